@@ -1,0 +1,43 @@
+//! `runner` measures what an LLM server can really do, from a TOML manifest.
+//!
+//! A manifest declares a server, workloads, sweep axes and latency targets. The house below turns it into a
+//! folder of results and notes. Every room is a module; one noun enters it, one leaves, and a room may name only
+//! the rooms listed for it in this table, which a test reads against the code.
+//!
+//! | room | what enters → what leaves | may name |
+//! |---|---|---|
+//! | `unit` | text → quantities with units | |
+//! | `diagnostic` | a mistake and where it stands → what a person reads | |
+//! | `manifest` | TOML text → [`manifest::Manifest`] and findings | `unit`, `diagnostic` |
+//! | `engine` | a scripted engine and an arrival → when each token leaves | `unit`, `manifest` |
+//! | `plan` | manifest → [`plan::Plan`]: server groups of cells | `unit`, `diagnostic`, `manifest` |
+//! | `workload` | cell and seed → requests | `unit`, `manifest`, `plan` |
+//! | `load` | requests, arrivals and a stop → [`load::Record`]s | `unit`, `manifest`, `plan`, `workload` |
+//! | `server` | server specification → a ready server, or how it ended | `unit`, `manifest`, `plan` |
+//! | `sim` | a scripted engine → an HTTP server | `unit`, `manifest`, `engine` |
+//! | `measure` | records → summaries and verdicts | `unit`, `manifest`, `plan`, `load`, `server` |
+//! | `store` | what was measured ↔ the run folder | `unit`, `diagnostic`, `manifest`, `plan`, `load`, `server`, `measure` |
+//! | `report` | a stored run → notes | `unit`, `diagnostic`, `manifest`, `plan`, `measure`, `store` |
+//! | `run` | plan → servers → load → measures → store, telling [`run::Event`]s | every room above but `sim` and `report` |
+//! | `cli` | words → settings → one room's verb, a screen and an exit code | every room |
+//!
+//! # Deliberately absent
+//!
+//! - `report` knows no clock, no server and no socket: the same light files give the same bytes.
+//! - `measure`, `plan` and `engine` know no clock and no file; what looks random comes from the manifest's seed.
+//! - No room keeps global state: several servers at once need nothing but several values.
+
+pub mod cli;
+pub mod diagnostic;
+pub mod engine;
+pub mod load;
+pub mod manifest;
+pub mod measure;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod server;
+pub mod sim;
+pub mod store;
+pub mod unit;
+pub mod workload;

@@ -1,0 +1,185 @@
+//! The raw stamps and the outcome of one request.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::unit::Nanos;
+
+/// One request as the client saw it. All stamps count from the cell's epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Number of the arrival in the cell, warm-up included.
+    pub index: u64,
+    /// The stream (the place in the closed loop) that sent it.
+    pub stream: u32,
+    /// Whether it counts.
+    pub phase: Phase,
+    /// Which prompt was sent: its place in the workload's inputs.
+    pub input: u32,
+    /// When it was due.
+    pub scheduled: Nanos,
+    /// When its first byte was handed to the connection; absent when it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Nanos>,
+    /// When the answer's head had arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<Nanos>,
+    /// When each chunk that carries generated output arrived.
+    pub chunks: Vec<Nanos>,
+    /// When the request ended, whatever way.
+    pub end: Nanos,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// HTTP status of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The server's `finish_reason`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<String>,
+    /// Tokens by the server's own count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// The most output tokens that were asked for.
+    pub max_tokens: u32,
+    /// Whether an open connection was used again.
+    pub reused_connection: bool,
+    /// What the server or the socket said, at most a few hundred bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The part of a cell a request belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Sent the same way, not counted.
+    Warmup,
+    /// Counted.
+    Measured,
+}
+
+/// Tokens by the server's own count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    pub completion_tokens: u64,
+    /// Tokens of the prompt that the prefix cache already held, when the server tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
+}
+
+/// How a request ended. Every scheduled arrival ends in exactly one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// The whole answer arrived.
+    Completed,
+    /// The stream was cut: no end of the answer.
+    Truncated,
+    /// The server gave up: `finish_reason: abort`.
+    Aborted,
+    /// An error event in a stream that began with 200.
+    ServerError,
+    /// Another status than 200.
+    Rejected(u16),
+    /// Not HTTP, not an event stream, or not JSON in it.
+    Malformed,
+    /// A whole answer with no output in it.
+    Empty,
+    /// Too late; which part was waited for.
+    TimedOut(Wait),
+    /// Nobody listened.
+    Refused,
+    /// The connection was reset before the answer began.
+    Reset,
+    /// No way there: name resolution, TLS, routing.
+    Unreachable,
+    /// Never sent.
+    Dropped,
+    /// Ended by us.
+    Cancelled,
+}
+
+/// What a request was waiting for when its time was up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Wait {
+    /// The connection.
+    Connect,
+    /// The head of the answer, or the first output.
+    FirstToken,
+    /// The rest of the answer.
+    Rest,
+}
+
+impl fmt::Display for Outcome {
+    /// The word for files and tables: `completed`, `rejected(429)`, `timed_out(first_token)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Completed => "completed",
+            Self::Truncated => "truncated",
+            Self::Aborted => "aborted",
+            Self::ServerError => "server_error",
+            Self::Rejected(status) => return write!(f, "rejected({status})"),
+            Self::Malformed => "malformed",
+            Self::Empty => "empty",
+            Self::TimedOut(Wait::Connect) => "timed_out(connect)",
+            Self::TimedOut(Wait::FirstToken) => "timed_out(first_token)",
+            Self::TimedOut(Wait::Rest) => "timed_out(rest)",
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::Unreachable => "unreachable",
+            Self::Dropped => "dropped",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+impl FromStr for Outcome {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const PLAIN: [Outcome; 14] = [
+            Outcome::Completed,
+            Outcome::Truncated,
+            Outcome::Aborted,
+            Outcome::ServerError,
+            Outcome::Malformed,
+            Outcome::Empty,
+            Outcome::TimedOut(Wait::Connect),
+            Outcome::TimedOut(Wait::FirstToken),
+            Outcome::TimedOut(Wait::Rest),
+            Outcome::Refused,
+            Outcome::Reset,
+            Outcome::Unreachable,
+            Outcome::Dropped,
+            Outcome::Cancelled,
+        ];
+        if let Some(status) = text
+            .strip_prefix("rejected(")
+            .and_then(|rest| rest.strip_suffix(')'))
+            .and_then(|status| status.parse().ok())
+        {
+            return Ok(Self::Rejected(status));
+        }
+        PLAIN
+            .into_iter()
+            .find(|outcome| outcome.to_string() == text)
+            .ok_or_else(|| format!("unknown request outcome {text:?}"))
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Outcome {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}

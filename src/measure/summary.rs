@@ -1,0 +1,151 @@
+//! What is computed from the records of one repeat or cell. Absent is never zero.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The summary of one repeat, or of a cell's pooled repeats. Only measured requests count, never warm-up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// How the requests ended.
+    pub counts: Counts,
+    /// First origin to last end of the measured requests; of pooled repeats, the sum of their lengths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// The part of the window in which the asked number of requests was in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steady: Option<Window>,
+    /// Origin to the first chunk that carries output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft: Option<Latency>,
+    /// Gaps between consecutive chunks that carry output, pooled over requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub itl: Option<Latency>,
+    /// (E2E − TTFT) / (n − 1) per request, n output tokens; absent for n < 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpot: Option<Latency>,
+    /// Origin to the last chunk that carries output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub e2e: Option<Latency>,
+    /// Sent − scheduled: the health of our own client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issue_delay: Option<Latency>,
+    /// Median over requests of 1 / TPOT: tokens per second one user sees.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_tok_s: Option<f64>,
+    /// Output tokens of completed requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Prompt tokens of completed requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Prompt tokens that the prefix cache already held, where the server tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
+    /// Output tokens / window: the system's tokens per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throughput_tok_s: Option<f64>,
+    /// (Input + output tokens) / window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_tok_s: Option<f64>,
+    /// Output tokens that arrived in the steady window / its length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steady_tok_s: Option<f64>,
+    /// Completed requests / window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub req_s: Option<f64>,
+    /// Completed requests that met every SLO term / window; absent without an SLO.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goodput_req_s: Option<f64>,
+    /// Output tokens per chunk that carries output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_chunk: Option<f64>,
+    /// Asked against got.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_length: Option<OutputLength>,
+    /// Largest number of measured requests in flight at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_in_flight: Option<u32>,
+}
+
+/// How requests ended. The outcomes add up to `scheduled`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Arrivals that were due.
+    pub scheduled: u64,
+    /// Those whose whole answer arrived.
+    pub completed: u64,
+    /// Every outcome that occurred, by its word, with its number.
+    pub by_outcome: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    /// Arrivals that did not complete.
+    pub fn errors(&self) -> u64 {
+        self.scheduled - self.completed
+    }
+}
+
+/// A part of a cell's time, in seconds since its epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    /// Where it begins.
+    pub start_s: f64,
+    /// How long it is.
+    pub length_s: f64,
+}
+
+/// The distribution of one latency, in milliseconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Number of samples.
+    pub n: u64,
+    /// Median, by linear interpolation between order statistics (NumPy's default).
+    pub p50_ms: f64,
+    /// 95th percentile.
+    pub p95_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// Arithmetic mean.
+    pub mean_ms: f64,
+    /// Smallest sample.
+    pub min_ms: f64,
+    /// Largest sample.
+    pub max_ms: f64,
+    /// All samples, mergeable.
+    pub histogram: Histogram,
+}
+
+/// A mergeable histogram: pairs of a value in microseconds (to 1 %) and how many samples have it, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Histogram {
+    /// `[microseconds, count]`, ascending.
+    pub buckets: Vec<(u64, u64)>,
+}
+
+/// Asked against got: output tokens of completed requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputLength {
+    /// `max_tokens` of each request.
+    pub asked: u32,
+    /// Smallest number of tokens got.
+    pub min: u64,
+    /// Median number of tokens got.
+    pub p50: f64,
+    /// Largest number of tokens got.
+    pub max: u64,
+    /// Requests that got fewer than asked.
+    pub shorter: u64,
+}
+
+/// One point of a cell's thinned timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Seconds since the cell's epoch.
+    pub t_s: f64,
+    /// Requests in flight, mean over the step.
+    pub in_flight: f64,
+    /// Chunks that carry output per second, mean over the step.
+    pub chunks_s: f64,
+}

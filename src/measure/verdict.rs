@@ -1,0 +1,81 @@
+//! Typed statements on whether a number may be trusted.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether a number of a cell may be trusted, why, and what would help.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What was seen.
+    pub kind: VerdictKind,
+    /// How much of the cell it touches.
+    pub severity: Severity,
+    /// The metrics it touches, as column names without unit (`p95_ttft`); empty for `note` and `cell`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub touches: Vec<String>,
+    /// What was seen, with its numbers.
+    pub reason: String,
+    /// What to do next.
+    pub hint: String,
+}
+
+/// How much of a cell a verdict touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Read on.
+    Note,
+    /// The metrics it touches are not to be ranked.
+    Metric,
+    /// Nothing in the cell is to be ranked.
+    Cell,
+}
+
+/// What a verdict is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictKind {
+    /// The embedded engine answered: nothing here was measured on a real one.
+    Simulated,
+    /// Too few samples for a percentile.
+    FewSamples,
+    /// Some requests failed.
+    Errors,
+    /// The same prompts met a warm prefix cache.
+    WarmCache,
+    /// Answers shorter than an exact length.
+    ShortOutput,
+    /// The server's token counts are missing or do not agree with what arrived.
+    TokenCounts,
+    /// Our own client sent late.
+    ClientLate,
+    /// The concurrency asked for was not reached.
+    ConcurrencyNotReached,
+    /// Answers came whole: nothing was streamed.
+    NotStreamed,
+    /// First and last part of the cell disagree.
+    NotSteady,
+    /// Repeats of the cell disagree.
+    RepeatsDisagree,
+    /// The server's flags could not be confirmed.
+    FlagsUnverified,
+}
+
+impl VerdictKind {
+    /// The word for files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Simulated => "simulated",
+            Self::FewSamples => "few_samples",
+            Self::Errors => "errors",
+            Self::WarmCache => "warm_cache",
+            Self::ShortOutput => "short_output",
+            Self::TokenCounts => "token_counts",
+            Self::ClientLate => "client_late",
+            Self::ConcurrencyNotReached => "concurrency_not_reached",
+            Self::NotStreamed => "not_streamed",
+            Self::NotSteady => "not_steady",
+            Self::RepeatsDisagree => "repeats_disagree",
+            Self::FlagsUnverified => "flags_unverified",
+        }
+    }
+}

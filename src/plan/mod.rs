@@ -1,0 +1,73 @@
+//! Manifest → [`Plan`]: the ordered cells, grouped by server so that each distinct server starts once.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    manifest::{Experiment, Hardware, Server, Workload},
+    unit::TimeSpan,
+};
+
+/// What a run will do, in order. Pure data: it names no clock, no file and no process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Version of this form on disk.
+    pub format: u32,
+    /// The experiment as declared.
+    pub experiment: Experiment,
+    /// Label and price.
+    pub hardware: Hardware,
+    /// Column names of the server axes, in the order of the manifest.
+    pub server_axes: Vec<String>,
+    /// Column names of the load axes, in the order of the manifest.
+    pub load_axes: Vec<String>,
+    /// One group per server to start.
+    pub groups: Vec<Group>,
+}
+
+/// One server and every cell that is measured on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Folder name of the server: its model or differing flags, and a hash.
+    pub id: String,
+    /// The server with every axis applied.
+    pub server: Arc<Server>,
+    /// Value of each server axis, by column name.
+    pub axes: BTreeMap<String, Value>,
+    /// Cells in the order of the manifest; [`Group::schedule`] gives the order they are measured in.
+    pub cells: Vec<Cell>,
+}
+
+/// One point of the matrix: one server, one workload, one value per axis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// `chat-c8-t128-1f3a9c20`: for people, then a hash of the resolved values and the content of the inputs.
+    pub id: String,
+    /// The workload's name in the manifest.
+    pub workload: String,
+    /// The workload with every axis applied.
+    pub spec: Arc<Workload>,
+    /// When the cell stops asking.
+    pub stop: Stop,
+    /// The most tokens a request may generate.
+    pub max_tokens: u32,
+    /// Value of each load axis of this workload, by column name.
+    pub axes: BTreeMap<String, Value>,
+    /// Seed of this cell: everything random in it.
+    pub seed: u64,
+    /// Why it is not measured, when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<String>,
+}
+
+/// When a cell stops starting requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// After this many measured requests.
+    Requests(u64),
+    /// After this long.
+    Duration(TimeSpan),
+}

@@ -1,0 +1,5 @@
+//! Plan → servers → load → measures → store, telling [`Event`]s.
+
+mod event;
+
+pub use event::Event;

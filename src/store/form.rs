@@ -1,0 +1,196 @@
+//! The light files of a run folder: what goes to git and suffices to render everything again.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    manifest::{Objective, Slo},
+    measure::{CellOutcome, Point, Summary, Verdict},
+    plan::Plan,
+    server::{Facts, ServerOutcome},
+};
+
+/// `cells/<id>/cell.json`: everything the notes need of one cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellFile {
+    /// Version of this form.
+    pub format: u32,
+    /// The cell's id, which is also its folder.
+    pub id: String,
+    /// The workload's name.
+    pub workload: String,
+    /// Folder of the server it was measured on, under `servers/`.
+    pub server: String,
+    /// How it ended.
+    pub outcome: CellOutcome,
+    /// Why it ended so, when that is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether the embedded engine answered.
+    pub simulated: bool,
+    /// Resolved load values that always have a column: `concurrency`, `max_tokens`, `requests` …
+    pub load: BTreeMap<String, Value>,
+    /// Value of every axis, server's and load's, by column name.
+    pub axes: BTreeMap<String, Value>,
+    /// What the workload wants most.
+    pub objective: Objective,
+    /// The targets the goodput was counted against.
+    #[serde(default)]
+    pub slo: Slo,
+    /// Summary of the pooled repeats; absent when nothing was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+    /// Summary of each repeat, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<Summary>,
+    /// Which numbers may be trusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdicts: Vec<Verdict>,
+    /// The cell's timeline, thinned; of the last repeat.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<Point>,
+    /// The most common errors of failed requests, with their number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<(String, u64)>,
+    /// The end of the server's log, when the server was the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
+    /// When the cell began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+}
+
+/// `servers/<name>-<hash>/server.json`: how one server started and what it said of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerFile {
+    /// Version of this form.
+    pub format: u32,
+    /// The server's id, which is also its folder.
+    pub id: String,
+    /// How its start ended.
+    pub outcome: ServerOutcome,
+    /// The line that says so, or why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The argument vector it was started with; empty for an attached server.
+    pub argv: Vec<String>,
+    /// Value of each server axis, by column name.
+    pub axes: BTreeMap<String, Value>,
+    /// What it said of itself.
+    pub facts: Facts,
+    /// Process exit code, when it ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The end of its log, when it failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
+    /// When it was launched.
+    pub started_at: Timestamp,
+}
+
+/// `run.json`: where the numbers come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunFile {
+    /// Version of this form.
+    pub format: u32,
+    /// The run's name, which is also its folder.
+    pub name: String,
+    /// The tool that wrote it.
+    pub tool: Tool,
+    /// The command line.
+    pub command: Vec<String>,
+    /// The machine.
+    pub host: Host,
+    /// The GPUs that were seen; empty where there is none.
+    pub gpus: Vec<Gpu>,
+    /// The engine and its version, as the first ready server told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineFact>,
+    /// Whether the embedded engine answered.
+    pub simulated: bool,
+    /// Seed of the experiment.
+    pub seed: u64,
+    /// When the run began.
+    pub started_at: Timestamp,
+    /// When it was last worked on; absent while it runs for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// How often it was resumed.
+    #[serde(default)]
+    pub resumed: u32,
+    /// Commit of the repository that holds the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_commit: Option<String>,
+    /// Whether that repository had uncommitted changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_dirty: Option<bool>,
+}
+
+/// The engine of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineFact {
+    /// `vllm`, `sim` or `openai`.
+    pub name: String,
+    /// Its version, when it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// The tool that wrote a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// `runner`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// The machine a run was measured on: its class, not its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Operating system and architecture: `linux-x86_64`.
+    pub platform: String,
+    /// Name of the processor, when it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// Number of logical processors.
+    pub cores: u32,
+    /// Memory, GiB, rounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_gib: Option<u64>,
+}
+
+/// One GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Its name, as its driver says.
+    pub name: String,
+    /// Memory, MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u64>,
+    /// Version of its driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+}
+
+/// A run as read from its light files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredRun {
+    /// The run's folder.
+    pub folder: Utf8PathBuf,
+    /// Provenance.
+    pub run: RunFile,
+    /// What the run set out to do.
+    pub plan: Plan,
+    /// Servers that were started, in the order of the plan.
+    pub servers: Vec<ServerFile>,
+    /// Cells that are done, in the order of the plan.
+    pub cells: Vec<CellFile>,
+    /// The effective manifest, as text.
+    pub effective: String,
+}

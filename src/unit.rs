@@ -1,0 +1,241 @@
+//! Quantities with units: what a person writes in a manifest, and what a clock says.
+
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A length of time as a person writes it: a number and a unit, one or several times (`"1500ms"`, `"1h30m"`).
+///
+/// Units: `us`, `ms`, `s`, `m`, `h`, `d`. A bare number is refused: it would leave the unit to a guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimeSpan(Duration);
+
+impl TimeSpan {
+    /// A span of whole milliseconds.
+    pub const fn from_millis(ms: u64) -> Self {
+        Self(Duration::from_millis(ms))
+    }
+
+    /// A span of whole seconds.
+    pub const fn from_secs(s: u64) -> Self {
+        Self(Duration::from_secs(s))
+    }
+
+    /// The same span for the standard library and for timers.
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+
+    /// The span in milliseconds.
+    pub fn as_ms(self) -> f64 {
+        self.0.as_secs_f64() * 1e3
+    }
+}
+
+impl From<Duration> for TimeSpan {
+    fn from(value: Duration) -> Self {
+        Self(value)
+    }
+}
+
+const UNITS: [(&str, u128); 6] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+];
+
+impl FromStr for TimeSpan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut rest = text.trim();
+        if rest.is_empty() {
+            return Err("an empty time; write a number and a unit, as in \"1500ms\"".into());
+        }
+        let mut total: f64 = 0.0;
+        while !rest.is_empty() {
+            let digits = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .unwrap_or(rest.len());
+            let number: f64 = rest[..digits].parse().map_err(|_| {
+                format!("{text:?} is not a time; write a number and a unit, as in \"1500ms\"")
+            })?;
+            rest = rest[digits..].trim_start();
+            let letters = rest
+                .find(|c: char| !c.is_alphabetic())
+                .unwrap_or(rest.len());
+            let unit = &rest[..letters];
+            let Some((_, ns)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+                return Err(if unit.is_empty() {
+                    format!("{text:?} has no unit; use us, ms, s, m, h or d, as in \"1500ms\"")
+                } else {
+                    format!("unknown unit {unit:?} in {text:?}; use us, ms, s, m, h or d")
+                });
+            };
+            total += number * *ns as f64;
+            rest = rest[letters..].trim_start();
+        }
+        // A century is beyond every use and keeps the arithmetic far from overflow.
+        if total > 3.2e18 {
+            return Err(format!("{text:?} is longer than a century"));
+        }
+        Ok(Self(Duration::from_nanos(total.round() as u64)))
+    }
+}
+
+impl fmt::Display for TimeSpan {
+    /// The shortest exact spelling that [`FromStr`] reads back: `1500ms`, `10m`, `1h30m`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0.as_nanos();
+        if rest == 0 {
+            return f.write_str("0s");
+        }
+        // Below ten seconds people think in milliseconds: 1500ms, not 1s500ms.
+        let skip_seconds = rest < 10_000_000_000 && !rest.is_multiple_of(1_000_000_000);
+        for (unit, ns) in UNITS {
+            if skip_seconds && unit == "s" {
+                continue;
+            }
+            let count = rest / ns;
+            if count > 0 {
+                write!(f, "{count}{unit}")?;
+                rest %= ns;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for TimeSpan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TimeSpan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for TimeSpan {
+    fn schema_name() -> Cow<'static, str> {
+        "TimeSpan".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": "time-span",
+            "pattern": "^\\s*([0-9]+(\\.[0-9]+)?\\s*(us|ms|s|m|h|d)\\s*)+$",
+            "description": "A length of time: a number and a unit (us, ms, s, m, h, d), as in \"1500ms\" or \"1h30m\"."
+        })
+    }
+}
+
+/// An instant: nanoseconds of one monotonic clock since the cell's epoch.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Nanos(pub u64);
+
+impl Nanos {
+    /// The instant in milliseconds since the epoch.
+    pub fn as_ms(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+
+    /// The instant in seconds since the epoch.
+    pub fn as_secs(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+
+    /// Milliseconds from `earlier` to this instant; negative when it is the other way round.
+    pub fn ms_since(self, earlier: Nanos) -> f64 {
+        (self.0 as i128 - earlier.0 as i128) as f64 / 1e6
+    }
+}
+
+/// A percentile rank strictly between 0 and 100, written `p50`, `p95`, `p99.9`.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Percentile(f64);
+
+impl Percentile {
+    /// The median.
+    pub const P50: Self = Self(50.0);
+    /// One in twenty is worse.
+    pub const P95: Self = Self(95.0);
+    /// One in a hundred is worse.
+    pub const P99: Self = Self(99.0);
+
+    /// The rank as a fraction between 0 and 1.
+    pub fn fraction(self) -> f64 {
+        self.0 / 100.0
+    }
+}
+
+impl FromStr for Percentile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rank = text
+            .strip_prefix('p')
+            .and_then(|digits| digits.parse::<f64>().ok());
+        match rank {
+            Some(rank) if rank > 0.0 && rank < 100.0 => Ok(Self(rank)),
+            _ => Err(format!(
+                "{text:?} is not a percentile; write p50, p95, p99 or p99.9"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Percentile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_spans_are_read_and_written_back() {
+        for (text, ns, spelled) in [
+            ("1500ms", 1_500_000_000, "1500ms"),
+            ("3s", 3_000_000_000, "3s"),
+            ("10m", 600_000_000_000, "10m"),
+            ("1h30m", 5_400_000_000_000, "1h30m"),
+            ("90 s", 90_000_000_000, "1m30s"),
+            ("0.5ms", 500_000, "500us"),
+        ] {
+            let span: TimeSpan = text.parse().unwrap();
+            assert_eq!(span.duration().as_nanos(), ns, "{text}");
+            assert_eq!(span.to_string(), spelled);
+            assert_eq!(spelled.parse::<TimeSpan>().unwrap(), span);
+        }
+    }
+
+    #[test]
+    fn a_time_without_a_known_unit_says_which_units_exist() {
+        for text in ["5", "5 parsecs", "", "ms", "1.2.3s", "-4s"] {
+            let error = text.parse::<TimeSpan>().unwrap_err();
+            assert!(error.contains("ms"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn percentiles_are_strictly_inside_the_range() {
+        assert_eq!("p99.9".parse::<Percentile>().unwrap().to_string(), "p99.9");
+        for text in ["p0", "p100", "95", "p", "pp", "p-5"] {
+            assert!(text.parse::<Percentile>().is_err(), "{text}");
+        }
+    }
+}
