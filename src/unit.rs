@@ -178,6 +178,31 @@ impl Percentile {
     pub fn fraction(self) -> f64 {
         self.0 / 100.0
     }
+
+    /// The fewest samples that carry this percentile: the smallest n for which at most one sample beyond the
+    /// percentile has a probability of at most 1 %, that is pⁿ + n (1 − p) pⁿ⁻¹ ≤ 0.01. This is the first row of the
+    /// early-stopping rule of MLPerf LoadGen (99 % confidence): 64 for p90, 130 for p95, 662 for p99.
+    pub fn samples_needed(self) -> u64 {
+        let p = self.fraction();
+        let enough = |n: u64| {
+            let n = n as f64;
+            p.powf(n) + n * (1.0 - p) * p.powf(n - 1.0) <= 0.01
+        };
+        let mut high = 2;
+        while !enough(high) {
+            high *= 2;
+        }
+        let mut low = high / 2;
+        while low < high {
+            let middle = low.midpoint(high);
+            if enough(middle) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        high
+    }
 }
 
 impl FromStr for Percentile {
@@ -229,6 +254,16 @@ mod tests {
             let error = text.parse::<TimeSpan>().unwrap_err();
             assert!(error.contains("ms"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn samples_needed_are_those_of_the_early_stopping_table() {
+        let needed = |text: &str| text.parse::<Percentile>().unwrap().samples_needed();
+        assert_eq!(
+            [needed("p90"), needed("p95"), needed("p99")],
+            [64, 130, 662]
+        );
+        assert_eq!(needed("p50"), 11);
     }
 
     #[test]

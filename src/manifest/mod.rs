@@ -1,7 +1,246 @@
-//! TOML text → `Manifest` and findings.
+//! TOML text → [`Manifest`] and findings.
+//!
+//! A manifest stays a tree of values with places until the plan has applied every axis; only then are values typed.
+//! Everything that can be wrong in the text itself is found here, all at once.
 
 mod declaration;
+mod files;
+mod grammar;
 mod inputs;
+mod path;
+mod read;
+mod sweep;
+mod tree;
+
+use camino::Utf8Path;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::diagnostic::{Finding, Findings, Place};
+use grammar::Grammar;
+use tree::{Item, Node};
 
 pub use declaration::*;
+pub use grammar::schema;
 pub use inputs::{Input, Inputs};
+pub use read::{Overrides, SourceFile};
+
+pub(crate) use grammar::{nearest, suggestion};
+pub(crate) use path::Path;
+pub(crate) use read::hex;
+pub(crate) use sweep::{Column, Derived, Factor, Point, Skip, Sweep};
+pub(crate) use tree::set_value;
+
+/// An experiment as declared: base values, axes, and the content of the files it names.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Name, seed, repeats, order.
+    pub experiment: Experiment,
+    /// Label and price.
+    pub hardware: Hardware,
+    /// The files the manifest names, read.
+    pub inputs: Inputs,
+    /// The files the manifest is made of: itself first.
+    pub files: Vec<SourceFile>,
+    /// The bytes of the manifest itself.
+    pub text: String,
+    /// The server before axes.
+    pub(crate) server: Value,
+    /// The workloads before axes, in the order written.
+    pub(crate) workloads: Vec<BaseWorkload>,
+    /// The server axes.
+    pub(crate) sweep: Sweep,
+    root: Node,
+}
+
+/// One workload before axes.
+#[derive(Clone, Debug)]
+pub(crate) struct BaseWorkload {
+    pub(crate) name: String,
+    pub(crate) value: Value,
+    pub(crate) sweep: Sweep,
+}
+
+impl Manifest {
+    /// Reads a manifest with its includes, overrides and input files. With an error among the findings there is no
+    /// manifest; the findings are all there are in the text, not only the first.
+    pub fn load(path: &Utf8Path, overrides: &Overrides) -> (Option<Self>, Findings) {
+        let mut findings = Findings::default();
+        let manifest = read::read(path, overrides, &mut findings)
+            .and_then(|reading| Self::build(path, reading, &mut findings));
+        let manifest = manifest.filter(|_| !findings.has_errors());
+        (manifest, findings)
+    }
+
+    fn build(path: &Utf8Path, reading: read::Reading, findings: &mut Findings) -> Option<Self> {
+        let grammar = Grammar::new();
+        let whole = reading.root.clone();
+        let mut root = reading.root;
+        let global = take(&mut root, "sweep");
+        let names = workload_names(&root);
+        let sweeps: Vec<Option<Node>> = names
+            .iter()
+            .map(|name| match root_workload(&mut root, name) {
+                Some(workload) => take(workload, "sweep"),
+                None => None,
+            })
+            .collect();
+        grammar.check(&root, findings);
+        let mut read = |node: Option<Node>, prefix: &[&str]| match node {
+            Some(node) => sweep::read(&node, prefix, &grammar, &names, findings),
+            None => Sweep::default(),
+        };
+        let sweep = read(global, &[]);
+        let own: Vec<Sweep> = names
+            .iter()
+            .zip(sweeps)
+            .map(|(name, node)| read(node, &["workload", name]))
+            .collect();
+        for key in ["experiment", "server"] {
+            let below = Path(vec![key.to_owned()]);
+            match root.get(&[key]) {
+                Some(node) => findings.extend(grammar.missing(node, &below, |path| sweep.gives(path))),
+                None => findings.push(
+                    Finding::error(format!("there is no [{key}] table")).at(&head(&root.place), "in this file").help(
+                        if key == "experiment" { "[experiment]\nname = \"my-experiment\"" } else { "[server]\nmodel = \"Qwen/Qwen2.5-1.5B-Instruct\"" },
+                    ),
+                ),
+            }
+        }
+        if names.is_empty() {
+            findings.push(
+                Finding::error("there is no workload")
+                    .at(&head(&root.place), "in this file")
+                    .help("[workload.chat]\nprompts = [\"…\"]\nrequests = 16\nmax_tokens = 64"),
+            );
+        }
+        check_names(&root, &names, findings);
+        if findings.has_errors() {
+            return None;
+        }
+        let folder = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
+        let inputs = files::inputs(&root, &names, &sweep, &own, &folder, findings);
+        let server = root.get(&["server"]).map(Node::to_value)?;
+        files::models(&root, &sweep, findings);
+        let workloads = names
+            .into_iter()
+            .zip(own)
+            .filter_map(|(name, sweep)| {
+                let value = root.get(&["workload", &name])?.to_value();
+                Some(BaseWorkload { name, value, sweep })
+            })
+            .collect();
+        Some(Self {
+            experiment: typed(&root, "experiment", findings)?,
+            hardware: match root.get(&["hardware"]) {
+                Some(_) => typed(&root, "hardware", findings)?,
+                None => Hardware::default(),
+            },
+            inputs,
+            files: reading.files,
+            text: reading.text,
+            server,
+            workloads,
+            sweep,
+            root: whole,
+        })
+    }
+
+    /// Where the value at a path stands, or the nearest table above it.
+    pub(crate) fn place(&self, path: &[&str]) -> Place {
+        (0..=path.len())
+            .rev()
+            .find_map(|depth| self.root.get(&path[..depth]))
+            .map_or_else(|| self.root.place.clone(), |node| head(&node.place))
+    }
+
+    /// The manifest with includes, overrides and `--sim` applied, as TOML. Comments name the files it was made of.
+    pub fn effective(&self) -> Result<String, String> {
+        let mut out = String::from("# The manifest with includes and overrides applied. It was made of:\n");
+        for file in &self.files {
+            let name = file.path.file_name().unwrap_or("manifest");
+            out.push_str(&format!("#   {name}  sha256 {}\n", file.sha256));
+        }
+        for (path, input) in &self.inputs.0 {
+            out.push_str(&format!("#   {path}  sha256 {}\n", input.sha256));
+        }
+        out.push('\n');
+        let body = toml::to_string(&self.root.to_value()).map_err(|error| format!("cannot write the manifest as TOML: {error}"))?;
+        out.push_str(&body);
+        Ok(out)
+    }
+}
+
+/// The first line of a place: a caret under a whole table would mark half the file.
+fn head(place: &Place) -> Place {
+    let text = &place.source.text;
+    let start = place.span.start.min(text.len());
+    let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+    Place {
+        source: place.source.clone(),
+        span: start..end.min(place.span.end.max(start)),
+    }
+}
+
+fn take(node: &mut Node, key: &str) -> Option<Node> {
+    match &mut node.item {
+        Item::Table(table) => table.shift_remove(key).map(|entry| entry.node),
+        _ => None,
+    }
+}
+
+fn workload_names(root: &Node) -> Vec<String> {
+    root.get(&["workload"])
+        .and_then(Node::table)
+        .map(|table| table.keys().cloned().collect())
+        .unwrap_or_else(Vec::new)
+}
+
+fn root_workload<'a>(root: &'a mut Node, name: &str) -> Option<&'a mut Node> {
+    let Item::Table(top) = &mut root.item else {
+        return None;
+    };
+    match &mut top.get_mut("workload")?.node.item {
+        Item::Table(table) => table.get_mut(name).map(|entry| &mut entry.node),
+        _ => None,
+    }
+}
+
+/// Names become folders and table cells, so they keep to letters that are harmless in both.
+fn check_names(root: &Node, workloads: &[String], findings: &mut Findings) {
+    let harmless = |name: &str| {
+        name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.len() <= 100
+    };
+    let hint = "use letters, digits, `-`, `_` and `.`, beginning with a letter or a digit";
+    if let Some(node) = root.get(&["experiment", "name"])
+        && let Some(name) = node.text()
+        && !harmless(name)
+    {
+        findings.push(
+            Finding::error(format!("the experiment's name {name:?} cannot be a folder's name")).at(&node.place, "").help(hint),
+        );
+    }
+    for name in workloads.iter().filter(|name| !harmless(name)) {
+        if let Some(entry) = root.get(&["workload"]).and_then(Node::table).and_then(|t| t.get(name)) {
+            findings.push(
+                Finding::error(format!("the workload's name {name:?} cannot be part of a folder's name"))
+                    .at(&entry.key, "")
+                    .help(hint),
+            );
+        }
+    }
+}
+
+/// A table as its type. The grammar has checked it, so what is left to go wrong is a rule that only the type knows.
+fn typed<T: DeserializeOwned>(root: &Node, key: &str, findings: &mut Findings) -> Option<T> {
+    let node = root.get(&[key])?;
+    match serde_json::from_value(node.to_value()) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            findings.push(Finding::error(format!("[{key}]: {error}")).at(&head(&node.place), ""));
+            None
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The files a manifest names: prompts and documents are read, models are looked for.
+
+use std::{env, fs, sync::Arc};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{
+    inputs::{Input, Inputs},
+    path::Path,
+    read::hex,
+    sweep::Sweep,
+    tree::Node,
+};
+use crate::diagnostic::{Finding, Findings, Place};
+
+/// Reads every prompt and document file that the base values or an axis name.
+pub(crate) fn inputs(
+    root: &Node,
+    workloads: &[String],
+    global: &Sweep,
+    own: &[Sweep],
+    folder: &Utf8Path,
+    findings: &mut Findings,
+) -> Inputs {
+    let mut inputs = Inputs::default();
+    for (name, sweep) in workloads.iter().zip(own) {
+        for kind in ["prompts", "documents"] {
+            let table = ["workload", name, kind];
+            let file = ["workload", name, kind, "file"];
+            let mut named: Vec<(String, Place)> = Vec::new();
+            if let Some(node) = root.get(&file)
+                && let Some(text) = node.text()
+            {
+                named.push((text.to_owned(), node.place.clone()));
+            }
+            for (value, place) in [global, sweep].into_iter().flat_map(|s| given(s, &table)) {
+                if let Some(text) = value.get("file").and_then(Value::as_str) {
+                    named.push((text.to_owned(), place));
+                }
+            }
+            for (value, place) in [global, sweep].into_iter().flat_map(|s| given(s, &file)) {
+                if let Some(text) = value.as_str() {
+                    named.push((text.to_owned(), place));
+                }
+            }
+            for (text, place) in named {
+                read(&text, &place, folder, &mut inputs, findings);
+            }
+        }
+    }
+    inputs
+}
+
+/// The values a sweep gives to a path.
+fn given(sweep: &Sweep, path: &[&str]) -> Vec<(Value, Place)> {
+    let path = Path(path.iter().map(|key| (*key).to_owned()).collect());
+    sweep
+        .factors
+        .iter()
+        .flat_map(|factor| &factor.points)
+        .flat_map(|point| {
+            point
+                .sets
+                .iter()
+                .filter(|(set, _)| *set == path)
+                .map(|(_, value)| (value.clone(), point.place.clone()))
+        })
+        .collect()
+}
+
+fn read(name: &str, place: &Place, folder: &Utf8Path, inputs: &mut Inputs, findings: &mut Findings) {
+    let path = folder.join(name);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            findings.push(
+                Finding::error(format!("cannot read {path}: {error}"))
+                    .at(place, "named here")
+                    .help("paths count from the manifest's folder"),
+            );
+            return;
+        }
+    };
+    let sha256 = hex(&Sha256::digest(&bytes));
+    match String::from_utf8(bytes) {
+        Ok(text) => {
+            inputs.0.insert(
+                Utf8PathBuf::from(name),
+                Input {
+                    sha256,
+                    text: Arc::from(text),
+                },
+            );
+        }
+        Err(_) => findings.push(
+            Finding::error(format!("{path} is not UTF-8"))
+                .at(place, "named here")
+                .help("save the file as UTF-8"),
+        ),
+    }
+}
+
+/// Looks for the models: a path that is missing is an error, a hub id that is not here yet a note.
+pub(crate) fn models(root: &Node, sweep: &Sweep, findings: &mut Findings) {
+    let engine = root.get(&["server", "engine"]).and_then(Node::text).unwrap_or("vllm");
+    let attached = root.get(&["server", "launch", "on"]).and_then(Node::text) == Some("attach");
+    if engine != "vllm" || attached {
+        return;
+    }
+    let mut named = given(sweep, &["server", "model"]);
+    if let Some(node) = root.get(&["server", "model"]) {
+        named.insert(0, (node.to_value(), node.place.clone()));
+    }
+    for (value, place) in named {
+        let Some(model) = value.as_str() else {
+            continue;
+        };
+        if is_path(model) {
+            if !expand_home(model).exists() {
+                findings.push(
+                    Finding::error(format!("there is no model at {model}"))
+                        .at(&place, "no such folder")
+                        .help("a local model is a folder with a config.json; a hub id is written organisation/name"),
+                );
+            }
+        } else if !in_hub_cache(model) {
+            findings.push(
+                Finding::note(format!("{model} is not in this machine's Hugging Face cache"))
+                    .at(&place, "will be downloaded by the first start")
+                    .help("its size is unknown here; fetch it before the clock runs: hf download <model>"),
+            );
+        }
+    }
+}
+
+fn is_path(model: &str) -> bool {
+    ["/", "./", "../", "~/"].iter().any(|prefix| model.starts_with(prefix))
+}
+
+/// A leading `~/` as the home folder.
+pub(crate) fn expand_home(path: &str) -> Utf8PathBuf {
+    match (path.strip_prefix("~/"), env::var("HOME")) {
+        (Some(rest), Ok(home)) => Utf8PathBuf::from(home).join(rest),
+        _ => path.into(),
+    }
+}
+
+/// Whether the hub's cache holds a snapshot of a model, by the layout that huggingface_hub documents.
+fn in_hub_cache(model: &str) -> bool {
+    let cache = env::var("HF_HUB_CACHE").map(Utf8PathBuf::from).or_else(|_| {
+        env::var("HF_HOME")
+            .map(|home| Utf8PathBuf::from(home).join("hub"))
+            .or_else(|_| env::var("HOME").map(|home| Utf8PathBuf::from(home).join(".cache/huggingface/hub")))
+    });
+    let Ok(cache) = cache else {
+        return false;
+    };
+    let snapshots = cache.join(format!("models--{}", model.replace('/', "--"))).join("snapshots");
+    fs::read_dir(snapshots).is_ok_and(|mut entries| entries.next().is_some())
+}

@@ -1,0 +1,267 @@
+//! Files, `--set` and `--sim` → one tree.
+
+use std::{fs, sync::Arc};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use indexmap::IndexMap;
+use sha2::{Digest, Sha256};
+
+use super::{
+    declaration::Flags,
+    path::Path,
+    tree::{self, Entry, Item, Node, Table},
+};
+use crate::diagnostic::{Finding, Findings, Place, Source};
+
+/// What else than the file decides what is measured.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `path=value` pairs; the value is TOML, else a string.
+    pub set: Vec<String>,
+    /// Whether the embedded engine answers in place of the declared one.
+    pub sim: bool,
+}
+
+/// A file that went into a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its path as it was reached.
+    pub path: Utf8PathBuf,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+}
+
+/// The merged tree and where it comes from.
+pub(crate) struct Reading {
+    pub(crate) root: Node,
+    pub(crate) files: Vec<SourceFile>,
+    /// The bytes of the manifest itself.
+    pub(crate) text: String,
+}
+
+/// Reads a manifest with its includes and overrides.
+pub(crate) fn read(path: &Utf8Path, overrides: &Overrides, findings: &mut Findings) -> Option<Reading> {
+    let mut files = Vec::new();
+    let mut chain = Vec::new();
+    let (mut root, text) = file(path, None, &mut chain, &mut files, findings)?;
+    for pair in &overrides.set {
+        set(&mut root, pair, findings);
+    }
+    if overrides.sim {
+        set(&mut root, "server.engine=\"sim\"", findings);
+        if let Item::Table(top) = &mut root.item
+            && let Some(Item::Table(server)) = top.get_mut("server").map(|entry| &mut entry.node.item)
+        {
+            server.shift_remove("command");
+            server.shift_remove("launch");
+        }
+    }
+    Some(Reading { root, files, text })
+}
+
+fn file(
+    path: &Utf8Path,
+    included_at: Option<&Place>,
+    chain: &mut Vec<Utf8PathBuf>,
+    files: &mut Vec<SourceFile>,
+    findings: &mut Findings,
+) -> Option<(Node, String)> {
+    let point = |finding: Finding| match included_at {
+        Some(place) => finding.at(place, "included here"),
+        None => finding,
+    };
+    let identity = path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
+    if chain.contains(&identity) {
+        findings.push(point(Finding::error(format!("{path} includes itself")).help("take one include away")));
+        return None;
+    }
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            findings.push(point(
+                Finding::error(format!("cannot read {path}: {error}")).help("check the path; `runner init` writes a manifest to start from"),
+            ));
+            return None;
+        }
+    };
+    files.push(SourceFile {
+        path: path.to_owned(),
+        sha256: hex(&Sha256::digest(&bytes)),
+    });
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
+                .iter()
+                .filter(|&&b| b == b'\n')
+                .count();
+            findings.push(point(
+                Finding::error(format!("{path}:{line} is not UTF-8")).help("save the file as UTF-8"),
+            ));
+            return None;
+        }
+    };
+    let source = Arc::new(Source {
+        name: path.to_string(),
+        text: text.clone(),
+    });
+    let mut root = tree::parse(&source, findings);
+    canonical_flags(&mut root, findings);
+    let includes = includes(&mut root, findings);
+    if includes.is_empty() {
+        return Some((root, text));
+    }
+    chain.push(identity);
+    let folder = path.parent().unwrap_or(Utf8Path::new(""));
+    let mut base: Option<Node> = None;
+    for (name, place) in includes {
+        if let Some((node, _)) = file(&folder.join(name), Some(&place), chain, files, findings) {
+            match &mut base {
+                Some(below) => below.overlay(node),
+                None => base = Some(node),
+            }
+        }
+    }
+    chain.pop();
+    let merged = match base {
+        Some(mut below) => {
+            below.overlay(root);
+            below
+        }
+        None => root,
+    };
+    Some((merged, text))
+}
+
+/// Takes `include` out of a tree.
+fn includes(root: &mut Node, findings: &mut Findings) -> Vec<(String, Place)> {
+    let Item::Table(table) = &mut root.item else {
+        return Vec::new();
+    };
+    let Some(entry) = table.shift_remove("include") else {
+        return Vec::new();
+    };
+    let items = entry.node.array().unwrap_or(std::slice::from_ref(&entry.node));
+    items
+        .iter()
+        .filter_map(|item| match item.text() {
+            Some(name) => Some((name.to_owned(), item.place.clone())),
+            None => {
+                findings.push(
+                    Finding::error(format!("`include` holds {}", item.kind())).at(&item.place, "expected the path of a manifest"),
+                );
+                None
+            }
+        })
+        .collect()
+}
+
+/// Gives every server flag its canonical name, so that layers of a manifest meet; a flag named twice is a finding.
+fn canonical_flags(root: &mut Node, findings: &mut Findings) {
+    let Item::Table(top) = &mut root.item else {
+        return;
+    };
+    let Some(Item::Table(server)) = top.get_mut("server").map(|entry| &mut entry.node.item) else {
+        return;
+    };
+    let Some(Item::Table(flags)) = server.get_mut("flags").map(|entry| &mut entry.node.item) else {
+        return;
+    };
+    let mut renamed: Table = IndexMap::new();
+    for (name, entry) in std::mem::take(flags) {
+        let canonical = Flags::canonical(&name);
+        if let Some(first) = renamed.get(&canonical) {
+            findings.push(
+                Finding::error(format!("the flag `{canonical}` stands twice"))
+                    .at(&entry.key, "again: `_` and `-` are the same")
+                    .related(&first.key, "first")
+                    .help("take one away"),
+            );
+            continue;
+        }
+        renamed.insert(canonical, entry);
+    }
+    *flags = renamed;
+}
+
+fn set(root: &mut Node, pair: &str, findings: &mut Findings) {
+    let source = Arc::new(Source {
+        name: "--set".into(),
+        text: pair.to_owned(),
+    });
+    let whole = Place {
+        source: source.clone(),
+        span: 0..pair.len(),
+    };
+    let Some((key, value)) = pair.split_once('=') else {
+        findings.push(
+            Finding::error("`--set` needs a path and a value")
+                .at(&whole, "no `=` in it")
+                .help("--set server.flags.max-num-seqs=64"),
+        );
+        return;
+    };
+    let path = match Path::parse(key.trim()) {
+        Ok(path) => path,
+        Err(reason) => {
+            findings.push(Finding::error(reason).at(&whole, "this path"));
+            return;
+        }
+    };
+    // A value that is not TOML is a string, so that shells need no second layer of quotes.
+    let mut unread = Findings::default();
+    let document = Arc::new(Source {
+        name: "--set".into(),
+        text: format!("v = {value}"),
+    });
+    let mut parsed = tree::parse(&document, &mut unread);
+    let item = match &mut parsed.item {
+        Item::Table(table) if !unread.has_errors() && table.len() == 1 => {
+            table.shift_remove("v").map(|entry| entry.node.item)
+        }
+        _ => None,
+    };
+    let mut node = Node {
+        item: item.unwrap_or_else(|| Item::Scalar(value.trim().into())),
+        place: whole.clone(),
+    };
+    point_at(&mut node, &whole);
+    for key in path.0.into_iter().rev() {
+        let entry = Entry {
+            key: whole.clone(),
+            node,
+        };
+        node = Node {
+            item: Item::Table(IndexMap::from([(key, entry)])),
+            place: whole.clone(),
+        };
+    }
+    canonical_flags(&mut node, findings);
+    let place = root.place.clone();
+    root.overlay(node);
+    root.place = place;
+}
+
+/// Places inside a `--set` value point at the whole argument.
+fn point_at(node: &mut Node, place: &Place) {
+    node.place = place.clone();
+    match &mut node.item {
+        Item::Array(items) => items.iter_mut().for_each(|item| point_at(item, place)),
+        Item::Table(table) => {
+            for entry in table.values_mut() {
+                entry.key = place.clone();
+                point_at(&mut entry.node, place);
+            }
+        }
+        Item::Scalar(_) => {}
+    }
+}
+
+/// Bytes as lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}

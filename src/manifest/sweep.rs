@@ -1,0 +1,531 @@
+//! Sweep tables → factors: the independent dimensions of the matrix.
+
+use serde_json::{Number, Value};
+
+use super::{
+    declaration::Flags,
+    grammar::Grammar,
+    path::Path,
+    tree::{Item, Node},
+};
+use crate::diagnostic::{Finding, Findings, Place};
+
+/// The most values one range may have; more is a slip of the pen.
+const LONGEST_RANGE: usize = 10_000;
+
+/// One `sweep` table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sweep {
+    /// Dimensions of the product, in the order written; the last varies fastest.
+    pub(crate) factors: Vec<Factor>,
+    /// Values computed from the others.
+    pub(crate) derived: Vec<Derived>,
+    /// Conditions under which a cell is left out.
+    pub(crate) skips: Vec<Skip>,
+}
+
+/// One dimension: an axis, several that advance together (zip), or named bundles (variants).
+#[derive(Clone, Debug)]
+pub(crate) struct Factor {
+    /// What a table calls it: paths, or `variant`.
+    pub(crate) columns: Vec<Column>,
+    pub(crate) points: Vec<Point>,
+}
+
+/// The name of one column of the matrix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    Path(Path),
+    Variant,
+}
+
+/// One value of a dimension.
+#[derive(Clone, Debug)]
+pub(crate) struct Point {
+    /// One value per column.
+    pub(crate) values: Vec<Value>,
+    /// What it changes.
+    pub(crate) sets: Vec<(Path, Value)>,
+    pub(crate) place: Place,
+}
+
+/// `{ expr = "…" }`
+#[derive(Clone, Debug)]
+pub(crate) struct Derived {
+    pub(crate) path: Path,
+    pub(crate) expr: String,
+    pub(crate) place: Place,
+}
+
+/// `skip = ["…"]`
+#[derive(Clone, Debug)]
+pub(crate) struct Skip {
+    pub(crate) when: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) place: Place,
+}
+
+impl Sweep {
+    /// Whether some dimension gives `path` a value.
+    pub(crate) fn gives(&self, path: &Path) -> bool {
+        let sets = |point: &Point| point.sets.iter().any(|(set, _)| set == path);
+        self.derived.iter().any(|derived| derived.path == *path)
+            || self.factors.iter().any(|factor| factor.points.iter().any(sets))
+    }
+}
+
+/// Reads a `sweep` table whose keys stand under `prefix` (the root, or one workload).
+pub(crate) fn read(node: &Node, prefix: &[&str], grammar: &Grammar, workloads: &[String], findings: &mut Findings) -> Sweep {
+    let mut reader = Reader {
+        grammar,
+        workloads,
+        findings,
+        sweep: Sweep::default(),
+    };
+    let prefix = Path(prefix.iter().map(|key| (*key).to_owned()).collect());
+    let Some(table) = node.table() else {
+        reader.findings.push(
+            Finding::error(format!("`sweep` is {}, not a table", node.kind())).at(&node.place, "expected a table of axes"),
+        );
+        return reader.sweep;
+    };
+    for (key, entry) in table {
+        match key.as_str() {
+            "zip" => reader.zips(&entry.node, &prefix),
+            "variant" => reader.variants(&entry.node, &prefix),
+            "skip" => reader.skips(&entry.node),
+            _ => {
+                let mut path = prefix.clone();
+                path.0.push(key.clone());
+                reader.axes(&entry.node, path, &entry.key);
+            }
+        }
+    }
+    reader.sweep
+}
+
+struct Reader<'a> {
+    grammar: &'a Grammar,
+    workloads: &'a [String],
+    findings: &'a mut Findings,
+    sweep: Sweep,
+}
+
+impl Reader<'_> {
+    /// A path with the flag's name in its canonical spelling, once it is known to exist.
+    fn known_path(&mut self, mut path: Path, place: &Place) -> Option<Path> {
+        let reason = if path.starts_with(&["workload"]) {
+            match path.0.get(1) {
+                Some(name) if !self.workloads.contains(name) => {
+                    let known: Vec<&str> = self.workloads.iter().map(String::as_str).collect();
+                    Some(format!(
+                        "there is no workload `{name}`{}",
+                        super::grammar::suggestion(name, &known)
+                    ))
+                }
+                _ if path.0.get(2).is_some_and(|key| key == "sweep") => Some("an axis cannot change a sweep".to_owned()),
+                _ => None,
+            }
+        } else if path.starts_with(&["server"]) || path.0 == ["experiment", "seed"] {
+            None
+        } else {
+            Some(format!("`{path}` cannot be an axis"))
+        };
+        if let Some(reason) = reason.or_else(|| self.grammar.at(&path).err()) {
+            self.findings.push(
+                Finding::error(format!("axis on a path that does not exist: {reason}"))
+                    .at(place, "no such path")
+                    .help("axes are paths under `server`, `workload.<name>`, or `experiment.seed`; in a workload's own sweep, keys of that workload"),
+            );
+            return None;
+        }
+        if path.starts_with(&["server", "flags"])
+            && let Some(flag) = path.0.get_mut(2)
+        {
+            *flag = Flags::canonical(flag);
+        }
+        Some(path)
+    }
+
+    fn axes(&mut self, node: &Node, path: Path, key: &Place) {
+        if let Item::Table(table) = &node.item {
+            if table.contains_key("expr") {
+                return self.derived(node, path, key);
+            }
+            if !is_range(node) {
+                if table.is_empty() {
+                    self.findings.push(
+                        Finding::error(format!("axis `{path}` has no values")).at(&node.place, "an empty table"),
+                    );
+                }
+                for (name, entry) in table {
+                    let mut below = path.clone();
+                    below.0.push(name.clone());
+                    self.axes(&entry.node, below, &entry.key);
+                }
+                return;
+            }
+        }
+        let Some(path) = self.known_path(path, key) else {
+            return;
+        };
+        if let Some(values) = self.values(node, &path) {
+            self.no_twins(&path, &values);
+            let points = values
+                .into_iter()
+                .map(|(value, place)| Point {
+                    values: vec![value.clone()],
+                    sets: vec![(path.clone(), value)],
+                    place,
+                })
+                .collect();
+            self.sweep.factors.push(Factor {
+                columns: vec![Column::Path(path)],
+                points,
+            });
+        }
+    }
+
+    /// The values of an axis: an array, or a range.
+    fn values(&mut self, node: &Node, path: &Path) -> Option<Vec<(Value, Place)>> {
+        let before = self.findings.0.len();
+        let values: Vec<(Value, Place)> = match &node.item {
+            Item::Array(items) => {
+                for item in items {
+                    self.grammar.check_at(item, path, self.findings);
+                }
+                items.iter().map(|item| (item.to_value(), item.place.clone())).collect()
+            }
+            Item::Table(_) if is_range(node) => match range(node) {
+                Ok(values) => {
+                    for value in &values {
+                        let item = Node {
+                            item: Item::Scalar(value.clone()),
+                            place: node.place.clone(),
+                        };
+                        let already = self.findings.0.len();
+                        self.grammar.check_at(&item, path, self.findings);
+                        if self.findings.0.len() > already {
+                            break;
+                        }
+                    }
+                    values.into_iter().map(|value| (value, node.place.clone())).collect()
+                }
+                Err(reason) => {
+                    self.findings.push(
+                        Finding::error(format!("axis `{path}`: {reason}"))
+                            .at(&node.place, "this range")
+                            .help("a range is { from = 32, to = 256, factor = 2 } or { from = 1, to = 9, step = 2 }"),
+                    );
+                    return None;
+                }
+            },
+            _ => {
+                let value = node.to_value();
+                self.findings.push(
+                    Finding::error(format!("axis `{path}` is {}, not an array", node.kind()))
+                        .at(&node.place, "an axis lists its values")
+                        .help(format!("write [{value}], or set the value outside the sweep")),
+                );
+                return None;
+            }
+        };
+        if values.is_empty() {
+            self.findings.push(
+                Finding::error(format!("axis `{path}` has no values"))
+                    .at(&node.place, "an empty axis makes an empty matrix")
+                    .help("list at least one value, or take the axis away"),
+            );
+        }
+        (self.findings.0.len() == before).then_some(values)
+    }
+
+    fn no_twins(&mut self, path: &Path, values: &[(Value, Place)]) {
+        for (index, (value, place)) in values.iter().enumerate() {
+            if let Some((_, first)) = values[..index].iter().find(|(earlier, _)| earlier == value) {
+                self.findings.push(
+                    Finding::error(format!("two cells are the same: axis `{path}` lists {value} twice"))
+                        .at(place, "again")
+                        .related(first, "first")
+                        .help("take one away; to measure a cell several times, set `experiment.repeats`"),
+                );
+            }
+        }
+    }
+
+    fn derived(&mut self, node: &Node, path: Path, key: &Place) {
+        let table = node.table().filter(|table| table.len() == 1);
+        let expr = table.and_then(|table| table["expr"].node.text());
+        let Some(expr) = expr else {
+            self.findings.push(
+                Finding::error(format!("`{path}`: a derived value has one key, `expr`, which is a string"))
+                    .at(&node.place, "this value")
+                    .help("{ expr = \"concurrency * 2\" }"),
+            );
+            return;
+        };
+        let expr = expr.to_owned();
+        if let Some(path) = self.known_path(path, key) {
+            self.sweep.derived.push(Derived {
+                path,
+                expr,
+                place: node.place.clone(),
+            });
+        }
+    }
+
+    fn zips(&mut self, node: &Node, prefix: &Path) {
+        for block in self.tables(node, "zip", "[[sweep.zip]]") {
+            let mut inner = Reader {
+                grammar: self.grammar,
+                workloads: self.workloads,
+                findings: self.findings,
+                sweep: Sweep::default(),
+            };
+            for (key, entry) in block.table().into_iter().flatten() {
+                let mut path = prefix.clone();
+                path.0.push(key.clone());
+                inner.zip_axes(&entry.node, path, &entry.key);
+            }
+            let factors = inner.sweep.factors;
+            let lengths: Vec<usize> = factors.iter().map(|f| f.points.len()).collect();
+            if lengths.windows(2).any(|pair| pair[0] != pair[1]) {
+                let said: Vec<String> = factors
+                    .iter()
+                    .map(|f| format!("`{}` has {}", f.columns[0], f.points.len()))
+                    .collect();
+                self.findings.push(
+                    Finding::error(format!("axes of a zip differ in length: {}", said.join(", ")))
+                        .at(&block.place, "this block")
+                        .help("a zip pairs first with first, second with second; give every axis as many values"),
+                );
+                continue;
+            }
+            let Some(&length) = lengths.first() else {
+                continue;
+            };
+            let points: Vec<Point> = (0..length)
+                .map(|row| Point {
+                    values: factors.iter().map(|f| f.points[row].values[0].clone()).collect(),
+                    sets: factors.iter().flat_map(|f| f.points[row].sets.clone()).collect(),
+                    place: factors[0].points[row].place.clone(),
+                })
+                .collect();
+            for (index, point) in points.iter().enumerate() {
+                if points[..index].iter().any(|earlier| earlier.values == point.values) {
+                    self.findings.push(
+                        Finding::error("two cells are the same: a zip repeats a combination").at(&point.place, "again"),
+                    );
+                }
+            }
+            self.sweep.factors.push(Factor {
+                columns: factors.into_iter().flat_map(|f| f.columns).collect(),
+                points,
+            });
+        }
+    }
+
+    /// Axes of a zip: as [`Self::axes`], but a value may repeat within one axis.
+    fn zip_axes(&mut self, node: &Node, path: Path, key: &Place) {
+        if let Item::Table(table) = &node.item
+            && !is_range(node)
+        {
+            for (name, entry) in table {
+                let mut below = path.clone();
+                below.0.push(name.clone());
+                self.zip_axes(&entry.node, below, &entry.key);
+            }
+            return;
+        }
+        let Some(path) = self.known_path(path, key) else {
+            return;
+        };
+        if let Some(values) = self.values(node, &path) {
+            let points = values
+                .into_iter()
+                .map(|(value, place)| Point {
+                    values: vec![value.clone()],
+                    sets: vec![(path.clone(), value)],
+                    place,
+                })
+                .collect();
+            self.sweep.factors.push(Factor {
+                columns: vec![Column::Path(path)],
+                points,
+            });
+        }
+    }
+
+    fn variants(&mut self, node: &Node, prefix: &Path) {
+        let Some(table) = node.table() else {
+            self.findings.push(
+                Finding::error("`sweep.variant` is a table of named bundles").at(&node.place, "expected [sweep.variant.<name>]"),
+            );
+            return;
+        };
+        let mut points = Vec::new();
+        for (name, entry) in table {
+            if entry.node.table().is_none() {
+                self.findings.push(
+                    Finding::error(format!("variant `{name}` is {}, not a table of paths", entry.node.kind()))
+                        .at(&entry.node.place, "expected paths and values"),
+                );
+                continue;
+            }
+            let mut sets = Vec::new();
+            for (key, inner) in entry.node.table().into_iter().flatten() {
+                let mut path = prefix.clone();
+                path.0.push(key.clone());
+                self.bundle(&inner.node, path, &inner.key, &mut sets);
+            }
+            points.push(Point {
+                values: vec![name.clone().into()],
+                sets,
+                place: entry.key.clone(),
+            });
+        }
+        if points.is_empty() {
+            self.findings.push(
+                Finding::error("`sweep.variant` has no variants").at(&node.place, "an empty axis makes an empty matrix"),
+            );
+            return;
+        }
+        self.sweep.factors.push(Factor {
+            columns: vec![Column::Variant],
+            points,
+        });
+    }
+
+    fn bundle(&mut self, node: &Node, path: Path, key: &Place, sets: &mut Vec<(Path, Value)>) {
+        if let Item::Table(table) = &node.item
+            && !table.contains_key("unset")
+            && !self.is_open_value(&path)
+        {
+            for (name, entry) in table {
+                let mut below = path.clone();
+                below.0.push(name.clone());
+                self.bundle(&entry.node, below, &entry.key, sets);
+            }
+            return;
+        }
+        if let Some(path) = self.known_path(path, key) {
+            self.grammar.check_at(node, &path, self.findings);
+            sets.push((path, node.to_value()));
+        }
+    }
+
+    /// Whether a table at this path is a value of its own: a JSON flag, a field of the request's body, prompts.
+    fn is_open_value(&self, path: &Path) -> bool {
+        let depth = path.0.len();
+        (path.starts_with(&["server", "flags"]) && depth == 3)
+            || (path.starts_with(&["workload"]) && depth == 3 && path.last() != "extra_body")
+    }
+
+    fn skips(&mut self, node: &Node) {
+        let items = match &node.item {
+            Item::Array(items) => items.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        for item in items {
+            let (when, reason) = match &item.item {
+                Item::Table(_) => (item.get(&["when"]), item.get(&["reason"]).and_then(Node::text)),
+                _ => (Some(item), None),
+            };
+            match when.and_then(|when| when.text().map(|text| (when, text))) {
+                Some((when, text)) => self.sweep.skips.push(Skip {
+                    when: text.to_owned(),
+                    reason: reason.map(str::to_owned),
+                    place: when.place.clone(),
+                }),
+                None => self.findings.push(
+                    Finding::error("a skip condition is an expression")
+                        .at(&item.place, "expected a string, or { when = \"…\", reason = \"…\" }"),
+                ),
+            }
+        }
+    }
+
+    fn tables<'n>(&mut self, node: &'n Node, name: &str, spelling: &str) -> Vec<&'n Node> {
+        let items = node.array().unwrap_or(std::slice::from_ref(node));
+        let (tables, others): (Vec<&Node>, Vec<&Node>) = items.iter().partition(|item| item.table().is_some());
+        for other in others {
+            self.findings.push(
+                Finding::error(format!("`sweep.{name}` is {}, not a list of tables", other.kind()))
+                    .at(&other.place, format!("write {spelling}")),
+            );
+        }
+        tables
+    }
+}
+
+impl std::fmt::Display for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Column::Path(path) => path.fmt(f),
+            Column::Variant => f.write_str("variant"),
+        }
+    }
+}
+
+fn is_range(node: &Node) -> bool {
+    node.table()
+        .is_some_and(|table| table.contains_key("from") || table.contains_key("to"))
+}
+
+fn range(node: &Node) -> Result<Vec<Value>, String> {
+    let table = node.table().ok_or("not a range")?;
+    if let Some(key) = table.keys().find(|key| !["from", "to", "step", "factor"].contains(&key.as_str())) {
+        return Err(format!("a range has no key `{key}`"));
+    }
+    let number = |key: &str| -> Result<Option<&Value>, String> {
+        match node.get(&[key]).map(Node::scalar) {
+            None => Ok(None),
+            Some(Some(value)) if value.is_number() => Ok(Some(value)),
+            Some(_) => Err(format!("`{key}` is not a number")),
+        }
+    };
+    let (Some(from), Some(to)) = (number("from")?, number("to")?) else {
+        return Err("a range needs `from` and `to`".into());
+    };
+    let (step, factor) = (number("step")?, number("factor")?);
+    let (by, multiply) = match (step, factor) {
+        (Some(step), None) => (step, false),
+        (None, Some(factor)) => (factor, true),
+        _ => return Err("a range needs one of `step` and `factor`".into()),
+    };
+    let whole = [from, to, by].iter().all(|value| value.is_i64());
+    let as_f64 = |value: &Value| value.as_f64().ok_or("not a number");
+    let (start, end, by) = (as_f64(from)?, as_f64(to)?, as_f64(by)?);
+    if start > end {
+        return Err(format!("`from` {from} is above `to` {to}"));
+    }
+    if multiply && (by <= 1.0 || start <= 0.0) {
+        return Err("`factor` must be above 1 and `from` above 0, or the range never ends".into());
+    }
+    if !multiply && by <= 0.0 {
+        return Err("`step` must be above 0, or the range never ends".into());
+    }
+    let mut values = Vec::new();
+    // The slack keeps the last value of 0.1, 0.2 … 0.5, whatever binary fractions make of it.
+    let slack = (end.abs() + by) * 1e-9;
+    for index in 0.. {
+        let value = if multiply {
+            start * by.powi(index)
+        } else {
+            start + by * f64::from(index)
+        };
+        if value > end + slack {
+            break;
+        }
+        if values.len() == LONGEST_RANGE {
+            return Err(format!("more than {LONGEST_RANGE} values"));
+        }
+        values.push(if whole {
+            Value::from(value.round() as i64)
+        } else {
+            let tidy: f64 = format!("{value:.12e}").parse().unwrap_or(value);
+            Number::from_f64(tidy).map_or(Value::Null, Value::Number)
+        });
+    }
+    Ok(values)
+}

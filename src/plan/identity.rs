@@ -1,0 +1,119 @@
+//! Ids: a hash of a versioned canonical form of what is measured, never of how the tool is set.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::Stop;
+use crate::manifest::{Engine, Inputs, Prompts, Server, Workload, hex};
+
+/// Version of the canonical forms. A new one gives every cell a new id, so it changes only with the meaning.
+const FORM: u32 = 1;
+
+/// The part of a server that decides what it is: what it is waited for and how long does not.
+pub(super) fn server_key(server: &Server) -> String {
+    let mut value = json!(server);
+    if let Value::Object(map) = &mut value {
+        for key in ["ready_within", "download_within", "stop_within"] {
+            map.remove(key);
+        }
+        if server.engine != Engine::Sim {
+            map.remove("sim");
+        }
+    }
+    hash(&json!({ "form": FORM, "server": value }))
+}
+
+/// Folder name of a server: the last part of its model's name, and a hash.
+pub(super) fn server_id(server: &Server, key: &str) -> String {
+    let last = server.model.trim_end_matches('/').rsplit('/').next();
+    let name: String = last
+        .unwrap_or("server")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .take(60)
+        .collect();
+    format!("{}-{}", name.trim_start_matches(['.', '-']), &key[..8])
+}
+
+/// Everything that decides what a cell measures, as one hash.
+pub(super) fn cell_key(server_key: &str, spec: &Workload, stop: Stop, inputs: &Inputs, seed: u64, repeats: u32) -> String {
+    let content: Vec<&str> = [
+        spec.documents.as_ref().map(|documents| &documents.file),
+        match &spec.prompts {
+            Some(Prompts::File(file)) => Some(&file.file),
+            _ => None,
+        },
+    ]
+    .into_iter()
+    .flatten()
+    .filter_map(|path| inputs.get(path).map(|input| input.sha256.as_str()))
+    .collect();
+    hash(&json!({
+        "form": FORM,
+        "server": server_key,
+        "workload": spec,
+        "stop": stop,
+        "inputs": content,
+        "seed": seed,
+        "repeats": repeats,
+    }))
+}
+
+/// `chat-c8-t128-1f3a9c20`
+pub(super) fn cell_id(workload: &str, concurrency: u32, max_tokens: u32, key: &str) -> String {
+    format!("{workload}-c{concurrency}-t{max_tokens}-{}", &key[..8])
+}
+
+/// A seed of the cell's own: eight bytes of its hash.
+pub(super) fn cell_seed(key: &str) -> u64 {
+    u64::from_str_radix(&key[8..24], 16).unwrap_or(u64::MAX)
+}
+
+fn hash(value: &Value) -> String {
+    let mut text = String::new();
+    canonical(value, &mut text);
+    hex(&Sha256::digest(text.as_bytes()))
+}
+
+/// JSON with sorted keys and no white space; whole numbers and fractions stay apart.
+fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            out.push('{');
+            for (index, key) in keys.into_iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                canonical(&map[key], out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(',');
+                }
+                canonical(item, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_keys_does_not_matter_and_the_type_of_a_number_does() {
+        assert_eq!(hash(&json!({"a": 1, "b": 2})), hash(&json!({"b": 2, "a": 1})));
+        assert_ne!(hash(&json!({"a": 1})), hash(&json!({"a": 1.0})));
+        assert_ne!(hash(&json!([1, 2])), hash(&json!([2, 1])));
+    }
+}

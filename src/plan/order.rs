@@ -1,0 +1,52 @@
+//! The order in which the cells of one server are measured.
+
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng, SeedableRng},
+};
+
+use super::Group;
+use crate::manifest::{Experiment, Order};
+
+/// One measured execution of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Place of the cell in [`Group::cells`].
+    pub cell: usize,
+    /// Which repeat, from 1.
+    pub repeat: u32,
+}
+
+impl Group {
+    /// Every repeat of every cell that is not skipped. As written, the repeats of a cell follow each other; shuffled,
+    /// each block holds every cell once, so that a drift of the machine touches all cells alike.
+    pub fn turns(&self, experiment: &Experiment) -> Vec<Turn> {
+        let cells: Vec<usize> = (0..self.cells.len())
+            .filter(|&cell| self.cells[cell].skip.is_none())
+            .collect();
+        match experiment.order {
+            Order::AsWritten => cells
+                .into_iter()
+                .flat_map(|cell| (1..=experiment.repeats).map(move |repeat| Turn { cell, repeat }))
+                .collect(),
+            Order::Shuffled => {
+                let mut random = ChaCha8Rng::seed_from_u64(experiment.seed);
+                (1..=experiment.repeats)
+                    .flat_map(|repeat| {
+                        let mut block = cells.clone();
+                        shuffle(&mut block, &mut random);
+                        block.into_iter().map(move |cell| Turn { cell, repeat })
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+/// Fisher–Yates. The bias of the modulo is below 2⁻³² for any block that fits a plan.
+fn shuffle(items: &mut [usize], random: &mut ChaCha8Rng) {
+    for last in (1..items.len()).rev() {
+        let pick = (random.next_u64() % (last as u64 + 1)) as usize;
+        items.swap(last, pick);
+    }
+}
