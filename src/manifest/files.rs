@@ -70,7 +70,13 @@ fn given(sweep: &Sweep, path: &[&str]) -> Vec<(Value, Place)> {
         .collect()
 }
 
-fn read(name: &str, place: &Place, folder: &Utf8Path, inputs: &mut Inputs, findings: &mut Findings) {
+fn read(
+    name: &str,
+    place: &Place,
+    folder: &Utf8Path,
+    inputs: &mut Inputs,
+    findings: &mut Findings,
+) {
     let path = folder.join(name);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -104,7 +110,10 @@ fn read(name: &str, place: &Place, folder: &Utf8Path, inputs: &mut Inputs, findi
 
 /// Looks for the models: a path that is missing is an error, a hub id that is not here yet a note.
 pub(crate) fn models(root: &Node, sweep: &Sweep, findings: &mut Findings) {
-    let engine = root.get(&["server", "engine"]).and_then(Node::text).unwrap_or("vllm");
+    let engine = root
+        .get(&["server", "engine"])
+        .and_then(Node::text)
+        .unwrap_or("vllm");
     let attached = root.get(&["server", "launch", "on"]).and_then(Node::text) == Some("attach");
     if engine != "vllm" || attached {
         return;
@@ -127,16 +136,22 @@ pub(crate) fn models(root: &Node, sweep: &Sweep, findings: &mut Findings) {
             }
         } else if !in_hub_cache(model) {
             findings.push(
-                Finding::note(format!("{model} is not in this machine's Hugging Face cache"))
-                    .at(&place, "will be downloaded by the first start")
-                    .help("its size is unknown here; fetch it before the clock runs: hf download <model>"),
+                Finding::note(format!(
+                    "{model} is not in this machine's Hugging Face cache"
+                ))
+                .at(&place, "will be downloaded by the first start")
+                .help(
+                    "its size is unknown here; fetch it before the clock runs: hf download <model>",
+                ),
             );
         }
     }
 }
 
 fn is_path(model: &str) -> bool {
-    ["/", "./", "../", "~/"].iter().any(|prefix| model.starts_with(prefix))
+    ["/", "./", "../", "~/"]
+        .iter()
+        .any(|prefix| model.starts_with(prefix))
 }
 
 /// A leading `~/` as the home folder.
@@ -149,14 +164,21 @@ pub(crate) fn expand_home(path: &str) -> Utf8PathBuf {
 
 /// Whether the hub's cache holds a snapshot of a model, by the layout that huggingface_hub documents.
 fn in_hub_cache(model: &str) -> bool {
-    let cache = env::var("HF_HUB_CACHE").map(Utf8PathBuf::from).or_else(|_| {
-        env::var("HF_HOME")
-            .map(|home| Utf8PathBuf::from(home).join("hub"))
-            .or_else(|_| env::var("HOME").map(|home| Utf8PathBuf::from(home).join(".cache/huggingface/hub")))
-    });
+    let cache = env::var("HF_HUB_CACHE")
+        .map(Utf8PathBuf::from)
+        .or_else(|_| {
+            env::var("HF_HOME")
+                .map(|home| Utf8PathBuf::from(home).join("hub"))
+                .or_else(|_| {
+                    env::var("HOME")
+                        .map(|home| Utf8PathBuf::from(home).join(".cache/huggingface/hub"))
+                })
+        });
     let Ok(cache) = cache else {
         return false;
     };
-    let snapshots = cache.join(format!("models--{}", model.replace('/', "--"))).join("snapshots");
+    let snapshots = cache
+        .join(format!("models--{}", model.replace('/', "--")))
+        .join("snapshots");
     fs::read_dir(snapshots).is_ok_and(|mut entries| entries.next().is_some())
 }

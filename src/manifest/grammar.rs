@@ -120,8 +120,7 @@ impl Grammar {
             schema = match child {
                 Some(child) => child,
                 None => {
-                    let known: Vec<&str> =
-                        options.iter().flat_map(|option| keys(option)).collect();
+                    let known: Vec<&str> = options.iter().flat_map(|option| keys(option)).collect();
                     let parent = Path(path.0[..depth].to_vec());
                     return Err(if known.is_empty() {
                         format!("`{parent}` has no keys below it")
@@ -210,7 +209,12 @@ impl Grammar {
     }
 
     /// Keys that must be there and are not, in the table at `path`; `given` says what else will bring one.
-    pub(crate) fn missing(&self, node: &Node, path: &Path, given: impl Fn(&Path) -> bool) -> Vec<Finding> {
+    pub(crate) fn missing(
+        &self,
+        node: &Node,
+        path: &Path,
+        given: impl Fn(&Path) -> bool,
+    ) -> Vec<Finding> {
         let Ok(schema) = self.at(path) else {
             return Vec::new();
         };
@@ -229,7 +233,8 @@ impl Grammar {
                     .and_then(Value::as_str)
                     .map(first_sentence);
                 (!given(&below)).then(|| {
-                    let finding = Finding::error(format!("`{below}` is missing")).at(&node.place, format!("needs `{key}`"));
+                    let finding = Finding::error(format!("`{below}` is missing"))
+                        .at(&node.place, format!("needs `{key}`"));
                     match reason {
                         Some(text) => finding.help(format!("`{key}`: {text}")),
                         None => finding,
@@ -278,7 +283,12 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     known
         .iter()
-        .map(|candidate| (strsim::jaro_winkler(&plain(word), &plain(candidate)), *candidate))
+        .map(|candidate| {
+            (
+                strsim::jaro_winkler(&plain(word), &plain(candidate)),
+                *candidate,
+            )
+        })
         .filter(|(score, _)| *score > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
@@ -321,7 +331,9 @@ fn expectation(options: &[&Value]) -> String {
     for option in options {
         for name in types(option) {
             let word = match name {
-                "string" if option.get("format") == Some(&json!("time-span")) => "a time with a unit",
+                "string" if option.get("format") == Some(&json!("time-span")) => {
+                    "a time with a unit"
+                }
                 "string" => "a string",
                 "boolean" => "a boolean",
                 "integer" => "a whole number",
@@ -352,7 +364,10 @@ fn help(options: &[&Value], node: &Node) -> String {
     options
         .iter()
         .find_map(|option| option.get("description").and_then(Value::as_str))
-        .map_or_else(|| "see `runner schema` for what may stand here".to_owned(), |text| first_sentence(text).to_owned())
+        .map_or_else(
+            || "see `runner schema` for what may stand here".to_owned(),
+            |text| first_sentence(text).to_owned(),
+        )
 }
 
 fn first_sentence(text: &str) -> &str {
@@ -384,11 +399,18 @@ fn scalar(value: &Value, schema: &Value, path: &Path, node: &Node, findings: &mu
     if let Some(number) = value.as_f64() {
         let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
         if let Some(min) = bound("minimum").filter(|min| number < *min) {
-            wrong(format!("`{path}` is {value}"), format!("must be at least {min}"));
+            wrong(
+                format!("`{path}` is {value}"),
+                format!("must be at least {min}"),
+            );
         }
-        let format_max = (schema.get("format") == Some(&json!("uint32"))).then_some(f64::from(u32::MAX));
+        let format_max =
+            (schema.get("format") == Some(&json!("uint32"))).then_some(f64::from(u32::MAX));
         if let Some(max) = bound("maximum").or(format_max).filter(|max| number > *max) {
-            wrong(format!("`{path}` is {value}"), format!("must be at most {max}"));
+            wrong(
+                format!("`{path}` is {value}"),
+                format!("must be at most {max}"),
+            );
         }
     }
 }

@@ -28,13 +28,19 @@ impl Inputs {
 
     /// The documents of a file, cut at its separator, trimmed; empty ones are none.
     pub fn documents(&self, documents: &Documents) -> Result<Vec<&str>, String> {
-        let input = self.get(&documents.file).ok_or_else(|| format!("{} was not read", documents.file))?;
+        let input = self
+            .get(&documents.file)
+            .ok_or_else(|| format!("{} was not read", documents.file))?;
         let whole: &str = &input.text;
         let parts: Vec<&str> = match &documents.separator {
             Some(separator) => whole.split(separator.as_str()).collect(),
             None => vec![whole],
         };
-        let documents_found: Vec<&str> = parts.into_iter().map(str::trim).filter(|text| !text.is_empty()).collect();
+        let documents_found: Vec<&str> = parts
+            .into_iter()
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .collect();
         if documents_found.is_empty() {
             return Err(format!("{} holds no document", documents.file));
         }
@@ -44,7 +50,9 @@ impl Inputs {
     /// The lines of a JSONL file, each an object with the field that holds the prompt.
     pub fn lines(&self, prompts: &PromptFile) -> Result<Vec<Map<String, Value>>, String> {
         let file = &prompts.file;
-        let input = self.get(file).ok_or_else(|| format!("{file} was not read"))?;
+        let input = self
+            .get(file)
+            .ok_or_else(|| format!("{file} was not read"))?;
         let mut lines = Vec::new();
         for (index, line) in input.text.lines().enumerate() {
             if line.trim().is_empty() {
@@ -54,7 +62,10 @@ impl Inputs {
             let map: Map<String, Value> = serde_json::from_str(line)
                 .map_err(|error| format!("{file}:{number} is not a JSON object: {error}"))?;
             if !map.get(&prompts.field).is_some_and(Value::is_string) {
-                return Err(format!("{file}:{number} has no text field `{}`", prompts.field));
+                return Err(format!(
+                    "{file}:{number} has no text field `{}`",
+                    prompts.field
+                ));
             }
             lines.push(map);
         }
@@ -71,7 +82,9 @@ impl Inputs {
             (Some(Prompts::File(file)), None) => self.lines(file)?.len(),
             (None, Some(documents)) => self.documents(documents)?.len(),
             (None, None) => return Err("there are no prompts and no documents".into()),
-            (Some(_), Some(_)) => return Err("there are prompts and documents; one of them is enough".into()),
+            (Some(_), Some(_)) => {
+                return Err("there are prompts and documents; one of them is enough".into());
+            }
         };
         Ok(count as u64)
     }

@@ -25,10 +25,10 @@ pub use grammar::schema;
 pub use inputs::{Input, Inputs};
 pub use read::{Overrides, SourceFile};
 
-pub(crate) use grammar::{nearest, suggestion};
+pub(crate) use grammar::nearest;
 pub(crate) use path::Path;
 pub(crate) use read::hex;
-pub(crate) use sweep::{Column, Derived, Factor, Point, Skip, Sweep};
+pub(crate) use sweep::{Column, Derived, Factor, Skip, Sweep};
 pub(crate) use tree::set_value;
 
 /// An experiment as declared: base values, axes, and the content of the files it names.
@@ -99,11 +99,17 @@ impl Manifest {
         for key in ["experiment", "server"] {
             let below = Path(vec![key.to_owned()]);
             match root.get(&[key]) {
-                Some(node) => findings.extend(grammar.missing(node, &below, |path| sweep.gives(path))),
+                Some(node) => {
+                    findings.extend(grammar.missing(node, &below, |path| sweep.gives(path)))
+                }
                 None => findings.push(
-                    Finding::error(format!("there is no [{key}] table")).at(&head(&root.place), "in this file").help(
-                        if key == "experiment" { "[experiment]\nname = \"my-experiment\"" } else { "[server]\nmodel = \"Qwen/Qwen2.5-1.5B-Instruct\"" },
-                    ),
+                    Finding::error(format!("there is no [{key}] table"))
+                        .at(&head(&root.place), "in this file")
+                        .help(if key == "experiment" {
+                            "[experiment]\nname = \"my-experiment\""
+                        } else {
+                            "[server]\nmodel = \"Qwen/Qwen2.5-1.5B-Instruct\""
+                        }),
                 ),
             }
         }
@@ -156,7 +162,8 @@ impl Manifest {
 
     /// The manifest with includes, overrides and `--sim` applied, as TOML. Comments name the files it was made of.
     pub fn effective(&self) -> Result<String, String> {
-        let mut out = String::from("# The manifest with includes and overrides applied. It was made of:\n");
+        let mut out =
+            String::from("# The manifest with includes and overrides applied. It was made of:\n");
         for file in &self.files {
             let name = file.path.file_name().unwrap_or("manifest");
             out.push_str(&format!("#   {name}  sha256 {}\n", file.sha256));
@@ -165,7 +172,8 @@ impl Manifest {
             out.push_str(&format!("#   {path}  sha256 {}\n", input.sha256));
         }
         out.push('\n');
-        let body = toml::to_string(&self.root.to_value()).map_err(|error| format!("cannot write the manifest as TOML: {error}"))?;
+        let body = toml::to_string(&self.root.to_value())
+            .map_err(|error| format!("cannot write the manifest as TOML: {error}"))?;
         out.push_str(&body);
         Ok(out)
     }
@@ -209,7 +217,8 @@ fn root_workload<'a>(root: &'a mut Node, name: &str) -> Option<&'a mut Node> {
 /// Names become folders and table cells, so they keep to letters that are harmless in both.
 fn check_names(root: &Node, workloads: &[String], findings: &mut Findings) {
     let harmless = |name: &str| {
-        name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        name.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name.len() <= 100
     };
@@ -219,15 +228,25 @@ fn check_names(root: &Node, workloads: &[String], findings: &mut Findings) {
         && !harmless(name)
     {
         findings.push(
-            Finding::error(format!("the experiment's name {name:?} cannot be a folder's name")).at(&node.place, "").help(hint),
+            Finding::error(format!(
+                "the experiment's name {name:?} cannot be a folder's name"
+            ))
+            .at(&node.place, "")
+            .help(hint),
         );
     }
     for name in workloads.iter().filter(|name| !harmless(name)) {
-        if let Some(entry) = root.get(&["workload"]).and_then(Node::table).and_then(|t| t.get(name)) {
+        if let Some(entry) = root
+            .get(&["workload"])
+            .and_then(Node::table)
+            .and_then(|t| t.get(name))
+        {
             findings.push(
-                Finding::error(format!("the workload's name {name:?} cannot be part of a folder's name"))
-                    .at(&entry.key, "")
-                    .help(hint),
+                Finding::error(format!(
+                    "the workload's name {name:?} cannot be part of a folder's name"
+                ))
+                .at(&entry.key, "")
+                .help(hint),
             );
         }
     }

@@ -9,7 +9,11 @@ pub(crate) struct Path(pub(crate) Vec<String>);
 impl Path {
     /// Reads a dotted key: bare keys, `"quoted keys"` and `'literal keys'`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a path; write keys with dots between them, as in server.flags.dtype");
+        let wrong = || {
+            format!(
+                "{text:?} is not a path; write keys with dots between them, as in server.flags.dtype"
+            )
+        };
         // A dotted key followed by a value is a whole TOML document, so its own parser reads the key.
         let document = format!("{text} = 0");
         if text.contains(['\n', '=', '#', '[', ']']) {

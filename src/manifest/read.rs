@@ -40,7 +40,11 @@ pub(crate) struct Reading {
 }
 
 /// Reads a manifest with its includes and overrides.
-pub(crate) fn read(path: &Utf8Path, overrides: &Overrides, findings: &mut Findings) -> Option<Reading> {
+pub(crate) fn read(
+    path: &Utf8Path,
+    overrides: &Overrides,
+    findings: &mut Findings,
+) -> Option<Reading> {
     let mut files = Vec::new();
     let mut chain = Vec::new();
     let (mut root, text) = file(path, None, &mut chain, &mut files, findings)?;
@@ -50,7 +54,8 @@ pub(crate) fn read(path: &Utf8Path, overrides: &Overrides, findings: &mut Findin
     if overrides.sim {
         set(&mut root, "server.engine=\"sim\"", findings);
         if let Item::Table(top) = &mut root.item
-            && let Some(Item::Table(server)) = top.get_mut("server").map(|entry| &mut entry.node.item)
+            && let Some(Item::Table(server)) =
+                top.get_mut("server").map(|entry| &mut entry.node.item)
         {
             server.shift_remove("command");
             server.shift_remove("launch");
@@ -72,14 +77,17 @@ fn file(
     };
     let identity = path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
     if chain.contains(&identity) {
-        findings.push(point(Finding::error(format!("{path} includes itself")).help("take one include away")));
+        findings.push(point(
+            Finding::error(format!("{path} includes itself")).help("take one include away"),
+        ));
         return None;
     }
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
             findings.push(point(
-                Finding::error(format!("cannot read {path}: {error}")).help("check the path; `runner init` writes a manifest to start from"),
+                Finding::error(format!("cannot read {path}: {error}"))
+                    .help("check the path; `runner init` writes a manifest to start from"),
             ));
             return None;
         }
@@ -96,7 +104,8 @@ fn file(
                 .filter(|&&b| b == b'\n')
                 .count();
             findings.push(point(
-                Finding::error(format!("{path}:{line} is not UTF-8")).help("save the file as UTF-8"),
+                Finding::error(format!("{path}:{line} is not UTF-8"))
+                    .help("save the file as UTF-8"),
             ));
             return None;
         }
@@ -141,14 +150,18 @@ fn includes(root: &mut Node, findings: &mut Findings) -> Vec<(String, Place)> {
     let Some(entry) = table.shift_remove("include") else {
         return Vec::new();
     };
-    let items = entry.node.array().unwrap_or(std::slice::from_ref(&entry.node));
+    let items = entry
+        .node
+        .array()
+        .unwrap_or(std::slice::from_ref(&entry.node));
     items
         .iter()
         .filter_map(|item| match item.text() {
             Some(name) => Some((name.to_owned(), item.place.clone())),
             None => {
                 findings.push(
-                    Finding::error(format!("`include` holds {}", item.kind())).at(&item.place, "expected the path of a manifest"),
+                    Finding::error(format!("`include` holds {}", item.kind()))
+                        .at(&item.place, "expected the path of a manifest"),
                 );
                 None
             }

@@ -70,12 +70,21 @@ impl Sweep {
     pub(crate) fn gives(&self, path: &Path) -> bool {
         let sets = |point: &Point| point.sets.iter().any(|(set, _)| set == path);
         self.derived.iter().any(|derived| derived.path == *path)
-            || self.factors.iter().any(|factor| factor.points.iter().any(sets))
+            || self
+                .factors
+                .iter()
+                .any(|factor| factor.points.iter().any(sets))
     }
 }
 
 /// Reads a `sweep` table whose keys stand under `prefix` (the root, or one workload).
-pub(crate) fn read(node: &Node, prefix: &[&str], grammar: &Grammar, workloads: &[String], findings: &mut Findings) -> Sweep {
+pub(crate) fn read(
+    node: &Node,
+    prefix: &[&str],
+    grammar: &Grammar,
+    workloads: &[String],
+    findings: &mut Findings,
+) -> Sweep {
     let mut reader = Reader {
         grammar,
         workloads,
@@ -85,7 +94,8 @@ pub(crate) fn read(node: &Node, prefix: &[&str], grammar: &Grammar, workloads: &
     let prefix = Path(prefix.iter().map(|key| (*key).to_owned()).collect());
     let Some(table) = node.table() else {
         reader.findings.push(
-            Finding::error(format!("`sweep` is {}, not a table", node.kind())).at(&node.place, "expected a table of axes"),
+            Finding::error(format!("`sweep` is {}, not a table", node.kind()))
+                .at(&node.place, "expected a table of axes"),
         );
         return reader.sweep;
     };
@@ -123,7 +133,9 @@ impl Reader<'_> {
                         super::grammar::suggestion(name, &known)
                     ))
                 }
-                _ if path.0.get(2).is_some_and(|key| key == "sweep") => Some("an axis cannot change a sweep".to_owned()),
+                _ if path.0.get(2).is_some_and(|key| key == "sweep") => {
+                    Some("an axis cannot change a sweep".to_owned())
+                }
                 _ => None,
             }
         } else if path.starts_with(&["server"]) || path.0 == ["experiment", "seed"] {
@@ -155,7 +167,8 @@ impl Reader<'_> {
             if !is_range(node) {
                 if table.is_empty() {
                     self.findings.push(
-                        Finding::error(format!("axis `{path}` has no values")).at(&node.place, "an empty table"),
+                        Finding::error(format!("axis `{path}` has no values"))
+                            .at(&node.place, "an empty table"),
                     );
                 }
                 for (name, entry) in table {
@@ -194,7 +207,10 @@ impl Reader<'_> {
                 for item in items {
                     self.grammar.check_at(item, path, self.findings);
                 }
-                items.iter().map(|item| (item.to_value(), item.place.clone())).collect()
+                items
+                    .iter()
+                    .map(|item| (item.to_value(), item.place.clone()))
+                    .collect()
             }
             Item::Table(_) if is_range(node) => match range(node) {
                 Ok(values) => {
@@ -209,7 +225,10 @@ impl Reader<'_> {
                             break;
                         }
                     }
-                    values.into_iter().map(|value| (value, node.place.clone())).collect()
+                    values
+                        .into_iter()
+                        .map(|value| (value, node.place.clone()))
+                        .collect()
                 }
                 Err(reason) => {
                     self.findings.push(
@@ -225,7 +244,9 @@ impl Reader<'_> {
                 self.findings.push(
                     Finding::error(format!("axis `{path}` is {}, not an array", node.kind()))
                         .at(&node.place, "an axis lists its values")
-                        .help(format!("write [{value}], or set the value outside the sweep")),
+                        .help(format!(
+                            "write [{value}], or set the value outside the sweep"
+                        )),
                 );
                 return None;
             }
@@ -244,10 +265,14 @@ impl Reader<'_> {
         for (index, (value, place)) in values.iter().enumerate() {
             if let Some((_, first)) = values[..index].iter().find(|(earlier, _)| earlier == value) {
                 self.findings.push(
-                    Finding::error(format!("two cells are the same: axis `{path}` lists {value} twice"))
-                        .at(place, "again")
-                        .related(first, "first")
-                        .help("take one away; to measure a cell several times, set `experiment.repeats`"),
+                    Finding::error(format!(
+                        "two cells are the same: axis `{path}` lists {value} twice"
+                    ))
+                    .at(place, "again")
+                    .related(first, "first")
+                    .help(
+                        "take one away; to measure a cell several times, set `experiment.repeats`",
+                    ),
                 );
             }
         }
@@ -258,9 +283,11 @@ impl Reader<'_> {
         let expr = table.and_then(|table| table["expr"].node.text());
         let Some(expr) = expr else {
             self.findings.push(
-                Finding::error(format!("`{path}`: a derived value has one key, `expr`, which is a string"))
-                    .at(&node.place, "this value")
-                    .help("{ expr = \"concurrency * 2\" }"),
+                Finding::error(format!(
+                    "`{path}`: a derived value has one key, `expr`, which is a string"
+                ))
+                .at(&node.place, "this value")
+                .help("{ expr = \"concurrency * 2\" }"),
             );
             return;
         };
@@ -306,15 +333,25 @@ impl Reader<'_> {
             };
             let points: Vec<Point> = (0..length)
                 .map(|row| Point {
-                    values: factors.iter().map(|f| f.points[row].values[0].clone()).collect(),
-                    sets: factors.iter().flat_map(|f| f.points[row].sets.clone()).collect(),
+                    values: factors
+                        .iter()
+                        .map(|f| f.points[row].values[0].clone())
+                        .collect(),
+                    sets: factors
+                        .iter()
+                        .flat_map(|f| f.points[row].sets.clone())
+                        .collect(),
                     place: factors[0].points[row].place.clone(),
                 })
                 .collect();
             for (index, point) in points.iter().enumerate() {
-                if points[..index].iter().any(|earlier| earlier.values == point.values) {
+                if points[..index]
+                    .iter()
+                    .any(|earlier| earlier.values == point.values)
+                {
                     self.findings.push(
-                        Finding::error("two cells are the same: a zip repeats a combination").at(&point.place, "again"),
+                        Finding::error("two cells are the same: a zip repeats a combination")
+                            .at(&point.place, "again"),
                     );
                 }
             }
@@ -359,7 +396,8 @@ impl Reader<'_> {
     fn variants(&mut self, node: &Node, prefix: &Path) {
         let Some(table) = node.table() else {
             self.findings.push(
-                Finding::error("`sweep.variant` is a table of named bundles").at(&node.place, "expected [sweep.variant.<name>]"),
+                Finding::error("`sweep.variant` is a table of named bundles")
+                    .at(&node.place, "expected [sweep.variant.<name>]"),
             );
             return;
         };
@@ -367,8 +405,11 @@ impl Reader<'_> {
         for (name, entry) in table {
             if entry.node.table().is_none() {
                 self.findings.push(
-                    Finding::error(format!("variant `{name}` is {}, not a table of paths", entry.node.kind()))
-                        .at(&entry.node.place, "expected paths and values"),
+                    Finding::error(format!(
+                        "variant `{name}` is {}, not a table of paths",
+                        entry.node.kind()
+                    ))
+                    .at(&entry.node.place, "expected paths and values"),
                 );
                 continue;
             }
@@ -386,7 +427,8 @@ impl Reader<'_> {
         }
         if points.is_empty() {
             self.findings.push(
-                Finding::error("`sweep.variant` has no variants").at(&node.place, "an empty axis makes an empty matrix"),
+                Finding::error("`sweep.variant` has no variants")
+                    .at(&node.place, "an empty axis makes an empty matrix"),
             );
             return;
         }
@@ -428,7 +470,10 @@ impl Reader<'_> {
         };
         for item in items {
             let (when, reason) = match &item.item {
-                Item::Table(_) => (item.get(&["when"]), item.get(&["reason"]).and_then(Node::text)),
+                Item::Table(_) => (
+                    item.get(&["when"]),
+                    item.get(&["reason"]).and_then(Node::text),
+                ),
                 _ => (Some(item), None),
             };
             match when.and_then(|when| when.text().map(|text| (when, text))) {
@@ -437,21 +482,27 @@ impl Reader<'_> {
                     reason: reason.map(str::to_owned),
                     place: when.place.clone(),
                 }),
-                None => self.findings.push(
-                    Finding::error("a skip condition is an expression")
-                        .at(&item.place, "expected a string, or { when = \"…\", reason = \"…\" }"),
-                ),
+                None => self
+                    .findings
+                    .push(Finding::error("a skip condition is an expression").at(
+                        &item.place,
+                        "expected a string, or { when = \"…\", reason = \"…\" }",
+                    )),
             }
         }
     }
 
     fn tables<'n>(&mut self, node: &'n Node, name: &str, spelling: &str) -> Vec<&'n Node> {
         let items = node.array().unwrap_or(std::slice::from_ref(node));
-        let (tables, others): (Vec<&Node>, Vec<&Node>) = items.iter().partition(|item| item.table().is_some());
+        let (tables, others): (Vec<&Node>, Vec<&Node>) =
+            items.iter().partition(|item| item.table().is_some());
         for other in others {
             self.findings.push(
-                Finding::error(format!("`sweep.{name}` is {}, not a list of tables", other.kind()))
-                    .at(&other.place, format!("write {spelling}")),
+                Finding::error(format!(
+                    "`sweep.{name}` is {}, not a list of tables",
+                    other.kind()
+                ))
+                .at(&other.place, format!("write {spelling}")),
             );
         }
         tables
@@ -474,7 +525,10 @@ fn is_range(node: &Node) -> bool {
 
 fn range(node: &Node) -> Result<Vec<Value>, String> {
     let table = node.table().ok_or("not a range")?;
-    if let Some(key) = table.keys().find(|key| !["from", "to", "step", "factor"].contains(&key.as_str())) {
+    if let Some(key) = table
+        .keys()
+        .find(|key| !["from", "to", "step", "factor"].contains(&key.as_str()))
+    {
         return Err(format!("a range has no key `{key}`"));
     }
     let number = |key: &str| -> Result<Option<&Value>, String> {

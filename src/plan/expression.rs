@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::{Environment, Expression, UndefinedBehavior};
+use minijinja::{Environment, Expression, UndefinedBehavior, value::Serde};
 use serde_json::Value;
 
 use crate::{
@@ -21,17 +21,29 @@ pub(super) fn environment() -> Environment<'static> {
 }
 
 /// Compiles an expression, or says what is wrong with it.
-pub(super) fn compile<'e>(environment: &'e Environment<'static>, text: &'e str, place: &Place) -> Result<Expression<'e, 'e>, Finding> {
+pub(super) fn compile<'e>(
+    environment: &'e Environment<'static>,
+    text: &'e str,
+    place: &Place,
+) -> Result<Expression<'e, 'e>, Finding> {
     environment.compile_expression(text).map_err(|error| {
         Finding::error(format!("the expression {text:?} cannot be read"))
-            .at(place, error.detail().unwrap_or("not an expression").to_owned())
+            .at(
+                place,
+                error.detail().unwrap_or("not an expression").to_owned(),
+            )
             .help("expressions are Jinja's: max_model_len * max_num_seqs > 1000000")
     })
 }
 
 /// The expression's value, with its type kept.
-pub(super) fn evaluate(expression: &Expression<'_, '_>, text: &str, scope: &Scope, place: &Place) -> Result<Value, Finding> {
-    let result = expression.eval(scope);
+pub(super) fn evaluate(
+    expression: &Expression<'_, '_>,
+    text: &str,
+    scope: &Scope,
+    place: &Place,
+) -> Result<Value, Finding> {
+    let result = expression.eval(minijinja::Value::from(Serde(scope)));
     let reason = match result {
         Ok(value) if !value.is_undefined() => match serde_json::to_value(&value) {
             Ok(value) => return Ok(value),
@@ -43,22 +55,17 @@ pub(super) fn evaluate(expression: &Expression<'_, '_>, text: &str, scope: &Scop
             .map_or_else(|| error.kind().to_string(), str::to_owned),
     };
     let names: Vec<&str> = scope.keys().map(String::as_str).collect();
-    let finding = Finding::error(format!("the expression {text:?} cannot be evaluated")).at(place, reason);
-    let unknown = words(text).into_iter().find(|word| !scope.contains_key(*word));
-    let near = unknown.and_then(|word| nearest(word, &names));
+    let finding =
+        Finding::error(format!("the expression {text:?} cannot be evaluated")).at(place, reason);
+    let mut unknown: Vec<String> = expression.undeclared_variables(false).into_iter().collect();
+    unknown.retain(|word| !scope.contains_key(word));
+    unknown.sort();
+    let near = unknown.first().and_then(|word| nearest(word, &names));
     let finding = match near {
         Some(near) => finding.help(format!("did you mean `{near}`?")),
         None => finding,
     };
     Err(finding.help(format!("names at hand: {}", names.join(", "))))
-}
-
-fn words(text: &str) -> Vec<&str> {
-    const KEYWORDS: [&str; 9] = ["and", "or", "not", "in", "is", "if", "else", "true", "false"];
-    text.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .filter(|word| word.starts_with(|c: char| c.is_alphabetic() || c == '_'))
-        .filter(|word| !KEYWORDS.contains(word))
-        .collect()
 }
 
 /// An axis name as an expression writes it.

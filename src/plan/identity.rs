@@ -29,14 +29,27 @@ pub(super) fn server_id(server: &Server, key: &str) -> String {
     let name: String = last
         .unwrap_or("server")
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
         .take(60)
         .collect();
     format!("{}-{}", name.trim_start_matches(['.', '-']), &key[..8])
 }
 
 /// Everything that decides what a cell measures, as one hash.
-pub(super) fn cell_key(server_key: &str, spec: &Workload, stop: Stop, inputs: &Inputs, seed: u64, repeats: u32) -> String {
+pub(super) fn cell_key(
+    server_key: &str,
+    spec: &Workload,
+    stop: Stop,
+    inputs: &Inputs,
+    seed: u64,
+    repeats: u32,
+) -> String {
     let content: Vec<&str> = [
         spec.documents.as_ref().map(|documents| &documents.file),
         match &spec.prompts {
@@ -112,7 +125,10 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_does_not_matter_and_the_type_of_a_number_does() {
-        assert_eq!(hash(&json!({"a": 1, "b": 2})), hash(&json!({"b": 2, "a": 1})));
+        assert_eq!(
+            hash(&json!({"a": 1, "b": 2})),
+            hash(&json!({"b": 2, "a": 1}))
+        );
         assert_ne!(hash(&json!({"a": 1})), hash(&json!({"a": 1.0})));
         assert_ne!(hash(&json!([1, 2])), hash(&json!([2, 1])));
     }

@@ -1,5 +1,12 @@
 //! Manifest → [`Plan`]: the ordered cells, grouped by server so that each distinct server starts once.
 
+mod columns;
+mod expand;
+mod expression;
+mod identity;
+mod order;
+mod validate;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +16,9 @@ use crate::{
     manifest::{Experiment, Hardware, Server, Workload},
     unit::TimeSpan,
 };
+
+pub use expand::{MOST_CELLS, plan};
+pub use order::Turn;
 
 /// What a run will do, in order. Pure data: it names no clock, no file and no process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,4 +80,16 @@ pub enum Stop {
     Requests(u64),
     /// After this long.
     Duration(TimeSpan),
+}
+
+impl Plan {
+    /// How many cells there are, skipped ones included.
+    pub fn len(&self) -> usize {
+        self.groups.iter().map(|group| group.cells.len()).sum()
+    }
+
+    /// Whether there is no cell at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }

@@ -15,17 +15,23 @@ pub(super) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &
     let attached = launch.on == LaunchOn::Attach;
     match (&launch.url, attached) {
         (None, true) => found.push(
-            Finding::error("`server.launch.on = \"attach\"` needs the address of the running server")
-                .at(&at(&["server", "launch"]), "no `url`")
-                .help("url = \"http://127.0.0.1:8000\""),
+            Finding::error(
+                "`server.launch.on = \"attach\"` needs the address of the running server",
+            )
+            .at(&at(&["server", "launch"]), "no `url`")
+            .help("url = \"http://127.0.0.1:8000\""),
         ),
-        (Some(url), true) if !url.starts_with("http://") && !url.starts_with("https://") => found.push(
-            Finding::error(format!("{url:?} is not an address"))
-                .at(&at(&["server", "launch", "url"]), "expected http:// or https://"),
-        ),
+        (Some(url), true) if !url.starts_with("http://") && !url.starts_with("https://") => found
+            .push(Finding::error(format!("{url:?} is not an address")).at(
+                &at(&["server", "launch", "url"]),
+                "expected http:// or https://",
+            )),
         (Some(_), false) => found.push(
             Finding::error("`server.launch.url` is for a server that already runs")
-                .at(&at(&["server", "launch", "url"]), "this server would be started here")
+                .at(
+                    &at(&["server", "launch", "url"]),
+                    "this server would be started here",
+                )
                 .help("write on = \"attach\", or take the url away"),
         ),
         _ => {}
@@ -45,7 +51,11 @@ pub(super) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &
         );
     }
     if server.engine == Engine::Openai && !attached {
-        let has_port = server.command.iter().flatten().any(|word| word.contains("{port}"));
+        let has_port = server
+            .command
+            .iter()
+            .flatten()
+            .any(|word| word.contains("{port}"));
         if !has_port {
             found.push(
                 Finding::error("an `openai` server that is started here needs a command with {port} in it")
@@ -56,8 +66,10 @@ pub(super) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &
     }
     if attached && !server.flags.0.is_empty() {
         found.push(
-            Finding::warning("the flags of an attached server are not passed and cannot be verified")
-                .at(&at(&["server", "flags"]), "only recorded"),
+            Finding::warning(
+                "the flags of an attached server are not passed and cannot be verified",
+            )
+            .at(&at(&["server", "flags"]), "only recorded"),
         );
     }
     for name in ["api-key", "hf-token"] {
@@ -90,7 +102,10 @@ pub(super) fn stop(manifest: &Manifest, name: &str, spec: &Workload) -> Result<S
         rules.push(("requests", Stop::Requests(requests)));
     }
     if let Some(each) = spec.requests_per_stream {
-        rules.push(("requests_per_stream", Stop::Requests(each * u64::from(spec.concurrency))));
+        rules.push((
+            "requests_per_stream",
+            Stop::Requests(each * u64::from(spec.concurrency)),
+        ));
     }
     if let Some(duration) = spec.duration {
         rules.push(("duration", Stop::Duration(duration)));
@@ -102,26 +117,44 @@ pub(super) fn stop(manifest: &Manifest, name: &str, spec: &Workload) -> Result<S
     }
     match rules.as_slice() {
         [(_, stop)] => Ok(*stop),
-        [] => Err(Finding::error(format!("workload `{name}` does not say when to stop"))
-            .at(&manifest.place(&["workload", name]), "")
-            .help("give one of requests, requests_per_stream, duration, passes")),
+        [] => Err(
+            Finding::error(format!("workload `{name}` does not say when to stop"))
+                .at(&manifest.place(&["workload", name]), "")
+                .help("give one of requests, requests_per_stream, duration, passes"),
+        ),
         [_, (second, _), ..] => {
             let names: Vec<&str> = rules.iter().map(|(rule, _)| *rule).collect();
-            Err(Finding::error(format!("workload `{name}` says twice when to stop: {}", names.join(" and ")))
-                .at(&manifest.place(&["workload", name, second]), "the second rule")
-                .help("keep one of them"))
+            Err(Finding::error(format!(
+                "workload `{name}` says twice when to stop: {}",
+                names.join(" and ")
+            ))
+            .at(
+                &manifest.place(&["workload", name, second]),
+                "the second rule",
+            )
+            .help("keep one of them"))
         }
     }
 }
 
 /// What is wrong with a workload.
-pub(super) fn workload(manifest: &Manifest, name: &str, spec: &Workload, stop: Stop, found: &mut Vec<Finding>) {
+pub(super) fn workload(
+    manifest: &Manifest,
+    name: &str,
+    spec: &Workload,
+    stop: Stop,
+    found: &mut Vec<Finding>,
+) {
     let at = |keys: &[&str]| {
         let path: Vec<&str> = ["workload", name].iter().chain(keys).copied().collect();
         manifest.place(&path)
     };
     if let Err(reason) = manifest.inputs.count(spec) {
-        let key = if spec.prompts.is_some() { "prompts" } else { "documents" };
+        let key = if spec.prompts.is_some() {
+            "prompts"
+        } else {
+            "documents"
+        };
         found.push(
             Finding::error(format!("workload `{name}`: {reason}"))
                 .at(&at(&[key]), "")
@@ -140,16 +173,20 @@ pub(super) fn workload(manifest: &Manifest, name: &str, spec: &Workload, stop: S
     }
     if spec.system.is_some() && spec.api != Api::Chat {
         found.push(
-            Finding::error(format!("workload `{name}`: a system message needs api = \"chat\""))
-                .at(&at(&["system"]), "completions have no messages"),
+            Finding::error(format!(
+                "workload `{name}`: a system message needs api = \"chat\""
+            ))
+            .at(&at(&["system"]), "completions have no messages"),
         );
     }
     for field in ["stream", "stream_options"] {
         if spec.extra_body.contains_key(field) {
             found.push(
-                Finding::error(format!("workload `{name}`: `extra_body.{field}` is the client's own"))
-                    .at(&at(&["extra_body", field]), "every latency rests on it")
-                    .help("take it away"),
+                Finding::error(format!(
+                    "workload `{name}`: `extra_body.{field}` is the client's own"
+                ))
+                .at(&at(&["extra_body", field]), "every latency rests on it")
+                .help("take it away"),
             );
         }
     }
@@ -162,7 +199,10 @@ pub(super) fn workload(manifest: &Manifest, name: &str, spec: &Workload, stop: S
                         "workload `{name}`: {} samples cannot carry {}",
                         requests, term.percentile
                     ))
-                    .at(&at(&["slo", &term.key()]), format!("needs {needed} requests a cell"))
+                    .at(
+                        &at(&["slo", &term.key()]),
+                        format!("needs {needed} requests a cell"),
+                    )
                     .help("the number is still printed, marked; raise `requests`, or judge by p50"),
                 );
             }
@@ -180,19 +220,30 @@ pub(super) fn workload(manifest: &Manifest, name: &str, spec: &Workload, stop: S
     }
 }
 
-fn template_names(manifest: &Manifest, name: &str, spec: &Workload, template: &str, found: &mut Vec<Finding>) {
+fn template_names(
+    manifest: &Manifest,
+    name: &str,
+    spec: &Workload,
+    template: &str,
+    found: &mut Vec<Finding>,
+) {
     let place = manifest.place(&["workload", name, "prompt"]);
     let known: Vec<String> = match (&spec.documents, &spec.prompts) {
         (Some(_), _) => vec!["document".into()],
         (None, Some(Prompts::File(file))) => match manifest.inputs.lines(file) {
-            Ok(lines) => lines.first().map(|line| line.keys().cloned().collect()).unwrap_or_else(Vec::new),
+            Ok(lines) => lines
+                .first()
+                .map(|line| line.keys().cloned().collect())
+                .unwrap_or_else(Vec::new),
             Err(_) => return,
         },
         _ => {
             found.push(
-                Finding::error(format!("workload `{name}`: `prompt` is a template for documents or a JSONL file"))
-                    .at(&place, "there are only inline prompts")
-                    .help("take `prompt` away, or name a file"),
+                Finding::error(format!(
+                    "workload `{name}`: `prompt` is a template for documents or a JSONL file"
+                ))
+                .at(&place, "there are only inline prompts")
+                .help("take `prompt` away, or name a file"),
             );
             return;
         }
@@ -202,8 +253,13 @@ fn template_names(manifest: &Manifest, name: &str, spec: &Workload, template: &s
         Ok(compiled) => compiled,
         Err(error) => {
             found.push(
-                Finding::error(format!("workload `{name}`: the prompt template cannot be read"))
-                    .at(&place, error.detail().unwrap_or("not a template").to_owned()),
+                Finding::error(format!(
+                    "workload `{name}`: the prompt template cannot be read"
+                ))
+                .at(
+                    &place,
+                    error.detail().unwrap_or("not a template").to_owned(),
+                ),
             );
             return;
         }
@@ -211,9 +267,11 @@ fn template_names(manifest: &Manifest, name: &str, spec: &Workload, template: &s
     let used = compiled.undeclared_variables(false);
     for unknown in used.iter().filter(|word| !known.contains(word)) {
         found.push(
-            Finding::error(format!("workload `{name}`: the prompt template names `{unknown}`, which does not exist"))
-                .at(&place, "in this template")
-                .help(format!("names at hand: {}", known.join(", "))),
+            Finding::error(format!(
+                "workload `{name}`: the prompt template names `{unknown}`, which does not exist"
+            ))
+            .at(&place, "in this template")
+            .help(format!("names at hand: {}", known.join(", "))),
         );
     }
     if used.is_empty() {

@@ -1,0 +1,165 @@
+//! Manifests with mistakes, and the matrix they expand to.
+
+use camino::Utf8PathBuf;
+use runner::{
+    manifest::{Manifest, Overrides},
+    plan::{Plan, plan},
+};
+
+/// Loads and plans a manifest written to a folder of its own; gives the plan and all findings as text.
+fn planned(text: &str, overrides: &Overrides) -> (Option<Plan>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    let path = folder.join("day.toml");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(&path, text).unwrap();
+    std::fs::write(folder.join("docs.txt"), "one\n[DOC]\ntwo\n[DOC]\n\n").unwrap();
+    std::fs::write(
+        folder.join("base.toml"),
+        "[experiment]\nname = \"base\"\n[server]\nmodel = \"org/model\"\nengine = \"sim\"\n[server.flags]\nmax_num_seqs = 8\n",
+    )
+    .unwrap();
+    let (manifest, findings) = Manifest::load(&path, overrides);
+    let mut said = findings.render(false);
+    let plan = manifest.and_then(|manifest| {
+        let (plan, findings) = plan(&manifest);
+        said.push_str(&findings.render(false));
+        plan
+    });
+    (plan, said.replace(folder.as_str(), ""))
+}
+
+const HEAD: &str =
+    "[experiment]\nname = \"x\"\n[server]\nengine = \"sim\"\nmodel = \"org/model\"\n";
+const CHAT: &str = "[workload.chat]\nprompts = [\"hi\"]\nrequests = 200\nmax_tokens = 8\n";
+
+fn plan_of(text: &str) -> Plan {
+    let (plan, said) = planned(text, &Overrides::default());
+    plan.unwrap_or_else(|| panic!("{said}"))
+}
+
+/// One row per mistake: the manifest, and what the findings must say.
+#[test]
+fn every_mistake_is_named_with_its_line_and_a_next_step() {
+    let head = HEAD;
+    let chat = CHAT;
+    let rows: Vec<(String, &[&str])> = vec![
+        (format!("{head}modle = \"x\"\n{chat}"), &["unknown key `modle`", "day.toml:6:1", "did you mean `model`"]),
+        (format!("{head}ready_within = 5\n{chat}"), &["a time with a unit", "day.toml:6:16", "\"5s\""]),
+        (format!("{head}ready_within = \"5 parsecs\"\n{chat}"), &["unknown unit \"parsecs\""]),
+        (format!("{head}{chat}[workload.chat.sweep]\nconcurrency = []\n"), &["`workload.chat.concurrency` has no values"]),
+        (format!("{head}{chat}[workload.chat.sweep]\nconcurency = [1]\n"), &["path that does not exist", "did you mean `concurrency`"]),
+        (format!("{head}{chat}[workload.chat.sweep]\nconcurrency = [1, 2, 1]\n"), &["two cells are the same", "lists 1 twice"]),
+        (format!("{head}{chat}[workload.chat.sweep]\nconcurrency = [1, \"two\"]\n"), &["`workload.chat.concurrency` is a whole number, not a string"]),
+        (format!("{head}{chat}[workload.chat.sweep]\nconcurrency = 4\n"), &["not an array", "write [4]"]),
+        (format!("{head}{chat}[sweep]\nskip = [\"concurency > 4\"]\n"), &["cannot be evaluated", "did you mean `concurrency`"]),
+        (format!("{head}{chat}[sweep]\nskip = [\"1 +\"]\n"), &["cannot be read"]),
+        (format!("{head}{chat}[sweep]\nskip = [\"concurrency\"]\n"), &["neither true nor false"]),
+        (format!("{head}[workload.b]\ndocuments = {{ file = \"nope.txt\" }}\npasses = 1\nmax_tokens = 4\n"), &["cannot read /nope.txt", "day.toml:7:22"]),
+        ("[experiment]\nname = \"x\"\n[server]\nmodel = \"/no/such/model\"\n[workload.chat]\nprompts = [\"hi\"]\nrequests = 1\nmax_tokens = 8\n".into(), &["there is no model at /no/such/model"]),
+        (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nrequests = 16\nmax_tokens = 8\nslo = {{ p95_ttft = \"1s\" }}\n"), &["16 samples cannot carry p95", "needs 130"]),
+        (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nrequests = 16\nmax_tokens = 8\nslo = {{ p95_tftt = \"1s\" }}\n"), &["is not a target"]),
+        (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nmax_tokens = 8\n"), &["does not say when to stop"]),
+        (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nrequests = 3\n"), &["no max_tokens"]),
+        (format!("{head}[workload.chat]\nrequests = 3\nmax_tokens = 8\n"), &["no prompts and no documents"]),
+        (format!("{head}[server.flags]\nmax_num_seqs = 1\nmax-num-seqs = 2\n{chat}"), &["stands twice", "`_` and `-` are the same"]),
+        (format!("{head}[server.env]\nHF_TOKEN = \"hf_abc\"\n{chat}"), &["a secret in `server.env.HF_TOKEN`"]),
+        (format!("{head}engin = 1\nenv = 3\n{chat}bogus = true\n"), &["unknown key `engin`", "`server.env` is a table", "unknown key `bogus`"]),
+        (format!("{head}x = [\n"), &["not TOML"]),
+        (format!("{head}{chat}[[sweep.zip]]\nserver.flags.a = [1, 2]\nserver.flags.b = [1]\n"), &["differ in length"]),
+        (format!("{head}{chat}[sweep]\nserver.flags.a = {{ from = 1, to = 9 }}\n"), &["one of `step` and `factor`"]),
+        (format!("{head}{chat}[sweep]\nserver.flags.a = {{ from = 1, to = 1000000, step = 1 }}\n"), &["more than 10000 values"]),
+        (format!("{head}{chat}[sweep]\nserver.flags.a = {{ from = 1, to = 1000, step = 1 }}\nserver.flags.b = {{ from = 1, to = 1000, step = 1 }}\n"), &["the matrix has 1000000 cells"]),
+        ("".into(), &["there is no [experiment] table", "there is no [server] table", "there is no workload"]),
+        (format!("include = \"day.toml\"\n{head}{chat}"), &["includes itself"]),
+        (format!("include = \"gone.toml\"\n{head}{chat}"), &["cannot read", "included here"]),
+    ];
+    for (text, wanted) in rows {
+        let (_, said) = planned(&text, &Overrides::default());
+        for words in wanted {
+            assert!(
+                said.contains(words),
+                "wanted {words:?} for\n{text}\nin\n{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn axes_multiply_and_each_distinct_server_is_one_group() {
+    let plan = plan_of(&format!(
+        "{HEAD}{CHAT}[workload.chat.sweep]\nconcurrency = [1, 4]\nmax_tokens = [8, 16]\n[workload.batch]\ndocuments = {{ file = \"docs.txt\", separator = \"[DOC]\" }}\nprompt = \"Sum: {{{{ document }}}}\"\npasses = 4\nmax_tokens = 9\n\
+         [sweep]\nserver.flags.max-model-len = [4096, 8192]\nserver.flags.max-num-seqs = {{ from = 32, to = 128, factor = 2 }}\n"
+    ));
+    assert_eq!(plan.groups.len(), 6);
+    assert_eq!(plan.len(), 6 * 5);
+    assert_eq!(plan.server_axes, ["max-model-len", "max-num-seqs"]);
+    assert_eq!(plan.load_axes, ["concurrency", "max_tokens"]);
+    let batch = plan.groups[0].cells.last().unwrap();
+    assert_eq!(
+        batch.stop,
+        runner::plan::Stop::Requests(8),
+        "two documents, four passes"
+    );
+}
+
+#[test]
+fn zip_variants_derived_skip_and_unset_reach_the_cells() {
+    let plan = plan_of(&format!(
+        "{HEAD}[server.flags]\ndtype = \"bfloat16\"\n{CHAT}[workload.chat.sweep]\nconcurrency = [1, 2, 4]\nrequests = {{ expr = \"concurrency * 50\" }}\nskip = [{{ when = \"concurrency > 2 and variant == 'awq'\", reason = \"too slow\" }}]\n\
+         [[sweep.zip]]\nserver.flags.max-model-len = [4096, 8192]\nserver.flags.max-num-seqs = [64, 32]\n\
+         [sweep.variant.bf16]\nserver.flags.seed = 1\n[sweep.variant.awq]\nserver.model = \"org/awq\"\nserver.flags.quantization = \"awq\"\nserver.flags.dtype = {{ unset = true }}\n"
+    ));
+    assert_eq!(plan.groups.len(), 4);
+    let awq = plan
+        .groups
+        .iter()
+        .find(|g| g.axes["variant"] == "awq")
+        .unwrap();
+    assert_eq!(awq.server.model, "org/awq");
+    assert!(awq.server.flags.get("dtype").is_none());
+    let skipped: Vec<_> = plan
+        .groups
+        .iter()
+        .flat_map(|g| &g.cells)
+        .filter_map(|c| c.skip.as_deref())
+        .collect();
+    assert_eq!(skipped, ["too slow"; 2]);
+    assert_eq!(
+        plan.groups[0].cells[2].spec.requests,
+        Some(200),
+        "a derived value keeps its type"
+    );
+}
+
+#[test]
+fn ids_rest_on_what_is_measured_and_on_nothing_else() {
+    let base = format!("{HEAD}[server.flags]\na = 1\nb_c = 2\n{CHAT}");
+    let same = format!("{HEAD}ready_within = \"1m\"\n[server.flags]\nb-c = 2\na = 1\n{CHAT}");
+    let other = base.replace("requests = 200", "requests = 201");
+    let id = |text: &str| plan_of(text).groups[0].cells[0].id.clone();
+    assert_eq!(id(&base), id(&same));
+    assert_ne!(id(&base), id(&other));
+    assert!(id(&base).starts_with("chat-c1-t8-"), "{}", id(&base));
+    // An id that changes would orphan every stored result: this one was written down when the form was fixed.
+    assert_eq!(id(&base), "chat-c1-t8-ef3789df");
+}
+
+#[test]
+fn includes_and_set_lay_upon_each_other() {
+    let overrides = Overrides {
+        set: vec![
+            "server.flags.max-num-seqs=16".into(),
+            "experiment.title=free words".into(),
+        ],
+        sim: false,
+    };
+    let (plan, said) = planned(&format!("include = \"base.toml\"\n{CHAT}"), &overrides);
+    let plan = plan.unwrap_or_else(|| panic!("{said}"));
+    assert_eq!(plan.experiment.name, "base");
+    assert_eq!(plan.experiment.title.as_deref(), Some("free words"));
+    assert_eq!(
+        plan.groups[0].server.flags.integer("max-num-seqs"),
+        Some(16)
+    );
+}
