@@ -1,0 +1,186 @@
+//! Bytes as they arrive → server-sent events, by the WHATWG rules, however the bytes are split.
+//!
+//! Buffers are kept from event to event, so that an event costs no allocation once they have grown.
+
+use memchr::memchr2;
+
+/// The largest event that is kept; a longer one is an attack or a mistake.
+pub(super) const LARGEST_EVENT: usize = 8 << 20;
+
+/// An incremental decoder. Only the `data` field matters to an OpenAI stream; others are passed over.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    /// The unfinished last line of the pieces so far.
+    line: Vec<u8>,
+    /// The data lines of the unfinished event, joined.
+    data: Vec<u8>,
+    has_data: bool,
+    /// The last line ended in CR, so a LF that follows belongs to it.
+    after_cr: bool,
+    /// Whether the first line was seen: a byte order mark before it is no part of it.
+    started: bool,
+}
+
+/// The event was larger than [`LARGEST_EVENT`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooLarge;
+
+impl Decoder {
+    /// Takes the next piece; calls `event` with the data of every event it completes.
+    pub(super) fn feed(
+        &mut self,
+        mut piece: &[u8],
+        event: &mut impl FnMut(&[u8]),
+    ) -> Result<(), TooLarge> {
+        if self.after_cr && !piece.is_empty() {
+            self.after_cr = false;
+            if piece[0] == b'\n' {
+                piece = &piece[1..];
+            }
+        }
+        while let Some(at) = memchr2(b'\n', b'\r', piece) {
+            let line = &piece[..at];
+            let rest = &piece[at + 1..];
+            piece = if piece[at] == b'\r' {
+                match rest.first() {
+                    Some(b'\n') => &rest[1..],
+                    Some(_) => rest,
+                    None => {
+                        self.after_cr = true;
+                        rest
+                    }
+                }
+            } else {
+                rest
+            };
+            if self.line.is_empty() {
+                self.end_line(line, event)?;
+            } else {
+                let mut whole = std::mem::take(&mut self.line);
+                whole.extend_from_slice(line);
+                self.end_line(&whole, event)?;
+                whole.clear();
+                self.line = whole;
+            }
+        }
+        if self.line.len() + piece.len() > LARGEST_EVENT {
+            return Err(TooLarge);
+        }
+        self.line.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// The stream is over: a last event may lack its blank line.
+    pub(super) fn finish(&mut self, event: &mut impl FnMut(&[u8])) -> Result<(), TooLarge> {
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.end_line(&line, event)?;
+        }
+        self.dispatch(event);
+        Ok(())
+    }
+
+    fn end_line(&mut self, mut line: &[u8], event: &mut impl FnMut(&[u8])) -> Result<(), TooLarge> {
+        if !self.started {
+            self.started = true;
+            line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        }
+        if line.is_empty() {
+            self.dispatch(event);
+            return Ok(());
+        }
+        let Some(value) = line.strip_prefix(b"data") else {
+            return Ok(());
+        };
+        let value = match value {
+            [] => value,
+            [b':', b' ', rest @ ..] | [b':', rest @ ..] => rest,
+            // Another field whose name begins with `data`.
+            _ => return Ok(()),
+        };
+        if self.data.len() + value.len() > LARGEST_EVENT {
+            return Err(TooLarge);
+        }
+        if self.has_data {
+            self.data.push(b'\n');
+        }
+        self.data.extend_from_slice(value);
+        self.has_data = true;
+        Ok(())
+    }
+
+    fn dispatch(&mut self, event: &mut impl FnMut(&[u8])) {
+        if self.has_data {
+            event(&self.data);
+            self.data.clear();
+            self.has_data = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn events(pieces: &[&[u8]]) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut decoder = Decoder::default();
+        let mut keep = |data: &[u8]| found.push(String::from_utf8_lossy(data).into_owned());
+        for piece in pieces {
+            decoder.feed(piece, &mut keep).unwrap();
+        }
+        decoder.finish(&mut keep).unwrap();
+        found
+    }
+
+    #[test]
+    fn every_legal_spelling_of_an_event_is_read() {
+        for (stream, wanted) in [
+            ("data: a\n\ndata: b\n\n", vec!["a", "b"]),
+            ("data:a\r\n\r\ndata:b\r\n\r\n", vec!["a", "b"]),
+            ("data: a\r\rdata: b\r\r", vec!["a", "b"]),
+            ("\u{feff}data: a\n\n", vec!["a"]),
+            (": comment\n\ndata: a\nid: 4\nretry: 3\n\n", vec!["a"]),
+            ("event: x\ndata: a\ndata: b\n\n", vec!["a\nb"]),
+            ("data: a", vec!["a"]),
+            ("data\n\n", vec![""]),
+            ("database: no\n\n", vec![]),
+            ("data:  two spaces\n\n", vec![" two spaces"]),
+        ] {
+            assert_eq!(events(&[stream.as_bytes()]), wanted, "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_without_end_costs_a_bound_of_memory() {
+        let mut decoder = Decoder::default();
+        let piece = vec![b'x'; 1 << 20];
+        let mut fed = 0;
+        while decoder.feed(&piece, &mut |_| {}).is_ok() {
+            fed += piece.len();
+            assert!(fed <= LARGEST_EVENT);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_bytes_gives_the_same_events(
+            stream in "(data: ?[a-zé\u{1F600}]{0,6}(\r\n|\n|\r)|(\r\n|\n|\r)|: c\n|id: 1\r\n){0,12}",
+            cuts in proptest::collection::vec(0usize..200, 0..12),
+        ) {
+            let bytes = stream.as_bytes();
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|c| *c < bytes.len()).collect();
+            cuts.sort_unstable();
+            let mut pieces = Vec::new();
+            let mut start = 0;
+            for cut in cuts {
+                pieces.push(&bytes[start..cut]);
+                start = cut;
+            }
+            pieces.push(&bytes[start..]);
+            prop_assert_eq!(events(&pieces), events(&[bytes]));
+        }
+    }
+}

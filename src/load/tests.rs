@@ -1,0 +1,386 @@
+//! The client against a scripted server, over in-memory pipes and under paused time: every stamp is exact.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::*;
+use crate::{
+    manifest::Inputs,
+    plan::{Cell, Stop},
+    unit::{Nanos, TimeSpan},
+    workload::requests,
+};
+
+/// One step of a scripted answer: after so many milliseconds, these bytes.
+type Script = Vec<(u64, String)>;
+
+/// Opens pipes to a server that answers the n-th request with the n-th script, over and over.
+#[derive(Clone)]
+struct Pipes {
+    scripts: Arc<Vec<Script>>,
+    served: Arc<AtomicUsize>,
+    in_flight: Arc<Mutex<(usize, usize)>>,
+}
+
+impl Pipes {
+    fn new(scripts: Vec<Script>) -> Self {
+        Self {
+            scripts: Arc::new(scripts),
+            served: Arc::default(),
+            in_flight: Arc::default(),
+        }
+    }
+}
+
+impl Connect for Pipes {
+    type Io = DuplexStream;
+
+    async fn connect(&self) -> Result<DuplexStream, ConnectError> {
+        let (ours, theirs) = duplex(1 << 20);
+        tokio::spawn(serve(self.clone(), theirs));
+        Ok(ours)
+    }
+}
+
+async fn serve(pipes: Pipes, mut io: DuplexStream) {
+    while read_request(&mut io).await {
+        let started = Instant::now();
+        let number = pipes.served.fetch_add(1, Ordering::SeqCst);
+        {
+            let mut flight = pipes.in_flight.lock().unwrap();
+            flight.0 += 1;
+            flight.1 = flight.1.max(flight.0);
+        }
+        for (ms, bytes) in &pipes.scripts[number % pipes.scripts.len()] {
+            sleep_until(started + Duration::from_millis(*ms)).await;
+            if bytes == "CLOSE" {
+                return;
+            }
+            if io.write_all(bytes.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+        pipes.in_flight.lock().unwrap().0 -= 1;
+    }
+}
+
+/// Reads one request with a content length; false at the end of the connection.
+async fn read_request(io: &mut DuplexStream) -> bool {
+    let mut bytes = Vec::new();
+    loop {
+        let mut byte = [0; 1];
+        if io.read(&mut byte).await.unwrap_or(0) == 0 {
+            return false;
+        }
+        bytes.push(byte[0]);
+        if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..at]).to_lowercase();
+            let length: usize = head
+                .lines()
+                .find_map(|line| {
+                    line.strip_prefix("content-length: ")
+                        .map(|n| n.parse().unwrap())
+                })
+                .unwrap();
+            let mut body = vec![0; length];
+            io.read_exact(&mut body).await.unwrap();
+            return true;
+        }
+    }
+}
+
+const HEAD: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+fn token(text: &str) -> String {
+    chunk(&format!(
+        "data: {{\"choices\":[{{\"text\":\"{text}\",\"finish_reason\":null}}]}}\n\n"
+    ))
+}
+
+fn end(reason: &str, tokens: u64) -> String {
+    let finish =
+        format!("data: {{\"choices\":[{{\"text\":\"\",\"finish_reason\":\"{reason}\"}}]}}\n\n");
+    let usage = format!(
+        "data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":3,\"completion_tokens\":{tokens}}}}}\n\n"
+    );
+    format!(
+        "{}{}{}0\r\n\r\n",
+        chunk(&finish),
+        chunk(&usage),
+        chunk("data: [DONE]\n\n")
+    )
+}
+
+/// Head at 1 ms, an empty chunk at 5 ms, tokens at 50, 60 and 75 ms, the end at 80 ms.
+fn ordinary() -> Script {
+    vec![
+        (1, HEAD.into()),
+        (5, token("")),
+        (50, token("a")),
+        (60, token("b")),
+        (75, token("c")),
+        (80, end("length", 3)),
+    ]
+}
+
+fn cell(concurrency: u32) -> Cell {
+    let spec = serde_json::json!({ "prompts": ["one", "two"], "concurrency": concurrency, "max_tokens": 3 });
+    Cell {
+        id: "cell".into(),
+        workload: "chat".into(),
+        spec: Arc::new(serde_json::from_value(spec).unwrap()),
+        stop: Stop::Requests(1),
+        max_tokens: 3,
+        axes: std::collections::BTreeMap::new(),
+        seed: 7,
+        skip: None,
+    }
+}
+
+fn drive_of(concurrency: u32, stop: Stop, warmup: u64) -> Drive {
+    Drive {
+        requests: Arc::new(requests(&cell(concurrency), &Inputs::default(), "m", 1).unwrap()),
+        schedule: Schedule::Closed { concurrency },
+        stop,
+        warmup,
+        timeout: Duration::from_secs(2),
+        authority: "pipe".into(),
+        base: String::new(),
+        api_key: None,
+    }
+}
+
+async fn run(pipes: &Pipes, drive_it: Drive) -> Vec<Record> {
+    let (_keep, cancel) = watch::channel(false);
+    drive(drive_it, pipes.clone(), Arc::default(), cancel)
+        .await
+        .unwrap()
+}
+
+fn ms(stamp: Nanos) -> f64 {
+    stamp.as_ms()
+}
+
+#[tokio::test(start_paused = true)]
+async fn stamps_are_the_instants_at_which_the_server_wrote() {
+    let pipes = Pipes::new(vec![ordinary()]);
+    let records = run(&pipes, drive_of(1, Stop::Requests(2), 0)).await;
+    assert_eq!(records.len(), 2);
+    for (record, start) in records.iter().zip([0.0, 80.0]) {
+        assert_eq!(record.outcome, Outcome::Completed, "{:?}", record.error);
+        assert_eq!(ms(record.scheduled), start);
+        assert_eq!(ms(record.sent.unwrap()), start);
+        assert_eq!(ms(record.headers.unwrap()), start + 1.0);
+        let chunks: Vec<f64> = record.chunks.iter().map(|stamp| ms(*stamp)).collect();
+        assert_eq!(
+            chunks,
+            [start + 50.0, start + 60.0, start + 75.0],
+            "an empty chunk is no token"
+        );
+        assert_eq!(ms(record.end), start + 80.0);
+        assert_eq!(record.usage.unwrap().completion_tokens, 3);
+        assert_eq!(record.finish_reason.as_deref(), Some("length"));
+    }
+    assert!(!records[0].reused_connection);
+    assert!(records[1].reused_connection);
+    assert_eq!([records[0].input, records[1].input], [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_concurrency_asked_for_is_reached_and_every_arrival_has_one_record() {
+    let pipes = Pipes::new(vec![ordinary()]);
+    let records = run(&pipes, drive_of(8, Stop::Requests(20), 4)).await;
+    assert_eq!(pipes.in_flight.lock().unwrap().1, 8);
+    assert_eq!(records.len(), 24);
+    let indexes: Vec<u64> = records.iter().map(|record| record.index).collect();
+    assert_eq!(indexes, (0..24).collect::<Vec<_>>());
+    let warm = records
+        .iter()
+        .filter(|record| record.phase == Phase::Warmup)
+        .count();
+    assert_eq!(warm, 4);
+    // Warm-up hands over without draining: its requests start together with the first measured ones.
+    assert_eq!(records[3].scheduled, records[4].scheduled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_duration_stops_new_requests_and_waits_for_the_last() {
+    let pipes = Pipes::new(vec![ordinary()]);
+    let stop = Stop::Duration(TimeSpan::from_millis(200));
+    let records = run(&pipes, drive_of(2, stop, 0)).await;
+    assert_eq!(
+        records.len(),
+        6,
+        "starts at 0, 80 and 160 ms, on two streams"
+    );
+    assert!(
+        records
+            .iter()
+            .all(|record| record.outcome == Outcome::Completed)
+    );
+    assert_eq!(ms(records[5].end), 240.0);
+}
+
+/// One row per way to end: the script, and the outcome it must have.
+#[tokio::test(start_paused = true)]
+async fn every_ending_has_its_outcome() {
+    let error = chunk("data: {\"error\":{\"message\":\"engine died\",\"code\":500}}\n\n")
+        + &chunk("data: [DONE]\n\n")
+        + "0\r\n\r\n";
+    let whole = "{\"choices\":[{\"text\":\"abc\",\"finish_reason\":\"length\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":3}}";
+    let json = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{whole}",
+        whole.len()
+    );
+    let refused = "{\"error\":{\"message\":\"too long\",\"code\":400}}";
+    let rejected = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-length: {}\r\n\r\n{refused}",
+        refused.len()
+    );
+    let crlf = chunk("data:{\"choices\":[{\"text\":\"x\",\"finish_reason\":\"stop\"}]}\r\n\r\n");
+    let rows: Vec<(&str, Script, Outcome, usize)> = vec![
+        ("whole", ordinary(), Outcome::Completed, 3),
+        ("not streamed", vec![(5, json)], Outcome::Completed, 1),
+        ("no [DONE], but a finish_reason", vec![(5, format!("{HEAD}{crlf}0\r\n\r\n"))], Outcome::Completed, 1),
+        ("cut inside a chunk", vec![(1, HEAD.into()), (5, token("a")), (9, "ff\r\ndata: {".into()), (9, "CLOSE".into())], Outcome::Truncated, 1),
+        ("ended early", vec![(1, HEAD.into()), (5, token("a")), (9, "0\r\n\r\n".into())], Outcome::Truncated, 1),
+        ("aborted", vec![(1, HEAD.into()), (5, token("a")), (9, end("abort", 1))], Outcome::Aborted, 1),
+        ("error event", vec![(1, HEAD.into()), (5, token("a")), (9, error)], Outcome::ServerError, 1),
+        ("rejected", vec![(5, rejected)], Outcome::Rejected(400), 0),
+        ("redirected", vec![(5, "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n".into())], Outcome::Rejected(307), 0),
+        ("not JSON", vec![(1, HEAD.into()), (5, chunk("data: <html>\n\n"))], Outcome::Malformed, 0),
+        ("not HTTP", vec![(5, "SSH-2.0-OpenSSH\r\n\r\n".into())], Outcome::Malformed, 0),
+        ("compressed", vec![(5, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\ncontent-length: 0\r\n\r\n".into())], Outcome::Malformed, 0),
+        ("nothing generated", vec![(1, HEAD.into()), (9, end("stop", 0))], Outcome::Empty, 0),
+        ("no event", vec![(1, HEAD.into()), (9, "0\r\n\r\n".into())], Outcome::Empty, 0),
+        ("closed before the head", vec![(5, "CLOSE".into())], Outcome::Reset, 0),
+        ("no head in time", vec![(5000, HEAD.into())], Outcome::TimedOut(Wait::FirstToken), 0),
+        ("stalled", vec![(1, HEAD.into()), (5, token("a")), (5000, token("b"))], Outcome::TimedOut(Wait::Rest), 1),
+    ];
+    for (name, script, outcome, chunks) in rows {
+        let pipes = Pipes::new(vec![script]);
+        let records = run(&pipes, drive_of(1, Stop::Requests(1), 0)).await;
+        assert_eq!(records.len(), 1, "{name}");
+        assert_eq!(
+            records[0].outcome, outcome,
+            "{name}: {:?}",
+            records[0].error
+        );
+        assert_eq!(records[0].chunks.len(), chunks, "{name}");
+        assert!(records[0].end >= records[0].scheduled, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_ends_what_is_in_flight_and_keeps_every_record() {
+    let pipes = Pipes::new(vec![ordinary()]);
+    let (stop, cancel) = watch::channel(false);
+    tokio::spawn(async move {
+        sleep(Duration::from_millis(65)).await;
+        stop.send(true).unwrap();
+        sleep(Duration::from_secs(1)).await;
+    });
+    let records = drive(
+        drive_of(3, Stop::Requests(100), 0),
+        pipes,
+        Arc::default(),
+        cancel,
+    )
+    .await
+    .unwrap();
+    assert_eq!(records.len(), 3);
+    for record in records {
+        assert_eq!(record.outcome, Outcome::Cancelled);
+        assert_eq!(record.chunks.len(), 2, "what had arrived is kept");
+        assert_eq!(ms(record.end), 65.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_idled_away_is_opened_anew_before_anything_is_sent() {
+    let mut closing = ordinary();
+    closing.push((80, "CLOSE".into()));
+    let pipes = Pipes::new(vec![closing]);
+    let records = run(&pipes, drive_of(1, Stop::Requests(3), 0)).await;
+    assert!(
+        records
+            .iter()
+            .all(|record| record.outcome == Outcome::Completed),
+        "{records:?}"
+    );
+    assert!(records.iter().all(|record| !record.reused_connection));
+}
+
+#[tokio::test]
+async fn nobody_there_is_refused() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let target = Target::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+    let (_keep, cancel) = watch::channel(false);
+    let records = drive(
+        drive_of(1, Stop::Requests(1), 0),
+        target,
+        Arc::default(),
+        cancel,
+    )
+    .await
+    .unwrap();
+    assert_eq!(records[0].outcome, Outcome::Refused);
+    assert_eq!(records[0].sent, None, "it was never sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_recorded_streams_of_real_servers_are_read_whole() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/streams");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = String::from_utf8(std::fs::read(&path).unwrap()).unwrap();
+        let body = text
+            .split_once("\r\n\r\n")
+            .map_or(text.as_str(), |(_, body)| body)
+            .to_owned();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{body}"
+        );
+        let pipes = Pipes::new(vec![vec![(5, answer), (6, "CLOSE".into())]]);
+        let records = run(&pipes, drive_of(1, Stop::Requests(1), 0)).await;
+        let record = &records[0];
+        let wanted = if name.contains("enginecore") {
+            Outcome::ServerError
+        } else if name.contains("sigterm") {
+            Outcome::Aborted
+        } else {
+            Outcome::Completed
+        };
+        assert_eq!(record.outcome, wanted, "{name}: {:?}", record.error);
+        if wanted == Outcome::Completed && !name.contains("nousage") {
+            let usage = record.usage.unwrap_or_else(|| panic!("{name} has usage"));
+            assert!(
+                usage.completion_tokens >= record.chunks.len() as u64,
+                "{name}"
+            );
+        }
+        assert!(!record.chunks.is_empty(), "{name}");
+        seen += 1;
+    }
+    assert!(seen >= 10, "{seen} recorded streams");
+}
