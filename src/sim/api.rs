@@ -1,0 +1,341 @@
+//! Requests → answers: the endpoints, what they refuse, and in whose words.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Either, Full};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    SimArgs,
+    answer::Answer,
+    clock::{Clock, Step},
+    stream::Events,
+    text,
+};
+use crate::engine::Asked;
+
+/// An answer's body: all at once, or event by event.
+pub(super) type Reply = Response<Either<Full<Bytes>, Events>>;
+
+/// What a completion gets when it names no `max_tokens`; a chat gets all that fits, as in vLLM.
+const DEFAULT_MAX_TOKENS: u64 = 16;
+
+/// What is refused, before it costs a turn.
+struct Refusal {
+    status: StatusCode,
+    kind: &'static str,
+    param: Option<&'static str>,
+    message: String,
+}
+
+impl Refusal {
+    fn bad(param: Option<&'static str>, message: String) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            kind: "BadRequestError",
+            param,
+            message,
+        }
+    }
+}
+
+/// Answers one request. Never fails: what cannot be answered is answered with an error body.
+pub(super) async fn answer(
+    args: &SimArgs,
+    clock: &Clock,
+    request: Request<Incoming>,
+) -> Result<Reply, Infallible> {
+    let (head, body) = request.into_parts();
+    let reply = match (head.method, head.uri.path()) {
+        (Method::GET, "/health" | "/ping") => full(StatusCode::OK, "text/plain", String::new()),
+        (Method::GET, "/version") => json_reply(StatusCode::OK, &json!({"version": version()})),
+        (Method::GET, "/v1/models") => json_reply(StatusCode::OK, &models(args)),
+        (Method::GET, "/metrics") => full(
+            StatusCode::OK,
+            "text/plain; version=0.0.4",
+            metrics(args, clock),
+        ),
+        (Method::POST, path @ ("/v1/completions" | "/v1/chat/completions" | "/tokenize")) => {
+            match read_json(body).await {
+                Ok(body) if path == "/tokenize" => tokenize(args, &body),
+                Ok(body) => generate(args, clock, &body, path == "/v1/chat/completions").await,
+                Err(refusal) => Err(refusal),
+            }
+            .unwrap_or_else(|refusal| refuse(&refusal))
+        }
+        _ => json_reply(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"})),
+    };
+    Ok(reply)
+}
+
+/// The version the server says it is.
+pub(super) fn version() -> String {
+    format!("sim-{}", env!("CARGO_PKG_VERSION"))
+}
+
+async fn read_json(body: Incoming) -> Result<Value, Refusal> {
+    let bytes = body
+        .collect()
+        .await
+        .map_err(|why| Refusal::bad(None, format!("the body could not be read: {why}")))?
+        .to_bytes();
+    match serde_json::from_slice(&bytes) {
+        Ok(body @ Value::Object(_)) => Ok(body),
+        Ok(_) => Err(Refusal::bad(
+            None,
+            "the body is not a JSON object".to_owned(),
+        )),
+        Err(why) => Err(Refusal::bad(None, format!("JSON decode error: {why}"))),
+    }
+}
+
+async fn generate(
+    args: &SimArgs,
+    clock: &Clock,
+    body: &Value,
+    chat: bool,
+) -> Result<Reply, Refusal> {
+    let model = served(args, body)?;
+    let prompt = prompt(body, chat)?;
+    let prompt_tokens = prompt.len() as u64;
+    let limit = args.max_model_len;
+    if prompt_tokens >= limit {
+        return Err(Refusal::bad(
+            Some("input_tokens"),
+            format!(
+                "This model's maximum context length is {limit} tokens, and the prompt alone has {prompt_tokens}; \
+                 shorten the prompt."
+            ),
+        ));
+    }
+    let room = limit - prompt_tokens;
+    let max_tokens = match whole_number(body, "max_completion_tokens")? {
+        Some(n) => n,
+        None => match whole_number(body, "max_tokens")? {
+            Some(n) => n,
+            None if chat => room,
+            None => DEFAULT_MAX_TOKENS.min(room),
+        },
+    };
+    if max_tokens == 0 {
+        return Err(Refusal::bad(
+            Some("max_tokens"),
+            "max_tokens must be at least 1, got 0.".to_owned(),
+        ));
+    }
+    if max_tokens > room {
+        return Err(Refusal::bad(
+            Some("max_tokens"),
+            format!(
+                "max_tokens={max_tokens} and a prompt of {prompt_tokens} tokens are together greater than \
+                 max_model_len={limit}. Ask for fewer output tokens."
+            ),
+        ));
+    }
+    let min_tokens = whole_number(body, "min_tokens")?.unwrap_or_default();
+    if min_tokens > max_tokens {
+        return Err(Refusal::bad(
+            None,
+            format!(
+                "min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}."
+            ),
+        ));
+    }
+    let output_tokens = if truthy(&body["ignore_eos"]) {
+        max_tokens
+    } else {
+        text::natural_length(&prompt, args.seed, max_tokens).max(min_tokens)
+    };
+    let finish = if output_tokens == max_tokens {
+        "length"
+    } else {
+        "stop"
+    };
+    let mut ticket = clock.admit(
+        Asked {
+            prompt_tokens,
+            output_tokens,
+        },
+        finish == "stop",
+    );
+    let options = &body["stream_options"];
+    let answer = Answer {
+        chat,
+        id: ticket.number.0,
+        model,
+        created: Timestamp::now().as_second(),
+        prompt_tokens,
+        include_usage: truthy(&options["include_usage"]),
+        continuous_usage: truthy(&options["continuous_usage_stats"]),
+    };
+    if truthy(&body["stream"]) {
+        let events = Events::new(answer, finish, ticket);
+        let mut reply = Response::new(Either::Right(events));
+        reply.headers_mut().insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("text/event-stream; charset=utf-8"),
+        );
+        return Ok(reply);
+    }
+    let (mut said, mut sent, mut ended) = (String::new(), 0, "abort");
+    while let Some(Step::Token { last }) = ticket.steps.recv().await {
+        sent += 1;
+        said.push_str(text::word(sent));
+        if last {
+            ended = finish;
+        }
+    }
+    Ok(json_reply(
+        StatusCode::OK,
+        &answer.whole(&said, sent, ended),
+    ))
+}
+
+fn served(args: &SimArgs, body: &Value) -> Result<String, Refusal> {
+    let Some(model) = body["model"].as_str() else {
+        return Ok(args.served[0].clone());
+    };
+    if args.served.iter().any(|name| name == model) {
+        return Ok(model.to_owned());
+    }
+    Err(Refusal {
+        status: StatusCode::NOT_FOUND,
+        kind: "NotFoundError",
+        param: Some("model"),
+        message: format!(
+            "The model `{model}` does not exist. Valid aliases: {}.",
+            args.served.join(", ")
+        ),
+    })
+}
+
+fn prompt(body: &Value, chat: bool) -> Result<Vec<u64>, Refusal> {
+    let tokens = if chat {
+        let messages = body["messages"].as_array().ok_or_else(|| {
+            Refusal::bad(
+                Some("messages"),
+                "messages must be a list of messages".to_owned(),
+            )
+        })?;
+        messages
+            .iter()
+            .flat_map(|message| {
+                let role = message["role"].as_str().unwrap_or("user");
+                let content = message["content"].as_str().unwrap_or_default();
+                text::tokens(&format!("<{role}> {content}"))
+            })
+            .collect()
+    } else {
+        match &body["prompt"] {
+            Value::String(prompt) => text::tokens(prompt),
+            Value::Array(items) => match items.as_slice() {
+                [Value::String(prompt)] => text::tokens(prompt),
+                [Value::Array(ids)] => token_ids(ids)?,
+                ids => token_ids(ids)?,
+            },
+            _ => Vec::new(),
+        }
+    };
+    if tokens.is_empty() {
+        return Err(Refusal::bad(
+            None,
+            "You must pass at least one prompt".to_owned(),
+        ));
+    }
+    Ok(tokens)
+}
+
+fn token_ids(ids: &[Value]) -> Result<Vec<u64>, Refusal> {
+    ids.iter()
+        .map(|id| match id.as_u64() {
+            Some(id) if id < text::VOCABULARY => Ok(id),
+            Some(id) => Err(Refusal::bad(None, format!("Token id {id} is out of vocabulary"))),
+            None => Err(Refusal::bad(
+                Some("prompt"),
+                "prompt must be one string or one list of token ids: the embedded engine takes no batch of prompts"
+                    .to_owned(),
+            )),
+        })
+        .collect()
+}
+
+fn whole_number(body: &Value, key: &'static str) -> Result<Option<u64>, Refusal> {
+    match &body[key] {
+        Value::Null => Ok(None),
+        value => value.as_u64().map(Some).ok_or_else(|| {
+            Refusal::bad(
+                Some(key),
+                format!("{key} must be a whole number, got {value}"),
+            )
+        }),
+    }
+}
+
+fn truthy(value: &Value) -> bool {
+    value.as_bool().unwrap_or(false)
+}
+
+fn tokenize(args: &SimArgs, body: &Value) -> Result<Reply, Refusal> {
+    served(args, body)?;
+    let ids = prompt(body, body["messages"].is_array())?;
+    let answer = json!({"count": ids.len(), "max_model_len": args.max_model_len, "tokens": ids, "token_strs": null});
+    Ok(json_reply(StatusCode::OK, &answer))
+}
+
+fn models(args: &SimArgs) -> Value {
+    let data: Vec<Value> = args
+        .served
+        .iter()
+        .map(|name| {
+            json!({"id": name, "object": "model", "created": Timestamp::now().as_second(), "owned_by": "runner-sim",
+                   "root": args.model, "parent": null, "max_model_len": args.max_model_len})
+        })
+        .collect();
+    json!({"object": "list", "data": data})
+}
+
+fn metrics(args: &SimArgs, clock: &Clock) -> String {
+    let c = clock.counters();
+    let model = args.served[0].replace('\\', "\\\\").replace('"', "\\\"");
+    let label = format!("engine=\"sim\",model_name=\"{model}\"");
+    let mut out = String::new();
+    for (name, kind, value) in [
+        ("num_requests_running", "gauge", c.running as u64),
+        ("num_requests_waiting", "gauge", c.waiting as u64),
+        ("prompt_tokens_total", "counter", c.prompt_tokens),
+        ("generation_tokens_total", "counter", c.generation_tokens),
+    ] {
+        out.push_str(&format!(
+            "# TYPE vllm:{name} {kind}\nvllm:{name}{{{label}}} {value}\n"
+        ));
+    }
+    out.push_str("# TYPE vllm:request_success_total counter\n");
+    for (reason, value) in [("length", c.length), ("stop", c.stop), ("abort", c.aborted)] {
+        let line =
+            format!("vllm:request_success_total{{{label},finished_reason=\"{reason}\"}} {value}\n");
+        out.push_str(&line);
+    }
+    out
+}
+
+fn refuse(refusal: &Refusal) -> Reply {
+    let error = json!({"message": refusal.message, "type": refusal.kind, "param": refusal.param,
+                       "code": refusal.status.as_u16()});
+    json_reply(refusal.status, &json!({"error": error}))
+}
+
+fn json_reply(status: StatusCode, body: &Value) -> Reply {
+    full(status, "application/json", body.to_string())
+}
+
+fn full(status: StatusCode, kind: &'static str, body: String) -> Reply {
+    let mut reply = Response::new(Either::Left(Full::new(Bytes::from(body))));
+    *reply.status_mut() = status;
+    reply
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    reply
+}

@@ -1,0 +1,149 @@
+//! From the arguments to a listening server, until a signal ends it.
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
+
+use super::{
+    SimArgs, api,
+    clock::Clock,
+    log::{kv_cache_size, kv_too_small, non_default_args, say},
+};
+use crate::engine::Engine;
+
+/// How long connections may take to write their last events after a signal.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Why an embedded server did not serve. Its log says the same, in vLLM's words.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SimError {
+    /// The scripted KV cache cannot hold one request of `max-model-len`.
+    KvTooSmall {
+        /// Tokens that fit.
+        kv_tokens: u64,
+        /// Tokens one request may need.
+        max_model_len: u64,
+    },
+    /// Something else listens there.
+    PortTaken(SocketAddr),
+    /// The operating system refused something.
+    Io(io::Error),
+}
+
+impl fmt::Display for SimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KvTooSmall {
+                kv_tokens,
+                max_model_len,
+            } => write!(f, "{}", kv_too_small(*kv_tokens, *max_model_len)),
+            Self::PortTaken(address) => write!(
+                f,
+                "[Errno 98] Address already in use: something else listens on {address}; choose another --port"
+            ),
+            Self::Io(why) => write!(f, "the embedded engine cannot serve: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for SimError {}
+
+impl From<io::Error> for SimError {
+    fn from(why: io::Error) -> Self {
+        Self::Io(why)
+    }
+}
+
+/// Serves until SIGTERM or SIGINT; then streams in flight end with `finish_reason` `abort`, and it returns. Logs to
+/// stdout. The caller exits 1 on an error and 0 otherwise, as vLLM does.
+///
+/// # Errors
+/// A KV cache too small, a taken port, or what the operating system refused; each is logged first.
+pub async fn serve(args: SimArgs) -> Result<(), SimError> {
+    let outcome = run(args).await;
+    if let Err(why) = &outcome {
+        say("ERROR", &why.to_string());
+    }
+    outcome
+}
+
+async fn run(args: SimArgs) -> Result<(), SimError> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    say("INFO", &format!("version {}", api::version()));
+    say("INFO", &non_default_args(&args));
+    let address = SocketAddr::new(args.host, args.port);
+    let listening = tokio::select! {
+        started = start(&args, address) => started?,
+        () = either(&mut term, &mut int) => return Ok(()),
+    };
+    let engine = Engine::new(args.script.clone(), args.max_num_seqs, args.seed);
+    let clock = Clock::start(engine)?;
+    let args = Arc::new(args);
+    let mut connections = JoinSet::new();
+    say("INFO", "Application startup complete.");
+    loop {
+        let stream = tokio::select! {
+            accepted = listening.accept() => accepted,
+            () = either(&mut term, &mut int) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        // A client that left before it was accepted is no reason to stop.
+        let Ok((stream, _)) = stream else { continue };
+        stream.set_nodelay(true)?;
+        let (args, clock) = (Arc::clone(&args), clock.clone());
+        connections.spawn(async move {
+            let service = service_fn(|request| api::answer(&args, &clock, request));
+            // A connection that breaks has told its client already.
+            http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await
+                .ok();
+        });
+    }
+    say("INFO", "Shutting down: requests in flight end as aborted.");
+    drop(listening);
+    clock.abort_all();
+    // Idle connections never end by themselves, so this is a limit, not a wish.
+    let words = async {
+        while clock.answering() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LAST_WORDS, words).await.ok();
+    Ok(())
+}
+
+async fn start(args: &SimArgs, address: SocketAddr) -> Result<TcpListener, SimError> {
+    tokio::time::sleep(args.script.startup.duration()).await;
+    if let Some(kv_tokens) = args.script.kv_tokens {
+        if kv_tokens < args.max_model_len {
+            return Err(SimError::KvTooSmall {
+                kv_tokens,
+                max_model_len: args.max_model_len,
+            });
+        }
+        say("INFO", &kv_cache_size(kv_tokens, args.max_model_len));
+    }
+    say("INFO", &format!("Starting vLLM server on http://{address}"));
+    TcpListener::bind(address)
+        .await
+        .map_err(|why| match why.kind() {
+            io::ErrorKind::AddrInUse => SimError::PortTaken(address),
+            _ => SimError::Io(why),
+        })
+}
+
+async fn either(term: &mut Signal, int: &mut Signal) {
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
