@@ -3,7 +3,7 @@
 use super::{
     insight::{Block, count, of, slo_text},
     insight_best::best,
-    number::{ABSENT, grouped, ms, tok_s},
+    number::{grouped, ms, tok_s},
 };
 use crate::{manifest::Objective, store::StoredRun};
 
@@ -69,10 +69,7 @@ pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
             .map(|cell| (pick, cell))
     });
     let Some((pick, cell)) = cell else {
-        return format!(
-            "{name}: nothing was measured on {gpu}{on}; {}.",
-            ended(block)
-        );
+        return without_numbers(run, std::slice::from_ref(block), name);
     };
     let shown = |key: &str| {
         if of(cell, key).is_some() {
@@ -93,7 +90,7 @@ pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
     let within = match (best.meets_slo, pick.trusted) {
         (Some(true), true) => format!(" within the SLO {slo}"),
         (Some(true), false) => {
-            format!(" within the SLO {slo} as far as can be told (see what this rests on)")
+            format!(" within the SLO {slo}, judged by p50 (see what this rests on)")
         }
         (Some(false), _) => String::new(),
         (None, true) => " (no SLO was set)".into(),
@@ -126,10 +123,11 @@ fn count_users(number: f64) -> String {
     format!("{} {noun}", grouped(number, 0))
 }
 
-/// How the cells of a block ended: `3 × oom, 1 × skipped`.
-fn ended(block: &Block<'_>) -> String {
+/// A workload of which no cell has numbers, and how its cells ended: `3 cells oom, 1 cell skipped`.
+pub(super) fn without_numbers(run: &StoredRun, blocks: &[Block<'_>], workload: &str) -> String {
     let mut known: Vec<(&str, usize)> = Vec::new();
-    for cell in &block.cells {
+    let own = blocks.iter().filter(|block| block.workload == workload);
+    for cell in own.flat_map(|block| &block.cells) {
         match known
             .iter_mut()
             .find(|(name, _)| *name == cell.outcome.name())
@@ -138,12 +136,13 @@ fn ended(block: &Block<'_>) -> String {
             None => known.push((cell.outcome.name(), 1)),
         }
     }
-    if known.is_empty() {
-        return ABSENT.into();
-    }
     let parts: Vec<String> = known
         .iter()
-        .map(|(name, number)| format!("{} {name}", count(*number, "cell")))
+        .map(|(name, number)| format!("{} {}", count(*number, "cell"), name.replace('_', " ")))
         .collect();
-    parts.join(", ")
+    format!(
+        "{workload}: nothing was measured on {}; {}.",
+        gpu(run),
+        parts.join(", ")
+    )
 }

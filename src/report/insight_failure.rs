@@ -193,7 +193,7 @@ pub(super) fn surface(run: &StoredRun) -> Option<Surface> {
         columns,
         rows,
         text: format!(
-            "Memory ran out in {} of {}.",
+            "Memory did not suffice in {} of {}.",
             hit,
             count(groups.len(), "server")
         ),

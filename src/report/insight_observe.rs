@@ -1,4 +1,4 @@
-//! What a reader of the grids would notice: speed of one stream, scaling, growth of TTFT, lengths, cost, goodput.
+//! What a reader of the grids would notice: speed of one stream, peak, tail, scaling, growth of TTFT, lengths, cost, goodput.
 
 use super::{
     insight::{Block, Insight, concurrency, coordinate, lines, may_rank_by, of, place},
@@ -20,8 +20,10 @@ pub(super) fn observations(block: &Block<'_>, usd_per_hour: Option<f64>) -> Vec<
         .collect();
     let mut found = Vec::new();
     found.extend(decode_speed(block, &measured));
+    found.extend(peak(block, &measured));
+    found.extend(tail(block, &measured));
     scaling(block, &mut found);
-    found.extend(ttft_growth(block));
+    found.extend(ttft_growth(block).or_else(|| ttft_share(block, &measured)));
     found.extend(output_length(block));
     found.extend(asked_and_got(block, &measured));
     found.extend(cost(block, &measured, usd_per_hour));
@@ -88,6 +90,50 @@ fn decode_speed(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
     ))
 }
 
+fn peak(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
+    let (cell, rate) = largest(measured, |cell| of(cell, "throughput"))?;
+    let share = concurrency(cell).filter(|users| *users > 1.0);
+    let each = share.map(|users| {
+        format!(
+            ", {} for each of {} in flight",
+            tok_s(Some(rate / users)),
+            grouped(users, 0)
+        )
+    });
+    Some(Insight::new(
+        "peak",
+        &[cell],
+        &[("throughput_tok_s", rate)],
+        format!(
+            "The highest throughput is {} at {}{}.",
+            tok_s(Some(rate)),
+            place(block, cell),
+            each.unwrap_or_default()
+        ),
+    ))
+}
+
+fn tail(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
+    let ratio = |cell: &CellFile| {
+        let (p50, p95) = (of(cell, "p50_e2e")?, of(cell, "p95_e2e")?);
+        (p50 > 0.0).then_some(p95 / p50)
+    };
+    let (cell, most) = largest(measured, ratio)?;
+    let which = if measured.len() > 1 { "at most " } else { "" };
+    Some(Insight::new(
+        "tail",
+        &[cell],
+        &[("ratio", most)],
+        format!(
+            "p95 E2E is {which}{} its p50: {} and {} at {}.",
+            times(most),
+            ms(of(cell, "p95_e2e")),
+            ms(of(cell, "p50_e2e")),
+            place(block, cell)
+        ),
+    ))
+}
+
 fn scaling(block: &Block<'_>, found: &mut Vec<Insight>) {
     for line in lines(block, "concurrency") {
         let mut steps = Vec::new();
@@ -104,11 +150,12 @@ fn scaling(block: &Block<'_>, found: &mut Vec<Insight>) {
             else {
                 continue;
             };
+            let part = if steps.is_empty() { " of perfect" } else { "" };
             steps.push(format!(
-                "{} → {}: {} ({})",
+                "{} from {} to {} in flight ({}{part})",
+                times(t2 / t1),
                 grouped(from, 0),
                 grouped(to, 0),
-                times(t2 / t1),
                 percent(Some(gain))
             ));
             numbers.push(("step_gain", gain, to));
@@ -144,10 +191,7 @@ fn scaling(block: &Block<'_>, found: &mut Vec<Insight>) {
             "scaling",
             &line.cells,
             &evidence,
-            format!(
-                "Scaling{at}, throughput per step of concurrency (in brackets the part of perfect scaling that the step gained): {}.{ending}",
-                steps.join("; ")
-            ),
+            format!("Throughput{at} scales {}.{ending}", steps.join("; ")),
         ));
     }
 }
@@ -184,6 +228,27 @@ fn ttft_growth(block: &Block<'_>) -> Option<Insight> {
             ),
         )
     })
+}
+
+/// Where no growth can be told: how much of a request is waiting for its first token.
+fn ttft_share(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
+    let share = |cell: &CellFile| {
+        let (ttft, e2e) = (of(cell, "p50_ttft")?, of(cell, "p50_e2e")?);
+        (e2e > 0.0).then_some(ttft / e2e)
+    };
+    let (cell, most) = largest(measured, share)?;
+    Some(Insight::new(
+        "ttft_share",
+        &[cell],
+        &[("share", most)],
+        format!(
+            "The first token comes after {} of a median request: {} of {} at {}.",
+            percent(Some(most)),
+            ms(of(cell, "p50_ttft")),
+            ms(of(cell, "p50_e2e")),
+            place(block, cell)
+        ),
+    ))
 }
 
 fn output_length(block: &Block<'_>) -> Option<Insight> {

@@ -1,5 +1,7 @@
 //! The verdicts of all cells, said once each.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 
 use super::insight::count;
@@ -66,7 +68,7 @@ pub(super) fn verdicts(run: &StoredRun) -> Vec<VerdictRow> {
             )
         };
     }
-    rows.sort_by(|a, b| b.severity.cmp(&a.severity));
+    rows.sort_by_key(|row| Reverse(row.severity));
     rows
 }
 

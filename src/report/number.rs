@@ -96,7 +96,12 @@ pub(super) fn usd(value: Option<f64>) -> String {
 /// A factor: `1.37×`, `12×`.
 pub(super) fn times(factor: f64) -> String {
     finite(Some(factor), |factor| {
-        format!("{}×", grouped(factor, digits(factor)))
+        let decimals = if factor.fract() == 0.0 {
+            0
+        } else {
+            digits(factor)
+        };
+        format!("{}×", grouped(factor, decimals))
     })
 }
 
@@ -118,6 +123,7 @@ mod tests {
         assert_eq!(percent(Some(1.0)), "100 %");
         assert_eq!(usd(Some(0.11499)), "USD 0.115");
         assert_eq!(times(1.366), "1.37×");
+        assert_eq!(times(16.0), "16×");
     }
 
     #[test]

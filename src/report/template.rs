@@ -1,10 +1,10 @@
 //! Templates: the environment they are rendered in, their filters, and what is said when one has a mistake.
 
-use std::{fs, sync::Arc};
+use std::{fs, ops::Range, sync::Arc};
 
 use camino::Utf8Path;
 use minijinja::{
-    Environment, Error, ErrorKind, UndefinedBehavior,
+    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior,
     syntax::SyntaxConfig,
     value::{Serde, Value, ValueKind},
 };
@@ -175,6 +175,8 @@ fn environment<'source>() -> Environment<'source> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_debug(true);
+    // The formatter below does the escaping. This only tells macros and blocks that what they caught is escaped.
+    environment.set_auto_escape_callback(|_| AutoEscape::Custom("markdown".into()));
     environment.set_syntax(
         SyntaxConfig::builder()
             .trim_blocks(true)
@@ -182,9 +184,9 @@ fn environment<'source>() -> Environment<'source> {
             .build()
             .unwrap_or_default(),
     );
-    environment.set_formatter(|out, state, value| {
+    environment.set_formatter(|out, _, value| {
         if value.is_undefined() {
-            return minijinja::escape_formatter(out, state, value);
+            return Err(Error::from(ErrorKind::UndefinedError));
         }
         let text = match value.as_str() {
             _ if value.is_none() => number::ABSENT.to_owned(),
@@ -267,6 +269,10 @@ fn finding(error: &Error, templates: &[Template], values: &serde_json::Value) ->
     let span = error
         .range()
         .filter(|span| text.get(span.clone()).is_some_and(|part| !part.is_empty()))
+        .map(|span| match error.kind() {
+            ErrorKind::UndefinedError => before_filter(text, span),
+            _ => span,
+        })
         .or_else(|| error.line().map(|line| line_span(text, line)));
     let title = format!("the template {name} cannot be rendered");
     let mut finding = match &span {
@@ -286,8 +292,30 @@ fn finding(error: &Error, templates: &[Template], values: &serde_json::Value) ->
     finding
 }
 
+/// Where a filter got a value that does not exist the engine points at the filter; the mistake stands before it.
+fn before_filter(text: &str, span: Range<usize>) -> Range<usize> {
+    let Some(before) = text[..span.start]
+        .trim_end()
+        .strip_suffix('|')
+        .map(str::trim_end)
+    else {
+        return span;
+    };
+    if text[span.clone()].contains(|c: char| !c.is_alphanumeric() && c != '_') {
+        return span;
+    }
+    let opened = before.rfind("{{").max(before.rfind("{%")).map(|at| at + 2);
+    match opened {
+        Some(opened) => {
+            let inside = &before[opened..];
+            opened + inside.len() - inside.trim_start_matches(['-', '+', ' ']).len()..before.len()
+        }
+        None => span,
+    }
+}
+
 /// The bytes of a 1-based line, without what indents it.
-fn line_span(text: &str, line: usize) -> std::ops::Range<usize> {
+fn line_span(text: &str, line: usize) -> Range<usize> {
     let start: usize = text
         .split_inclusive('\n')
         .take(line.saturating_sub(1))

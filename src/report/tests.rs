@@ -70,7 +70,7 @@ fn trusted_cells_are_ranked_by_the_slo_itself() {
         "{text}"
     );
     assert!(
-        text.contains("Cliff along concurrency: p95 TTFT jumps 10.0×"),
+        text.contains("Cliff along concurrency: p95 TTFT jumps 10×"),
         "{text}"
     );
     assert!(
@@ -336,4 +336,18 @@ fn user_templates_stand_beside_the_built_in_and_may_replace_it() {
         "{}",
         missing.render(false)
     );
+}
+
+#[test]
+fn even_one_measured_cell_gives_three_observations() {
+    for run in [
+        fixtures::grid(),
+        fixtures::streamed(),
+        fixtures::oom_surface(),
+    ] {
+        for block in values(&run)["blocks"].as_array().expect("a list") {
+            let observed = block["observations"].as_array().expect("a list").len();
+            assert!(observed >= 3 || block["measured"] == 0, "{block}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     grid::{MARKS, grids, not_measured},
-    headline::{gpu, statement, title},
+    headline::{gpu, nothing, statement, title, without_numbers},
     insight::{Block, Insight, blocks, of, slo_text},
     insight_best::best,
     insight_failure::{failures, surface},
@@ -23,11 +23,7 @@ const FORMAT: u32 = 1;
 /// Everything a template can see.
 pub(super) fn values(run: &StoredRun) -> Value {
     let blocks = blocks(run);
-    let statements: Vec<String> = if blocks.is_empty() {
-        vec![super::headline::nothing(run)]
-    } else {
-        blocks.iter().map(|block| statement(run, block)).collect()
-    };
+    let statements = statements(run, &blocks);
     let failures = failures(run);
     let measured = run
         .cells
@@ -67,6 +63,29 @@ pub(super) fn values(run: &StoredRun) -> Value {
         "verdicts": verdicts(run),
         "effective": run.effective,
     })
+}
+
+/// One sentence for each block with numbers, and for each workload without any.
+fn statements(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<String> {
+    if blocks.is_empty() {
+        return vec![nothing(run)];
+    }
+    let measured = |block: &Block<'_>| block.cells.iter().any(|cell| cell.outcome.is_measured());
+    let mut told: Vec<&str> = blocks
+        .iter()
+        .filter(|block| measured(block))
+        .map(|block| block.workload)
+        .collect();
+    let mut sentences = Vec::new();
+    for block in blocks {
+        if measured(block) {
+            sentences.push(statement(run, block));
+        } else if !told.contains(&block.workload) {
+            told.push(block.workload);
+            sentences.push(without_numbers(run, blocks, block.workload));
+        }
+    }
+    sentences
 }
 
 fn simulated(run: &StoredRun) -> bool {
