@@ -1,1 +1,7 @@
-//! The `cli` room.
+//! Words → settings → one room's verb, a screen and an exit code.
+
+pub mod args;
+pub mod exit;
+pub mod init;
+pub mod screen;
+pub mod settings;
