@@ -14,7 +14,11 @@ pub fn argv(server: &Server, runner: &str, host: &str, port: u16) -> Vec<String>
     };
     let port = port.to_string();
     let mut named = [false; 3];
-    let places = [("{model}", server.model.as_str()), ("{host}", host), ("{port}", port.as_str())];
+    let places = [
+        ("{model}", server.model.as_str()),
+        ("{host}", host),
+        ("{port}", port.as_str()),
+    ];
     let mut words: Vec<String> = command
         .into_iter()
         .map(|mut word| {
@@ -30,7 +34,10 @@ pub fn argv(server: &Server, runner: &str, host: &str, port: u16) -> Vec<String>
     if !named[0] {
         words.push(server.model.clone());
     }
-    for (seen, flag, value) in [(named[1], "--host", host), (named[2], "--port", port.as_str())] {
+    for (seen, flag, value) in [
+        (named[1], "--host", host),
+        (named[2], "--port", port.as_str()),
+    ] {
         if !seen {
             words.extend([flag.to_owned(), value.to_owned()]);
         }
@@ -83,5 +90,8 @@ pub(super) fn served_model(server: &Server) -> String {
 
 /// The address the server listens on: loopback, unless the manifest's flags say otherwise.
 pub(super) fn host(server: &Server) -> String {
-    server.flags.text("host").unwrap_or_else(|| "127.0.0.1".to_owned())
+    server
+        .flags
+        .text("host")
+        .unwrap_or_else(|| "127.0.0.1".to_owned())
 }

@@ -10,23 +10,52 @@ enum Meaning {
 }
 
 use Meaning::{Is, OomNow};
-use ServerOutcome::{BadFlags, BadModel, Crashed, KvTooSmall, ModelUnavailable, NoDevice, Oom, PortTaken};
+use ServerOutcome::{
+    BadFlags, BadModel, Crashed, KvTooSmall, ModelUnavailable, NoDevice, Oom, PortTaken,
+};
 
 /// Texts that name a cause, the surest first: a crash prints tracebacks of every process, so the earliest rule that
 /// matches any line wins, wherever the line stands. Each line must hold every part of a rule.
 const RULES: [(&[&str], Meaning); 32] = [
     (&["error: unrecognized arguments"], Is(BadFlags)),
     (&["error: argument --"], Is(BadFlags)),
-    (&["error: the following arguments are required"], Is(BadFlags)),
+    (
+        &["error: the following arguments are required"],
+        Is(BadFlags),
+    ),
     (&["Address already in use"], Is(PortTaken)),
     (&["address already in use"], Is(PortTaken)),
-    (&["To serve at least one request with the model's max seq len"], Is(KvTooSmall)),
-    (&["is larger than the maximum number of tokens that can be stored in KV cache"], Is(KvTooSmall)),
-    (&["No available memory for the cache blocks"], Is(Oom(OomAt::KvCache))),
-    (&["is less than requested memory for kv"], Is(Oom(OomAt::KvCache))),
-    (&["out of memory occurred when warming up sampler"], Is(Oom(OomAt::Graphs))),
-    (&["Free memory on device", "less than desired GPU memory utilization"], Is(Oom(OomAt::Weights))),
-    (&["Failed to load model - not enough GPU memory"], Is(Oom(OomAt::Weights))),
+    (
+        &["To serve at least one request with the model's max seq len"],
+        Is(KvTooSmall),
+    ),
+    (
+        &["is larger than the maximum number of tokens that can be stored in KV cache"],
+        Is(KvTooSmall),
+    ),
+    (
+        &["No available memory for the cache blocks"],
+        Is(Oom(OomAt::KvCache)),
+    ),
+    (
+        &["is less than requested memory for kv"],
+        Is(Oom(OomAt::KvCache)),
+    ),
+    (
+        &["out of memory occurred when warming up sampler"],
+        Is(Oom(OomAt::Graphs)),
+    ),
+    (
+        &[
+            "Free memory on device",
+            "less than desired GPU memory utilization",
+        ],
+        Is(Oom(OomAt::Weights)),
+    ),
+    (
+        &["Failed to load model - not enough GPU memory"],
+        Is(Oom(OomAt::Weights)),
+    ),
     (&["CUDA out of memory"], OomNow),
     (&["HIP out of memory"], OomNow),
     (&["OutOfMemoryError"], OomNow),
@@ -37,10 +66,19 @@ const RULES: [(&[&str], Meaning); 32] = [
     (&["Cannot access gated repo"], Is(ModelUnavailable)),
     (&["HFValidationError"], Is(BadModel)),
     (&["SafetensorError"], Is(BadModel)),
-    (&["Invalid repository ID or local directory specified"], Is(BadModel)),
+    (
+        &["Invalid repository ID or local directory specified"],
+        Is(BadModel),
+    ),
     (&["does not appear to have a file named"], Is(BadModel)),
     (&["Model architectures", "are not supported"], Is(BadModel)),
-    (&["User-specified max_model_len", "greater than the derived max_model_len"], Is(BadFlags)),
+    (
+        &[
+            "User-specified max_model_len",
+            "greater than the derived max_model_len",
+        ],
+        Is(BadFlags),
+    ),
     (&["No CUDA GPUs are available"], Is(NoDevice)),
     (&["Failed to infer device type"], Is(NoDevice)),
     (&["Found no NVIDIA driver"], Is(NoDevice)),
@@ -74,12 +112,18 @@ impl Cause {
     }
 
     /// The outcome and the line that says so; an end without an explanation is a crash, whatever its exit code.
-    pub(super) fn conclude(&self, exit_code: Option<i32>, last_line: Option<&str>) -> (ServerOutcome, String) {
+    pub(super) fn conclude(
+        &self,
+        exit_code: Option<i32>,
+        last_line: Option<&str>,
+    ) -> (ServerOutcome, String) {
         if let Some((_, outcome, line)) = &self.best {
             return (*outcome, line.clone());
         }
         let how = match exit_code {
-            Some(-9) => "it was killed (signal 9): by hand, or by the kernel for want of memory".to_owned(),
+            Some(-9) => {
+                "it was killed (signal 9): by hand, or by the kernel for want of memory".to_owned()
+            }
             Some(code) if code < 0 => format!("it ended by signal {}", -code),
             Some(code) => format!("it ended with exit code {code}"),
             None => "it ended".to_owned(),

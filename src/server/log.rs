@@ -89,7 +89,11 @@ impl Log {
     fn take(&mut self, line: String) {
         let step = match (self.ready, self.phase) {
             (true, _) => OomAt::Load,
-            (_, StartPhase::Compile | StartPhase::Warmup) if self.facts.kv_cache_tokens.is_some() => OomAt::Graphs,
+            (_, StartPhase::Compile | StartPhase::Warmup)
+                if self.facts.kv_cache_tokens.is_some() =>
+            {
+                OomAt::Graphs
+            }
             (_, StartPhase::Compile | StartPhase::Warmup) => OomAt::KvCache,
             _ => OomAt::Weights,
         };
@@ -126,7 +130,8 @@ impl Log {
 
     /// Why the server ended, from all that was read.
     pub(super) fn conclude(&self, exit_code: Option<i32>) -> (ServerOutcome, String) {
-        self.cause.conclude(exit_code, self.tail.back().map(|line| line.trim()))
+        self.cause
+            .conclude(exit_code, self.tail.back().map(|line| line.trim()))
     }
 }
 
@@ -162,7 +167,9 @@ fn read_facts(line: &str, facts: &mut Facts) {
     set(&mut facts.weights_gib, "Model loading took");
     set(&mut facts.download_s, "Time spent downloading weights for");
     if let Some((_, rest)) = line.split_once("Time spent downloading weights for") {
-        facts.download_s = rest.rsplit_once(": ").and_then(|(_, s)| number_after(s, ""));
+        facts.download_s = rest
+            .rsplit_once(": ")
+            .and_then(|(_, s)| number_after(s, ""));
     }
     set(&mut facts.load_s, "Loading weights took");
     set(&mut facts.compile_s, "torch.compile took");
@@ -183,9 +190,16 @@ fn phase_of(line: &str) -> Option<StartPhase> {
     let has = |text: &str| line.contains(text);
     if has("Application startup complete") || has("init engine") || has("Starting vLLM") {
         Some(StartPhase::Warmup)
-    } else if has("torch.compile") || has("Capturing") || has("Graph capturing") || has("KV cache size") {
+    } else if has("torch.compile")
+        || has("Capturing")
+        || has("Graph capturing")
+        || has("KV cache size")
+    {
         Some(StartPhase::Compile)
-    } else if has("Starting to load model") || has("Loading safetensors") || has("Loading weights took") {
+    } else if has("Starting to load model")
+        || has("Loading safetensors")
+        || has("Loading weights took")
+    {
         Some(StartPhase::Load)
     } else {
         None

@@ -57,8 +57,10 @@ impl Parser<'_> {
             '\'' | '"' => self.string(first).map(|text| Some(Value::String(text))),
             '{' => {
                 let inner = self.dictionary()?;
-                let plain: Option<serde_json::Map<String, Value>> =
-                    inner.into_iter().map(|(key, value)| Some((key, value?))).collect();
+                let plain: Option<serde_json::Map<String, Value>> = inner
+                    .into_iter()
+                    .map(|(key, value)| Some((key, value?)))
+                    .collect();
                 Some(plain.map(Value::Object))
             }
             '[' | '(' => {
@@ -138,11 +140,15 @@ pub(super) fn contradiction(flags: &Flags, logged: &Object) -> Option<String> {
             (Flag::Unset, _) => true,
             (Flag::On, value) => *value == Value::Bool(true),
             (Flag::Off, value) => *value == Value::Bool(false),
-            (Flag::Json(map), Value::Object(logged)) => map.iter().all(|(key, v)| logged.get(key).is_none_or(|l| l == v)),
+            (Flag::Json(map), Value::Object(logged)) => map
+                .iter()
+                .all(|(key, v)| logged.get(key).is_none_or(|l| l == v)),
             (Flag::Json(_), _) => true,
             (Flag::Many(ours), Value::Array(theirs)) => same_list(ours, theirs),
             (Flag::Many(ours), value) => same_list(ours, std::slice::from_ref(value)),
-            (Flag::Value(ours), Value::Array(theirs)) => same_list(std::slice::from_ref(ours), theirs),
+            (Flag::Value(ours), Value::Array(theirs)) => {
+                same_list(std::slice::from_ref(ours), theirs)
+            }
             (Flag::Value(ours), value) => same(ours, value),
         };
         (!same).then(|| format!("its log shows {name} = {value}, not {}", flag.to_value()))
@@ -157,7 +163,9 @@ fn same_list(ours: &[Value], theirs: &[Value]) -> bool {
 fn same(ours: &Value, logged: &Value) -> bool {
     match (ours.as_f64(), logged.as_f64()) {
         (Some(a), Some(b)) => (a - b).abs() <= 1e-9 * a.abs().max(1.0),
-        (None, Some(b)) => scalar_text(ours).parse::<f64>().map_or(true, |a| (a - b).abs() <= 1e-9),
+        (None, Some(b)) => scalar_text(ours)
+            .parse::<f64>()
+            .map_or(true, |a| (a - b).abs() <= 1e-9),
         _ => scalar_text(ours) == scalar_text(logged) || logged.is_object() || logged.is_boolean(),
     }
 }
@@ -179,9 +187,16 @@ mod tests {
         assert_eq!(logged["kv"], None);
         assert_eq!(logged["c"], None);
         assert_eq!(logged["o"], Some(json!({"a": 1})));
-        let flags: Flags = serde_json::from_value(json!({ "enforce-eager": true, "names": "tiny", "f": 0.8, "other": 3, "o": {"a": 1} })).unwrap();
+        let flags: Flags = serde_json::from_value(
+            json!({ "enforce-eager": true, "names": "tiny", "f": 0.8, "other": 3, "o": {"a": 1} }),
+        )
+        .unwrap();
         assert_eq!(contradiction(&flags, &logged), None);
         let flags: Flags = serde_json::from_value(json!({ "port": 1 })).unwrap();
-        assert!(contradiction(&flags, &logged).unwrap().contains("18001, not 1"));
+        assert!(
+            contradiction(&flags, &logged)
+                .unwrap()
+                .contains("18001, not 1")
+        );
     }
 }
