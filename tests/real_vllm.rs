@@ -196,6 +196,10 @@ fn render_again(experiment: &Experiment, folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
+#[expect(
+    clippy::print_stdout,
+    reason = "how long it took is worth reading when the test passes, too"
+)]
 fn a_killed_runner_leaves_no_server(vllm: &Path) -> Result<(), String> {
     let experiment = Experiment::new(&manifest(
         "killed",
