@@ -68,6 +68,7 @@ name = "{name}"
 engine = "vllm"
 model = {model:?}
 command = [{vllm:?}, "serve"]
+stop_within = "15s"
 [server.flags]
 served-model-name = "tiny"
 dtype = "bfloat16"
