@@ -5,3 +5,6 @@ pub mod exit;
 pub mod init;
 pub mod screen;
 pub mod settings;
+mod verb;
+
+pub use verb::dispatch;

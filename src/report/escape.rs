@@ -22,7 +22,7 @@ pub(super) fn markdown(text: &str) -> String {
             '&' if after.is_some_and(|c| c.is_ascii_alphanumeric() || *c == '#') => {
                 out.push_str("&amp;")
             }
-            '\\' | '`' | '*' | '[' | ']' | '|' | '~' => {
+            '\\' | '`' | '*' | '[' | ']' | '|' | '~' | '$' => {
                 out.push('\\');
                 out.push(c);
             }
@@ -98,6 +98,7 @@ mod tests {
         );
         assert_eq!(markdown("R&D &lt; &#60;"), "R&amp;D &amp;lt; &amp;#60;");
         assert_eq!(markdown("[x](javascript:y)"), "\\[x\\](javascript:y)");
+        assert_eq!(markdown("$x$"), "\\$x\\$");
         assert_eq!(markdown("# no heading"), "\\# no heading");
     }
 

@@ -89,6 +89,11 @@ pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
     let slo = slo_text(block.slo);
     let within = match (best.meets_slo, pick.trusted) {
         (Some(true), true) => format!(" within the SLO {slo}"),
+        (Some(true), false) if best.contradicted => {
+            format!(
+                ", by p50 within the SLO {slo}, yet not by the percentiles it asks for (see what this rests on)"
+            )
+        }
         (Some(true), false) => {
             format!(" within the SLO {slo}, judged by p50 (see what this rests on)")
         }

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::{
     insight::{Block, concurrency, count, lines, may_rank, may_rank_by, of, place, slo_text},
+    insight_basis::{Ranked, Trust, basis},
     number,
 };
 use crate::{
     manifest::{Objective, Slo, SloTerm},
-    measure::VerdictKind,
     store::CellFile,
 };
 
@@ -52,24 +52,10 @@ pub(super) struct Best {
     pub(super) acceptable_rule: String,
     /// Whether the picks meet the SLO; absent without one.
     pub(super) meets_slo: Option<bool>,
-}
-
-/// How far down the ladder of trust the ranking had to go.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Trust {
-    /// Every number it needs may be ranked.
-    Full,
-    /// The percentiles may not be: medians stand in.
-    Medians,
-    /// Every cell carries a verdict: medians of what must not be compared.
-    Nothing,
-}
-
-struct Ranked<'a> {
-    cells: Vec<&'a CellFile>,
-    trust: Trust,
-    measured: usize,
-    left_out: usize,
+    /// Whether medians meet the SLO while the percentiles it asks for, marked as they are, lie beyond it.
+    pub(super) contradicted: bool,
+    /// The first pick's worst SLO term over its limit, as it was judged; absent without an SLO.
+    pub(super) of_limit: Option<f64>,
 }
 
 /// Ranks a block by its objective.
@@ -83,6 +69,8 @@ pub(super) fn best(block: &Block<'_>) -> Best {
             acceptable: Vec::new(),
             acceptable_rule: String::new(),
             meets_slo: None,
+            contradicted: false,
+            of_limit: None,
         };
     }
     let good: Vec<&CellFile> = ranked
@@ -94,11 +82,44 @@ pub(super) fn best(block: &Block<'_>) -> Best {
     if !block.slo.0.is_empty() && good.is_empty() {
         return nearest(block, &ranked);
     }
-    match block.objective {
+    // A percentile of few samples is no proof that the SLO holds, but one beyond it is no ground to say that it does.
+    let borne_out: Vec<&CellFile> = good
+        .iter()
+        .copied()
+        .filter(|cell| !is_contradicted(block.slo, cell))
+        .collect();
+    let contradicted = borne_out.is_empty();
+    let good = if contradicted { good } else { borne_out };
+    let best = match block.objective {
         Objective::Latency if !block.slo.0.is_empty() => most_users(block, &ranked, &good),
         Objective::Latency => knee(block, &ranked),
         Objective::Throughput => fastest(block, &ranked, &good),
+    };
+    Best {
+        basis: if contradicted {
+            format!(
+                "{} The percentiles of the SLO, as far as they can be told, lie beyond it in each of these cells: \
+                 measure them with more requests before relying on one.",
+                best.basis
+            )
+        } else {
+            best.basis
+        },
+        of_limit: best
+            .picks
+            .first()
+            .and_then(|pick| good.iter().find(|cell| cell.id == pick.cell))
+            .and_then(|cell| excess(block.slo, cell, ranked.trust)),
+        contradicted,
+        ..best
     }
+}
+
+/// Whether a percentile that the SLO asks for is beyond its limit, ranked or not.
+fn is_contradicted(slo: &Slo, cell: &CellFile) -> bool {
+    slo.0
+        .iter()
+        .any(|term| of(cell, &term.key()).is_some_and(|ms| ms > term.limit.as_ms()))
 }
 
 /// The metrics a block is ranked by.
@@ -266,6 +287,8 @@ fn most_users(block: &Block<'_>, ranked: &Ranked<'_>, good: &[&CellFile]) -> Bes
         ),
         acceptable_rule: "Every other ranked cell that meets the SLO, most users first.".into(),
         meets_slo: Some(true),
+        contradicted: false,
+        of_limit: None,
     }
 }
 
@@ -299,6 +322,8 @@ fn fastest(block: &Block<'_>, ranked: &Ranked<'_>, good: &[&CellFile]) -> Best {
             number::percent(Some(NEAR))
         ),
         meets_slo: (!block.slo.0.is_empty()).then_some(true),
+        contradicted: false,
+        of_limit: None,
     }
 }
 
@@ -356,6 +381,8 @@ fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
             number::percent(Some(NEAR))
         ),
         meets_slo: None,
+        contradicted: false,
+        of_limit: None,
     }
 }
 
@@ -405,6 +432,8 @@ fn nearest(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
             number::percent(Some(1.0 / NEAR - 1.0))
         ),
         meets_slo: Some(false),
+        contradicted: false,
+        of_limit: miss,
     }
 }
 
@@ -432,66 +461,4 @@ fn others(
         .filter(|cell| !picks.iter().any(|pick| pick.cell == cell.id))
         .map(|cell| pick("still acceptable", block, cell, ranked.trust))
         .collect()
-}
-
-/// The sentence under the picks: what was compared, what was left out, what stood in.
-fn basis(block: &Block<'_>, ranked: &Ranked<'_>, said: &str) -> String {
-    let mut text = said.to_owned();
-    match ranked.trust {
-        Trust::Full if ranked.left_out > 0 => {
-            text.push_str(&format!(
-                "; {} of {} not ranked because of {}",
-                ranked.left_out,
-                count(ranked.measured, "measured cell"),
-                reasons(block, true)
-            ));
-        }
-        Trust::Full => {}
-        Trust::Medians if block.slo.0.is_empty() => {
-            text.push_str(&format!(
-                "; the throughput may not be ranked in any cell ({}), so take it as a hint",
-                reasons(block, true)
-            ));
-        }
-        Trust::Medians => {
-            text.push_str(&format!(
-                "; no cell has every number it takes fit to be ranked ({}), so p50 stands in for the percentile of each SLO term",
-                reasons(block, true)
-            ));
-        }
-        Trust::Nothing => {
-            text.push_str(&format!(
-                "; every measured cell carries a verdict against ranking it ({}), so this is an order by p50 to look at, not a result",
-                reasons(block, false)
-            ));
-        }
-    }
-    text.push('.');
-    text
-}
-
-/// The kinds of verdict that keep cells from being ranked.
-fn reasons(block: &Block<'_>, metrics_too: bool) -> String {
-    let mut kinds: Vec<VerdictKind> = block
-        .cells
-        .iter()
-        .flat_map(|cell| &cell.verdicts)
-        .filter(|verdict| verdict.kind != VerdictKind::Simulated)
-        .filter(|verdict| match verdict.severity {
-            crate::measure::Severity::Cell => true,
-            crate::measure::Severity::Metric => metrics_too,
-            crate::measure::Severity::Note => false,
-        })
-        .map(|verdict| verdict.kind)
-        .collect();
-    kinds.sort();
-    kinds.dedup();
-    if kinds.is_empty() {
-        return "missing numbers".into();
-    }
-    kinds
-        .into_iter()
-        .map(VerdictKind::name)
-        .collect::<Vec<_>>()
-        .join(", ")
 }

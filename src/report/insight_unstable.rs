@@ -7,10 +7,13 @@ use super::{
 use crate::{
     manifest::scalar_text,
     measure::{Summary, VerdictKind},
+    store::CellFile,
 };
 
 /// A cell is a ridge when its value is this many times the larger of its two neighbours.
 const RIDGE: f64 = 1.25;
+/// A tail is a ridge when its p95 over p50 is this many times that of both neighbours.
+const TAIL_RIDGE: f64 = 1.2;
 /// A step is a cliff when latency grows this many times faster than the axis.
 const CLIFF: f64 = 2.0;
 /// A tail is long when p95 is this many times p50: the whole answer, and its first token.
@@ -22,9 +25,10 @@ const REPEATS: f64 = 0.1;
 /// What counts as unstable, for the reader of an empty list.
 pub(super) fn thresholds() -> String {
     format!(
-        "a p95 of TTFT or E2E more than {} both neighbours on an axis, one that grows more than {} as fast as the axis itself, \
+        "a p95 of TTFT or E2E more than {} both neighbours on an axis, a p95 over p50 more than {} that of both, a p95 that grows more than {} as fast as the axis itself, \
          a p95 E2E above {} its p50, a p95 TTFT above {} its p50, or repeats more than {} apart",
         times(RIDGE),
+        times(TAIL_RIDGE),
         times(CLIFF),
         times(TAIL_E2E),
         times(TAIL_TTFT),
@@ -37,6 +41,9 @@ pub(super) fn unstable(block: &Block<'_>) -> Vec<Insight> {
     let mut found = Vec::new();
     for axis in &block.axes {
         along(block, axis, &mut found);
+    }
+    for axis in &block.axes {
+        tail_ridges(block, axis, &mut found);
     }
     tails(block, &mut found);
     repeats(block, &mut found);
@@ -109,6 +116,59 @@ fn along(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
     }
 }
 
+/// p95 over p50 of one latency of a cell.
+fn tail(cell: &CellFile, metric: &str) -> Option<f64> {
+    let (p50, p95) = (
+        of(cell, &format!("p50_{metric}"))?,
+        of(cell, &format!("p95_{metric}"))?,
+    );
+    (p50 > 0.0).then_some(p95 / p50)
+}
+
+/// Cells whose tail is far longer than that of the cells beside them, whatever the latency itself does.
+fn tail_ridges(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
+    for line in lines(block, axis) {
+        for three in line.cells.windows(3) {
+            let ridge =
+                [("e2e", "E2E"), ("ttft", "TTFT")]
+                    .into_iter()
+                    .find_map(|(metric, name)| {
+                        let own = tail(three[1], metric)?;
+                        let (before, after) = (tail(three[0], metric)?, tail(three[2], metric)?);
+                        let neighbour = before.max(after);
+                        (neighbour > 0.0 && own > TAIL_RIDGE * neighbour).then_some((
+                            name,
+                            own,
+                            before,
+                            after,
+                            own / neighbour,
+                        ))
+                    });
+            // Where nothing was streamed TTFT is E2E: one sentence is enough.
+            let Some((name, own, before, after, jump)) = ridge else {
+                continue;
+            };
+            let spelled =
+                |cell: &CellFile| coordinate(cell, axis).map(scalar_text).unwrap_or_default();
+            found.push(Insight::new(
+                "tail_ridge",
+                &[three[1]],
+                &[("ratio", own), ("jump", jump)],
+                format!(
+                    "Jitter ridge along {axis}: p95 {name} is {} its p50 at {}, against {} at {axis} {} and {} at {}: a jump of {}.",
+                    times(own),
+                    place(block, three[1]),
+                    times(before),
+                    spelled(three[0]),
+                    times(after),
+                    spelled(three[2]),
+                    times(jump)
+                ),
+            ));
+        }
+    }
+}
+
 fn tails(block: &Block<'_>, found: &mut Vec<Insight>) {
     for cell in block.cells.iter().filter(|cell| cell.outcome.is_measured()) {
         let long = |metric: &str, limit: f64| {
@@ -122,7 +182,10 @@ fn tails(block: &Block<'_>, found: &mut Vec<Insight>) {
         let tail = long("e2e", TAIL_E2E)
             .map(|tail| ("E2E", tail))
             .or_else(|| long("ttft", TAIL_TTFT).map(|tail| ("TTFT", tail)));
-        if let Some((name, (p50, p95))) = tail {
+        let told = found
+            .iter()
+            .any(|zone| zone.kind == "tail_ridge" && zone.cells.contains(&cell.id));
+        if let Some((name, (p50, p95))) = tail.filter(|_| !told) {
             found.push(Insight::new(
                 "long_tail",
                 &[cell],

@@ -4,11 +4,14 @@
 //! same bytes. [`values`] turns a run into what a template sees; [`render`] fills the built-in template and the
 //! user's own. What the numbers say is found here, in the `insight` files, never in a template.
 
+mod axes_table;
 mod escape;
 mod grid;
 mod headline;
 mod insight;
+mod insight_basis;
 mod insight_best;
+mod insight_compare;
 mod insight_failure;
 mod insight_observe;
 mod insight_unstable;

@@ -51,6 +51,11 @@ pub(super) fn ms(value: Option<f64>) -> String {
     finite(value, |ms| format!("{} ms", grouped(ms, digits(ms))))
 }
 
+/// Seconds: `42.5 s`.
+pub(super) fn s(value: Option<f64>) -> String {
+    finite(value, |s| format!("{} s", grouped(s, digits(s))))
+}
+
 /// Tokens per second without their unit: `580`, `62.3`.
 pub(super) fn rate_bare(value: Option<f64>) -> String {
     finite(value, |rate| grouped(rate, digits(rate).min(1)))

@@ -9,7 +9,7 @@ use minijinja::{
     value::{Serde, Value, ValueKind},
 };
 
-use super::{Note, escape, number};
+use super::{Note, axes_table, escape, number};
 use crate::{
     diagnostic::{Finding, Findings, Place, Source},
     manifest::nearest,
@@ -22,8 +22,9 @@ const CAPACITY: (&str, &str) = (
     "capacity.md.j2",
     include_str!("../../templates/capacity.md.j2"),
 );
-const FILTERS: [&str; 12] = [
+const FILTERS: [&str; 13] = [
     "ms",
+    "s",
     "tok_s",
     "thousands",
     "percent",
@@ -196,6 +197,7 @@ fn environment<'source>() -> Environment<'source> {
         out.write_str(&text).map_err(Error::from)
     });
     environment.add_filter("ms", |value: &Value| numeric("ms", value, number::ms));
+    environment.add_filter("s", |value: &Value| numeric("s", value, number::s));
     environment.add_filter("tok_s", |value: &Value| {
         numeric("tok_s", value, number::tok_s)
     });
@@ -206,6 +208,7 @@ fn environment<'source>() -> Environment<'source> {
         numeric("percent", value, number::percent)
     });
     environment.add_filter("usd", |value: &Value| numeric("usd", value, number::usd));
+    environment.add_function("grid", axes_table::grid);
     environment.add_filter("md", |value: &Value| textual(value, escape::markdown));
     environment.add_filter("code", |value: &Value| textual(value, escape::code));
     environment.add_filter("fence", |value: &Value, language: Option<String>| {

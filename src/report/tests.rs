@@ -351,3 +351,85 @@ fn even_one_measured_cell_gives_three_observations() {
         }
     }
 }
+
+#[test]
+fn a_median_within_the_slo_does_not_hide_a_percentile_beyond_it() {
+    let mut run = fixtures::grid();
+    // The largest cell's median holds; its p95, however few samples it has, does not.
+    let largest = run
+        .cells
+        .iter_mut()
+        .find(|cell| cell.load["concurrency"] == 16 && cell.load["max_tokens"] == 64)
+        .expect("a cell");
+    largest.summary.as_mut().expect("a summary").ttft = Some(fixtures::latency(16, 1315.0, 2600.0));
+    let best = &values(&run)["blocks"][0]["best"];
+    assert_eq!(best["picks"][0]["concurrency"], 8.0);
+    assert_eq!(best["contradicted"], false);
+    for cell in &mut run.cells {
+        cell.summary.as_mut().expect("a summary").ttft =
+            Some(fixtures::latency(16, 1315.0, 2600.0));
+    }
+    let text = note(&run);
+    assert!(
+        text.contains("yet not by the percentiles it asks for"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_spike_of_the_measured_grid_is_named_with_its_axis_and_jump() {
+    let zones = values(&fixtures::grid())["blocks"][0]["unstable"].clone();
+    let zones = zones.as_array().expect("a list");
+    assert_eq!(zones.len(), 1, "{zones:?}");
+    assert_eq!(zones[0]["kind"], "tail_ridge");
+    let text = zones[0]["text"].as_str().expect("a sentence");
+    assert!(
+        text.contains("along concurrency") && text.contains("a jump of 1.32×"),
+        "{text}"
+    );
+}
+
+#[test]
+fn servers_stand_side_by_side_and_the_best_one_is_the_headline() {
+    let mut run = fixtures::oom_surface();
+    let second = run
+        .cells
+        .iter_mut()
+        .filter(|cell| cell.outcome.is_measured())
+        .nth(1)
+        .expect("a second server");
+    second.summary.as_mut().expect("a summary").throughput_tok_s = Some(640.0);
+    let server = second.server.clone();
+    let values = values(&run);
+    assert_eq!(values["comparisons"][0]["servers"][0]["server"], server);
+    assert_eq!(values["statements"].as_array().map(Vec::len), Some(1));
+    assert!(
+        values["statements"][0]
+            .as_str()
+            .is_some_and(|text| text.contains("640 tok/s")),
+        "{}",
+        values["statements"]
+    );
+}
+
+#[test]
+fn a_template_draws_any_value_over_any_two_axes() {
+    let run = fixtures::grid();
+    let text = own(
+        "{{ grid(cells, rows=\"max_tokens\", columns=\"concurrency\", value=\"p95_e2e_ms\") }}",
+        &run,
+    )
+    .expect("a note");
+    assert_eq!(
+        text.lines().nth(2),
+        Some("| 64 | 1,065 | 1,106 | 1,169 | 1,316 |"),
+        "{text}"
+    );
+    let error = own(
+        "{{ grid(cells, rows=\"max_tokens\", columns=\"concurency\", value=\"p95_e2e_ms\") }}",
+        &run,
+    )
+    .expect_err("an error");
+    assert!(error.contains("did you mean `concurrency`?"), "{error}");
+    assert!(error.contains("own.md.j2:1:"), "{error}");
+}

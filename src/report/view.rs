@@ -7,6 +7,7 @@ use super::{
     headline::{gpu, nothing, statement, title, without_numbers},
     insight::{Block, Insight, blocks, of, slo_text},
     insight_best::best,
+    insight_compare::{comparisons, in_order},
     insight_failure::{failures, surface},
     insight_observe::observations,
     insight_unstable::{thresholds, unstable},
@@ -56,6 +57,7 @@ pub(super) fn values(run: &StoredRun) -> Value {
         },
         "cells": run.cells.iter().map(cell).collect::<Vec<_>>(),
         "blocks": blocks.iter().map(|block| self::block(run, block)).collect::<Vec<_>>(),
+        "comparisons": comparisons(&blocks),
         "marks": MARKS,
         "thresholds": thresholds(),
         "failures": failures,
@@ -65,27 +67,20 @@ pub(super) fn values(run: &StoredRun) -> Value {
     })
 }
 
-/// One sentence for each block with numbers, and for each workload without any.
+/// One sentence for each workload: of its best server, or how its cells ended.
 fn statements(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<String> {
     if blocks.is_empty() {
         return vec![nothing(run)];
     }
-    let measured = |block: &Block<'_>| block.cells.iter().any(|cell| cell.outcome.is_measured());
-    let mut told: Vec<&str> = blocks
-        .iter()
-        .filter(|block| measured(block))
-        .map(|block| block.workload)
-        .collect();
-    let mut sentences = Vec::new();
-    for block in blocks {
-        if measured(block) {
-            sentences.push(statement(run, block));
-        } else if !told.contains(&block.workload) {
-            told.push(block.workload);
-            sentences.push(without_numbers(run, blocks, block.workload));
-        }
-    }
-    sentences
+    let mut workloads: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
+    workloads.dedup();
+    workloads
+        .into_iter()
+        .map(|workload| match in_order(blocks, workload).first() {
+            Some((block, _)) => statement(run, block),
+            None => without_numbers(run, blocks, workload),
+        })
+        .collect()
 }
 
 fn simulated(run: &StoredRun) -> bool {

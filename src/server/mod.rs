@@ -2,13 +2,17 @@
 
 mod command;
 mod failure;
+mod gpu;
 mod guard;
 mod log;
 mod outcome;
 mod python;
+mod recipe;
 mod start;
 
 pub use command::argv;
+pub use gpu::{GpuSeen, seen_gpus};
 pub use guard::guard;
 pub use outcome::{Facts, OomAt, ServerOutcome, StartPhase};
-pub use start::{Death, Running, Start, StartFailure, log_path, start};
+pub use recipe::{Recipe, recipe};
+pub use start::{Address, Death, Running, Start, StartFailure, log_path, start};

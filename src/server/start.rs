@@ -407,7 +407,24 @@ impl Process {
     }
 }
 
+/// Where a running server answers, and by which name it calls its model.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// `http://host:port`
+    pub url: String,
+    /// The name requests use for the model.
+    pub model: String,
+}
+
 impl Running {
+    /// What a client needs of the server.
+    pub fn address(&self) -> Address {
+        Address {
+            url: self.url.clone(),
+            model: self.model.clone(),
+        }
+    }
+
     /// Waits until the server ends unasked. An attached server is not watched.
     pub async fn died(&mut self) -> Death {
         let Some(process) = &mut self.process else {

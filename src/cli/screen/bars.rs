@@ -27,8 +27,8 @@ pub(super) struct Bars {
 impl Bars {
     pub(super) fn new(manifest: &str) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
-        let now = all.add(ProgressBar::new(0));
-        let sweep = all.add(ProgressBar::new(0));
+        let now = all.add(ProgressBar::new(0).with_style(spinner()));
+        let sweep = all.add(ProgressBar::new(0).with_style(bar()));
         Self {
             state: State::new(manifest),
             all,
@@ -39,7 +39,10 @@ impl Bars {
 
     fn draw(&mut self, at: Instant) {
         match &mut self.state.now {
-            Now::Nothing => self.now.set_message(String::new()),
+            Now::Nothing => {
+                self.now.set_style(spinner());
+                self.now.set_message(String::new());
+            }
             Now::Starting {
                 server,
                 phase,
@@ -47,8 +50,9 @@ impl Bars {
                 since,
             } => {
                 self.now.set_style(spinner());
+                let gap = if line.is_empty() { "" } else { " · " };
                 self.now.set_message(format!(
-                    "{} · {server} · {} · {line}",
+                    "{} · {server} · {}{gap}{line}",
                     words::phase_name(*phase),
                     words::span(at.saturating_duration_since(*since)),
                 ));
@@ -90,7 +94,6 @@ impl Face for Bars {
     fn event(&mut self, event: Event, at: Instant) {
         self.state.take(&event, at);
         match &event {
-            Event::Started { .. } => self.sweep.set_style(bar()),
             // A phase moves the spinner; a cell that begins moves its bar: neither leaves a line behind.
             Event::ServerPhase { .. } | Event::CellStarted { .. } => {
                 self.draw(at);

@@ -62,7 +62,7 @@ impl<W: Write + Send> Face for Lines<W> {
                 self.measuring(rate, now);
             }
         } else if silent && !self.quiet {
-            self.starting(now);
+            self.waiting(now);
         }
     }
 
@@ -90,24 +90,32 @@ impl<W: Write + Send> Lines<W> {
         }
     }
 
-    fn starting(&mut self, now: Instant) {
-        if let Now::Starting {
-            server,
-            phase,
-            line,
-            since,
-        } = &self.state.now
-        {
-            let mut text = format!(
-                "  {server}: {} · {}",
-                words::phase_name(*phase),
-                words::span(now.saturating_duration_since(*since))
-            );
-            if !line.is_empty() {
-                text.push_str(&format!(" · {line}"));
+    fn waiting(&mut self, now: Instant) {
+        let text = match (&self.state.now, self.state.begun) {
+            (
+                Now::Starting {
+                    server,
+                    phase,
+                    line,
+                    since,
+                },
+                _,
+            ) => {
+                let gap = if line.is_empty() { "" } else { " · " };
+                format!(
+                    "  {server}: {} · {}{gap}{line}",
+                    words::phase_name(*phase),
+                    words::span(now.saturating_duration_since(*since))
+                )
             }
-            self.line(&text, now);
-        }
+            // A server takes its time to end, or memory to be free again.
+            (_, Some(begun)) => format!(
+                "  between two steps · {} since the start",
+                words::span(now.saturating_duration_since(begun))
+            ),
+            (_, None) => return,
+        };
+        self.line(&text, now);
     }
 }
 

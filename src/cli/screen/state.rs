@@ -36,6 +36,7 @@ pub(super) struct State {
     pub(super) finished: usize,
     pub(super) servers: usize,
     pub(super) started: usize,
+    /// When the run began; absent before and after it.
     pub(super) begun: Option<Instant>,
     pub(super) interrupted: bool,
     pub(super) now: Now,
@@ -111,10 +112,13 @@ impl State {
                 self.now = Now::Nothing;
             }
             Event::Interrupted => self.interrupted = true,
-            Event::ServerReady { .. }
-            | Event::ServerEnded { .. }
-            | Event::ServerStopped { .. }
-            | Event::Finished { .. } => self.now = Now::Nothing,
+            Event::Finished { .. } => {
+                self.now = Now::Nothing;
+                self.begun = None;
+            }
+            Event::ServerReady { .. } | Event::ServerEnded { .. } | Event::ServerStopped { .. } => {
+                self.now = Now::Nothing
+            }
             Event::Warning(_) => {}
         }
         true
