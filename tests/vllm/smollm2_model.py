@@ -43,7 +43,7 @@ def weights(tensors, heads, kv_heads):
             name = f"model.layers.{number}.{LAYER[part]}.weight"
         else:
             name = f"{WHOLE[part]}.weight"
-        made[name] = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).to(torch.bfloat16)
+        made[name] = torch.from_numpy(np.array(values, dtype=np.float32, order="C")).to(torch.bfloat16)
     return made
 
 
