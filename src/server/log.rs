@@ -4,12 +4,14 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom},
+    ops::Deref,
 };
 
 use camino::Utf8Path;
 
 use super::{
+    facts,
     failure::Cause,
     outcome::{Facts, OomAt, ServerOutcome, StartPhase},
     python,
@@ -20,50 +22,31 @@ const LONGEST_LINE: usize = 16 << 10;
 /// Lines kept of the log's end.
 const TAIL: usize = 60;
 /// The most that one look reads, so that a flood of log cannot hold up the start.
-const LARGEST_LOOK: usize = 64 << 20;
+const LARGEST_LOOK: u64 = 64 << 20;
 
-/// A log that is being written.
+/// What is known of a log, whatever it was read from.
 #[derive(Debug)]
-pub(super) struct Log {
-    file: File,
+pub(super) struct Reader {
     line: Vec<u8>,
     tail: VecDeque<String>,
     pub(super) facts: Facts,
     pub(super) phase: StartPhase,
     cause: Cause,
-    ready: bool,
+    capturing: bool,
     /// The `non-default args` line, when it was seen.
     pub(super) arguments: Option<python::Object>,
 }
 
-impl Log {
-    pub(super) fn open(path: &Utf8Path) -> io::Result<Self> {
-        Ok(Self {
-            file: File::open(path)?,
+impl Reader {
+    fn new() -> Self {
+        Self {
             line: Vec::new(),
             tail: VecDeque::new(),
             facts: Facts::default(),
             phase: StartPhase::Launch,
             cause: Cause::default(),
-            ready: false,
+            capturing: false,
             arguments: None,
-        })
-    }
-
-    /// Reads what was written since the last look.
-    pub(super) fn look(&mut self) {
-        let mut piece = [0; 64 << 10];
-        let mut total = 0;
-        while total < LARGEST_LOOK {
-            // A log that cannot be read is as good as one that says nothing.
-            let Ok(read) = self.file.read(&mut piece) else {
-                break;
-            };
-            if read == 0 {
-                break;
-            }
-            total += read;
-            self.feed(&piece[..read]);
         }
     }
 
@@ -87,19 +70,16 @@ impl Log {
     }
 
     fn take(&mut self, line: String) {
-        let step = match (self.ready, self.phase) {
-            (true, _) => OomAt::Load,
-            (_, StartPhase::Compile | StartPhase::Warmup)
-                if self.facts.kv_cache_tokens.is_some() =>
-            {
-                OomAt::Graphs
-            }
-            (_, StartPhase::Compile | StartPhase::Warmup) => OomAt::KvCache,
-            _ => OomAt::Weights,
+        self.capturing |= line.contains("Capturing CUDA graphs");
+        let loaded = self.facts.load_s.is_some() || self.facts.weights_gib.is_some();
+        let step = match (self.capturing, loaded) {
+            (true, _) => OomAt::Graphs,
+            (false, true) => OomAt::KvCache,
+            (false, false) => OomAt::Weights,
         };
         self.cause.consider(&line, step);
-        read_facts(&line, &mut self.facts);
-        if let Some(phase) = phase_of(&line) {
+        facts::read(&line, &mut self.facts);
+        if let Some(phase) = facts::phase(&line) {
             self.phase = phase;
         }
         if let Some((_, repr)) = line.split_once("non-default args: ")
@@ -111,11 +91,6 @@ impl Log {
             self.tail.pop_front();
         }
         self.tail.push_back(line);
-    }
-
-    /// From now on running out of memory is running out under load.
-    pub(super) fn is_ready(&mut self) {
-        self.ready = true;
     }
 
     /// The last line, for the screen.
@@ -135,73 +110,308 @@ impl Log {
     }
 }
 
-/// The number that follows a text in a line, thousands separators taken out.
-fn number_after(line: &str, text: &str) -> Option<f64> {
-    let (_, rest) = line.split_once(text)?;
-    let digits: String = rest
-        .trim_start()
-        .chars()
-        .take_while(|c| c.is_ascii_digit() || *c == '.' || *c == ',')
-        .filter(|c| *c != ',')
-        .collect();
-    digits.trim_end_matches('.').parse().ok()
+/// A log that is being written.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: File,
+    reader: Reader,
 }
 
-fn read_facts(line: &str, facts: &mut Facts) {
-    let set = |slot: &mut Option<f64>, text: &str| {
-        if let Some(value) = number_after(line, text) {
-            *slot = Some(value);
+impl Deref for Log {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl Log {
+    pub(super) fn open(path: &Utf8Path) -> io::Result<Self> {
+        Ok(Self {
+            file: File::open(path)?,
+            reader: Reader::new(),
+        })
+    }
+
+    /// Reads what was written since the last look.
+    pub(super) fn look(&mut self) {
+        let mut piece = [0; 64 << 10];
+        let mut total = 0;
+        while total < LARGEST_LOOK {
+            // A log that cannot be read is as good as one that says nothing.
+            let Ok(read) = self.file.read(&mut piece) else {
+                break;
+            };
+            if read == 0 {
+                break;
+            }
+            total += read as u64;
+            self.reader.feed(&piece[..read]);
         }
-    };
-    if line.contains("KV cache size:")
-        && let Some(tokens) = number_after(line, "KV cache size:")
-    {
-        facts.kv_cache_tokens = Some(tokens as u64);
     }
-    if let Some((_, rest)) = line.split_once("Maximum concurrency for ")
-        && let Some(value) = number_after(rest, "per request:")
-    {
-        facts.max_concurrency = Some(value);
+
+    /// Reads to the end, for the last time. Of a log that grew far since the last look only the end is read: that is where
+    /// it says why the server ended.
+    pub(super) fn finish(&mut self) {
+        let here = self.file.stream_position();
+        let end = self.file.metadata().map(|data| data.len());
+        if let (Ok(here), Ok(end)) = (here, end)
+            && end.saturating_sub(here) > LARGEST_LOOK
+            && self
+                .file
+                .seek(SeekFrom::Start(end - LARGEST_LOOK / 2))
+                .is_ok()
+        {
+            self.reader.line.clear();
+        }
+        self.look();
+        self.reader.feed(b"\n");
     }
-    set(&mut facts.kv_cache_gib, "Available KV cache memory:");
-    set(&mut facts.weights_gib, "Model loading took");
-    set(&mut facts.download_s, "Time spent downloading weights for");
-    if let Some((_, rest)) = line.split_once("Time spent downloading weights for") {
-        facts.download_s = rest
-            .rsplit_once(": ")
-            .and_then(|(_, s)| number_after(s, ""));
-    }
-    set(&mut facts.load_s, "Loading weights took");
-    set(&mut facts.compile_s, "torch.compile took");
-    set(&mut facts.graphs_s, "Graph capturing finished in");
-    set(&mut facts.init_s, "warmup model) took");
-    if facts.engine_version.is_none()
-        && let Some((_, rest)) = line.split_once("version ")
-        && line.contains('█')
-    {
-        facts.engine_version = rest.split_whitespace().next().map(str::to_owned);
-    }
-    if let Some(tokens) = number_after(line, "estimated maximum model length is") {
-        facts.estimated_max_model_len = Some(tokens as u64);
+
+    /// From now on the server serves.
+    pub(super) fn serves(&mut self) {
+        self.reader.cause.serves();
     }
 }
 
-fn phase_of(line: &str) -> Option<StartPhase> {
-    let has = |text: &str| line.contains(text);
-    if has("Application startup complete") || has("init engine") || has("Starting vLLM") {
-        Some(StartPhase::Warmup)
-    } else if has("torch.compile")
-        || has("Capturing")
-        || has("Graph capturing")
-        || has("KV cache size")
-    {
-        Some(StartPhase::Compile)
-    } else if has("Starting to load model")
-        || has("Loading safetensors")
-        || has("Loading weights took")
-    {
-        Some(StartPhase::Load)
-    } else {
-        None
+/// How a server ended, by its whole log and its exit code (a negative one is a signal), and the line that says so.
+/// `served` tells whether it had been ready before; then its start explains nothing any more.
+pub fn classify(log: &[u8], exit_code: Option<i32>, served: bool) -> (ServerOutcome, String) {
+    let mut reader = Reader::new();
+    if served {
+        reader.cause.serves();
+    }
+    reader.feed(log);
+    reader.feed(b"\n");
+    reader.conclude(exit_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::outcome::ServerOutcome::*;
+
+    fn recorded(name: &str) -> Vec<u8> {
+        let path = format!("{}/tests/recorded/vllm/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn whole(name: &str) -> Reader {
+        let mut reader = Reader::new();
+        // In small pieces, as a growing file is read.
+        for piece in recorded(name).chunks(7) {
+            reader.feed(piece);
+        }
+        reader
+    }
+
+    #[test]
+    fn every_recorded_failure_is_called_by_its_name() {
+        let index = String::from_utf8(recorded("fail-index.tsv")).unwrap();
+        let mut seen = 0;
+        for line in index.lines() {
+            let mut words = line.split_whitespace();
+            let name = words.next().unwrap();
+            let code: i32 = words
+                .next()
+                .and_then(|word| word.strip_prefix("rc="))
+                .and_then(|word| word.parse().ok())
+                .unwrap();
+            let (expected, says) = match name {
+                "bad-flag" => (BadFlags, "--no-such-flag"),
+                "bad-value" => (BadFlags, "--max-num-seqs: invalid int value"),
+                "bad-dtype-choice" => (BadFlags, "invalid choice: 'int4'"),
+                "bad-model-path" => (BadModel, "'/data/nope'"),
+                "hub-id-offline" => (ModelUnavailable, "LocalEntryNotFoundError"),
+                "max-model-len" => (BadFlags, "max_model_len (16384)"),
+                "kv-too-small-blocks" => (KvTooSmall, "estimated maximum model length is 896"),
+                "port-in-use" => (PortTaken, "Address already in use"),
+                "weights-truncated" => (BadModel, "SafetensorError"),
+                "kv-space-over-ram" => (Oom(OomAt::KvCache), "(100.0 GiB)"),
+                other => panic!("no expectation for {other}"),
+            };
+            let log = recorded(&format!("fail-{name}.log"));
+            let (outcome, reason) = classify(&log, Some(code), false);
+            assert_eq!(outcome, expected, "{name}: {reason}");
+            assert!(reason.contains(says), "{name}: {reason}");
+            assert!(!reason.starts_with("(EngineCore"), "{name}: {reason}");
+            seen += 1;
+        }
+        assert_eq!(seen, 10);
+        assert_eq!(
+            whole("fail-kv-too-small-blocks.log")
+                .facts
+                .estimated_max_model_len,
+            Some(896)
+        );
+    }
+
+    #[test]
+    fn a_server_that_dies_at_work_crashed_whatever_its_exit_code() {
+        for (name, code, says) in [
+            (
+                "log-crash-seed-cpu-generator.log",
+                0,
+                "CPU Generator does not use offset",
+            ),
+            ("log-kill9-enginecore.log", 0, "EngineDeadError"),
+            (
+                "smollm2/log-serve-kill9-worker.log",
+                0,
+                "VllmWorker-0 died unexpectedly",
+            ),
+            ("log-serve-ready-eager.log", 0, "exited unexpectedly"),
+            ("log-sigterm-midstream.log", 0, "exit code 0"),
+        ] {
+            let (outcome, reason) = classify(&recorded(name), Some(code), true);
+            assert_eq!(outcome, Crashed, "{name}: {reason}");
+            assert!(reason.contains(says), "{name}: {reason}");
+        }
+        let (outcome, reason) = classify(
+            &recorded("log-sigterm-in-startup-hang.log"),
+            Some(-15),
+            false,
+        );
+        assert_eq!(outcome, Crashed);
+        assert!(reason.contains("Did not receive response"), "{reason}");
+        assert!(reason.contains("signal 15"), "{reason}");
+    }
+
+    /// Lines of vLLM's source that no recording shows, with what a GPU would do around them.
+    #[test]
+    fn a_gpu_s_failures_are_called_by_the_step_they_happen_at() {
+        let oom = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.";
+        let loaded = "Model loading took 2.8 GiB memory and 1.7 seconds";
+        let sized = "GPU KV cache size: 20,000 tokens";
+        let capturing = "Capturing CUDA graphs (PIECEWISE):  10%|█";
+        let in_function = |name: &str| format!("  File \"/x.py\", line 1, in {name}");
+        let cases: Vec<(Vec<String>, ServerOutcome)> = vec![
+            (vec![oom.into()], Oom(OomAt::Weights)),
+            (vec![loaded.into(), oom.into()], Oom(OomAt::KvCache)),
+            (vec![loaded.into(), sized.into(), oom.into()], Oom(OomAt::KvCache)),
+            (
+                vec![loaded.into(), sized.into(), capturing.into(), oom.into()],
+                Oom(OomAt::Graphs),
+            ),
+            (
+                vec![
+                    loaded.into(),
+                    sized.into(),
+                    "Traceback (most recent call last):".into(),
+                    in_function("compile_or_warm_up_model"),
+                    in_function("forward"),
+                    oom.into(),
+                    "RuntimeError: Engine core initialization failed.".into(),
+                ],
+                Oom(OomAt::Graphs),
+            ),
+            (
+                vec!["ValueError: No available memory for the cache blocks. Try".into()],
+                Oom(OomAt::KvCache),
+            ),
+            (
+                vec!["ValueError: Free memory on device cuda:0 (3.1/15.7 GiB) on startup is less than desired GPU memory utilization (0.9, 14.1 GiB).".into()],
+                Oom(OomAt::Weights),
+            ),
+            (
+                vec![oom.into(), "Failed to load model - not enough GPU memory. Try".into()],
+                Oom(OomAt::Weights),
+            ),
+            (
+                vec![
+                    loaded.into(),
+                    oom.into(),
+                    "RuntimeError: CUDA out of memory occurred when warming up sampler with 1024 dummy requests.".into(),
+                ],
+                Oom(OomAt::Graphs),
+            ),
+            (
+                vec!["ValueError: The model's max seq len (32768) is larger than the maximum number of tokens that can be stored in KV cache (9000).".into()],
+                KvTooSmall,
+            ),
+            (vec!["RuntimeError: Failed to infer device type".into()], NoDevice),
+            (vec!["RuntimeError: No CUDA GPUs are available".into()], NoDevice),
+            (
+                vec!["huggingface_hub.errors.GatedRepoError: 403 Client Error.".into()],
+                ModelUnavailable,
+            ),
+        ];
+        for (lines, expected) in cases {
+            let (outcome, reason) = classify(lines.join("\n").as_bytes(), Some(1), false);
+            assert_eq!(outcome, expected, "{reason}: {lines:?}");
+        }
+        // The same text is another thing once requests run, and a request's own words are none.
+        let served = |line: &str| classify(line.as_bytes(), Some(0), true).0;
+        assert_eq!(served(oom), Oom(OomAt::Load));
+        assert_eq!(served("prompt: 'Address already in use'"), Crashed);
+    }
+
+    #[test]
+    fn a_start_that_went_well_tells_its_facts_and_phases() {
+        let log = whole("log-serve-first-cold.log");
+        assert_eq!(log.facts.engine_version.as_deref(), Some("0.32.0"));
+        assert_eq!(log.facts.kv_cache_tokens, Some(2_097_152));
+        assert_eq!(log.facts.max_concurrency, Some(512.0));
+        assert_eq!(log.facts.load_s, Some(0.01));
+        assert_eq!(log.facts.init_s, Some(43.84));
+        assert_eq!(log.facts.weights_gib, None);
+        assert_eq!(log.phase, StartPhase::Warmup);
+        let arguments = log.arguments.unwrap();
+        assert_eq!(arguments["max_num_seqs"], Some(serde_json::json!(128)));
+        let mut phases = Vec::new();
+        let mut reader = Reader::new();
+        for line in recorded("log-serve-first-cold.log").split_inclusive(|b| *b == b'\n') {
+            reader.feed(line);
+            if phases.last() != Some(&reader.phase) {
+                phases.push(reader.phase);
+            }
+        }
+        assert_eq!(
+            phases,
+            [
+                StartPhase::Launch,
+                StartPhase::Load,
+                StartPhase::Compile,
+                StartPhase::Warmup
+            ]
+        );
+    }
+
+    #[test]
+    fn progress_bars_bad_text_and_endless_lines_are_survived() {
+        let mut reader = Reader::new();
+        for number in 0..200 {
+            reader.feed(format!("line {number}\n").as_bytes());
+        }
+        assert_eq!(reader.tail().len(), TAIL);
+        assert_eq!(reader.last_line(), "line 199");
+        let mut reader = Reader::new();
+        reader.feed(b"a\rb\xff\r\n");
+        reader.feed(&vec![b'x'; LONGEST_LINE * 3]);
+        reader.feed(b"y\nend\n");
+        let tail = reader.tail();
+        assert_eq!(tail[..2], ["a", "b\u{fffd}"]);
+        assert_eq!(tail[2].len(), LONGEST_LINE);
+        assert_eq!(tail[3], "end");
+    }
+
+    #[test]
+    fn a_file_is_read_as_it_grows_and_to_its_very_end() {
+        use std::io::Write;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path())
+            .unwrap()
+            .join("server.log");
+        let mut file = File::create(&path).unwrap();
+        let mut log = Log::open(&path).unwrap();
+        file.write_all(b"Starting to load mod").unwrap();
+        log.look();
+        assert_eq!(log.phase, StartPhase::Launch);
+        file.write_all(b"el x\nRuntimeError: no line end").unwrap();
+        log.look();
+        assert_eq!(log.phase, StartPhase::Load);
+        log.finish();
+        assert!(log.conclude(Some(1)).1.contains("no line end"));
     }
 }

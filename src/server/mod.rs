@@ -1,6 +1,7 @@
 //! Server specification → a ready server, or how it ended.
 
 mod command;
+mod facts;
 mod failure;
 mod gpu;
 mod guard;
@@ -13,6 +14,7 @@ mod start;
 pub use command::argv;
 pub use gpu::{GpuSeen, seen_gpus};
 pub use guard::guard;
+pub use log::classify;
 pub use outcome::{Facts, OomAt, ServerOutcome, StartPhase};
 pub use recipe::{Recipe, recipe};
 pub use start::{Address, Death, Running, Start, StartFailure, log_path, start};

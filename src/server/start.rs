@@ -190,7 +190,7 @@ async fn launch(
         match probe.ready(server, &process).await {
             Readiness::Ready(mut facts) => {
                 process.log.look();
-                process.log.is_ready();
+                process.log.serves();
                 let mut all = process.log.facts.clone();
                 all.engine_version = facts.engine_version.take().or(all.engine_version);
                 all.served_model = facts.served_model.take();
