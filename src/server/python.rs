@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::manifest::{Flag, Flags, scalar_text};
+use crate::manifest::{Flag, Flags, expand_home, scalar_text};
 use serde_json::Value;
 
 /// A dictionary with string keys. A value that is no plain data is [`None`].
@@ -10,13 +10,19 @@ pub(super) type Object = BTreeMap<String, Option<Value>>;
 
 /// Reads `{'port': 8000, 'enforce_eager': True, …}`; `None` when it is something else.
 pub(super) fn object(text: &str) -> Option<Object> {
-    let mut parser = Parser { rest: text.trim() };
-    let object = parser.dictionary()?;
-    Some(object)
+    Parser {
+        rest: text.trim(),
+        depth: 0,
+    }
+    .dictionary()
 }
+
+/// Deeper nesting is no argument of a server.
+const DEEPEST: u32 = 32;
 
 struct Parser<'a> {
     rest: &'a str,
+    depth: u32,
 }
 
 impl Parser<'_> {
@@ -53,6 +59,16 @@ impl Parser<'_> {
     fn value(&mut self) -> Option<Option<Value>> {
         self.rest = self.rest.trim_start();
         let first = self.rest.chars().next()?;
+        if self.depth == DEEPEST {
+            return None;
+        }
+        self.depth += 1;
+        let value = self.value_that_begins_with(first);
+        self.depth -= 1;
+        value
+    }
+
+    fn value_that_begins_with(&mut self, first: char) -> Option<Option<Value>> {
         match first {
             '\'' | '"' => self.string(first).map(|text| Some(Value::String(text))),
             '{' => {
@@ -78,6 +94,7 @@ impl Parser<'_> {
                 }
                 Some(items.map(Value::Array))
             }
+            ',' | ':' | '}' | ']' | ')' => None,
             _ => Some(self.word()),
         }
     }
@@ -98,6 +115,17 @@ impl Parser<'_> {
                 'n' => text.push('\n'),
                 't' => text.push('\t'),
                 'r' => text.push('\r'),
+                escape @ ('x' | 'u' | 'U') => {
+                    let digits = match escape {
+                        'x' => 2,
+                        'u' => 4,
+                        _ => 8,
+                    };
+                    let hex: Option<String> = (0..digits)
+                        .map(|_| chars.next().map(|(_, digit)| digit))
+                        .collect();
+                    text.push(char::from_u32(u32::from_str_radix(&hex?, 16).ok()?)?);
+                }
                 other => text.push(other),
             }
         }
@@ -131,43 +159,75 @@ impl Parser<'_> {
     }
 }
 
+/// What stands in a log for a value that must not be seen.
+const REDACTED: &str = "***";
+
 /// The first flag whose logged value is another than ours, as a sentence. A flag that is not logged has its default,
-/// which may well be ours.
+/// which may well be ours; a value that is logged in a form of its own contradicts nothing.
 pub(super) fn contradiction(flags: &Flags, logged: &Object) -> Option<String> {
     flags.0.iter().find_map(|(name, flag)| {
+        // Where it listens is the launch's affair, not the manifest's.
+        if name == "host" || name == "port" {
+            return None;
+        }
         let value = logged.get(&name.replace('-', "_"))?.as_ref()?;
-        let same = match (flag, value) {
-            (Flag::Unset, _) => true,
-            (Flag::On, value) => *value == Value::Bool(true),
-            (Flag::Off, value) => *value == Value::Bool(false),
-            (Flag::Json(map), Value::Object(logged)) => map
-                .iter()
-                .all(|(key, v)| logged.get(key).is_none_or(|l| l == v)),
-            (Flag::Json(_), _) => true,
-            (Flag::Many(ours), Value::Array(theirs)) => same_list(ours, theirs),
-            (Flag::Many(ours), value) => same_list(ours, std::slice::from_ref(value)),
-            (Flag::Value(ours), Value::Array(theirs)) => {
-                same_list(std::slice::from_ref(ours), theirs)
-            }
-            (Flag::Value(ours), value) => same(ours, value),
+        let same = match flag {
+            Flag::Unset => true,
+            Flag::On => *value != Value::Bool(false),
+            Flag::Off => *value != Value::Bool(true),
+            Flag::Value(ours) => same(ours, value),
+            Flag::Many(ours) => same(&Value::Array(ours.clone()), value),
+            Flag::Json(ours) => same(&Value::Object(ours.clone()), value),
         };
-        (!same).then(|| format!("its log shows {name} = {value}, not {}", flag.to_value()))
+        (!same).then(|| {
+            format!(
+                "its log shows {name} = {value}, not {}; is another server's log read, or did the engine change the flag?",
+                flag.to_value()
+            )
+        })
     })
 }
 
-fn same_list(ours: &[Value], theirs: &[Value]) -> bool {
-    ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| same(a, b))
+/// Whether a flag's value may be what vLLM logged: it reads `4K` as 4096, `8` as a number, one word as a list of one, and
+/// fills tables up with defaults.
+fn same(ours: &Value, logged: &Value) -> bool {
+    match (ours, logged) {
+        (_, Value::String(text)) if text == REDACTED => true,
+        (Value::Array(ours), Value::Array(logged)) => {
+            ours.len() == logged.len() && ours.iter().zip(logged).all(|(a, b)| same(a, b))
+        }
+        (Value::Array(ours), one) | (one, Value::Array(ours)) if ours.len() == 1 => {
+            same(&ours[0], one)
+        }
+        (Value::Object(ours), Value::Object(logged)) => ours
+            .iter()
+            .all(|(key, value)| logged.get(key).is_none_or(|other| same(value, other))),
+        (_, Value::Number(number)) => match (amount(&scalar_text(ours)), number.as_f64()) {
+            (Some(a), Some(b)) => (a - b).abs() <= 1e-9 * a.abs().max(1.0),
+            // A word for a number of the engine's own choice, such as `auto`.
+            _ => !ours.is_number(),
+        },
+        (Value::String(_) | Value::Number(_), Value::String(text)) => {
+            let ours = scalar_text(ours);
+            ours == *text || expand_home(&ours) == *text
+        }
+        _ => true,
+    }
 }
 
-/// Whether two scalars are the same to vLLM. It reads words such as `4k` as numbers, so a word is no contradiction there.
-fn same(ours: &Value, logged: &Value) -> bool {
-    match (ours.as_f64(), logged.as_f64()) {
-        (Some(a), Some(b)) => (a - b).abs() <= 1e-9 * a.abs().max(1.0),
-        (None, Some(b)) => scalar_text(ours)
-            .parse::<f64>()
-            .map_or(true, |a| (a - b).abs() <= 1e-9),
-        _ => scalar_text(ours) == scalar_text(logged) || logged.is_object() || logged.is_boolean(),
-    }
+/// A number as vLLM's command line reads it: `4k` is 4000, `4K` is 4096.
+fn amount(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let (digits, factor) = match text.char_indices().last()? {
+        (at, unit @ ('k' | 'm' | 'g' | 't')) => {
+            (&text[..at], 1000_f64.powi(1 + "kmgt".find(unit)? as i32))
+        }
+        (at, unit @ ('K' | 'M' | 'G' | 'T')) => {
+            (&text[..at], 1024_f64.powi(1 + "KMGT".find(unit)? as i32))
+        }
+        _ => (text, 1.0),
+    };
+    digits.parse::<f64>().ok().map(|number| number * factor)
 }
 
 #[cfg(test)]
@@ -192,11 +252,69 @@ mod tests {
         )
         .unwrap();
         assert_eq!(contradiction(&flags, &logged), None);
-        let flags: Flags = serde_json::from_value(json!({ "port": 1 })).unwrap();
-        assert!(
-            contradiction(&flags, &logged)
-                .unwrap()
-                .contains("18001, not 1")
-        );
+    }
+
+    fn compared(flag: Value, logged: &str) -> Option<String> {
+        let flags: Flags = serde_json::from_value(json!({ "x-y": flag })).unwrap();
+        contradiction(&flags, &object(&format!("{{'x_y': {logged}}}")).unwrap())
+    }
+
+    #[test]
+    fn only_a_different_value_is_a_contradiction() {
+        for (flag, logged) in [
+            (json!(true), "True"),
+            (json!(false), "False"),
+            (json!("bfloat16"), "'bfloat16'"),
+            (json!("4K"), "4096"),
+            (json!("4k"), "4000"),
+            (json!("auto"), "-1"),
+            (json!("8"), "8"),
+            (json!(1), "1.0"),
+            (json!("tiny"), "['tiny']"),
+            (json!(["a", "b"]), "['a', 'b']"),
+            (json!({"a": {"b": 1}}), "{'a': {'b': 1.0, 'c': None}}"),
+            (json!({"a": 1}), "CompilationConfig(a=2)"),
+            (json!("secret"), "'***'"),
+            (json!("auto"), "None"),
+        ] {
+            assert_eq!(compared(flag, logged), None);
+        }
+        for (flag, logged) in [
+            (json!(true), "False"),
+            (json!(false), "True"),
+            (json!("bfloat16"), "'float16'"),
+            (json!("4K"), "4000"),
+            (json!(8), "16"),
+            (json!(["a", "b"]), "['a']"),
+            (json!({"a": {"b": 1}}), "{'a': {'b': 2}}"),
+        ] {
+            let reason = compared(flag, logged).unwrap();
+            assert!(reason.contains("x-y"), "{reason}");
+        }
+        // What is not logged has its default, which may be ours.
+        let flags: Flags = serde_json::from_value(json!({ "dtype": "auto", "port": 1 })).unwrap();
+        assert_eq!(contradiction(&flags, &object("{'port': 2}").unwrap()), None);
+    }
+
+    #[test]
+    fn a_torn_or_strange_line_is_no_dictionary() {
+        for text in [
+            "",
+            "{",
+            "{'a'",
+            "{'a': ",
+            "{'a': [}",
+            "{'a': [1, }",
+            "{'a' 1}",
+            "[1]",
+            "{'a': 'b",
+            &format!("{{'a': {}", "[".repeat(10_000)),
+        ] {
+            assert_eq!(object(text), None, "{text}");
+        }
+        let escaped = object(r#"{'a': 'it\'s \x41\u00e9\n', 'b': "it's", 'c': (1, 2)}"#).unwrap();
+        assert_eq!(escaped["a"], Some(json!("it's A\u{e9}\n")));
+        assert_eq!(escaped["b"], Some(json!("it's")));
+        assert_eq!(escaped["c"], Some(json!([1, 2])));
     }
 }
