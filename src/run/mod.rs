@@ -264,7 +264,7 @@ impl Walk<'_> {
                     let kept = collected.entry(turn.cell).or_default();
                     kept.push(records);
                     if kept.len() as u32 == repeats {
-                        let records = collected.remove(&turn.cell).unwrap_or_else(Vec::new);
+                        let records = collected.remove(&turn.cell).unwrap_or_default();
                         let started = begun[&turn.cell];
                         if let Some(alive) = &running {
                             let file = cell::measured(
@@ -326,6 +326,14 @@ impl Walk<'_> {
     async fn start(&mut self, group: &Group) -> Result<Result<Running, StartFailure>, RunError> {
         let folder = self.folder.server_folder(&group.id)?;
         let started_at = Timestamp::now();
+        let recipe = server::recipe(&group.server);
+        for (name, text) in [
+            ("serve.sh", &recipe.serve_sh),
+            ("config.yaml", &recipe.config_yaml),
+        ] {
+            self.folder
+                .write_text(&format!("servers/{}/{name}", group.id), text)?;
+        }
         (self.emit)(Event::ServerStarting {
             server: group.id.clone(),
             ready_within: group.server.ready_within.duration(),

@@ -1,115 +1,77 @@
-//! A run folder that is being written: every file is whole or absent at any instant.
+//! An open run folder: the only thing that writes in it.
 
-use std::{
-    fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Seek, Write},
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+
+use super::{
+    CellFile, RunFile, ServerFile, StoreError, StoredRun, atomic,
+    lock::{self, Lock},
+    read, records, tables,
 };
-
-use camino::{Utf8Path, Utf8PathBuf};
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use rustix::fs::{FlockOperation, flock};
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
-
-use super::form::{CellFile, RunFile, ServerFile, StoredRun};
 use crate::{load::Record, plan::Plan};
 
-/// Version of every form this program writes; it reads this one and older ones.
-pub const FORMAT: u32 = 1;
-
-const IGNORED: &str = "# Heavy files stay out of git; everything else is enough to render the notes again.\nrecords-*.jsonl.gz\nserver.log\n.lock\n.tmp-*\n";
-
-/// Why something could not be stored or read: what, where, why, and what to do.
-#[derive(Debug)]
-pub struct StoreError {
-    path: Utf8PathBuf,
-    reason: String,
-    next: &'static str,
+/// Where things lie in a run folder.
+pub(super) mod layout {
+    pub(in crate::store) const RUN: &str = "run.json";
+    pub(in crate::store) const PLAN: &str = "plan.json";
+    pub(in crate::store) const EFFECTIVE: &str = "effective.toml";
+    pub(in crate::store) const CELLS: &str = "cells";
+    pub(in crate::store) const CELL: &str = "cell.json";
+    pub(in crate::store) const SERVERS: &str = "servers";
+    pub(in crate::store) const SERVER: &str = "server.json";
 }
 
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.path, self.reason, self.next)
-    }
-}
+const IGNORED: &str = "\
+# Heavy or passing: the other files suffice to render everything again.
+records-*.jsonl.gz
+server.log
+.lock
+.tmp-*
+";
 
-impl std::error::Error for StoreError {}
-
-fn wrong(path: &Utf8Path, reason: impl fmt::Display, next: &'static str) -> StoreError {
-    StoreError {
-        path: path.to_owned(),
-        reason: reason.to_string(),
-        next,
-    }
-}
-
-fn disk(path: &Utf8Path) -> impl Fn(io::Error) -> StoreError + '_ {
-    move |error| {
-        wrong(
-            path,
-            error,
-            "what was stored before is intact; check space and permissions, then --resume",
-        )
-    }
-}
-
-/// A run folder, held by this process alone.
+/// A run folder that this process alone writes in, as long as this value lives.
 #[derive(Debug)]
 pub struct RunFolder {
     path: Utf8PathBuf,
-    /// Held for its lock.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl RunFolder {
-    /// Makes the folder of a new run.
+    /// Makes `results/<experiment>/<name>` and locks it.
     ///
     /// # Errors
-    /// When it exists already, or cannot be written.
+    ///
+    /// When there is such a run already, another process works on it, a name cannot be a folder's, or the disk refuses.
     pub fn create(results: &Utf8Path, experiment: &str, name: &str) -> Result<Self, StoreError> {
-        let path = results.join(experiment).join(name);
-        if path.join("run.json").exists() {
-            return Err(wrong(
+        check_id(results, experiment)?;
+        check_id(results, name)?;
+        let parent = results.join(experiment);
+        let path = parent.join(name);
+        atomic::create_folders(&path)?;
+        let lock = lock::take(&path)?;
+        // A run that was cut off before it wrote its first file is nothing to go on with.
+        if path.join(layout::RUN).exists() {
+            return Err(StoreError::new(
                 &path,
-                "this run exists already",
-                "go on with --resume, or give another --name",
+                "there is a run of that name already",
+                "go on with it by --resume, or choose another name with --name",
             ));
         }
-        fs::create_dir_all(path.join("cells")).map_err(disk(&path))?;
-        fs::create_dir_all(path.join("servers")).map_err(disk(&path))?;
-        let folder = Self::open(&path)?;
-        folder.write_text(".gitignore", IGNORED)?;
-        Ok(folder)
+        atomic::write_file(&path.join(".gitignore"), IGNORED.as_bytes())?;
+        atomic::sync_folder(&parent)?;
+        Ok(Self { path, _lock: lock })
     }
 
-    /// Opens an existing run to go on with it.
+    /// Locks a run folder that is there, and clears what an interrupted write left in it.
     ///
     /// # Errors
-    /// When it is not there, cannot be written, or another process works on it.
+    ///
+    /// When it is no run, another process works on it, or a newer program wrote it.
     pub fn open(path: &Utf8Path) -> Result<Self, StoreError> {
-        let at = path.join(".lock");
-        let mut lock = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(&at)
-            .map_err(disk(&at))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut holder = String::new();
-            let _ = lock.read_to_string(&mut holder);
-            return Err(wrong(
-                path,
-                format!("process {} works on this run", holder.trim()),
-                "wait for it, or end it",
-            ));
-        }
-        let pid = std::process::id().to_string();
-        lock.set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| lock.write_all(pid.as_bytes()))
-            .map_err(disk(&at))?;
+        read::read_run(path)?;
+        let lock = lock::take(path)?;
+        atomic::recover(path)?;
+        atomic::recover(&path.join(layout::CELLS))?;
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
@@ -124,262 +86,129 @@ impl RunFolder {
     /// The folder of a server, made when it is not there.
     ///
     /// # Errors
-    /// When it cannot be made.
+    ///
+    /// When the id cannot be a folder's name, or the disk refuses.
     pub fn server_folder(&self, id: &str) -> Result<Utf8PathBuf, StoreError> {
-        let path = self.path.join("servers").join(id);
-        fs::create_dir_all(&path).map_err(disk(&path))?;
-        Ok(path)
+        check_id(&self.path, id)?;
+        let folder = self.path.join(layout::SERVERS).join(id);
+        atomic::create_folders(&folder)?;
+        Ok(folder)
     }
 
-    /// Writes a text file at a path below the run.
+    /// Writes a text file, and the folders above it; `relative` counts from the run folder.
     ///
     /// # Errors
-    /// When the disk refuses; the file then is as it was before.
+    ///
+    /// When `relative` leads out of the folder, or the disk refuses.
     pub fn write_text(&self, relative: &str, text: &str) -> Result<(), StoreError> {
-        let path = self.path.join(relative);
-        whole(&path, text.as_bytes()).map_err(disk(&path))
-    }
-
-    fn write_json(&self, relative: &str, value: &impl Serialize) -> Result<(), StoreError> {
-        let mut text = serde_json::to_string_pretty(value).map_err(|error| {
-            wrong(
+        let inside = !relative.is_empty()
+            && Utf8Path::new(relative)
+                .components()
+                .all(|part| matches!(part, Utf8Component::Normal(_)));
+        if !inside {
+            return Err(StoreError::new(
                 &self.path.join(relative),
-                error,
-                "this is a fault of runner",
-            )
-        })?;
-        text.push('\n');
-        self.write_text(relative, &text)
+                "leads out of the run folder",
+                "give a path inside it, without `..` and without a leading `/`",
+            ));
+        }
+        atomic::write_file(&self.path.join(relative), text.as_bytes())
     }
 
-    /// `plan.json`
+    /// Writes `plan.json`.
     ///
     /// # Errors
+    ///
     /// When the disk refuses.
     pub fn write_plan(&self, plan: &Plan) -> Result<(), StoreError> {
-        self.write_json("plan.json", plan)
+        self.write_json(&self.path.join(layout::PLAN), plan)
     }
 
-    /// `run.json`
+    /// Writes `run.json`.
     ///
     /// # Errors
+    ///
     /// When the disk refuses.
     pub fn write_run(&self, run: &RunFile) -> Result<(), StoreError> {
-        self.write_json("run.json", run)
+        self.write_json(&self.path.join(layout::RUN), run)
     }
 
-    /// `servers/<id>/server.json`
+    /// Writes `servers/<id>/server.json`.
     ///
     /// # Errors
-    /// When the disk refuses.
+    ///
+    /// When the id cannot be a folder's name, or the disk refuses.
     pub fn write_server(&self, server: &ServerFile) -> Result<(), StoreError> {
-        self.server_folder(&server.id)?;
-        self.write_json(&format!("servers/{}/server.json", server.id), server)
+        let folder = self.server_folder(&server.id)?;
+        self.write_json(&folder.join(layout::SERVER), server)
     }
 
-    /// `cells/<id>/`: the cell and the records of each repeat. The folder appears whole; an older one is replaced.
+    /// Writes the folder of a cell, complete or not at all, in place of an older one.
     ///
     /// # Errors
-    /// When the disk refuses; an older folder is then still there.
+    ///
+    /// When the id cannot be a folder's name, or the disk refuses.
     pub fn write_cell(&self, cell: &CellFile, repeats: &[Vec<Record>]) -> Result<(), StoreError> {
-        let cells = self.path.join("cells");
-        let beside = cells.join(format!(".tmp-{}", cell.id));
-        let place = cells.join(&cell.id);
-        let write = || -> io::Result<()> {
-            if beside.exists() {
-                fs::remove_dir_all(&beside)?;
-            }
-            fs::create_dir_all(&beside)?;
-            let mut text = serde_json::to_string_pretty(cell).map_err(io::Error::other)?;
-            text.push('\n');
-            whole(&beside.join("cell.json"), text.as_bytes())?;
-            for (index, records) in repeats.iter().enumerate() {
-                let name = format!("records-{}.jsonl.gz", index + 1);
-                whole(&beside.join(name), &packed(cell, index + 1, records)?)?;
-            }
-            if place.exists() {
-                fs::remove_dir_all(&place)?;
-            }
-            fs::rename(&beside, &place)?;
-            File::open(&cells)?.sync_all()
+        check_id(&self.path, &cell.id)?;
+        let folder = self.path.join(layout::CELLS).join(&cell.id);
+        let mut files = vec![(
+            layout::CELL.to_owned(),
+            pretty(&folder.join(layout::CELL), cell)?,
+        )];
+        for (repeat, records) in (1..).zip(repeats) {
+            let name = records::file_name(repeat);
+            let bytes = records::encode(&cell.id, repeat, records)
+                .map_err(|e| StoreError::io(&folder.join(&name), "pack the records", &e))?;
+            files.push((name, bytes));
+        }
+        atomic::write_folder(&folder, &files)
+    }
+
+    /// Writes `cells.csv`, and `repeats.csv` when a cell has several repeats.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub fn write_tables(&self, run: &StoredRun) -> Result<(), StoreError> {
+        let write = |name: &str, table: Result<Vec<u8>, csv::Error>| {
+            let path = self.path.join(name);
+            let bytes = table.map_err(|e| {
+                StoreError::new(&path, format!("cannot make the table: {e}"), "report it")
+            })?;
+            atomic::write_file(&path, &bytes)
         };
-        write().map_err(disk(&place))
+        write("cells.csv", tables::cells(run))?;
+        if run.cells.iter().any(|cell| !cell.repeats.is_empty()) {
+            write("repeats.csv", tables::repeats(run))?;
+        }
+        Ok(())
+    }
+
+    fn write_json<T: Serialize>(&self, path: &Utf8Path, value: &T) -> Result<(), StoreError> {
+        atomic::write_file(path, &pretty(path, value)?)
     }
 }
 
-/// One header line, then one record a line, compressed.
-fn packed(cell: &CellFile, repeat: usize, records: &[Record]) -> io::Result<Vec<u8>> {
-    let mut out = GzEncoder::new(Vec::new(), Compression::default());
-    writeln!(
-        out,
-        "{}",
-        json!({ "format": FORMAT, "cell": cell.id, "repeat": repeat })
-    )?;
-    for record in records {
-        serde_json::to_writer(&mut out, record)?;
-        out.write_all(b"\n")?;
-    }
-    out.finish()
+fn pretty<T: Serialize>(path: &Utf8Path, value: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|e| StoreError::io(path, "write it as JSON", &e.into()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
-/// Writes beside, syncs, renames, and syncs the folder.
-fn whole(path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Utf8Path::new("."));
-    fs::create_dir_all(folder)?;
-    let beside = folder.join(format!(".tmp-{}", path.file_name().unwrap_or("file")));
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    File::open(folder)?.sync_all()
-}
-
-fn read_json<T: DeserializeOwned>(path: &Utf8Path) -> Result<T, StoreError> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| wrong(path, error, "is this the folder of a run?"))?;
-    let value: Value = serde_json::from_str(&text).map_err(|error| {
-        wrong(
-            path,
-            format!("not the JSON it should be: {error}"),
-            "restore it from git, or run the cell again with --resume",
-        )
-    })?;
-    let format = value.get("format").and_then(Value::as_u64);
-    if format.is_none_or(|format| format > u64::from(FORMAT)) {
-        return Err(wrong(
-            path,
-            "its format is newer than this program's, or missing",
-            "use the runner that wrote it, or a newer one",
-        ));
+/// Refuses a name that is no plain folder name: one that leads elsewhere, hides, or is taken for a flag.
+pub(super) fn check_id(folder: &Utf8Path, id: &str) -> Result<(), StoreError> {
+    let plain = !id.is_empty()
+        && id.len() <= 200
+        && !id.starts_with(['.', '-'])
+        && !id.contains(['/', '\\'])
+        && !id.contains(char::is_control);
+    if plain {
+        return Ok(());
     }
-    serde_json::from_value(value).map_err(|error| {
-        wrong(
-            path,
-            format!("not the form it should be: {error}"),
-            "restore it from git, or run the cell again with --resume",
-        )
-    })
-}
-
-/// Reads a run from its light files alone; servers and cells come in the order of the plan.
-///
-/// # Errors
-/// When a file is missing, broken, or newer than this program.
-pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
-    let plan: Plan = read_json(&folder.join("plan.json"))?;
-    let run: RunFile = read_json(&folder.join("run.json"))?;
-    let effective_at = folder.join("effective.toml");
-    let effective = fs::read_to_string(&effective_at)
-        .map_err(|error| wrong(&effective_at, error, "is this the folder of a run?"))?;
-    let mut servers = Vec::new();
-    let mut cells = Vec::new();
-    for group in &plan.groups {
-        let at = folder.join("servers").join(&group.id).join("server.json");
-        if at.exists() {
-            servers.push(read_json(&at)?);
-        }
-        for cell in &group.cells {
-            let at = folder.join("cells").join(&cell.id).join("cell.json");
-            if at.exists() {
-                cells.push(read_json(&at)?);
-            }
-        }
-    }
-    Ok(StoredRun {
-        folder: folder.to_owned(),
-        run,
-        plan,
-        servers,
-        cells,
-        effective,
-    })
-}
-
-/// The records of a cell, one list per repeat.
-///
-/// # Errors
-/// When a file cannot be read or holds something else than records.
-pub fn read_records(folder: &Utf8Path, cell: &str) -> Result<Vec<Vec<Record>>, StoreError> {
-    let mut repeats = Vec::new();
-    for repeat in 1.. {
-        let path = folder
-            .join("cells")
-            .join(cell)
-            .join(format!("records-{repeat}.jsonl.gz"));
-        let Ok(file) = File::open(&path) else {
-            break;
-        };
-        let broken = |error: String| wrong(&path, error, "measure the cell again");
-        let mut records = Vec::new();
-        for line in BufReader::new(GzDecoder::new(file)).lines().skip(1) {
-            let line = line.map_err(|error| broken(error.to_string()))?;
-            records.push(serde_json::from_str(&line).map_err(|error| broken(error.to_string()))?);
-        }
-        repeats.push(records);
-    }
-    Ok(repeats)
-}
-
-/// The newest run of an experiment.
-///
-/// # Errors
-/// When the results cannot be read.
-pub fn newest(results: &Utf8Path, experiment: &str) -> Result<Option<Utf8PathBuf>, StoreError> {
-    let folder = results.join(experiment);
-    if !folder.exists() {
-        return Ok(None);
-    }
-    let mut newest: Option<(jiff::Timestamp, Utf8PathBuf)> = None;
-    for entry in folder.read_dir_utf8().map_err(disk(&folder))? {
-        let path = entry.map_err(disk(&folder))?.into_path();
-        if !path.join("run.json").exists() {
-            continue;
-        }
-        let run: RunFile = read_json(&path.join("run.json"))?;
-        if newest.as_ref().is_none_or(|(at, _)| run.started_at > *at) {
-            newest = Some((run.started_at, path));
-        }
-    }
-    Ok(newest.map(|(_, path)| path))
-}
-
-/// What keeps two starts of one run from being mixed, each with its name and both values.
-pub fn fingerprint_difference(old: &RunFile, new: &RunFile) -> Vec<String> {
-    let mut differences = Vec::new();
-    let mut compare = |name: &str, a: String, b: String| {
-        if a != b {
-            differences.push(format!("{name}: {a} → {b}"));
-        }
-    };
-    let gpus = |run: &RunFile| {
-        let names: Vec<&str> = run.gpus.iter().map(|gpu| gpu.name.as_str()).collect();
-        if names.is_empty() {
-            "none".to_owned()
-        } else {
-            names.join(", ")
-        }
-    };
-    compare("gpu", gpus(old), gpus(new));
-    compare(
-        "platform",
-        old.host.platform.clone(),
-        new.host.platform.clone(),
-    );
-    compare(
-        "cores",
-        old.host.cores.to_string(),
-        new.host.cores.to_string(),
-    );
-    compare(
-        "simulated",
-        old.simulated.to_string(),
-        new.simulated.to_string(),
-    );
-    if let (Some(a), Some(b)) = (&old.engine, &new.engine) {
-        compare("engine", a.name.clone(), b.name.clone());
-        if let (Some(a), Some(b)) = (&a.version, &b.version) {
-            compare("engine version", a.clone(), b.clone());
-        }
-    }
-    differences
+    Err(StoreError::new(
+        folder,
+        format!("{id:?} cannot be the name of a folder in it"),
+        "use letters, digits, `-`, `_` and `.`, at most 200 of them, beginning with a letter or a digit",
+    ))
 }

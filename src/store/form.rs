@@ -14,6 +14,9 @@ use crate::{
     server::{Facts, ServerOutcome},
 };
 
+/// Version of every form this program writes, and the newest it reads.
+pub const FORMAT: u32 = 1;
+
 /// `cells/<id>/cell.json`: everything the notes need of one cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellFile {

@@ -1,10 +1,23 @@
 //! What was measured ↔ the run folder.
+//!
+//! Light files go to git and suffice to render everything again; the records are heavy and stay where they were
+//! measured. Everything written is complete or not there, and one process at a time writes in a run folder.
 
+mod atomic;
+mod error;
+mod fingerprint;
 mod folder;
 mod form;
-mod table;
+mod lock;
+mod read;
+mod records;
+mod tables;
 
-pub use folder::{
-    FORMAT, RunFolder, StoreError, fingerprint_difference, newest, read, read_records,
-};
-pub use form::{CellFile, EngineFact, Gpu, Host, RunFile, ServerFile, StoredRun, Tool};
+#[cfg(test)]
+mod tests;
+
+pub use error::StoreError;
+pub use fingerprint::fingerprint_difference;
+pub use folder::RunFolder;
+pub use form::{CellFile, EngineFact, FORMAT, Gpu, Host, RunFile, ServerFile, StoredRun, Tool};
+pub use read::{newest, read, read_records};
