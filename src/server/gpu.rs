@@ -1,6 +1,12 @@
 //! The GPUs of this machine, as the driver's own tool lists them.
 
-use std::process::{Command, Stdio};
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+/// How long the driver's tool may take; a hanging driver must not hang the runner.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One GPU, as `nvidia-smi` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,23 +15,42 @@ pub struct GpuSeen {
     pub name: String,
     /// Memory, MiB.
     pub memory_mib: Option<u64>,
+    /// Memory in use when it was looked at, MiB.
+    pub used_mib: Option<u64>,
     /// Version of the driver.
     pub driver: String,
 }
 
+const QUERY: [&str; 2] = [
+    "--query-gpu=name,memory.total,driver_version,memory.used",
+    "--format=csv,noheader,nounits",
+];
+
 /// The GPUs that can be seen; none where the driver's tool is absent.
 pub fn seen_gpus() -> Vec<GpuSeen> {
     let output = Command::new("nvidia-smi")
-        .args([
-            "--query-gpu=name,memory.total,driver_version",
-            "--format=csv,noheader,nounits",
-        ])
+        .args(QUERY)
         .stdin(Stdio::null())
         .output();
     match output {
         Ok(output) if output.status.success() => read(&String::from_utf8_lossy(&output.stdout)),
         _ => Vec::new(),
     }
+}
+
+/// Memory in use on every GPU, MiB; empty where that cannot be known.
+pub(super) async fn used_mib() -> Vec<u64> {
+    let output = tokio::process::Command::new("nvidia-smi")
+        .args(QUERY)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let gpus = match tokio::time::timeout(PATIENCE, output).await {
+        Ok(Ok(output)) if output.status.success() => read(&String::from_utf8_lossy(&output.stdout)),
+        _ => Vec::new(),
+    };
+    let used: Option<Vec<u64>> = gpus.iter().map(|gpu| gpu.used_mib).collect();
+    used.unwrap_or_default()
 }
 
 fn read(text: &str) -> Vec<GpuSeen> {
@@ -36,6 +61,7 @@ fn read(text: &str) -> Vec<GpuSeen> {
                 name: fields.next().filter(|name| !name.is_empty())?.to_owned(),
                 memory_mib: fields.next()?.parse().ok(),
                 driver: fields.next()?.to_owned(),
+                used_mib: fields.next().and_then(|field| field.parse().ok()),
             })
         })
         .collect()
@@ -47,9 +73,11 @@ mod tests {
 
     #[test]
     fn the_drivers_lines_are_read_and_an_unknown_memory_is_absent() {
-        let gpus = read("NVIDIA H100 80GB HBM3, 81559, 550.54.15\nGPU, [N/A], 1\n\n");
+        let gpus = read("NVIDIA H100 80GB HBM3, 81559, 550.54.15, 4\nGPU, [N/A], 1, [N/A]\n\n");
         assert_eq!(gpus.len(), 2);
         assert_eq!(gpus[0].memory_mib, Some(81559));
+        assert_eq!(gpus[0].used_mib, Some(4));
         assert_eq!(gpus[1].memory_mib, None);
+        assert_eq!(gpus[1].used_mib, None);
     }
 }

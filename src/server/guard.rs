@@ -1,29 +1,39 @@
 //! The guardian: a small process between the runner and a server, so that the server's whole tree ends with the runner,
 //! even after `kill -9`. It takes in the tree's orphans, whatever process group they moved to.
 //!
-//! It is told to stop, and learns of the runner's death, by the end of its standard input. On its standard output it says
-//! `started PID`, `failed REASON` and `exited CODE`; a negative code is a signal.
+//! It is told to stop, and learns of the runner's death, by the end of its standard input; signals a terminal or a person
+//! would send it do not move it. On its standard output it says `started PID` or `failed REASON`, then `exited CODE` when
+//! the server does (a negative code is a signal), and last `ended`, or `left PID…` when something could not be ended.
 
 use std::{
     fs::OpenOptions,
     io::{Read, Write},
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::process::CommandExt,
     process::{Command, ExitCode, Stdio},
-    sync::mpsc,
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, wait};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, WaitStatus, getpid, wait},
+};
+
+use super::tree;
 
 /// How often a dying tree is looked at.
-const LOOK: Duration = Duration::from_millis(20);
-/// How long a tree may take to vanish after SIGKILL.
-const AFTER_KILL: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a tree may take to vanish after SIGKILL: the kernel may have memory of a GPU to give back.
+pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
 
 enum Told {
+    /// The runner asks for the end, or is gone.
     Stop,
+    /// The server's first process ended.
     Exited(Option<i32>),
+    /// No child is left, and so no descendant: orphans become children.
+    Empty,
 }
 
 /// The hidden verb `runner guard LOG GRACE_MS COMMAND…`.
@@ -34,8 +44,15 @@ pub fn guard(words: &[String]) -> ExitCode {
     let Ok(grace) = grace.parse().map(Duration::from_millis) else {
         return ExitCode::from(2);
     };
+    if let Err(error) = ignore_signals() {
+        say(&format!("failed to set up signals: {error}"));
+        return ExitCode::from(1);
+    }
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    if let Err(error) = rustix::process::set_child_subreaper(Some(getpid())) {
+        say(&format!("failed to become a subreaper: {error}"));
+        return ExitCode::from(1);
+    }
     let spawned = OpenOptions::new()
         .create(true)
         .append(true)
@@ -50,17 +67,18 @@ pub fn guard(words: &[String]) -> ExitCode {
                 .process_group(0)
                 .spawn()
         });
-    let mut child = match spawned {
-        Ok(child) => child,
+    // It is waited for below with all others, never through this handle.
+    let id = match spawned {
+        Ok(child) => child.id(),
         Err(error) => {
             say(&format!("failed {program}: {error}"));
             return ExitCode::from(1);
         }
     };
-    let Some(leader) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else {
+    let Some(leader) = i32::try_from(id).ok().and_then(Pid::from_raw) else {
         return ExitCode::from(1);
     };
-    say(&format!("started {}", child.id()));
+    say(&format!("started {id}"));
     let (tell, told) = mpsc::channel();
     let tell_stop = tell.clone();
     thread::spawn(move || {
@@ -69,23 +87,64 @@ pub fn guard(words: &[String]) -> ExitCode {
         let _ = tell_stop.send(Told::Stop);
     });
     thread::spawn(move || {
-        let code = child.wait().ok().and_then(|status| {
-            status
-                .code()
-                .or_else(|| status.signal().map(|signal| -signal))
-        });
-        let _ = tell.send(Told::Exited(code));
+        loop {
+            let news = match wait(WaitOptions::empty()) {
+                Ok(Some((pid, status))) if pid == leader => Told::Exited(code(status)),
+                Ok(_) | Err(Errno::INTR) => continue,
+                Err(_) => Told::Empty,
+            };
+            let over = matches!(news, Told::Empty);
+            if tell.send(news).is_err() || over {
+                return;
+            }
+        }
     });
     // Whatever ends the waiting, what is left of the tree ends too: a dead API server leaves its engine running.
-    let first = told.recv();
-    if let Ok(Told::Exited(code)) = first {
-        say(&format!(
-            "exited {}",
-            code.map_or_else(|| "unknown".to_owned(), |code| code.to_string())
-        ));
+    if let Ok(news) = told.recv() {
+        hear(&news);
     }
-    end_tree(leader, grace);
-    ExitCode::SUCCESS
+    let left = end_tree(leader, grace, &told);
+    if left.is_empty() {
+        // The news of the last ends may still be under way.
+        while let Ok(news) = told.recv_timeout(LOOK) {
+            hear(&news);
+        }
+        say("ended");
+        return ExitCode::SUCCESS;
+    }
+    let left: Vec<String> = left
+        .iter()
+        .map(|pid| pid.as_raw_nonzero().to_string())
+        .collect();
+    say(&format!("left {}", left.join(" ")));
+    ExitCode::from(1)
+}
+
+/// A guardian that a signal ended would leave the tree to nobody. A handler, unlike an ignored signal, is not handed down
+/// to the server.
+fn ignore_signals() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let _inside = runtime.enter();
+    for kind in [
+        SignalKind::hangup(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+        SignalKind::terminate(),
+    ] {
+        // The handler stays when the listener is dropped.
+        let _ = signal(kind)?;
+    }
+    Ok(())
+}
+
+fn code(status: WaitStatus) -> Option<i32> {
+    status
+        .exit_status()
+        .or_else(|| status.terminating_signal().map(|signal| -signal))
 }
 
 fn say(line: &str) {
@@ -94,53 +153,55 @@ fn say(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn end_tree(leader: Pid, grace: Duration) {
-    let _ = kill_process_group(leader, Signal::TERM);
-    let patience = Instant::now() + grace;
-    while Instant::now() < patience {
-        reap();
-        if remaining(leader).is_empty() {
-            return;
-        }
-        thread::sleep(LOOK);
+/// Passes on how the server ended; whether the news are that nothing is left.
+fn hear(news: &Told) -> bool {
+    if let Told::Exited(code) = news {
+        let code = code.map_or_else(|| "unknown".to_owned(), |code| code.to_string());
+        say(&format!("exited {code}"));
     }
-    let patience = Instant::now() + AFTER_KILL;
-    while Instant::now() < patience {
-        let _ = kill_process_group(leader, Signal::KILL);
-        for pid in remaining(leader) {
-            let _ = kill_process(pid, Signal::KILL);
+    matches!(news, Told::Empty)
+}
+
+/// Asks everybody once, waits, then kills until nobody is left; returns who is left all the same.
+fn end_tree(leader: Pid, grace: Duration, told: &Receiver<Told>) -> Vec<Pid> {
+    let me = getpid();
+    let mut asked: Vec<Pid> = Vec::new();
+    let start = Instant::now();
+    loop {
+        let mut members = tree::members(me, leader);
+        if members.is_empty() {
+            return Vec::new();
         }
-        reap();
-        if remaining(leader).is_empty() {
-            return;
+        if start.elapsed() < grace {
+            let first = asked.is_empty();
+            members.retain(|member| !asked.contains(&member.pid));
+            for member in &mut members {
+                // A second signal to the group would make a server hurry that is ending cleanly.
+                member.in_group &= first;
+            }
+            asked.extend(members.iter().map(|member| member.pid));
+            tree::send(Signal::TERM, leader, &members);
+        } else if start.elapsed() < grace + AFTER_KILL {
+            tree::send(Signal::KILL, leader, &members);
+        } else {
+            return members.iter().map(|member| member.pid).collect();
         }
-        thread::sleep(LOOK);
-    }
-}
-
-fn reap() {
-    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-}
-
-/// The living members of the server's group, and every process that the guardian took in.
-#[cfg(target_os = "linux")]
-fn remaining(leader: Pid) -> Vec<Pid> {
-    let me = rustix::process::getpid().as_raw_nonzero().get();
-    let group = leader.as_raw_nonzero().get();
-    let Ok(processes) = procfs::process::all_processes() else {
-        return Vec::new();
-    };
-    processes
-        .filter_map(|process| process.ok()?.stat().ok())
-        .filter(|stat| (stat.pgrp == group || stat.ppid == me) && stat.state != 'Z')
-        .filter_map(|stat| Pid::from_raw(stat.pid))
-        .collect()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn remaining(leader: Pid) -> Vec<Pid> {
-    match rustix::process::test_kill_process_group(leader) {
-        Ok(()) => vec![leader],
-        Err(_) => Vec::new(),
+        let next_look = Instant::now() + LOOK;
+        loop {
+            let pause = next_look.saturating_duration_since(Instant::now());
+            match told.recv_timeout(pause) {
+                Ok(news) => {
+                    // Where orphans are not taken in, no child left does not mean nobody left.
+                    if hear(&news) {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    thread::sleep(pause);
+                    break;
+                }
+            }
+        }
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Reader {
     pub(super) phase: StartPhase,
     cause: Cause,
     capturing: bool,
+    /// Whether the weights' files are being read, so they are there.
+    pub(super) loading: bool,
     /// The `non-default args` line, when it was seen.
     pub(super) arguments: Option<python::Object>,
 }
@@ -46,6 +48,7 @@ impl Reader {
             phase: StartPhase::Launch,
             cause: Cause::default(),
             capturing: false,
+            loading: false,
             arguments: None,
         }
     }
@@ -82,6 +85,9 @@ impl Reader {
         if let Some(phase) = facts::phase(&line) {
             self.phase = phase;
         }
+        // "Starting to load model" comes before the download.
+        self.loading |= line.contains("Loading safetensors") || self.facts.load_s.is_some();
+        self.loading |= matches!(self.phase, StartPhase::Compile | StartPhase::Warmup);
         if let Some((_, repr)) = line.split_once("non-default args: ")
             && self.arguments.is_none()
         {
@@ -166,6 +172,15 @@ impl Log {
         }
         self.look();
         self.reader.feed(b"\n");
+    }
+
+    /// Takes in what the server says of itself where it is asked.
+    pub(super) fn confirm(&mut self, told: Facts, flags: bool) {
+        let facts = &mut self.reader.facts;
+        facts.engine_version = told.engine_version.or(facts.engine_version.take());
+        facts.served_model = told.served_model;
+        facts.max_model_len = told.max_model_len;
+        facts.flags_confirmed = flags.then_some(true);
     }
 
     /// From now on the server serves.

@@ -5,11 +5,15 @@ mod facts;
 mod failure;
 mod gpu;
 mod guard;
+mod hub;
 mod log;
 mod outcome;
+mod probe;
+mod process;
 mod python;
 mod recipe;
 mod start;
+mod tree;
 
 pub use command::argv;
 pub use gpu::{GpuSeen, seen_gpus};

@@ -1,30 +1,31 @@
 //! Starting a server, proving that it is ours and ready, and ending it.
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
     net::TcpListener,
-    process::{Child, ChildStdin, Command},
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
 use super::{
-    command,
-    log::Log,
+    command, hub,
     outcome::{Facts, ServerOutcome, StartPhase},
+    probe::{Answer, Probe},
+    process::{Process, Spawn, taken},
     python,
+    tree::Listener,
 };
-use crate::manifest::{Engine, EnvValue, LaunchOn, Server, expand_home};
+use crate::{
+    manifest::{Engine, LaunchOn, Server},
+    unit::TimeSpan,
+};
 
-/// How often a start with a lost port is tried again.
+/// How often a start whose port was lost is made.
 const PORT_TRIES: u32 = 3;
-/// How long beyond the grace the guardian may take.
-const GUARD_PATIENCE: Duration = Duration::from_secs(15);
+/// The longest pause between two looks at a starting server.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What is to be started, and where its files go.
 #[derive(Clone, Debug)]
@@ -63,6 +64,8 @@ pub struct Death {
     pub outcome: ServerOutcome,
     /// The line that says so, or how it ended.
     pub reason: String,
+    /// Its exit code, when it had one; a negative one is a signal.
+    pub exit_code: Option<i32>,
     /// The end of its log.
     pub log_tail: Vec<String>,
 }
@@ -81,45 +84,57 @@ pub struct Running {
     process: Option<Process>,
 }
 
-/// A guarded process tree with its log.
-#[derive(Debug)]
-struct Process {
-    guard: Child,
-    /// Its end tells the guardian to stop.
-    leash: Option<ChildStdin>,
-    leader: Option<Pid>,
-    exited: watch::Receiver<Option<Option<i32>>>,
-    log: Log,
-    grace: Duration,
-}
-
 /// Starts a server, or attaches to one, and waits until it is ready: our process, our model, our flags.
 ///
+/// A free port is taken for it, and another one when that is lost meanwhile; a port that the manifest fixes is used as it is.
+/// `on_phase` hears of every step and every new last line of the log. `cancel` ends the start when it turns `true`.
+///
 /// # Errors
-/// How the start ended, when it did not end well.
+/// How the start ended, when it did not end well; the whole process tree is gone by then.
 pub async fn start(
     start: Start<'_>,
     on_phase: &mut (dyn FnMut(StartPhase, &str) + Send),
     cancel: watch::Receiver<bool>,
 ) -> Result<Running, StartFailure> {
-    if start.server.launch.on == LaunchOn::Attach {
+    let server = start.server;
+    if server.launch.on == LaunchOn::Attach {
         return attach(&start).await;
     }
-    let fixed = start.server.flags.integer("port");
+    if server.engine == Engine::Openai && server.command.is_none() {
+        return Err(failure(
+            ServerOutcome::BadFlags,
+            "engine = \"openai\" has no command of its own; write server.command, with {port} where the port belongs",
+        ));
+    }
+    let host = command::host(server);
+    if server.flags.get("port").is_some() {
+        let port = fixed_port(server)?;
+        // Found here in no time, and by the engine after its imports.
+        if taken(&host, port).await {
+            return Err(failure(
+                ServerOutcome::PortTaken,
+                format!(
+                    "port {port} is in use; end what listens there, or leave server.flags.port out"
+                ),
+            ));
+        }
+        return Launch::new(&start, &host, port)
+            .await?
+            .watch(on_phase, cancel)
+            .await;
+    }
     let mut tries = 0;
     loop {
         tries += 1;
-        let port = match fixed {
-            Some(port) => port as u16,
-            None => free_port().await.map_err(|error| {
-                failure(ServerOutcome::PortTaken, format!("no free port: {error}"))
-            })?,
-        };
-        match launch(&start, port, on_phase, cancel.clone()).await {
-            Err(failed)
-                if failed.outcome == ServerOutcome::PortTaken
-                    && fixed.is_none()
-                    && tries < PORT_TRIES => {}
+        let port = free_port(&host).await.map_err(|error| {
+            failure(
+                ServerOutcome::PortTaken,
+                format!("no port is free on {host}: {error}"),
+            )
+        })?;
+        let launch = Launch::new(&start, &host, port).await?;
+        match launch.watch(on_phase, cancel.clone()).await {
+            Err(failed) if failed.outcome == ServerOutcome::PortTaken && tries < PORT_TRIES => {}
             result => return result,
         }
     }
@@ -136,269 +151,251 @@ fn failure(outcome: ServerOutcome, reason: impl Into<String>) -> StartFailure {
     }
 }
 
-async fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
+fn fixed_port(server: &Server) -> Result<u16, StartFailure> {
+    let port = server.flags.integer("port");
+    port.and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port > 0)
+        .ok_or_else(|| {
+            failure(
+                ServerOutcome::BadFlags,
+                "server.flags.port is no port; write a number from 1 to 65535, or leave it out",
+            )
+        })
 }
 
-async fn launch(
-    start: &Start<'_>,
+async fn free_port(host: &str) -> std::io::Result<u16> {
+    Ok(TcpListener::bind((host, 0)).await?.local_addr()?.port())
+}
+
+/// One try on one port.
+struct Launch<'a> {
+    server: &'a Server,
+    process: Process,
+    probe: Probe,
     port: u16,
-    on_phase: &mut (dyn FnMut(StartPhase, &str) + Send),
-    mut cancel: watch::Receiver<bool>,
-) -> Result<Running, StartFailure> {
-    let server = start.server;
-    let host = command::host(server);
-    let argv = command::argv(server, start.runner, &host, port);
-    let mut process = spawn(start, &argv).await.map_err(|reason| StartFailure {
-        argv: argv.clone(),
-        ..failure(ServerOutcome::Crashed, reason)
-    })?;
-    let reachable = if host == "0.0.0.0" || host == "::" {
-        "127.0.0.1"
-    } else {
-        &host
-    };
-    let probe = Probe::new(format!("http://{reachable}:{port}"), start.api_key.clone());
-    let began = Instant::now();
-    let mut files_there = began;
-    let mut pause = Duration::from_millis(10);
-    loop {
-        process.log.look();
-        on_phase(process.log.phase, process.log.last_line());
-        let exited = *process.exited.borrow();
-        if let Some(code) = exited {
-            process.log.look();
-            let (outcome, reason) = process.log.conclude(code);
-            return Err(process.fail(outcome, reason, code, &argv).await);
-        }
-        if *cancel.borrow() {
-            return Err(process
-                .fail(
-                    ServerOutcome::TimedOut,
-                    "interrupted while it started".into(),
-                    None,
-                    &argv,
-                )
-                .await);
-        }
-        let downloading = process.log.phase == StartPhase::Launch
-            && is_hub_model(server)
-            && process.log.facts.load_s.is_none();
-        if downloading {
-            files_there = Instant::now();
-        }
-        match probe.ready(server, &process).await {
-            Readiness::Ready(mut facts) => {
-                process.log.look();
-                process.log.serves();
-                let mut all = process.log.facts.clone();
-                all.engine_version = facts.engine_version.take().or(all.engine_version);
-                all.served_model = facts.served_model.take();
-                all.max_model_len = facts.max_model_len;
-                all.startup_s = Some(began.elapsed().as_secs_f64());
-                if let Some(logged) = &process.log.arguments {
-                    if let Some(reason) = python::contradiction(&server.flags, logged) {
-                        return Err(process
-                            .fail(ServerOutcome::NotOurs, reason, None, &argv)
-                            .await);
-                    }
-                    all.flags_confirmed = Some(true);
-                }
-                return Ok(Running {
-                    url: probe.url,
-                    model: command::served_model(server),
-                    facts: all,
-                    argv,
-                    process: Some(process),
-                });
+    argv: Vec<String>,
+    began: Instant,
+    /// Where the model's files will be, as long as they are not there.
+    awaited: Option<Utf8PathBuf>,
+    /// From when on the start is timed: the launch, or the arrival of the model's files.
+    timed_from: Instant,
+}
+
+impl<'a> Launch<'a> {
+    async fn new(start: &Start<'a>, host: &str, port: u16) -> Result<Self, StartFailure> {
+        let server = start.server;
+        let argv = command::argv(server, start.runner, host, port);
+        let process = Process::spawn(Spawn {
+            runner: start.runner,
+            server,
+            argv: &argv,
+            log: &log_path(start.folder),
+            api_key: start.api_key.as_deref(),
+            host,
+            port,
+        })
+        .await
+        .map_err(|reason| StartFailure {
+            argv: argv.clone(),
+            ..failure(ServerOutcome::Crashed, reason)
+        })?;
+        let began = Instant::now();
+        Ok(Self {
+            server,
+            process,
+            probe: Probe::new(url(host, port), start.api_key.clone()),
+            port,
+            argv,
+            began,
+            awaited: hub::model_folder(server).filter(|folder| !hub::is_complete(folder)),
+            timed_from: began,
+        })
+    }
+
+    async fn watch(
+        mut self,
+        on_phase: &mut (dyn FnMut(StartPhase, &str) + Send),
+        mut cancel: watch::Receiver<bool>,
+    ) -> Result<Running, StartFailure> {
+        let mut told: Option<(StartPhase, String)> = None;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            // Before the log is read, so that what an ended server wrote is read whole.
+            let exited = self.process.exited();
+            self.process.log.look();
+            self.look_for_files();
+            let phase = match &self.awaited {
+                Some(_) => StartPhase::Download,
+                None => self.process.log.phase,
+            };
+            let line = self.process.log.last_line();
+            if told
+                .as_ref()
+                .is_none_or(|(before, text)| (*before, text.as_str()) != (phase, line))
+            {
+                on_phase(phase, line);
+                told = Some((phase, line.to_owned()));
             }
-            Readiness::NotYet => {}
-            Readiness::NotOurs(reason) => {
-                return Err(process
-                    .fail(ServerOutcome::NotOurs, reason, None, &argv)
-                    .await);
+            if let Some(code) = exited {
+                return Err(self.ended(code).await);
             }
+            if *cancel.borrow() {
+                let reason = "interrupted while it started";
+                return Err(self.fail(ServerOutcome::TimedOut, reason).await);
+            }
+            if let Some((outcome, reason)) = self.prove().await {
+                return match outcome {
+                    ServerOutcome::Ready => Ok(self.ready()),
+                    outcome => Err(self.fail(outcome, reason).await),
+                };
+            }
+            if let Some(reason) = self.late() {
+                return Err(self.fail(ServerOutcome::TimedOut, reason).await);
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = cancel.wait_for(|cancelled| *cancelled) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        let late = if downloading {
-            (began.elapsed() > server.download_within.duration()).then(|| {
-                format!(
-                    "the model's files did not arrive within {}",
-                    server.download_within
-                )
+    }
+
+    fn look_for_files(&mut self) {
+        if let Some(folder) = &self.awaited
+            && (self.process.log.loading || hub::is_complete(folder))
+        {
+            self.awaited = None;
+            self.timed_from = Instant::now();
+        }
+    }
+
+    fn late(&self) -> Option<String> {
+        let over = |from: Instant, span: TimeSpan| from.elapsed() > span.duration();
+        if self.awaited.is_some() {
+            let span = self.server.download_within;
+            over(self.began, span).then(|| {
+                format!("the model's files did not arrive within {span} (server.download_within)")
             })
         } else {
-            (files_there.elapsed() > server.ready_within.duration())
-                .then(|| format!("not ready within {}", server.ready_within))
-        };
-        if let Some(reason) = late {
-            return Err(process
-                .fail(ServerOutcome::TimedOut, reason, None, &argv)
-                .await);
+            let span = self.server.ready_within;
+            over(self.timed_from, span)
+                .then(|| format!("not ready within {span} (server.ready_within)"))
         }
-        tokio::select! {
-            () = sleep(pause) => {}
-            _ = cancel.wait_for(|cancelled| *cancelled) => {}
+    }
+
+    /// Whether what listens on the port is the server that was launched; `None` while nothing can be said.
+    async fn prove(&mut self) -> Option<(ServerOutcome, String)> {
+        match self.process.listener() {
+            Listener::Nobody => return None,
+            Listener::Foreign => {
+                return Some((
+                    ServerOutcome::PortTaken,
+                    format!("another process listens on port {}", self.port),
+                ));
+            }
+            Listener::Ours | Listener::Unknown => {}
         }
-        pause = (pause * 2).min(Duration::from_millis(250));
-    }
-}
-
-/// A hub id names a model whose files may have to be downloaded first.
-fn is_hub_model(server: &Server) -> bool {
-    server.engine == Engine::Vllm
-        && !["/", "./", "../", "~/"]
-            .iter()
-            .any(|prefix| server.model.starts_with(prefix))
-}
-
-async fn spawn(start: &Start<'_>, argv: &[String]) -> Result<Process, String> {
-    let server = start.server;
-    let log = start.folder.join("server.log");
-    // The log of an earlier try must not be read as this one's.
-    std::fs::write(&log, b"").map_err(|error| format!("cannot write {log}: {error}"))?;
-    let grace = server.stop_within.duration();
-    let mut command = Command::new(start.runner);
-    command
-        .arg("guard")
-        .arg(&log)
-        .arg(grace.as_millis().to_string());
-    for word in argv {
-        command.arg(expand_home(word));
-    }
-    for (name, value) in &server.env {
-        match value {
-            EnvValue::Text(text) => command.env(name, text),
-            EnvValue::Unset(_) => command.env_remove(name),
-        };
-    }
-    if let Some(key) = &start.api_key {
-        command.env("VLLM_API_KEY", key);
-    }
-    // A group of its own keeps the terminal's Ctrl-C away: the runner decides when a server ends.
-    let mut guard = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .map_err(|error| format!("cannot start {}: {error}", start.runner))?;
-    let leash = guard.stdin.take();
-    let stdout = guard.stdout.take().ok_or("the guardian has no output")?;
-    let mut lines = BufReader::new(stdout).lines();
-    let first = lines.next_line().await.ok().flatten().unwrap_or_default();
-    let Some(leader) = first
-        .strip_prefix("started ")
-        .and_then(|pid| pid.parse().ok())
-    else {
-        return Err(first.strip_prefix("failed ").map_or_else(
-            || "the guardian said nothing".to_owned(),
-            |why| format!("cannot start {why}"),
-        ));
-    };
-    let (tell, exited) = watch::channel(None);
-    tokio::spawn(async move {
-        while let Ok(Some(line)) = lines.next_line().await {
-            if let Some(code) = line.strip_prefix("exited ") {
-                let _ = tell.send(Some(code.parse().ok()));
+        match self.probe.ask(self.server, false).await {
+            Answer::NotYet(_) => None,
+            Answer::NotOurs(reason) => Some((ServerOutcome::NotOurs, reason)),
+            Answer::Ours(facts) => {
+                self.process.log.look();
+                let log = &mut self.process.log;
+                let contradiction = log
+                    .arguments
+                    .as_ref()
+                    .map(|logged| python::contradiction(&self.server.flags, logged));
+                if let Some(Some(reason)) = contradiction {
+                    return Some((ServerOutcome::NotOurs, reason));
+                }
+                log.confirm(*facts, contradiction.is_some());
+                Some((ServerOutcome::Ready, String::new()))
             }
         }
-        // The guardian is gone, and with it what it guarded.
-        tell.send_if_modified(|state| {
-            state.is_none() && {
-                *state = Some(None);
-                true
-            }
-        });
-    });
-    let log = Log::open(&log).map_err(|error| format!("cannot read {log}: {error}"))?;
-    Ok(Process {
-        guard,
-        leash,
-        leader: Pid::from_raw(leader),
-        exited,
-        log,
-        grace,
-    })
-}
+    }
 
-impl Process {
-    async fn fail(
-        mut self,
+    fn ready(mut self) -> Running {
+        self.process.log.serves();
+        let mut facts = self.process.log.facts.clone();
+        facts.startup_s = Some(self.began.elapsed().as_secs_f64());
+        Running {
+            url: self.probe.url,
+            model: facts
+                .served_model
+                .clone()
+                .unwrap_or_else(|| command::served_model(self.server)),
+            facts,
+            argv: self.argv,
+            process: Some(self.process),
+        }
+    }
+
+    /// The server ended by itself: what its log says in the end is why.
+    async fn ended(mut self, code: Option<i32>) -> StartFailure {
+        let left = self.process.end().await;
+        self.process.log.finish();
+        let (outcome, reason) = self.process.log.conclude(code);
+        self.failed(outcome, reason, code, left)
+    }
+
+    async fn fail(mut self, outcome: ServerOutcome, reason: impl Into<String>) -> StartFailure {
+        let left = self.process.end().await;
+        self.process.log.finish();
+        self.failed(outcome, reason.into(), None, left)
+    }
+
+    fn failed(
+        self,
         outcome: ServerOutcome,
         reason: String,
         exit_code: Option<i32>,
-        argv: &[String],
+        left: Result<(), String>,
     ) -> StartFailure {
-        self.end().await;
-        self.log.look();
         StartFailure {
             outcome,
-            reason,
+            reason: match left {
+                Ok(()) => reason,
+                Err(left) => format!("{reason}; {left}"),
+            },
             exit_code,
-            log_tail: self.log.tail(),
-            facts: self.log.facts.clone(),
-            argv: argv.to_vec(),
+            log_tail: self.process.log.tail(),
+            facts: self.process.log.facts.clone(),
+            argv: self.argv,
         }
     }
+}
 
-    /// Ends the whole tree: the guardian first asks, then kills; a guardian that does not answer is ended with it, by id.
-    async fn end(&mut self) {
-        drop(self.leash.take());
-        if timeout(self.grace + GUARD_PATIENCE, self.guard.wait())
-            .await
-            .is_ok()
-        {
-            return;
-        }
-        if let Some(leader) = self.leader {
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
-        if let Some(guard) = self.guard.id().and_then(|id| Pid::from_raw(id as i32)) {
-            let _ = kill_process(guard, Signal::KILL);
-        }
-        let _ = self.guard.wait().await;
+/// Where a server that listens on a host is reached from this machine.
+fn url(host: &str, port: u16) -> String {
+    let host = match host {
+        "0.0.0.0" | "::" | "" => "127.0.0.1",
+        other => other,
+    };
+    if host.contains(':') {
+        format!("http://[{host}]:{port}")
+    } else {
+        format!("http://{host}:{port}")
     }
+}
 
-    /// Whether the socket that listens on a port belongs to the tree; `None` where that cannot be seen.
-    #[cfg(target_os = "linux")]
-    fn owns(&self, port: u16) -> Option<bool> {
-        use std::collections::HashSet;
-
-        use procfs::{net::TcpState, process::FDTarget};
-        let mut sockets: HashSet<u64> = HashSet::new();
-        for table in [procfs::net::tcp(), procfs::net::tcp6()]
-            .into_iter()
-            .flatten()
-        {
-            let listening = table.into_iter().filter(|entry| {
-                entry.state == TcpState::Listen && entry.local_address.port() == port
-            });
-            sockets.extend(listening.map(|entry| entry.inode));
+async fn attach(start: &Start<'_>) -> Result<Running, StartFailure> {
+    let url = start.server.launch.url.as_deref().unwrap_or_default();
+    let url = url.trim_end_matches('/').trim_end_matches("/v1").to_owned();
+    let probe = Probe::new(url, start.api_key.clone());
+    match probe.ask(start.server, true).await {
+        Answer::Ours(facts) => Ok(Running {
+            url: probe.url,
+            model: facts
+                .served_model
+                .clone()
+                .unwrap_or_else(|| command::served_model(start.server)),
+            facts: *facts,
+            argv: Vec::new(),
+            process: None,
+        }),
+        Answer::NotYet(reason) | Answer::NotOurs(reason) => {
+            Err(failure(ServerOutcome::NotOurs, reason))
         }
-        if sockets.is_empty() {
-            return None;
-        }
-        let group = self.leader?.as_raw_nonzero().get();
-        let guard = i32::try_from(self.guard.id()?).ok()?;
-        let owners = procfs::process::all_processes()
-            .ok()?
-            .filter_map(Result::ok);
-        let ours = owners.filter(|process| {
-            process
-                .stat()
-                .is_ok_and(|stat| stat.pgrp == group || stat.ppid == guard)
-        });
-        let found = ours
-            .filter_map(|process| process.fd().ok())
-            .flatten()
-            .filter_map(Result::ok)
-            .any(|fd| matches!(fd.target, FDTarget::Socket(inode) if sockets.contains(&inode)));
-        Some(found)
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn owns(&self, _port: u16) -> Option<bool> {
-        None
     }
 }
 
@@ -420,147 +417,43 @@ impl Running {
         }
     }
 
-    /// Waits until the server ends unasked. An attached server is not watched.
+    /// Waits until the server ends unasked, whatever its exit code. An attached server is not watched: this never returns.
+    /// The wait may be given up and begun again.
     pub async fn died(&mut self) -> Death {
         let Some(process) = &mut self.process else {
             return std::future::pending().await;
         };
-        let code = match process.exited.wait_for(Option::is_some).await {
-            Ok(state) => state.flatten(),
-            Err(_) => None,
-        };
-        process.log.look();
-        let (outcome, reason) = process.log.conclude(code);
+        let exit_code = process.exit().await;
+        process.log.finish();
+        let (outcome, reason) = process.log.conclude(exit_code);
         Death {
             outcome,
             reason,
+            exit_code,
             log_tail: process.log.tail(),
         }
     }
 
-    /// Ends the server's whole tree and waits until its port is free. An attached server is left alone.
-    pub async fn stop(mut self) {
-        let Some(process) = &mut self.process else {
-            return;
-        };
-        process.end().await;
-    }
-}
-
-enum Readiness {
-    Ready(Box<Facts>),
-    NotYet,
-    NotOurs(String),
-}
-
-struct Probe {
-    url: String,
-    client: reqwest::Client,
-    api_key: Option<String>,
-}
-
-impl Probe {
-    fn new(url: String, api_key: Option<String>) -> Self {
-        // A second installation fails, and the first one is the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(5))
-            .build()
-            .unwrap_or_else(|_| reqwest::Client::new());
-        Self {
-            url,
-            client,
-            api_key,
-        }
-    }
-
-    async fn get(&self, path: &str) -> Option<(u16, Value)> {
-        let mut request = self.client.get(format!("{}{path}", self.url));
-        if let Some(key) = &self.api_key {
-            request = request.bearer_auth(key);
-        }
-        let response = request.send().await.ok()?;
-        let status = response.status().as_u16();
-        let body = response.text().await.ok()?;
-        Some((status, serde_json::from_str(&body).unwrap_or(Value::Null)))
-    }
-
-    async fn ready(&self, server: &Server, process: &Process) -> Readiness {
-        let port = self
-            .url
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok());
-        match port.and_then(|port| process.owns(port)) {
-            Some(false) => return Readiness::NotOurs("another process listens on its port".into()),
-            None if cfg!(target_os = "linux") => return Readiness::NotYet,
-            _ => {}
-        }
-        match self.get("/health").await {
-            Some((200 | 404, _)) => self.identity(server).await,
-            _ => Readiness::NotYet,
-        }
-    }
-
-    /// Whether what answers serves our model.
-    async fn identity(&self, server: &Server) -> Readiness {
-        let Some((200, models)) = self.get("/v1/models").await else {
-            return Readiness::NotYet;
-        };
-        let wanted = command::served_model(server);
-        let expanded = expand_home(&wanted).to_string();
-        let listed = models["data"].as_array().cloned().unwrap_or_default();
-        let ours = listed
-            .iter()
-            .find(|model| model["id"] == wanted || model["id"] == expanded);
-        let Some(ours) = ours else {
-            let names: Vec<String> = listed.iter().map(|model| model["id"].to_string()).collect();
-            return Readiness::NotOurs(format!("it serves {}, not {wanted:?}", names.join(", ")));
-        };
-        let length = ours["max_model_len"].as_u64();
-        if let (Some(asked), Some(length)) = (server.flags.integer("max-model-len"), length)
-            && asked != length
-        {
-            return Readiness::NotOurs(format!(
-                "it serves a max_model_len of {length}, not {asked}"
-            ));
-        }
-        let version = self.get("/version").await;
-        Readiness::Ready(Box::new(Facts {
-            engine_version: version
-                .and_then(|(_, body)| body["version"].as_str().map(str::to_owned)),
-            served_model: ours["id"].as_str().map(str::to_owned),
-            max_model_len: length,
-            ..Facts::default()
-        }))
-    }
-}
-
-async fn attach(start: &Start<'_>) -> Result<Running, StartFailure> {
-    let url = start.server.launch.url.clone().unwrap_or_default();
-    let url = url.trim_end_matches('/').trim_end_matches("/v1").to_owned();
-    let probe = Probe::new(url, start.api_key.clone());
-    match probe.identity(start.server).await {
-        Readiness::Ready(facts) => Ok(Running {
-            url: probe.url,
-            model: facts
-                .served_model
-                .clone()
-                .unwrap_or_else(|| command::served_model(start.server)),
-            facts: *facts,
-            argv: Vec::new(),
-            process: None,
-        }),
-        Readiness::NotYet => Err(failure(
-            ServerOutcome::NotOurs,
-            format!("nothing that lists models answers at {}", probe.url),
-        )),
-        Readiness::NotOurs(reason) => Err(failure(ServerOutcome::NotOurs, reason)),
+    /// Ends the server's whole tree, then waits until its port and its GPU's memory are free again. An attached server is
+    /// left alone. Returns what could not be ended or freed, as a sentence.
+    pub async fn stop(self) -> Option<String> {
+        self.process?.end().await.err()
     }
 }
 
 /// Where a server's log is.
 pub fn log_path(folder: &Utf8Path) -> Utf8PathBuf {
     folder.join("server.log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_reached_where_it_listens() {
+        assert_eq!(url("0.0.0.0", 1), "http://127.0.0.1:1");
+        assert_eq!(url("::1", 1), "http://[::1]:1");
+        assert_eq!(url("10.0.0.1", 80), "http://10.0.0.1:80");
+    }
 }

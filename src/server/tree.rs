@@ -1,0 +1,145 @@
+//! The process tree of one server, as the kernel shows it.
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// One living process of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) pid: Pid,
+    /// Whether it is still in the group that the server was started in.
+    pub(super) in_group: bool,
+}
+
+/// The living descendants of the guardian, whatever group or session they moved to, and the members of the server's group.
+/// Those that ended and were not yet waited for are no members.
+#[cfg(target_os = "linux")]
+pub(super) fn members(guard: Pid, group: Pid) -> Vec<Member> {
+    use std::collections::{HashMap, HashSet};
+
+    let Ok(processes) = procfs::process::all_processes() else {
+        return Vec::new();
+    };
+    let (guard, group) = (guard.as_raw_nonzero().get(), group.as_raw_nonzero().get());
+    let stats: Vec<_> = processes
+        .filter_map(|process| process.ok()?.stat().ok())
+        .collect();
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for stat in &stats {
+        children.entry(stat.ppid).or_default().push(stat.pid);
+    }
+    let mut below = HashSet::new();
+    let mut next = vec![guard];
+    while let Some(pid) = next.pop() {
+        for child in children.get(&pid).into_iter().flatten() {
+            if below.insert(*child) {
+                next.push(*child);
+            }
+        }
+    }
+    stats
+        .iter()
+        .filter(|stat| !matches!(stat.state, 'Z' | 'X'))
+        .filter(|stat| stat.pid != guard && (stat.pgrp == group || below.contains(&stat.pid)))
+        .filter_map(|stat| {
+            Some(Member {
+                pid: Pid::from_raw(stat.pid)?,
+                in_group: stat.pgrp == group,
+            })
+        })
+        .collect()
+}
+
+/// Where processes cannot be listed, the group is all that is known: its leader stands for it while anybody is left.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn members(_guard: Pid, group: Pid) -> Vec<Member> {
+    match rustix::process::test_kill_process_group(group) {
+        Ok(()) => vec![Member {
+            pid: group,
+            in_group: true,
+        }],
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Sends a signal to the members: to the whole group at once while anybody is in it, since a group cannot fork away from a
+/// signal, and to each of those that left it.
+pub(super) fn send(signal: Signal, group: Pid, members: &[Member]) {
+    if members.iter().any(|member| member.in_group) {
+        // It may have ended since it was looked at.
+        let _ = kill_process_group(group, signal);
+    }
+    for member in members.iter().filter(|member| !member.in_group) {
+        let _ = kill_process(member.pid, signal);
+    }
+}
+
+/// Whether one of the members holds one of the sockets; `None` where their files cannot be seen.
+#[cfg(target_os = "linux")]
+fn holds(members: &[Member], sockets: &std::collections::HashSet<u64>) -> Option<bool> {
+    use procfs::process::{FDTarget, Process};
+
+    let mut unseen = false;
+    for member in members {
+        let files =
+            Process::new(member.pid.as_raw_nonzero().get()).and_then(|process| process.fd());
+        match files {
+            Ok(mut files) => {
+                let held = files.any(|file| {
+                    matches!(file, Ok(file) if matches!(file.target, FDTarget::Socket(inode) if sockets.contains(&inode)))
+                });
+                if held {
+                    return Some(true);
+                }
+            }
+            Err(procfs::ProcError::PermissionDenied(_)) => unseen = true,
+            // It ended meanwhile.
+            Err(_) => {}
+        }
+    }
+    (!unseen).then_some(false)
+}
+
+/// Who listens on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listener {
+    /// Nobody.
+    Nobody,
+    /// A process of the tree.
+    Ours,
+    /// Another process.
+    Foreign,
+    /// This machine does not tell.
+    Unknown,
+}
+
+/// Who listens on a TCP port of this machine.
+#[cfg(target_os = "linux")]
+pub(super) fn listener(port: u16, guard: Pid, group: Pid) -> Listener {
+    use procfs::net::TcpState;
+
+    let tables = [procfs::net::tcp(), procfs::net::tcp6()];
+    if tables.iter().all(Result::is_err) {
+        return Listener::Unknown;
+    }
+    let sockets: std::collections::HashSet<u64> = tables
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
+        .map(|entry| entry.inode)
+        .collect();
+    if sockets.is_empty() {
+        return Listener::Nobody;
+    }
+    match holds(&members(guard, group), &sockets) {
+        Some(true) => Listener::Ours,
+        Some(false) => Listener::Foreign,
+        None => Listener::Unknown,
+    }
+}
+
+/// Who listens on a TCP port of this machine.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn listener(_port: u16, _guard: Pid, _group: Pid) -> Listener {
+    Listener::Unknown
+}
