@@ -1,9 +1,21 @@
 //! Records → summaries and verdicts. Pure: no clock, no file.
 
+mod in_flight;
+mod judge;
+mod latency;
 mod outcome;
+mod samples;
+mod summarize;
 mod summary;
+#[cfg(test)]
+mod tests;
+mod timeline;
 mod verdict;
 
+pub use judge::judge;
+pub use latency::percentile;
 pub use outcome::CellOutcome;
+pub use summarize::{Asked, common_errors, outcome, pool, summarize};
 pub use summary::{Counts, Histogram, Latency, OutputLength, Point, Summary, Window};
+pub use timeline::timeline;
 pub use verdict::{Severity, Verdict, VerdictKind};

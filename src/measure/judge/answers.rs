@@ -1,0 +1,107 @@
+//! Whether the answers are what was asked for, and whether their tokens can be counted and timed.
+
+use super::{Case, OF_TOKENS, cell, metric, percent, requests};
+use crate::{
+    load::Record,
+    manifest::Output,
+    measure::verdict::{Verdict, VerdictKind},
+};
+
+/// Chunks that follow each other faster than this, milliseconds on average, were made before they were sent: no
+/// engine takes a decoding step in it.
+const FASTER_THAN_ANY_STEP_MS: f64 = 0.05;
+/// From this share of answers on, an answer that came whole is not an accident.
+const NOT_STREAMED_SHARE: f64 = 0.5;
+
+pub(super) fn short_output(case: Case<'_>) -> Option<Verdict> {
+    let got = case.summary.output_length.as_ref()?;
+    if case.asked.spec.output != Output::Exact || got.shorter == 0 {
+        return None;
+    }
+    let reason = format!(
+        "{} of {} got fewer than the {} tokens that were asked for exactly: {} at the least, {} in the median",
+        got.shorter,
+        requests(case.summary.counts.completed),
+        got.asked,
+        got.min,
+        got.p50
+    );
+    let hint = "see whether the server honours `ignore_eos` and `min_tokens`, and whether prompt and output fit in `max-model-len`";
+    Some(if got.p50 < f64::from(got.asked) {
+        cell(VerdictKind::ShortOutput, reason, hint)
+    } else {
+        metric(
+            VerdictKind::ShortOutput,
+            ["throughput", "total", "req_s", "goodput", "e2e"],
+            reason,
+            hint,
+        )
+    })
+}
+
+pub(super) fn token_counts(case: Case<'_>) -> Option<Verdict> {
+    let completed = case.summary.counts.completed;
+    let more_chunks = |record: &&Record| {
+        record
+            .usage
+            .is_some_and(|usage| usage.completion_tokens < record.chunks.len() as u64)
+    };
+    let wrong = case.completed().filter(more_chunks).count() as u64;
+    if wrong > 0 {
+        return Some(cell(
+            VerdictKind::TokenCounts,
+            format!(
+                "{wrong} of {} brought more chunks of output than the server counts tokens",
+                requests(completed)
+            ),
+            "no token is smaller than a chunk: look for a proxy that splits chunks, or a server that counts otherwise",
+        ));
+    }
+    let untold = case
+        .completed()
+        .filter(|record| record.usage.is_none())
+        .count() as u64;
+    (untold > 0).then(|| {
+        metric(
+            VerdictKind::TokenCounts,
+            // A target on TPOT cannot be counted without tokens.
+            OF_TOKENS.into_iter().chain(["goodput"]),
+            format!(
+                "{untold} of {} came without the server's token count (`usage`)",
+                requests(completed)
+            ),
+            "use a server that honours `stream_options = { include_usage = true }`; chunks are not counted in its place",
+        )
+    })
+}
+
+pub(super) fn not_streamed(case: Case<'_>) -> Option<Verdict> {
+    let several = |record: &&Record| {
+        record
+            .usage
+            .is_some_and(|usage| usage.completion_tokens >= 2)
+    };
+    let answers = case.completed().filter(several).count();
+    let whole = case.completed().filter(several).filter(came_whole).count();
+    let share = whole as f64 / answers as f64;
+    (answers > 0 && share >= NOT_STREAMED_SHARE).then(|| {
+        metric(
+            VerdictKind::NotStreamed,
+            ["ttft", "itl", "tpot", "user", "goodput"],
+            format!(
+                "{whole} of {answers} answers of two tokens or more ({}) arrived at one instant: their first token was seen no sooner than their last",
+                percent(share)
+            ),
+            "look for a proxy that buffers or compresses, and for a server that does not stream",
+        )
+    })
+}
+
+/// One chunk, or chunks that follow each other as fast as they are read.
+fn came_whole(record: &&Record) -> bool {
+    let (Some(first), Some(last)) = (record.chunks.first(), record.chunks.last()) else {
+        return false;
+    };
+    let gaps = record.chunks.len() - 1;
+    gaps == 0 || last.ms_since(*first) / (gaps as f64) < FASTER_THAN_ANY_STEP_MS
+}

@@ -1,0 +1,179 @@
+//! Samples → percentiles, and the mergeable histogram that is kept of them.
+
+use std::collections::BTreeMap;
+
+use super::summary::{Histogram, Latency};
+use crate::unit::Percentile;
+
+/// Largest value a histogram keeps, microseconds: 292 000 years.
+const LARGEST_US: u64 = u64::MAX >> 1;
+
+/// A percentile of ascending samples, by linear interpolation between order statistics (NumPy's default): with n
+/// samples and a fraction q, the value at place q (n − 1), counted from 0. `None` when there are none.
+pub fn percentile(sorted: &[f64], rank: Percentile) -> Option<f64> {
+    let place = rank.fraction() * sorted.len().checked_sub(1)? as f64;
+    let below = place.floor() as usize;
+    let low = *sorted.get(below)?;
+    let high = sorted.get(below + 1).copied().unwrap_or(low);
+    let part = place - below as f64;
+    // From the nearer end, as NumPy does: the result never leaves the two samples through rounding.
+    Some(if part < 0.5 {
+        low + (high - low) * part
+    } else {
+        high - (high - low) * (1.0 - part)
+    })
+}
+
+impl Latency {
+    /// The distribution of samples in milliseconds, in any order; `None` when there are none.
+    pub(super) fn of(mut samples: Vec<f64>) -> Option<Self> {
+        samples.sort_by(f64::total_cmp);
+        let at = |rank| percentile(&samples, rank);
+        Some(Self {
+            n: samples.len() as u64,
+            p50_ms: at(Percentile::P50)?,
+            p95_ms: at(Percentile::P95)?,
+            p99_ms: at(Percentile::P99)?,
+            mean_ms: samples.iter().sum::<f64>() / samples.len() as f64,
+            min_ms: *samples.first()?,
+            max_ms: *samples.last()?,
+            histogram: Histogram::from_ms(&samples),
+        })
+    }
+}
+
+impl Histogram {
+    /// A histogram of samples in milliseconds. Two significant digits: a sample is kept to 1 % of itself, and to a
+    /// microsecond where that is coarser. A negative sample counts as 0.
+    pub fn from_ms(samples: &[f64]) -> Self {
+        let mut dense = hdrhistogram::Histogram::<u64>::new_with_max(LARGEST_US, 2)
+            .expect("two significant digits are within what a histogram takes");
+        for sample in samples {
+            // A cast of a float saturates: negative to 0, too large to the largest.
+            dense.saturating_record((sample * 1e3).round() as u64);
+        }
+        let buckets = dense
+            .iter_recorded()
+            .map(|step| {
+                let value = dense.median_equivalent(step.value_iterated_to());
+                (value, step.count_at_value())
+            })
+            .collect();
+        Self { buckets }
+    }
+
+    /// Adds the samples of another histogram: the same as one histogram of both sets of samples.
+    pub fn merge(&mut self, other: &Self) {
+        let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+        for (value, count) in self.buckets.iter().chain(&other.buckets) {
+            *counts.entry(*value).or_default() += count;
+        }
+        self.buckets = counts.into_iter().collect();
+    }
+
+    /// Number of samples.
+    pub fn samples(&self) -> u64 {
+        self.buckets.iter().map(|(_, count)| count).sum()
+    }
+
+    /// A percentile in milliseconds, to the 1 % that a bucket keeps, without interpolation; `None` when empty.
+    pub fn percentile(&self, rank: Percentile) -> Option<f64> {
+        let place = rank.fraction() * self.samples().checked_sub(1)? as f64;
+        let mut seen = 0;
+        self.buckets
+            .iter()
+            .find(|(_, count)| {
+                seen += count;
+                seen as f64 > place
+            })
+            .map(|(value, _)| *value as f64 / 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rank(text: &str) -> Percentile {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn percentiles_are_those_of_numpy() {
+        // numpy.percentile([1, 2, 4, 8], [50, 95, 99]) = [3.0, 7.4, 7.88]
+        let samples = [1.0, 2.0, 4.0, 8.0];
+        assert_eq!(percentile(&samples, Percentile::P50), Some(3.0));
+        assert!((percentile(&samples, Percentile::P95).unwrap() - 7.4).abs() < 1e-12);
+        assert!((percentile(&samples, Percentile::P99).unwrap() - 7.88).abs() < 1e-12);
+        assert_eq!(percentile(&[5.0], Percentile::P99), Some(5.0));
+        assert_eq!(percentile(&[], Percentile::P50), None);
+    }
+
+    #[test]
+    fn no_samples_are_no_latency() {
+        assert_eq!(Latency::of(Vec::new()), None);
+        assert_eq!(Histogram::default().percentile(Percentile::P50), None);
+    }
+
+    #[test]
+    fn a_latency_keeps_its_extremes_and_its_number() {
+        let latency = Latency::of(vec![30.0, 10.0, 20.0]).unwrap();
+        assert_eq!((latency.n, latency.p50_ms), (3, 20.0));
+        assert_eq!(
+            (latency.min_ms, latency.mean_ms, latency.max_ms),
+            (10.0, 20.0, 30.0)
+        );
+        assert_eq!(latency.histogram.samples(), 3);
+    }
+
+    #[test]
+    fn a_histogram_of_nothing_but_zero_has_one_bucket() {
+        assert_eq!(Histogram::from_ms(&[0.0, -1.0, 0.0004]).buckets, [(0, 3)]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_percentile_is_the_weighted_mean_of_its_two_neighbours(
+            mut samples in prop::collection::vec(0.0..1e6f64, 1..60), q in 0.1..99.9f64
+        ) {
+            samples.sort_by(f64::total_cmp);
+            // Another way to the same number: every sample weighs by its distance to the place.
+            let q = rank(&format!("p{q}"));
+            let place = q.fraction() * (samples.len() - 1) as f64;
+            let naive: f64 = samples
+                .iter()
+                .enumerate()
+                .map(|(index, sample)| sample * (1.0 - (index as f64 - place).abs()).max(0.0))
+                .sum();
+            let got = percentile(&samples, q).unwrap();
+            prop_assert!((got - naive).abs() <= 1e-9 * (1.0 + naive), "{got} {naive}");
+            prop_assert!(samples[0] <= got && got <= samples[samples.len() - 1]);
+        }
+
+        #[test]
+        fn a_higher_percentile_is_never_smaller(
+            mut samples in prop::collection::vec(0.0..1e6f64, 1..60), a in 0.1..99.9f64, b in 0.1..99.9f64
+        ) {
+            samples.sort_by(f64::total_cmp);
+            let at = |q: f64| percentile(&samples, rank(&format!("p{q}"))).unwrap();
+            prop_assert!(at(a.min(b)) <= at(a.max(b)) * (1.0 + 1e-12));
+        }
+
+        #[test]
+        fn merged_histograms_are_the_histogram_of_the_union(
+            a in prop::collection::vec(0.0..1e7f64, 0..50), b in prop::collection::vec(0.0..1e7f64, 0..50)
+        ) {
+            let mut merged = Histogram::from_ms(&a);
+            merged.merge(&Histogram::from_ms(&b));
+            prop_assert_eq!(merged, Histogram::from_ms(&[a, b].concat()));
+        }
+
+        #[test]
+        fn a_bucket_is_within_one_percent_or_a_microsecond(sample in 0.0..1e9f64) {
+            let kept = Histogram::from_ms(&[sample]).percentile(Percentile::P50).unwrap();
+            prop_assert!((kept - sample).abs() <= 0.01 * sample + 0.001, "{kept} {sample}");
+        }
+    }
+}

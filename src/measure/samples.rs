@@ -1,0 +1,285 @@
+//! Records → the samples that a summary is made of. Repeats are pooled here, sample by sample.
+
+use super::{
+    in_flight::{self, Stretch},
+    latency::percentile,
+    summarize::Asked,
+    summary::{Counts, Latency, OutputLength, Summary},
+};
+use crate::{
+    load::{Outcome, Phase, Record},
+    manifest::{Metric, Slo},
+    unit::{Nanos, Percentile},
+};
+
+/// What one request says of itself, when it completed. Milliseconds.
+struct Times {
+    ttft: f64,
+    e2e: f64,
+    /// Absent for fewer than two tokens, and where the server did not tell how many there were.
+    tpot: Option<f64>,
+    gaps: Vec<f64>,
+}
+
+/// The instant a request's latency is counted from. In a closed loop that is the send instant; one that was never
+/// sent has only the instant it was due.
+fn origin(record: &Record) -> Nanos {
+    record.sent.unwrap_or(record.scheduled)
+}
+
+/// First origin to last end of the measured requests; `None` when that is no time at all.
+pub(super) fn window(records: &[Record]) -> Option<Stretch> {
+    let measured = || {
+        records
+            .iter()
+            .filter(|record| record.phase == Phase::Measured)
+    };
+    let first = measured().map(origin).min()?;
+    let last = measured().map(|record| record.end).max()?;
+    Stretch::between(first, last)
+}
+
+impl Times {
+    /// `None` unless the request completed, was sent and carried output.
+    fn of(record: &Record) -> Option<Self> {
+        let origin = record.sent?;
+        let (first, last) = (*record.chunks.first()?, *record.chunks.last()?);
+        if record.outcome != Outcome::Completed {
+            return None;
+        }
+        let tokens = record.usage.map(|usage| usage.completion_tokens);
+        let tpot = tokens
+            .filter(|n| *n >= 2)
+            .map(|n| last.ms_since(first) / (n - 1) as f64);
+        Some(Self {
+            ttft: first.ms_since(origin),
+            e2e: last.ms_since(origin),
+            tpot,
+            gaps: record
+                .chunks
+                .windows(2)
+                .map(|pair| pair[1].ms_since(pair[0]))
+                .collect(),
+        })
+    }
+
+    /// Whether every term holds for this request alone: a term on ITL for that percentile of its own gaps, every
+    /// other for its one value. An answer of one token or one chunk has no time between tokens that could be too
+    /// long. `None` when a term needs a token count and there is none.
+    fn meets(&self, slo: &Slo, tokens: Option<u64>) -> Option<bool> {
+        let mut all = true;
+        for term in &slo.0 {
+            let value = match term.metric {
+                Metric::Ttft => Some(self.ttft),
+                Metric::E2e => Some(self.e2e),
+                Metric::Tpot => {
+                    tokens?;
+                    self.tpot
+                }
+                Metric::Itl => {
+                    let mut gaps = self.gaps.clone();
+                    gaps.sort_by(f64::total_cmp);
+                    percentile(&gaps, term.percentile)
+                }
+            };
+            all &= value.is_none_or(|value| value <= term.limit.as_ms());
+        }
+        Some(all)
+    }
+}
+
+/// The samples of one repeat, or of several.
+#[derive(Default)]
+pub(super) struct Samples {
+    counts: Counts,
+    window: Option<Stretch>,
+    steady: Option<Stretch>,
+    ttft: Vec<f64>,
+    itl: Vec<f64>,
+    tpot: Vec<f64>,
+    e2e: Vec<f64>,
+    issue_delay: Vec<f64>,
+    user_tok_s: Vec<f64>,
+    /// Output tokens of each completed request that told.
+    tokens: Vec<u64>,
+    /// Chunks of the same requests.
+    chunks: u64,
+    /// Of those, how many got fewer tokens than they asked for.
+    shorter: u64,
+    input_tokens: u64,
+    cached_tokens: Option<u64>,
+    /// Completed requests without a token count.
+    untold: u64,
+    /// Output tokens that arrived in the steady window.
+    steady_tokens: f64,
+    /// Requests that met every SLO term.
+    good: u64,
+    /// Requests of which that cannot be said.
+    unjudged: u64,
+    peak: Option<u32>,
+}
+
+impl Samples {
+    /// The samples of one repeat's measured requests.
+    pub(super) fn gather(records: &[Record], asked: &Asked<'_>) -> Self {
+        let mut samples = Self::default();
+        let measured = || {
+            records
+                .iter()
+                .filter(|record| record.phase == Phase::Measured)
+        };
+        for record in measured() {
+            samples.add(record, asked);
+        }
+        samples.peak = in_flight::peak(measured());
+        samples.window = window(records);
+        samples.steady = samples
+            .window
+            .and_then(|window| in_flight::steady(records, asked.spec.concurrency, window));
+        if let Some(steady) = samples.steady {
+            // Whatever arrived counts, the last of the warm-up too: it held a place in flight.
+            samples.steady_tokens = records.iter().map(|record| tokens_in(record, steady)).sum();
+        }
+        samples
+    }
+
+    fn add(&mut self, record: &Record, asked: &Asked<'_>) {
+        self.counts.scheduled += 1;
+        let word = record.outcome.to_string();
+        *self.counts.by_outcome.entry(word).or_default() += 1;
+        if let Some(sent) = record.sent {
+            self.issue_delay.push(sent.ms_since(record.scheduled));
+        }
+        if record.outcome != Outcome::Completed {
+            return;
+        }
+        self.counts.completed += 1;
+        match record.usage {
+            None => self.untold += 1,
+            Some(usage) => {
+                self.tokens.push(usage.completion_tokens);
+                self.chunks += record.chunks.len() as u64;
+                self.shorter += u64::from(usage.completion_tokens < u64::from(record.max_tokens));
+                self.input_tokens += usage.prompt_tokens;
+                if let Some(cached) = usage.cached_tokens {
+                    *self.cached_tokens.get_or_insert(0) += cached;
+                }
+            }
+        }
+        let Some(times) = Times::of(record) else {
+            self.unjudged += 1;
+            return;
+        };
+        let tokens = record.usage.map(|usage| usage.completion_tokens);
+        match times.meets(&asked.spec.slo, tokens) {
+            Some(met) => self.good += u64::from(met),
+            None => self.unjudged += 1,
+        }
+        self.ttft.push(times.ttft);
+        self.e2e.push(times.e2e);
+        self.tpot.extend(times.tpot);
+        // Tokens that came all at once have no speed.
+        self.user_tok_s
+            .extend(times.tpot.filter(|tpot| *tpot > 0.0).map(|tpot| 1e3 / tpot));
+        self.itl.extend(times.gaps);
+    }
+
+    /// Adds another repeat: its samples to these, its windows' lengths to these.
+    pub(super) fn pool(&mut self, other: Self) {
+        self.counts.scheduled += other.counts.scheduled;
+        self.counts.completed += other.counts.completed;
+        for (word, count) in other.counts.by_outcome {
+            *self.counts.by_outcome.entry(word).or_default() += count;
+        }
+        self.window = Stretch::pool(self.window, other.window);
+        self.steady = Stretch::pool(self.steady, other.steady);
+        self.ttft.extend(other.ttft);
+        self.itl.extend(other.itl);
+        self.tpot.extend(other.tpot);
+        self.e2e.extend(other.e2e);
+        self.issue_delay.extend(other.issue_delay);
+        self.user_tok_s.extend(other.user_tok_s);
+        self.tokens.extend(other.tokens);
+        self.chunks += other.chunks;
+        self.shorter += other.shorter;
+        self.input_tokens += other.input_tokens;
+        if let Some(cached) = other.cached_tokens {
+            *self.cached_tokens.get_or_insert(0) += cached;
+        }
+        self.untold += other.untold;
+        self.steady_tokens += other.steady_tokens;
+        self.good += other.good;
+        self.unjudged += other.unjudged;
+        self.peak = self.peak.max(other.peak);
+    }
+
+    /// What the samples say. A sum of tokens of which a part is unknown is unknown.
+    pub(super) fn summary(mut self, asked: &Asked<'_>) -> Summary {
+        let completed = self.counts.completed;
+        let seconds = self.window.map(Stretch::seconds);
+        let rate = |amount: Option<u64>| Some(amount? as f64 / seconds?);
+        let all_told = completed > 0 && self.untold == 0;
+        let output_tokens = all_told.then(|| self.tokens.iter().sum::<u64>());
+        let input_tokens = all_told.then_some(self.input_tokens);
+        let total = output_tokens
+            .zip(input_tokens)
+            .map(|(output, input)| output + input);
+        let has_goodput = completed > 0 && !asked.spec.slo.0.is_empty() && self.unjudged == 0;
+        let told: u64 = self.tokens.iter().sum();
+        self.user_tok_s.sort_by(f64::total_cmp);
+        Summary {
+            window: self.window.map(Into::into),
+            steady: self.steady.map(Into::into),
+            user_tok_s: percentile(&self.user_tok_s, Percentile::P50),
+            output_tokens,
+            input_tokens,
+            cached_tokens: self.cached_tokens,
+            throughput_tok_s: rate(output_tokens),
+            total_tok_s: rate(total),
+            steady_tok_s: self
+                .steady
+                .filter(|_| all_told)
+                .map(|steady| self.steady_tokens / steady.seconds()),
+            req_s: rate((completed > 0).then_some(completed)),
+            goodput_req_s: rate(has_goodput.then_some(self.good)),
+            tokens_per_chunk: (self.chunks > 0).then(|| told as f64 / self.chunks as f64),
+            output_length: output_length(&mut self.tokens, self.shorter, asked.max_tokens),
+            peak_in_flight: self.peak,
+            ttft: Latency::of(self.ttft),
+            itl: Latency::of(self.itl),
+            tpot: Latency::of(self.tpot),
+            e2e: Latency::of(self.e2e),
+            issue_delay: Latency::of(self.issue_delay),
+            counts: self.counts,
+        }
+    }
+}
+
+/// Output tokens of a completed request that arrived in a part of the time: its chunks there, each with the request's
+/// own tokens per chunk.
+fn tokens_in(record: &Record, part: Stretch) -> f64 {
+    let Some(usage) = record
+        .usage
+        .filter(|_| record.outcome == Outcome::Completed && !record.chunks.is_empty())
+    else {
+        return 0.0;
+    };
+    let inside = record
+        .chunks
+        .iter()
+        .filter(|at| part.contains(**at))
+        .count();
+    inside as f64 * usage.completion_tokens as f64 / record.chunks.len() as f64
+}
+
+fn output_length(tokens: &mut [u64], shorter: u64, asked: u32) -> Option<OutputLength> {
+    tokens.sort_unstable();
+    let sorted: Vec<f64> = tokens.iter().map(|n| *n as f64).collect();
+    Some(OutputLength {
+        asked,
+        min: *tokens.first()?,
+        p50: percentile(&sorted, Percentile::P50)?,
+        max: *tokens.last()?,
+        shorter,
+    })
+}

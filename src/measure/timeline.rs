@@ -1,0 +1,56 @@
+//! Records → a thinned timeline, for charts.
+
+use super::{
+    in_flight::{Stretch, flight},
+    summary::Point,
+};
+use crate::load::Record;
+
+/// The most points a timeline has.
+const STEPS: u64 = 60;
+
+/// Requests in flight and chunks per second over the whole cell, warm-up included, in at most 60 equal steps. A
+/// point stands in the middle of its step. Empty when nothing was ever in flight.
+pub fn timeline(records: &[Record]) -> Vec<Point> {
+    let flights: Vec<Stretch> = records.iter().filter_map(flight).collect();
+    let start = flights.iter().map(|flight| flight.start).min();
+    let end = flights.iter().map(|flight| flight.end()).max();
+    let Some(all) = start
+        .zip(end)
+        .and_then(|(start, end)| Stretch::between(start, end))
+    else {
+        return Vec::new();
+    };
+    let step = all.length.div_ceil(STEPS);
+    let count = all.length.div_ceil(step) as usize;
+    let mut busy = vec![0u64; count];
+    let mut chunks = vec![0u64; count];
+    for flight in &flights {
+        let (from, to) = (flight.start.0 - all.start.0, flight.end().0 - all.start.0);
+        for place in from / step..=(to - 1) / step {
+            busy[place as usize] += to.min((place + 1) * step) - from.max(place * step);
+        }
+    }
+    let arrivals = records.iter().flat_map(|record| &record.chunks);
+    for at in arrivals.filter(|at| all.contains(**at)) {
+        // A chunk at the very end belongs to the last step.
+        chunks[(((at.0 - all.start.0) / step) as usize).min(count - 1)] += 1;
+    }
+    (0..count)
+        .map(|place| {
+            let from = place as u64 * step;
+            // The last step may be shorter than the others.
+            let length = step.min(all.length - from);
+            Point {
+                t_s: rounded((all.start.0 + from + length / 2) as f64 / 1e9, 1e6),
+                in_flight: rounded(busy[place] as f64 / length as f64, 1e3),
+                chunks_s: rounded(chunks[place] as f64 * 1e9 / length as f64, 1e3),
+            }
+        })
+        .collect()
+}
+
+/// Light files hold the timeline, and more digits would say nothing.
+fn rounded(value: f64, scale: f64) -> f64 {
+    (value * scale).round() / scale
+}
