@@ -14,6 +14,9 @@ use crate::{
     server::{Facts, ServerOutcome},
 };
 
+/// The version of every form on disk. A later one is refused, so it grows only when older tools would misread a file.
+pub const FORMAT: u32 = 1;
+
 /// `cells/<id>/cell.json`: everything the notes need of one cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellFile {
