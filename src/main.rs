@@ -1,3 +1,10 @@
 //! The `runner` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use runner::cli::{args::Cli, dispatch};
+
+fn main() -> ExitCode {
+    dispatch(Cli::parse()).into()
+}

@@ -1,1 +1,10 @@
-//! The `cli` room.
+//! Words → settings → one room's verb, a screen and an exit code.
+
+pub mod args;
+pub mod exit;
+pub mod init;
+pub mod screen;
+pub mod settings;
+mod verb;
+
+pub use verb::dispatch;

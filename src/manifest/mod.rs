@@ -25,6 +25,7 @@ pub use grammar::schema;
 pub use inputs::{Input, Inputs};
 pub use read::{Overrides, SourceFile};
 
+pub(crate) use files::expand_home;
 pub(crate) use grammar::nearest;
 pub(crate) use path::Path;
 pub(crate) use read::hex;

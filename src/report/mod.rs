@@ -1,1 +1,57 @@
-//! The `report` room.
+//! A stored run → notes.
+//!
+//! Pure but for reading the user's template folder: no clock, no server, no socket. The same light files give the
+//! same bytes. [`values`] turns a run into what a template sees; [`render`] fills the built-in template and the
+//! user's own. What the numbers say is found here, in the `insight` files, never in a template.
+
+mod axes_table;
+mod escape;
+mod grid;
+mod headline;
+mod insight;
+mod insight_basis;
+mod insight_best;
+mod insight_compare;
+mod insight_failure;
+mod insight_observe;
+mod insight_unstable;
+mod insight_verdict;
+mod number;
+mod template;
+mod view;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;
+
+use camino::Utf8Path;
+
+use crate::{diagnostic::Findings, store::StoredRun};
+
+/// One rendered note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Its file name under `notes/`: `capacity.md`.
+    pub file: String,
+    /// Its Markdown, ending with one line break.
+    pub text: String,
+}
+
+/// Renders the built-in note, and one note for every `*.md.j2` in `templates`; a file with a built-in's name takes its
+/// place. The notes are in the order of their names.
+///
+/// # Errors
+///
+/// Every mistake of every template at once: a folder or file that cannot be read, a syntax error, a value or filter
+/// that does not exist, each with its line where it has one.
+pub fn render(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<Vec<Note>, Findings> {
+    let sources = template::sources(templates)?;
+    template::render(&sources, &values(run))
+}
+
+/// What a template can see: plain numbers (milliseconds, tokens per second), names as they were written, `null` where
+/// something is absent. `templates/README.md` documents every value.
+pub fn values(run: &StoredRun) -> serde_json::Value {
+    view::values(run)
+}

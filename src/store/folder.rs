@@ -1,13 +1,13 @@
 //! An open run folder: the one place everything of a run is written through.
 
-use std::{fs, io};
+use std::fs;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     durable,
     error::StoreError,
-    form::{CellFile, RunFile, ServerFile},
+    form::{CellFile, RunFile, ServerFile, StoredRun},
     json,
     lock::Lock,
     name, records, table,
@@ -36,19 +36,21 @@ impl RunFolder {
     /// # Errors
     /// [`StoreError::Exists`] when it is there already; [`StoreError::BadName`] for a name that is a path.
     pub fn create(results: &Utf8Path, experiment: &str, name: &str) -> Result<Self, StoreError> {
-        let parent = results.join(name::checked("experiment", experiment)?);
-        let path = parent.join(name::checked("run", name)?);
-        durable::create_folder(&parent)?;
-        fs::create_dir(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => StoreError::Exists {
-                folder: path.clone(),
-            },
-            _ => StoreError::io("create", &path)(error),
-        })?;
+        let path = results
+            .join(name::checked("experiment", experiment)?)
+            .join(name::checked("run", name)?);
+        durable::create_folder(&path)?;
         let folder = Self {
             _lock: Lock::take(&path)?,
             path,
         };
+        // Looked at under the lock: of two runners that begin the same run at once, one is refused. A folder without
+        // it is empty, or was left before the run began.
+        if folder.path.join("run.json").exists() {
+            return Err(StoreError::Exists {
+                folder: folder.path,
+            });
+        }
         folder.write_text(".gitignore", GITIGNORE)?;
         Ok(folder)
     }
@@ -98,25 +100,11 @@ impl RunFolder {
     /// # Errors
     /// [`StoreError::BadName`] for a path that leads out of the run's folder.
     pub fn write_text(&self, relative: impl AsRef<Utf8Path>, text: &str) -> Result<(), StoreError> {
-        self.write_bytes(relative.as_ref(), text.as_bytes())
-    }
-
-    fn write_bytes(&self, relative: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.path.join(name::inside(relative)?);
+        let relative = name::inside(relative.as_ref())?;
         if let Some(parent) = relative.parent().filter(|parent| *parent != "") {
             self.subfolder(parent)?;
         }
-        durable::write(&path, bytes)
-    }
-
-    /// Writes `manifest.toml`: the manifest's own bytes.
-    pub fn write_manifest(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.write_bytes("manifest.toml".into(), bytes)
-    }
-
-    /// Writes `effective.toml`: the manifest with everything applied.
-    pub fn write_effective(&self, text: &str) -> Result<(), StoreError> {
-        self.write_text("effective.toml", text)
+        durable::write(&self.path.join(relative), text.as_bytes())
     }
 
     /// Writes `plan.json`.
@@ -151,11 +139,9 @@ impl RunFolder {
         })
     }
 
-    /// Writes `cells.csv`, and `repeats.csv` when a cell has several, from the cells that are stored by now.
-    pub fn write_cells_csv(&self, plan: &Plan) -> Result<(), StoreError> {
-        let run: RunFile = json::read(&self.path.join("run.json"))?;
-        let cells = super::read::cells(&self.path, plan)?;
-        let tables = table::Tables::of(plan, &run, &cells);
+    /// Writes `cells.csv`, and `repeats.csv` where a cell has several, from what is stored of the run.
+    pub fn write_tables(&self, run: &StoredRun) -> Result<(), StoreError> {
+        let tables = table::Tables::of(run);
         self.write_text("cells.csv", &tables.cells)?;
         match tables.repeats {
             Some(text) => self.write_text("repeats.csv", &text),

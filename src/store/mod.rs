@@ -22,5 +22,5 @@ pub use error::StoreError;
 pub use fingerprint::fingerprint_difference;
 pub use folder::RunFolder;
 pub use form::{CellFile, EngineFact, FORMAT, Gpu, Host, RunFile, ServerFile, StoredRun, Tool};
-pub use read::{done_cells, newest, read};
+pub use read::{newest, read};
 pub use records::read_records;

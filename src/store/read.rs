@@ -1,7 +1,5 @@
 //! Run folder → [`StoredRun`], from its light files alone.
 
-use std::collections::BTreeSet;
-
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
@@ -22,12 +20,16 @@ pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
     let plan: Plan = json::read(&folder.join("plan.json"))?;
     let effective = json::read_text(&folder.join("effective.toml"))?;
     let mut servers: Vec<ServerFile> = Vec::new();
+    let mut cells: Vec<CellFile> = Vec::new();
     for group in &plan.groups {
         let id = name::checked("server", &group.id)?;
         let path = folder.join("servers").join(id).join("server.json");
         servers.extend(if_there(&path)?);
+        for cell in &group.cells {
+            let id = name::checked("cell", &cell.id)?;
+            cells.extend(if_there(&folder.join("cells").join(id).join("cell.json"))?);
+        }
     }
-    let cells = cells(folder, &plan)?;
     Ok(StoredRun {
         folder: folder.to_owned(),
         run,
@@ -36,36 +38,6 @@ pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
         cells,
         effective,
     })
-}
-
-/// The stored cells of a plan, in its order.
-pub(super) fn cells(folder: &Utf8Path, plan: &Plan) -> Result<Vec<CellFile>, StoreError> {
-    let mut cells = Vec::new();
-    for cell in plan.groups.iter().flat_map(|group| &group.cells) {
-        let id = name::checked("cell", &cell.id)?;
-        cells.extend(if_there(&cell_path(folder, id))?);
-    }
-    Ok(cells)
-}
-
-/// The ids of the cells that a resume leaves as they are: measured, placed on the out-of-memory surface, or skipped.
-/// A cell that failed is not one of them.
-///
-/// # Errors
-/// When a cell's file is damaged or of a later format.
-pub fn done_cells(folder: &Utf8Path) -> Result<BTreeSet<String>, StoreError> {
-    let mut done = BTreeSet::new();
-    for id in durable::names(&folder.join("cells"))? {
-        // A folder that is not a cell's, hidden ones among them, is nobody's work.
-        if name::checked("cell", &id).is_err() {
-            continue;
-        }
-        let cell: Option<CellFile> = if_there(&cell_path(folder, &id))?;
-        if cell.is_some_and(|cell| cell.outcome.is_done()) {
-            done.insert(id);
-        }
-    }
-    Ok(done)
 }
 
 /// The run of an experiment that began last; `None` when there is none.
@@ -77,16 +49,16 @@ pub fn newest(results: &Utf8Path, experiment: &str) -> Result<Option<Utf8PathBuf
     let mut newest = None;
     for name in durable::names(&parent)? {
         let folder = parent.join(name);
+        // A link names a run that stands here, or elsewhere, under its own name.
+        if folder.is_symlink() {
+            continue;
+        }
         let Some(run) = if_there::<RunFile>(&folder.join("run.json"))? else {
             continue;
         };
         newest = newest.max(Some((run.started_at, folder)));
     }
     Ok(newest.map(|(_, folder)| folder))
-}
-
-fn cell_path(folder: &Utf8Path, id: &str) -> Utf8PathBuf {
-    folder.join("cells").join(id).join("cell.json")
 }
 
 fn if_there<T: serde::de::DeserializeOwned>(path: &Utf8Path) -> Result<Option<T>, StoreError> {

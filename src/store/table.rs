@@ -1,19 +1,20 @@
 //! Cells → `cells.csv` and `repeats.csv`. An absent value is an empty field.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use super::form::{CellFile, RunFile};
+use super::form::{CellFile, StoredRun};
 use crate::{
     manifest::scalar_text,
     measure::{Latency, Summary, VerdictKind},
-    plan::Plan,
 };
 
 /// What identifies a row.
 const FIRST: [&str; 5] = ["cell", "gpu", "workload", "outcome", "verdicts"];
 /// What was measured, after the load values and the server axes.
 const MEASURED: [&str; 22] = [
-    "requests",
+    "completed",
     "errors",
     "p50_ttft_ms",
     "p95_ttft_ms",
@@ -36,8 +37,8 @@ const MEASURED: [&str; 22] = [
     "output_tokens",
     "window_s",
 ];
-/// The load values that come first, in this order.
-const LOAD_FIRST: [&str; 4] = ["concurrency", "rate", "max_tokens", "requests"];
+/// The load values that always have a column.
+const ALWAYS: [&str; 3] = ["concurrency", "max_tokens", "requests"];
 
 /// The tables of a run, as text.
 pub(super) struct Tables {
@@ -62,17 +63,17 @@ impl Column {
 }
 
 impl Tables {
-    pub(super) fn of(plan: &Plan, run: &RunFile, cells: &[CellFile]) -> Self {
-        let columns = columns(plan, cells);
+    pub(super) fn of(run: &StoredRun) -> Self {
+        let columns = columns(run);
         let row = |cell: &CellFile, repeat: Option<usize>, summary: Option<&Summary>| {
-            let mut row = vec![cell.id.clone()];
-            row.extend(repeat.map(|repeat| repeat.to_string()));
-            row.extend([
-                gpu(plan, run, cell),
+            let mut row = vec![
+                cell.id.clone(),
+                gpu(run, cell),
                 cell.workload.clone(),
                 cell.outcome.name().into(),
                 verdicts(cell),
-            ]);
+            ];
+            row.extend(repeat.map(|repeat| repeat.to_string()));
             row.extend(
                 columns
                     .iter()
@@ -82,13 +83,13 @@ impl Tables {
             row
         };
         let headings = |repeat: Option<&'static str>| {
-            let mut headings = vec![FIRST[0].to_owned()];
+            let mut headings = FIRST.map(str::to_owned).to_vec();
             headings.extend(repeat.map(str::to_owned));
-            headings.extend(FIRST[1..].iter().map(|&name| name.to_owned()));
             headings.extend(columns.iter().map(|column| column.heading.clone()));
             headings.extend(MEASURED.map(str::to_owned));
             headings
         };
+        let cells = &run.cells;
         let pooled = cells
             .iter()
             .map(|cell| row(cell, None, cell.summary.as_ref()));
@@ -106,27 +107,18 @@ impl Tables {
     }
 }
 
-/// Load values, then load axes that are not among them, then server axes. A heading that another column has already
-/// gets a word before it: `asked_requests` is what the workload asks for, `requests` what was sent.
-fn columns(plan: &Plan, cells: &[CellFile]) -> Vec<Column> {
-    let mut keys: Vec<&str> = Vec::new();
-    let known = cells
-        .iter()
-        .flat_map(|cell| cell.load.keys())
-        .map(String::as_str);
-    let mut known: Vec<&str> = known
-        .chain(plan.load_axes.iter().map(String::as_str))
-        .collect();
-    known.sort_by_key(|key| {
-        let place = LOAD_FIRST.iter().position(|first| first == key);
-        (place.unwrap_or(LOAD_FIRST.len()), *key)
-    });
-    for key in known {
-        if !keys.contains(&key) {
+/// The load values that always have a column, load axes, other load values, and server axes. A heading that another
+/// column has already gets a word before it, `server_max_tokens` say: most tools take two columns of one name for one.
+fn columns(run: &StoredRun) -> Vec<Column> {
+    let plan = &run.plan;
+    let others: BTreeSet<&String> = run.cells.iter().flat_map(|cell| cell.load.keys()).collect();
+    let mut keys = ALWAYS.to_vec();
+    for key in plan.load_axes.iter().chain(others) {
+        if !keys.contains(&key.as_str()) {
             keys.push(key);
         }
     }
-    let load = keys.into_iter().map(|key| ("asked", key));
+    let load = keys.into_iter().map(|key| ("load", key));
     let server = plan.server_axes.iter().map(|key| ("server", key.as_str()));
     let mut columns: Vec<Column> = Vec::new();
     for (word, key) in load.chain(server) {
@@ -149,11 +141,15 @@ fn columns(plan: &Plan, cells: &[CellFile]) -> Vec<Column> {
 }
 
 /// The machine a number belongs to. What was simulated belongs to none.
-fn gpu(plan: &Plan, run: &RunFile, cell: &CellFile) -> String {
+fn gpu(run: &StoredRun, cell: &CellFile) -> String {
     if cell.simulated {
         return "simulated".into();
     }
-    match (&plan.hardware.label, run.gpus.first(), &run.host.cpu) {
+    match (
+        &run.plan.hardware.label,
+        run.run.gpus.first(),
+        &run.run.host.cpu,
+    ) {
         (Some(label), _, _) => label.clone(),
         (None, Some(gpu), _) => gpu.name.clone(),
         (None, None, Some(cpu)) => format!("cpu: {cpu}"),
@@ -198,7 +194,7 @@ fn measured(summary: Option<&Summary>) -> Vec<String> {
         ]
     };
     let mut row = vec![
-        count(Some(summary.counts.scheduled)),
+        count(Some(summary.counts.completed)),
         count(Some(summary.counts.errors())),
     ];
     for metric in [&summary.ttft, &summary.itl, &summary.tpot, &summary.e2e] {

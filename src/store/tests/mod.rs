@@ -204,9 +204,11 @@ fn unmeasured(id: &str, outcome: CellOutcome) -> CellFile {
 
 fn started(results: &Results, plan: &Plan) -> RunFolder {
     let folder = RunFolder::create(&results.path, "day003", "first").unwrap();
-    folder.write_manifest(b"[experiment]\n").unwrap();
     folder
-        .write_effective("[experiment]\nname = \"day003\"\n")
+        .write_text("manifest.toml", "[experiment]\n")
+        .unwrap();
+    folder
+        .write_text("effective.toml", "[experiment]\nname = \"day003\"\n")
         .unwrap();
     folder.write_plan(plan).unwrap();
     folder.write_run(&run()).unwrap();
@@ -306,16 +308,16 @@ fn cells_csv_has_the_documented_columns() {
         ..unmeasured("chat-c", CellOutcome::Oom)
     };
     folder.write_cell(&simulated, &[]).unwrap();
-    folder.write_cells_csv(&plan).unwrap();
+    folder.write_tables(&read(folder.path()).unwrap()).unwrap();
     // Completed are two of three. TTFT: 12.345677 ms less 1.234 µs. Gaps: 3, 5 and 7 times 12.345677 ms. E2E: 16 times
     // it less 1.234 µs. TPOT: 15 times it, by 4. Window: from 1.234 µs to 2 × 1000.000007 + 300.000001 ms.
     assert_eq!(
         text(folder.path().join("cells.csv")),
-        "cell,gpu,workload,outcome,verdicts,concurrency,max_tokens,asked_requests,max-model-len,requests,errors,\
+        "cell,gpu,workload,outcome,verdicts,concurrency,max_tokens,requests,max-model-len,completed,errors,\
          p50_ttft_ms,p95_ttft_ms,p99_ttft_ms,p50_itl_ms,p95_itl_ms,p99_itl_ms,p50_tpot_ms,p95_tpot_ms,p99_tpot_ms,\
          p50_e2e_ms,p95_e2e_ms,p99_e2e_ms,throughput_tok_s,total_tok_s,req_s,user_tok_s,goodput_req_s,input_tokens,\
          output_tokens,window_s\n\
-         chat-a,NVIDIA L4,chat,degraded,few_samples;errors;warm_cache;flags_unverified,1,64,3,4096,3,1,\
+         chat-a,NVIDIA L4,chat,degraded,few_samples;errors;warm_cache;flags_unverified,1,64,3,4096,2,1,\
          12.344,12.344,12.344,61.728,86.420,86.420,46.296,46.296,46.296,\
          197.530,197.530,197.530,4.348,13.913,0.870,21.600,0.870,22,\
          10,2.300\n\
@@ -335,12 +337,14 @@ fn repeats_have_a_row_each_and_the_label_names_the_machine() {
     folder
         .write_cell(&cell("chat-a", &repeats), &repeats)
         .unwrap();
-    folder.write_cells_csv(&plan).unwrap();
+    folder.write_tables(&read(folder.path()).unwrap()).unwrap();
     let table = text(folder.path().join("repeats.csv"));
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 3);
-    assert!(lines[0].starts_with("cell,repeat,gpu,workload,"));
-    assert!(lines[2].starts_with("chat-a,2,\"RunPod, L4\",chat,"));
+    assert!(lines[0].starts_with("cell,gpu,workload,outcome,verdicts,repeat,concurrency,"));
+    let verdicts = "few_samples;errors;warm_cache;flags_unverified";
+    let row = format!("chat-a,\"RunPod, L4\",chat,degraded,{verdicts},2,1,64,3,4096,2,1,");
+    assert!(lines[2].starts_with(&row), "{}", lines[2]);
     assert_eq!(text(folder.path().join("cells.csv")).lines().count(), 2);
 }
 
@@ -361,6 +365,11 @@ fn the_newest_run_is_the_one_that_began_last() {
         folder.write_run(&run).unwrap();
     }
     fs::create_dir(results.path.join("day003/not-a-run")).unwrap();
+    std::os::unix::fs::symlink(
+        results.path.join("day003/a"),
+        results.path.join("day003/latest"),
+    )
+    .unwrap();
     assert_eq!(
         newest(&results.path, "day003").unwrap(),
         Some(results.path.join("day003/a"))

@@ -1,0 +1,264 @@
+//! Plain lines: one per event, and a sign of life when something takes long.
+
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Face,
+    state::{Now, State},
+    words::{self, Weight},
+};
+use crate::run::Event;
+
+/// Silence longer than this looks like a hang.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+pub(super) struct Lines<W> {
+    out: W,
+    quiet: bool,
+    state: State,
+    spoke: Option<Instant>,
+}
+
+impl<W: Write + Send> Lines<W> {
+    pub(super) fn new(out: W, quiet: bool, manifest: &str) -> Self {
+        Self {
+            out,
+            quiet,
+            state: State::new(manifest),
+            spoke: None,
+        }
+    }
+
+    fn line(&mut self, text: &str, now: Instant) {
+        self.spoke = Some(now);
+        // A closed stderr must not end a run that is paid for by the hour.
+        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+    }
+}
+
+impl<W: Write + Send> Face for Lines<W> {
+    fn event(&mut self, event: Event, now: Instant) {
+        let news = self.state.take(&event, now);
+        if !news {
+            return;
+        }
+        if let Some((weight, text)) = words::say(&event, &self.state)
+            && (!self.quiet || weight == Weight::Wrong)
+        {
+            self.line(&text, now);
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let silent = self
+            .spoke
+            .is_some_and(|spoke| now.saturating_duration_since(spoke) >= HEARTBEAT);
+        if let Now::Measuring { progress, rate, .. } = &mut self.state.now {
+            let rate = rate.read(progress, now);
+            if silent && !self.quiet {
+                self.measuring(rate, now);
+            }
+        } else if silent && !self.quiet {
+            self.waiting(now);
+        }
+    }
+
+    fn pace(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+}
+
+impl<W: Write + Send> Lines<W> {
+    fn measuring(&mut self, rate: Option<f64>, now: Instant) {
+        if let Now::Measuring {
+            cell,
+            requests,
+            progress,
+            since,
+            ..
+        } = &self.state.now
+        {
+            let text = format!(
+                "  {cell}: {} · {}",
+                words::counters(*requests, progress, rate),
+                words::span(now.saturating_duration_since(*since))
+            );
+            self.line(&text, now);
+        }
+    }
+
+    fn waiting(&mut self, now: Instant) {
+        let text = match (&self.state.now, self.state.begun) {
+            (
+                Now::Starting {
+                    server,
+                    phase,
+                    line,
+                    since,
+                },
+                _,
+            ) => {
+                let gap = if line.is_empty() { "" } else { " · " };
+                format!(
+                    "  {server}: {} · {}{gap}{line}",
+                    words::phase_name(*phase),
+                    words::span(now.saturating_duration_since(*since))
+                )
+            }
+            // A server takes its time to end, or memory to be free again.
+            (_, Some(begun)) => format!(
+                "  between two steps · {} since the start",
+                words::span(now.saturating_duration_since(begun))
+            ),
+            (_, None) => return,
+        };
+        self.line(&text, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+    use super::*;
+    use crate::{
+        load::Progress,
+        measure::CellOutcome,
+        server::{Facts, ServerOutcome, StartPhase},
+    };
+
+    /// A small run, told with one second between events and a silence in each long part.
+    fn told(quiet: bool) -> String {
+        let mut lines = Lines::new(Vec::new(), quiet, "day.toml");
+        let mut now = Instant::now();
+        let progress = Arc::new(Progress::default());
+        let phase = |phase, line: &str| Event::ServerPhase {
+            server: "s1".into(),
+            phase,
+            line: line.into(),
+        };
+        let finished =
+            |cell: &str, outcome, reason: Option<&str>, throughput| Event::CellFinished {
+                cell: cell.into(),
+                outcome,
+                reason: reason.map(Into::into),
+                throughput_tok_s: throughput,
+                p95_ttft_ms: throughput.map(|_| 41.6),
+                errors: 0,
+            };
+        let starting = |server: &str| Event::ServerStarting {
+            server: server.into(),
+            ready_within: Duration::from_secs(600),
+        };
+        let first = vec![
+            Event::Started {
+                experiment: "day".into(),
+                folder: "results/day/r1".into(),
+                cells: 3,
+                done: 0,
+                servers: 2,
+            },
+            starting("s1"),
+            phase(StartPhase::Load, "\x1b[31mLoading weights\x1b[0m"),
+            phase(StartPhase::Load, "50%"),
+        ];
+        let second = vec![
+            Event::ServerReady {
+                server: "s1".into(),
+                facts: Facts {
+                    startup_s: Some(14.25),
+                    kv_cache_tokens: Some(8192),
+                    ..Facts::default()
+                },
+            },
+            Event::CellStarted {
+                cell: "chat-c1".into(),
+                repeat: 1,
+                repeats: 1,
+                requests: Some(16),
+                progress: progress.clone(),
+            },
+        ];
+        let third = vec![
+            finished("chat-c1", CellOutcome::Ok, None, Some(512.34)),
+            Event::Warning("the clock jumped".into()),
+            finished(
+                "chat-c2",
+                CellOutcome::Failed,
+                Some("every request was refused"),
+                None,
+            ),
+            Event::ServerStopped {
+                server: "s1".into(),
+            },
+            starting("s2"),
+            Event::ServerEnded {
+                server: "s2".into(),
+                outcome: ServerOutcome::KvTooSmall,
+                reason: "needs 16384, has 8192".into(),
+                log: Some("servers/s2/server.log".into()),
+            },
+            finished("chat-c3", CellOutcome::DoesNotFit, None, None),
+            Event::Finished {
+                folder: "results/day/r1".into(),
+                outcomes: vec![
+                    (CellOutcome::Ok, 1),
+                    (CellOutcome::Failed, 1),
+                    (CellOutcome::DoesNotFit, 1),
+                ],
+                notes: vec!["results/day/r1/notes/capacity.md".into()],
+            },
+        ];
+        for part in [first, second, third] {
+            for event in part {
+                now += Duration::from_secs(1);
+                lines.event(event, now);
+            }
+            // Twelve seconds in which only counters move.
+            for _ in 0..12 {
+                now += Duration::from_secs(1);
+                progress.chunks.fetch_add(100, Relaxed);
+                progress.ended.store(7, Relaxed);
+                progress.in_flight.store(1, Relaxed);
+                lines.tick(now);
+            }
+        }
+        String::from_utf8(lines.out).unwrap()
+    }
+
+    #[test]
+    fn a_run_told_in_plain_lines() {
+        insta::assert_snapshot!(told(false), @r"
+        day: 3 cells on 2 servers → results/day/r1
+        server 1/2 s1: starting, ready within 10m 00s
+        server s1: loading the weights · Loading weights
+          s1: loading the weights · 11s · 50%
+        server s1: ready after 14.2 s · KV cache 8192 tokens
+        cell 1/3 chat-c1: 16 requests
+          chat-c1: 7/16 requests · 1 in flight · 100 chunks/s · 10s
+        cell 1/3 chat-c1: ok · 512.3 tok/s · p95 TTFT 42 ms
+        warning: the clock jumped
+        cell 2/3 chat-c2: failed · every request was refused
+        server s1: stopped
+        server 2/2 s2: starting, ready within 10m 00s
+        server s2: kv_too_small · needs 16384, has 8192 · log: servers/s2/server.log
+        cell 3/3 chat-c3: does_not_fit
+        finished: 3 cells (1 ok, 1 failed, 1 does_not_fit)
+        results: results/day/r1
+        note:    results/day/r1/notes/capacity.md
+        next:    git add results/day/r1
+                 runner report results/day/r1
+        ");
+    }
+
+    #[test]
+    fn quiet_says_only_what_went_wrong() {
+        insta::assert_snapshot!(told(true), @r"
+        warning: the clock jumped
+        cell 2/3 chat-c2: failed · every request was refused
+        ");
+    }
+}

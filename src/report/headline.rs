@@ -1,0 +1,153 @@
+//! The first lines of a note: what it is about, and the result in one sentence per workload and server.
+
+use super::{
+    insight::{Block, count, of, slo_text},
+    insight_best::best,
+    number::{grouped, ms, tok_s},
+};
+use crate::{manifest::Objective, store::StoredRun};
+
+/// The experiment's title, or its name.
+pub(super) fn title(run: &StoredRun) -> String {
+    let experiment = &run.plan.experiment;
+    experiment
+        .title
+        .clone()
+        .unwrap_or_else(|| experiment.name.clone())
+}
+
+/// What the machine is called: its label, else its GPUs, else its platform.
+pub(super) fn gpu(run: &StoredRun) -> String {
+    if let Some(label) = &run.plan.hardware.label {
+        return label.clone();
+    }
+    match run.run.gpus.as_slice() {
+        [] => format!("{} without a GPU", run.run.host.platform),
+        [one] => one.name.clone(),
+        several if several.iter().all(|gpu| gpu.name == several[0].name) => {
+            format!("{}× {}", several.len(), several[0].name)
+        }
+        several => several
+            .iter()
+            .map(|gpu| gpu.name.as_str())
+            .collect::<Vec<_>>()
+            .join(" + "),
+    }
+}
+
+/// A run of which no cell is stored.
+pub(super) fn nothing(run: &StoredRun) -> String {
+    let planned: usize = run.plan.groups.iter().map(|group| group.cells.len()).sum();
+    format!(
+        "Nothing was measured on {}: 0 of {} stored.",
+        gpu(run),
+        count(planned, "planned cell")
+    )
+}
+
+/// The result of one block in one sentence.
+pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
+    let gpu = gpu(run);
+    let simulated = block.cells.iter().any(|cell| cell.simulated);
+    let this = if simulated {
+        format!("Simulated, not measured: \"{gpu}\"")
+    } else {
+        format!("This {gpu}")
+    };
+    let on = if block.server_label.is_empty() {
+        String::new()
+    } else {
+        format!(" with {}", block.server_label)
+    };
+    let name = block.workload;
+    let best = best(block);
+    let cell = best.picks.first().and_then(|pick| {
+        block
+            .cells
+            .iter()
+            .find(|cell| cell.id == pick.cell)
+            .map(|cell| (pick, cell))
+    });
+    let Some((pick, cell)) = cell else {
+        return without_numbers(run, std::slice::from_ref(block), name);
+    };
+    let shown = |key: &str| {
+        if of(cell, key).is_some() {
+            ms(of(cell, key))
+        } else {
+            "unknown".into()
+        }
+    };
+    let rate = match pick.throughput_tok_s {
+        Some(_) => tok_s(pick.throughput_tok_s),
+        None => "an unknown rate".into(),
+    };
+    let users = match pick.concurrency {
+        Some(number) => count_users(number),
+        None => "its users".into(),
+    };
+    let slo = slo_text(block.slo);
+    let within = match (best.meets_slo, pick.trusted) {
+        (Some(true), true) => format!(" within the SLO {slo}"),
+        (Some(true), false) if best.contradicted => {
+            format!(
+                ", by p50 within the SLO {slo}, yet not by the percentiles it asks for (see what this rests on)"
+            )
+        }
+        (Some(true), false) => {
+            format!(" within the SLO {slo}, judged by p50 (see what this rests on)")
+        }
+        (Some(false), _) => String::new(),
+        (None, true) => " (no SLO was set)".into(),
+        (None, false) => " (no SLO was set; see what this rests on)".into(),
+    };
+    if best.meets_slo == Some(false) {
+        return format!(
+            "{this}{on} meets the SLO {slo} for {name} in no cell; nearest is {}: p95 TTFT {}, p95 E2E {}, {rate}.",
+            pick.place,
+            shown("p95_ttft"),
+            shown("p95_e2e")
+        );
+    }
+    match block.objective {
+        Objective::Latency => format!(
+            "{this}{on} serves {users} of {name} at p95 TTFT {} and p95 E2E {} with {rate}{within} ({}).",
+            shown("p95_ttft"),
+            shown("p95_e2e"),
+            pick.place
+        ),
+        Objective::Throughput => format!(
+            "{this}{on} gives {rate} of {name}{within} ({}).",
+            pick.place
+        ),
+    }
+}
+
+fn count_users(number: f64) -> String {
+    let noun = if number == 1.0 { "user" } else { "users" };
+    format!("{} {noun}", grouped(number, 0))
+}
+
+/// A workload of which no cell has numbers, and how its cells ended: `3 cells oom, 1 cell skipped`.
+pub(super) fn without_numbers(run: &StoredRun, blocks: &[Block<'_>], workload: &str) -> String {
+    let mut known: Vec<(&str, usize)> = Vec::new();
+    let own = blocks.iter().filter(|block| block.workload == workload);
+    for cell in own.flat_map(|block| &block.cells) {
+        match known
+            .iter_mut()
+            .find(|(name, _)| *name == cell.outcome.name())
+        {
+            Some((_, number)) => *number += 1,
+            None => known.push((cell.outcome.name(), 1)),
+        }
+    }
+    let parts: Vec<String> = known
+        .iter()
+        .map(|(name, number)| format!("{} {}", count(*number, "cell"), name.replace('_', " ")))
+        .collect();
+    format!(
+        "{workload}: nothing was measured on {}; {}.",
+        gpu(run),
+        parts.join(", ")
+    )
+}

@@ -1,0 +1,148 @@
+//! Numbers as people read them. A number that is absent or not finite is a dash, never a zero.
+
+/// What stands where a value is absent.
+pub(super) const ABSENT: &str = "–";
+
+fn finite(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    match value.filter(|number| number.is_finite()) {
+        Some(number) => show(number),
+        None => ABSENT.into(),
+    }
+}
+
+/// A number with `decimals` digits after the point and commas between thousands.
+pub(super) fn grouped(number: f64, decimals: usize) -> String {
+    let text = format!("{:.decimals$}", number.abs());
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let mut out = String::new();
+    // Minus zero and what rounds to it would print a sign for nothing.
+    if number < 0.0 && text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) {
+        out.push('-');
+    }
+    for (index, digit) in whole.char_indices() {
+        if index > 0 && (whole.len() - index) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    if !fraction.is_empty() {
+        out.push('.');
+        out.push_str(fraction);
+    }
+    out
+}
+
+/// Three to four digits that matter: no decimals from 100, one from 10, two below.
+fn digits(number: f64) -> usize {
+    match number.abs() {
+        large if large >= 99.95 => 0,
+        middle if middle >= 9.995 => 1,
+        _ => 2,
+    }
+}
+
+/// Milliseconds without their unit: `1,316`, `42.5`, `8.04`.
+pub(super) fn ms_bare(value: Option<f64>) -> String {
+    finite(value, |ms| grouped(ms, digits(ms)))
+}
+
+/// Milliseconds: `1,316 ms`.
+pub(super) fn ms(value: Option<f64>) -> String {
+    finite(value, |ms| format!("{} ms", grouped(ms, digits(ms))))
+}
+
+/// Seconds: `42.5 s`.
+pub(super) fn s(value: Option<f64>) -> String {
+    finite(value, |s| format!("{} s", grouped(s, digits(s))))
+}
+
+/// Tokens per second without their unit: `580`, `62.3`.
+pub(super) fn rate_bare(value: Option<f64>) -> String {
+    finite(value, |rate| grouped(rate, digits(rate).min(1)))
+}
+
+/// Tokens per second: `580 tok/s`.
+pub(super) fn tok_s(value: Option<f64>) -> String {
+    finite(value, |rate| {
+        format!("{} tok/s", grouped(rate, digits(rate).min(1)))
+    })
+}
+
+/// A whole number with commas; a fraction keeps two decimals.
+pub(super) fn thousands(value: Option<f64>) -> String {
+    finite(value, |number| {
+        grouped(number, if number.fract() == 0.0 { 0 } else { 2 })
+    })
+}
+
+/// A fraction as a percentage: 0.25 is `25 %`.
+pub(super) fn percent(value: Option<f64>) -> String {
+    finite(value, |fraction| {
+        let hundred = fraction * 100.0;
+        format!(
+            "{} %",
+            grouped(hundred, usize::from(hundred.abs() < 9.95 && hundred != 0.0))
+        )
+    })
+}
+
+/// A price: `USD 0.137`. The letters, not the sign: two dollar signs in a line are a formula on some pages.
+pub(super) fn usd(value: Option<f64>) -> String {
+    finite(value, |price| {
+        let decimals = match price.abs() {
+            large if large >= 1.0 => 2,
+            middle if middle >= 0.01 => 3,
+            _ => 5,
+        };
+        format!("USD {}", grouped(price, decimals))
+    })
+}
+
+/// A factor: `1.37×`, `12×`.
+pub(super) fn times(factor: f64) -> String {
+    finite(Some(factor), |factor| {
+        let decimals = if factor.fract() == 0.0 {
+            0
+        } else {
+            digits(factor)
+        };
+        format!("{}×", grouped(factor, decimals))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_the_digits_that_matter() {
+        assert_eq!(ms(Some(1316.46)), "1,316 ms");
+        assert_eq!(ms(Some(42.46)), "42.5 ms");
+        assert_eq!(ms(Some(8.044)), "8.04 ms");
+        assert_eq!(ms(Some(99.96)), "100 ms");
+        assert_eq!(tok_s(Some(48.1)), "48.1 tok/s");
+        assert_eq!(tok_s(Some(1_234_567.0)), "1,234,567 tok/s");
+        assert_eq!(thousands(Some(1000.0)), "1,000");
+        assert_eq!(thousands(Some(-0.0)), "0");
+        assert_eq!(percent(Some(0.031)), "3.1 %");
+        assert_eq!(percent(Some(1.0)), "100 %");
+        assert_eq!(usd(Some(0.11499)), "USD 0.115");
+        assert_eq!(times(1.366), "1.37×");
+        assert_eq!(times(16.0), "16×");
+    }
+
+    #[test]
+    fn what_is_absent_or_not_finite_is_a_dash() {
+        for value in [None, Some(f64::NAN), Some(f64::INFINITY)] {
+            for text in [
+                ms(value),
+                tok_s(value),
+                thousands(value),
+                percent(value),
+                usd(value),
+            ] {
+                assert_eq!(text, ABSENT);
+            }
+        }
+    }
+}

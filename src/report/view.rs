@@ -1,0 +1,257 @@
+//! The values a template sees. `templates/README.md` documents every one; absent ones are `none`, never missing.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    grid::{MARKS, grids, not_measured},
+    headline::{gpu, nothing, statement, title, without_numbers},
+    insight::{Block, Insight, blocks, of, slo_text},
+    insight_best::best,
+    insight_compare::{comparisons, in_order},
+    insight_failure::{failures, surface},
+    insight_observe::observations,
+    insight_unstable::{thresholds, unstable},
+    insight_verdict::verdicts,
+};
+use crate::{
+    manifest::{Flag, Objective, scalar_text},
+    store::{CellFile, ServerFile, StoredRun},
+};
+
+/// Version of the values: a template that was written for another one may have to change.
+const FORMAT: u32 = 1;
+
+/// Everything a template can see.
+pub(super) fn values(run: &StoredRun) -> Value {
+    let blocks = blocks(run);
+    let statements = statements(run, &blocks);
+    let failures = failures(run);
+    let measured = run
+        .cells
+        .iter()
+        .filter(|cell| cell.outcome.is_measured())
+        .count();
+    let planned: usize = run.plan.groups.iter().map(|group| group.cells.len()).sum();
+    json!({
+        "format": FORMAT,
+        "title": title(run),
+        "statements": statements,
+        "simulated": simulated(run),
+        "gpu": gpu(run),
+        "experiment": {
+            "name": run.plan.experiment.name,
+            "title": run.plan.experiment.title,
+            "seed": run.run.seed,
+            "repeats": run.plan.experiment.repeats,
+        },
+        "usd_per_hour": run.plan.hardware.usd_per_hour,
+        "run": provenance(run),
+        "servers": servers(run),
+        "server_axes": run.plan.server_axes,
+        "load_axes": run.plan.load_axes,
+        "counts": {
+            "planned": planned,
+            "stored": run.cells.len(),
+            "measured": measured,
+            "outcomes": outcomes(run),
+        },
+        "cells": run.cells.iter().map(cell).collect::<Vec<_>>(),
+        "blocks": blocks.iter().map(|block| self::block(run, block)).collect::<Vec<_>>(),
+        "comparisons": comparisons(&blocks),
+        "marks": MARKS,
+        "thresholds": thresholds(),
+        "failures": failures,
+        "surface": surface(run),
+        "verdicts": verdicts(run),
+        "effective": run.effective,
+    })
+}
+
+/// One sentence for each workload: of its best server, or how its cells ended.
+fn statements(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<String> {
+    if blocks.is_empty() {
+        return vec![nothing(run)];
+    }
+    let mut workloads: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
+    workloads.dedup();
+    workloads
+        .into_iter()
+        .map(|workload| match in_order(blocks, workload).first() {
+            Some((block, _)) => statement(run, block),
+            None => without_numbers(run, blocks, workload),
+        })
+        .collect()
+}
+
+fn simulated(run: &StoredRun) -> bool {
+    run.run.simulated || run.cells.iter().any(|cell| cell.simulated)
+}
+
+fn provenance(run: &StoredRun) -> Value {
+    let file = &run.run;
+    json!({
+        "name": file.name,
+        "tool": file.tool.name,
+        "tool_version": file.tool.version,
+        "command": file.command.join(" "),
+        "platform": file.host.platform,
+        "cpu": file.host.cpu,
+        "cores": file.host.cores,
+        "memory_gib": file.host.memory_gib,
+        "gpus": file.gpus.iter().map(|gpu| json!({
+            "name": gpu.name,
+            "memory_mib": gpu.memory_mib,
+            "driver": gpu.driver,
+        })).collect::<Vec<_>>(),
+        "engine": file.engine.as_ref().map(|engine| &engine.name),
+        "engine_version": file.engine.as_ref().and_then(|engine| engine.version.as_ref()),
+        "started_at": file.started_at.to_string(),
+        "finished_at": file.finished_at.map(|at| at.to_string()),
+        "resumed": file.resumed,
+        "git_commit": file.git_commit,
+        "git_dirty": file.git_dirty,
+    })
+}
+
+fn outcomes(run: &StoredRun) -> Vec<Value> {
+    let mut known: Vec<(&str, usize)> = Vec::new();
+    for cell in &run.cells {
+        match known
+            .iter_mut()
+            .find(|(name, _)| *name == cell.outcome.name())
+        {
+            Some((_, number)) => *number += 1,
+            None => known.push((cell.outcome.name(), 1)),
+        }
+    }
+    known
+        .into_iter()
+        .map(|(name, number)| json!({ "outcome": name, "cells": number }))
+        .collect()
+}
+
+fn servers(run: &StoredRun) -> Vec<Value> {
+    run.plan
+        .groups
+        .iter()
+        .map(|group| {
+            let stored = run.servers.iter().find(|server| server.id == group.id);
+            json!({
+                "id": group.id,
+                "label": super::insight::server_label(run, &group.id),
+                "engine": group.server.engine,
+                "model": group.server.model,
+                "launch": group.server.launch.on,
+                "flags": group.server.flags.0.iter().map(|(name, flag)| flag_text(name, flag)).collect::<Vec<_>>(),
+                "axes": group.axes.iter().map(|(axis, value)| json!({ "axis": axis, "value": value })).collect::<Vec<_>>(),
+                "outcome": stored.map(|server| server.outcome.to_string()),
+                "reason": stored.and_then(|server| server.reason.clone()),
+                "argv": stored.map(|server| server.argv.clone()),
+                "exit_code": stored.and_then(|server| server.exit_code),
+                "facts": facts(stored),
+            })
+        })
+        .collect()
+}
+
+fn flag_text(name: &str, flag: &Flag) -> String {
+    let words = |values: &[Value]| values.iter().map(scalar_text).collect::<Vec<_>>().join(" ");
+    match flag {
+        Flag::On => format!("--{name}"),
+        Flag::Off => format!("--no-{name}"),
+        Flag::Value(value) => format!("--{name} {}", scalar_text(value)),
+        Flag::Many(values) => format!("--{name} {}", words(values)),
+        Flag::Json(map) => format!("--{name} {}", Value::Object(map.clone())),
+        Flag::Unset => format!("{name} unset"),
+    }
+}
+
+fn facts(server: Option<&ServerFile>) -> Value {
+    let facts = server
+        .map(|server| server.facts.clone())
+        .unwrap_or_default();
+    json!({
+        "engine_version": facts.engine_version,
+        "served_model": facts.served_model,
+        "max_model_len": facts.max_model_len,
+        "kv_cache_tokens": facts.kv_cache_tokens,
+        "max_concurrency": facts.max_concurrency,
+        "kv_cache_gib": facts.kv_cache_gib,
+        "weights_gib": facts.weights_gib,
+        "startup_s": facts.startup_s,
+        "estimated_max_model_len": facts.estimated_max_model_len,
+        "flags_confirmed": facts.flags_confirmed,
+    })
+}
+
+/// A cell with the names of `cells.csv`.
+fn cell(cell: &CellFile) -> Value {
+    let mut row = Map::new();
+    let summary = cell.summary.as_ref();
+    row.insert("id".into(), json!(cell.id));
+    row.insert("workload".into(), json!(cell.workload));
+    row.insert("server".into(), json!(cell.server));
+    row.insert("outcome".into(), json!(cell.outcome));
+    row.insert("reason".into(), json!(cell.reason));
+    row.insert("simulated".into(), json!(cell.simulated));
+    row.insert("axes".into(), json!(cell.axes));
+    row.insert("load".into(), json!(cell.load));
+    row.insert("verdicts".into(), json!(cell.verdicts));
+    row.insert(
+        "requests".into(),
+        json!(summary.map(|summary| summary.counts.scheduled)),
+    );
+    row.insert(
+        "completed".into(),
+        json!(summary.map(|summary| summary.counts.completed)),
+    );
+    for metric in ["ttft", "itl", "tpot", "e2e"] {
+        for rank in ["p50", "p95", "p99"] {
+            let key = format!("{rank}_{metric}");
+            row.insert(format!("{key}_ms"), json!(of(cell, &key)));
+        }
+    }
+    row.insert("throughput_tok_s".into(), json!(of(cell, "throughput")));
+    row.insert("total_tok_s".into(), json!(of(cell, "total")));
+    row.insert("req_s".into(), json!(of(cell, "req_s")));
+    row.insert("user_tok_s".into(), json!(of(cell, "user")));
+    row.insert("goodput_req_s".into(), json!(of(cell, "goodput")));
+    row.insert(
+        "input_tokens".into(),
+        json!(summary.and_then(|summary| summary.input_tokens)),
+    );
+    row.insert(
+        "output_tokens".into(),
+        json!(summary.and_then(|summary| summary.output_tokens)),
+    );
+    row.insert(
+        "window_s".into(),
+        json!(
+            summary
+                .and_then(|summary| summary.window)
+                .map(|window| window.length_s)
+        ),
+    );
+    Value::Object(row)
+}
+
+fn block(run: &StoredRun, block: &Block<'_>) -> Value {
+    let observed: Vec<Insight> = observations(block, run.plan.hardware.usd_per_hour);
+    json!({
+        "workload": block.workload,
+        "server": block.server,
+        "server_label": block.server_label,
+        "objective": match block.objective {
+            Objective::Latency => "latency",
+            Objective::Throughput => "throughput",
+        },
+        "slo": slo_text(block.slo),
+        "measured": block.cells.iter().filter(|cell| cell.outcome.is_measured()).count(),
+        "cells": block.cells.iter().map(|cell| &cell.id).collect::<Vec<_>>(),
+        "grids": grids(block),
+        "not_measured": not_measured(block),
+        "best": best(block),
+        "unstable": unstable(block),
+        "observations": observed,
+    })
+}

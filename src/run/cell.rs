@@ -1,0 +1,158 @@
+//! One repeat of one cell on a running server, and what is stored of a cell.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::{
+    load::{self, Drive, Progress, Record, Schedule, Target},
+    manifest::{Engine, Flag, Inputs},
+    measure::{self, Asked, CellOutcome},
+    plan::{Cell, Group, Stop},
+    server::{Address, Running},
+    store::{CellFile, FORMAT},
+    workload,
+};
+
+/// Drives one repeat on a thread of its own, so that nothing else delays the client's clock.
+pub(super) async fn measure_once(
+    cell: &Cell,
+    repeat: u32,
+    inputs: &Inputs,
+    address: &Address,
+    api_key: Option<String>,
+    progress: Arc<Progress>,
+    cancel: watch::Receiver<bool>,
+) -> Result<Vec<Record>, String> {
+    let requests = Arc::new(workload::requests(cell, inputs, &address.model, repeat)?);
+    let target = Target::parse(&address.url)?;
+    let drive = Drive {
+        requests,
+        schedule: Schedule::Closed {
+            concurrency: cell.spec.concurrency,
+        },
+        stop: cell.stop,
+        warmup: cell.spec.warmup,
+        timeout: cell.spec.timeout.duration(),
+        authority: target.authority(),
+        base: target.base().to_owned(),
+        api_key,
+    };
+    let (done, records) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let result = match runtime {
+            Ok(runtime) => runtime.block_on(load::drive(drive, target, progress, cancel)),
+            Err(error) => Err(format!("the client cannot start: {error}")),
+        };
+        let _ = done.send(result);
+    });
+    records
+        .await
+        .map_err(|_| "the client's thread failed".to_owned())?
+}
+
+/// What is stored of a cell that has no numbers.
+pub(super) fn unmeasured(
+    group: &Group,
+    cell: &Cell,
+    outcome: CellOutcome,
+    reason: String,
+    log_tail: Vec<String>,
+) -> CellFile {
+    let now = Timestamp::now();
+    CellFile {
+        format: FORMAT,
+        id: cell.id.clone(),
+        workload: cell.workload.clone(),
+        server: group.id.clone(),
+        outcome,
+        reason: Some(reason),
+        simulated: group.server.engine == Engine::Sim,
+        load: load_values(cell),
+        axes: group
+            .axes
+            .iter()
+            .chain(&cell.axes)
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
+        objective: cell.spec.objective,
+        slo: cell.spec.slo.clone(),
+        summary: None,
+        repeats: Vec::new(),
+        verdicts: Vec::new(),
+        timeline: Vec::new(),
+        errors: Vec::new(),
+        log_tail,
+        started_at: now,
+        finished_at: now,
+    }
+}
+
+/// What is stored of a measured cell.
+pub(super) fn measured(
+    group: &Group,
+    cell: &Cell,
+    inputs: &Inputs,
+    running: &Running,
+    repeats: &[Vec<Record>],
+    started_at: Timestamp,
+) -> CellFile {
+    let asked = Asked {
+        spec: &cell.spec,
+        max_tokens: cell.max_tokens,
+        engine_simulated: group.server.engine == Engine::Sim,
+        inputs: inputs.count(&cell.spec).map_or(1, |count| count as usize),
+        flags_confirmed: running.facts.flags_confirmed,
+        prefix_caching: group
+            .server
+            .flags
+            .get("enable-prefix-caching")
+            .map(|flag| *flag == Flag::On),
+    };
+    let summary = measure::pool(repeats, &asked);
+    let each: Vec<_> = repeats
+        .iter()
+        .map(|records| measure::summarize(records, &asked))
+        .collect();
+    let verdicts = measure::judge(&summary, &each, repeats, &asked);
+    let errors = measure::common_errors(repeats);
+    let outcome = measure::outcome(&summary);
+    let reason = match outcome {
+        CellOutcome::Ok => String::new(),
+        _ => errors
+            .first()
+            .map_or_else(String::new, |(error, count)| format!("{count} × {error}")),
+    };
+    CellFile {
+        reason: (!reason.is_empty()).then_some(reason),
+        timeline: repeats
+            .last()
+            .map(|records| measure::timeline(records))
+            .unwrap_or_else(Vec::new),
+        repeats: if each.len() > 1 { each } else { Vec::new() },
+        summary: Some(summary),
+        verdicts,
+        errors,
+        started_at,
+        finished_at: Timestamp::now(),
+        ..unmeasured(group, cell, outcome, String::new(), Vec::new())
+    }
+}
+
+/// The resolved load values that always have a column.
+fn load_values(cell: &Cell) -> BTreeMap<String, Value> {
+    let mut values = BTreeMap::from([
+        ("concurrency".to_owned(), cell.spec.concurrency.into()),
+        ("max_tokens".to_owned(), cell.max_tokens.into()),
+    ]);
+    match cell.stop {
+        Stop::Requests(requests) => values.insert("requests".to_owned(), requests.into()),
+        Stop::Duration(span) => values.insert("duration".to_owned(), span.to_string().into()),
+    };
+    values
+}

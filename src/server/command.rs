@@ -1,0 +1,97 @@
+//! A server as an argument vector. No shell ever sees it.
+
+use crate::manifest::{Engine, Flag, Server, scalar_text};
+
+/// The argument vector that starts a server on a port. `runner` is this binary, which the embedded engine is part of.
+///
+/// The configured command comes first; the model, the host, the port and the flags are appended, but for what the
+/// command's own placeholders `{model}`, `{host}` and `{port}` say.
+pub fn argv(server: &Server, runner: &str, host: &str, port: u16) -> Vec<String> {
+    let command: Vec<String> = match (&server.command, server.engine) {
+        (_, Engine::Sim) => vec![runner.to_owned(), "sim".to_owned()],
+        (Some(command), _) => command.clone(),
+        (None, _) => vec!["vllm".to_owned(), "serve".to_owned()],
+    };
+    let port = port.to_string();
+    let mut named = [false; 3];
+    let places = [
+        ("{model}", server.model.as_str()),
+        ("{host}", host),
+        ("{port}", port.as_str()),
+    ];
+    let mut words: Vec<String> = command
+        .into_iter()
+        .map(|mut word| {
+            for (seen, (place, value)) in named.iter_mut().zip(places) {
+                if word.contains(place) {
+                    *seen = true;
+                    word = word.replace(place, value);
+                }
+            }
+            word
+        })
+        .collect();
+    if !named[0] {
+        words.push(server.model.clone());
+    }
+    for (seen, flag, value) in [
+        (named[1], "--host", host),
+        (named[2], "--port", port.as_str()),
+    ] {
+        if !seen {
+            words.extend([flag.to_owned(), value.to_owned()]);
+        }
+    }
+    for (name, flag) in &server.flags.0 {
+        // Where it listens is decided above.
+        if name != "host" && name != "port" {
+            words.extend(flag_words(name, flag));
+        }
+    }
+    if server.engine == Engine::Sim {
+        let script = &server.sim;
+        let mut option = |name: &str, value: String| words.extend([format!("--sim-{name}"), value]);
+        option("ttft", script.ttft.to_string());
+        option("per-token", script.per_token.to_string());
+        option("per-token-load", script.per_token_load.to_string());
+        option("jitter", script.jitter.to_string());
+        option("startup", script.startup.to_string());
+        if let Some(tokens) = script.kv_tokens {
+            option("kv-tokens", tokens.to_string());
+        }
+    }
+    words
+}
+
+/// One flag as words of a command line.
+pub(super) fn flag_words(name: &str, flag: &Flag) -> Vec<String> {
+    match flag {
+        Flag::On => vec![format!("--{name}")],
+        Flag::Off => vec![format!("--no-{name}")],
+        Flag::Value(value) => vec![format!("--{name}"), scalar_text(value)],
+        Flag::Many(values) => std::iter::once(format!("--{name}"))
+            .chain(values.iter().map(scalar_text))
+            .collect(),
+        Flag::Json(map) => vec![
+            format!("--{name}"),
+            serde_json::Value::Object(map.clone()).to_string(),
+        ],
+        Flag::Unset => Vec::new(),
+    }
+}
+
+/// The name that requests use for the model.
+pub(super) fn served_model(server: &Server) -> String {
+    server
+        .flags
+        .text("served-model-name")
+        .unwrap_or_else(|| server.model.clone())
+}
+
+/// The address the server listens on: loopback, unless the manifest's flags say otherwise.
+pub(super) fn host(server: &Server) -> String {
+    server
+        .flags
+        .text("host")
+        .unwrap_or_else(|| "127.0.0.1".to_owned())
+}

@@ -1,0 +1,103 @@
+//! An experiment as its user sees it: a folder with a manifest, the binary, and the files it leaves.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// A manifest in a folder of its own, which goes with it.
+pub(crate) struct Experiment {
+    folder: TempDir,
+}
+
+/// One row of `cells.csv`, by column.
+pub(crate) type Row = BTreeMap<String, String>;
+
+impl Experiment {
+    /// Writes the manifest.
+    pub(crate) fn new(manifest: &str) -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|e| format!("no temporary folder: {e}"))?;
+        fs::write(folder.path().join("manifest.toml"), manifest).map_err(|e| e.to_string())?;
+        Ok(Self { folder })
+    }
+
+    /// A path beside the manifest.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `runner`, asked for something, where the manifest is.
+    pub(crate) fn runner(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// `runner run` of the manifest.
+    pub(crate) fn run(&self) -> Command {
+        self.runner(&["run", "manifest.toml", "--results", "results"])
+    }
+
+    /// The folder of the only run of the only experiment.
+    pub(crate) fn run_folder(&self) -> Result<PathBuf, String> {
+        only_folder(&only_folder(&self.path("results"))?)
+    }
+
+    /// What `cells.csv` says.
+    pub(crate) fn cells(&self) -> Result<Vec<Row>, String> {
+        let path = self.run_folder()?.join("cells.csv");
+        let mut reader =
+            csv::Reader::from_path(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        reader
+            .deserialize()
+            .collect::<Result<_, _>>()
+            .map_err(|e| format!("{}: {e}", path.display()))
+    }
+}
+
+/// Runs a command to its end; an error that quotes what it said, unless it exits with 0.
+pub(crate) fn succeed(mut command: Command) -> Result<(), String> {
+    let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{command:?} ended with {}\nstdout:\n{}\nstderr:\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
+
+/// A field of a row as a number.
+pub(crate) fn number(row: &Row, column: &str) -> Result<f64, String> {
+    let text = row
+        .get(column)
+        .ok_or_else(|| format!("cells.csv has no column {column}: {row:?}"))?;
+    text.parse()
+        .map_err(|_| format!("{column} is {text:?}, not a number: {row:?}"))
+}
+
+fn only_folder(parent: &Path) -> Result<PathBuf, String> {
+    let entries = fs::read_dir(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
+    // A link to the newest run may stand beside the runs.
+    let folders: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect();
+    match folders.as_slice() {
+        [folder] => Ok(folder.clone()),
+        _ => Err(format!(
+            "{} should hold one folder: {folders:?}",
+            parent.display()
+        )),
+    }
+}

@@ -1,0 +1,414 @@
+//! What only a real vLLM can show: that its starts and failures are read rightly, its tokens counted, and its processes
+//! ended. `bash tests/vllm/install.sh` provides one that needs no GPU.
+
+mod experiment;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use experiment::{Experiment, number, succeed};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use serde_json::Value;
+
+/// How long a start may take: half a minute on two idle cores.
+const START: Duration = Duration::from_secs(180);
+/// How long a server's processes may outlive a killed runner.
+const CLEANED_UP: Duration = Duration::from_secs(30);
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // One start fills two cores.
+    arguments.test_threads = Some(1);
+    let trials = [
+        ("a_kv_cache_that_is_too_small_is_a_result", a_kv_cache_that_is_too_small_is_a_result as fn(&Path) -> _),
+        ("a_killed_runner_leaves_no_server", a_killed_runner_leaves_no_server),
+    ]
+    .map(|(name, test)| {
+        Trial::ignorable_test(name, move || match vllm()? {
+            Some(command) => test(&command).map(|()| Completion::Completed).map_err(Failed::from),
+            None => Ok(Completion::ignored_with(
+                "needs a real vLLM; get one with: bash tests/vllm/install.sh DIR && RUNNER_TEST_VLLM=DIR/bin/vllm cargo test",
+            )),
+        })
+    });
+    libtest_mimic::run(&arguments, trials.into()).exit();
+}
+
+/// The real vLLM, if there is one.
+fn vllm() -> Result<Option<PathBuf>, String> {
+    match env::var_os("RUNNER_TEST_VLLM").filter(|path| !path.is_empty()) {
+        Some(path) if Path::new(&path).is_file() => Ok(Some(path.into())),
+        Some(path) => Err(format!("RUNNER_TEST_VLLM={} is no file", path.display())),
+        None if env::var_os("RUNNER_TEST_REQUIRE_ALL").is_some() => {
+            Err("RUNNER_TEST_REQUIRE_ALL is set, but RUNNER_TEST_VLLM is not; bash tests/vllm/install.sh provides it".into())
+        }
+        None => Ok(None),
+    }
+}
+
+/// A manifest that serves the tiny model, up to the workload.
+fn manifest(name: &str, vllm: &Path, rest: &str) -> Result<String, String> {
+    let home = vllm
+        .parent()
+        .and_then(Path::parent)
+        .ok_or("RUNNER_TEST_VLLM should be DIR/bin/vllm")?;
+    let model = home.join("models/tiny");
+    Ok(format!(
+        r#"
+[experiment]
+name = "{name}"
+
+[server]
+engine = "vllm"
+model = {model:?}
+command = [{vllm:?}, "serve"]
+stop_within = "15s"
+[server.flags]
+served-model-name = "tiny"
+dtype = "bfloat16"
+max-model-len = 4096
+max-num-seqs = 16
+enforce-eager = true
+{rest}"#
+    ))
+}
+
+fn a_kv_cache_that_is_too_small_is_a_result(vllm: &Path) -> Result<(), String> {
+    // A block is 128 tokens on a CPU: 64 blocks hold two requests of 4096, 8 blocks not even one.
+    let experiment = Experiment::new(&manifest(
+        "kv-cache",
+        vllm,
+        r#"
+[workload.chat]
+prompts = ["Why does a small KV cache hold few requests?"]
+requests = 8
+warmup = 2
+output = "exact"
+[workload.chat.sweep]
+concurrency = [1, 4]
+max_tokens = [8, 16]
+
+[sweep]
+server.flags.num-gpu-blocks-override = [64, 8]
+"#,
+    )?)?;
+    succeed(experiment.run())?;
+
+    let cells = experiment.cells()?;
+    let outcomes = |blocks: &str| -> Vec<&str> {
+        cells
+            .iter()
+            .filter(|cell| {
+                cell.get("num-gpu-blocks-override")
+                    .is_some_and(|value| value == blocks)
+            })
+            .map(|cell| cell["outcome"].as_str())
+            .collect()
+    };
+    expect("outcomes with 64 blocks", &outcomes("64"), &vec!["ok"; 4])?;
+    expect(
+        "outcomes with 8 blocks",
+        &outcomes("8"),
+        &vec!["does_not_fit"; 4],
+    )?;
+    for cell in &cells {
+        if cell["outcome"] == "ok" {
+            let asked = number(cell, "requests")? * number(cell, "max_tokens")?;
+            expect("requests", &number(cell, "requests")?, &8.0)?;
+            expect("output tokens", &number(cell, "output_tokens")?, &asked)?;
+        } else {
+            // Absent is never zero.
+            for column in [
+                "p50_ttft_ms",
+                "p50_e2e_ms",
+                "throughput_tok_s",
+                "output_tokens",
+            ] {
+                expect(column, &cell[column].as_str(), &"")?;
+            }
+        }
+    }
+
+    let folder = experiment.run_folder()?;
+    let mut servers = BTreeMap::new();
+    for (name, bytes) in files(&folder)? {
+        if name.starts_with("servers/") && name.ends_with("/server.json") {
+            let server: Value =
+                serde_json::from_slice(&bytes).map_err(|e| format!("{name}: {e}"))?;
+            servers.insert(
+                server["axes"]["num-gpu-blocks-override"].to_string(),
+                server["outcome"].to_string(),
+            );
+        }
+    }
+    let ended = [("64", "\"ready\""), ("8", "\"kv_too_small\"")]
+        .map(|(blocks, outcome)| (blocks.to_owned(), outcome.to_owned()));
+    expect("outcomes of the servers", &servers, &BTreeMap::from(ended))?;
+    render_again(&experiment, &folder)
+}
+
+/// The same notes and pages come from the light files alone.
+fn render_again(experiment: &Experiment, folder: &Path) -> Result<(), String> {
+    let before = files(folder)?;
+    if !before.contains_key("notes/capacity.md") {
+        return Err(format!("no notes/capacity.md among {:?}", before.keys()));
+    }
+    let heavy = |name: &str| {
+        name.ends_with("/server.log")
+            || name
+                .rsplit('/')
+                .next()
+                .is_some_and(|n| n.starts_with("records"))
+    };
+    let rendered = |name: &str| {
+        name.starts_with("notes/") || name.starts_with("charts/") || name == "report.html"
+    };
+    for name in before.keys().filter(|name| heavy(name) || rendered(name)) {
+        fs::remove_file(folder.join(name)).map_err(|e| format!("{name}: {e}"))?;
+    }
+    succeed(
+        experiment.runner(&[
+            "report",
+            folder
+                .to_str()
+                .ok_or("the temporary folder's path is no text")?,
+        ]),
+    )?;
+    let after = files(folder)?;
+    for (name, bytes) in before.iter().filter(|(name, _)| !heavy(name)) {
+        match after.get(name) {
+            None => return Err(format!("`runner report` did not write {name}")),
+            Some(again) if again != bytes => {
+                return Err(format!(
+                    "`runner report` wrote another {name}; before:\n{}\nafter:\n{}",
+                    String::from_utf8_lossy(bytes),
+                    String::from_utf8_lossy(again)
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "how long it took is worth reading when the test passes, too"
+)]
+fn a_killed_runner_leaves_no_server(vllm: &Path) -> Result<(), String> {
+    let experiment = Experiment::new(&manifest(
+        "killed",
+        vllm,
+        r#"
+[workload.chat]
+prompts = ["Say something, and do not stop."]
+requests = 100000
+concurrency = 4
+max_tokens = 512
+output = "exact"
+"#,
+    )?)?;
+    // To a file: a pipe that nobody empties would hold the runner up.
+    let said = fs::File::create(experiment.path("said")).map_err(|e| e.to_string())?;
+    let errors = said.try_clone().map_err(|e| e.to_string())?;
+    let mut command = experiment.run();
+    command
+        .stdout(Stdio::from(said))
+        .stderr(Stdio::from(errors));
+    let mut runner = Runner(command.spawn().map_err(|e| format!("{command:?}: {e}"))?);
+
+    let began = Instant::now();
+    let log = loop {
+        if let Some(status) = runner.0.try_wait().map_err(|e| e.to_string())? {
+            let said = fs::read_to_string(experiment.path("said")).map_err(|e| e.to_string())?;
+            return Err(format!(
+                "the runner ended with {status} before it was killed:\n{said}"
+            ));
+        }
+        // The log counts requests only once they were asked for.
+        if let Some(log) =
+            server_log(&experiment).filter(|log| log.contains("\"POST /v1/completions"))
+        {
+            break log;
+        }
+        if began.elapsed() > START {
+            return Err(format!(
+                "vLLM answered no request within {START:?}; its log:\n{:?}",
+                server_log(&experiment)
+            ));
+        }
+        sleep(Duration::from_millis(200));
+    };
+    // What the server says of itself, and what the system says, which knows of more.
+    let told = told_pids(&log);
+    if told.len() < 2 || !log.contains("(EngineCore pid=") {
+        return Err(format!(
+            "the log should name the pids of at least two processes, EngineCore's too; it names {told:?}"
+        ));
+    }
+    let mut tree: BTreeMap<u32, u64> = told
+        .iter()
+        .filter_map(|&pid| Some((pid, Process::read(pid)?.started)))
+        .collect();
+    expect(
+        "processes that live before the kill",
+        &tree.keys().copied().collect::<BTreeSet<_>>(),
+        &told,
+    )?;
+    tree.extend(descendants(runner.0.id()));
+
+    // SIGKILL: the runner gets no chance to clean up.
+    runner.0.kill().map_err(|e| e.to_string())?;
+    runner.0.wait().map_err(|e| e.to_string())?;
+    let killed = Instant::now();
+    loop {
+        let alive: Vec<u32> = tree
+            .iter()
+            .filter(|&(&pid, &started)| lives(pid, started))
+            .map(|(&pid, _)| pid)
+            .collect();
+        if alive.is_empty() {
+            println!(
+                "{} processes were gone {:?} after the runner was killed",
+                tree.len(),
+                killed.elapsed()
+            );
+            return Ok(());
+        }
+        if killed.elapsed() > CLEANED_UP {
+            for pid in &alive {
+                // Not ours to leave behind either; it may have ended meanwhile.
+                drop(
+                    Command::new("kill")
+                        .args(["-KILL", &pid.to_string()])
+                        .status(),
+                );
+            }
+            return Err(format!(
+                "{CLEANED_UP:?} after the runner was killed, these of {tree:?} still live: {alive:?}"
+            ));
+        }
+        sleep(Duration::from_millis(100));
+    }
+}
+
+/// A runner that does not outlive a failing test.
+struct Runner(Child);
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // It may have ended; then there is nothing to do.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// The log of the only server, once it exists.
+fn server_log(experiment: &Experiment) -> Option<String> {
+    let folder = experiment.run_folder().ok()?;
+    let server = fs::read_dir(folder.join("servers"))
+        .ok()?
+        .flatten()
+        .next()?;
+    let bytes = fs::read(server.path().join("server.log")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Every `(Name pid=N)` of a log.
+fn told_pids(log: &str) -> BTreeSet<u32> {
+    log.split(" pid=")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')')?.0.parse().ok())
+        .collect()
+}
+
+/// A process, as `/proc` tells of it.
+struct Process {
+    parent: u32,
+    state: char,
+    /// When it started, in ticks since boot: tells it from a later one with the same number.
+    started: u64,
+}
+
+impl Process {
+    fn read(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name, in brackets, may hold anything.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        Some(Self {
+            state: fields.first()?.chars().next()?,
+            parent: fields.get(1)?.parse().ok()?,
+            started: fields.get(19)?.parse().ok()?,
+        })
+    }
+}
+
+/// Whether a process still runs. One that only waits for its parent to ask how it ended does not.
+fn lives(pid: u32, started: u64) -> bool {
+    Process::read(pid)
+        .is_some_and(|process| process.started == started && !matches!(process.state, 'Z' | 'X'))
+}
+
+/// All processes below one, with the instants they started.
+fn descendants(ancestor: u32) -> BTreeMap<u32, u64> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return BTreeMap::new();
+    };
+    let all: BTreeMap<u32, Process> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, Process::read(pid)?)))
+        .collect();
+    let is_below = |mut pid: u32| {
+        while let Some(process) = all.get(&pid) {
+            if process.parent == ancestor {
+                return true;
+            }
+            pid = process.parent;
+        }
+        false
+    };
+    all.iter()
+        .filter(|&(&pid, _)| is_below(pid))
+        .map(|(&pid, process)| (pid, process.started))
+        .collect()
+}
+
+/// Every file below a folder, by its path from there, with its bytes.
+fn files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![folder.to_owned()];
+    while let Some(next) = left.pop() {
+        for entry in fs::read_dir(&next).map_err(|e| format!("{}: {e}", next.display()))? {
+            let path = entry.map_err(|e| e.to_string())?.path();
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                let name = path
+                    .strip_prefix(folder)
+                    .map_err(|e| e.to_string())?
+                    .display()
+                    .to_string();
+                found.insert(
+                    name,
+                    fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?,
+                );
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, is: &T, should: &T) -> Result<(), String> {
+    if is == should {
+        Ok(())
+    } else {
+        Err(format!("{what}: {is:?}, not {should:?}"))
+    }
+}
