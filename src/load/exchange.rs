@@ -35,10 +35,13 @@ const LONGEST_REFUSAL: usize = 64 << 10;
 /// How long an answer that said `[DONE]` may take to end, before its connection is given up.
 const AFTER_DONE: Duration = Duration::from_secs(1);
 
+/// hyper's half of a connection: it moves bytes whenever it is polled.
+type Driven<Io> = http1::Connection<TokioIo<Io>, Full<Bytes>>;
+
 /// An open connection. The same task drives it and reads from it, so that no chunk waits for another task's turn.
 pub(super) struct Link<Io: Connect> {
     sender: http1::SendRequest<Full<Bytes>>,
-    connection: Pin<Box<http1::Connection<TokioIo<Io::Io>, Full<Bytes>>>>,
+    connection: Pin<Box<Driven<Io::Io>>>,
     /// Whether a request was already answered on it.
     used: bool,
 }

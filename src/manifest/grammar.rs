@@ -250,12 +250,12 @@ fn keys(schema: &Value) -> Vec<&str> {
         .get("properties")
         .and_then(Value::as_object)
         .map(|map| map.keys().map(String::as_str).collect())
-        .unwrap_or_else(Vec::new)
+        .unwrap_or_default()
 }
 
 fn unknown_key(key: &str, path: &Path, schema: &Value) -> Finding {
     if schema.get("patternProperties").is_some() {
-        let reason = SloTerm::parse_key(key).err().unwrap_or_else(String::new);
+        let reason = SloTerm::parse_key(key).err().unwrap_or_default();
         return Finding::error(reason);
     }
     let known = keys(schema);

@@ -202,7 +202,7 @@ fn workload_names(root: &Node) -> Vec<String> {
     root.get(&["workload"])
         .and_then(Node::table)
         .map(|table| table.keys().cloned().collect())
-        .unwrap_or_else(Vec::new)
+        .unwrap_or_default()
 }
 
 fn root_workload<'a>(root: &'a mut Node, name: &str) -> Option<&'a mut Node> {

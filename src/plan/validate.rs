@@ -234,7 +234,7 @@ fn template_names(
             Ok(lines) => lines
                 .first()
                 .map(|line| line.keys().cloned().collect())
-                .unwrap_or_else(Vec::new),
+                .unwrap_or_default(),
             Err(_) => return,
         },
         _ => {

@@ -133,7 +133,7 @@ pub(super) fn measured(
         timeline: repeats
             .last()
             .map(|records| measure::timeline(records))
-            .unwrap_or_else(Vec::new),
+            .unwrap_or_default(),
         repeats: if each.len() > 1 { each } else { Vec::new() },
         summary: Some(summary),
         verdicts,

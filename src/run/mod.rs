@@ -264,7 +264,7 @@ impl Walk<'_> {
                     let kept = collected.entry(turn.cell).or_default();
                     kept.push(records);
                     if kept.len() as u32 == repeats {
-                        let records = collected.remove(&turn.cell).unwrap_or_else(Vec::new);
+                        let records = collected.remove(&turn.cell).unwrap_or_default();
                         let started = begun[&turn.cell];
                         if let Some(alive) = &running {
                             let file = cell::measured(

@@ -285,12 +285,7 @@ async fn spawn(start: &Start<'_>, argv: &[String]) -> Result<Process, String> {
     let leash = guard.stdin.take();
     let stdout = guard.stdout.take().ok_or("the guardian has no output")?;
     let mut lines = BufReader::new(stdout).lines();
-    let first = lines
-        .next_line()
-        .await
-        .ok()
-        .flatten()
-        .unwrap_or_else(String::new);
+    let first = lines.next_line().await.ok().flatten().unwrap_or_default();
     let Some(leader) = first
         .strip_prefix("started ")
         .and_then(|pid| pid.parse().ok())
@@ -453,7 +448,7 @@ impl Running {
 }
 
 enum Readiness {
-    Ready(Facts),
+    Ready(Box<Facts>),
     NotYet,
     NotOurs(String),
 }
@@ -515,7 +510,7 @@ impl Probe {
         };
         let wanted = command::served_model(server);
         let expanded = expand_home(&wanted).to_string();
-        let listed = models["data"].as_array().cloned().unwrap_or_else(Vec::new);
+        let listed = models["data"].as_array().cloned().unwrap_or_default();
         let ours = listed
             .iter()
             .find(|model| model["id"] == wanted || model["id"] == expanded);
@@ -532,18 +527,18 @@ impl Probe {
             ));
         }
         let version = self.get("/version").await;
-        Readiness::Ready(Facts {
+        Readiness::Ready(Box::new(Facts {
             engine_version: version
                 .and_then(|(_, body)| body["version"].as_str().map(str::to_owned)),
             served_model: ours["id"].as_str().map(str::to_owned),
             max_model_len: length,
             ..Facts::default()
-        })
+        }))
     }
 }
 
 async fn attach(start: &Start<'_>) -> Result<Running, StartFailure> {
-    let url = start.server.launch.url.clone().unwrap_or_else(String::new);
+    let url = start.server.launch.url.clone().unwrap_or_default();
     let url = url.trim_end_matches('/').trim_end_matches("/v1").to_owned();
     let probe = Probe::new(url, start.api_key.clone());
     match probe.identity(start.server).await {
@@ -553,7 +548,7 @@ async fn attach(start: &Start<'_>) -> Result<Running, StartFailure> {
                 .served_model
                 .clone()
                 .unwrap_or_else(|| command::served_model(start.server)),
-            facts,
+            facts: *facts,
             argv: Vec::new(),
             process: None,
         }),

@@ -1,72 +1,59 @@
-//! Whether two starts of a run may be mixed, or two runs be compared.
+//! What makes two starts of one run comparable.
 
-use super::form::{Gpu, RunFile};
+use super::RunFile;
 
-/// What differs between the fingerprints of two runs, each as `key: before → after`; empty when nothing does. The
-/// fingerprint is the GPUs, the engine and its version, the class of the host, and the format that the tool writes.
-/// What one of the two does not know is no difference.
+/// What differs between the machines and engines of two starts of a run, a line each (`gpu: A → B`); empty when
+/// their numbers may stand in one table. What only one of them knows is not taken for a difference, except a GPU.
 pub fn fingerprint_difference(old: &RunFile, new: &RunFile) -> Vec<String> {
-    let version = |run: &RunFile| run.engine.as_ref()?.version.clone();
+    let known = |what: &str, old: Option<String>, new: Option<String>| match (old, new) {
+        (Some(old), Some(new)) if old != new => Some(format!("{what}: {old} → {new}")),
+        _ => None,
+    };
     let engine = |run: &RunFile| run.engine.as_ref().map(|engine| engine.name.clone());
-    let some = |text: String| Some(text);
+    let version = |run: &RunFile| {
+        run.engine
+            .as_ref()
+            .and_then(|engine| engine.version.clone())
+    };
+    let memory = |run: &RunFile| run.host.memory_gib.map(|gib| format!("{gib} GiB"));
     [
-        (
-            "format",
-            some(old.format.to_string()),
-            some(new.format.to_string()),
-        ),
-        (
+        known(
             "simulated",
-            some(old.simulated.to_string()),
-            some(new.simulated.to_string()),
+            Some(old.simulated.to_string()),
+            Some(new.simulated.to_string()),
         ),
-        ("gpu", some(gpus(&old.gpus)), some(gpus(&new.gpus))),
-        ("engine", engine(old), engine(new)),
-        ("engine version", version(old), version(new)),
-        (
+        known("gpu", Some(gpus(old)), Some(gpus(new))),
+        known("engine", engine(old), engine(new)),
+        known("engine version", version(old), version(new)),
+        known(
             "platform",
-            some(old.host.platform.clone()),
-            some(new.host.platform.clone()),
+            Some(old.host.platform.clone()),
+            Some(new.host.platform.clone()),
         ),
-        ("cpu", old.host.cpu.clone(), new.host.cpu.clone()),
-        (
-            "cores",
-            some(old.host.cores.to_string()),
-            some(new.host.cores.to_string()),
+        known("processor", old.host.cpu.clone(), new.host.cpu.clone()),
+        known(
+            "processor cores",
+            Some(old.host.cores.to_string()),
+            Some(new.host.cores.to_string()),
         ),
-        ("memory", memory(old), memory(new)),
+        known("memory", memory(old), memory(new)),
     ]
     .into_iter()
-    .filter_map(|(key, before, after)| {
-        let (before, after) = before.zip(after)?;
-        (before != after).then(|| format!("{key}: {before} → {after}"))
-    })
+    .flatten()
     .collect()
 }
 
-fn memory(run: &RunFile) -> Option<String> {
-    Some(format!("{} GiB", run.host.memory_gib?))
-}
-
-/// `NVIDIA L4`, `2 × NVIDIA L4`, `NVIDIA L4 + NVIDIA A10`, `none`.
-fn gpus(gpus: &[Gpu]) -> String {
-    let mut counted: Vec<(&str, usize)> = Vec::new();
-    for gpu in gpus {
-        match counted.iter_mut().find(|(name, _)| *name == gpu.name) {
-            Some((_, count)) => *count += 1,
-            None => counted.push((&gpu.name, 1)),
-        }
+fn gpus(run: &RunFile) -> String {
+    if run.gpus.is_empty() {
+        return "none".into();
     }
-    let words: Vec<String> = counted
-        .into_iter()
-        .map(|(name, count)| match count {
-            1 => name.to_owned(),
-            _ => format!("{count} × {name}"),
+    let names: Vec<String> = run
+        .gpus
+        .iter()
+        .map(|gpu| match gpu.memory_mib {
+            Some(mib) => format!("{} ({mib} MiB)", gpu.name),
+            None => gpu.name.clone(),
         })
         .collect();
-    if words.is_empty() {
-        "none".into()
-    } else {
-        words.join(" + ")
-    }
+    names.join(" + ")
 }

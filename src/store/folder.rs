@@ -1,29 +1,35 @@
-//! An open run folder: the one place everything of a run is written through.
+//! An open run folder: the only thing that writes in it.
 
-use std::fs;
-
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use serde::Serialize;
 
 use super::{
-    durable,
-    error::StoreError,
-    form::{CellFile, RunFile, ServerFile, StoredRun},
-    json,
-    lock::Lock,
-    name, records, table,
+    CellFile, RunFile, ServerFile, StoreError, StoredRun, atomic,
+    lock::{self, Lock},
+    read, records, tables,
 };
 use crate::{load::Record, plan::Plan};
 
-/// What does not go to git: heavy files, and what is only of use while a run is worked on.
-const GITIGNORE: &str = "\
-# The light files suffice to render everything again. These are heavy, or of use to a running runner only.
+/// Where things lie in a run folder.
+pub(super) mod layout {
+    pub(in crate::store) const RUN: &str = "run.json";
+    pub(in crate::store) const PLAN: &str = "plan.json";
+    pub(in crate::store) const EFFECTIVE: &str = "effective.toml";
+    pub(in crate::store) const CELLS: &str = "cells";
+    pub(in crate::store) const CELL: &str = "cell.json";
+    pub(in crate::store) const SERVERS: &str = "servers";
+    pub(in crate::store) const SERVER: &str = "server.json";
+}
+
+const IGNORED: &str = "\
+# Heavy or passing: the other files suffice to render everything again.
 records-*.jsonl.gz
 server.log
 .lock
 .tmp-*
 ";
 
-/// A run folder that is open for writing. No other runner can open it until this is dropped or the process ends.
+/// A run folder that this process alone writes in, as long as this value lives.
 #[derive(Debug)]
 pub struct RunFolder {
     path: Utf8PathBuf,
@@ -31,49 +37,45 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Creates `<results>/<experiment>/<name>`.
+    /// Makes `results/<experiment>/<name>` and locks it.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when it is there already; [`StoreError::BadName`] for a name that is a path.
+    ///
+    /// When there is such a run already, another process works on it, a name cannot be a folder's, or the disk refuses.
     pub fn create(results: &Utf8Path, experiment: &str, name: &str) -> Result<Self, StoreError> {
-        let path = results
-            .join(name::checked("experiment", experiment)?)
-            .join(name::checked("run", name)?);
-        durable::create_folder(&path)?;
-        let folder = Self {
-            _lock: Lock::take(&path)?,
-            path,
-        };
-        // Looked at under the lock: of two runners that begin the same run at once, one is refused. A folder without
-        // it is empty, or was left before the run began.
-        if folder.path.join("run.json").exists() {
-            return Err(StoreError::Exists {
-                folder: folder.path,
-            });
+        check_id(results, experiment)?;
+        check_id(results, name)?;
+        let parent = results.join(experiment);
+        let path = parent.join(name);
+        atomic::create_folders(&path)?;
+        let lock = lock::take(&path)?;
+        // A run that was cut off before it wrote its first file is nothing to go on with.
+        if path.join(layout::RUN).exists() {
+            return Err(StoreError::new(
+                &path,
+                "there is a run of that name already",
+                "go on with it by --resume, or choose another name with --name",
+            ));
         }
-        folder.write_text(".gitignore", GITIGNORE)?;
-        Ok(folder)
+        atomic::write_file(&path.join(".gitignore"), IGNORED.as_bytes())?;
+        atomic::sync_folder(&parent)?;
+        Ok(Self { path, _lock: lock })
     }
 
-    /// Opens a run to go on with it, and puts right what a crash left behind.
+    /// Locks a run folder that is there, and clears what an interrupted write left in it.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] when it is not a run; [`StoreError::Locked`] when another runner works in it.
+    ///
+    /// When it is no run, another process works on it, or a newer program wrote it.
     pub fn open(path: &Utf8Path) -> Result<Self, StoreError> {
-        let run = path.join("run.json");
-        // Before the lock: a folder that is not a run gets no file from us.
-        if !run.is_file() {
-            return Err(StoreError::Missing { path: run });
-        }
-        let folder = Self {
-            _lock: Lock::take(path)?,
+        read::read_run(path)?;
+        let lock = lock::take(path)?;
+        atomic::recover(path)?;
+        atomic::recover(&path.join(layout::CELLS))?;
+        Ok(Self {
             path: path.to_owned(),
-        };
-        for place in [path.to_owned(), path.join("cells")] {
-            durable::recover(&place)?;
-        }
-        folder.write_text(".gitignore", GITIGNORE)?;
-        Ok(folder)
+            _lock: lock,
+        })
     }
 
     /// Where it is.
@@ -81,71 +83,132 @@ impl RunFolder {
         &self.path
     }
 
-    /// `servers/<id>`, created when it is not there.
+    /// The folder of a server, made when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// When the id cannot be a folder's name, or the disk refuses.
     pub fn server_folder(&self, id: &str) -> Result<Utf8PathBuf, StoreError> {
-        self.subfolder(&Utf8Path::new("servers").join(name::checked("server", id)?))
-    }
-
-    /// A folder of the run, created when it is not there. The run's own folder is never made anew: one that was
-    /// removed meanwhile is an error, not an empty run.
-    fn subfolder(&self, relative: &Utf8Path) -> Result<Utf8PathBuf, StoreError> {
-        fs::metadata(&self.path).map_err(StoreError::io("write", &self.path))?;
-        let folder = self.path.join(relative);
-        durable::create_folder(&folder)?;
+        check_id(&self.path, id)?;
+        let folder = self.path.join(layout::SERVERS).join(id);
+        atomic::create_folders(&folder)?;
         Ok(folder)
     }
 
-    /// Writes a text of the run, `notes/summary.md` say, with the folders it stands in.
+    /// Writes a text file, and the folders above it; `relative` counts from the run folder.
     ///
     /// # Errors
-    /// [`StoreError::BadName`] for a path that leads out of the run's folder.
-    pub fn write_text(&self, relative: impl AsRef<Utf8Path>, text: &str) -> Result<(), StoreError> {
-        let relative = name::inside(relative.as_ref())?;
-        if let Some(parent) = relative.parent().filter(|parent| *parent != "") {
-            self.subfolder(parent)?;
+    ///
+    /// When `relative` leads out of the folder, or the disk refuses.
+    pub fn write_text(&self, relative: &str, text: &str) -> Result<(), StoreError> {
+        let inside = !relative.is_empty()
+            && Utf8Path::new(relative)
+                .components()
+                .all(|part| matches!(part, Utf8Component::Normal(_)));
+        if !inside {
+            return Err(StoreError::new(
+                &self.path.join(relative),
+                "leads out of the run folder",
+                "give a path inside it, without `..` and without a leading `/`",
+            ));
         }
-        durable::write(&self.path.join(relative), text.as_bytes())
+        atomic::write_file(&self.path.join(relative), text.as_bytes())
     }
 
     /// Writes `plan.json`.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
     pub fn write_plan(&self, plan: &Plan) -> Result<(), StoreError> {
-        json::write(&self.path.join("plan.json"), plan)
+        self.write_json(&self.path.join(layout::PLAN), plan)
     }
 
     /// Writes `run.json`.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
     pub fn write_run(&self, run: &RunFile) -> Result<(), StoreError> {
-        json::write(&self.path.join("run.json"), run)
+        self.write_json(&self.path.join(layout::RUN), run)
     }
 
     /// Writes `servers/<id>/server.json`.
+    ///
+    /// # Errors
+    ///
+    /// When the id cannot be a folder's name, or the disk refuses.
     pub fn write_server(&self, server: &ServerFile) -> Result<(), StoreError> {
-        json::write(&self.server_folder(&server.id)?.join("server.json"), server)
+        let folder = self.server_folder(&server.id)?;
+        self.write_json(&folder.join(layout::SERVER), server)
     }
 
-    /// Writes `cells/<id>/`, whole or not at all: `cell.json` and the records of each repeat that has some. A folder
-    /// that an earlier attempt left is replaced.
+    /// Writes the folder of a cell, complete or not at all, in place of an older one.
+    ///
+    /// # Errors
+    ///
+    /// When the id cannot be a folder's name, or the disk refuses.
     pub fn write_cell(&self, cell: &CellFile, repeats: &[Vec<Record>]) -> Result<(), StoreError> {
-        let id = name::checked("cell", &cell.id)?;
-        let folder = self.subfolder("cells".into())?.join(id);
-        let has_records = repeats.iter().any(|records| !records.is_empty());
-        durable::place_folder(&folder, |at| {
-            if has_records {
-                // A repeat without records is kept as one, so that the others keep their numbers.
-                for (repeat, records) in (1..).zip(repeats) {
-                    records::write(at, id, repeat, records)?;
-                }
-            }
-            json::write(&at.join("cell.json"), cell)
-        })
+        check_id(&self.path, &cell.id)?;
+        let folder = self.path.join(layout::CELLS).join(&cell.id);
+        let mut files = vec![(
+            layout::CELL.to_owned(),
+            pretty(&folder.join(layout::CELL), cell)?,
+        )];
+        for (repeat, records) in (1..).zip(repeats) {
+            let name = records::file_name(repeat);
+            let bytes = records::encode(&cell.id, repeat, records)
+                .map_err(|e| StoreError::io(&folder.join(&name), "pack the records", &e))?;
+            files.push((name, bytes));
+        }
+        atomic::write_folder(&folder, &files)
     }
 
-    /// Writes `cells.csv`, and `repeats.csv` where a cell has several, from what is stored of the run.
+    /// Writes `cells.csv`, and `repeats.csv` when a cell has several repeats.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
     pub fn write_tables(&self, run: &StoredRun) -> Result<(), StoreError> {
-        let tables = table::Tables::of(run);
-        self.write_text("cells.csv", &tables.cells)?;
-        match tables.repeats {
-            Some(text) => self.write_text("repeats.csv", &text),
-            None => durable::remove(&self.path.join("repeats.csv")),
+        let write = |name: &str, table: Result<Vec<u8>, csv::Error>| {
+            let path = self.path.join(name);
+            let bytes = table.map_err(|e| {
+                StoreError::new(&path, format!("cannot make the table: {e}"), "report it")
+            })?;
+            atomic::write_file(&path, &bytes)
+        };
+        write("cells.csv", tables::cells(run))?;
+        if run.cells.iter().any(|cell| !cell.repeats.is_empty()) {
+            write("repeats.csv", tables::repeats(run))?;
         }
+        Ok(())
     }
+
+    fn write_json<T: Serialize>(&self, path: &Utf8Path, value: &T) -> Result<(), StoreError> {
+        atomic::write_file(path, &pretty(path, value)?)
+    }
+}
+
+fn pretty<T: Serialize>(path: &Utf8Path, value: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|e| StoreError::io(path, "write it as JSON", &e.into()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Refuses a name that is no plain folder name: one that leads elsewhere, hides, or is taken for a flag.
+pub(super) fn check_id(folder: &Utf8Path, id: &str) -> Result<(), StoreError> {
+    let plain = !id.is_empty()
+        && id.len() <= 200
+        && !id.starts_with(['.', '-'])
+        && !id.contains(['/', '\\'])
+        && !id.contains(char::is_control);
+    if plain {
+        return Ok(());
+    }
+    Err(StoreError::new(
+        folder,
+        format!("{id:?} cannot be the name of a folder in it"),
+        "use letters, digits, `-`, `_` and `.`, at most 200 of them, beginning with a letter or a digit",
+    ))
 }

@@ -14,7 +14,7 @@ use crate::{
     server::{Facts, ServerOutcome},
 };
 
-/// The version of every form on disk. A later one is refused, so it grows only when older tools would misread a file.
+/// Version of every form this program writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
 
 /// `cells/<id>/cell.json`: everything the notes need of one cell.

@@ -1,8 +1,8 @@
-//! One runner per run folder.
+//! One runner at a time in a run folder.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{Read, Write},
+    fs::File,
+    io::{Read as _, Seek as _, Write as _},
 };
 
 use camino::Utf8Path;
@@ -11,47 +11,51 @@ use rustix::{
     io::Errno,
 };
 
-use super::error::StoreError;
+use super::StoreError;
 
-/// The lock's file. It stays when the lock goes: a lock is held by who has the file open, and ends with their process.
-const FILE: &str = ".lock";
+/// The lock's file: it stays when the lock is gone, because removing it would race with the next runner.
+pub(super) const FILE: &str = ".lock";
 
-/// Holds a run folder until it is dropped, or its process ends in whatever way.
+/// Held as long as it lives; the kernel lets go of it when the process ends, whatever way.
 #[derive(Debug)]
 pub(super) struct Lock {
     _file: File,
 }
 
-impl Lock {
-    /// Takes the folder, or says who has it.
-    pub(super) fn take(folder: &Utf8Path) -> Result<Self, StoreError> {
-        let path = folder.join(FILE);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(StoreError::io("lock", &path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                let said = file.read_to_string(&mut holder);
-                let holder = match (said, holder.trim()) {
-                    (Ok(_), name) if !name.is_empty() => name.to_owned(),
-                    _ => "another process".into(),
-                };
-                return Err(StoreError::Locked {
-                    folder: folder.to_owned(),
-                    holder,
-                });
-            }
-            Err(error) => return Err(StoreError::io("lock", &path)(error.into())),
+/// Takes the lock of a run folder, or says which process holds it.
+pub(super) fn take(folder: &Utf8Path) -> Result<Lock, StoreError> {
+    let path = folder.join(FILE);
+    let failed = |doing: &'static str| {
+        move |e: std::io::Error| StoreError::io(&folder.join(FILE), doing, &e)
+    };
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(failed("open the lock"))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            // Who holds it is only for the message: unreadable is said as such.
+            let read = file.read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                pid if read.is_ok() && !pid.is_empty() => format!("process {pid}"),
+                _ => "another process".to_owned(),
+            };
+            return Err(StoreError::new(
+                folder,
+                format!("{holder} is working on this run"),
+                "wait until it is done, or start another run with --name",
+            ));
         }
-        file.set_len(0)
-            .and_then(|()| writeln!(file, "process {}", std::process::id()))
-            .map_err(StoreError::io("lock", &path))?;
-        Ok(Self { _file: file })
+        Err(errno) => return Err(failed("lock the run")(errno.into())),
     }
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(failed("write the lock"))?;
+    Ok(Lock { _file: file })
 }

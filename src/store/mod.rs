@@ -1,20 +1,18 @@
 //! What was measured ↔ the run folder.
 //!
-//! Light files (`run.json`, `plan.json`, `effective.toml`, `cells/*/cell.json`, `servers/*/server.json`) go to git and
-//! suffice to render everything again; heavy ones (`records-*.jsonl.gz`, `server.log`) are ignored by the
-//! `.gitignore` that a run folder brings. Every file and every cell's folder is whole or not there.
+//! Light files go to git and suffice to render everything again; the records are heavy and stay where they were
+//! measured. Everything written is complete or not there, and one process at a time writes in a run folder.
 
-mod durable;
+mod atomic;
 mod error;
 mod fingerprint;
 mod folder;
 mod form;
-mod json;
 mod lock;
-mod name;
 mod read;
 mod records;
-mod table;
+mod tables;
+
 #[cfg(test)]
 mod tests;
 
@@ -22,5 +20,4 @@ pub use error::StoreError;
 pub use fingerprint::fingerprint_difference;
 pub use folder::RunFolder;
 pub use form::{CellFile, EngineFact, FORMAT, Gpu, Host, RunFile, ServerFile, StoredRun, Tool};
-pub use read::{newest, read};
-pub use records::read_records;
+pub use read::{newest, read, read_records};

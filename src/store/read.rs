@@ -1,33 +1,48 @@
-//! Run folder → [`StoredRun`], from its light files alone.
+//! A run folder → what it holds.
+
+use std::{fs, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    durable,
-    error::StoreError,
-    form::{CellFile, RunFile, ServerFile, StoredRun},
-    json, name,
+    CellFile, RunFile, ServerFile, StoreError, StoredRun,
+    atomic::names,
+    folder::{check_id, layout},
+    form::FORMAT,
+    records,
 };
-use crate::plan::Plan;
+use crate::{load::Record, plan::Plan};
 
-/// Reads a run. Servers and cells come in the order of its plan; what was measured under an earlier plan of the same
-/// run, and is in this one no more, is passed over. It takes no lock: a run may be read while it goes on.
+/// Reads a run from its light files alone: what a clone of its repository holds.
 ///
 /// # Errors
-/// When the folder is not a whole run, or one of its files is damaged or of a later format.
+///
+/// When the folder is no run, or a file of it is cut, altered or newer than this program.
 pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
-    let run: RunFile = json::read(&folder.join("run.json"))?;
-    let plan: Plan = json::read(&folder.join("plan.json"))?;
-    let effective = json::read_text(&folder.join("effective.toml"))?;
-    let mut servers: Vec<ServerFile> = Vec::new();
-    let mut cells: Vec<CellFile> = Vec::new();
+    let run: RunFile = read_run(folder)?;
+    let plan: Plan = json(&folder.join(layout::PLAN))?;
+    let effective = text(&folder.join(layout::EFFECTIVE))?;
+    let mut servers = Vec::new();
+    let mut cells = Vec::new();
     for group in &plan.groups {
-        let id = name::checked("server", &group.id)?;
-        let path = folder.join("servers").join(id).join("server.json");
-        servers.extend(if_there(&path)?);
+        check_id(folder, &group.id)?;
+        let path = folder
+            .join(layout::SERVERS)
+            .join(&group.id)
+            .join(layout::SERVER);
+        // The server's folder is made before it starts, so its file may be missing: then it never got that far.
+        if path.exists() {
+            let server: ServerFile = json(&path)?;
+            same_id(&path, &server.id, &group.id)?;
+            servers.push(server);
+        }
         for cell in &group.cells {
-            let id = name::checked("cell", &cell.id)?;
-            cells.extend(if_there(&folder.join("cells").join(id).join("cell.json"))?);
+            check_id(folder, &cell.id)?;
+            let cell_folder = folder.join(layout::CELLS).join(&cell.id);
+            if cell_folder.exists() {
+                cells.push(read_cell(&cell_folder, &cell.id)?);
+            }
         }
     }
     Ok(StoredRun {
@@ -40,31 +55,132 @@ pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
     })
 }
 
-/// The run of an experiment that began last; `None` when there is none.
+/// Reads the records of every repeat of a cell, in order; none for a cell that was never asked anything.
 ///
 /// # Errors
-/// When the `run.json` of one of them is damaged or of a later format: the newest could be that one.
+///
+/// When the cell is not there, its records are missing although it was measured (they are not in a clone), or a
+/// file is cut, altered or newer than this program.
+pub fn read_records(folder: &Utf8Path, cell_id: &str) -> Result<Vec<Vec<Record>>, StoreError> {
+    check_id(folder, cell_id)?;
+    let cell_folder = folder.join(layout::CELLS).join(cell_id);
+    let cell = read_cell(&cell_folder, cell_id)?;
+    let expected = match (&cell.summary, cell.repeats.len()) {
+        (None, n) => n,
+        (Some(_), n) => n.max(1),
+    };
+    let mut repeats = Vec::new();
+    loop {
+        let path = cell_folder.join(records::file_name(repeats.len() + 1));
+        match fs::read(&path) {
+            Ok(bytes) => repeats.push(records::decode(&path, &bytes)?),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && repeats.len() >= expected => {
+                return Ok(repeats);
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::new(
+                    &path,
+                    "the records are not here: they are too heavy for the repository",
+                    "copy them from the machine that measured the run",
+                ));
+            }
+            Err(e) => return Err(StoreError::io(&path, "read", &e)),
+        }
+    }
+}
+
+/// The run of an experiment that began last; `None` when there is none yet.
+///
+/// # Errors
+///
+/// When the results cannot be listed, or the provenance of one of its runs cannot be read.
 pub fn newest(results: &Utf8Path, experiment: &str) -> Result<Option<Utf8PathBuf>, StoreError> {
-    let parent = results.join(name::checked("experiment", experiment)?);
+    check_id(results, experiment)?;
+    let parent = results.join(experiment);
     let mut newest = None;
-    for name in durable::names(&parent)? {
-        let folder = parent.join(name);
-        // A link names a run that stands here, or elsewhere, under its own name.
-        if folder.is_symlink() {
+    for name in names(&parent)? {
+        let folder = parent.join(&name);
+        if name.starts_with('.') || !folder.join(layout::RUN).exists() {
             continue;
         }
-        let Some(run) = if_there::<RunFile>(&folder.join("run.json"))? else {
-            continue;
-        };
-        newest = newest.max(Some((run.started_at, folder)));
+        let started = read_run(&folder)?.started_at;
+        // Names are sorted: of two runs that began at once, the last name counts.
+        if newest.as_ref().is_none_or(|(other, _)| started >= *other) {
+            newest = Some((started, folder));
+        }
     }
     Ok(newest.map(|(_, folder)| folder))
 }
 
-fn if_there<T: serde::de::DeserializeOwned>(path: &Utf8Path) -> Result<Option<T>, StoreError> {
-    if path.is_file() {
-        json::read(path).map(Some)
-    } else {
-        Ok(None)
+pub(super) fn read_run(folder: &Utf8Path) -> Result<RunFile, StoreError> {
+    let path = folder.join(layout::RUN);
+    if !path.exists() {
+        return Err(StoreError::new(
+            folder,
+            format!("is no run: it holds no {}", layout::RUN),
+            "give the folder of a run, results/<experiment>/<run>",
+        ));
     }
+    json(&path)
+}
+
+/// Refuses a form that a newer program wrote, before anything of it is believed.
+pub(super) fn refuse_newer(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    match serde_json::from_slice::<Version>(bytes) {
+        Ok(version) if version.format > FORMAT => Err(StoreError::new(
+            path,
+            format!(
+                "has format {}, and this runner reads up to format {FORMAT}",
+                version.format
+            ),
+            "read it with a newer runner",
+        )),
+        Ok(_) => Ok(()),
+        Err(e) => Err(altered(path, &e)),
+    }
+}
+
+fn read_cell(folder: &Utf8Path, id: &str) -> Result<CellFile, StoreError> {
+    let path = folder.join(layout::CELL);
+    let cell: CellFile = json(&path)?;
+    same_id(&path, &cell.id, id)?;
+    Ok(cell)
+}
+
+fn same_id(path: &Utf8Path, found: &str, folder: &str) -> Result<(), StoreError> {
+    if found == folder {
+        return Ok(());
+    }
+    Err(StoreError::new(
+        path,
+        format!("belongs to {found:?}, not to the folder it lies in"),
+        "put the folder back under its own name",
+    ))
+}
+
+fn json<T: DeserializeOwned>(path: &Utf8Path) -> Result<T, StoreError> {
+    let bytes = text(path)?.into_bytes();
+    refuse_newer(path, &bytes)?;
+    serde_json::from_slice(&bytes).map_err(|e| altered(path, &e))
+}
+
+fn text(path: &Utf8Path) -> Result<String, StoreError> {
+    fs::read_to_string(path).map_err(|e| StoreError::io(path, "read", &e))
+}
+
+fn altered(path: &Utf8Path, error: &serde_json::Error) -> StoreError {
+    let what = if error.is_eof() {
+        "is cut short"
+    } else {
+        "is not as the runner wrote it"
+    };
+    StoreError::new(
+        path,
+        format!("{what}: {error}"),
+        "restore it from the repository, or remove its folder and go on with --resume",
+    )
 }

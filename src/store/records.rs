@@ -1,101 +1,78 @@
-//! The heavy files: the records of one repeat of a cell.
-//!
-//! `cells/<id>/records-<repeat>.jsonl.gz` is gzip over lines of JSON. The first line says what follows,
-//! `{"format":1,"cell":"…","repeat":1}` with repeats counted from 1; every other line is one
-//! [`Record`], in the order of the arrivals. A cell without records has no such file.
+//! The heavy file of one repeat: gzip, a header line, then one record per line.
 
-use std::{
-    fs::File,
-    io::{BufRead, BufReader, BufWriter, Write},
-};
+use std::io::{BufRead as _, BufReader, Write as _};
 
-use camino::{Utf8Path, Utf8PathBuf};
-use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
+use camino::Utf8Path;
+use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
-use super::{durable, error::StoreError, form::FORMAT, json, name};
+use super::{StoreError, form::FORMAT};
 use crate::load::Record;
 
-#[derive(Serialize, Deserialize)]
+/// The first line of the file.
+#[derive(Debug, Serialize, Deserialize)]
 struct Header {
     format: u32,
     cell: String,
-    repeat: u32,
+    repeat: usize,
+    records: usize,
 }
 
-fn path(folder: &Utf8Path, repeat: u32) -> Utf8PathBuf {
-    folder.join(format!("records-{repeat}.jsonl.gz"))
+/// Name of the file of one repeat, counted from 1.
+pub(super) fn file_name(repeat: usize) -> String {
+    format!("records-{repeat}.jsonl.gz")
 }
 
-/// Writes one repeat's records into a cell's folder.
-pub(super) fn write(
-    folder: &Utf8Path,
-    cell: &str,
-    repeat: u32,
-    records: &[Record],
-) -> Result<(), StoreError> {
-    let path = path(folder, repeat);
+/// The bytes of the file. The same records give the same bytes: no time is kept in the gzip header.
+pub(super) fn encode(cell: &str, repeat: usize, records: &[Record]) -> std::io::Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     let header = Header {
         format: FORMAT,
         cell: cell.to_owned(),
         repeat,
+        records: records.len(),
     };
-    durable::flushed(&path, |file| {
-        let mut lines = BufWriter::new(GzEncoder::new(file, Compression::default()));
-        serde_json::to_writer(&mut lines, &header)?;
-        lines.write_all(b"\n")?;
-        for record in records {
-            serde_json::to_writer(&mut lines, record)?;
-            lines.write_all(b"\n")?;
-        }
+    serde_json::to_writer(&mut gzip, &header)?;
+    gzip.write_all(b"\n")?;
+    for record in records {
+        serde_json::to_writer(&mut gzip, record)?;
+        gzip.write_all(b"\n")?;
+    }
+    gzip.finish()
+}
+
+/// Reads the file of one repeat; fails when it is cut, altered or newer than this program.
+pub(super) fn decode(path: &Utf8Path, bytes: &[u8]) -> Result<Vec<Record>, StoreError> {
+    let broken = |reason: String| {
+        StoreError::new(
+            path,
+            reason,
+            "copy the file again from where it was measured, or measure the cell again",
+        )
+    };
+    let mut lines = BufReader::new(GzDecoder::new(bytes)).lines();
+    let mut next = |number: usize| {
         lines
-            .into_inner()
-            .map_err(|error| error.into_error())?
-            .finish()?;
-        Ok(())
-    })
-    .map_err(StoreError::io("write", &path))
-}
-
-/// The records of every repeat of a cell, as they were stored; none where the cell has none (or a clone of the
-/// repository holds only the light files).
-///
-/// # Errors
-/// When a file is damaged, cut short, or of a later format.
-pub fn read_records(run: &Utf8Path, cell_id: &str) -> Result<Vec<Vec<Record>>, StoreError> {
-    let folder = run.join("cells").join(name::checked("cell", cell_id)?);
-    let mut repeats = Vec::new();
-    for repeat in 1.. {
-        let path = path(&folder, repeat);
-        if !path.exists() {
-            break;
-        }
-        repeats.push(read_one(&path, cell_id, repeat)?);
-    }
-    Ok(repeats)
-}
-
-fn read_one(path: &Utf8Path, cell: &str, repeat: u32) -> Result<Vec<Record>, StoreError> {
-    let damaged = |line: usize, reason: String| StoreError::Damaged {
-        path: path.to_owned(),
-        reason: format!("line {line}: {reason}"),
+            .next()
+            .transpose()
+            .map_err(|e| broken(format!("cannot be unpacked at line {number}: {e}")))
     };
-    let file = File::open(path).map_err(StoreError::io("read", path))?;
-    let mut lines = BufReader::new(MultiGzDecoder::new(BufReader::new(file))).lines();
-    let first = lines
-        .next()
-        .ok_or_else(|| damaged(1, "it is empty".into()))?
-        .map_err(|error| damaged(1, error.to_string()))?;
-    let header: Header = json::parse(path, &first)?;
-    if header.cell != cell || header.repeat != repeat {
-        let whose = format!("it holds repeat {} of cell {}", header.repeat, header.cell);
-        return Err(damaged(1, whose));
+    let first = next(1)?.ok_or_else(|| broken("is empty".into()))?;
+    super::read::refuse_newer(path, first.as_bytes())?;
+    let header: Header = serde_json::from_str(&first)
+        .map_err(|e| broken(format!("its first line is no header of records: {e}")))?;
+    let mut records = Vec::new();
+    while let Some(line) = next(records.len() + 2)? {
+        let record = serde_json::from_str(&line)
+            .map_err(|e| broken(format!("line {} is no record: {e}", records.len() + 2)))?;
+        records.push(record);
     }
-    lines
-        .enumerate()
-        .map(|(place, line)| {
-            let line = line.map_err(|error| damaged(place + 2, error.to_string()))?;
-            serde_json::from_str(&line).map_err(|error| damaged(place + 2, error.to_string()))
-        })
-        .collect()
+    if records.len() != header.records {
+        return Err(broken(format!(
+            "holds {} of {} records",
+            records.len(),
+            header.records
+        )));
+    }
+    Ok(records)
 }

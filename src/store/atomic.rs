@@ -1,0 +1,125 @@
+//! Files and folders that are complete or not there: written beside, synced, renamed.
+
+use std::{fs, io, io::Write as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::StoreError;
+
+/// What everything half-written begins with.
+pub(super) const BESIDE: &str = ".tmp-";
+const NEW: &str = ".tmp-new-";
+/// A folder that was moved aside for its successor.
+const OLD: &str = ".tmp-old-";
+
+/// Writes a whole file: after a crash the old content is there, or the new, never a part.
+pub(super) fn write_file(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let (parent, name) = split(path)?;
+    create_folders(parent)?;
+    let beside = parent.join(format!("{BESIDE}{name}"));
+    write_synced(&beside, bytes)?;
+    rename(&beside, path)?;
+    sync_folder(parent)
+}
+
+/// Writes a whole folder of files; an older one of that name is replaced.
+pub(super) fn write_folder(path: &Utf8Path, files: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+    let (parent, name) = split(path)?;
+    create_folders(parent)?;
+    let new = parent.join(format!("{NEW}{name}"));
+    let old = parent.join(format!("{OLD}{name}"));
+    remove(&new)?;
+    remove(&old)?;
+    fs::create_dir(&new).map_err(|e| StoreError::io(&new, "create the folder", &e))?;
+    for (name, bytes) in files {
+        write_synced(&new.join(name), bytes)?;
+    }
+    sync_folder(&new)?;
+    // A folder cannot be renamed onto one that is not empty. Between the two renames a crash leaves the older one
+    // aside, from where `recover` brings it back.
+    if path.exists() {
+        rename(path, &old)?;
+    }
+    rename(&new, path)?;
+    sync_folder(parent)?;
+    remove(&old)
+}
+
+/// Clears what an interrupted write left in a folder, and brings back a folder that lost its place.
+pub(super) fn recover(parent: &Utf8Path) -> Result<(), StoreError> {
+    for name in names(parent)? {
+        let path = parent.join(&name);
+        match name.strip_prefix(OLD).map(|name| parent.join(name)) {
+            Some(place) if !place.exists() => rename(&path, &place)?,
+            _ if name.starts_with(BESIDE) => remove(&path)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The names in a folder, sorted; none when there is no such folder.
+pub(super) fn names(folder: &Utf8Path) -> Result<Vec<String>, StoreError> {
+    let listing = || -> io::Result<Vec<String>> {
+        let mut names = folder
+            .read_dir_utf8()?
+            .map(|entry| entry.map(|entry| entry.file_name().to_owned()))
+            .collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    };
+    match listing() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        result => result.map_err(|e| StoreError::io(folder, "list the folder", &e)),
+    }
+}
+
+/// Creates a folder and every one above it that is missing.
+pub(super) fn create_folders(path: &Utf8Path) -> Result<(), StoreError> {
+    fs::create_dir_all(path).map_err(|e| StoreError::io(path, "create the folder", &e))
+}
+
+/// Makes the names in a folder survive a loss of power.
+pub(super) fn sync_folder(path: &Utf8Path) -> Result<(), StoreError> {
+    fs::File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| StoreError::io(path, "sync the folder", &e))
+}
+
+fn split(path: &Utf8Path) -> Result<(&Utf8Path, &str), StoreError> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok((parent, name)),
+        _ => Err(StoreError::new(
+            path,
+            "names no file",
+            "give the path of a file in a folder",
+        )),
+    }
+}
+
+fn write_synced(path: &Utf8PathBuf, bytes: &[u8]) -> Result<(), StoreError> {
+    fs::File::create(path)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .map_err(|e| StoreError::io(path, "write", &e))
+}
+
+fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(|e| StoreError::io(to, "put it in its place", &e))
+}
+
+fn remove(path: &Utf8Path) -> Result<(), StoreError> {
+    let result = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io(path, "remove", &error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,206 @@
+//! The tables of a run: one row per cell, or per repeat of a cell.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{CellFile, StoredRun};
+use crate::{
+    manifest::{Metric, scalar_text},
+    measure::{Latency, Summary},
+};
+
+/// `cells.csv`: one row per cell, repeats pooled.
+pub(super) fn cells(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
+    let columns = Columns::of(run);
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table.write_record(columns.header(None))?;
+    for cell in &run.cells {
+        table.write_record(columns.row(run, cell, None, cell.summary.as_ref()))?;
+    }
+    finish(table)
+}
+
+/// `repeats.csv`: the same columns and the number of the repeat, from 1. The verdicts are those of the cell.
+pub(super) fn repeats(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
+    let columns = Columns::of(run);
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table.write_record(columns.header(Some("repeat")))?;
+    for cell in &run.cells {
+        let summaries: Vec<&Summary> = if cell.repeats.is_empty() {
+            cell.summary.iter().collect()
+        } else {
+            cell.repeats.iter().collect()
+        };
+        for (repeat, summary) in (1..).zip(summaries) {
+            table.write_record(columns.row(run, cell, Some(repeat), Some(summary)))?;
+        }
+    }
+    finish(table)
+}
+
+fn finish(table: csv::Writer<Vec<u8>>) -> Result<Vec<u8>, csv::Error> {
+    table
+        .into_inner()
+        .map_err(|e| csv::Error::from(e.into_error()))
+}
+
+const AFTER_LATENCIES: [&str; 8] = [
+    "throughput_tok_s",
+    "total_tok_s",
+    "req_s",
+    "user_tok_s",
+    "goodput_req_s",
+    "input_tokens",
+    "output_tokens",
+    "window_s",
+];
+
+/// The columns that depend on the run.
+struct Columns {
+    load: Vec<String>,
+    server: Vec<String>,
+}
+
+impl Columns {
+    fn of(run: &StoredRun) -> Self {
+        let mut taken: BTreeSet<String> = ["cell", "gpu", "workload", "outcome", "verdicts"]
+            .into_iter()
+            // One column holds the number of requests: those that were due. Twice the name would be no name.
+            .chain(["repeat", "requests", "errors"])
+            .chain(AFTER_LATENCIES)
+            .map(str::to_owned)
+            .chain(latency_columns())
+            .collect();
+        let mut fresh = |names: Vec<&str>| -> Vec<String> {
+            names
+                .into_iter()
+                .filter(|name| taken.insert((*name).to_owned()))
+                .map(str::to_owned)
+                .collect()
+        };
+        let present = |name: &str| run.cells.iter().any(|cell| cell.load.contains_key(name));
+        let mut load = Vec::new();
+        if present("rate") {
+            load.push("rate");
+        }
+        if present("concurrency") || load.is_empty() {
+            load.insert(0, "concurrency");
+        }
+        load.push("max_tokens");
+        load.extend(run.plan.load_axes.iter().map(String::as_str));
+        let rest: BTreeSet<&str> = run
+            .cells
+            .iter()
+            .flat_map(|cell| cell.load.keys().map(String::as_str))
+            .collect();
+        load.extend(rest);
+        Self {
+            load: fresh(load),
+            server: fresh(run.plan.server_axes.iter().map(String::as_str).collect()),
+        }
+    }
+
+    fn header(&self, repeat: Option<&str>) -> Vec<String> {
+        let mut header = vec!["cell".to_owned()];
+        header.extend(repeat.map(str::to_owned));
+        header.extend(["gpu", "workload", "outcome", "verdicts"].map(str::to_owned));
+        header.extend(self.load.iter().chain(&self.server).cloned());
+        header.extend(["requests", "errors"].map(str::to_owned));
+        header.extend(latency_columns());
+        header.extend(AFTER_LATENCIES.map(str::to_owned));
+        header
+    }
+
+    fn row(
+        &self,
+        run: &StoredRun,
+        cell: &CellFile,
+        repeat: Option<u32>,
+        summary: Option<&Summary>,
+    ) -> Vec<String> {
+        let mut row = vec![cell.id.clone()];
+        row.extend(repeat.map(|repeat| repeat.to_string()));
+        row.push(gpu(run, cell));
+        row.push(cell.workload.clone());
+        row.push(cell.outcome.name().to_owned());
+        row.push(verdicts(cell));
+        for name in &self.load {
+            row.push(value(cell.load.get(name).or_else(|| cell.axes.get(name))));
+        }
+        for name in &self.server {
+            row.push(value(cell.axes.get(name)));
+        }
+        row.push(whole(summary.map(|s| s.counts.scheduled)));
+        row.push(whole(summary.map(|s| s.counts.errors())));
+        for metric in Metric::ALL {
+            let latency = summary.and_then(|s| latency(s, metric));
+            row.push(rounded(latency.map(|l| l.p50_ms)));
+            row.push(rounded(latency.map(|l| l.p95_ms)));
+            row.push(rounded(latency.map(|l| l.p99_ms)));
+        }
+        row.push(rounded(summary.and_then(|s| s.throughput_tok_s)));
+        row.push(rounded(summary.and_then(|s| s.total_tok_s)));
+        row.push(rounded(summary.and_then(|s| s.req_s)));
+        row.push(rounded(summary.and_then(|s| s.user_tok_s)));
+        row.push(rounded(summary.and_then(|s| s.goodput_req_s)));
+        row.push(whole(summary.and_then(|s| s.input_tokens)));
+        row.push(whole(summary.and_then(|s| s.output_tokens)));
+        row.push(rounded(
+            summary.and_then(|s| s.window).map(|window| window.length_s),
+        ));
+        row
+    }
+}
+
+fn latency_columns() -> impl Iterator<Item = String> {
+    Metric::ALL
+        .into_iter()
+        .flat_map(|metric| ["p50", "p95", "p99"].map(|rank| format!("{rank}_{}_ms", metric.name())))
+}
+
+fn latency(summary: &Summary, metric: Metric) -> Option<&Latency> {
+    match metric {
+        Metric::Ttft => summary.ttft.as_ref(),
+        Metric::Itl => summary.itl.as_ref(),
+        Metric::Tpot => summary.tpot.as_ref(),
+        Metric::E2e => summary.e2e.as_ref(),
+    }
+}
+
+/// What the numbers were measured on. What was simulated must not look like a machine.
+fn gpu(run: &StoredRun, cell: &CellFile) -> String {
+    if run.run.simulated || cell.simulated {
+        return "simulated".into();
+    }
+    if let Some(label) = &run.plan.hardware.label {
+        return label.clone();
+    }
+    match (run.run.gpus.first(), &run.run.host.cpu) {
+        (Some(gpu), _) => gpu.name.clone(),
+        (None, Some(cpu)) => format!("cpu: {cpu}"),
+        (None, None) => "cpu".into(),
+    }
+}
+
+/// The kinds of verdict, each once.
+fn verdicts(cell: &CellFile) -> String {
+    let kinds: BTreeSet<_> = cell.verdicts.iter().map(|verdict| verdict.kind).collect();
+    let names: Vec<&str> = kinds.into_iter().map(|kind| kind.name()).collect();
+    names.join(";")
+}
+
+fn value(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(value) => scalar_text(value),
+    }
+}
+
+fn whole(number: Option<u64>) -> String {
+    number.map(|n| n.to_string()).unwrap_or_default()
+}
+
+fn rounded(number: Option<f64>) -> String {
+    number.map(|x| format!("{x:.3}")).unwrap_or_default()
+}

@@ -1,0 +1,277 @@
+//! What lies on disk: whole, locked, versioned.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    measure::summarize,
+    store::{StoreError, fingerprint_difference, newest, read, read_records},
+};
+
+fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+    result.expect_err("a refusal").to_string()
+}
+
+#[test]
+fn a_run_is_read_back_as_it_was_written() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let stored = read(folder.path()).unwrap();
+    assert_eq!(stored.folder, results.join("small/one"));
+    assert_eq!(stored.run, run("one"));
+    assert_eq!(stored.plan, plan());
+    assert_eq!(stored.servers, [server()]);
+    assert_eq!(stored.cells, [measured()]);
+    assert_eq!(stored.effective, "[experiment]\n");
+    assert_eq!(read_records(folder.path(), CELL).unwrap(), [records()]);
+    let text = fs::read_to_string(folder.path().join("run.json")).unwrap();
+    assert!(text.starts_with("{\n  \"format\": 1,") && text.ends_with("}\n"));
+}
+
+#[test]
+fn a_summary_is_derived_again_from_the_stored_records() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let spec = spec();
+    let repeats = vec![records(), records()];
+    let each: Vec<Summary> = repeats
+        .iter()
+        .map(|records| summarize(records, &asked(&spec)))
+        .collect();
+    let pooled = pool(&repeats, &asked(&spec));
+    folder
+        .write_cell(&cell(CELL, 4096, Some(pooled), each), &repeats)
+        .unwrap();
+
+    let stored = read(folder.path()).unwrap().cells.remove(0);
+    let again = read_records(folder.path(), CELL).unwrap();
+    assert_eq!(stored.summary, Some(pool(&again, &asked(&spec))));
+    assert_eq!(stored.repeats.len(), 2);
+    for (stored, records) in stored.repeats.iter().zip(&again) {
+        assert_eq!(*stored, summarize(records, &asked(&spec)));
+    }
+}
+
+#[test]
+fn light_files_suffice_to_read_a_run_and_records_say_where_they_are() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let before = read(folder.path()).unwrap();
+    fs::remove_file(
+        folder
+            .path()
+            .join("cells")
+            .join(CELL)
+            .join("records-1.jsonl.gz"),
+    )
+    .unwrap();
+    assert_eq!(read(folder.path()).unwrap(), before);
+    let error = refused(read_records(folder.path(), CELL));
+    assert!(
+        error.contains("records-1.jsonl.gz") && error.contains("copy them"),
+        "{error}"
+    );
+    let ignored = fs::read_to_string(folder.path().join(".gitignore")).unwrap();
+    for pattern in ["records-*.jsonl.gz", "server.log", ".lock", ".tmp-*"] {
+        assert!(ignored.lines().any(|line| line == pattern), "{pattern}");
+    }
+}
+
+#[test]
+fn a_cell_without_requests_has_no_records() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    folder
+        .write_cell(&cell(OOM, 4096, None, Vec::new()), &[])
+        .unwrap();
+    assert_eq!(
+        read_records(folder.path(), OOM).unwrap(),
+        Vec::<Vec<Record>>::new()
+    );
+    assert_eq!(read(folder.path()).unwrap().cells.len(), 2);
+}
+
+#[test]
+fn a_cell_written_again_takes_the_whole_place_of_the_older_one() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    folder
+        .write_cell(&measured(), &[records(), records()])
+        .unwrap();
+    folder.write_cell(&measured(), &[records()]).unwrap();
+    assert_eq!(read_records(folder.path(), CELL).unwrap().len(), 1);
+    let names: Vec<_> = fs::read_dir(folder.path().join("cells")).unwrap().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+}
+
+#[test]
+fn what_an_interrupted_write_left_is_not_read_and_goes_when_the_run_is_opened() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let path = folder.path().to_owned();
+    let half = path.join("cells").join(format!(".tmp-new-{OOM}"));
+    fs::create_dir(&half).unwrap();
+    fs::write(half.join("cell.json"), "{").unwrap();
+    fs::write(path.join(".tmp-run.json"), "{").unwrap();
+    assert_eq!(read(&path).unwrap().cells.len(), 1);
+    // A crash between moving the old cell aside and putting the new one in its place.
+    let aside = path.join("cells").join(format!(".tmp-old-{CELL}"));
+    fs::rename(path.join("cells").join(CELL), &aside).unwrap();
+    assert_eq!(read(&path).unwrap().cells.len(), 0);
+
+    drop(folder);
+    let folder = RunFolder::open(&path).unwrap();
+    assert!(!half.exists() && !aside.exists() && !path.join(".tmp-run.json").exists());
+    assert_eq!(read(folder.path()).unwrap().cells, [measured()]);
+}
+
+#[test]
+fn a_file_that_was_cut_is_named_with_a_next_step() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let cell_folder = folder.path().join("cells").join(CELL);
+    let json = cell_folder.join("cell.json");
+    let whole = fs::read(&json).unwrap();
+    fs::write(&json, &whole[..whole.len() / 2]).unwrap();
+    let error = refused(read(folder.path()));
+    assert!(
+        error.contains(json.as_str()) && error.contains("cut short") && error.contains("restore"),
+        "{error}"
+    );
+    fs::write(&json, &whole).unwrap();
+
+    let heavy = cell_folder.join("records-1.jsonl.gz");
+    let whole = fs::read(&heavy).unwrap();
+    fs::write(&heavy, &whole[..whole.len() - 12]).unwrap();
+    let error = refused(read_records(folder.path(), CELL));
+    assert!(
+        error.contains("records-1.jsonl.gz: cannot be unpacked"),
+        "{error}"
+    );
+
+    fs::remove_file(&json).unwrap();
+    let error = refused(read(folder.path()));
+    assert!(error.contains("cell.json: cannot read"), "{error}");
+}
+
+#[test]
+fn a_newer_format_is_refused_before_anything_of_it_is_believed() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    for relative in [
+        "run.json".to_owned(),
+        "plan.json".to_owned(),
+        format!("cells/{CELL}/cell.json"),
+    ] {
+        let path = folder.path().join(relative);
+        let old = fs::read(&path).unwrap();
+        fs::write(&path, json!({ "format": 2, "unknown": {} }).to_string()).unwrap();
+        let error = refused(read(folder.path()));
+        assert!(
+            error.contains(path.as_str()) && error.contains("format 2"),
+            "{error}"
+        );
+        assert!(error.contains("newer runner"), "{error}");
+        fs::write(&path, old).unwrap();
+    }
+}
+
+#[test]
+fn one_runner_at_a_time_works_on_a_run() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let path = folder.path().to_owned();
+    let error = refused(RunFolder::open(&path));
+    assert!(
+        error.contains(&format!("process {}", std::process::id())),
+        "{error}"
+    );
+    assert!(error.contains("--name"), "{error}");
+    drop(folder);
+    assert_eq!(RunFolder::open(&path).unwrap().path(), path);
+}
+
+#[test]
+fn a_run_is_never_written_over() {
+    let (_guard, results) = scratch();
+    drop(write(&results, "one"));
+    let error = refused(RunFolder::create(&results, "small", "one"));
+    assert!(
+        error.contains("--resume") && error.contains("--name"),
+        "{error}"
+    );
+    let error = refused(RunFolder::open(&results));
+    assert!(error.contains("is no run"), "{error}");
+    // One that was cut off before its first file has nothing to lose.
+    drop(RunFolder::create(&results, "small", "two").unwrap());
+    drop(RunFolder::create(&results, "small", "two").unwrap());
+}
+
+#[test]
+fn no_name_leads_out_of_the_run_folder() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    for id in ["", "..", "a/b", "a\\b", ".hidden", "-flag", "a\nb"] {
+        assert!(RunFolder::create(&results, id, "x").is_err(), "{id:?}");
+        assert!(RunFolder::create(&results, "small", id).is_err(), "{id:?}");
+        assert!(folder.server_folder(id).is_err(), "{id:?}");
+        assert!(read_records(folder.path(), id).is_err(), "{id:?}");
+        let mut cell = measured();
+        cell.id = id.into();
+        assert!(folder.write_cell(&cell, &[]).is_err(), "{id:?}");
+    }
+    for relative in ["", "../x", "/x", "a/../../x", "./x"] {
+        let error = refused(folder.write_text(relative, "x"));
+        assert!(error.contains("out of the run folder"), "{error}");
+    }
+    folder.write_text("notes/capacity.md", "# note\n").unwrap();
+    assert!(folder.path().join("notes/capacity.md").exists());
+}
+
+#[test]
+fn the_newest_run_is_the_one_that_began_last_whatever_its_name() {
+    let (_guard, results) = scratch();
+    assert_eq!(newest(&results, "small").unwrap(), None);
+    drop(write(&results, "z"));
+    let later = write(&results, "a");
+    let mut provenance = run("a");
+    provenance.started_at = at(60);
+    later.write_run(&provenance).unwrap();
+    // It was made and never got as far as its provenance.
+    drop(RunFolder::create(&results, "small", "empty").unwrap());
+    assert_eq!(
+        newest(&results, "small").unwrap(),
+        Some(results.join("small/a"))
+    );
+    fs::write(results.join("small/z/run.json"), "{").unwrap();
+    assert!(refused(newest(&results, "small")).contains("z/run.json"));
+}
+
+#[test]
+fn what_makes_two_starts_incomparable_is_named() {
+    let old = run("one");
+    let mut new = run("two");
+    new.host.cpu = None;
+    new.started_at = at(99);
+    new.engine.as_mut().unwrap().version = None;
+    assert_eq!(fingerprint_difference(&old, &new), Vec::<String>::new());
+    new = run("two");
+    new.gpus[0].name = "Card B".into();
+    new.engine.as_mut().unwrap().version = Some("0.11.0".into());
+    new.host.cores = 16;
+    assert_eq!(
+        fingerprint_difference(&old, &new),
+        [
+            "gpu: Card A (16384 MiB) → Card B (16384 MiB)",
+            "engine version: 0.10.0 → 0.11.0",
+            "processor cores: 2 → 16",
+        ]
+    );
+    new.gpus.clear();
+    new.simulated = true;
+    let differences = fingerprint_difference(&old, &new);
+    assert_eq!(differences[0], "simulated: false → true");
+    assert_eq!(differences[1], "gpu: Card A (16384 MiB) → none");
+}

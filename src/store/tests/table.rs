@@ -1,0 +1,81 @@
+//! The tables, byte for byte.
+
+use std::fs;
+
+use super::*;
+use crate::store::{StoredRun, read};
+
+fn two_cells(folder: &RunFolder) -> StoredRun {
+    folder
+        .write_cell(&cell(OOM, 4096, None, Vec::new()), &[])
+        .unwrap();
+    read(folder.path()).unwrap()
+}
+
+fn table(folder: &RunFolder, run: &StoredRun, name: &str) -> String {
+    folder.write_tables(run).unwrap();
+    fs::read_to_string(folder.path().join(name)).unwrap()
+}
+
+#[test]
+fn cells_have_their_columns_in_order_and_absent_is_empty() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let run = two_cells(&folder);
+    let csv = table(&folder, &run, "cells.csv");
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "cell,gpu,workload,outcome,verdicts,concurrency,max_tokens,cache,max-model-len,requests,errors,\
+             p50_ttft_ms,p95_ttft_ms,p99_ttft_ms,p50_itl_ms,p95_itl_ms,p99_itl_ms,\
+             p50_tpot_ms,p95_tpot_ms,p99_tpot_ms,p50_e2e_ms,p95_e2e_ms,p99_e2e_ms,\
+             throughput_tok_s,total_tok_s,req_s,user_tok_s,goodput_req_s,input_tokens,output_tokens,window_s",
+            "chat-c2-t8-0a1b2c3d,Card A,chat,degraded,few_samples;errors;warm_cache,2,8,as-written,4096,3,1,\
+             125.000,147.500,149.500,116.667,147.500,149.500,\
+             120.833,124.583,124.917,366.667,396.667,399.333,\
+             8.571,37.143,2.857,8.286,2.857,20,6,0.700",
+            "chat-c4-t8-0a1b2c3e,Card A,chat,oom,,4,8,as-written,4096,,,,,,,,,,,,,,,,,,,,,,",
+        ]
+    );
+    assert!(!folder.path().join("repeats.csv").exists());
+}
+
+#[test]
+fn what_it_was_measured_on_is_the_label_the_card_or_the_processor_and_never_a_simulation() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let mut run = two_cells(&folder);
+    let gpu = |run: &StoredRun| {
+        let csv = table(&folder, run, "cells.csv");
+        let mut reader = csv::Reader::from_reader(csv.as_bytes());
+        let row = reader.records().next().unwrap().unwrap();
+        row[1].to_owned()
+    };
+    run.plan.hardware.label = Some("Lent, 16 GB".into());
+    assert_eq!(gpu(&run), "Lent, 16 GB");
+    run.plan.hardware.label = None;
+    run.run.gpus.clear();
+    assert_eq!(gpu(&run), "cpu: Abacus 9");
+    run.plan.hardware.label = Some("Lent, 16 GB".into());
+    run.cells[0].simulated = true;
+    assert_eq!(gpu(&run), "simulated");
+}
+
+#[test]
+fn repeats_have_a_row_each() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let mut run = two_cells(&folder);
+    let one = run.cells[0].summary.clone().unwrap();
+    run.cells[0].repeats = vec![one.clone(), one];
+    let csv = table(&folder, &run, "repeats.csv");
+    let starts: Vec<&str> = csv
+        .lines()
+        .map(|line| &line[..26.min(line.len())])
+        .collect();
+    assert!(csv.starts_with("cell,repeat,gpu,workload,"), "{csv}");
+    assert_eq!(starts.len(), 3, "{csv}");
+    assert!(starts[1].starts_with("chat-c2-t8-0a1b2c3d,1,"));
+    assert!(starts[2].starts_with("chat-c2-t8-0a1b2c3d,2,"));
+}
