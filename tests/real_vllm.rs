@@ -159,17 +159,18 @@ fn render_again(experiment: &Experiment, folder: &Path) -> Result<(), String> {
     if !before.contains_key("notes/capacity.md") {
         return Err(format!("no notes/capacity.md among {:?}", before.keys()));
     }
-    let heavy = |name: &str| {
-        name.ends_with("/server.log")
-            || name
-                .rsplit('/')
-                .next()
-                .is_some_and(|n| n.starts_with("records"))
+    // What the run's own .gitignore keeps out of a clone.
+    let kept_out = |name: &str| {
+        let last = name.rsplit('/').next().unwrap_or(name);
+        last == "server.log" || last == ".lock" || last.starts_with("records")
     };
     let rendered = |name: &str| {
         name.starts_with("notes/") || name.starts_with("charts/") || name == "report.html"
     };
-    for name in before.keys().filter(|name| heavy(name) || rendered(name)) {
+    for name in before
+        .keys()
+        .filter(|name| kept_out(name) || rendered(name))
+    {
         fs::remove_file(folder.join(name)).map_err(|e| format!("{name}: {e}"))?;
     }
     succeed(
@@ -181,7 +182,7 @@ fn render_again(experiment: &Experiment, folder: &Path) -> Result<(), String> {
         ]),
     )?;
     let after = files(folder)?;
-    for (name, bytes) in before.iter().filter(|(name, _)| !heavy(name)) {
+    for (name, bytes) in before.iter().filter(|(name, _)| !kept_out(name)) {
         match after.get(name) {
             None => return Err(format!("`runner report` did not write {name}")),
             Some(again) if again != bytes => {
