@@ -157,11 +157,9 @@ pub struct Talk {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Find every mistake in a manifest without starting a server.\n\n\
-        All findings are shown at once, each at its line. The engine is asked once for the flags it knows (its own \
-        help, remembered by version), so that a wrong flag is found before a model loads.\n\n\
+        All findings are shown at once, each at its line.\n\n\
         Examples:\n  \
         runner check experiments/day003.toml\n  \
-        runner check experiments/day003.toml --no-flags          where vLLM is slow to ask\n  \
         runner check experiments/day003.toml --set server.flags.max-model-len=8192",
     after_help = Exit::help()
 )]
@@ -169,9 +167,6 @@ pub struct Check {
     /// What is checked.
     #[command(flatten)]
     pub manifest: Manifest,
-    /// Do not ask the engine which flags it knows.
-    #[arg(long)]
-    pub no_flags: bool,
     /// How to talk.
     #[command(flatten)]
     pub talk: Talk,

@@ -14,7 +14,7 @@ use crate::{
     unit::TimeSpan,
 };
 
-/// The JSON Schema of a manifest, for editors (`runner schema`) and for [`check`].
+/// The JSON Schema of a manifest, for editors (`runner schema`) and for the findings.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let experiment = generator.subschema_for::<Experiment>();

@@ -13,23 +13,35 @@ use crate::{
 };
 
 /// What one request says of itself, when it completed. Milliseconds.
-pub(super) struct Times {
-    pub(super) ttft: f64,
-    pub(super) e2e: f64,
+struct Times {
+    ttft: f64,
+    e2e: f64,
     /// Absent for fewer than two tokens, and where the server did not tell how many there were.
-    pub(super) tpot: Option<f64>,
-    pub(super) gaps: Vec<f64>,
+    tpot: Option<f64>,
+    gaps: Vec<f64>,
 }
 
 /// The instant a request's latency is counted from. In a closed loop that is the send instant; one that was never
 /// sent has only the instant it was due.
-pub(super) fn origin(record: &Record) -> Nanos {
+fn origin(record: &Record) -> Nanos {
     record.sent.unwrap_or(record.scheduled)
+}
+
+/// First origin to last end of the measured requests; `None` when that is no time at all.
+pub(super) fn window(records: &[Record]) -> Option<Stretch> {
+    let measured = || {
+        records
+            .iter()
+            .filter(|record| record.phase == Phase::Measured)
+    };
+    let first = measured().map(origin).min()?;
+    let last = measured().map(|record| record.end).max()?;
+    Stretch::between(first, last)
 }
 
 impl Times {
     /// `None` unless the request completed, was sent and carried output.
-    pub(super) fn of(record: &Record) -> Option<Self> {
+    fn of(record: &Record) -> Option<Self> {
         let origin = record.sent?;
         let (first, last) = (*record.chunks.first()?, *record.chunks.last()?);
         if record.outcome != Outcome::Completed {
@@ -120,11 +132,7 @@ impl Samples {
             samples.add(record, asked);
         }
         samples.peak = in_flight::peak(measured());
-        let first = measured().map(origin).min();
-        let last = measured().map(|record| record.end).max();
-        samples.window = first
-            .zip(last)
-            .and_then(|(first, last)| Stretch::between(first, last));
+        samples.window = window(records);
         samples.steady = samples
             .window
             .and_then(|window| in_flight::steady(records, asked.spec.concurrency, window));

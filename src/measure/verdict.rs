@@ -9,7 +9,8 @@ pub struct Verdict {
     pub kind: VerdictKind,
     /// How much of the cell it touches.
     pub severity: Severity,
-    /// The metrics it touches, as column names without unit (`p95_ttft`); empty for `note` and `cell`.
+    /// The metrics it touches, as column names without unit (`p95_ttft`, `throughput`); a latency's bare name (`ttft`)
+    /// stands for all its percentiles. Empty for `note` and `cell`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub touches: Vec<String>,
     /// What was seen, with its numbers.

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The largest matrix that is expanded. A cell takes seconds at least, so a longer plan is a slip of the pen.
-pub const MOST_CELLS: u128 = 50_000;
+pub const MOST_CELLS: u128 = 20_000;
 
 /// After this many findings of the matrix the others would be repetition.
 const MOST_FINDINGS: usize = 50;

@@ -46,7 +46,7 @@ pub struct Group {
     pub server: Arc<Server>,
     /// Value of each server axis, by column name.
     pub axes: BTreeMap<String, Value>,
-    /// Cells in the order of the manifest; [`Group::schedule`] gives the order they are measured in.
+    /// Cells in the order of the manifest; [`Group::turns`] gives the order they are measured in.
     pub cells: Vec<Cell>,
 }
 

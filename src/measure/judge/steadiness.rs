@@ -2,10 +2,9 @@
 
 use super::{Case, metric, note, percent};
 use crate::{
-    load::{Phase, Record},
+    load::Record,
     measure::{
-        in_flight::{self, Stretch},
-        samples::origin,
+        in_flight, samples,
         summary::Summary,
         verdict::{Verdict, VerdictKind},
     },
@@ -23,14 +22,7 @@ const REPEATS_DIFFER_TOO_MUCH: f64 = 0.25;
 
 /// Chunks of the first and the second half of a repeat's steady window.
 fn halves(records: &[Record], asked: u32) -> Option<(usize, usize)> {
-    let measured = || {
-        records
-            .iter()
-            .filter(|record| record.phase == Phase::Measured)
-    };
-    let start = measured().map(origin).min()?;
-    let end = measured().map(|record| record.end).max()?;
-    let steady = in_flight::steady(records, asked, Stretch::between(start, end)?)?;
+    let steady = in_flight::steady(records, asked, samples::window(records)?)?;
     let middle = Nanos(steady.start.0 + steady.length / 2);
     let mut counts = (0, 0);
     for at in records.iter().flat_map(|record| &record.chunks) {
@@ -82,16 +74,16 @@ pub(super) fn repeats_disagree(case: Case<'_>) -> Option<Verdict> {
     let seen = [
         (
             "throughput",
-            "throughput",
+            &["throughput", "total", "req_s", "goodput"][..],
             over(|summary| summary.throughput_tok_s),
         ),
         (
             "p50_e2e",
-            "e2e",
+            &["e2e"][..],
             over(|summary| summary.e2e.as_ref().map(|e2e| e2e.p50_ms)),
         ),
     ];
-    let apart: Vec<(&str, &str, f64)> = seen
+    let apart: Vec<(&str, &[&str], f64)> = seen
         .into_iter()
         .filter_map(|(name, touched, spread)| Some((name, touched, spread?)))
         .filter(|(_, _, spread)| *spread > REPEATS_MAY_DIFFER)
@@ -112,7 +104,7 @@ pub(super) fn repeats_disagree(case: Case<'_>) -> Option<Verdict> {
     let touched: Vec<&str> = apart
         .iter()
         .filter(|(_, _, spread)| *spread > REPEATS_DIFFER_TOO_MUCH)
-        .map(|(_, touched, _)| *touched)
+        .flat_map(|(_, touched, _)| touched.iter().copied())
         .collect();
     Some(if touched.is_empty() {
         note(VerdictKind::RepeatsDisagree, reason, hint)

@@ -1,0 +1,341 @@
+//! What is said of cells: one sound cell, changed in one respect at a time.
+
+use serde_json::json;
+
+use super::{asked, failed, record, workload};
+use crate::{
+    load::{Outcome, Record},
+    manifest::Workload,
+    measure::{Asked, Severity, Verdict, VerdictKind, judge, pool, summarize},
+    unit::Nanos,
+};
+
+/// Enough requests one after the other that nothing is to be said of them: 700, 40 ms each, gaps of 10 ms.
+fn plenty() -> Vec<Record> {
+    (0..700)
+        .map(|i| {
+            record(
+                i * 40,
+                &[i * 40 + 10, i * 40 + 20, i * 40 + 30, i * 40 + 40],
+                i * 40 + 40,
+                4,
+            )
+        })
+        .collect()
+}
+
+fn judged(repeats: &[Vec<Record>], asked: &Asked<'_>) -> Vec<Verdict> {
+    let each: Vec<_> = repeats
+        .iter()
+        .map(|records| summarize(records, asked))
+        .collect();
+    judge(&pool(repeats, asked), &each, repeats, asked)
+}
+
+fn found(verdicts: &[Verdict]) -> Vec<(VerdictKind, Severity)> {
+    verdicts
+        .iter()
+        .map(|verdict| (verdict.kind, verdict.severity))
+        .collect()
+}
+
+/// What is said of plenty of requests, each changed.
+fn after(spec: &Workload, change: impl Fn(usize, &mut Record)) -> Vec<Verdict> {
+    let mut records = plenty();
+    for (place, record) in records.iter_mut().enumerate() {
+        change(place, record);
+    }
+    judged(&[records], &asked(spec))
+}
+
+#[test]
+fn of_a_sound_cell_nothing_is_said() {
+    let spec = workload(json!({}));
+    assert_eq!(judged(&[plenty()], &asked(&spec)), []);
+    assert_eq!(judged(&[plenty(), plenty()], &asked(&spec)), []);
+}
+
+#[test]
+fn few_samples_touch_a_percentile_and_say_how_many_would_do() {
+    let spec = workload(json!({ "slo": { "p90_ttft": "1s" } }));
+    let verdicts = judged(&[plenty()[..16].to_vec()], &asked(&spec));
+    let said: Vec<(&[String], bool)> = verdicts
+        .iter()
+        .map(|verdict| {
+            (
+                verdict.touches.as_slice(),
+                verdict.kind == VerdictKind::FewSamples,
+            )
+        })
+        .collect();
+    // 16 requests and 48 gaps: enough for medians; p90 needs 64, p95 130, p99 662.
+    let of = |rank: &str| ["ttft", "itl", "tpot", "e2e"].map(|m| format!("{rank}_{m}"));
+    let (p90, p95, p99) = (of("p90"), of("p95"), of("p99"));
+    assert_eq!(said, [(&p90[..], true), (&p95[..], true), (&p99[..], true)]);
+    for (verdict, needed) in verdicts.iter().zip(["64", "130", "662"]) {
+        assert!(verdict.reason.contains(needed) && verdict.hint.contains(needed));
+        assert!(
+            verdict.reason.contains("ttft 16, itl 48"),
+            "{}",
+            verdict.reason
+        );
+    }
+    // With 50 requests the 150 gaps carry their p95, and nothing else does.
+    let verdicts = judged(&[plenty()[..50].to_vec()], &asked(&workload(json!({}))));
+    assert_eq!(verdicts[0].touches, ["p95_ttft", "p95_tpot", "p95_e2e"]);
+}
+
+#[test]
+fn failed_requests_weigh_by_their_share() {
+    let spec = workload(json!({}));
+    let fails = |every: usize| {
+        after(&spec, |place, record| {
+            if place % every == 0 {
+                *record = failed(
+                    record.scheduled.as_ms() as u64,
+                    record.end.as_ms() as u64,
+                    Outcome::Reset,
+                );
+            }
+        })
+        .into_iter()
+        .find(|verdict| verdict.kind == VerdictKind::Errors)
+        .unwrap()
+    };
+    assert_eq!(fails(200).severity, Severity::Note);
+    let some = fails(50);
+    assert_eq!(some.severity, Severity::Metric);
+    assert!(
+        some.touches.contains(&"p99_ttft".into()) && !some.touches.contains(&"throughput".into())
+    );
+    let more = fails(10);
+    assert!(more.touches.contains(&"throughput".into()) && more.touches.contains(&"ttft".into()));
+    assert!(
+        more.reason
+            .contains("70 of 700 requests did not complete, 10 %: 70 reset"),
+        "{}",
+        more.reason
+    );
+    assert_eq!(fails(4).severity, Severity::Cell);
+}
+
+#[test]
+fn a_warm_cache_is_a_note_as_written_and_takes_the_cell_when_fresh() {
+    let spec = workload(json!({}));
+    let few = Asked {
+        inputs: 1,
+        ..asked(&spec)
+    };
+    assert_eq!(
+        found(&judged(&[plenty()], &few)),
+        [(VerdictKind::WarmCache, Severity::Note)]
+    );
+    let off = Asked {
+        prefix_caching: Some(false),
+        ..few
+    };
+    assert_eq!(judged(&[plenty()], &off), []);
+
+    let fresh = workload(json!({ "cache": "fresh" }));
+    assert_eq!(
+        judged(
+            &[plenty()],
+            &Asked {
+                inputs: 1,
+                ..asked(&fresh)
+            }
+        ),
+        []
+    );
+    let verdicts = after(&fresh, |_, record| {
+        record.usage.as_mut().unwrap().cached_tokens = Some(3)
+    });
+    assert_eq!(found(&verdicts), [(VerdictKind::WarmCache, Severity::Cell)]);
+    assert!(
+        verdicts[0].reason.contains("2100 of 7000 prompt tokens"),
+        "{}",
+        verdicts[0].reason
+    );
+}
+
+#[test]
+fn answers_shorter_than_an_exact_length_are_told() {
+    let shorter = |below: usize| {
+        move |place: usize, record: &mut Record| {
+            if place % 7 < below {
+                record.chunks.pop();
+                record.usage.as_mut().unwrap().completion_tokens = 3;
+            }
+        }
+    };
+    let exact = workload(json!({ "output": "exact" }));
+    assert_eq!(
+        found(&after(&exact, shorter(1))),
+        [(VerdictKind::ShortOutput, Severity::Metric)]
+    );
+    assert_eq!(
+        found(&after(&exact, shorter(4))),
+        [(VerdictKind::ShortOutput, Severity::Cell)]
+    );
+    assert_eq!(after(&workload(json!({})), shorter(1)), []);
+}
+
+#[test]
+fn token_counts_that_are_missing_or_cannot_be_are_told() {
+    let spec = workload(json!({}));
+    let missing = after(&spec, |place, record| {
+        if place == 0 {
+            record.usage = None;
+        }
+    });
+    assert_eq!(
+        found(&missing),
+        [(VerdictKind::TokenCounts, Severity::Metric)]
+    );
+    assert!(missing[0].touches.contains(&"throughput".into()));
+    let wrong = after(&spec, |place, record| {
+        if place == 0 {
+            record.usage.as_mut().unwrap().completion_tokens = 3;
+        }
+    });
+    assert_eq!(found(&wrong), [(VerdictKind::TokenCounts, Severity::Cell)]);
+}
+
+#[test]
+fn a_late_client_is_told_by_size() {
+    let late = |micros: u64| {
+        let spec = workload(json!({}));
+        found(&after(&spec, |_, record| {
+            let due = record.sent.unwrap().0;
+            record.sent = Some(Nanos(due + micros * 1000));
+        }))
+    };
+    assert_eq!(late(500), []);
+    // The median TTFT is about 9 ms: a tenth of it is exceeded as soon as a delay is worth a word.
+    assert_eq!(late(1100), [(VerdictKind::ClientLate, Severity::Cell)]);
+    let slow = workload(json!({}));
+    let verdicts = after(&slow, |place, record| {
+        let sent = record.sent.unwrap().0;
+        record.scheduled = Nanos(sent - if place == 0 { 0 } else { 2_000_000 });
+        record.chunks = vec![Nanos(sent + 30_000_000), Nanos(sent + 40_000_000)];
+        record.usage.as_mut().unwrap().completion_tokens = 2;
+    });
+    assert!(found(&verdicts).contains(&(VerdictKind::ClientLate, Severity::Note)));
+}
+
+#[test]
+fn a_concurrency_that_was_not_reached_takes_the_cell_unless_it_could_not_be() {
+    let spec = workload(json!({ "concurrency": 2 }));
+    assert_eq!(
+        found(&judged(&[plenty()], &asked(&spec))),
+        [(VerdictKind::ConcurrencyNotReached, Severity::Cell)]
+    );
+    let wide = workload(json!({ "concurrency": 800 }));
+    let verdicts = judged(&[plenty()], &asked(&wide));
+    assert_eq!(
+        found(&verdicts),
+        [(VerdictKind::ConcurrencyNotReached, Severity::Note)]
+    );
+    assert!(
+        verdicts[0]
+            .reason
+            .contains("700 requests cannot keep 800 in flight")
+    );
+}
+
+#[test]
+fn answers_that_came_whole_have_no_first_token() {
+    let spec = workload(json!({}));
+    let one = after(&spec, |_, record| {
+        record.chunks.drain(..3);
+    });
+    assert!(found(&one).contains(&(VerdictKind::NotStreamed, Severity::Metric)));
+    let burst = after(&spec, |_, record| {
+        let last = record.chunks[3].0;
+        record.chunks = (0..4).map(|i| Nanos(last + i * 1000)).collect();
+    });
+    assert_eq!(
+        found(&burst),
+        [(VerdictKind::NotStreamed, Severity::Metric)]
+    );
+    assert!(burst[0].touches.contains(&"ttft".into()));
+}
+
+#[test]
+fn halves_that_differ_are_a_note() {
+    let spec = workload(json!({}));
+    let mut records = plenty();
+    // The second half takes twice as long.
+    for (place, record) in records.iter_mut().enumerate().skip(350) {
+        let shift = (place as u64 - 350) * 40_000_000;
+        for at in record
+            .chunks
+            .iter_mut()
+            .chain([&mut record.end, &mut record.scheduled])
+        {
+            at.0 += shift;
+        }
+        record.sent = Some(record.scheduled);
+    }
+    let verdicts = judged(&[records], &asked(&spec));
+    assert_eq!(found(&verdicts), [(VerdictKind::NotSteady, Severity::Note)]);
+}
+
+#[test]
+fn repeats_that_disagree_are_told_by_size() {
+    let spec = workload(json!({}));
+    // Every request starts later than before by a share of its length.
+    let slower = |percent: u64| -> Vec<Record> {
+        plenty()
+            .into_iter()
+            .map(|mut record| {
+                for at in record
+                    .chunks
+                    .iter_mut()
+                    .chain([&mut record.end, &mut record.scheduled])
+                {
+                    at.0 = at.0 * (100 + percent) / 100;
+                }
+                record.sent = Some(record.scheduled);
+                record
+            })
+            .collect()
+    };
+    let said = |percent| judged(&[plenty(), slower(percent)], &asked(&spec));
+    assert_eq!(said(5), []);
+    assert_eq!(
+        found(&said(15)),
+        [(VerdictKind::RepeatsDisagree, Severity::Note)]
+    );
+    let verdicts = said(50);
+    assert_eq!(
+        found(&verdicts),
+        [(VerdictKind::RepeatsDisagree, Severity::Metric)]
+    );
+    assert!(
+        verdicts[0].reason.contains("throughput by 50 %"),
+        "{}",
+        verdicts[0].reason
+    );
+}
+
+#[test]
+fn who_answered_and_with_which_flags_is_told() {
+    let spec = workload(json!({}));
+    let verdicts = judged(
+        &[plenty()],
+        &Asked {
+            engine_simulated: true,
+            flags_confirmed: None,
+            ..asked(&spec)
+        },
+    );
+    assert_eq!(
+        found(&verdicts),
+        [
+            (VerdictKind::Simulated, Severity::Note),
+            (VerdictKind::FlagsUnverified, Severity::Note)
+        ]
+    );
+    assert!(verdicts.iter().all(|verdict| !verdict.hint.is_empty()));
+}
