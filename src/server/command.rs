@@ -7,17 +7,21 @@ use crate::manifest::{Engine, Flag, Server, scalar_text};
 /// The configured command comes first; the model, the host, the port and the flags are appended, but for what the
 /// command's own placeholders `{model}`, `{host}` and `{port}` say.
 pub fn argv(server: &Server, runner: &str, host: &str, port: u16) -> Vec<String> {
+    words(server, runner, host, &port.to_string())
+}
+
+/// The argument vector, with any text for the port.
+pub(super) fn words(server: &Server, runner: &str, host: &str, port: &str) -> Vec<String> {
     let command: Vec<String> = match (&server.command, server.engine) {
         (_, Engine::Sim) => vec![runner.to_owned(), "sim".to_owned()],
         (Some(command), _) => command.clone(),
         (None, _) => vec!["vllm".to_owned(), "serve".to_owned()],
     };
-    let port = port.to_string();
     let mut named = [false; 3];
     let places = [
         ("{model}", server.model.as_str()),
         ("{host}", host),
-        ("{port}", port.as_str()),
+        ("{port}", port),
     ];
     let mut words: Vec<String> = command
         .into_iter()
@@ -34,10 +38,7 @@ pub fn argv(server: &Server, runner: &str, host: &str, port: u16) -> Vec<String>
     if !named[0] {
         words.push(server.model.clone());
     }
-    for (seen, flag, value) in [
-        (named[1], "--host", host),
-        (named[2], "--port", port.as_str()),
-    ] {
+    for (seen, flag, value) in [(named[1], "--host", host), (named[2], "--port", port)] {
         if !seen {
             words.extend([flag.to_owned(), value.to_owned()]);
         }

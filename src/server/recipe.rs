@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::command;
-use crate::manifest::{EnvValue, Flag, Server};
+use crate::manifest::{Engine, EnvValue, Flag, Server, scalar_text};
 
 /// What common flags decide, in a sentence each.
 const KNOBS: &str = include_str!("knobs.toml");
@@ -46,38 +46,61 @@ fn quoted(word: &str) -> String {
     }
 }
 
+/// Stands for the port until the words are quoted; no argument holds such a character.
+const PORT: &str = "\u{1}";
+
+/// Whether a name is one that a secret goes by. Its value is left to whoever runs the recipe.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_uppercase().replace('-', "_");
+    name.split('_')
+        .any(|word| ["KEY", "TOKEN", "SECRET", "PASSWORD"].contains(&word))
+}
+
 fn serve_sh(server: &Server, knobs: &Knobs) -> String {
     let mut out = String::from(
         "#!/usr/bin/env bash\n# Starts this server by hand. Port: $PORT, or 8000.\nset -euo pipefail\n\n",
     );
+    if let Some(name) = &server.launch.api_key_env {
+        out.push_str(&format!(
+            "export VLLM_API_KEY=\"${{{name}:?holds the key that requests need}}\"\n"
+        ));
+    }
     for (name, value) in &server.env {
         match value {
+            EnvValue::Text(_) if is_secret(name) => out.push_str(&format!(
+                "export {name}=\"${{{name}:?is a secret and stands in no recipe}}\"\n"
+            )),
             EnvValue::Text(text) => out.push_str(&format!("export {name}={}\n", quoted(text))),
             EnvValue::Unset(_) => out.push_str(&format!("unset {name}\n")),
         }
     }
     let mut bare = server.clone();
-    bare.flags.0.retain(|name, _| name == "host");
-    let host = command::host(server);
-    // Port 1 stands for the one that the person chooses; no server listens there.
-    let words: Vec<String> = command::argv(&bare, "runner", &host, 1)
+    bare.flags.0.clear();
+    let words: Vec<String> = command::words(&bare, "runner", &command::host(server), PORT)
         .iter()
         .map(|word| {
-            if word == "1" {
-                "\"${PORT:-8000}\"".to_owned()
-            } else {
-                quoted(word)
-            }
+            let pieces = word.split(PORT).map(|piece| {
+                if piece.is_empty() {
+                    String::new()
+                } else {
+                    quoted(piece)
+                }
+            });
+            let text = pieces.collect::<Vec<_>>().join("\"${PORT:-8000}\"");
+            if text.is_empty() { quoted(word) } else { text }
         })
         .collect();
     out.push_str(&format!("args=(\n  {}\n", words.join(" ")));
-    for (name, flag) in
-        server.flags.0.iter().filter(|(name, flag)| {
-            !["host", "port"].contains(&name.as_str()) && **flag != Flag::Unset
-        })
-    {
+    for (name, flag) in passed(server) {
         if let Some(text) = knobs.flags.get(name) {
             out.push_str(&format!("  # {text}\n"));
+        }
+        if is_secret(name) {
+            let variable = name.to_uppercase().replace('-', "_");
+            out.push_str(&format!(
+                "  --{name} \"${{{variable}:?is a secret and stands in no recipe}}\"\n"
+            ));
+            continue;
         }
         let words: Vec<String> = command::flag_words(name, flag)
             .iter()
@@ -89,46 +112,226 @@ fn serve_sh(server: &Server, knobs: &Knobs) -> String {
     out
 }
 
-/// vLLM reads `key: true` as `--key` and drops `key: false`, so a switch that is off is written as its negation.
-fn config_yaml(server: &Server, knobs: &Knobs) -> String {
-    let mut out = String::from("# vllm serve --config config.yaml\n");
-    out.push_str(&format!(
-        "model: {}\nhost: {}\nport: 8000\n",
-        yaml(&server.model.clone().into()),
-        yaml(&command::host(server).into())
-    ));
-    for (name, flag) in server
+/// The flags that are passed on, in their order; where a server listens is said apart.
+fn passed(server: &Server) -> impl Iterator<Item = (&String, &Flag)> {
+    server
         .flags
         .0
         .iter()
-        .filter(|(name, _)| !["host", "port"].contains(&name.as_str()))
-    {
-        if let Some(text) = knobs.flags.get(name)
-            && *flag != Flag::Unset
-        {
+        .filter(|(name, flag)| *name != "host" && *name != "port" && **flag != Flag::Unset)
+}
+
+/// vLLM turns each key into a flag: `key: true` into `--key`, a list into its items, anything else into one word. It drops
+/// `key: false` where no negation is declared, and an empty list always, so neither is written.
+fn config_yaml(server: &Server, knobs: &Knobs) -> String {
+    let mut out = String::from("# vllm serve --config config.yaml\n");
+    if server.engine != Engine::Vllm {
+        out.push_str("# This server is no vLLM: serve.sh starts it.\n");
+        return out;
+    }
+    out.push_str(&format!(
+        "model: {}\nhost: {}\nport: 8000\n",
+        yaml_text(&server.model),
+        yaml_text(&command::host(server))
+    ));
+    for (name, flag) in passed(server) {
+        if let Some(text) = knobs.flags.get(name) {
             out.push_str(&format!("# {text}\n"));
+        }
+        if is_secret(name) {
+            out.push_str(&format!(
+                "# {name} is a secret: pass it on the command line\n"
+            ));
+            continue;
         }
         match flag {
             Flag::On => out.push_str(&format!("{name}: true\n")),
             Flag::Off => out.push_str(&format!("no-{name}: true\n")),
             Flag::Value(value) => out.push_str(&format!("{name}: {}\n", yaml(value))),
+            Flag::Many(values) if values.is_empty() => out.push_str(&format!("{name}: true\n")),
             Flag::Many(values) => {
                 out.push_str(&format!("{name}:\n"));
                 for value in values {
                     out.push_str(&format!("  - {}\n", yaml(value)));
                 }
             }
-            Flag::Json(map) => out.push_str(&format!(
-                "{name}: {}\n",
-                yaml(&Value::Object(map.clone()).to_string().into())
-            )),
+            Flag::Json(map) => {
+                let json = Value::Object(map.clone()).to_string();
+                out.push_str(&format!("{name}: {}\n", yaml_text(&json)));
+            }
             Flag::Unset => {}
         }
     }
     out
 }
 
-/// A scalar as YAML: JSON is a subset of it.
+/// A scalar that vLLM turns back into the very same word. Only whole numbers are written bare: Python spells some others in
+/// a way of its own.
 fn yaml(value: &Value) -> String {
-    value.to_string()
+    match value {
+        Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
+        other => yaml_text(&scalar_text(other)),
+    }
+}
+
+/// A double-quoted YAML string, in ASCII: not every reader takes every character.
+fn yaml_text(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            other => out.push_str(&format!("\\U{:08X}", u32::from(other))),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn server(flags: Value) -> Server {
+        serde_json::from_value(json!({ "model": "it's a/model", "flags": flags })).unwrap()
+    }
+
+    fn awkward() -> Value {
+        json!({
+            "served-model-name": ["1", "b c", "$(touch x)"],
+            "max-model-len": 4096, "gpu-memory-utilization": 0.8, "rope-theta": 1e-7,
+            "enable-prefix-caching": true, "enable-chunked-prefill": false,
+            "dtype": "on", "chat-template": "\u{e9}\n\"'`\\ $HOME",
+            "compilation-config": { "level": 3, "q": "it's" },
+            "allowed-origins": [], "gone": { "unset": true }, "port": 9
+        })
+    }
+
+    /// What a program called `vllm` is given by the script.
+    fn given(script: &str, port: Option<&str>) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let vllm = folder.path().join("vllm");
+        fs::write(&vllm, "#!/bin/sh\nprintf '%s\\0' vllm \"$@\"\n").unwrap();
+        fs::set_permissions(&vllm, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.path().join("serve.sh");
+        fs::write(&path, script).unwrap();
+        let mut command = Command::new("bash");
+        command
+            .arg(&path)
+            .env("PATH", format!("{}:/usr/bin:/bin", folder.path().display()))
+            .env_remove("PORT");
+        if let Some(port) = port {
+            command.env("PORT", port);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}\n{script}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split_terminator('\0').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_script_gives_the_very_words_that_the_runner_gives() {
+        let server = server(awkward());
+        let script = recipe(&server).serve_sh;
+        let host = command::host(&server);
+        assert_eq!(
+            given(&script, None),
+            command::argv(&server, "runner", &host, 8000)
+        );
+        assert_eq!(
+            given(&script, Some("9001")),
+            command::argv(&server, "runner", &host, 9001)
+        );
+    }
+
+    #[test]
+    fn a_port_within_a_word_is_the_person_s_too() {
+        let mut server = server(json!({ "x": 1 }));
+        server.command = Some(
+            ["vllm", "1", "--listen={host}:{port}/", "{model}"]
+                .map(str::to_owned)
+                .into(),
+        );
+        let script = recipe(&server).serve_sh;
+        assert_eq!(
+            given(&script, Some("9001"))[1..3],
+            ["1", "--listen=127.0.0.1:9001/"]
+        );
+    }
+
+    #[test]
+    fn secrets_stand_in_no_recipe() {
+        let server: Server = serde_json::from_value(json!({
+            "model": "m", "launch": { "api_key_env": "MY_KEY" },
+            "env": { "HF_TOKEN": "hf_hidden", "OMP_NUM_THREADS": "2" },
+            "flags": { "api-key": "sk-hidden", "max-num-batched-tokens": 2048 }
+        }))
+        .unwrap();
+        let recipe = recipe(&server);
+        for text in [&recipe.serve_sh, &recipe.config_yaml] {
+            assert!(!text.contains("hidden"), "{text}");
+            assert!(text.contains("2048"), "{text}");
+        }
+        assert!(recipe.serve_sh.contains("export OMP_NUM_THREADS=2"));
+        assert!(recipe.serve_sh.contains("export VLLM_API_KEY=\"${MY_KEY:?"));
+    }
+
+    /// Reads a config as vLLM's `load_config_file` does, for the forms that are written here.
+    fn config_words(text: &str) -> Vec<String> {
+        let scalar = |text: &str| {
+            if !text.starts_with('"') {
+                return text.to_owned();
+            }
+            let mut out = String::new();
+            let mut chars = text[1..text.len() - 1].chars();
+            while let Some(c) = chars.next() {
+                match (c, (c == '\\').then(|| chars.next()).flatten()) {
+                    (_, Some('U')) => {
+                        let hex: String = chars.by_ref().take(8).collect();
+                        out.extend(char::from_u32(u32::from_str_radix(&hex, 16).unwrap()));
+                    }
+                    (_, Some(escaped)) => out.push(escaped),
+                    (plain, None) => out.push(plain),
+                }
+            }
+            out
+        };
+        let mut words = Vec::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            if let Some(item) = line.strip_prefix("  - ") {
+                words.push(scalar(item));
+                continue;
+            }
+            let (key, value) = line.split_once(':').unwrap();
+            words.push(format!("--{key}"));
+            match value.trim() {
+                "" | "true" => {}
+                value => words.push(scalar(value)),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn the_config_gives_the_same_words_too() {
+        let server = server(awkward());
+        let argv = command::argv(&server, "runner", &command::host(&server), 8000);
+        let mut expected = vec!["--model".to_owned(), server.model.clone()];
+        expected.extend(argv[3..].iter().cloned());
+        assert_eq!(config_words(&recipe(&server).config_yaml), expected);
+    }
+
+    #[test]
+    fn every_knob_that_is_explained_exists() {
+        let knobs: Knobs = toml::from_str(KNOBS).unwrap();
+        let help = include_str!("../../tests/recorded/vllm/help-all.txt");
+        assert!(knobs.flags.len() >= 15);
+        for name in knobs.flags.keys() {
+            assert!(help.contains(&format!("--{name}")), "{name}");
+        }
+    }
 }

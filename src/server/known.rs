@@ -1,0 +1,352 @@
+//! Which flags an engine has, by its own help. There is no list of ours that could be out of date.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    process::Stdio,
+    time::Duration,
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::Command,
+    time::timeout,
+};
+
+use crate::manifest::{Flag, Server, expand_home, hex, nearest};
+
+/// How long the engine may take for one answer: half of it goes into imports.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The most that is read of one answer.
+const LONGEST: u64 = 4 << 20;
+/// A help with fewer flags is another program's, or cut.
+const FEWEST: usize = 10;
+/// The flags an engine says it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownFlags {
+    /// The engine's version, when it tells.
+    pub version: Option<String>,
+    /// Names without the leading dashes, `no-` forms among them.
+    pub names: BTreeSet<String>,
+}
+
+/// Asks a server's command for its version and its flags. The answer is kept in `cache_folder` by command and version, so
+/// that the long one is given once.
+///
+/// # Errors
+/// Why the flags could not be learnt, as a sentence that begins with "flags not verified".
+pub async fn known_flags(
+    command: &[String],
+    cache_folder: &Utf8Path,
+) -> Result<KnownFlags, String> {
+    // What follows a placeholder belongs to one server.
+    let words: Vec<&str> = command
+        .iter()
+        .map(String::as_str)
+        .take_while(|word| !word.contains('{'))
+        .collect();
+    let name = words.join(" ");
+    let program = words.strip_suffix(&["serve"]).unwrap_or(&words);
+    let version = match ask(program, "--version").await {
+        Ok(text) => version(&text),
+        Err(Refusal::Absent(error)) => {
+            return Err(format!("flags not verified: cannot run {name}: {error}"));
+        }
+        Err(Refusal::Answered(_)) => None,
+    };
+    let file = version
+        .as_ref()
+        .map(|version| cache_file(cache_folder, command, version));
+    if let Some(known) = file.as_ref().and_then(|file| read(file)) {
+        return Ok(known);
+    }
+    let help = match ask(&words, "--help=all").await {
+        // Only newer versions know a help of everything.
+        Err(Refusal::Answered(_)) => ask(&words, "--help").await,
+        answer => answer,
+    };
+    let help = help.map_err(|refusal| {
+        let reason = match refusal {
+            Refusal::Absent(error) => error.to_string(),
+            Refusal::Answered(reason) => reason,
+        };
+        format!("flags not verified: {name} --help: {reason}")
+    })?;
+    let names = flags_in(&help);
+    if names.len() < FEWEST {
+        return Err(format!(
+            "flags not verified: the help of {name} lists {} flags, which cannot be all",
+            names.len()
+        ));
+    }
+    let known = KnownFlags { version, names };
+    if let Some(file) = file {
+        // Without a cache it is asked again, which is slow and right.
+        let _ = write(&file, &known);
+    }
+    Ok(known)
+}
+
+/// The flags of a server that its engine does not have, each as it would be passed, with the nearest one it does have.
+pub fn unknown_flags(server: &Server, known: &KnownFlags) -> Vec<(String, Option<String>)> {
+    let passed = server.flags.0.iter().filter_map(|(name, flag)| match flag {
+        Flag::Unset => None,
+        Flag::Off => Some(format!("no-{name}")),
+        _ => Some(name.clone()),
+    });
+    let names: Vec<&str> = known.names.iter().map(String::as_str).collect();
+    passed
+        // `--kv-transfer-config.key value` sets one key of a flag's JSON.
+        .filter(|name| !known.names.contains(name.split('.').next().unwrap_or(name)))
+        .map(|name| {
+            let near = nearest(&name, &names);
+            (name, near.map(str::to_owned))
+        })
+        .collect()
+}
+
+enum Refusal {
+    /// It cannot be run.
+    Absent(io::Error),
+    /// It ran, and ended badly or not at all.
+    Answered(String),
+}
+
+/// Runs the words with one more, and returns what it writes to its standard output.
+async fn ask(words: &[&str], last: &str) -> Result<String, Refusal> {
+    let Some((program, rest)) = words.split_first() else {
+        return Err(Refusal::Absent(io::Error::other("the command is empty")));
+    };
+    let mut child = Command::new(expand_home(program))
+        .args(rest)
+        .arg(last)
+        // Help is folded at the width of the terminal.
+        .env("COLUMNS", "200")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(Refusal::Absent)?;
+    let group = child
+        .id()
+        .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let answer = async {
+        let (out, err) = tokio::join!(text(out), text(err));
+        (out, err, child.wait().await)
+    };
+    let answered = timeout(PATIENCE, answer).await;
+    match answered {
+        Ok((out, _, Ok(status))) if status.success() => Ok(out),
+        Ok((_, err, Ok(status))) => {
+            let why = err.lines().rev().find(|line| !line.trim().is_empty());
+            Err(Refusal::Answered(format!(
+                "it ended with {status}: {}",
+                why.unwrap_or("it said nothing").trim()
+            )))
+        }
+        Ok((_, _, Err(error))) => Err(Refusal::Answered(error.to_string())),
+        Err(_) => {
+            // A launcher's children would go on without it.
+            if let Some(group) = group {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            Err(Refusal::Answered(format!(
+                "no answer within {} s",
+                PATIENCE.as_secs()
+            )))
+        }
+    }
+}
+
+async fn text(pipe: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // What was read before an error is still worth reading.
+        let _ = (&mut pipe).take(LONGEST).read_to_end(&mut bytes).await;
+        // The rest is passed over, so that the writer can end.
+        let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The version in the last line that has one: `0.32.0+cpu`, `vllm 0.8.5`.
+fn version(text: &str) -> Option<String> {
+    text.lines().rev().find_map(|line| {
+        let word = line.split_whitespace().last()?;
+        let word = word.strip_prefix('v').unwrap_or(word);
+        let numbered = word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
+        numbered.then(|| word.to_owned())
+    })
+}
+
+/// Every long option that a help text lists: those of the lines that stand where most options do. Explanations name options
+/// too, and stand elsewhere.
+fn flags_in(help: &str) -> BTreeSet<String> {
+    let indent = |line: &str| {
+        let text = line.trim_start();
+        let option = text.starts_with('-') && !text.starts_with("- ");
+        option.then(|| line.len() - text.len())
+    };
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    for at in help.lines().filter_map(indent) {
+        *counts.entry(at).or_default() += 1;
+    }
+    let column = counts.into_iter().max_by_key(|(_, count)| *count);
+    let column = column.map(|(at, _)| at);
+    help.lines()
+        .filter(|line| column.is_some() && indent(line) == column)
+        .flat_map(|line| line.split([' ', ',', '\t', '[', ']', '|']))
+        .filter_map(|word| {
+            let name = word.strip_prefix("--")?;
+            let name = name.split('=').next().unwrap_or(name);
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
+            (name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain))
+                .then(|| name.replace('_', "-"))
+        })
+        .collect()
+}
+
+fn cache_file(folder: &Utf8Path, command: &[String], version: &str) -> Utf8PathBuf {
+    let mut hash = Sha256::new();
+    for part in command.iter().map(String::as_str).chain([version]) {
+        // A length before each part keeps ["a b"] and ["a", "b"] apart.
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    folder.join(format!("flags-{}.json", &hex(&hash.finalize())[..16]))
+}
+
+fn read(file: &Utf8Path) -> Option<KnownFlags> {
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+}
+
+fn write(file: &Utf8Path, known: &KnownFlags) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Utf8Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let beside = tempfile::NamedTempFile::new_in(folder)?;
+    serde_json::to_writer(&beside, known)?;
+    beside.persist(file)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn recorded() -> KnownFlags {
+        KnownFlags {
+            version: None,
+            names: flags_in(include_str!("../../tests/recorded/vllm/help-all.txt")),
+        }
+    }
+
+    #[test]
+    fn the_recorded_help_names_every_flag_and_its_negation() {
+        let known = recorded();
+        assert!(known.names.len() > 300, "{}", known.names.len());
+        for name in [
+            "max-model-len",
+            "tensor-parallel-size",
+            "enable-prefix-caching",
+            "no-enable-prefix-caching",
+            "help",
+        ] {
+            assert!(known.names.contains(name), "{name}");
+        }
+        // These stand in explanations only.
+        for name in ["json-arg", "task", "no-dtype"] {
+            assert!(!known.names.contains(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_flag_comes_with_the_nearest_one() {
+        let server: Server = serde_json::from_value(json!({
+            "model": "m",
+            "flags": {
+                "max-model-len": 4096, "max_num_sequences": 1, "enable-prefix-caching": false,
+                "disable-log-stats": false, "no-such-flag-at-all": true,
+                "gone": { "unset": true }, "compilation-config.level": 3
+            }
+        }))
+        .unwrap();
+        let unknown = unknown_flags(&server, &recorded());
+        let names: Vec<&str> = unknown.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "max-num-sequences",
+                "no-disable-log-stats",
+                "no-such-flag-at-all"
+            ]
+        );
+        assert_eq!(unknown[0].1.as_deref(), Some("max-num-seqs"));
+    }
+
+    #[test]
+    fn versions_are_read_past_noise() {
+        assert_eq!(
+            version("W1124 triton not found\n0.32.0+cpu\n").as_deref(),
+            Some("0.32.0+cpu")
+        );
+        assert_eq!(version("vllm 0.8.5").as_deref(), Some("0.8.5"));
+        assert_eq!(version("no idea"), None);
+    }
+
+    /// An engine that counts how often it is asked for help.
+    fn engine(folder: &Utf8Path, help: &str) -> Vec<String> {
+        let path = folder.join("engine");
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in\n--version) echo 1.2.3 ;;\n'serve --help') echo x >> {folder}/asked\n{help} ;;\n*) echo no such option >&2; exit 2 ;;\nesac\n"
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        vec![path.into_string(), "serve".into()]
+    }
+
+    #[tokio::test]
+    async fn an_engine_is_asked_once_per_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let help = "for n in 1 2 3 4 5 6 7 8 9 10; do echo \"  --flag-$n VALUE, -f$n\"; done";
+        let command = engine(folder, help);
+        let cache = folder.join("cache");
+        let first = known_flags(&command, &cache).await.unwrap();
+        assert_eq!(first.version.as_deref(), Some("1.2.3"));
+        assert!(first.names.contains("flag-10"));
+        assert_eq!(known_flags(&command, &cache).await.unwrap(), first);
+        assert_eq!(fs::read_to_string(folder.join("asked")).unwrap(), "x\n");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_asked_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let cache = folder.join("cache");
+        let made = |name: &str| {
+            fs::create_dir(folder.join(name)).unwrap();
+            folder.join(name)
+        };
+        for (command, says) in [
+            (vec!["/nonexistent/vllm".to_owned()], "No such file"),
+            (engine(&made("one"), "echo '  --one'"), "lists 1 flags"),
+            (engine(&made("broken"), "echo broken >&2; exit 3"), "broken"),
+        ] {
+            let reason = known_flags(&command, &cache).await.unwrap_err();
+            assert!(reason.starts_with("flags not verified: "), "{reason}");
+            assert!(reason.contains(says), "{reason}");
+        }
+        assert!(!cache.exists());
+    }
+}
