@@ -157,7 +157,8 @@ pub struct Talk {
 #[derive(Debug, Args)]
 #[command(
     long_about = "Find every mistake in a manifest without starting a server.\n\n\
-        All findings are shown at once, each at its line.\n\n\
+        All findings are shown at once, each at its line. The engine is asked for the flags it knows, so that a wrong one is \
+        found before a model loads.\n\n\
         Examples:\n  \
         runner check experiments/day003.toml\n  \
         runner check experiments/day003.toml --set server.flags.max-model-len=8192",

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod exit;
+mod flags;
 pub mod init;
 pub mod screen;
 pub mod settings;

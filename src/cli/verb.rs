@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::{
     args::{self, Cli, Verb},
     exit::Exit,
-    init,
+    flags, init,
     screen::{Kind, Screen},
     settings::{Layer, Settings},
 };
@@ -162,7 +162,22 @@ fn check(words: &args::Check) -> Exit {
         return refuse(&findings);
     }
     match planned(&words.manifest, false) {
-        Ok((_, plan)) => {
+        Ok((manifest, plan)) => {
+            let runtime = match tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+            {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    say(&format!("cannot start: {error}"));
+                    return Exit::Unexpected;
+                }
+            };
+            let findings = flags::verify(&manifest, &plan, &runtime, &mut say);
+            show(&findings);
+            if findings.has_errors() {
+                return Exit::Usage;
+            }
             say(&format!(
                 "{} is sound: {}",
                 words.manifest.path,

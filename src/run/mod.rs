@@ -310,17 +310,24 @@ impl Walk<'_> {
                         &[],
                     )?;
                     // What the API server left running ends before the next start.
-                    alive.stop().await;
+                    self.end(alive).await;
                 }
             }
         }
         if let Some(alive) = running {
-            alive.stop().await;
+            self.end(alive).await;
             (self.emit)(Event::ServerStopped {
                 server: group.id.clone(),
             });
         }
         Ok(())
+    }
+
+    /// Ends a server; what it left behind is worth a word, and the run goes on.
+    async fn end(&mut self, server: Running) {
+        if let Some(left) = server.stop().await {
+            (self.emit)(Event::Warning(left));
+        }
     }
 
     async fn start(&mut self, group: &Group) -> Result<Result<Running, StartFailure>, RunError> {

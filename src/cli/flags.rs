@@ -1,0 +1,75 @@
+//! The flags of a plan's servers, held against what the engine says it knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio::runtime::Runtime;
+
+use crate::{
+    diagnostic::{Finding, Findings},
+    manifest::{Engine, LaunchOn, Manifest},
+    plan::{Group, Plan},
+    server::{KnownFlags, known_flags, unknown_flags},
+};
+
+/// Asks each engine once for its flags, telling `talk` what takes time, and finds the flags it does not know.
+pub(super) fn verify(
+    manifest: &Manifest,
+    plan: &Plan,
+    runtime: &Runtime,
+    talk: &mut dyn FnMut(&str),
+) -> Findings {
+    let mut findings = Findings::default();
+    let cache = cache_folder();
+    let mut answers: BTreeMap<Vec<String>, Option<KnownFlags>> = BTreeMap::new();
+    let mut named = BTreeSet::new();
+    let launched = |group: &&Group| {
+        group.server.engine == Engine::Vllm && group.server.launch.on == LaunchOn::Local
+    };
+    for group in plan.groups.iter().filter(launched) {
+        let command = group
+            .server
+            .command
+            .clone()
+            .unwrap_or_else(|| vec!["vllm".to_owned(), "serve".to_owned()]);
+        let answer = answers.entry(command.clone()).or_insert_with(|| {
+            talk(&format!("asking `{}` for its flags", command.join(" ")));
+            match runtime.block_on(known_flags(&command, &cache)) {
+                Ok(known) => Some(known),
+                Err(reason) => {
+                    let reason = reason.trim_start_matches("flags not verified: ");
+                    findings.push(Finding::note(format!("flags not verified: {reason}")));
+                    None
+                }
+            }
+        });
+        let Some(known) = answer else {
+            continue;
+        };
+        for (flag, near) in unknown_flags(&group.server, known) {
+            if !named.insert(flag.clone()) {
+                continue;
+            }
+            let finding = Finding::error(format!("`{}` knows no flag --{flag}", command.join(" ")))
+                .at(
+                    &manifest.place(&["server", "flags", &flag]),
+                    "unknown to the engine",
+                );
+            findings.push(match near {
+                Some(near) => finding.help(format!("did you mean `{near}`?")),
+                None => finding.help("the engine's own help lists the flags it knows"),
+            });
+        }
+    }
+    findings
+}
+
+/// Where answers are remembered between calls.
+fn cache_folder() -> Utf8PathBuf {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    variable("XDG_CACHE_HOME")
+        .map(Utf8PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| Utf8Path::new(&home).join(".cache")))
+        .unwrap_or_else(|| Utf8PathBuf::from(".cache"))
+        .join("runner")
+}
