@@ -67,6 +67,10 @@ fn every_mistake_is_named_with_its_line_and_a_next_step() {
         (format!("{head}engin = 1\nenv = 3\n{chat}bogus = true\n"), &["unknown key `engin`", "`server.env` is a table", "unknown key `bogus`"]),
         (format!("{head}x = [\n"), &["not TOML"]),
         (format!("{head}{chat}[[sweep.zip]]\nserver.flags.a = [1, 2]\nserver.flags.b = [1]\n"), &["differ in length"]),
+        (
+            format!("{head}{chat}[[sweep.zip]]\nserver.flags.a = [1, 2]\nserver.flags.b = {{ expr = \"a * 2\" }}\n"),
+            &["no length to be zipped"],
+        ),
         (format!("{head}{chat}[sweep]\nserver.flags.a = {{ from = 1, to = 9 }}\n"), &["one of `step` and `factor`"]),
         (format!("{head}{chat}[sweep]\nserver.flags.a = {{ from = 1, to = 1000000, step = 1 }}\n"), &["more than 10000 values"]),
         (format!("{head}{chat}[sweep]\nserver.flags.a = {{ from = 1, to = 1000, step = 1 }}\nserver.flags.b = {{ from = 1, to = 1000, step = 1 }}\n"), &["the matrix has 1000000 cells"]),

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// Measured requests of a cell.
 const REQUESTS: usize = 16;
 /// How far a median may be from the truth, ms. On an idle machine it is a fraction of one; tests share theirs.
-const TOLERANCE_MS: f64 = 20.0;
+const TOLERANCE_MS: f64 = 5.0;
 
 /// The grid of the journal, shortened; then chat, where a client may take the role for the first token.
 const MANIFEST: &str = r#"

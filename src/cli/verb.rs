@@ -4,7 +4,7 @@ use std::io::Write;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::CommandFactory;
-use tokio::sync::watch;
+use tokio::{runtime::Runtime, sync::watch};
 
 use super::{
     args::{self, Cli, Verb},
@@ -63,6 +63,18 @@ pub fn dispatch(cli: Cli) -> Exit {
             Exit::Finished
         }
     }
+}
+
+/// The runtime of everything but the load, which has a thread of its own: one worker, so that the client's core stays free.
+fn runtime() -> Result<Runtime, Exit> {
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    built.map_err(|error| {
+        say(&format!("cannot start: {error}"));
+        Exit::Unexpected
+    })
 }
 
 fn say(text: &str) {
@@ -163,15 +175,9 @@ fn check(words: &args::Check) -> Exit {
     }
     match planned(&words.manifest, false) {
         Ok((manifest, plan)) => {
-            let runtime = match tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-            {
+            let runtime = match runtime() {
                 Ok(runtime) => runtime,
-                Err(error) => {
-                    say(&format!("cannot start: {error}"));
-                    return Exit::Unexpected;
-                }
+                Err(exit) => return exit,
             };
             let findings = flags::verify(&manifest, &plan, &runtime, &mut say);
             show(&findings);
@@ -266,16 +272,9 @@ fn run_verb(words: &args::Run) -> Exit {
             .chain(std::env::args().skip(1))
             .collect(),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            say(&format!("cannot start: {error}"));
-            return Exit::Unexpected;
-        }
+        Err(exit) => return exit,
     };
     let mut screen = Screen::new(
         Kind::of_stderr(settings.quiet),
@@ -557,16 +556,9 @@ fn sim_verb(raw: &args::Raw) -> Exit {
             return Exit::Usage;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-    {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            say(&format!("cannot start: {error}"));
-            return Exit::Unexpected;
-        }
+        Err(exit) => return exit,
     };
     match runtime.block_on(sim::serve(arguments)) {
         Ok(()) => Exit::Finished,

@@ -90,6 +90,7 @@ pub(crate) fn read(
         workloads,
         findings,
         sweep: Sweep::default(),
+        zipped: false,
     };
     let prefix = Path(prefix.iter().map(|key| (*key).to_owned()).collect());
     let Some(table) = node.table() else {
@@ -119,6 +120,8 @@ struct Reader<'a> {
     workloads: &'a [String],
     findings: &'a mut Findings,
     sweep: Sweep,
+    /// Whether the axes are those of one zip: they advance together, so one of them may repeat a value.
+    zipped: bool,
 }
 
 impl Reader<'_> {
@@ -183,7 +186,9 @@ impl Reader<'_> {
             return;
         };
         if let Some(values) = self.values(node, &path) {
-            self.no_twins(&path, &values);
+            if !self.zipped {
+                self.no_twins(&path, &values);
+            }
             let points = values
                 .into_iter()
                 .map(|(value, place)| Point {
@@ -279,6 +284,16 @@ impl Reader<'_> {
     }
 
     fn derived(&mut self, node: &Node, path: Path, key: &Place) {
+        if self.zipped {
+            self.findings.push(
+                Finding::error(format!(
+                    "`{path}`: a derived value has no length to be zipped"
+                ))
+                .at(&node.place, "inside a zip")
+                .help("move it beside the zip: it is computed for every combination anyway"),
+            );
+            return;
+        }
         let table = node.table().filter(|table| table.len() == 1);
         let expr = table.and_then(|table| table["expr"].node.text());
         let Some(expr) = expr else {
@@ -308,11 +323,12 @@ impl Reader<'_> {
                 workloads: self.workloads,
                 findings: self.findings,
                 sweep: Sweep::default(),
+                zipped: true,
             };
             for (key, entry) in block.table().into_iter().flatten() {
                 let mut path = prefix.clone();
                 path.0.push(key.clone());
-                inner.zip_axes(&entry.node, path, &entry.key);
+                inner.axes(&entry.node, path, &entry.key);
             }
             let factors = inner.sweep.factors;
             let lengths: Vec<usize> = factors.iter().map(|f| f.points.len()).collect();
@@ -357,37 +373,6 @@ impl Reader<'_> {
             }
             self.sweep.factors.push(Factor {
                 columns: factors.into_iter().flat_map(|f| f.columns).collect(),
-                points,
-            });
-        }
-    }
-
-    /// Axes of a zip: as [`Self::axes`], but a value may repeat within one axis.
-    fn zip_axes(&mut self, node: &Node, path: Path, key: &Place) {
-        if let Item::Table(table) = &node.item
-            && !is_range(node)
-        {
-            for (name, entry) in table {
-                let mut below = path.clone();
-                below.0.push(name.clone());
-                self.zip_axes(&entry.node, below, &entry.key);
-            }
-            return;
-        }
-        let Some(path) = self.known_path(path, key) else {
-            return;
-        };
-        if let Some(values) = self.values(node, &path) {
-            let points = values
-                .into_iter()
-                .map(|(value, place)| Point {
-                    values: vec![value.clone()],
-                    sets: vec![(path.clone(), value)],
-                    place,
-                })
-                .collect();
-            self.sweep.factors.push(Factor {
-                columns: vec![Column::Path(path)],
                 points,
             });
         }
