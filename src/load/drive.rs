@@ -16,15 +16,19 @@ use tokio::{
 };
 
 use super::{
+    chunks::Chunks,
     connection::Connect,
     exchange::{Context, Link, exchange},
     progress::Progress,
     record::{Outcome, Phase, Record, Wait},
+    sink::Sink,
 };
 use crate::{plan::Stop, unit::Nanos, workload::Requests};
 
 /// How long a stream waits after nobody answered, so that a dead server does not become a busy loop.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
+/// Room for stamps that a request begins with, bytes; more is made as they come.
+const FIRST_STAMPS: usize = 256;
 
 /// When requests start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +61,9 @@ pub struct Drive {
     pub api_key: Option<String>,
 }
 
-struct Shared<C> {
+struct Shared<C, S> {
     drive: Drive,
+    sink: Arc<S>,
     context: Context,
     connect: C,
     progress: Arc<Progress>,
@@ -68,20 +73,22 @@ struct Shared<C> {
     measured_from: OnceLock<Nanos>,
 }
 
-/// Drives a server: opens every connection, starts the clock, and returns one record per arrival, by index.
+/// Drives a server: opens every connection, starts the clock, and gives the sink one record per arrival, as it ends.
 ///
 /// When `cancel` turns true, requests in flight end as cancelled and no other starts.
 ///
 /// # Errors
-/// A sentence when a header cannot be made of the authority or the API key.
-pub async fn drive<C>(
+/// A sentence when a header cannot be made of the authority or the API key, or the sink takes no more.
+pub async fn drive<C, S>(
     drive: Drive,
     connect: C,
     progress: Arc<Progress>,
     cancel: watch::Receiver<bool>,
-) -> Result<Vec<Record>, String>
+    sink: Arc<S>,
+) -> Result<(), String>
 where
     C: Connect + Clone + Send + Sync + 'static,
+    S: Sink,
 {
     let Schedule::Closed { concurrency } = drive.schedule;
     let mut links = open(concurrency, &connect, cancel.clone()).await;
@@ -101,6 +108,7 @@ where
             epoch: Instant::now(),
         },
         connect,
+        sink,
         progress,
         next: AtomicU64::new(0),
         measured_from: OnceLock::new(),
@@ -111,12 +119,11 @@ where
         let link = links.pop().flatten();
         streams.spawn(stream(shared.clone(), number, link, cancel.clone()));
     }
-    let mut records = Vec::new();
+    // The first failure ends the others: dropping the set stops its tasks.
     while let Some(done) = streams.join_next().await {
-        records.extend(done.map_err(|error| format!("a stream of the client failed: {error}"))?);
+        done.map_err(|error| format!("a stream of the client failed: {error}"))??;
     }
-    records.sort_by_key(|record| record.index);
-    Ok(records)
+    Ok(())
 }
 
 /// Opens the connections at once. One that does not open is tried again by its stream, and then has an outcome.
@@ -135,7 +142,7 @@ where
     }
 }
 
-impl<C> Shared<C> {
+impl<C, S> Shared<C, S> {
     /// The next arrival's number and phase, or that there is none.
     fn arrival(&self, now: Nanos) -> Option<(u64, Phase)> {
         if let (Stop::Duration(span), Some(start)) = (self.drive.stop, self.measured_from.get())
@@ -158,16 +165,16 @@ impl<C> Shared<C> {
 }
 
 /// One place in the closed loop.
-async fn stream<C>(
-    shared: Arc<Shared<C>>,
+async fn stream<C, S>(
+    shared: Arc<Shared<C, S>>,
     number: u32,
     mut link: Option<Link<C>>,
     mut cancel: watch::Receiver<bool>,
-) -> Vec<Record>
+) -> Result<(), String>
 where
     C: Connect + Clone + Send + Sync + 'static,
+    S: Sink,
 {
-    let mut records = Vec::new();
     let progress = &*shared.progress;
     while !*cancel.borrow() {
         let scheduled = shared.context.now();
@@ -183,7 +190,7 @@ where
             scheduled,
             sent: None,
             headers: None,
-            chunks: Vec::with_capacity(request.max_tokens.min(4096) as usize),
+            chunks: Chunks::with_capacity(FIRST_STAMPS.min(4 * request.max_tokens as usize)),
             end: scheduled,
             outcome: Outcome::Dropped,
             status: None,
@@ -221,12 +228,12 @@ where
             record.outcome,
             Outcome::Refused | Outcome::Reset | Outcome::Unreachable
         );
-        records.push(record);
+        shared.sink.take(record)?;
         if nobody {
             sleep(AFTER_REFUSAL).await;
         }
     }
-    records
+    Ok(())
 }
 
 enum Ending {

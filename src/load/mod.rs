@@ -5,17 +5,21 @@
 //! real socket would jump. It is not a matter of speed; both layers read about two million events a second on one core.
 //! Compression is not asked for: it holds tokens back. Nothing here waits for a screen or a disk.
 
+mod chunks;
 mod connection;
 mod drive;
 mod event;
 mod exchange;
 mod progress;
 mod record;
+mod sink;
 mod sse;
 #[cfg(test)]
 mod tests;
 
+pub use chunks::Chunks;
 pub use connection::{Connect, ConnectError, Stream, Target};
 pub use drive::{Drive, Schedule, drive};
 pub use progress::Progress;
 pub use record::{Outcome, Phase, Record, Usage, Wait};
+pub use sink::Sink;

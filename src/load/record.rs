@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::chunks::Chunks;
 use crate::unit::Nanos;
 
 /// One request as the client saw it. All stamps count from the cell's epoch.
@@ -26,7 +27,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<Nanos>,
     /// When each chunk that carries generated output arrived.
-    pub chunks: Vec<Nanos>,
+    pub chunks: Chunks,
     /// When the request ended, whatever way.
     pub end: Nanos,
     /// How it ended.

@@ -168,9 +168,21 @@ fn drive_of(concurrency: u32, stop: Stop, warmup: u64) -> Drive {
 
 async fn run(pipes: &Pipes, drive_it: Drive) -> Vec<Record> {
     let (_keep, cancel) = watch::channel(false);
-    drive(drive_it, pipes.clone(), Arc::default(), cancel)
+    records_of(drive_it, pipes.clone(), cancel).await
+}
+
+/// The records of one execution, by index.
+async fn records_of<C>(drive_it: Drive, connect: C, cancel: watch::Receiver<bool>) -> Vec<Record>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
+    let sink = Arc::new(Mutex::new(Vec::new()));
+    drive(drive_it, connect, Arc::default(), cancel, sink.clone())
         .await
-        .unwrap()
+        .unwrap();
+    let mut records = std::mem::take(&mut *sink.lock().unwrap());
+    records.sort_by_key(|record| record.index);
+    records
 }
 
 fn ms(stamp: Nanos) -> f64 {
@@ -187,7 +199,7 @@ async fn stamps_are_the_instants_at_which_the_server_wrote() {
         assert_eq!(ms(record.scheduled), start);
         assert_eq!(ms(record.sent.unwrap()), start);
         assert_eq!(ms(record.headers.unwrap()), start + 1.0);
-        let chunks: Vec<f64> = record.chunks.iter().map(|stamp| ms(*stamp)).collect();
+        let chunks: Vec<f64> = record.chunks.iter().map(ms).collect();
         assert_eq!(
             chunks,
             [start + 50.0, start + 60.0, start + 75.0],
@@ -296,14 +308,7 @@ async fn cancelling_ends_what_is_in_flight_and_keeps_every_record() {
         stop.send(true).unwrap();
         sleep(Duration::from_secs(1)).await;
     });
-    let records = drive(
-        drive_of(3, Stop::Requests(100), 0),
-        pipes,
-        Arc::default(),
-        cancel,
-    )
-    .await
-    .unwrap();
+    let records = records_of(drive_of(3, Stop::Requests(100), 0), pipes, cancel).await;
     assert_eq!(records.len(), 3);
     for record in records {
         assert_eq!(record.outcome, Outcome::Cancelled);
@@ -334,14 +339,7 @@ async fn nobody_there_is_refused() {
     drop(free);
     let target = Target::parse(&format!("http://127.0.0.1:{port}")).unwrap();
     let (_keep, cancel) = watch::channel(false);
-    let records = drive(
-        drive_of(1, Stop::Requests(1), 0),
-        target,
-        Arc::default(),
-        cancel,
-    )
-    .await
-    .unwrap();
+    let records = records_of(drive_of(1, Stop::Requests(1), 0), target, cancel).await;
     assert_eq!(records[0].outcome, Outcome::Refused);
     assert_eq!(records[0].sent, None, "it was never sent");
 }
@@ -383,4 +381,26 @@ async fn the_recorded_streams_of_real_servers_are_read_whole() {
         seen += 1;
     }
     assert!(seen >= 10, "{seen} recorded streams");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_takes_no_more_ends_the_execution() {
+    #[derive(Default)]
+    struct Full(AtomicUsize);
+    impl Sink for Full {
+        fn take(&self, _: Record) -> Result<(), String> {
+            if self.0.fetch_add(1, Ordering::SeqCst) < 2 {
+                Ok(())
+            } else {
+                Err("no space is left".into())
+            }
+        }
+    }
+    let pipes = Pipes::new(vec![ordinary()]);
+    let (_keep, cancel) = watch::channel(false);
+    let sink = Arc::new(Full::default());
+    let drive_it = drive_of(1, Stop::Requests(100), 0);
+    let ended = drive(drive_it, pipes, Arc::default(), cancel, sink.clone()).await;
+    assert_eq!(ended, Err("no space is left".to_owned()));
+    assert_eq!(sink.0.load(Ordering::SeqCst), 3);
 }

@@ -43,7 +43,7 @@ impl Times {
     /// `None` unless the request completed, was sent and carried output.
     fn of(record: &Record) -> Option<Self> {
         let origin = record.sent?;
-        let (first, last) = (*record.chunks.first()?, *record.chunks.last()?);
+        let (first, last) = (record.chunks.first()?, record.chunks.last()?);
         if record.outcome != Outcome::Completed {
             return None;
         }
@@ -55,11 +55,7 @@ impl Times {
             ttft: first.ms_since(origin),
             e2e: last.ms_since(origin),
             tpot,
-            gaps: record
-                .chunks
-                .windows(2)
-                .map(|pair| pair[1].ms_since(pair[0]))
-                .collect(),
+            gaps: record.chunks.gaps().map(|gap| gap as f64 / 1e6).collect(),
         })
     }
 
@@ -264,11 +260,7 @@ fn tokens_in(record: &Record, part: Stretch) -> f64 {
     else {
         return 0.0;
     };
-    let inside = record
-        .chunks
-        .iter()
-        .filter(|at| part.contains(**at))
-        .count();
+    let inside = record.chunks.iter().filter(|at| part.contains(*at)).count();
     inside as f64 * usage.completion_tokens as f64 / record.chunks.len() as f64
 }
 

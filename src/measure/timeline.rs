@@ -31,8 +31,8 @@ pub fn timeline(records: &[Record]) -> Vec<Point> {
             busy[place as usize] += to.min((place + 1) * step) - from.max(place * step);
         }
     }
-    let arrivals = records.iter().flat_map(|record| &record.chunks);
-    for at in arrivals.filter(|at| all.contains(**at)) {
+    let arrivals = records.iter().flat_map(|record| record.chunks.iter());
+    for at in arrivals.filter(|at| all.contains(*at)) {
         // A chunk at the very end belongs to the last step.
         chunks[(((at.0 - all.start.0) / step) as usize).min(count - 1)] += 1;
     }

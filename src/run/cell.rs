@@ -1,6 +1,9 @@
 //! One repeat of one cell on a running server, and what is stored of a cell.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -46,7 +49,16 @@ pub(super) async fn measure_once(
             .enable_all()
             .build();
         let result = match runtime {
-            Ok(runtime) => runtime.block_on(load::drive(drive, target, progress, cancel)),
+            Ok(runtime) => {
+                let sink = Arc::new(Mutex::new(Vec::new()));
+                let driven = load::drive(drive, target, progress, cancel, sink.clone());
+                runtime.block_on(driven).map(|()| {
+                    let mut records =
+                        std::mem::take(&mut *sink.lock().unwrap_or_else(PoisonError::into_inner));
+                    records.sort_by_key(|record: &Record| record.index);
+                    records
+                })
+            }
             Err(error) => Err(format!("the client cannot start: {error}")),
         };
         let _ = done.send(result);

@@ -103,5 +103,5 @@ fn came_whole(record: &&Record) -> bool {
         return false;
     };
     let gaps = record.chunks.len() - 1;
-    gaps == 0 || last.ms_since(*first) / (gaps as f64) < FASTER_THAN_ANY_STEP_MS
+    gaps == 0 || last.ms_since(first) / (gaps as f64) < FASTER_THAN_ANY_STEP_MS
 }

@@ -25,9 +25,9 @@ fn halves(records: &[Record], asked: u32) -> Option<(usize, usize)> {
     let steady = in_flight::steady(records, asked, samples::window(records)?)?;
     let middle = Nanos(steady.start.0 + steady.length / 2);
     let mut counts = (0, 0);
-    for at in records.iter().flat_map(|record| &record.chunks) {
-        if steady.contains(*at) {
-            if *at < middle {
+    for at in records.iter().flat_map(|record| record.chunks.iter()) {
+        if steady.contains(at) {
+            if at < middle {
                 counts.0 += 1;
             } else {
                 counts.1 += 1;

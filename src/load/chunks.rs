@@ -1,0 +1,145 @@
+//! When the chunks of an answer arrived, packed: three or four bytes a chunk instead of eight.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::unit::Nanos;
+
+/// Ascending stamps, each kept as its distance from the one before it in LEB128: seven bits a byte, lowest first.
+/// A token every 10 ms costs four bytes. In JSON they are plain nanoseconds since the cell's epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chunks {
+    packed: Vec<u8>,
+    count: u32,
+    first: Nanos,
+    last: Nanos,
+}
+
+impl Chunks {
+    /// No stamps yet, with room for so many bytes.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self {
+            packed: Vec::with_capacity(bytes),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the stamp of the next chunk.
+    pub fn push(&mut self, at: Nanos) {
+        if self.count == 0 {
+            self.first = at;
+        }
+        // Wrapping keeps even a stamp that goes backwards as it was, in ten bytes.
+        let mut distance = at.0.wrapping_sub(self.last.0);
+        while distance >= 0x80 {
+            self.packed.push(distance as u8 | 0x80);
+            distance >>= 7;
+        }
+        self.packed.push(distance as u8);
+        self.last = at;
+        self.count += 1;
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// When the first chunk arrived.
+    pub fn first(&self) -> Option<Nanos> {
+        (self.count > 0).then_some(self.first)
+    }
+
+    /// When the last chunk arrived.
+    pub fn last(&self) -> Option<Nanos> {
+        (self.count > 0).then_some(self.last)
+    }
+
+    /// Every stamp, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Nanos> + Clone + '_ {
+        let mut at = 0u64;
+        self.distances().map(move |distance| {
+            at = at.wrapping_add(distance);
+            Nanos(at)
+        })
+    }
+
+    /// Nanoseconds between each chunk and the one before it: one fewer than there are chunks.
+    pub fn gaps(&self) -> impl Iterator<Item = u64> + Clone + '_ {
+        self.distances().skip(1)
+    }
+
+    fn distances(&self) -> impl Iterator<Item = u64> + Clone + '_ {
+        let mut rest = self.packed.iter();
+        std::iter::from_fn(move || {
+            let mut distance = 0;
+            let mut shift = 0;
+            loop {
+                let byte = *rest.next()?;
+                distance |= u64::from(byte & 0x7f) << shift;
+                if byte < 0x80 {
+                    return Some(distance);
+                }
+                shift += 7;
+            }
+        })
+    }
+}
+
+impl FromIterator<Nanos> for Chunks {
+    fn from_iter<I: IntoIterator<Item = Nanos>>(stamps: I) -> Self {
+        let mut chunks = Self::default();
+        for at in stamps {
+            chunks.push(at);
+        }
+        chunks
+    }
+}
+
+impl Serialize for Chunks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Chunks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Vec::<Nanos>::deserialize(deserializer)?
+            .into_iter()
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_token_every_ten_milliseconds_costs_four_bytes() {
+        let chunks: Chunks = (1..=256).map(|n| Nanos(n * 10_000_000)).collect();
+        assert_eq!(chunks.packed.len(), 256 * 4);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_back(stamps in prop::collection::vec(any::<u64>(), 0..40)) {
+            let stamps: Vec<Nanos> = stamps.into_iter().map(Nanos).collect();
+            let chunks: Chunks = stamps.iter().copied().collect();
+            prop_assert_eq!(chunks.iter().collect::<Vec<_>>(), stamps.clone());
+            prop_assert_eq!(chunks.len(), stamps.len());
+            prop_assert_eq!(chunks.first(), stamps.first().copied());
+            prop_assert_eq!(chunks.last(), stamps.last().copied());
+            let gaps: Vec<u64> = stamps.windows(2).map(|pair| pair[1].0.wrapping_sub(pair[0].0)).collect();
+            prop_assert_eq!(chunks.gaps().collect::<Vec<_>>(), gaps);
+            let text = serde_json::to_string(&chunks).unwrap();
+            prop_assert_eq!(&text, &serde_json::to_string(&stamps).unwrap());
+            prop_assert_eq!(serde_json::from_str::<Chunks>(&text).unwrap(), chunks);
+        }
+    }
+}
