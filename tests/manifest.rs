@@ -14,6 +14,12 @@ fn planned(text: &str, overrides: &Overrides) -> (Option<Plan>, String) {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(&path, text).unwrap();
     std::fs::write(folder.join("docs.txt"), "one\n[DOC]\ntwo\n[DOC]\n\n").unwrap();
+    std::fs::write(folder.join("bad.json"), "[\n{\"conversations\": 3}]").unwrap();
+    std::fs::write(
+        folder.join("chats.json"),
+        "[{\"conversations\": []}, {\"conversations\": [{\"from\": \"human\", \"value\": \"hi\"}]}]",
+    )
+    .unwrap();
     std::fs::write(
         folder.join("base.toml"),
         "[experiment]\nname = \"base\"\n[server]\nmodel = \"org/model\"\nengine = \"sim\"\n[server.flags]\nmax_num_seqs = 8\n",
@@ -61,7 +67,11 @@ fn every_mistake_is_named_with_its_line_and_a_next_step() {
         (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nrequests = 16\nmax_tokens = 8\nslo = {{ p95_tftt = \"1s\" }}\n"), &["is not a target"]),
         (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nmax_tokens = 8\n"), &["does not say when to stop"]),
         (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nrequests = 3\n"), &["no max_tokens"]),
-        (format!("{head}[workload.chat]\nrequests = 3\nmax_tokens = 8\n"), &["no prompts and no documents"]),
+        (format!("{head}[workload.chat]\nrequests = 3\nmax_tokens = 8\n"), &["there is nothing to ask", "prompts = [\"…\"]"]),
+        (format!("{head}{chat}conversations = {{ file = \"chats.json\" }}\n"), &["prompts and conversations; one of them is enough"]),
+        (format!("{head}[workload.chat]\nconversations = {{ file = \"bad.json\" }}\nrequests = 3\nmax_tokens = 8\n"), &["bad.json:2 is not a list of conversations", "day.toml:7:17"]),
+        (format!("{head}[workload.chat]\nconversations = {{ file = \"chats.json\" }}\nrequests = 3\nmax_tokens = 8\n"), &["1 of 2 conversations are left out"]),
+        (format!("{head}{chat}extra_body = {{ prompt = \"x\" }}\n"), &["`extra_body.prompt` is the client's own"]),
         (format!("{head}[server.flags]\nmax_num_seqs = 1\nmax-num-seqs = 2\n{chat}"), &["stands twice", "`_` and `-` are the same"]),
         (format!("{head}[server.env]\nHF_TOKEN = \"hf_abc\"\n{chat}"), &["a secret in `server.env.HF_TOKEN`"]),
         (format!("{head}engin = 1\nenv = 3\n{chat}bogus = true\n"), &["unknown key `engin`", "`server.env` is a table", "unknown key `bogus`"]),

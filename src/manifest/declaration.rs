@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use super::content::ConversationFile;
 use crate::unit::{Percentile, TimeSpan};
 
 /// What the experiment is called, and what holds for all of it.
@@ -332,6 +333,9 @@ pub struct Workload {
     /// Documents to be put into `prompt`; asked in turn, over and over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub documents: Option<Documents>,
+    /// Conversations in the ShareGPT form; the first turn of each is a prompt, asked in turn, over and over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversations: Option<ConversationFile>,
     /// The text around a document: a template in which `{{ document }}` stands for it. With `prompts` from JSONL,
     /// every field of a line may be named.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,6 @@
 //! The files a manifest names: prompts and documents are read, models are looked for.
 
-use std::{env, fs, sync::Arc};
+use std::{env, fs};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::diagnostic::{Finding, Findings, Place};
 
-/// Reads every prompt and document file that the base values or an axis name.
+/// Reads every file of prompts, documents or conversations that the base values or an axis name.
 pub(crate) fn inputs(
     root: &Node,
     workloads: &[String],
@@ -26,7 +26,7 @@ pub(crate) fn inputs(
 ) -> Inputs {
     let mut inputs = Inputs::default();
     for (name, sweep) in workloads.iter().zip(own) {
-        for kind in ["prompts", "documents"] {
+        for kind in ["prompts", "documents", "conversations"] {
             let table = ["workload", name, kind];
             let file = ["workload", name, kind, "file"];
             let mut named: Vec<(String, Place)> = Vec::new();
@@ -92,13 +92,9 @@ fn read(
     let sha256 = hex(&Sha256::digest(&bytes));
     match String::from_utf8(bytes) {
         Ok(text) => {
-            inputs.0.insert(
-                Utf8PathBuf::from(name),
-                Input {
-                    sha256,
-                    text: Arc::from(text),
-                },
-            );
+            inputs
+                .0
+                .insert(Utf8PathBuf::from(name), Input::new(sha256, text));
         }
         Err(_) => findings.push(
             Finding::error(format!("{path} is not UTF-8"))

@@ -1,13 +1,21 @@
 //! The content of the files that a manifest names.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value};
 
-use super::declaration::{Documents, PromptFile, Prompts, Workload};
+use super::{
+    content::{ConversationFile, Source},
+    conversation::Conversations,
+    declaration::{Documents, PromptFile, Workload},
+};
 
-/// Prompt and document files by their path as the manifest writes it. Read once, when the manifest is.
+/// Files of prompts, documents and conversations by their path as the manifest writes it. Read once, when the manifest
+/// is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inputs(pub BTreeMap<Utf8PathBuf, Input>);
 
@@ -18,6 +26,19 @@ pub struct Input {
     pub sha256: String,
     /// The text.
     pub text: Arc<str>,
+    /// The text as conversations, once somebody asked: such files are large, and every cell asks.
+    conversations: Arc<OnceLock<Result<Conversations, String>>>,
+}
+
+impl Input {
+    /// A file's content, with the hash of its bytes in hex.
+    pub fn new(sha256: String, text: String) -> Self {
+        Self {
+            sha256,
+            text: Arc::from(text),
+            conversations: Arc::default(),
+        }
+    }
 }
 
 impl Inputs {
@@ -26,12 +47,13 @@ impl Inputs {
         self.0.get(path)
     }
 
+    fn read(&self, file: &Utf8Path) -> Result<&Input, String> {
+        self.get(file).ok_or_else(|| format!("{file} was not read"))
+    }
+
     /// The documents of a file, cut at its separator, trimmed; empty ones are none.
     pub fn documents(&self, documents: &Documents) -> Result<Vec<&str>, String> {
-        let input = self
-            .get(&documents.file)
-            .ok_or_else(|| format!("{} was not read", documents.file))?;
-        let whole: &str = &input.text;
+        let whole: &str = &self.read(&documents.file)?.text;
         let parts: Vec<&str> = match &documents.separator {
             Some(separator) => whole.split(separator.as_str()).collect(),
             None => vec![whole],
@@ -50,9 +72,7 @@ impl Inputs {
     /// The lines of a JSONL file, each an object with the field that holds the prompt.
     pub fn lines(&self, prompts: &PromptFile) -> Result<Vec<Map<String, Value>>, String> {
         let file = &prompts.file;
-        let input = self
-            .get(file)
-            .ok_or_else(|| format!("{file} was not read"))?;
+        let input = self.read(file)?;
         let mut lines = Vec::new();
         for (index, line) in input.text.lines().enumerate() {
             if line.trim().is_empty() {
@@ -75,16 +95,27 @@ impl Inputs {
         Ok(lines)
     }
 
+    /// The conversations of a file.
+    pub fn conversations(
+        &self,
+        conversations: &ConversationFile,
+    ) -> Result<&Conversations, String> {
+        let file = &conversations.file;
+        let input = self.read(file)?;
+        input
+            .conversations
+            .get_or_init(|| Conversations::parse(file, &input.text))
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
     /// How many distinct inputs a workload has.
     pub fn count(&self, spec: &Workload) -> Result<u64, String> {
-        let count = match (&spec.prompts, &spec.documents) {
-            (Some(Prompts::Inline(prompts)), None) => prompts.len(),
-            (Some(Prompts::File(file)), None) => self.lines(file)?.len(),
-            (None, Some(documents)) => self.documents(documents)?.len(),
-            (None, None) => return Err("there are no prompts and no documents".into()),
-            (Some(_), Some(_)) => {
-                return Err("there are prompts and documents; one of them is enough".into());
-            }
+        let count = match spec.source()? {
+            Source::Inline(prompts) => prompts.len(),
+            Source::Lines(file) => self.lines(file)?.len(),
+            Source::Documents(documents) => self.documents(documents)?.len(),
+            Source::Conversations(file) => self.conversations(file)?.kept.len(),
         };
         Ok(count as u64)
     }

@@ -3,6 +3,8 @@
 //! A manifest stays a tree of values with places until the plan has applied every axis; only then are values typed.
 //! Everything that can be wrong in the text itself is found here, all at once.
 
+mod content;
+mod conversation;
 mod declaration;
 mod files;
 mod grammar;
@@ -20,6 +22,8 @@ use crate::diagnostic::{Finding, Findings, Place};
 use grammar::Grammar;
 use tree::{Item, Node};
 
+pub use content::{ConversationFile, Source};
+pub use conversation::{Conversation, Conversations};
 pub use declaration::*;
 pub use grammar::schema;
 pub use inputs::{Input, Inputs};

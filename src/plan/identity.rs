@@ -56,6 +56,9 @@ pub(super) fn cell_key(
             Some(Prompts::File(file)) => Some(&file.file),
             _ => None,
         },
+        spec.conversations
+            .as_ref()
+            .map(|conversations| &conversations.file),
     ]
     .into_iter()
     .flatten()

@@ -1,6 +1,7 @@
 //! Manifest → [`Plan`]: the ordered cells, grouped by server so that each distinct server starts once.
 
 mod columns;
+mod content;
 mod expand;
 mod expression;
 mod identity;

@@ -1,11 +1,9 @@
 //! Rules that only a resolved server or workload can break.
 
-use minijinja::Environment;
-
-use super::Stop;
+use super::{Stop, content};
 use crate::{
     diagnostic::Finding,
-    manifest::{Api, Engine, EnvValue, LaunchOn, Manifest, Prompts, Server, Workload},
+    manifest::{Api, Engine, EnvValue, LaunchOn, Manifest, Server, Workload},
 };
 
 /// What is wrong with a server; `swept` says whether axes change it.
@@ -149,27 +147,13 @@ pub(super) fn workload(
         let path: Vec<&str> = ["workload", name].iter().chain(keys).copied().collect();
         manifest.place(&path)
     };
-    if let Err(reason) = manifest.inputs.count(spec) {
-        let key = if spec.prompts.is_some() {
-            "prompts"
-        } else {
-            "documents"
-        };
-        found.push(
-            Finding::error(format!("workload `{name}`: {reason}"))
-                .at(&at(&[key]), "")
-                .help("prompts = [\"…\"], prompts = { file = \"prompts.jsonl\" }, or documents = { file = \"docs.txt\" }"),
-        );
-    }
+    content::check(manifest, name, spec, found);
     if spec.max_tokens.is_none() {
         found.push(
             Finding::error(format!("workload `{name}` has no max_tokens"))
                 .at(&at(&[]), "how long may an answer be?")
                 .help("max_tokens = 128, or an axis: sweep.max_tokens = [64, 128]"),
         );
-    }
-    if let Some(template) = &spec.prompt {
-        template_names(manifest, name, spec, template, found);
     }
     if spec.system.is_some() && spec.api != Api::Chat {
         found.push(
@@ -179,13 +163,18 @@ pub(super) fn workload(
             .at(&at(&["system"]), "completions have no messages"),
         );
     }
-    for field in ["stream", "stream_options"] {
+    for (field, why) in [
+        ("stream", "every latency rests on it"),
+        ("stream_options", "every latency rests on it"),
+        ("prompt", "the workload says what is asked"),
+        ("messages", "the workload says what is asked"),
+    ] {
         if spec.extra_body.contains_key(field) {
             found.push(
                 Finding::error(format!(
                     "workload `{name}`: `extra_body.{field}` is the client's own"
                 ))
-                .at(&at(&["extra_body", field]), "every latency rests on it")
+                .at(&at(&["extra_body", field]), why)
                 .help("take it away"),
             );
         }
@@ -217,68 +206,5 @@ pub(super) fn workload(
                 .help("raise `requests`, or use requests_per_stream"),
             );
         }
-    }
-}
-
-fn template_names(
-    manifest: &Manifest,
-    name: &str,
-    spec: &Workload,
-    template: &str,
-    found: &mut Vec<Finding>,
-) {
-    let place = manifest.place(&["workload", name, "prompt"]);
-    let known: Vec<String> = match (&spec.documents, &spec.prompts) {
-        (Some(_), _) => vec!["document".into()],
-        (None, Some(Prompts::File(file))) => match manifest.inputs.lines(file) {
-            Ok(lines) => lines
-                .first()
-                .map(|line| line.keys().cloned().collect())
-                .unwrap_or_default(),
-            Err(_) => return,
-        },
-        _ => {
-            found.push(
-                Finding::error(format!(
-                    "workload `{name}`: `prompt` is a template for documents or a JSONL file"
-                ))
-                .at(&place, "there are only inline prompts")
-                .help("take `prompt` away, or name a file"),
-            );
-            return;
-        }
-    };
-    let environment = Environment::empty();
-    let compiled = match environment.template_from_str(template) {
-        Ok(compiled) => compiled,
-        Err(error) => {
-            found.push(
-                Finding::error(format!(
-                    "workload `{name}`: the prompt template cannot be read"
-                ))
-                .at(
-                    &place,
-                    error.detail().unwrap_or("not a template").to_owned(),
-                ),
-            );
-            return;
-        }
-    };
-    let used = compiled.undeclared_variables(false);
-    for unknown in used.iter().filter(|word| !known.contains(word)) {
-        found.push(
-            Finding::error(format!(
-                "workload `{name}`: the prompt template names `{unknown}`, which does not exist"
-            ))
-            .at(&place, "in this template")
-            .help(format!("names at hand: {}", known.join(", "))),
-        );
-    }
-    if used.is_empty() {
-        found.push(
-            Finding::error(format!("workload `{name}`: the prompt template names nothing, so every prompt would be the same"))
-                .at(&place, "no {{ … }} in it")
-                .help(format!("put {{{{ {} }}}} where the text belongs", known.join(" }} or {{ "))),
-        );
     }
 }
