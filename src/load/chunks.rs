@@ -1,6 +1,8 @@
 //! When the chunks of an answer arrived, packed: three or four bytes a chunk instead of eight.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{borrow::Cow, fmt};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
 use crate::unit::Nanos;
 
@@ -59,6 +61,11 @@ impl Chunks {
         (self.count > 0).then_some(self.last)
     }
 
+    /// What they take in memory beside this value, bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.packed.capacity()
+    }
+
     /// Every stamp, in order.
     pub fn iter(&self) -> impl Iterator<Item = Nanos> + Clone + '_ {
         let mut at = 0u64;
@@ -100,17 +107,61 @@ impl FromIterator<Nanos> for Chunks {
     }
 }
 
+/// The packed bytes as a form for machines keeps them.
+struct Packed<'a>(Cow<'a, [u8]>);
+
+impl Serialize for Packed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Packed<'_> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("packed stamps")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        Ok(Self(Cow::Owned(deserializer.deserialize_byte_buf(Bytes)?)))
+    }
+}
+
 impl Serialize for Chunks {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
+        if serializer.is_human_readable() {
+            return serializer.collect_seq(self.iter());
+        }
+        let packed = Packed(Cow::Borrowed(&self.packed));
+        (self.count, self.first, self.last, packed).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Chunks {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Vec::<Nanos>::deserialize(deserializer)?
-            .into_iter()
-            .collect())
+        if deserializer.is_human_readable() {
+            let stamps = Vec::<Nanos>::deserialize(deserializer)?;
+            return Ok(stamps.into_iter().collect());
+        }
+        let (count, first, last, packed) =
+            <(u32, Nanos, Nanos, Packed<'_>)>::deserialize(deserializer)?;
+        Ok(Self {
+            packed: packed.0.into_owned(),
+            count,
+            first,
+            last,
+        })
     }
 }
 

@@ -12,6 +12,8 @@ mod event;
 mod exchange;
 mod progress;
 mod record;
+mod recorder;
+mod records;
 mod sink;
 mod sse;
 #[cfg(test)]
@@ -22,4 +24,6 @@ pub use connection::{Connect, ConnectError, Stream, Target};
 pub use drive::{Drive, Schedule, drive};
 pub use progress::Progress;
 pub use record::{Outcome, Phase, Record, Usage, Wait};
+pub use recorder::Recorder;
+pub use records::{Iter, Packer, Records};
 pub use sink::Sink;

@@ -1,7 +1,10 @@
 //! How many requests were in flight, and when.
 
 use super::summary::Window;
-use crate::{load::Record, unit::Nanos};
+use crate::{
+    load::{Record, Records},
+    unit::Nanos,
+};
 
 /// A part of a cell's time: from where, and how many nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +60,9 @@ pub(super) fn flight(record: &Record) -> Option<Stretch> {
 
 /// The number in flight after every change of it, in order. Where one request ends as another begins, the end comes
 /// first: they were not in flight together.
-fn changes<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<(Nanos, i64)> {
+fn changes(records: impl Iterator<Item = Record>) -> Vec<(Nanos, i64)> {
     let mut steps: Vec<(Nanos, i64)> = records
-        .filter_map(flight)
+        .filter_map(|record| flight(&record))
         .flat_map(|flight| [(flight.start, 1), (flight.end(), -1)])
         .collect();
     steps.sort_unstable();
@@ -72,14 +75,14 @@ fn changes<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<(Nanos, i64)> {
 }
 
 /// The most requests that were in flight at once; `None` when none ever was.
-pub(super) fn peak<'a>(records: impl Iterator<Item = &'a Record>) -> Option<u32> {
+pub(super) fn peak(records: impl Iterator<Item = Record>) -> Option<u32> {
     let most = changes(records).into_iter().map(|(_, level)| level).max()?;
     u32::try_from(most).ok()
 }
 
 /// The part of `window` from the first to the last instant at which `asked` requests, warm-up included, were in
 /// flight. `None` when that was never so.
-pub(super) fn steady(records: &[Record], asked: u32, window: Stretch) -> Option<Stretch> {
+pub(super) fn steady(records: &Records, asked: u32, window: Stretch) -> Option<Stretch> {
     let changes = changes(records.iter());
     let full = |(_, level): &(Nanos, i64)| *level == i64::from(asked);
     let first = changes.iter().position(full)?;

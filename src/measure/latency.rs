@@ -11,17 +11,40 @@ const LARGEST_US: u64 = u64::MAX >> 1;
 /// A percentile of ascending samples, by linear interpolation between order statistics (NumPy's default): with n
 /// samples and a fraction q, the value at place q (n − 1), counted from 0. `None` when there are none.
 pub fn percentile(sorted: &[f64], rank: Percentile) -> Option<f64> {
-    let place = rank.fraction() * sorted.len().checked_sub(1)? as f64;
-    let below = place.floor() as usize;
-    let low = *sorted.get(below)?;
-    let high = sorted.get(below + 1).copied().unwrap_or(low);
-    let part = place - below as f64;
-    // From the nearer end, as NumPy does: the result never leaves the two samples through rounding.
-    Some(if part < 0.5 {
+    let place = Place::of(rank, sorted.len() as u64)?;
+    let at = |place: u64| sorted.get(place as usize).copied();
+    Some(interpolate(at(place.low)?, at(place.high)?, place.part))
+}
+
+/// Where a percentile lies among ascending samples: between two of them, and at which part of the way.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) low: u64,
+    pub(super) high: u64,
+    pub(super) part: f64,
+}
+
+impl Place {
+    /// `None` when there are no samples.
+    pub(super) fn of(rank: Percentile, samples: u64) -> Option<Self> {
+        let last = samples.checked_sub(1)?;
+        let place = rank.fraction() * last as f64;
+        let low = place.floor() as u64;
+        Some(Self {
+            low,
+            high: (low + 1).min(last),
+            part: place - low as f64,
+        })
+    }
+}
+
+/// Between two samples, from the nearer one, as NumPy does: the result never leaves them through rounding.
+pub(super) fn interpolate(low: f64, high: f64, part: f64) -> f64 {
+    if part < 0.5 {
         low + (high - low) * part
     } else {
         high - (high - low) * (1.0 - part)
-    })
+    }
 }
 
 impl Latency {
@@ -46,12 +69,22 @@ impl Histogram {
     /// A histogram of samples in milliseconds. Two significant digits: a sample is kept to 1 % of itself, and to a
     /// microsecond where that is coarser. A negative sample counts as 0.
     pub fn from_ms(samples: &[f64]) -> Self {
-        let mut dense = hdrhistogram::Histogram::<u64>::new_with_max(LARGEST_US, 2)
-            .expect("two significant digits are within what a histogram takes");
+        let mut dense = Self::dense();
         for sample in samples {
             // A cast of a float saturates: negative to 0, too large to the largest.
             dense.saturating_record((sample * 1e3).round() as u64);
         }
+        Self::of_dense(&dense)
+    }
+
+    /// What samples in microseconds are counted in.
+    pub(super) fn dense() -> hdrhistogram::Histogram<u64> {
+        hdrhistogram::Histogram::new_with_max(LARGEST_US, 2)
+            .expect("two significant digits are within what a histogram takes")
+    }
+
+    /// What was counted.
+    pub(super) fn of_dense(dense: &hdrhistogram::Histogram<u64>) -> Self {
         let buckets = dense
             .iter_recorded()
             .map(|step| {

@@ -5,6 +5,7 @@ mod judge;
 mod latency;
 mod outcome;
 mod samples;
+mod selection;
 mod summarize;
 mod summary;
 #[cfg(test)]

@@ -3,11 +3,12 @@
 use super::{
     in_flight::{self, Stretch},
     latency::percentile,
+    selection,
     summarize::Asked,
     summary::{Counts, Latency, OutputLength, Summary},
 };
 use crate::{
-    load::{Outcome, Phase, Record},
+    load::{Outcome, Phase, Record, Records},
     manifest::{Metric, Slo},
     unit::{Nanos, Percentile},
 };
@@ -18,7 +19,6 @@ struct Times {
     e2e: f64,
     /// Absent for fewer than two tokens, and where the server did not tell how many there were.
     tpot: Option<f64>,
-    gaps: Vec<f64>,
 }
 
 /// The instant a request's latency is counted from. In a closed loop that is the send instant; one that was never
@@ -27,16 +27,30 @@ fn origin(record: &Record) -> Nanos {
     record.sent.unwrap_or(record.scheduled)
 }
 
+/// The measured ones.
+fn measured(records: &Records) -> impl Iterator<Item = Record> + '_ {
+    records
+        .iter()
+        .filter(|record| record.phase == Phase::Measured)
+}
+
 /// First origin to last end of the measured requests; `None` when that is no time at all.
-pub(super) fn window(records: &[Record]) -> Option<Stretch> {
-    let measured = || {
-        records
-            .iter()
-            .filter(|record| record.phase == Phase::Measured)
-    };
-    let first = measured().map(origin).min()?;
-    let last = measured().map(|record| record.end).max()?;
+pub(super) fn window(records: &Records) -> Option<Stretch> {
+    let (first, last) = measured(records)
+        .map(|record| (origin(&record), record.end))
+        .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
     Stretch::between(first, last)
+}
+
+/// The gaps between chunks of all requests that have a latency.
+pub(super) fn itl(repeats: &[&Records]) -> Option<Latency> {
+    selection::latency(|take: &mut dyn FnMut(u64)| {
+        for record in repeats.iter().flat_map(|records| measured(records)) {
+            if Times::of(&record).is_some() {
+                record.chunks.gaps().for_each(&mut *take);
+            }
+        }
+    })
 }
 
 impl Times {
@@ -55,25 +69,25 @@ impl Times {
             ttft: first.ms_since(origin),
             e2e: last.ms_since(origin),
             tpot,
-            gaps: record.chunks.gaps().map(|gap| gap as f64 / 1e6).collect(),
         })
     }
 
     /// Whether every term holds for this request alone: a term on ITL for that percentile of its own gaps, every
     /// other for its one value. An answer of one token or one chunk has no time between tokens that could be too
     /// long. `None` when a term needs a token count and there is none.
-    fn meets(&self, slo: &Slo, tokens: Option<u64>) -> Option<bool> {
+    fn meets(&self, slo: &Slo, record: &Record) -> Option<bool> {
         let mut all = true;
         for term in &slo.0 {
             let value = match term.metric {
                 Metric::Ttft => Some(self.ttft),
                 Metric::E2e => Some(self.e2e),
                 Metric::Tpot => {
-                    tokens?;
+                    record.usage?;
                     self.tpot
                 }
                 Metric::Itl => {
-                    let mut gaps = self.gaps.clone();
+                    let gaps = record.chunks.gaps().map(|gap| gap as f64 / 1e6);
+                    let mut gaps: Vec<f64> = gaps.collect();
                     gaps.sort_by(f64::total_cmp);
                     percentile(&gaps, term.percentile)
                 }
@@ -91,7 +105,6 @@ pub(super) struct Samples {
     window: Option<Stretch>,
     steady: Option<Stretch>,
     ttft: Vec<f64>,
-    itl: Vec<f64>,
     tpot: Vec<f64>,
     e2e: Vec<f64>,
     issue_delay: Vec<f64>,
@@ -117,24 +130,22 @@ pub(super) struct Samples {
 
 impl Samples {
     /// The samples of one repeat's measured requests.
-    pub(super) fn gather(records: &[Record], asked: &Asked<'_>) -> Self {
+    pub(super) fn gather(records: &Records, asked: &Asked<'_>) -> Self {
         let mut samples = Self::default();
-        let measured = || {
-            records
-                .iter()
-                .filter(|record| record.phase == Phase::Measured)
-        };
-        for record in measured() {
-            samples.add(record, asked);
+        for record in measured(records) {
+            samples.add(&record, asked);
         }
-        samples.peak = in_flight::peak(measured());
+        samples.peak = in_flight::peak(measured(records));
         samples.window = window(records);
         samples.steady = samples
             .window
             .and_then(|window| in_flight::steady(records, asked.spec.concurrency, window));
         if let Some(steady) = samples.steady {
             // Whatever arrived counts, the last of the warm-up too: it held a place in flight.
-            samples.steady_tokens = records.iter().map(|record| tokens_in(record, steady)).sum();
+            samples.steady_tokens = records
+                .iter()
+                .map(|record| tokens_in(&record, steady))
+                .sum();
         }
         samples
     }
@@ -166,8 +177,7 @@ impl Samples {
             self.unjudged += 1;
             return;
         };
-        let tokens = record.usage.map(|usage| usage.completion_tokens);
-        match times.meets(&asked.spec.slo, tokens) {
+        match times.meets(&asked.spec.slo, record) {
             Some(met) => self.good += u64::from(met),
             None => self.unjudged += 1,
         }
@@ -177,7 +187,6 @@ impl Samples {
         // Tokens that came all at once have no speed.
         self.user_tok_s
             .extend(times.tpot.filter(|tpot| *tpot > 0.0).map(|tpot| 1e3 / tpot));
-        self.itl.extend(times.gaps);
     }
 
     /// Adds another repeat: its samples to these, its windows' lengths to these.
@@ -190,7 +199,6 @@ impl Samples {
         self.window = Stretch::pool(self.window, other.window);
         self.steady = Stretch::pool(self.steady, other.steady);
         self.ttft.extend(other.ttft);
-        self.itl.extend(other.itl);
         self.tpot.extend(other.tpot);
         self.e2e.extend(other.e2e);
         self.issue_delay.extend(other.issue_delay);
@@ -209,8 +217,8 @@ impl Samples {
         self.peak = self.peak.max(other.peak);
     }
 
-    /// What the samples say. A sum of tokens of which a part is unknown is unknown.
-    pub(super) fn summary(mut self, asked: &Asked<'_>) -> Summary {
+    /// What the samples say, and the gaps beside them. A sum of tokens of which a part is unknown is unknown.
+    pub(super) fn summary(mut self, itl: Option<Latency>, asked: &Asked<'_>) -> Summary {
         let completed = self.counts.completed;
         let seconds = self.window.map(Stretch::seconds);
         let rate = |amount: Option<u64>| Some(amount? as f64 / seconds?);
@@ -242,7 +250,7 @@ impl Samples {
             output_length: output_length(&mut self.tokens, self.shorter, asked.max_tokens),
             peak_in_flight: self.peak,
             ttft: Latency::of(self.ttft),
-            itl: Latency::of(self.itl),
+            itl,
             tpot: Latency::of(self.tpot),
             e2e: Latency::of(self.e2e),
             issue_delay: Latency::of(self.issue_delay),

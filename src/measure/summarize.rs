@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{outcome::CellOutcome, samples::Samples, summary::Summary};
+use super::{
+    outcome::CellOutcome,
+    samples::{self, Samples},
+    summary::Summary,
+};
 use crate::{
-    load::{Outcome, Phase, Record},
+    load::{Outcome, Phase, Records},
     manifest::Workload,
 };
 
@@ -26,17 +30,18 @@ pub struct Asked<'a> {
 }
 
 /// The summary of one repeat, from its measured requests.
-pub fn summarize(records: &[Record], asked: &Asked<'_>) -> Summary {
-    Samples::gather(records, asked).summary(asked)
+pub fn summarize(records: &Records, asked: &Asked<'_>) -> Summary {
+    Samples::gather(records, asked).summary(samples::itl(&[records]), asked)
 }
 
 /// The summary of several repeats as one: samples pooled, the windows' lengths added, rates over the sum.
-pub fn pool(repeats: &[Vec<Record>], asked: &Asked<'_>) -> Summary {
+pub fn pool(repeats: &[Records], asked: &Asked<'_>) -> Summary {
     let mut samples = Samples::default();
     for records in repeats {
         samples.pool(Samples::gather(records, asked));
     }
-    samples.summary(asked)
+    let repeats: Vec<&Records> = repeats.iter().collect();
+    samples.summary(samples::itl(&repeats), asked)
 }
 
 /// How a cell ended by its counts alone: all completed, some, or none.
@@ -48,9 +53,11 @@ pub fn outcome(summary: &Summary) -> CellOutcome {
     }
 }
 
-/// What failed requests said, the most common first, at most five: `rejected(429): too many requests`.
-pub fn common_errors(repeats: &[Vec<Record>]) -> Vec<(String, u64)> {
+/// What failed requests said, the most common first, at most five: `rejected(429): too many requests`. A text that first
+/// comes after ten thousand others is not counted: such texts differ in every request.
+pub fn common_errors(repeats: &[Records]) -> Vec<(String, u64)> {
     const MOST: usize = 5;
+    const DIFFERENT: usize = 10_000;
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for record in repeats.iter().flatten() {
         if record.phase == Phase::Measured && record.outcome != Outcome::Completed {
@@ -58,7 +65,9 @@ pub fn common_errors(repeats: &[Vec<Record>]) -> Vec<(String, u64)> {
                 Some(error) => format!("{}: {error}", record.outcome),
                 None => record.outcome.to_string(),
             };
-            *counts.entry(text).or_default() += 1;
+            if counts.len() < DIFFERENT || counts.contains_key(&text) {
+                *counts.entry(text).or_default() += 1;
+            }
         }
     }
     let mut counts: Vec<(String, u64)> = counts.into_iter().collect();

@@ -4,15 +4,18 @@ use super::{
     in_flight::{Stretch, flight},
     summary::Point,
 };
-use crate::load::Record;
+use crate::load::Records;
 
 /// The most points a timeline has.
 const STEPS: u64 = 60;
 
 /// Requests in flight and chunks per second over the whole cell, warm-up included, in at most 60 equal steps. A
 /// point stands in the middle of its step. Empty when nothing was ever in flight.
-pub fn timeline(records: &[Record]) -> Vec<Point> {
-    let flights: Vec<Stretch> = records.iter().filter_map(flight).collect();
+pub fn timeline(records: &Records) -> Vec<Point> {
+    let flights: Vec<Stretch> = records
+        .iter()
+        .filter_map(|record| flight(&record))
+        .collect();
     let start = flights.iter().map(|flight| flight.start).min();
     let end = flights.iter().map(|flight| flight.end()).max();
     let Some(all) = start
@@ -31,10 +34,11 @@ pub fn timeline(records: &[Record]) -> Vec<Point> {
             busy[place as usize] += to.min((place + 1) * step) - from.max(place * step);
         }
     }
-    let arrivals = records.iter().flat_map(|record| record.chunks.iter());
-    for at in arrivals.filter(|at| all.contains(*at)) {
-        // A chunk at the very end belongs to the last step.
-        chunks[(((at.0 - all.start.0) / step) as usize).min(count - 1)] += 1;
+    for record in records {
+        for at in record.chunks.iter().filter(|at| all.contains(*at)) {
+            // A chunk at the very end belongs to the last step.
+            chunks[(((at.0 - all.start.0) / step) as usize).min(count - 1)] += 1;
+        }
     }
     (0..count)
         .map(|place| {

@@ -1,16 +1,14 @@
 //! One repeat of one cell on a running server, and what is stored of a cell.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
+use camino::Utf8Path;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
-    load::{self, Drive, Progress, Record, Schedule, Target},
+    load::{self, Drive, Progress, Recorder, Records, Schedule, Target},
     manifest::{Engine, Flag, Inputs},
     measure::{self, Asked, CellOutcome},
     plan::{Cell, Group, Stop},
@@ -19,16 +17,31 @@ use crate::{
     workload,
 };
 
+/// Whom the client asks, and who watches it.
+pub(super) struct Client<'a> {
+    pub(super) address: &'a Address,
+    pub(super) api_key: Option<String>,
+    pub(super) progress: Arc<Progress>,
+    /// Turns true when the repeat is given up.
+    pub(super) cancel: watch::Receiver<bool>,
+    /// Where records go that memory shall not hold.
+    pub(super) spill: &'a Utf8Path,
+}
+
 /// Drives one repeat on a thread of its own, so that nothing else delays the client's clock.
 pub(super) async fn measure_once(
     cell: &Cell,
     repeat: u32,
     inputs: &Inputs,
-    address: &Address,
-    api_key: Option<String>,
-    progress: Arc<Progress>,
-    cancel: watch::Receiver<bool>,
-) -> Result<Vec<Record>, String> {
+    client: Client<'_>,
+) -> Result<Records, String> {
+    let Client {
+        address,
+        api_key,
+        progress,
+        cancel,
+        spill,
+    } = client;
     let requests = Arc::new(workload::requests(cell, inputs, &address.model, repeat)?);
     let target = Target::parse(&address.url)?;
     let drive = Drive {
@@ -43,22 +56,20 @@ pub(super) async fn measure_once(
         base: target.base().to_owned(),
         api_key,
     };
+    let sink = Arc::new(Recorder::new(spill.as_std_path())?);
     let (done, records) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         let result = match runtime {
-            Ok(runtime) => {
-                let sink = Arc::new(Mutex::new(Vec::new()));
-                let driven = load::drive(drive, target, progress, cancel, sink.clone());
-                runtime.block_on(driven).map(|()| {
-                    let mut records =
-                        std::mem::take(&mut *sink.lock().unwrap_or_else(PoisonError::into_inner));
-                    records.sort_by_key(|record: &Record| record.index);
-                    records
-                })
-            }
+            Ok(runtime) => runtime
+                .block_on(load::drive(drive, target, progress, cancel, sink.clone()))
+                .and_then(|()| {
+                    Arc::into_inner(sink)
+                        .ok_or_else(|| "a stream of the client outlived its cell".to_owned())?
+                        .finish()
+                }),
             Err(error) => Err(format!("the client cannot start: {error}")),
         };
         let _ = done.send(result);
@@ -111,7 +122,7 @@ pub(super) fn measured(
     cell: &Cell,
     inputs: &Inputs,
     running: &Running,
-    repeats: &[Vec<Record>],
+    repeats: &[Records],
     started_at: Timestamp,
 ) -> CellFile {
     let asked = Asked {
@@ -126,11 +137,15 @@ pub(super) fn measured(
             .get("enable-prefix-caching")
             .map(|flag| *flag == Flag::On),
     };
-    let summary = measure::pool(repeats, &asked);
     let each: Vec<_> = repeats
         .iter()
         .map(|records| measure::summarize(records, &asked))
         .collect();
+    // A single repeat is its own pool.
+    let summary = match &each[..] {
+        [one] => one.clone(),
+        _ => measure::pool(repeats, &asked),
+    };
     let verdicts = measure::judge(&summary, &each, repeats, &asked);
     let errors = measure::common_errors(repeats);
     let outcome = measure::outcome(&summary);
@@ -142,10 +157,7 @@ pub(super) fn measured(
     };
     CellFile {
         reason: (!reason.is_empty()).then_some(reason),
-        timeline: repeats
-            .last()
-            .map(|records| measure::timeline(records))
-            .unwrap_or_default(),
+        timeline: repeats.last().map(measure::timeline).unwrap_or_default(),
         repeats: if each.len() > 1 { each } else { Vec::new() },
         summary: Some(summary),
         verdicts,

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
-    load::{Progress, Record},
+    load::{Progress, Records},
     manifest::{Engine, Manifest},
     measure::CellOutcome,
     plan::{Group, Plan, Stop, Turn},
@@ -230,7 +230,7 @@ impl Walk<'_> {
             .into_iter()
             .filter(|turn| !done.contains(&group.cells[turn.cell].id))
             .collect();
-        let mut collected: BTreeMap<usize, Vec<Vec<Record>>> = BTreeMap::new();
+        let mut collected: BTreeMap<usize, Vec<Records>> = BTreeMap::new();
         let mut begun: BTreeMap<usize, Timestamp> = BTreeMap::new();
         let mut lost: BTreeSet<usize> = BTreeSet::new();
         let mut running: Option<Running> = None;
@@ -486,16 +486,14 @@ impl Walk<'_> {
         let (cancel, cancelled) = watch::channel(false);
         // Watching the server borrows it, and the client needs its address: the address is copied out first.
         let seat = alive.address();
-        let key = self.api_key(group);
-        let measuring = cell::measure_once(
-            cell,
-            turn.repeat,
-            &self.manifest.inputs,
-            &seat,
-            key,
+        let client = cell::Client {
+            address: &seat,
+            api_key: self.api_key(group),
             progress,
-            cancelled,
-        );
+            cancel: cancelled,
+            spill: self.folder.path(),
+        };
+        let measuring = cell::measure_once(cell, turn.repeat, &self.manifest.inputs, client);
         let mut measuring = std::pin::pin!(measuring);
         let mut stop = self.stop.clone();
         let ending = tokio::select! {
@@ -513,7 +511,7 @@ impl Walk<'_> {
         ending
     }
 
-    fn store(&mut self, file: CellFile, records: &[Vec<Record>]) -> Result<(), RunError> {
+    fn store(&mut self, file: CellFile, records: &[Records]) -> Result<(), RunError> {
         self.folder.write_cell(&file, records)?;
         let run = store::read(self.folder.path())?;
         self.folder.write_tables(&run)?;
@@ -560,7 +558,7 @@ impl Walk<'_> {
 }
 
 enum Turned {
-    Records(Vec<Record>),
+    Records(Records),
     Interrupted,
     Failed(String),
     Died(server::Death),

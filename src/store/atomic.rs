@@ -1,6 +1,6 @@
 //! Files and folders that are complete or not there: written beside, synced, renamed.
 
-use std::{fs, io, io::Write as _};
+use std::{fs, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -17,13 +17,19 @@ pub(super) fn write_file(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError
     let (parent, name) = split(path)?;
     create_folders(parent)?;
     let beside = parent.join(format!("{BESIDE}{name}"));
-    write_synced(&beside, bytes)?;
+    write_synced(&beside, &|file: &mut dyn io::Write| file.write_all(bytes))?;
     rename(&beside, path)?;
     sync_folder(parent)
 }
 
+/// A file of a folder: its name, and what writes its content.
+pub(super) type Content<'a> = (
+    String,
+    Box<dyn Fn(&mut dyn io::Write) -> io::Result<()> + 'a>,
+);
+
 /// Writes a whole folder of files; an older one of that name is replaced.
-pub(super) fn write_folder(path: &Utf8Path, files: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+pub(super) fn write_folder(path: &Utf8Path, files: &[Content<'_>]) -> Result<(), StoreError> {
     let (parent, name) = split(path)?;
     create_folders(parent)?;
     let new = parent.join(format!("{NEW}{name}"));
@@ -31,8 +37,8 @@ pub(super) fn write_folder(path: &Utf8Path, files: &[(String, Vec<u8>)]) -> Resu
     remove(&new)?;
     remove(&old)?;
     fs::create_dir(&new).map_err(|e| StoreError::io(&new, "create the folder", &e))?;
-    for (name, bytes) in files {
-        write_synced(&new.join(name), bytes)?;
+    for (name, write) in files {
+        write_synced(&new.join(name), write)?;
     }
     sync_folder(&new)?;
     // A folder cannot be renamed onto one that is not empty. Between the two renames a crash leaves the older one
@@ -97,10 +103,13 @@ fn split(path: &Utf8Path) -> Result<(&Utf8Path, &str), StoreError> {
     }
 }
 
-fn write_synced(path: &Utf8PathBuf, bytes: &[u8]) -> Result<(), StoreError> {
+fn write_synced(
+    path: &Utf8PathBuf,
+    write: &dyn Fn(&mut dyn io::Write) -> io::Result<()>,
+) -> Result<(), StoreError> {
     fs::File::create(path)
         .and_then(|mut file| {
-            file.write_all(bytes)?;
+            write(&mut file)?;
             file.sync_all()
         })
         .map_err(|e| StoreError::io(path, "write", &e))

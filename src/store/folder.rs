@@ -8,7 +8,7 @@ use super::{
     lock::{self, Lock},
     read, records, tables,
 };
-use crate::{load::Record, plan::Plan};
+use crate::{load::Records, plan::Plan};
 
 /// Where things lie in a run folder.
 pub(super) mod layout {
@@ -148,18 +148,19 @@ impl RunFolder {
     /// # Errors
     ///
     /// When the id cannot be a folder's name, or the disk refuses.
-    pub fn write_cell(&self, cell: &CellFile, repeats: &[Vec<Record>]) -> Result<(), StoreError> {
+    pub fn write_cell(&self, cell: &CellFile, repeats: &[Records]) -> Result<(), StoreError> {
         check_id(&self.path, &cell.id)?;
         let folder = self.path.join(layout::CELLS).join(&cell.id);
-        let mut files = vec![(
+        let light = pretty(&folder.join(layout::CELL), cell)?;
+        let mut files: Vec<atomic::Content<'_>> = vec![(
             layout::CELL.to_owned(),
-            pretty(&folder.join(layout::CELL), cell)?,
+            Box::new(move |file| file.write_all(&light)),
         )];
         for (repeat, records) in (1..).zip(repeats) {
-            let name = records::file_name(repeat);
-            let bytes = records::encode(&cell.id, repeat, records)
-                .map_err(|e| StoreError::io(&folder.join(&name), "pack the records", &e))?;
-            files.push((name, bytes));
+            files.push((
+                records::file_name(repeat),
+                Box::new(move |file| records::encode(&cell.id, repeat, records, file)),
+            ));
         }
         atomic::write_folder(&folder, &files)
     }

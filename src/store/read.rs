@@ -12,7 +12,7 @@ use super::{
     form::FORMAT,
     records,
 };
-use crate::{load::Record, plan::Plan};
+use crate::{load::Records, plan::Plan};
 
 /// Reads a run from its light files alone: what a clone of its repository holds.
 ///
@@ -61,7 +61,7 @@ pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
 ///
 /// When the cell is not there, its records are missing although it was measured (they are not in a clone), or a
 /// file is cut, altered or newer than this program.
-pub fn read_records(folder: &Utf8Path, cell_id: &str) -> Result<Vec<Vec<Record>>, StoreError> {
+pub fn read_records(folder: &Utf8Path, cell_id: &str) -> Result<Vec<Records>, StoreError> {
     check_id(folder, cell_id)?;
     let cell_folder = folder.join(layout::CELLS).join(cell_id);
     let cell = read_cell(&cell_folder, cell_id)?;
@@ -72,8 +72,8 @@ pub fn read_records(folder: &Utf8Path, cell_id: &str) -> Result<Vec<Vec<Record>>
     let mut repeats = Vec::new();
     loop {
         let path = cell_folder.join(records::file_name(repeats.len() + 1));
-        match fs::read(&path) {
-            Ok(bytes) => repeats.push(records::decode(&path, &bytes)?),
+        match fs::File::open(&path) {
+            Ok(file) => repeats.push(records::decode(&path, file)?),
             Err(e) if e.kind() == io::ErrorKind::NotFound && repeats.len() >= expected => {
                 return Ok(repeats);
             }

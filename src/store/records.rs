@@ -1,13 +1,16 @@
 //! The heavy file of one repeat: gzip, a header line, then one record per line.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, BufWriter, Write},
+};
 
 use camino::Utf8Path;
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, form::FORMAT};
-use crate::load::Record;
+use crate::load::{Packer, Record, Records};
 
 /// The first line of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -15,7 +18,7 @@ struct Header {
     format: u32,
     cell: String,
     repeat: usize,
-    records: usize,
+    records: u64,
 }
 
 /// Name of the file of one repeat, counted from 1.
@@ -23,26 +26,34 @@ pub(super) fn file_name(repeat: usize) -> String {
     format!("records-{repeat}.jsonl.gz")
 }
 
-/// The bytes of the file. The same records give the same bytes: no time is kept in the gzip header.
-pub(super) fn encode(cell: &str, repeat: usize, records: &[Record]) -> std::io::Result<Vec<u8>> {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+/// Writes the file, one record at a time. The same records give the same bytes: no time is kept in the gzip header.
+pub(super) fn encode(
+    cell: &str,
+    repeat: usize,
+    records: &Records,
+    file: &mut dyn Write,
+) -> io::Result<()> {
+    let gzip = GzEncoder::new(BufWriter::new(file), Compression::fast());
+    let mut lines = BufWriter::with_capacity(1 << 16, gzip);
     let header = Header {
         format: FORMAT,
         cell: cell.to_owned(),
         repeat,
         records: records.len(),
     };
-    serde_json::to_writer(&mut gzip, &header)?;
-    gzip.write_all(b"\n")?;
+    serde_json::to_writer(&mut lines, &header)?;
+    lines.write_all(b"\n")?;
     for record in records {
-        serde_json::to_writer(&mut gzip, record)?;
-        gzip.write_all(b"\n")?;
+        serde_json::to_writer(&mut lines, &record)?;
+        lines.write_all(b"\n")?;
     }
-    gzip.finish()
+    records.intact().map_err(io::Error::other)?;
+    let gzip = lines.into_inner().map_err(io::IntoInnerError::into_error)?;
+    gzip.finish()?.flush()
 }
 
 /// Reads the file of one repeat; fails when it is cut, altered or newer than this program.
-pub(super) fn decode(path: &Utf8Path, bytes: &[u8]) -> Result<Vec<Record>, StoreError> {
+pub(super) fn decode(path: &Utf8Path, file: File) -> Result<Records, StoreError> {
     let broken = |reason: String| {
         StoreError::new(
             path,
@@ -50,8 +61,8 @@ pub(super) fn decode(path: &Utf8Path, bytes: &[u8]) -> Result<Vec<Record>, Store
             "copy the file again from where it was measured, or measure the cell again",
         )
     };
-    let mut lines = BufReader::new(GzDecoder::new(bytes)).lines();
-    let mut next = |number: usize| {
+    let mut lines = BufReader::new(GzDecoder::new(BufReader::new(file))).lines();
+    let mut next = |number: u64| {
         lines
             .next()
             .transpose()
@@ -61,18 +72,20 @@ pub(super) fn decode(path: &Utf8Path, bytes: &[u8]) -> Result<Vec<Record>, Store
     super::read::refuse_newer(path, first.as_bytes())?;
     let header: Header = serde_json::from_str(&first)
         .map_err(|e| broken(format!("its first line is no header of records: {e}")))?;
-    let mut records = Vec::new();
-    while let Some(line) = next(records.len() + 2)? {
-        let record = serde_json::from_str(&line)
-            .map_err(|e| broken(format!("line {} is no record: {e}", records.len() + 2)))?;
-        records.push(record);
+    let packing = |reason| StoreError::new(path, reason, "make room there");
+    let mut packer = Packer::new(&std::env::temp_dir());
+    let mut count = 0;
+    while let Some(line) = next(count + 2)? {
+        let record: Record = serde_json::from_str(&line)
+            .map_err(|e| broken(format!("line {} is no record: {e}", count + 2)))?;
+        packer.add(&record).map_err(packing)?;
+        count += 1;
     }
-    if records.len() != header.records {
+    if count != header.records {
         return Err(broken(format!(
-            "holds {} of {} records",
-            records.len(),
+            "holds {count} of {} records",
             header.records
         )));
     }
-    Ok(records)
+    packer.finish().map_err(packing)
 }

@@ -41,7 +41,7 @@ pub(super) fn short_output(case: Case<'_>) -> Option<Verdict> {
 
 pub(super) fn token_counts(case: Case<'_>) -> Option<Verdict> {
     let completed = case.summary.counts.completed;
-    let more_chunks = |record: &&Record| {
+    let more_chunks = |record: &Record| {
         record
             .usage
             .is_some_and(|usage| usage.completion_tokens < record.chunks.len() as u64)
@@ -76,7 +76,7 @@ pub(super) fn token_counts(case: Case<'_>) -> Option<Verdict> {
 }
 
 pub(super) fn not_streamed(case: Case<'_>) -> Option<Verdict> {
-    let several = |record: &&Record| {
+    let several = |record: &Record| {
         record
             .usage
             .is_some_and(|usage| usage.completion_tokens >= 2)
@@ -98,7 +98,7 @@ pub(super) fn not_streamed(case: Case<'_>) -> Option<Verdict> {
 }
 
 /// One chunk, or chunks that follow each other as fast as they are read.
-fn came_whole(record: &&Record) -> bool {
+fn came_whole(record: &Record) -> bool {
     let (Some(first), Some(last)) = (record.chunks.first(), record.chunks.last()) else {
         return false;
     };

@@ -45,7 +45,7 @@ pub(super) fn concurrency_not_reached(case: Case<'_>) -> Option<Verdict> {
     let (peak, sent) = case
         .records
         .iter()
-        .filter_map(|records| Some((in_flight::peak(records.iter())?, records.len() as u64)))
+        .filter_map(|records| Some((in_flight::peak(records.iter())?, records.len())))
         .min()?;
     if peak >= asked {
         return None;

@@ -13,7 +13,7 @@ use super::{
     verdict::{Severity, Verdict, VerdictKind},
 };
 use crate::{
-    load::{Outcome, Phase, Record},
+    load::{Outcome, Phase, Record, Records},
     manifest::Metric,
     unit::Percentile,
 };
@@ -29,7 +29,7 @@ struct Case<'a> {
     /// Of each repeat.
     repeats: &'a [Summary],
     /// The records of each repeat.
-    records: &'a [Vec<Record>],
+    records: &'a [Records],
     asked: &'a Asked<'a>,
 }
 
@@ -40,7 +40,7 @@ struct Case<'a> {
 pub fn judge(
     summary: &Summary,
     repeats: &[Summary],
-    repeats_records: &[Vec<Record>],
+    repeats_records: &[Records],
     asked: &Asked<'_>,
 ) -> Vec<Verdict> {
     let case = Case {
@@ -73,7 +73,7 @@ pub fn judge(
 
 impl<'a> Case<'a> {
     /// The measured requests that completed, of all repeats.
-    fn completed(self) -> impl Iterator<Item = &'a Record> {
+    fn completed(self) -> impl Iterator<Item = Record> + 'a {
         self.records.iter().flatten().filter(|record| {
             record.phase == Phase::Measured && record.outcome == Outcome::Completed
         })

@@ -2,7 +2,7 @@
 
 use super::{Case, metric, note, percent};
 use crate::{
-    load::Record,
+    load::Records,
     measure::{
         in_flight, samples,
         summary::Summary,
@@ -21,12 +21,12 @@ const REPEATS_MAY_DIFFER: f64 = 0.1;
 const REPEATS_DIFFER_TOO_MUCH: f64 = 0.25;
 
 /// Chunks of the first and the second half of a repeat's steady window.
-fn halves(records: &[Record], asked: u32) -> Option<(usize, usize)> {
+fn halves(records: &Records, asked: u32) -> Option<(usize, usize)> {
     let steady = in_flight::steady(records, asked, samples::window(records)?)?;
     let middle = Nanos(steady.start.0 + steady.length / 2);
     let mut counts = (0, 0);
-    for at in records.iter().flat_map(|record| record.chunks.iter()) {
-        if steady.contains(at) {
+    for record in records {
+        for at in record.chunks.iter().filter(|at| steady.contains(*at)) {
             if at < middle {
                 counts.0 += 1;
             } else {

@@ -5,9 +5,9 @@ mod verdicts;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Asked, CellOutcome, common_errors, judge, outcome, pool, summarize, timeline};
+use super::{Asked, CellOutcome, Point, Summary, Verdict, outcome};
 use crate::{
-    load::{Outcome, Phase, Record, Usage, Wait},
+    load::{Outcome, Phase, Record, Records, Usage, Wait},
     manifest::Workload,
     unit::Nanos,
 };
@@ -29,6 +29,32 @@ fn asked(spec: &Workload) -> Asked<'_> {
         flags_confirmed: Some(true),
         prefix_caching: Some(true),
     }
+}
+
+/// The verbs of the room, over records as a list.
+fn summarize(records: &[Record], asked: &Asked<'_>) -> Summary {
+    super::summarize(&Records::of(records.iter().cloned()), asked)
+}
+
+fn packed(repeats: &[Vec<Record>]) -> Vec<Records> {
+    repeats.iter().cloned().map(Records::of).collect()
+}
+
+fn pool(repeats: &[Vec<Record>], asked: &Asked<'_>) -> Summary {
+    super::pool(&packed(repeats), asked)
+}
+
+fn judge(
+    summary: &Summary,
+    each: &[Summary],
+    repeats: &[Vec<Record>],
+    asked: &Asked<'_>,
+) -> Vec<Verdict> {
+    super::judge(summary, each, &packed(repeats), asked)
+}
+
+fn timeline(records: &[Record]) -> Vec<Point> {
+    super::timeline(&Records::of(records.iter().cloned()))
 }
 
 /// A completed request: sent, its chunks and its end in milliseconds.
@@ -248,7 +274,7 @@ fn the_most_common_errors_come_first() {
     said.error = Some("slow down".into());
     let records = vec![failed(0, 1, Outcome::Reset), said.clone(), said];
     assert_eq!(
-        common_errors(&[records]),
+        super::common_errors(&packed(&[records])),
         [
             ("rejected(429): slow down".to_owned(), 2),
             ("reset".to_owned(), 1)

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::{asked, failed, record, workload};
+use super::{asked, failed, judge, pool, record, summarize, workload};
 use crate::{
     load::{Outcome, Record},
     manifest::Workload,
-    measure::{Asked, Severity, Verdict, VerdictKind, judge, pool, summarize},
+    measure::{Asked, Severity, Verdict, VerdictKind},
     unit::Nanos,
 };
 

@@ -25,7 +25,9 @@ fn a_run_is_read_back_as_it_was_written() {
     assert_eq!(stored.servers, [server()]);
     assert_eq!(stored.cells, [measured()]);
     assert_eq!(stored.effective, "[experiment]\n");
-    assert_eq!(read_records(folder.path(), CELL).unwrap(), [records()]);
+    let stored = read_records(folder.path(), CELL).unwrap();
+    assert_eq!(stored.len(), 1);
+    assert!(stored[0].iter().eq(list()));
     let text = fs::read_to_string(folder.path().join("run.json")).unwrap();
     assert!(text.starts_with("{\n  \"format\": 1,") && text.ends_with("}\n"));
 }
@@ -86,10 +88,7 @@ fn a_cell_without_requests_has_no_records() {
     folder
         .write_cell(&cell(OOM, 4096, None, Vec::new()), &[])
         .unwrap();
-    assert_eq!(
-        read_records(folder.path(), OOM).unwrap(),
-        Vec::<Vec<Record>>::new()
-    );
+    assert!(read_records(folder.path(), OOM).unwrap().is_empty());
     assert_eq!(read(folder.path()).unwrap().cells.len(), 2);
 }
 

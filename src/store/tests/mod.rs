@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{CellFile, EngineFact, FORMAT, Gpu, Host, RunFile, RunFolder, ServerFile, Tool};
 use crate::{
-    load::{Outcome, Phase, Record, Usage},
+    load::{Outcome, Phase, Record, Records, Usage},
     manifest::{Hardware, Objective, Workload},
     measure::{Asked, CellOutcome, Summary, judge, outcome, pool, timeline},
     plan::{Cell, Group, Plan, Stop},
@@ -50,8 +50,12 @@ fn asked(spec: &Workload) -> Asked<'_> {
     }
 }
 
+fn records() -> Records {
+    Records::of(list())
+}
+
 /// Two streams with odd nanoseconds, and a rejected request.
-fn records() -> Vec<Record> {
+fn list() -> Vec<Record> {
     let one = |index: u64, sent: u64, chunks: &[u64]| Record {
         index,
         stream: 1,

@@ -1,0 +1,108 @@
+//! The sink of a run: records leave the client's thread in batches, and a thread beside it packs them.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
+    thread::JoinHandle,
+};
+
+use super::{
+    record::Record,
+    records::{Packer, Records},
+    sink::Sink,
+};
+
+/// Records are handed over this many at a time: waking another thread for each would cost more than packing it.
+const BATCH: usize = 256;
+/// The most that may wait for the packing thread, bytes. A disk that is this far behind never catches up, and memory is
+/// not filled for it.
+const BACKLOG: usize = 128 << 20;
+
+/// Takes records without waiting; gives them back packed.
+pub struct Recorder {
+    batch: Mutex<Vec<Record>>,
+    full: mpsc::Sender<Vec<Record>>,
+    /// Bytes that were handed over and are not packed yet.
+    waiting: Arc<AtomicUsize>,
+    packing: JoinHandle<Result<Records, String>>,
+}
+
+impl Recorder {
+    /// Begins; what memory shall not hold goes to a file in a folder.
+    ///
+    /// # Errors
+    /// A sentence when no thread can be started.
+    pub fn new(folder: &Path) -> Result<Self, String> {
+        let (full, batches) = mpsc::channel::<Vec<Record>>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let mut packer = Packer::new(folder);
+        let left = waiting.clone();
+        let packing = std::thread::Builder::new()
+            .name("records".into())
+            .spawn(move || {
+                for batch in batches {
+                    for record in &batch {
+                        packer.add(record)?;
+                    }
+                    left.fetch_sub(bytes_of(&batch), Relaxed);
+                }
+                packer.finish()
+            })
+            .map_err(|error| format!("no thread can be started for the records: {error}"))?;
+        Ok(Self {
+            batch: Mutex::new(Vec::with_capacity(BATCH)),
+            full,
+            waiting,
+            packing,
+        })
+    }
+
+    /// Waits for the last of them to be packed.
+    ///
+    /// # Errors
+    /// A sentence that says what the disk said.
+    pub fn finish(self) -> Result<Records, String> {
+        let rest = std::mem::take(&mut *lock(&self.batch));
+        // Who does not listen any more has failed, and says why when it is joined.
+        let _ = self.full.send(rest);
+        drop(self.full);
+        self.packing
+            .join()
+            .map_err(|_| "the thread that packs the records failed".to_owned())?
+    }
+}
+
+impl Sink for Recorder {
+    fn take(&self, record: Record) -> Result<(), String> {
+        let mut batch = lock(&self.batch);
+        batch.push(record);
+        if batch.len() < BATCH {
+            return Ok(());
+        }
+        let full = std::mem::replace(&mut *batch, Vec::with_capacity(BATCH));
+        let bytes = bytes_of(&full);
+        let waiting = self.waiting.fetch_add(bytes, Relaxed) + bytes;
+        if waiting > BACKLOG {
+            return Err(format!(
+                "the disk does not keep up: {} MB of records wait to be written; choose a results folder on a faster disk",
+                waiting >> 20
+            ));
+        }
+        self.full
+            .send(full)
+            .map_err(|_| "the records cannot be written any more".to_owned())
+    }
+}
+
+fn lock(batch: &Mutex<Vec<Record>>) -> MutexGuard<'_, Vec<Record>> {
+    batch.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn bytes_of(batch: &[Record]) -> usize {
+    let stamps: usize = batch.iter().map(|record| record.chunks.bytes()).sum();
+    stamps + size_of_val(batch)
+}
