@@ -104,7 +104,8 @@ pub struct Run {
     /// measured; another GPU or engine is refused.
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
     pub resume: Option<String>,
-    /// Only cells whose id matches; `*` stands for anything. May be given several times.
+    /// Only cells whose id matches; `*` stands for anything, and a pattern without one may stand anywhere in the id. May be
+    /// given several times.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
     /// Answer with the embedded engine instead of the manifest's: the whole run without a GPU, marked as simulated.
@@ -191,7 +192,8 @@ pub struct Plan {
     /// Print the plan as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Only cells whose id matches; `*` stands for anything. May be given several times.
+    /// Only cells whose id matches; `*` stands for anything, and a pattern without one may stand anywhere in the id. May be
+    /// given several times.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
     /// How to talk.
@@ -280,6 +282,14 @@ pub struct Raw {
         allow_hyphen_values = true
     )]
     pub words: Vec<OsString>,
+}
+
+impl Raw {
+    /// The words as text; what is no UTF-8 is replaced, and refused by whoever reads it.
+    pub fn text(&self) -> Vec<String> {
+        let text = |word: &OsString| word.to_string_lossy().into_owned();
+        self.words.iter().map(text).collect()
+    }
 }
 
 #[cfg(test)]

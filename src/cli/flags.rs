@@ -9,13 +9,24 @@ use crate::{
     diagnostic::{Finding, Findings},
     manifest::{Engine, LaunchOn, Manifest},
     plan::{Group, Plan},
-    server::{KnownFlags, known_flags, unknown_flags},
+    server::{KnownFlags, installed_version, known_flags, unknown_flags},
 };
+
+/// Which engines are asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Every command, whatever it is: the person waits for the answer.
+    All,
+    /// Those that are an installed vLLM. Another program may do anything when it is asked for help, so a run leaves it
+    /// alone until its start.
+    Installed,
+}
 
 /// Asks each engine once for its flags, telling `talk` what takes time, and finds the flags it does not know.
 pub(super) fn verify(
     manifest: &Manifest,
     plan: &Plan,
+    ask: Ask,
     runtime: &Runtime,
     talk: &mut dyn FnMut(&str),
 ) -> Findings {
@@ -33,6 +44,9 @@ pub(super) fn verify(
             .clone()
             .unwrap_or_else(|| vec!["vllm".to_owned(), "serve".to_owned()]);
         let answer = answers.entry(command.clone()).or_insert_with(|| {
+            if ask == Ask::Installed && installed_version(&command).is_none() {
+                return None;
+            }
             talk(&format!("asking `{}` for its flags", command.join(" ")));
             match runtime.block_on(known_flags(&command, &cache)) {
                 Ok(known) => Some(known),

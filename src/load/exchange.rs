@@ -160,6 +160,7 @@ pub(super) async fn exchange<C: Connect>(
         }
     };
     record.headers = Some(context.now());
+    progress.answers.fetch_add(1, Relaxed);
     record.status = Some(response.status().as_u16());
     let whole = answer_of(context, &mut open, response, record, progress).await;
     if whole {

@@ -11,6 +11,8 @@ pub struct Progress {
     pub ended: AtomicU64,
     /// Measured requests that ended without completing.
     pub errors: AtomicU64,
+    /// Answers that began: their head arrived.
+    pub answers: AtomicU64,
     /// Chunks that carried output.
     pub chunks: AtomicU64,
     /// Requests in flight now.

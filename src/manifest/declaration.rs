@@ -82,6 +82,10 @@ pub struct Server {
     /// How long a server may take to end when asked, before it is killed.
     #[serde(default = "stop_within")]
     pub stop_within: TimeSpan,
+    /// How long it may send nothing at all while requests wait, before it counts as hung and is ended. More than the
+    /// longest prefill takes.
+    #[serde(default = "hung_after")]
+    pub hung_after: TimeSpan,
     /// Where the server runs.
     #[serde(default)]
     pub launch: Launch,
@@ -602,6 +606,10 @@ fn download_within() -> TimeSpan {
 
 fn stop_within() -> TimeSpan {
     TimeSpan::from_secs(30)
+}
+
+fn hung_after() -> TimeSpan {
+    TimeSpan::from_secs(300)
 }
 
 fn request_timeout() -> TimeSpan {

@@ -13,7 +13,12 @@ const FORM: u32 = 1;
 pub(super) fn server_key(server: &Server) -> String {
     let mut value = json!(server);
     if let Value::Object(map) = &mut value {
-        for key in ["ready_within", "download_within", "stop_within"] {
+        for key in [
+            "ready_within",
+            "download_within",
+            "stop_within",
+            "hung_after",
+        ] {
             map.remove(key);
         }
         if server.engine != Engine::Sim {

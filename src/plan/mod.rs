@@ -6,6 +6,7 @@ mod expand;
 mod expression;
 mod identity;
 mod order;
+mod select;
 mod validate;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -20,6 +21,7 @@ use crate::{
 
 pub use expand::{MOST_CELLS, plan};
 pub use order::Turn;
+pub use select::selects;
 
 /// What a run will do, in order. Pure data: it names no clock, no file and no process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

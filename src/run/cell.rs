@@ -111,6 +111,7 @@ pub(super) fn unmeasured(
         timeline: Vec::new(),
         errors: Vec::new(),
         log_tail,
+        attempts: Vec::new(),
         started_at: now,
         finished_at: now,
     }

@@ -34,6 +34,40 @@ pub struct KnownFlags {
     pub names: BTreeSet<String>,
 }
 
+/// The version of the vLLM package beside a command's program, read from the package's metadata without starting anything;
+/// `None` for a wrapper, and for whatever is no installed vLLM.
+pub fn installed_version(command: &[String]) -> Option<String> {
+    let program = expand_home(command.first()?);
+    let found = if program.as_str().contains('/') {
+        program
+    } else {
+        std::env::split_paths(&std::env::var_os("PATH")?)
+            .filter_map(|folder| Utf8PathBuf::from_path_buf(folder.join(&program)).ok())
+            .find(|path| path.is_file())?
+    };
+    // A link in ~/.local/bin leads to the environment that holds the package.
+    let prefix = found
+        .canonicalize_utf8()
+        .ok()?
+        .parent()?
+        .parent()?
+        .to_owned();
+    let entries = |folder: &Utf8Path| {
+        let read = folder.read_dir_utf8().into_iter().flatten().flatten();
+        read.map(|entry| entry.path().to_owned())
+            .collect::<Vec<_>>()
+    };
+    entries(&prefix.join("lib"))
+        .into_iter()
+        // Debian's own Python calls the folder by the second name.
+        .flat_map(|python| ["site-packages", "dist-packages"].map(|name| python.join(name)))
+        .flat_map(|packages| entries(&packages))
+        .find_map(|path| {
+            let name = path.file_name()?.strip_prefix("vllm-")?;
+            Some(name.strip_suffix(".dist-info")?.to_owned())
+        })
+}
+
 /// Asks a server's command for its version and its flags. The answer is kept in `cache_folder` by command and version, so
 /// that the long one is given once.
 ///
@@ -51,12 +85,16 @@ pub async fn known_flags(
         .collect();
     let name = words.join(" ");
     let program = words.strip_suffix(&["serve"]).unwrap_or(&words);
-    let version = match ask(program, "--version").await {
-        Ok(text) => version(&text),
-        Err(Refusal::Absent(error)) => {
-            return Err(format!("flags not verified: cannot run {name}: {error}"));
-        }
-        Err(Refusal::Answered(_)) => None,
+    // Asking takes ten seconds of imports, reading none.
+    let version = match installed_version(command) {
+        Some(version) => Some(version),
+        None => match ask(program, "--version").await {
+            Ok(text) => version(&text),
+            Err(Refusal::Absent(error)) => {
+                return Err(format!("flags not verified: cannot run {name}: {error}"));
+            }
+            Err(Refusal::Answered(_)) => None,
+        },
     };
     let file = version
         .as_ref()
@@ -327,6 +365,32 @@ mod tests {
         assert!(first.names.contains("flag-10"));
         assert_eq!(known_flags(&command, &cache).await.unwrap(), first);
         assert_eq!(fs::read_to_string(folder.join("asked")).unwrap(), "x\n");
+    }
+
+    #[test]
+    fn an_installed_engine_is_known_without_starting_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        for made in [
+            "venv/bin",
+            "venv/lib/python3.12/site-packages/vllm-0.32.0+cpu.dist-info",
+            "venv/lib/python3.12/site-packages/vllm_extra-1.0.dist-info",
+            "elsewhere",
+        ] {
+            fs::create_dir_all(folder.join(made)).unwrap();
+        }
+        let program = folder.join("venv/bin/vllm");
+        fs::write(&program, "").unwrap();
+        let link = folder.join("elsewhere/vllm");
+        std::os::unix::fs::symlink(&program, &link).unwrap();
+        for path in [&program, &link] {
+            let command = [path.to_string(), "serve".to_owned()];
+            assert_eq!(installed_version(&command).as_deref(), Some("0.32.0+cpu"));
+        }
+        let stand_in = folder.join("elsewhere/other");
+        fs::write(&stand_in, "").unwrap();
+        assert_eq!(installed_version(&[stand_in.into_string()]), None);
+        assert_eq!(installed_version(&["/nonexistent/vllm".to_owned()]), None);
     }
 
     #[tokio::test]

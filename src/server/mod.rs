@@ -19,7 +19,7 @@ mod tree;
 pub use command::argv;
 pub use gpu::{GpuSeen, seen_gpus};
 pub use guard::guard;
-pub use known::{KnownFlags, known_flags, unknown_flags};
+pub use known::{KnownFlags, installed_version, known_flags, unknown_flags};
 pub use log::classify;
 pub use outcome::{Facts, OomAt, ServerOutcome, StartPhase};
 pub use recipe::{Recipe, recipe};

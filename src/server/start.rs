@@ -434,6 +434,15 @@ impl Running {
         }
     }
 
+    /// The end of the server's log so far; empty for an attached server.
+    pub fn log_tail(&mut self) -> Vec<String> {
+        let Some(process) = &mut self.process else {
+            return Vec::new();
+        };
+        process.log.look();
+        process.log.tail()
+    }
+
     /// Ends the server's whole tree, then waits until its port and its GPU's memory are free again. An attached server is
     /// left alone. Returns what could not be ended or freed, as a sentence.
     pub async fn stop(self) -> Option<String> {

@@ -62,10 +62,27 @@ pub struct CellFile {
     /// The end of the server's log, when the server was the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_tail: Vec<String>,
+    /// Earlier attempts at the cell, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
     /// When the cell began.
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Timestamp,
+}
+
+/// An attempt at a cell that a crash or a hang of its server ended; the cell was tried again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// How it ended: `crashed` or `hung`.
+    pub outcome: CellOutcome,
+    /// The line that says so, or why.
+    pub reason: String,
+    /// The end of the server's log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
+    /// When it ended.
+    pub ended_at: Timestamp,
 }
 
 /// `servers/<name>-<hash>/server.json`: how one server started and what it said of itself.
@@ -196,4 +213,42 @@ pub struct StoredRun {
     pub cells: Vec<CellFile>,
     /// The effective manifest, as text.
     pub effective: String,
+}
+
+impl StoredRun {
+    /// Takes in a cell that was just stored, in place of an older one; its place is the plan's.
+    pub fn put_cell(&mut self, cell: CellFile) {
+        let ids = self.plan.groups.iter().flat_map(|group| &group.cells);
+        put(&mut self.cells, cell, ids.map(|cell| &cell.id), |cell| {
+            &cell.id
+        });
+    }
+
+    /// Takes in a server that was just stored, in place of an older one; its place is the plan's.
+    pub fn put_server(&mut self, server: ServerFile) {
+        let ids = self.plan.groups.iter().map(|group| &group.id);
+        put(&mut self.servers, server, ids, |server| &server.id);
+    }
+}
+
+/// Puts an item where `order` says, among items that stand in that order.
+fn put<'a, T>(
+    items: &mut Vec<T>,
+    item: T,
+    order: impl Iterator<Item = &'a String>,
+    id: impl Fn(&T) -> &String,
+) {
+    let mut at = 0;
+    for next in order {
+        let here = items.get(at).is_some_and(|item| id(item) == next);
+        if next == id(&item) {
+            if here {
+                items[at] = item;
+            } else {
+                items.insert(at, item);
+            }
+            return;
+        }
+        at += usize::from(here);
+    }
 }

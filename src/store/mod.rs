@@ -19,5 +19,7 @@ mod tests;
 pub use error::StoreError;
 pub use fingerprint::fingerprint_difference;
 pub use folder::RunFolder;
-pub use form::{CellFile, EngineFact, FORMAT, Gpu, Host, RunFile, ServerFile, StoredRun, Tool};
+pub use form::{
+    Attempt, CellFile, EngineFact, FORMAT, Gpu, Host, RunFile, ServerFile, StoredRun, Tool,
+};
 pub use read::{newest, read, read_records};

@@ -1,0 +1,86 @@
+//! The verbs that read a manifest and start nothing that is measured: `check`, `plan`, `recipe`.
+
+use super::{
+    super::{
+        args,
+        exit::Exit,
+        flags::{self, Ask},
+    },
+    Ended, counted, planned, print, refuse, runtime, say, selected, settings, show, unexpected,
+};
+use crate::{
+    plan::{Plan, selects},
+    server,
+};
+
+pub(super) fn check(words: &args::Check) -> Ended {
+    settings(&words.talk, None, None)?;
+    let (manifest, plan) = planned(&words.manifest, false)?;
+    let findings = flags::verify(&manifest, &plan, Ask::All, &runtime()?, &mut say);
+    if findings.has_errors() {
+        return Err(refuse(&findings));
+    }
+    show(&findings);
+    say(&format!(
+        "{} is sound: {}",
+        words.manifest.path,
+        size(&plan)
+    ));
+    Ok(Exit::Finished)
+}
+
+pub(super) fn plan(words: &args::Plan) -> Ended {
+    settings(&words.talk, None, None)?;
+    let (_, mut plan) = planned(&words.manifest, false)?;
+    selected(&plan, &words.only)?;
+    for group in &mut plan.groups {
+        group.cells.retain(|cell| selects(&words.only, &cell.id));
+    }
+    plan.groups.retain(|group| !group.cells.is_empty());
+    if words.json {
+        let text = serde_json::to_string_pretty(&plan).unwrap_or_else(|error| error.to_string());
+        print(&format!("{text}\n"));
+        return Ok(Exit::Finished);
+    }
+    let mut out = String::new();
+    for group in &plan.groups {
+        out.push_str(&format!("{}  ({})\n", group.id, group.title()));
+        for cell in &group.cells {
+            let skip = cell
+                .skip
+                .as_ref()
+                .map_or_else(String::new, |reason| format!("  skipped: {reason}"));
+            out.push_str(&format!("  {}{skip}\n", cell.id));
+        }
+    }
+    print(&out);
+    say(&size(&plan));
+    Ok(Exit::Finished)
+}
+
+fn size(plan: &Plan) -> String {
+    format!(
+        "{}, {}",
+        counted(plan.len(), "cell"),
+        counted(plan.groups.len(), "server")
+    )
+}
+
+pub(super) fn recipe(words: &args::Recipe) -> Ended {
+    settings(&words.talk, None, None)?;
+    let (_, plan) = planned(&words.manifest, false)?;
+    for group in &plan.groups {
+        let recipe = server::recipe(&group.server);
+        let folder = words.out.join(&group.id);
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::write(folder.join("serve.sh"), &recipe.serve_sh))
+            .and_then(|()| std::fs::write(folder.join("config.yaml"), &recipe.config_yaml))
+            .map_err(|error| unexpected(format!("cannot write {folder}: {error}")))?;
+        print(&format!(
+            "{}\n{}\n",
+            folder.join("serve.sh"),
+            folder.join("config.yaml")
+        ));
+    }
+    Ok(Exit::Finished)
+}

@@ -1,0 +1,85 @@
+//! `report`: the notes of a stored run, rendered again.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    super::{args, exit::Exit, settings::Settings},
+    Ended, print, say, settings, show, unexpected, wrong,
+};
+use crate::{
+    report,
+    store::{self, RunFolder, StoredRun},
+};
+
+pub(super) fn report(words: &args::Report) -> Ended {
+    let settings = settings(
+        &words.talk,
+        words.results.as_ref(),
+        words.templates.as_ref(),
+    )?;
+    let folder = folder(words, &settings)?;
+    let templates = settings.templates.as_deref();
+    if words.values {
+        let stored = store::read(&folder).map_err(unexpected)?;
+        let text = serde_json::to_string_pretty(&report::values(&stored))
+            .unwrap_or_else(|error| error.to_string());
+        print(&format!("{text}\n"));
+    } else if let Some(wanted) = words.stdout.as_deref() {
+        let notes = rendered(&store::read(&folder).map_err(unexpected)?, templates)?;
+        let is_wanted = |note: &&report::Note| {
+            note.file == wanted || note.file.strip_suffix(".md") == Some(wanted)
+        };
+        let note = notes.iter().find(is_wanted).ok_or_else(|| {
+            let names: Vec<&str> = notes.iter().map(|note| note.file.as_str()).collect();
+            wrong(format!(
+                "there is no such note; there are {}",
+                names.join(", ")
+            ))
+        })?;
+        print(&note.text);
+    } else {
+        for path in written(&folder, templates)? {
+            print(&format!("{path}\n"));
+        }
+    }
+    Ok(Exit::Finished)
+}
+
+/// The run's folder: named by its path, or the newest of an experiment.
+fn folder(words: &args::Report, settings: &Settings) -> Result<Utf8PathBuf, Exit> {
+    if words.run.join("run.json").exists() {
+        return Ok(words.run.clone());
+    }
+    store::newest(&settings.results, words.run.as_str())
+        .map_err(unexpected)?
+        .ok_or_else(|| {
+            wrong(format!(
+                "{} is neither a run's folder nor an experiment in {}",
+                words.run, settings.results
+            ))
+        })
+}
+
+/// Renders the notes of a stored run into its folder.
+pub(super) fn written(
+    folder: &Utf8Path,
+    templates: Option<&Utf8Path>,
+) -> Result<Vec<Utf8PathBuf>, Exit> {
+    let notes = rendered(&store::read(folder).map_err(unexpected)?, templates)?;
+    let open = RunFolder::open(folder).map_err(unexpected)?;
+    let mut paths = Vec::new();
+    for note in notes {
+        let relative = format!("notes/{}", note.file);
+        open.write_text(&relative, &note.text).map_err(unexpected)?;
+        paths.push(folder.join(relative));
+    }
+    Ok(paths)
+}
+
+fn rendered(stored: &StoredRun, templates: Option<&Utf8Path>) -> Result<Vec<report::Note>, Exit> {
+    report::render(stored, templates).map_err(|findings| {
+        show(&findings);
+        say("the results are stored; mend the template, then render again with `runner report`");
+        Exit::Usage
+    })
+}

@@ -1,0 +1,185 @@
+//! `run`: plan → run folder and notes, with a screen and an exit code.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio::sync::watch;
+
+use super::{
+    super::{
+        args,
+        exit::Exit,
+        flags::{self, Ask},
+        screen::{Kind, Screen},
+        settings::Settings,
+    },
+    Ended, planned, print, report, runtime, say, selected, settings, show, unexpected, wrong,
+};
+use crate::{
+    measure::CellOutcome,
+    plan::Plan,
+    run::{self, Event, Order, RunError},
+    store,
+};
+
+pub(super) fn run(words: &args::Run) -> Ended {
+    let settings = settings(
+        &words.talk,
+        words.results.as_ref(),
+        words.templates.as_ref(),
+    )?;
+    let (manifest, plan) = planned(&words.manifest, words.sim)?;
+    selected(&plan, &words.only)?;
+    let order = order(words, &settings, &plan)?;
+    let runtime = runtime()?;
+    // A wrong flag of the last server is found before the first one loads its model.
+    let findings = flags::verify(&manifest, &plan, Ask::Installed, &runtime, &mut |text| {
+        if !settings.quiet {
+            say(text);
+        }
+    });
+    show(&findings);
+    if findings.has_errors() {
+        say("a server's flags are wrong; nothing was started");
+        return Err(Exit::Usage);
+    }
+    let mut screen = Screen::new(
+        Kind::of_stderr(settings.quiet),
+        words.manifest.path.as_str(),
+    );
+    let result = {
+        let mut emit = |event: Event| screen.show(event);
+        runtime.block_on(async {
+            let (tell, stop) = watch::channel(false);
+            tokio::spawn(signals(tell));
+            run::run(&manifest, &plan, &order, &mut emit, stop).await
+        })
+    };
+    let ended = match result {
+        Ok(ended) => ended,
+        Err(error) => {
+            drop(screen);
+            return Err(failed(&error));
+        }
+    };
+    match report::written(&ended.folder, settings.templates.as_deref()) {
+        Ok(notes) => screen.show(Event::Finished {
+            folder: ended.folder.clone(),
+            outcomes: ended.outcomes.clone(),
+            notes,
+        }),
+        Err(exit) => {
+            drop(screen);
+            return Err(exit);
+        }
+    }
+    drop(screen);
+    print(&format!("{}\n", ended.folder));
+    Ok(exit_of(&ended.outcomes, ended.interrupted))
+}
+
+fn order(words: &args::Run, settings: &Settings, plan: &Plan) -> Result<Order, Exit> {
+    let runner = std::env::current_exe()
+        .ok()
+        .and_then(|path| Utf8PathBuf::from_path_buf(path).ok())
+        .ok_or_else(|| unexpected("cannot tell where this binary is; start it by its path"))?;
+    let parent = words.manifest.path.parent();
+    Ok(Order {
+        results: settings.results.clone(),
+        name: words.name.clone(),
+        only: words.only.clone(),
+        resume: resumed(words, settings, plan)?,
+        manifest_folder: parent.unwrap_or(Utf8Path::new("")).to_owned(),
+        runner: runner.to_string(),
+        command: std::iter::once("runner".to_owned())
+            .chain(std::env::args().skip(1))
+            .collect(),
+    })
+}
+
+/// The folder to go on with, when that was asked.
+fn resumed(
+    words: &args::Run,
+    settings: &Settings,
+    plan: &Plan,
+) -> Result<Option<Utf8PathBuf>, Exit> {
+    let experiment = &plan.experiment.name;
+    let Some(which) = words.resumed() else {
+        return Ok(None);
+    };
+    let path = match which {
+        Some(name) if Utf8Path::new(name).join("run.json").exists() => {
+            Some(Utf8PathBuf::from(name))
+        }
+        Some(name) => Some(settings.results.join(experiment).join(name))
+            .filter(|path| path.join("run.json").exists()),
+        None => store::newest(&settings.results, experiment).map_err(unexpected)?,
+    };
+    if path.is_none() {
+        return Err(wrong(format!(
+            "there is no run of {experiment} to go on with in {}; start one without --resume",
+            settings.results
+        )));
+    }
+    Ok(path)
+}
+
+fn failed(error: &RunError) -> Exit {
+    match error {
+        RunError::Store(error) => unexpected(error),
+        RunError::Fingerprint(differences) => {
+            let differences: String = differences
+                .iter()
+                .map(|difference| format!("\n  {difference}"))
+                .collect();
+            wrong(format!(
+                "this run was measured elsewhere, and mixing the two would compare what is not comparable:{differences}\nstart a new run without --resume"
+            ))
+        }
+        RunError::Manifest(reason) => unexpected(reason),
+    }
+}
+
+/// What the outcomes say with an exit code.
+fn exit_of(outcomes: &[(CellOutcome, usize)], interrupted: bool) -> Exit {
+    let any = |test: fn(CellOutcome) -> bool| {
+        outcomes
+            .iter()
+            .any(|(outcome, count)| *count > 0 && test(*outcome))
+    };
+    if interrupted {
+        Exit::Interrupted
+    } else if !any(|outcome| outcome.is_measured() || outcome.is_on_oom_surface()) {
+        Exit::NothingMeasured
+    } else if any(|outcome| !outcome.is_done()) {
+        Exit::FailedCells
+    } else {
+        Exit::Finished
+    }
+}
+
+/// Ctrl-C, TERM or HUP once: finish cleanly. Twice: now; the guardian still ends the server's tree.
+async fn signals(tell: watch::Sender<bool>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let streams: Result<Vec<_>, _> = kinds.into_iter().map(signal).collect();
+    let Ok(mut streams) = streams else {
+        return;
+    };
+    let [interrupt, terminate, hangup] = streams.as_mut_slice() else {
+        return;
+    };
+    for last in [false, true] {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        if last {
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+        let _ = tell.send(true);
+    }
+}

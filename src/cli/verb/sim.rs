@@ -1,0 +1,16 @@
+//! `sim`: the embedded engine as a server.
+
+use super::{super::exit::Exit, Ended, runtime, say};
+use crate::sim;
+
+pub(super) fn sim(words: Vec<String>) -> Ended {
+    let arguments = sim::parse_args(words).map_err(|reason| {
+        say(&format!("runner sim: error: {reason}"));
+        Exit::Usage
+    })?;
+    // A failure is said in its log, as vLLM does.
+    let served = runtime()?.block_on(sim::serve(arguments));
+    served
+        .map(|()| Exit::Finished)
+        .map_err(|_| Exit::Unexpected)
+}

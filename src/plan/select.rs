@@ -1,0 +1,55 @@
+//! Which cells a person means.
+
+/// Whether an id matches one of the patterns; no pattern means every cell. `*` stands for anything, and a pattern without
+/// one may stand anywhere in the id.
+pub fn selects(patterns: &[String], id: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, id))
+}
+
+fn matches(pattern: &str, id: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return id.contains(pattern);
+    };
+    let Some(mut left) = id.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let last = parts.pop().unwrap_or_default();
+    // The earliest place leaves the most for the parts that follow.
+    for part in parts {
+        match left.find(part) {
+            Some(at) => left = &left[at + part.len()..],
+            None => return false,
+        }
+    }
+    left.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        let id = "chat-c8-t128-1f3a9c20";
+        for (pattern, meant) in [
+            ("chat-*", true),
+            ("*-c8-*", true),
+            ("*", true),
+            ("*20", true),
+            ("chat-*-t128-*", true),
+            ("c8", true),
+            (id, true),
+            ("batch-*", false),
+            ("c8*", false),
+            ("*-c8", false),
+            ("chat-*t128*c8*", false),
+            ("chat-c8-t128-1f3a9c20*0", false),
+        ] {
+            assert_eq!(matches(pattern, id), meant, "{pattern}");
+        }
+        assert!(selects(&[], id));
+        assert!(selects(&["batch-*".into(), "chat-*".into()], id));
+        assert!(!selects(&["batch-*".into()], id));
+    }
+}

@@ -1,0 +1,481 @@
+//! One way through a plan: a server, its turns, what is stored of each.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use tokio::{sync::watch, time::Instant};
+
+use super::{Ended, Event, Order, RunError, cell, silence::silence};
+use crate::{
+    load::{Progress, Records},
+    manifest::{Engine, Manifest},
+    measure::CellOutcome,
+    plan::{Cell, Group, Plan, Stop, Turn},
+    server::{self, Running, ServerOutcome, Start, StartFailure},
+    store::{Attempt, CellFile, EngineFact, FORMAT, RunFolder, ServerFile, StoredRun},
+};
+
+/// How often a cell is tried that a crash or a hang ends.
+const MOST_ATTEMPTS: usize = 2;
+/// The tables of a long run grow with it: writing them takes at most one part in so many of the run's time.
+const TABLES_SHARE: u32 = 20;
+
+/// A run on its way.
+pub(super) struct Walk<'a> {
+    pub(super) manifest: &'a Manifest,
+    pub(super) plan: &'a Plan,
+    pub(super) order: &'a Order,
+    pub(super) folder: RunFolder,
+    /// What the folder holds.
+    pub(super) stored: StoredRun,
+    /// Cells that are not to be measured: done by an earlier start, ended by this one, or left out of it.
+    pub(super) settled: BTreeSet<String>,
+    /// Before then the tables are left as they are.
+    pub(super) tables_due: Instant,
+    pub(super) emit: &'a mut (dyn FnMut(Event) + Send),
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// A cell that was begun and is not stored yet.
+struct Begun {
+    at: Timestamp,
+    repeats: Vec<Records>,
+    attempts: Vec<Attempt>,
+}
+
+/// How one turn ended.
+enum Turned {
+    Records(Records),
+    Interrupted,
+    /// The client could not be set up.
+    Failed(String),
+    /// The server died, or hung.
+    Lost(Loss),
+}
+
+/// Why a turn was lost with its server.
+struct Loss {
+    cell: CellOutcome,
+    server: ServerOutcome,
+    reason: String,
+    log_tail: Vec<String>,
+}
+
+impl Walk<'_> {
+    /// Whether somebody asked to stop.
+    pub(super) fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// One server and its cells.
+    pub(super) async fn group(&mut self, group: &Group) -> Result<(), RunError> {
+        self.store_skipped(group)?;
+        let mut turns: VecDeque<Turn> = group.turns(&self.plan.experiment).into();
+        let mut begun: BTreeMap<usize, Begun> = BTreeMap::new();
+        let mut running: Option<Running> = None;
+        let mut started = false;
+        while let Some(turn) = turns.pop_front() {
+            let cell = &group.cells[turn.cell];
+            if self.settled.contains(&cell.id) {
+                continue;
+            }
+            if self.is_stopped() {
+                break;
+            }
+            let mut alive = match running.take() {
+                Some(alive) => alive,
+                None => match self.start(group).await? {
+                    Ok(alive) => alive,
+                    // It was given up because we were asked to stop.
+                    Err(_) if self.is_stopped() => break,
+                    Err(failed) => return self.give_up(group, &failed, started),
+                },
+            };
+            started = true;
+            let open = begun.entry(turn.cell).or_insert_with(|| Begun {
+                at: Timestamp::now(),
+                repeats: Vec::new(),
+                attempts: Vec::new(),
+            });
+            match self.turn(group, turn, &mut alive).await {
+                Turned::Records(records) => {
+                    open.repeats.push(records);
+                    if open.repeats.len() as u32 == self.plan.experiment.repeats
+                        && let Some(whole) = begun.remove(&turn.cell)
+                    {
+                        self.store_measured(group, cell, &alive, whole)?;
+                    }
+                    running = Some(alive);
+                }
+                Turned::Interrupted => {
+                    running = Some(alive);
+                    break;
+                }
+                Turned::Failed(reason) => {
+                    running = Some(alive);
+                    self.store(
+                        cell::unmeasured(group, cell, CellOutcome::Failed, reason, Vec::new()),
+                        &[],
+                    )?;
+                }
+                Turned::Lost(loss) => {
+                    (self.emit)(Event::ServerEnded {
+                        server: group.id.clone(),
+                        outcome: loss.server,
+                        reason: loss.reason.clone(),
+                        log: Some(server::log_path(
+                            &self.folder.path().join("servers").join(&group.id),
+                        )),
+                    });
+                    // What is left of it ends before the next start.
+                    self.end(alive).await;
+                    // Running out of memory is a result; a crash or a hang may have been chance.
+                    if loss.cell != CellOutcome::Oom && open.attempts.len() + 1 < MOST_ATTEMPTS {
+                        open.attempts.push(loss.into_attempt());
+                        turns.push_front(turn);
+                    } else {
+                        let file = CellFile {
+                            attempts: std::mem::take(&mut open.attempts),
+                            ..cell::unmeasured(group, cell, loss.cell, loss.reason, loss.log_tail)
+                        };
+                        self.store(file, &[])?;
+                    }
+                }
+            }
+        }
+        if let Some(alive) = running {
+            self.end(alive).await;
+            (self.emit)(Event::ServerStopped {
+                server: group.id.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn store_skipped(&mut self, group: &Group) -> Result<(), RunError> {
+        for cell in &group.cells {
+            if let Some(reason) = &cell.skip
+                && !self.settled.contains(&cell.id)
+            {
+                let reason = reason.clone();
+                self.store(
+                    cell::unmeasured(group, cell, CellOutcome::Skipped, reason, Vec::new()),
+                    &[],
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn store_measured(
+        &mut self,
+        group: &Group,
+        cell: &Cell,
+        running: &Running,
+        begun: Begun,
+    ) -> Result<(), RunError> {
+        let inputs = &self.manifest.inputs;
+        let file = CellFile {
+            attempts: begun.attempts,
+            ..cell::measured(group, cell, inputs, running, &begun.repeats, begun.at)
+        };
+        self.store(file, &begun.repeats)
+    }
+
+    /// Ends a server; what it left behind is worth a word, and the run goes on.
+    async fn end(&mut self, server: Running) {
+        if let Some(left) = server.stop().await {
+            (self.emit)(Event::Warning(left));
+        }
+    }
+
+    async fn start(&mut self, group: &Group) -> Result<Result<Running, StartFailure>, RunError> {
+        let folder = self.folder.server_folder(&group.id)?;
+        let started_at = Timestamp::now();
+        let recipe = server::recipe(&group.server);
+        for (name, text) in [
+            ("serve.sh", &recipe.serve_sh),
+            ("config.yaml", &recipe.config_yaml),
+        ] {
+            self.folder
+                .write_text(&format!("servers/{}/{name}", group.id), text)?;
+        }
+        (self.emit)(Event::ServerStarting {
+            server: group.id.clone(),
+            ready_within: group.server.ready_within.duration(),
+        });
+        let api_key = api_key(group);
+        let emit = &mut *self.emit;
+        let id = group.id.clone();
+        let mut on_phase = |phase, line: &str| {
+            emit(Event::ServerPhase {
+                server: id.clone(),
+                phase,
+                line: line.to_owned(),
+            });
+        };
+        let start = Start {
+            server: &group.server,
+            folder: &folder,
+            runner: &self.order.runner,
+            api_key,
+        };
+        let result = server::start(start, &mut on_phase, self.stop.clone()).await;
+        let mut file = ServerFile {
+            format: FORMAT,
+            id: group.id.clone(),
+            outcome: ServerOutcome::Ready,
+            reason: None,
+            argv: Vec::new(),
+            axes: group.axes.clone(),
+            facts: server::Facts::default(),
+            exit_code: None,
+            log_tail: Vec::new(),
+            started_at,
+        };
+        let result = match result {
+            Ok(running) => {
+                file.facts = running.facts.clone();
+                file.argv = self.shown(&running.argv);
+                if let Some(difference) = self.another_version(&file) {
+                    self.end(running).await;
+                    return Err(RunError::Fingerprint(vec![difference]));
+                }
+                self.note_engine(group, &running)?;
+                (self.emit)(Event::ServerReady {
+                    server: group.id.clone(),
+                    facts: running.facts.clone(),
+                });
+                Ok(running)
+            }
+            Err(failed) => {
+                file.outcome = failed.outcome;
+                file.reason = Some(failed.reason.clone());
+                file.argv = self.shown(&failed.argv);
+                file.facts = failed.facts.clone();
+                file.exit_code = failed.exit_code;
+                file.log_tail = failed.log_tail.clone();
+                (self.emit)(Event::ServerEnded {
+                    server: group.id.clone(),
+                    outcome: failed.outcome,
+                    reason: failed.reason.clone(),
+                    log: Some(server::log_path(&folder)),
+                });
+                Err(failed)
+            }
+        };
+        self.folder.write_server(&file)?;
+        self.stored.put_server(file);
+        Ok(result)
+    }
+
+    /// What differs when an earlier start of this server in the run was one of another version. Two servers of a run
+    /// may well be two versions; one server is not.
+    fn another_version(&self, file: &ServerFile) -> Option<String> {
+        let same = |server: &&ServerFile| server.id == file.id;
+        let before = self.stored.servers.iter().find(same)?;
+        let old = before.facts.engine_version.as_ref()?;
+        let new = file.facts.engine_version.as_ref()?;
+        (old != new).then(|| format!("engine version of {}: {old} → {new}", file.id))
+    }
+
+    /// Keeps what the first ready server says of the engine.
+    fn note_engine(&mut self, group: &Group, running: &Running) -> Result<(), RunError> {
+        if self.stored.run.engine.is_none() {
+            self.stored.run.engine = Some(EngineFact {
+                name: engine_name(group.server.engine).to_owned(),
+                version: running.facts.engine_version.clone(),
+            });
+            self.folder.write_run(&self.stored.run)?;
+        }
+        Ok(())
+    }
+
+    /// An argument vector for the files: this binary's own path says nothing to the next person.
+    fn shown(&self, argv: &[String]) -> Vec<String> {
+        let shown = |word: &String| {
+            let own = *word == self.order.runner;
+            if own {
+                "runner".to_owned()
+            } else {
+                word.clone()
+            }
+        };
+        argv.iter().map(shown).collect()
+    }
+
+    /// The server cannot be had: every cell of it that is not settled says so.
+    fn give_up(
+        &mut self,
+        group: &Group,
+        failed: &StartFailure,
+        again: bool,
+    ) -> Result<(), RunError> {
+        let outcome = match failed.outcome {
+            ServerOutcome::Oom(_) => CellOutcome::Oom,
+            ServerOutcome::KvTooSmall => CellOutcome::DoesNotFit,
+            _ => CellOutcome::ServerFailed,
+        };
+        let prefix = if again {
+            "started again after a crash: "
+        } else {
+            ""
+        };
+        let reason = format!("{prefix}{}: {}", failed.outcome, failed.reason);
+        for cell in &group.cells {
+            if !self.settled.contains(&cell.id) {
+                let tail = failed.log_tail.clone();
+                self.store(
+                    cell::unmeasured(group, cell, outcome, reason.clone(), tail),
+                    &[],
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One repeat of one cell, while the server's life is watched.
+    async fn turn(&mut self, group: &Group, turn: Turn, alive: &mut Running) -> Turned {
+        let cell = &group.cells[turn.cell];
+        let progress = Arc::new(Progress::default());
+        (self.emit)(Event::CellStarted {
+            cell: cell.id.clone(),
+            repeat: turn.repeat,
+            repeats: self.plan.experiment.repeats,
+            requests: match cell.stop {
+                Stop::Requests(requests) => Some(requests),
+                Stop::Duration(_) => None,
+            },
+            progress: progress.clone(),
+        });
+        let (cancel, cancelled) = watch::channel(false);
+        // Watching the server borrows it, and the client needs its address: the address is copied out first.
+        let seat = alive.address();
+        let measuring = cell::measure_once(
+            cell,
+            turn.repeat,
+            &self.manifest.inputs,
+            cell::Client {
+                address: &seat,
+                api_key: api_key(group),
+                progress: progress.clone(),
+                cancel: cancelled,
+                spill: self.folder.path(),
+            },
+        );
+        let mut measuring = std::pin::pin!(measuring);
+        let mut stop = self.stop.clone();
+        let hung_after = group.server.hung_after;
+        let ending = tokio::select! {
+            records = &mut measuring => match records {
+                Ok(records) => Turned::Records(records),
+                Err(reason) => Turned::Failed(reason),
+            },
+            death = alive.died() => Turned::Lost(death.into()),
+            waiting = silence(&progress, hung_after.duration()) => Turned::Lost(Loss {
+                cell: CellOutcome::Hung,
+                server: ServerOutcome::Crashed,
+                reason: format!(
+                    "hung: nothing came for {hung_after} (server.hung_after) with {waiting} requests in flight"
+                ),
+                log_tail: Vec::new(),
+            }),
+            _ = stop.wait_for(|stop| *stop) => Turned::Interrupted,
+        };
+        if !matches!(ending, Turned::Records(_) | Turned::Failed(_)) {
+            let _ = cancel.send(true);
+            let _ = measuring.await;
+        }
+        match ending {
+            Turned::Lost(loss) if loss.cell == CellOutcome::Hung => Turned::Lost(Loss {
+                log_tail: alive.log_tail(),
+                ..loss
+            }),
+            other => other,
+        }
+    }
+
+    fn store(&mut self, file: CellFile, records: &[Records]) -> Result<(), RunError> {
+        self.folder.write_cell(&file, records)?;
+        self.settled.insert(file.id.clone());
+        self.stored.put_cell(file.clone());
+        if Instant::now() >= self.tables_due {
+            let began = Instant::now();
+            self.folder.write_tables(&self.stored)?;
+            self.tables_due = Instant::now() + began.elapsed() * TABLES_SHARE;
+        }
+        let summary = file.summary.as_ref();
+        (self.emit)(Event::CellFinished {
+            cell: file.id,
+            outcome: file.outcome,
+            reason: file.reason,
+            throughput_tok_s: summary.and_then(|summary| summary.throughput_tok_s),
+            p95_ttft_ms: summary
+                .and_then(|summary| summary.ttft.as_ref())
+                .map(|ttft| ttft.p95_ms),
+            errors: summary.map_or(0, |summary| summary.counts.errors()),
+        });
+        Ok(())
+    }
+
+    /// Writes what is written last.
+    pub(super) fn finish(mut self) -> Result<Ended, RunError> {
+        self.stored.run.finished_at = Some(Timestamp::now());
+        self.folder.write_run(&self.stored.run)?;
+        self.folder.write_tables(&self.stored)?;
+        let mut outcomes: BTreeMap<CellOutcome, usize> = BTreeMap::new();
+        for cell in &self.stored.cells {
+            *outcomes.entry(cell.outcome).or_default() += 1;
+        }
+        let interrupted = self.is_stopped();
+        if interrupted {
+            (self.emit)(Event::Interrupted);
+        }
+        Ok(Ended {
+            folder: self.folder.path().to_owned(),
+            outcomes: outcomes.into_iter().collect(),
+            interrupted,
+        })
+    }
+}
+
+impl Loss {
+    fn into_attempt(self) -> Attempt {
+        Attempt {
+            outcome: self.cell,
+            reason: self.reason,
+            log_tail: self.log_tail,
+            ended_at: Timestamp::now(),
+        }
+    }
+}
+
+impl From<server::Death> for Loss {
+    fn from(death: server::Death) -> Self {
+        Self {
+            cell: match death.outcome {
+                ServerOutcome::Oom(_) => CellOutcome::Oom,
+                _ => CellOutcome::Crashed,
+            },
+            server: death.outcome,
+            reason: death.reason,
+            log_tail: death.log_tail,
+        }
+    }
+}
+
+fn api_key(group: &Group) -> Option<String> {
+    let name = group.server.launch.api_key_env.as_ref()?;
+    std::env::var(name).ok().filter(|key| !key.is_empty())
+}
+
+fn engine_name(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Vllm => "vllm",
+        Engine::Sim => "sim",
+        Engine::Openai => "openai",
+    }
+}
