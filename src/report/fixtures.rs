@@ -103,6 +103,7 @@ pub(super) fn cell(
         timeline: Vec::new(),
         errors: Vec::new(),
         log_tail: Vec::new(),
+        attempts: Vec::new(),
         started_at: AT.parse().expect("an instant"),
         finished_at: AT.parse().expect("an instant"),
     }

@@ -18,7 +18,8 @@ const LOG_LINES: usize = 8;
 /// Cells that ended the same way for the same reason.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Failure {
-    /// The cell outcome's word, or `not_run` for a cell of the plan that has not been measured yet.
+    /// The cell outcome's word, or `not_run` for a cell of the plan that has not been measured yet. For an attempt at a
+    /// cell that was tried again: how that attempt ended.
     pub(super) outcome: String,
     pub(super) workload: String,
     /// The server's axes, or its id; empty when the run has one server.
@@ -31,9 +32,26 @@ pub(super) struct Failure {
     pub(super) log_tail: Vec<String>,
 }
 
-/// Every cell without numbers, grouped, in the order of the plan.
+/// Every cell without numbers and every attempt that was made again, grouped, in the order of the plan.
 pub(super) fn failures(run: &StoredRun) -> Vec<Failure> {
     let mut found: Vec<Failure> = Vec::new();
+    for cell in &run.cells {
+        for attempt in &cell.attempts {
+            let reason = format!("{} (first attempt, made again)", attempt.reason);
+            add(
+                &mut found,
+                Failure {
+                    outcome: attempt.outcome.name().into(),
+                    workload: cell.workload.clone(),
+                    server: server_label(run, &cell.server),
+                    cells: vec![cell.id.clone()],
+                    reason,
+                    errors: Vec::new(),
+                    log_tail: last_lines(&attempt.log_tail),
+                },
+            );
+        }
+    }
     for cell in run.cells.iter().filter(|cell| !cell.outcome.is_measured()) {
         let server = run.servers.iter().find(|server| server.id == cell.server);
         add(
@@ -106,6 +124,10 @@ fn log_tail(cell: &CellFile, server: Option<&ServerFile>) -> Vec<String> {
         Some(server) => &server.log_tail,
         None => return Vec::new(),
     };
+    last_lines(lines)
+}
+
+fn last_lines(lines: &[String]) -> Vec<String> {
     lines[lines.len().saturating_sub(LOG_LINES)..].to_vec()
 }
 

@@ -124,6 +124,7 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
         repeats,
         errors: vec![("busy\nwait".into(), 1)],
         log_tail: vec!["ERROR, said \"the log\"".into()],
+        attempts: Vec::new(),
         started_at: at(1),
         finished_at: at(2),
     }

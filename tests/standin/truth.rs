@@ -1,13 +1,15 @@
 //! Latencies against numbers that the client did not make: a stand-in for vLLM, which shares no code with it, writes down
 //! when each request arrived and when each token left.
 
-mod experiment;
+use std::{error::Error, fs, path::Path};
 
-use std::{env, error::Error, fs, path::Path, process::Command};
-
-use experiment::{Experiment, number, succeed};
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::Value;
+
+use super::{
+    experiment::{Experiment, number, succeed},
+    trial, with_stand_in,
+};
 
 /// Measured requests of a cell.
 const REQUESTS: usize = 16;
@@ -49,26 +51,8 @@ concurrency = 4
 max_tokens = 16
 "#;
 
-fn main() {
-    let arguments = Arguments::from_args();
-    let trials = vec![Trial::ignorable_test(
-        "medians_are_what_the_server_did",
-        medians_are_what_the_server_did,
-    )];
-    libtest_mimic::run(&arguments, trials).exit();
-}
-
-fn medians_are_what_the_server_did() -> Result<Completion, Failed> {
-    if Command::new("python3").arg("--version").output().is_err() {
-        if env::var_os("RUNNER_TEST_REQUIRE_ALL").is_some() {
-            return Err("python3 is missing, and RUNNER_TEST_REQUIRE_ALL is set".into());
-        }
-        return Ok(Completion::ignored_with(
-            "the stand-in for vLLM needs python3; install it: apt-get install python3",
-        ));
-    }
-    compare().map_err(|e| Failed::from(e.to_string()))?;
-    Ok(Completion::Completed)
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("medians_are_what_the_server_did", compare)]
 }
 
 /// What the stand-in wrote down of one request, ms.
@@ -94,13 +78,8 @@ fn compare() -> Result<(), Box<dyn Error>> {
             .ok_or("the temporary folder's path is no text")?,
     );
     fs::write(experiment.path("manifest.toml"), manifest)?;
-    let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin");
-    let path = env::var_os("PATH").unwrap_or_default();
     let mut command = experiment.run();
-    command.env(
-        "PATH",
-        env::join_paths(std::iter::once(stand_in).chain(env::split_paths(&path)))?,
-    );
+    with_stand_in(&mut command)?;
     succeed(command)?;
 
     let requests = read_truth(&truth)?;

@@ -1,0 +1,118 @@
+//! A server that dies or hangs while cells run: what the run, its files and its exit code say.
+
+use std::{collections::BTreeMap, error::Error, fs};
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use super::{experiment::Experiment, trial, with_stand_in};
+
+/// Three cells of four requests on one server.
+const MANIFEST: &str = r#"
+[experiment]
+name = "lost"
+
+[server]
+model = "Qwen/Qwen2.5-1.5B-Instruct"
+hung_after = "600ms"
+[server.env]
+STANDIN_TTFT_MS = "10"
+STANDIN_TOKEN_MS = "2"
+{fault}
+
+[workload.chat]
+prompts = ["What is a prefix cache?"]
+requests = 4
+concurrency = 2
+[workload.chat.sweep]
+max_tokens = [4, 5, 6]
+"#;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_cell_that_a_crash_ended_is_tried_again", || {
+            tried_again("STANDIN_DIE_AFTER = \"6\"", "crashed")
+        }),
+        trial("a_cell_that_a_hang_ended_is_tried_again", || {
+            tried_again("STANDIN_HANG_AFTER = \"6\"", "hung")
+        }),
+        trial("a_server_that_always_dies_ends_cells_not_the_run", || {
+            always("STANDIN_DIE_AFTER = \"2\"", "crashed")
+        }),
+        trial("a_server_that_always_hangs_ends_cells_not_the_run", || {
+            always("STANDIN_HANG_AFTER = \"2\"", "hung")
+        }),
+    ]
+}
+
+/// What a run left: its exit code, each cell's file by its `max_tokens`, and the notes.
+struct Left {
+    code: Option<i32>,
+    cells: BTreeMap<u64, Value>,
+    notes: String,
+}
+
+fn run(fault: &str) -> Result<Left, Box<dyn Error>> {
+    let experiment = Experiment::new(&MANIFEST.replace("{fault}", fault))?;
+    let mut command = experiment.run();
+    with_stand_in(&mut command)?;
+    let code = command.output()?.status.code();
+    let folder = experiment.run_folder()?;
+    let mut cells = BTreeMap::new();
+    for entry in fs::read_dir(folder.join("cells"))? {
+        let text = fs::read_to_string(entry?.path().join("cell.json"))?;
+        let cell: Value = serde_json::from_str(&text)?;
+        let key = cell["load"]["max_tokens"].as_u64();
+        cells.insert(key.ok_or("a cell without max_tokens")?, cell);
+    }
+    Ok(Left {
+        code,
+        cells,
+        notes: fs::read_to_string(folder.join("notes/capacity.md"))?,
+    })
+}
+
+/// Six answers, then the fault: the first cell is whole, the two others are lost after two answers and whole when tried again.
+fn tried_again(fault: &str, word: &str) -> Result<(), Box<dyn Error>> {
+    let left = run(fault)?;
+    assert_eq!(left.code, Some(0));
+    let seen: Vec<(u64, &str, usize)> = left
+        .cells
+        .iter()
+        .map(|(max_tokens, cell)| {
+            let attempts = cell["attempts"].as_array().map_or(0, Vec::len);
+            (*max_tokens, text(&cell["outcome"]), attempts)
+        })
+        .collect();
+    assert_eq!(seen, [(4, "ok", 0), (5, "ok", 1), (6, "ok", 1)]);
+    for max_tokens in [5, 6] {
+        let cell = &left.cells[&max_tokens];
+        assert_eq!(text(&cell["attempts"][0]["outcome"]), word);
+        assert_eq!(cell["summary"]["counts"]["completed"], 4);
+        let id = text(&cell["id"]);
+        assert!(
+            left.notes.contains(&format!("| {word} | chat | ")) && left.notes.contains(id),
+            "the notes do not tell of the first attempt at {id}:\n{}",
+            left.notes
+        );
+    }
+    Ok(())
+}
+
+/// Two answers, then the fault, at every start: no cell can be whole.
+fn always(fault: &str, word: &str) -> Result<(), Box<dyn Error>> {
+    let left = run(fault)?;
+    assert_eq!(left.code, Some(3));
+    for cell in left.cells.values() {
+        assert_eq!(text(&cell["outcome"]), word);
+        assert_eq!(cell["attempts"].as_array().map(Vec::len), Some(1));
+        assert!(cell["summary"].is_null());
+        assert!(!text(&cell["reason"]).is_empty());
+    }
+    assert_eq!(left.cells.len(), 3);
+    Ok(())
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
