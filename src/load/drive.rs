@@ -196,6 +196,7 @@ where
             status: None,
             finish_reason: None,
             usage: None,
+            input_tokens: request.input_tokens,
             max_tokens: request.max_tokens,
             reused_connection: false,
             error: None,

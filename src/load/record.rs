@@ -16,7 +16,8 @@ pub struct Record {
     pub stream: u32,
     /// Whether it counts.
     pub phase: Phase,
-    /// Which prompt was sent: its place in the workload's inputs.
+    /// Which prompt was sent: its place in the workload's inputs, or its group where prompts are made in groups; a made
+    /// prompt without a group has the arrival's number.
     pub input: u32,
     /// When it was due.
     pub scheduled: Nanos,
@@ -41,6 +42,9 @@ pub struct Record {
     /// Tokens by the server's own count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// Prompt tokens that were asked for, where the workload asks for an exact length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u32>,
     /// The most output tokens that were asked for.
     pub max_tokens: u32,
     /// Whether an open connection was used again.

@@ -5,7 +5,10 @@ use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::declaration::{Documents, Output, PromptFile, Prompts, Workload};
+use super::{
+    declaration::{Documents, Output, PromptFile, Prompts, Workload},
+    length::Length,
+};
 
 /// A file of conversations in the ShareGPT form: a JSON array, or one object a line, each with a list of turns
 /// (`conversations`, of `from` and `value`; `messages`, of `role` and `content`, are read as well).
@@ -15,6 +18,37 @@ pub struct ConversationFile {
     /// The file, from the manifest's folder.
     #[schemars(with = "String")]
     pub file: Utf8PathBuf,
+}
+
+/// Prompts made for the purpose, each with an exact number of the server's own tokens and new to its prefix cache.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Synthetic {
+    /// Tokens of each prompt by the server's count, those of a chat's template included.
+    pub input_tokens: Length,
+    /// Tokens of each answer, exactly (`ignore_eos`, `min_tokens`). Without it `max_tokens` and `output` say how long
+    /// an answer is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<Length>,
+}
+
+/// Prompts in groups: those of a group begin with the same tokens, which the prefix cache may know, and end in tokens
+/// of their own. Groups are asked in turn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SharedPrefix {
+    /// How many different prefixes there are.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub groups: u32,
+    /// Tokens that the prompts of a group begin with, those of a chat's template included.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub prefix_tokens: u32,
+    /// Tokens of each prompt's own that follow.
+    pub suffix_tokens: Length,
+    /// Tokens of each answer, exactly (`ignore_eos`, `min_tokens`). Without it `max_tokens` and `output` say how long
+    /// an answer is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<Length>,
 }
 
 /// The one key of a workload that says what it asks.
@@ -28,6 +62,10 @@ pub enum Source<'a> {
     Documents(&'a Documents),
     /// `conversations`
     Conversations(&'a ConversationFile),
+    /// `synthetic`
+    Synthetic(&'a Synthetic),
+    /// `shared_prefix`
+    SharedPrefix(&'a SharedPrefix),
 }
 
 impl Source<'_> {
@@ -37,14 +75,42 @@ impl Source<'_> {
             Self::Inline(_) | Self::Lines(_) => "prompts",
             Self::Documents(_) => "documents",
             Self::Conversations(_) => "conversations",
+            Self::Synthetic(_) => "synthetic",
+            Self::SharedPrefix(_) => "shared_prefix",
         }
+    }
+
+    /// Whether prompts are made rather than given: each is new, and its length is counted in the server's tokens.
+    pub fn is_made(&self) -> bool {
+        matches!(self, Self::Synthetic(_) | Self::SharedPrefix(_))
     }
 }
 
 impl Workload {
     /// Whether every answer is exactly as long as it may be.
     pub fn exact_output(&self) -> bool {
-        self.output == Output::Exact
+        self.output == Output::Exact || self.output_tokens().is_some()
+    }
+
+    /// The exact length of each answer, where the workload has one of its own beside `max_tokens`.
+    pub fn output_tokens(&self) -> Option<&Length> {
+        let synthetic = self
+            .synthetic
+            .as_ref()
+            .and_then(|s| s.output_tokens.as_ref());
+        let shared = self
+            .shared_prefix
+            .as_ref()
+            .and_then(|s| s.output_tokens.as_ref());
+        synthetic.or(shared)
+    }
+
+    /// The most tokens that any request may generate; `None` when nothing says it.
+    pub fn longest_output(&self) -> Option<u32> {
+        match self.output_tokens() {
+            Some(length) => Some(length.bounds().1),
+            None => self.max_tokens,
+        }
     }
 
     /// What the workload asks.
@@ -60,13 +126,15 @@ impl Workload {
             prompts,
             self.documents.as_ref().map(Source::Documents),
             self.conversations.as_ref().map(Source::Conversations),
+            self.synthetic.as_ref().map(Source::Synthetic),
+            self.shared_prefix.as_ref().map(Source::SharedPrefix),
         ]
         .into_iter()
         .flatten()
         .collect();
         match given.as_slice() {
             [source] => Ok(*source),
-            [] => Err("there is nothing to ask: no prompts, documents or conversations".into()),
+            [] => Err("there is nothing to ask: no prompts, documents, conversations, synthetic or shared_prefix".into()),
             several => {
                 let keys: Vec<&str> = several.iter().map(Source::key).collect();
                 Err(format!(

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
-use super::content::ConversationFile;
+use super::content::{ConversationFile, SharedPrefix, Synthetic};
 use crate::unit::{Percentile, TimeSpan};
 
 /// What the experiment is called, and what holds for all of it.
@@ -340,6 +340,12 @@ pub struct Workload {
     /// Conversations in the ShareGPT form; the first turn of each is a prompt, asked in turn, over and over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversations: Option<ConversationFile>,
+    /// Prompts made for the purpose, each of an exact length in the server's tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<Synthetic>,
+    /// Made prompts in groups that share their beginning, for the prefix cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_prefix: Option<SharedPrefix>,
     /// The text around a document: a template in which `{{ document }}` stands for it. With `prompts` from JSONL,
     /// every field of a line may be named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -351,7 +357,7 @@ pub struct Workload {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100_000))]
     pub concurrency: u32,
-    /// The most tokens a request may generate.
+    /// The most tokens a request may generate; left out where `output_tokens` says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_tokens: Option<u32>,
@@ -424,7 +430,8 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cache {
-    /// Prompts are sent as written; repeated ones meet a warm cache.
+    /// Prompts are sent as written; repeated ones meet a warm cache. Made ones (`synthetic`, `shared_prefix`) are new in
+    /// every cell and repeat all the same.
     #[default]
     AsWritten,
     /// Every prompt begins with words never sent before.

@@ -109,14 +109,15 @@ impl Inputs {
             .map_err(Clone::clone)
     }
 
-    /// How many distinct inputs a workload has.
-    pub fn count(&self, spec: &Workload) -> Result<u64, String> {
+    /// How many distinct inputs a workload has. Made prompts have no such number: each request is its own.
+    pub fn count(&self, spec: &Workload) -> Result<Option<u64>, String> {
         let count = match spec.source()? {
             Source::Inline(prompts) => prompts.len(),
             Source::Lines(file) => self.lines(file)?.len(),
             Source::Documents(documents) => self.documents(documents)?.len(),
             Source::Conversations(file) => self.conversations(file)?.kept.len(),
+            Source::Synthetic(_) | Source::SharedPrefix(_) => return Ok(None),
         };
-        Ok(count as u64)
+        Ok(Some(count as u64))
     }
 }

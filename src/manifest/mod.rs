@@ -9,6 +9,7 @@ mod declaration;
 mod files;
 mod grammar;
 mod inputs;
+mod length;
 mod path;
 mod read;
 mod sweep;
@@ -22,11 +23,12 @@ use crate::diagnostic::{Finding, Findings, Place};
 use grammar::Grammar;
 use tree::{Item, Node};
 
-pub use content::{ConversationFile, Source};
+pub use content::{ConversationFile, SharedPrefix, Source, Synthetic};
 pub use conversation::{Conversation, Conversations};
 pub use declaration::*;
 pub use grammar::schema;
 pub use inputs::{Input, Inputs};
+pub use length::{Distribution, Length, Moments};
 pub use read::{Overrides, SourceFile};
 
 pub(crate) use files::expand_home;

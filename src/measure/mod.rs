@@ -17,6 +17,6 @@ pub use judge::judge;
 pub use latency::percentile;
 pub use outcome::CellOutcome;
 pub use summarize::{Asked, common_errors, outcome, pool, summarize};
-pub use summary::{Counts, Histogram, Latency, OutputLength, Point, Summary, Window};
+pub use summary::{AskedSpread, Counts, Histogram, Latency, OutputLength, Point, Summary, Window};
 pub use timeline::timeline;
 pub use verdict::{Severity, Verdict, VerdictKind};

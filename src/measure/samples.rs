@@ -5,7 +5,7 @@ use super::{
     latency::percentile,
     selection,
     summarize::Asked,
-    summary::{Counts, Latency, OutputLength, Summary},
+    summary::{AskedSpread, Counts, Latency, OutputLength, Summary},
 };
 use crate::{
     load::{Outcome, Phase, Record, Records},
@@ -111,6 +111,8 @@ pub(super) struct Samples {
     user_tok_s: Vec<f64>,
     /// Output tokens of each completed request that told.
     tokens: Vec<u64>,
+    /// The most that the same requests asked for.
+    asked: Vec<u32>,
     /// Chunks of the same requests.
     chunks: u64,
     /// Of those, how many got fewer tokens than they asked for.
@@ -165,6 +167,7 @@ impl Samples {
             None => self.untold += 1,
             Some(usage) => {
                 self.tokens.push(usage.completion_tokens);
+                self.asked.push(record.max_tokens);
                 self.chunks += record.chunks.len() as u64;
                 self.shorter += u64::from(usage.completion_tokens < u64::from(record.max_tokens));
                 self.input_tokens += usage.prompt_tokens;
@@ -204,6 +207,7 @@ impl Samples {
         self.issue_delay.extend(other.issue_delay);
         self.user_tok_s.extend(other.user_tok_s);
         self.tokens.extend(other.tokens);
+        self.asked.extend(other.asked);
         self.chunks += other.chunks;
         self.shorter += other.shorter;
         self.input_tokens += other.input_tokens;
@@ -247,7 +251,7 @@ impl Samples {
             req_s: rate((completed > 0).then_some(completed)),
             goodput_req_s: rate(has_goodput.then_some(self.good)),
             tokens_per_chunk: (self.chunks > 0).then(|| told as f64 / self.chunks as f64),
-            output_length: output_length(&mut self.tokens, self.shorter, asked.max_tokens),
+            output_length: output_length(&mut self.tokens, &mut self.asked, self.shorter),
             peak_in_flight: self.peak,
             ttft: Latency::of(self.ttft),
             itl,
@@ -272,13 +276,19 @@ fn tokens_in(record: &Record, part: Stretch) -> f64 {
     inside as f64 * usage.completion_tokens as f64 / record.chunks.len() as f64
 }
 
-fn output_length(tokens: &mut [u64], shorter: u64, asked: u32) -> Option<OutputLength> {
+/// Asked against got, of the same requests.
+fn output_length(tokens: &mut [u64], asked: &mut [u32], shorter: u64) -> Option<OutputLength> {
     tokens.sort_unstable();
-    let sorted: Vec<f64> = tokens.iter().map(|n| *n as f64).collect();
+    asked.sort_unstable();
+    let got: Vec<f64> = tokens.iter().map(|n| *n as f64).collect();
+    let (least, most) = (*asked.first()?, *asked.last()?);
+    let asked: Vec<f64> = asked.iter().map(|n| f64::from(*n)).collect();
+    let spread = percentile(&asked, Percentile::P50).map(|p50| AskedSpread { min: least, p50 });
     Some(OutputLength {
-        asked,
+        asked: most,
+        asked_spread: spread.filter(|_| least < most),
         min: *tokens.first()?,
-        p50: percentile(&sorted, Percentile::P50)?,
+        p50: percentile(&got, Percentile::P50)?,
         max: *tokens.last()?,
         shorter,
     })

@@ -17,8 +17,6 @@ use crate::{
 pub struct Asked<'a> {
     /// The workload with every axis applied.
     pub spec: &'a Workload,
-    /// The most tokens a request may generate.
-    pub max_tokens: u32,
     /// Whether the embedded engine answered.
     pub engine_simulated: bool,
     /// Number of distinct prompts.

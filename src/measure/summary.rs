@@ -127,8 +127,11 @@ pub struct Histogram {
 /// Asked against got: output tokens of completed requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutputLength {
-    /// `max_tokens` of each request.
+    /// `max_tokens` of each request; the largest, where they differ.
     pub asked: u32,
+    /// Of requests that asked for different lengths: the smallest and the median of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_spread: Option<AskedSpread>,
     /// Smallest number of tokens got.
     pub min: u64,
     /// Median number of tokens got.
@@ -137,6 +140,23 @@ pub struct OutputLength {
     pub max: u64,
     /// Requests that got fewer than asked.
     pub shorter: u64,
+}
+
+/// Where the lengths asked for lie, below the largest.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AskedSpread {
+    /// The smallest `max_tokens`.
+    pub min: u32,
+    /// The median `max_tokens`.
+    pub p50: f64,
+}
+
+impl OutputLength {
+    /// The median length asked for.
+    pub fn asked_p50(&self) -> f64 {
+        self.asked_spread
+            .map_or(f64::from(self.asked), |spread| spread.p50)
+    }
 }
 
 /// One point of a cell's thinned timeline.

@@ -45,6 +45,8 @@ pub enum VerdictKind {
     WarmCache,
     /// Answers shorter than an exact length.
     ShortOutput,
+    /// Prompts had another length than asked for.
+    InputLength,
     /// The server's token counts are missing or do not agree with what arrived.
     TokenCounts,
     /// Our own client sent late.
@@ -70,6 +72,7 @@ impl VerdictKind {
             Self::Errors => "errors",
             Self::WarmCache => "warm_cache",
             Self::ShortOutput => "short_output",
+            Self::InputLength => "input_length",
             Self::TokenCounts => "token_counts",
             Self::ClientLate => "client_late",
             Self::ConcurrencyNotReached => "concurrency_not_reached",

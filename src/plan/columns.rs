@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::manifest::{Column, Manifest, Sweep};
+use crate::manifest::{Column, Manifest, Path, Sweep};
 
 /// Columns that every table has; an axis of another meaning does not take their names.
 const FIXED: [&str; 12] = [
@@ -51,9 +51,13 @@ impl Columns {
                         && last(other) == short
                         && !(same_key(other, column) && !server && !of_server)
                 });
-                let taken = *server && FIXED.contains(&short.as_str());
+                let fixed = FIXED.contains(&short.as_str());
                 let name = match column {
-                    Column::Path(path) if clash || taken => path.to_string(),
+                    // A key inside a workload's own tables, `synthetic.input_tokens` say, is not the column of that name.
+                    Column::Path(path) if fixed && !clash && !server && path.0.len() > 3 => {
+                        Path(path.0[2..].to_vec()).to_string()
+                    }
+                    Column::Path(path) if clash || (fixed && *server) => path.to_string(),
                     _ => short,
                 };
                 (column.clone(), name, *server)

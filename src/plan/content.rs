@@ -3,12 +3,18 @@
 use minijinja::Environment;
 
 use crate::{
-    diagnostic::Finding,
-    manifest::{Manifest, Source, Workload},
+    diagnostic::{Finding, Place},
+    manifest::{Cache, Length, Manifest, Source, Workload},
 };
 
 /// What is wrong with what a workload asks.
-pub(super) fn check(manifest: &Manifest, name: &str, spec: &Workload, found: &mut Vec<Finding>) {
+pub(super) fn check(
+    manifest: &Manifest,
+    name: &str,
+    spec: &Workload,
+    max_model_len: Option<u64>,
+    found: &mut Vec<Finding>,
+) {
     let at = |keys: &[&str]| {
         let path: Vec<&str> = ["workload", name].iter().chain(keys).copied().collect();
         manifest.place(&path)
@@ -19,7 +25,7 @@ pub(super) fn check(manifest: &Manifest, name: &str, spec: &Workload, found: &mu
         found.push(
             Finding::error(format!("workload `{name}`: {reason}"))
                 .at(&at(&[key]), "")
-                .help("prompts = [\"…\"], prompts = { file = \"prompts.jsonl\" }, documents = { file = \"docs.txt\" }, or conversations = { file = \"sharegpt.json\" }"),
+                .help("prompts = [\"…\"], prompts = { file = \"prompts.jsonl\" }, documents = { file = \"docs.txt\" }, conversations = { file = \"sharegpt.json\" }, synthetic = { input_tokens = 512 }, or shared_prefix = { groups = 4, prefix_tokens = 512, suffix_tokens = 64 }"),
         );
     }
     if let Ok(Source::Conversations(file)) = source
@@ -38,9 +44,129 @@ pub(super) fn check(manifest: &Manifest, name: &str, spec: &Workload, found: &mu
             ),
         );
     }
+    if let Ok(source) = source
+        && source.is_made()
+    {
+        made(name, spec, source, &at, found);
+    }
+    if let (Some(length), Some(_)) = (spec.output_tokens(), spec.max_tokens) {
+        found.push(
+            Finding::error(format!(
+                "workload `{name}` says twice how long an answer is: max_tokens and output_tokens"
+            ))
+            .at(
+                &at(&["max_tokens"]),
+                format!("output_tokens says up to {}", length.bounds().1),
+            )
+            .help("take one away"),
+        );
+    }
+    if let Some(limit) = max_model_len {
+        fits(name, spec, limit, &at, found);
+    }
     if let Some(template) = &spec.prompt {
         template_names(manifest, name, spec, template, found);
     }
+}
+
+/// What is wrong with made prompts.
+fn made(
+    name: &str,
+    spec: &Workload,
+    source: Source<'_>,
+    at: &impl Fn(&[&str]) -> Place,
+    found: &mut Vec<Finding>,
+) {
+    let key = source.key();
+    let lengths = match source {
+        Source::Synthetic(synthetic) => [
+            ("input_tokens", Some(&synthetic.input_tokens)),
+            ("output_tokens", synthetic.output_tokens.as_ref()),
+        ],
+        Source::SharedPrefix(shared) => [
+            ("suffix_tokens", Some(&shared.suffix_tokens)),
+            ("output_tokens", shared.output_tokens.as_ref()),
+        ],
+        _ => return,
+    };
+    for (field, length) in lengths {
+        if let Some(why) = length.and_then(Length::wrong) {
+            found.push(
+                Finding::error(format!("workload `{name}`: `{key}.{field}` is no length: {why}"))
+                    .at(&at(&[key, field]), "")
+                    .help("write a number of tokens from 1 up, or a distribution: { uniform = [64, 512] }"),
+            );
+        }
+    }
+    if spec.passes.is_some() {
+        found.push(
+            Finding::error(format!(
+                "workload `{name}`: made prompts have no number to pass over"
+            ))
+            .at(&at(&["passes"]), "every request has a prompt of its own")
+            .help("give requests, requests_per_stream or duration"),
+        );
+    }
+    if spec.cache == Cache::Fresh && matches!(source, Source::SharedPrefix(_)) {
+        found.push(
+            Finding::error(format!(
+                "workload `{name}`: prompts that share a prefix cannot all be new to the prefix cache"
+            ))
+            .at(&at(&["cache"]), "every prompt would begin differently")
+            .help("take `cache` away: prefixes are new in every cell and repeat, suffixes in every request"),
+        );
+    }
+}
+
+/// Whether prompt and answer fit into the server's `max-model-len`, as far as their lengths are known before a run.
+fn fits(
+    name: &str,
+    spec: &Workload,
+    limit: u64,
+    at: &impl Fn(&[&str]) -> Place,
+    found: &mut Vec<Finding>,
+) {
+    let wide = |(least, most): (u32, u32)| (u64::from(least), u64::from(most));
+    let (input, key) = match spec.source() {
+        Ok(Source::Synthetic(synthetic)) => (wide(synthetic.input_tokens.bounds()), "synthetic"),
+        Ok(Source::SharedPrefix(shared)) => {
+            let (least, most) = wide(shared.suffix_tokens.bounds());
+            let prefix = u64::from(shared.prefix_tokens);
+            ((prefix + least, prefix + most), "shared_prefix")
+        }
+        _ => return,
+    };
+    let output = match (spec.output_tokens(), spec.max_tokens) {
+        (Some(length), _) => wide(length.bounds()),
+        (None, Some(most)) => wide((most, most)),
+        (None, None) => return,
+    };
+    let (least, most) = (input.0 + output.0, input.1 + output.1);
+    let finding = if least > limit {
+        Finding::error(format!(
+            "workload `{name}`: no request fits into max-model-len = {limit}"
+        ))
+        .at(
+            &at(&[key]),
+            format!(
+                "the shortest has {} + {} = {least} tokens",
+                input.0, output.0
+            ),
+        )
+    } else if most > limit {
+        Finding::warning(format!(
+            "workload `{name}`: the longest requests do not fit into max-model-len = {limit}"
+        ))
+        .at(
+            &at(&[key]),
+            format!("up to {} + {} = {most} tokens", input.1, output.1),
+        )
+    } else {
+        return;
+    };
+    found.push(finding.help(
+        "the server refuses what does not fit; shorten it, raise max-model-len, or leave the cell out with `skip`",
+    ));
 }
 
 fn template_names(

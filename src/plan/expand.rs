@@ -384,12 +384,14 @@ impl Expansion<'_> {
         let skip = self.skip(draft, name, skips)?;
         if skip.is_none() {
             let mut wrong = Vec::new();
-            validate::workload(manifest, name, &spec, stop, &mut wrong);
+            let server = self.groups.get(group).map(|group| &group.server);
+            let max_model_len = server.and_then(|server| server.flags.integer("max-model-len"));
+            validate::workload(manifest, name, &spec, stop, max_model_len, &mut wrong);
             for finding in wrong {
                 self.say(finding)?;
             }
         }
-        let Some(max_tokens) = spec.max_tokens else {
+        let Some(max_tokens) = spec.longest_output() else {
             return Some(());
         };
         let repeats = manifest.experiment.repeats;

@@ -109,8 +109,9 @@ pub(super) fn stop(manifest: &Manifest, name: &str, spec: &Workload) -> Result<S
         rules.push(("duration", Stop::Duration(duration)));
     }
     if let Some(passes) = spec.passes {
-        // A failing count is its own finding; here it only keeps the rule from being taken as missing.
-        let count = manifest.inputs.count(spec).unwrap_or(1);
+        // A failing count is its own finding, as are passes over prompts without a number; here it only keeps the rule
+        // from being taken as missing.
+        let count = manifest.inputs.count(spec).ok().flatten().unwrap_or(1);
         rules.push(("passes", Stop::Requests(passes * count)));
     }
     match rules.as_slice() {
@@ -135,20 +136,21 @@ pub(super) fn stop(manifest: &Manifest, name: &str, spec: &Workload) -> Result<S
     }
 }
 
-/// What is wrong with a workload.
+/// What is wrong with a workload; `max_model_len` is its server's, where a flag says it.
 pub(super) fn workload(
     manifest: &Manifest,
     name: &str,
     spec: &Workload,
     stop: Stop,
+    max_model_len: Option<u64>,
     found: &mut Vec<Finding>,
 ) {
     let at = |keys: &[&str]| {
         let path: Vec<&str> = ["workload", name].iter().chain(keys).copied().collect();
         manifest.place(&path)
     };
-    content::check(manifest, name, spec, found);
-    if spec.max_tokens.is_none() {
+    content::check(manifest, name, spec, max_model_len, found);
+    if spec.longest_output().is_none() {
         found.push(
             Finding::error(format!("workload `{name}` has no max_tokens"))
                 .at(&at(&[]), "how long may an answer be?")

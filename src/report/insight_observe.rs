@@ -315,9 +315,7 @@ fn asked_and_got(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
     let worst = lengths
         .iter()
         .filter(|(_, length, _)| length.shorter > 0)
-        .min_by(|a, b| {
-            (a.1.p50 / f64::from(a.1.asked)).total_cmp(&(b.1.p50 / f64::from(b.1.asked)))
-        });
+        .min_by(|a, b| (a.1.p50 / a.1.asked_p50()).total_cmp(&(b.1.p50 / b.1.asked_p50())));
     let text = match worst {
         None => format!(
             "Every one of {} answers has the length asked for.",
@@ -329,7 +327,7 @@ fn asked_and_got(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
             grouped(asked as f64, 0),
             percent(Some(part)),
             place(block, cell),
-            length.asked,
+            grouped(length.asked_p50(), 0),
             grouped(length.p50, 0),
             length.min,
             length.max

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::vocabularies::Vocabularies;
 use crate::{
     load::{self, Drive, Progress, Recorder, Records, Schedule, Target},
     manifest::{Engine, Flag, Inputs},
@@ -21,6 +22,8 @@ use crate::{
 pub(super) struct Client<'a> {
     pub(super) address: &'a Address,
     pub(super) api_key: Option<String>,
+    /// What is known of the server's tokens.
+    pub(super) vocabularies: &'a mut Vocabularies,
     pub(super) progress: Arc<Progress>,
     /// Turns true when the repeat is given up.
     pub(super) cancel: watch::Receiver<bool>,
@@ -38,11 +41,20 @@ pub(super) async fn measure_once(
     let Client {
         address,
         api_key,
+        vocabularies,
         progress,
         cancel,
         spill,
     } = client;
-    let requests = Arc::new(workload::requests(cell, inputs, &address.model, repeat)?);
+    let requests = if workload::needs_vocabulary(&cell.spec) {
+        let vocabulary = vocabularies
+            .of(&cell.spec, address, api_key.as_deref(), cancel.clone())
+            .await?;
+        workload::made_requests(cell, &vocabulary, &address.model, repeat)?
+    } else {
+        workload::requests(cell, inputs, &address.model, repeat)?
+    };
+    let requests = Arc::new(requests);
     let target = Target::parse(&address.url)?;
     let drive = Drive {
         requests,
@@ -128,9 +140,11 @@ pub(super) fn measured(
 ) -> CellFile {
     let asked = Asked {
         spec: &cell.spec,
-        max_tokens: cell.max_tokens,
         engine_simulated: group.server.engine == Engine::Sim,
-        inputs: inputs.count(&cell.spec).map_or(1, |count| count as usize),
+        // Made prompts have no number: each request has its own.
+        inputs: inputs
+            .count(&cell.spec)
+            .map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
         flags_confirmed: running.facts.flags_confirmed,
         prefix_caching: group
             .server

@@ -4,6 +4,7 @@ mod cell;
 mod event;
 mod provenance;
 mod silence;
+mod vocabularies;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 
-use self::walk::Walk;
+use self::{vocabularies::Vocabularies, walk::Walk};
 use crate::{
     manifest::{Engine, Manifest},
     measure::CellOutcome,
@@ -161,6 +162,7 @@ pub async fn run(
         tables_due: Instant::now(),
         emit,
         stop,
+        vocabularies: Vocabularies::default(),
     };
     for group in &plan.groups {
         if walk.is_stopped() {

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Ended, Event, Order, RunError, cell, silence::silence};
+use super::{Ended, Event, Order, RunError, cell, silence::silence, vocabularies::Vocabularies};
 use crate::{
     load::{Progress, Records},
     manifest::{Engine, Manifest},
@@ -37,6 +37,8 @@ pub(super) struct Walk<'a> {
     pub(super) tables_due: Instant,
     pub(super) emit: &'a mut (dyn FnMut(Event) + Send),
     pub(super) stop: watch::Receiver<bool>,
+    /// What was learned of the tokens of the server that runs.
+    pub(super) vocabularies: Vocabularies,
 }
 
 /// A cell that was begun and is not stored yet.
@@ -76,6 +78,7 @@ impl Walk<'_> {
         let mut turns: VecDeque<Turn> = group.turns(&self.plan.experiment).into();
         let mut begun: BTreeMap<usize, Begun> = BTreeMap::new();
         let mut running: Option<Running> = None;
+        self.vocabularies = Vocabularies::default();
         let mut started = false;
         while let Some(turn) = turns.pop_front() {
             let cell = &group.cells[turn.cell];
@@ -361,6 +364,7 @@ impl Walk<'_> {
             cell::Client {
                 address: &seat,
                 api_key: api_key(group),
+                vocabularies: &mut self.vocabularies,
                 progress: progress.clone(),
                 cancel: cancelled,
                 spill: self.folder.path(),

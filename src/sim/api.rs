@@ -58,14 +58,16 @@ pub(super) async fn answer(
             "text/plain; version=0.0.4",
             metrics(args, clock),
         ),
-        (Method::POST, path @ ("/v1/completions" | "/v1/chat/completions" | "/tokenize")) => {
-            match read_json(body).await {
-                Ok(body) if path == "/tokenize" => tokenize(args, &body),
-                Ok(body) => generate(args, clock, &body, path == "/v1/chat/completions").await,
-                Err(refusal) => Err(refusal),
-            }
-            .unwrap_or_else(|refusal| refuse(&refusal))
+        (
+            Method::POST,
+            path @ ("/v1/completions" | "/v1/chat/completions" | "/tokenize" | "/detokenize"),
+        ) => match read_json(body).await {
+            Ok(body) if path == "/tokenize" => tokenize(args, &body),
+            Ok(body) if path == "/detokenize" => detokenize(args, &body),
+            Ok(body) => generate(args, clock, &body, path == "/v1/chat/completions").await,
+            Err(refusal) => Err(refusal),
         }
+        .unwrap_or_else(|refusal| refuse(&refusal)),
         _ => json_reply(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"})),
     };
     Ok(reply)
@@ -283,6 +285,18 @@ fn tokenize(args: &SimArgs, body: &Value) -> Result<Reply, Refusal> {
     let ids = prompt(body, body["messages"].is_array())?;
     let answer = json!({"count": ids.len(), "max_model_len": args.max_model_len, "tokens": ids, "token_strs": null});
     Ok(json_reply(StatusCode::OK, &answer))
+}
+
+fn detokenize(args: &SimArgs, body: &Value) -> Result<Reply, Refusal> {
+    served(args, body)?;
+    let ids = body["tokens"].as_array().ok_or_else(|| {
+        Refusal::bad(
+            Some("tokens"),
+            "tokens must be a list of token ids".to_owned(),
+        )
+    })?;
+    let text = text::text(&token_ids(ids)?);
+    Ok(json_reply(StatusCode::OK, &json!({ "prompt": text })))
 }
 
 fn models(args: &SimArgs) -> Value {

@@ -1,5 +1,7 @@
 //! Text ↔ tokens, and the words the engine says. A stand-in for a tokenizer: consistent, cheap and nobody's.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 /// Ids are below this.
 pub(super) const VOCABULARY: u64 = 50_000;
 
@@ -26,6 +28,38 @@ pub(super) fn tokens(text: &str) -> Vec<u64> {
                 .collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// A text of these tokens: for each the first word, counting in base 36, that has its id.
+pub(super) fn text(ids: &[u64]) -> String {
+    let mut missing: BTreeSet<u64> = ids.iter().copied().collect();
+    let mut words: BTreeMap<u64, String> = BTreeMap::new();
+    for number in 0..36u64.pow(PIECE_CHARS as u32) {
+        if missing.is_empty() {
+            break;
+        }
+        let word = in_base_36(number);
+        let id = hash(word.as_bytes()) % VOCABULARY;
+        if missing.remove(&id) {
+            words.insert(id, word);
+        }
+    }
+    let said: Vec<&str> = ids
+        .iter()
+        .filter_map(|id| words.get(id).map(String::as_str))
+        .collect();
+    said.join(" ")
+}
+
+fn in_base_36(mut number: u64) -> String {
+    let mut digits = Vec::new();
+    loop {
+        digits.extend(char::from_digit((number % 36) as u32, 36));
+        number /= 36;
+        if number == 0 {
+            return digits.into_iter().rev().collect();
+        }
+    }
 }
 
 /// The text of the `number`th token (from 1) of an answer.
@@ -64,6 +98,13 @@ mod tests {
         assert_eq!(tokens("  internationalization ").len(), 4);
         assert_eq!(tokens(""), Vec::<u64>::new());
         assert_eq!(tokens("a b a")[0], tokens("a b a")[2]);
+    }
+
+    #[test]
+    fn a_text_of_tokens_has_these_tokens() {
+        let ids = [0, 49_999, 7, 7, 25_000];
+        assert_eq!(tokens(&text(&ids)), ids);
+        assert_eq!(text(&[]), "");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(super) enum Prompt<'a> {
         /// The pieces.
         pieces: [&'a str; 2],
     },
+    /// Token ids, a comma before each.
+    Ids(&'a str),
 }
 
 /// A text as it stands in JSON, without the quotes around it.
@@ -74,27 +76,28 @@ impl Frame {
 
     /// A body. Tokens: the most that may be generated, and with exact outputs the least.
     pub(super) fn body(&self, prompt: Prompt<'_>, max_tokens: u32) -> Bytes {
-        let Prompt::Text { system, pieces } = prompt;
+        let (system, pieces, quote) = match prompt {
+            Prompt::Text { system, pieces } => (self.system.as_deref().or(system), pieces, true),
+            Prompt::Ids(ids) => (None, [ids.get(1..).unwrap_or_default(), ""], false),
+        };
         let long: usize = pieces.iter().map(|piece| piece.len()).sum();
         let mut body = String::with_capacity(self.rest.len() + long + 256);
-        match self.api {
-            Api::Completions => {
-                body.push_str("{\"prompt\":\"");
-                pieces.iter().for_each(|piece| body.push_str(piece));
-                body.push_str("\",");
-            }
-            Api::Chat => {
+        let (open, close) = match (self.api, quote) {
+            (Api::Completions, true) => ("{\"prompt\":\"", "\","),
+            (Api::Completions, false) => ("{\"prompt\":[", "],"),
+            (Api::Chat, _) => {
                 body.push_str("{\"messages\":[");
-                if let Some(system) = self.system.as_deref().or(system) {
+                if let Some(system) = system {
                     body.push_str("{\"role\":\"system\",\"content\":\"");
                     body.push_str(system);
                     body.push_str("\"},");
                 }
-                body.push_str("{\"role\":\"user\",\"content\":\"");
-                pieces.iter().for_each(|piece| body.push_str(piece));
-                body.push_str("\"}],");
+                ("{\"role\":\"user\",\"content\":\"", "\"}],")
             }
-        }
+        };
+        body.push_str(open);
+        pieces.iter().for_each(|piece| body.push_str(piece));
+        body.push_str(close);
         if self.own_max {
             body.push_str(&format!("\"max_tokens\":{max_tokens},"));
         }

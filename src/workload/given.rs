@@ -26,6 +26,9 @@ impl Given {
 /// Every distinct prompt, rendered.
 pub(super) fn given(spec: &Workload, inputs: &Inputs) -> Result<Vec<Given>, String> {
     let contexts: Vec<Value> = match spec.source()? {
+        made @ (Source::Synthetic(_) | Source::SharedPrefix(_)) => {
+            return Err(format!("{} gives no prompts; they are made", made.key()));
+        }
         Source::Inline(prompts) => {
             return Ok(prompts.iter().map(|text| Given::text(text)).collect());
         }

@@ -1,9 +1,23 @@
 //! Cell and seed → requests. Pure: the same cell and repeat give the same bytes.
+//!
+//! Prompts are given (written in the manifest or its files) or made. What a prefix cache may know of them:
+//!
+//! - Given prompts are sent as written, so they meet what an earlier request, repeat or cell left in the cache; with
+//!   `cache = "fresh"` each begins with words of its own.
+//! - Made ones (`synthetic`, `shared_prefix`) are drawn from the cell's seed and the repeat's number: no two cells and no
+//!   two repeats share a beginning, and no two requests of a cell but those of a `shared_prefix` group. Their lengths are
+//!   drawn from the cell's seed alone, so that its repeats ask for the same work.
+//!
+//! How long a made prompt is, is counted in the server's own tokens: a [`Vocabulary`] says what a word costs there.
 
+mod alphabet;
 mod frame;
 mod given;
+mod length;
+mod made;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
 
 use bytes::Bytes;
 use rand_chacha::{
@@ -12,24 +26,38 @@ use rand_chacha::{
 };
 
 use crate::{
-    manifest::{Cache, Inputs},
+    manifest::{Cache, Inputs, Length, Workload},
     plan::Cell,
 };
 use frame::{Frame, Prompt};
 use given::Given;
+use made::Made;
+
+pub use vocabulary::{Counted, Vocabulary, countable};
 
 /// Words of random hex before a `fresh` prompt. Sixteen fill at least one KV block of the usual size, so that not even
 /// the first block of two prompts is the same.
 const FRESH_WORDS: usize = 16;
 
-/// Every request a cell may send, by index. Inputs are asked in turn, over and over.
+/// Every request a cell may send, by index.
 #[derive(Clone, Debug)]
 pub struct Requests {
     frame: Frame,
-    prompts: Vec<Given>,
-    /// Seed of the fresh words; absent when prompts are sent as written.
-    fresh: Option<u64>,
-    max_tokens: u32,
+    content: Content,
+    output: Length,
+}
+
+/// Where prompts come from.
+#[derive(Clone, Debug)]
+enum Content {
+    /// Asked in turn, over and over.
+    Given {
+        prompts: Vec<Given>,
+        /// Seed of the fresh words; absent when prompts are sent as written.
+        fresh: Option<u64>,
+    },
+    /// Each drawn anew.
+    Made(Box<Made>),
 }
 
 /// One request, ready to be sent.
@@ -37,15 +65,22 @@ pub struct Requests {
 pub struct Request {
     /// Its number in the cell, warm-up included.
     pub index: u64,
-    /// Which input it asks.
+    /// Which input it asks: a given prompt's place, a made one's group; without groups the request's own number.
     pub input: u32,
+    /// Tokens its prompt has by the server's count, where the workload asks for an exact length.
+    pub input_tokens: Option<u32>,
     /// The JSON body.
     pub body: Bytes,
     /// The most tokens it may generate.
     pub max_tokens: u32,
 }
 
-/// Builds the requests of one repeat of a cell for a server that calls its model `model`.
+/// Whether requests of a workload can be built only with the server's [`Vocabulary`].
+pub fn needs_vocabulary(spec: &Workload) -> bool {
+    spec.source().is_ok_and(|source| source.is_made())
+}
+
+/// Builds the requests of one repeat of a cell with given prompts, for a server that calls its model `model`.
 ///
 /// # Errors
 /// A sentence when an input cannot be read or a template cannot be rendered.
@@ -56,12 +91,39 @@ pub fn requests(
     repeat: u32,
 ) -> Result<Requests, String> {
     let spec = &cell.spec;
-    Ok(Requests {
-        frame: Frame::new(spec, model),
+    let fresh = spec.cache == Cache::Fresh;
+    let content = Content::Given {
         prompts: given::given(spec, inputs)?,
-        fresh: (spec.cache == Cache::Fresh).then(|| cell.seed.wrapping_add(u64::from(repeat))),
-        max_tokens: cell.max_tokens,
-    })
+        fresh: fresh.then(|| cell.seed.wrapping_add(u64::from(repeat))),
+    };
+    Ok(with(cell, model, content))
+}
+
+/// Builds the requests of one repeat of a cell with made prompts, for a server of that vocabulary.
+///
+/// # Errors
+/// A sentence when prompts are given, or are to be shorter than what a prompt has beside its words.
+pub fn made_requests(
+    cell: &Cell,
+    vocabulary: &Vocabulary,
+    model: &str,
+    repeat: u32,
+) -> Result<Requests, String> {
+    let made = Made::new(&cell.spec, vocabulary, cell.seed, repeat)?
+        .ok_or("prompts are given and need no vocabulary")?;
+    Ok(with(cell, model, Content::Made(Box::new(made))))
+}
+
+fn with(cell: &Cell, model: &str, content: Content) -> Requests {
+    let spec = &cell.spec;
+    Requests {
+        frame: Frame::new(spec, model),
+        content,
+        output: spec
+            .output_tokens()
+            .cloned()
+            .unwrap_or(Length::Fixed(cell.max_tokens)),
+    }
 }
 
 impl Requests {
@@ -70,25 +132,54 @@ impl Requests {
         self.frame.path()
     }
 
-    /// How many distinct inputs there are.
-    pub fn inputs(&self) -> usize {
-        self.prompts.len()
+    /// How many distinct inputs there are; `None` where each request has its own.
+    pub fn inputs(&self) -> Option<usize> {
+        match &self.content {
+            Content::Given { prompts, .. } => Some(prompts.len()),
+            Content::Made(made) => made.groups(),
+        }
     }
 
     /// The request of an index, whatever was asked before.
     pub fn get(&self, index: u64) -> Request {
-        let input = (index % self.prompts.len() as u64) as usize;
-        let given = &self.prompts[input];
-        let before = self.fresh.map(|seed| fresh_words(seed, index));
-        let prompt = Prompt::Text {
-            system: given.system.as_deref(),
-            pieces: [before.as_deref().unwrap_or_default(), &given.text],
-        };
-        Request {
-            index,
-            input: input as u32,
-            body: self.frame.body(prompt, self.max_tokens),
-            max_tokens: self.max_tokens,
+        match &self.content {
+            Content::Given { prompts, fresh } => {
+                let input = (index % prompts.len() as u64) as usize;
+                let given = &prompts[input];
+                let before = fresh.map(|seed| fresh_words(seed, index));
+                let prompt = Prompt::Text {
+                    system: given.system.as_deref(),
+                    pieces: [before.as_deref().unwrap_or_default(), &given.text],
+                };
+                let max_tokens = self.output.bounds().1;
+                Request {
+                    index,
+                    input: input as u32,
+                    input_tokens: None,
+                    body: self.frame.body(prompt, max_tokens),
+                    max_tokens,
+                }
+            }
+            Content::Made(made) => {
+                let mut lengths = made.lengths(index);
+                let prompt = made.get(index, &mut lengths);
+                let max_tokens = length::draw(&self.output, &mut lengths);
+                let asked = if made.are_ids() {
+                    Prompt::Ids(&prompt.text)
+                } else {
+                    Prompt::Text {
+                        system: None,
+                        pieces: [&prompt.text, ""],
+                    }
+                };
+                Request {
+                    index,
+                    input: prompt.input,
+                    input_tokens: Some(prompt.tokens),
+                    body: self.frame.body(asked, max_tokens),
+                    max_tokens,
+                }
+            }
         }
     }
 }

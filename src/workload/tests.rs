@@ -13,7 +13,7 @@ fn cell(spec: Value) -> Cell {
         id: "cell".into(),
         workload: "chat".into(),
         stop: Stop::Requests(1),
-        max_tokens: spec.max_tokens.unwrap(),
+        max_tokens: spec.longest_output().unwrap(),
         spec: Arc::new(spec),
         axes: BTreeMap::new(),
         seed: 7,
@@ -77,7 +77,7 @@ fn the_first_turn_of_a_conversation_is_its_prompt() {
     let spec =
         |api: &str| json!({ "api": api, "conversations": { "file": "c.json" }, "max_tokens": 4 });
     let chat = requests(&cell(spec("chat")), &inputs, "m", 1).unwrap();
-    assert_eq!(chat.inputs(), 2);
+    assert_eq!(chat.inputs(), Some(2));
     assert_eq!(
         body(&chat, 2)["messages"],
         json!([{ "role": "system", "content": "S" }, { "role": "user", "content": "one" }])
@@ -108,4 +108,197 @@ fn fresh_prompts_differ_by_request_and_repeat_and_end_as_written() {
         .collect();
     assert_eq!(firsts.len(), 4, "{all:?}");
     assert!(all.iter().all(|text| text.ends_with("\nsame")), "{all:?}");
+}
+
+/// A tokenizer of its own kind: a token for every three letters of a word, a beginning-of-text token, and a template of
+/// five more around a chat's text and two around its system message.
+fn tokenize(body: &serde_json::Map<String, Value>) -> Counted {
+    let text = |text: &Value| -> Vec<u32> {
+        text.as_str()
+            .unwrap()
+            .split_whitespace()
+            .flat_map(|word| {
+                let pieces = word.as_bytes().chunks(3);
+                pieces.map(|piece| {
+                    piece.iter().fold(7, |id, byte| id * 31 + u32::from(*byte)) % 50_000
+                })
+            })
+            .collect()
+    };
+    let mut ids = vec![1];
+    match body.get("messages") {
+        None => ids.extend(text(&body["prompt"])),
+        Some(messages) => {
+            for message in messages.as_array().unwrap() {
+                ids.extend([2, 3]);
+                ids.extend(text(&message["content"]));
+            }
+            ids.extend([4, 5]);
+        }
+    }
+    Counted {
+        tokens: ids.len() as u32,
+        ids,
+    }
+}
+
+fn vocabulary(spec: &crate::manifest::Workload) -> Vocabulary {
+    let count = |text: &String| tokenize(&countable(spec, "m", text));
+    let counts: Vec<Counted> = Vocabulary::samples().iter().map(count).collect();
+    let vocabulary = Vocabulary::learn(&counts).unwrap();
+    for (text, tokens) in vocabulary.proofs(5) {
+        assert_eq!(count(&text).tokens, tokens, "{text}");
+    }
+    vocabulary
+}
+
+/// The made requests of a cell of that seed, and what the tokenizer above counts in each.
+fn made(
+    spec: &Value,
+    seed: u64,
+    repeat: u32,
+) -> (Requests, impl Fn(u64) -> (Request, Vec<u32>) + use<>) {
+    let cell = Cell {
+        seed,
+        ..cell(spec.clone())
+    };
+    let requests = made_requests(&cell, &vocabulary(&cell.spec), "m", repeat).unwrap();
+    let again = requests.clone();
+    let counted = move |index| {
+        let request = again.get(index);
+        let body: serde_json::Map<String, Value> = serde_json::from_slice(&request.body).unwrap();
+        let ids = match body.get("prompt").and_then(Value::as_array) {
+            Some(ids) => ids.iter().map(|id| id.as_u64().unwrap() as u32).collect(),
+            None => tokenize(&body).ids,
+        };
+        (request, ids)
+    };
+    (requests, counted)
+}
+
+#[test]
+fn made_prompts_have_the_length_asked_for_on_both_apis() {
+    for api in ["completions", "chat"] {
+        for system in [None, Some("Be brief and kind")] {
+            let mut spec = json!({
+                "api": api, "synthetic": {
+                    "input_tokens": { "uniform": [20, 3000] },
+                    "output_tokens": { "lognormal": { "mean": 100, "stddev": 80, "min": 4, "max": 900 } },
+                },
+            });
+            if let (Some(system), "chat") = (system, api) {
+                spec["system"] = system.into();
+            }
+            let (_, counted) = made(&spec, 7, 1);
+            let mut seen = std::collections::BTreeSet::new();
+            for index in 0..60 {
+                let (request, ids) = counted(index);
+                assert_eq!(
+                    request.input_tokens,
+                    Some(ids.len() as u32),
+                    "{api} {index}"
+                );
+                let body: Value = serde_json::from_slice(&request.body).unwrap();
+                assert_eq!(body["max_tokens"], request.max_tokens);
+                assert_eq!(body["min_tokens"], request.max_tokens);
+                assert_eq!(body["ignore_eos"], true);
+                assert_eq!(body["prompt"].is_array(), api == "completions");
+                assert!((4..=900).contains(&request.max_tokens));
+                seen.insert((ids.len(), request.max_tokens));
+            }
+            assert!(seen.len() > 50, "lengths are drawn for each request");
+        }
+    }
+}
+
+#[test]
+fn the_shortest_prompts_are_met_and_shorter_ones_refused() {
+    // One beginning-of-text token, two and two of the template, two for `Read`.
+    let spec = |tokens: u32| json!({ "api": "chat", "synthetic": { "input_tokens": tokens }, "max_tokens": 4 });
+    let (_, counted) = made(&spec(7), 7, 1);
+    assert_eq!(counted(0).1.len(), 7);
+    let cell = cell(spec(6));
+    let said = made_requests(&cell, &vocabulary(&cell.spec), "m", 1).unwrap_err();
+    assert!(said.contains("at least 7"), "{said}");
+    assert!(requests(&cell, &Inputs::default(), "m", 1).is_err());
+}
+
+#[test]
+fn made_prompts_share_no_beginning_across_requests_repeats_and_cells_and_keep_their_lengths() {
+    for api in ["completions", "chat"] {
+        let spec = json!({
+            "api": api, "synthetic": { "input_tokens": { "uniform": [40, 400] }, "output_tokens": { "uniform": [1, 99] } },
+        });
+        let mut beginnings = std::collections::BTreeSet::new();
+        for (seed, repeat) in [(7, 1), (7, 2), (8, 1), (1 << 40, 1)] {
+            let (_, counted) = made(&spec, seed, repeat);
+            let (_, first_repeat) = made(&spec, seed, 1);
+            for index in 0..50 {
+                let (request, ids) = counted(index);
+                assert_eq!(request, counted(index).0, "a seed decides every byte");
+                let (same, _) = first_repeat(index);
+                assert_eq!(
+                    (request.input_tokens, request.max_tokens),
+                    (same.input_tokens, same.max_tokens)
+                );
+                // The template, `Read`, and eight tokens of the prompt's own.
+                beginnings.insert(ids[..16].to_vec());
+            }
+        }
+        assert_eq!(beginnings.len(), 4 * 50, "{api}");
+    }
+}
+
+#[test]
+fn groups_share_their_prefix_and_nothing_else() {
+    for api in ["completions", "chat"] {
+        let spec = json!({
+            "api": api, "max_tokens": 4,
+            "shared_prefix": { "groups": 3, "prefix_tokens": 100, "suffix_tokens": { "uniform": [20, 30] } },
+        });
+        let (requests, counted) = made(&spec, 7, 1);
+        let (_, again) = made(&spec, 7, 2);
+        assert_eq!(requests.inputs(), Some(3));
+        // A chat's template ends behind the suffix, so that many tokens of the prefix stand there.
+        let behind = if api == "chat" { 2 } else { 0 };
+        let prefix = 100 - behind;
+        let mut prefixes = std::collections::BTreeSet::new();
+        let mut suffixes = std::collections::BTreeSet::new();
+        for index in 0..30 {
+            let (request, ids) = counted(index);
+            assert_eq!(request.input, (index % 3) as u32);
+            assert_eq!(request.input_tokens, Some(ids.len() as u32));
+            assert!((120..=130).contains(&ids.len()));
+            prefixes.insert(ids[..prefix].to_vec());
+            suffixes.insert(ids[prefix..prefix + 10].to_vec());
+            assert_ne!(
+                again(index).1[..20],
+                ids[..20],
+                "a repeat has prefixes of its own"
+            );
+        }
+        assert_eq!((prefixes.len(), suffixes.len()), (3, 30), "{api}");
+    }
+}
+
+#[test]
+fn counts_that_make_no_sense_are_refused() {
+    let none: Vec<Counted> = Vocabulary::samples()
+        .iter()
+        .map(|_| Counted::default())
+        .collect();
+    assert!(Vocabulary::learn(&none).is_err());
+    assert!(Vocabulary::learn(&[]).is_err());
+    let count = |at: usize, cost: u32| Counted {
+        tokens: if at == 0 { 5 } else { 5 + cost },
+        ids: Vec::new(),
+    };
+    let of = |cost| -> Vec<Counted> {
+        (0..Vocabulary::samples().len())
+            .map(|at| count(at, cost))
+            .collect()
+    };
+    let said = Vocabulary::learn(&of(2)).unwrap_err();
+    assert!(said.contains("no common word is one token"), "{said}");
+    assert!(Vocabulary::learn(&of(1)).is_ok());
 }

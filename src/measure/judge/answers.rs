@@ -3,7 +3,6 @@
 use super::{Case, OF_TOKENS, cell, metric, percent, requests};
 use crate::{
     load::Record,
-    manifest::Output,
     measure::verdict::{Verdict, VerdictKind},
 };
 
@@ -15,19 +14,25 @@ const NOT_STREAMED_SHARE: f64 = 0.5;
 
 pub(super) fn short_output(case: Case<'_>) -> Option<Verdict> {
     let got = case.summary.output_length.as_ref()?;
-    if case.asked.spec.output != Output::Exact || got.shorter == 0 {
+    if !case.asked.spec.exact_output() || got.shorter == 0 {
         return None;
     }
     let reason = format!(
         "{} of {} got fewer than the {} tokens that were asked for exactly: {} at the least, {} in the median",
         got.shorter,
         requests(case.summary.counts.completed),
-        got.asked,
+        match got.asked_spread {
+            None => got.asked.to_string(),
+            Some(spread) => format!(
+                "{} to {} ({} in the median)",
+                spread.min, got.asked, spread.p50
+            ),
+        },
         got.min,
         got.p50
     );
     let hint = "see whether the server honours `ignore_eos` and `min_tokens`, and whether prompt and output fit in `max-model-len`";
-    Some(if got.p50 < f64::from(got.asked) {
+    Some(if got.p50 < got.asked_p50() {
         cell(VerdictKind::ShortOutput, reason, hint)
     } else {
         metric(
@@ -35,6 +40,30 @@ pub(super) fn short_output(case: Case<'_>) -> Option<Verdict> {
             ["throughput", "total", "req_s", "goodput", "e2e"],
             reason,
             hint,
+        )
+    })
+}
+
+pub(super) fn input_length(case: Case<'_>) -> Option<Verdict> {
+    let (mut told, mut wrong, mut least, mut most) = (0u64, 0u64, i64::MAX, i64::MIN);
+    for record in case.completed() {
+        if let (Some(asked), Some(usage)) = (record.input_tokens, record.usage) {
+            let off = usage.prompt_tokens as i64 - i64::from(asked);
+            told += 1;
+            wrong += u64::from(off != 0);
+            (least, most) = (least.min(off), most.max(off));
+        }
+    }
+    (wrong > 0).then(|| {
+        let off = if least == most {
+            format!("by {least:+}")
+        } else {
+            format!("by {least:+} to {most:+}")
+        };
+        cell(
+            VerdictKind::InputLength,
+            format!("{wrong} of {} had another number of prompt tokens by the server's count than was asked for: {off}", requests(told)),
+            "look for a template or a default system message that the server adds to what it counted before the cell",
         )
     })
 }

@@ -57,6 +57,7 @@ pub fn judge(
             trust::warm_cache,
             trust::flags_unverified,
             answers::short_output,
+            answers::input_length,
             answers::token_counts,
             answers::not_streamed,
             client::client_late,

@@ -23,7 +23,6 @@ fn workload(fields: Value) -> Workload {
 fn asked(spec: &Workload) -> Asked<'_> {
     Asked {
         spec,
-        max_tokens: 4,
         engine_simulated: false,
         inputs: 1_000_000,
         flags_confirmed: Some(true),
@@ -79,6 +78,7 @@ fn record(sent: u64, chunks: &[u64], end: u64, tokens: u64) -> Record {
             cached_tokens: None,
         }),
         max_tokens: 4,
+        input_tokens: None,
         reused_connection: true,
         error: None,
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{asked, failed, judge, pool, record, summarize, workload};
 use crate::{
-    load::{Outcome, Record},
+    load::{Outcome, Record, Usage},
     manifest::Workload,
     measure::{Asked, Severity, Verdict, VerdictKind},
     unit::Nanos,
@@ -335,4 +335,59 @@ fn who_answered_and_with_which_flags_is_told() {
         ]
     );
     assert!(verdicts.iter().all(|verdict| !verdict.hint.is_empty()));
+}
+
+#[test]
+fn prompts_of_another_length_than_asked_for_take_the_cell() {
+    let spec = workload(json!({}));
+    let with = |asked: u32| {
+        after(&spec, |place, record| {
+            record.input_tokens = Some(if place % 7 == 0 { asked } else { 10 });
+        })
+    };
+    assert_eq!(found(&with(10)), []);
+    let verdicts = with(12);
+    assert_eq!(
+        found(&verdicts),
+        [(VerdictKind::InputLength, Severity::Cell)]
+    );
+    assert!(
+        verdicts[0].reason.contains("100 of 700 requests")
+            && verdicts[0].reason.contains("-2 to +0"),
+        "{}",
+        verdicts[0].reason
+    );
+}
+
+#[test]
+fn lengths_that_differ_by_request_are_judged_each_by_its_own() {
+    let spec = workload(json!({ "output": "exact" }));
+    let asked_for = |short: bool| {
+        after(&spec, |place, record| {
+            record.max_tokens = [4, 40, 400][place % 3];
+            let got = u64::from(record.max_tokens) - u64::from(short && place % 3 == 2);
+            record.usage = record.usage.map(|usage| Usage {
+                completion_tokens: got,
+                ..usage
+            });
+        })
+    };
+    let kinds = |verdicts: &[Verdict]| {
+        found(verdicts)
+            .iter()
+            .any(|(kind, _)| *kind == VerdictKind::ShortOutput)
+    };
+    assert!(!kinds(&asked_for(false)));
+    let short = asked_for(true);
+    let said = short
+        .iter()
+        .find(|v| v.kind == VerdictKind::ShortOutput)
+        .unwrap();
+    assert_eq!(said.severity, Severity::Metric);
+    assert!(
+        said.reason
+            .contains("233 of 700 requests got fewer than the 4 to 400 (40 in the median) tokens"),
+        "{}",
+        said.reason
+    );
 }

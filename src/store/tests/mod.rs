@@ -42,7 +42,6 @@ fn spec() -> Workload {
 fn asked(spec: &Workload) -> Asked<'_> {
     Asked {
         spec,
-        max_tokens: 8,
         engine_simulated: false,
         inputs: 1,
         flags_confirmed: Some(true),
@@ -75,6 +74,7 @@ fn list() -> Vec<Record> {
             cached_tokens: None,
         }),
         max_tokens: 8,
+        input_tokens: None,
         reused_connection: false,
         error: None,
     };

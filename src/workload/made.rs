@@ -1,0 +1,168 @@
+//! Prompts made for the purpose: of exact length in the server's tokens, new in every cell, repeat and request, and
+//! alike only where a group shares its beginning.
+
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+use super::{
+    alphabet::{Alphabet, Tape},
+    length::draw,
+    vocabulary::{Vocabulary, opener},
+};
+use crate::manifest::{Api, Length, Source, Workload};
+
+/// Tokens at the beginning of a prompt's own part that are drawn for it alone; the rest is copied from a tape. They fill a
+/// KV block of the usual size, and a block's key holds all blocks before it, so no later block of two prompts is the same.
+const HEAD: u32 = 16;
+
+/// What random numbers are drawn for; no two uses draw the same.
+#[derive(Clone, Copy, Debug)]
+enum Use {
+    Content,
+    Lengths,
+    Prefix,
+    Tape,
+}
+
+/// Random numbers of one use, in one repeat of a cell, for one request or group. The use, the repeat and the cell's seed
+/// are all of the key, so that a neighbouring seed is no later repeat.
+fn random(seed: u64, repeat: u32, of: Use, number: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..12].copy_from_slice(&repeat.to_le_bytes());
+    key[12] = of as u8;
+    let mut random = ChaCha8Rng::from_seed(key);
+    random.set_stream(number);
+    random
+}
+
+/// Makes the prompts of one repeat of a cell.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    alphabet: Alphabet,
+    tape: Tape,
+    /// What every text begins with; nothing with token ids.
+    opener: &'static str,
+    /// Tokens of a prompt beside the pieces of the alphabet.
+    beside: u32,
+    /// Whether prompts are token ids rather than texts.
+    ids: bool,
+    /// The beginnings that groups share; empty where there are no groups.
+    prefixes: Vec<Box<str>>,
+    /// Their tokens, what is beside the pieces included.
+    prefix_tokens: u32,
+    /// Tokens of a prompt behind its prefix; without groups, of all of it.
+    own: Length,
+    seed: u64,
+    repeat: u32,
+}
+
+/// One made prompt.
+pub(super) struct MadePrompt {
+    /// Its pieces as they stand in a body.
+    pub(super) text: String,
+    /// Its tokens by the server's count.
+    pub(super) tokens: u32,
+    /// Its place among the inputs: its group, or its own number.
+    pub(super) input: u32,
+}
+
+impl Made {
+    /// `None` when the workload's prompts are given. Content differs by repeat, lengths do not: repeats of a cell ask for
+    /// the same work.
+    ///
+    /// # Errors
+    /// A sentence when a length is shorter than what every prompt has beside its words.
+    pub(super) fn new(
+        spec: &Workload,
+        vocabulary: &Vocabulary,
+        seed: u64,
+        repeat: u32,
+    ) -> Result<Option<Self>, String> {
+        let (own, groups, prefix_tokens) = match spec.source()? {
+            Source::Synthetic(synthetic) => (&synthetic.input_tokens, 0, 0),
+            Source::SharedPrefix(shared) => {
+                (&shared.suffix_tokens, shared.groups, shared.prefix_tokens)
+            }
+            _ => return Ok(None),
+        };
+        // A completion takes token ids, which need no counting; a chat's template wants text.
+        let ids = vocabulary.ids().filter(|_| spec.api == Api::Completions);
+        let (alphabet, opener, beside) = match ids {
+            Some(ids) => (ids, "", 0),
+            None => (vocabulary.words(), opener(), vocabulary.beside()),
+        };
+        let first = if groups > 0 {
+            prefix_tokens
+        } else {
+            own.bounds().0
+        };
+        if first < beside {
+            return Err(format!(
+                "prompts of {first} tokens cannot be made: the server counts {beside} before their first word (template, system message); ask for at least {beside}"
+            ));
+        }
+        let prefixes = (0..groups)
+            .map(|group| {
+                let mut random = random(seed, repeat, Use::Prefix, u64::from(group));
+                let mut prefix = opener.to_owned();
+                alphabet.compose(prefix_tokens - beside, &mut random, &mut prefix);
+                prefix.into_boxed_str()
+            })
+            .collect();
+        Ok(Some(Self {
+            // Twice the longest, so that there are as many places to begin as tokens.
+            tape: alphabet.tape(
+                own.bounds().1.saturating_mul(2),
+                &mut random(seed, repeat, Use::Tape, 0),
+            ),
+            alphabet: alphabet.clone(),
+            opener,
+            beside,
+            ids: ids.is_some(),
+            prefixes,
+            prefix_tokens,
+            own: own.clone(),
+            seed,
+            repeat,
+        }))
+    }
+
+    /// Whether prompts are token ids.
+    pub(super) fn are_ids(&self) -> bool {
+        self.ids
+    }
+
+    /// How many inputs there are: groups; without groups there is no such number.
+    pub(super) fn groups(&self) -> Option<usize> {
+        (!self.prefixes.is_empty()).then_some(self.prefixes.len())
+    }
+
+    /// The random numbers of a request's lengths: its input's first, then its output's.
+    pub(super) fn lengths(&self, index: u64) -> ChaCha8Rng {
+        // The same in every repeat.
+        random(self.seed, 0, Use::Lengths, index)
+    }
+
+    /// The prompt of an index.
+    pub(super) fn get(&self, index: u64, lengths: &mut ChaCha8Rng) -> MadePrompt {
+        let own = draw(&self.own, lengths);
+        let mut random = random(self.seed, self.repeat, Use::Content, index);
+        let mut text = String::with_capacity(8 * own as usize);
+        let (before, words, input) = if self.prefixes.is_empty() {
+            text.push_str(self.opener);
+            (0, own - self.beside, index as u32)
+        } else {
+            let group = (index % self.prefixes.len() as u64) as usize;
+            text.push_str(&self.prefixes[group]);
+            (self.prefix_tokens, own, group as u32)
+        };
+        let head = words.min(HEAD);
+        self.alphabet.compose(head, &mut random, &mut text);
+        self.tape.copy(words - head, &mut random, &mut text);
+        MadePrompt {
+            text,
+            tokens: before + own,
+            input,
+        }
+    }
+}
