@@ -74,23 +74,7 @@ fn serve_sh(server: &Server, knobs: &Knobs) -> String {
             EnvValue::Unset(_) => out.push_str(&format!("unset {name}\n")),
         }
     }
-    let mut bare = server.clone();
-    bare.flags.0.clear();
-    let words: Vec<String> = command::words(&bare, "runner", &command::host(server), PORT)
-        .iter()
-        .map(|word| {
-            let pieces = word.split(PORT).map(|piece| {
-                if piece.is_empty() {
-                    String::new()
-                } else {
-                    quoted(piece)
-                }
-            });
-            let text = pieces.collect::<Vec<_>>().join("\"${PORT:-8000}\"");
-            if text.is_empty() { quoted(word) } else { text }
-        })
-        .collect();
-    out.push_str(&format!("args=(\n  {}\n", words.join(" ")));
+    out.push_str(&format!("args=(\n  {}\n", command_line(server)));
     for (name, flag) in passed(server) {
         if let Some(text) = knobs.flags.get(name) {
             out.push_str(&format!("  # {text}\n"));
@@ -112,6 +96,51 @@ fn serve_sh(server: &Server, knobs: &Knobs) -> String {
     out
 }
 
+/// The words before the flags, for bash: the command, the model, and where the server listens.
+fn command_line(server: &Server) -> String {
+    let mut bare = server.clone();
+    bare.flags.0.clear();
+    let words: Vec<String> = command::words(&bare, "runner", &command::host(server), PORT)
+        .iter()
+        .map(|word| {
+            let pieces = word.split(PORT).map(|piece| {
+                if piece.is_empty() {
+                    String::new()
+                } else {
+                    quoted(piece)
+                }
+            });
+            let text = pieces.collect::<Vec<_>>().join("\"${PORT:-8000}\"");
+            if text.is_empty() { quoted(word) } else { text }
+        })
+        .collect();
+    words.join(" ")
+}
+
+/// The environment before a command, for bash: what is taken away, then what is set.
+fn environment(server: &Server) -> String {
+    let mut words = Vec::new();
+    for (name, value) in &server.env {
+        match value {
+            EnvValue::Unset(_) => words.insert(0, format!("-u {name}")),
+            EnvValue::Text(_) if is_secret(name) => words.push(format!("{name}=\"${name}\"")),
+            EnvValue::Text(text) => words.push(format!("{name}={}", quoted(text))),
+        }
+    }
+    if let Some(name) = &server.launch.api_key_env {
+        words.push(format!("VLLM_API_KEY=\"${name}\""));
+    }
+    if words.is_empty() {
+        return String::new();
+    }
+    format!("env {} ", words.join(" "))
+}
+
+/// Whether a shell would write a word in another way: vLLM takes a `~` in its config for a letter.
+fn has_home(word: &str) -> bool {
+    word.starts_with("~/")
+}
+
 /// The flags that are passed on, in their order; where a server listens is said apart.
 fn passed(server: &Server) -> impl Iterator<Item = (&String, &Flag)> {
     server
@@ -124,24 +153,49 @@ fn passed(server: &Server) -> impl Iterator<Item = (&String, &Flag)> {
 /// vLLM turns each key into a flag: `key: true` into `--key`, a list into its items, anything else into one word. It drops
 /// `key: false` where no negation is declared, and an empty list always, so neither is written.
 fn config_yaml(server: &Server, knobs: &Knobs) -> String {
-    let mut out = String::from("# vllm serve --config config.yaml\n");
     if server.engine != Engine::Vllm {
-        out.push_str("# This server is no vLLM: serve.sh starts it.\n");
-        return out;
+        return "# This server is no vLLM: serve.sh starts it.\n".to_owned();
+    }
+    let mut line = format!("{}{}", environment(server), command_line(server));
+    for (name, flag) in passed(server) {
+        if is_secret(name) {
+            let variable = name.to_uppercase().replace('-', "_");
+            line.push_str(&format!(" --{name} \"${variable}\""));
+        } else if command::flag_words(name, flag)
+            .iter()
+            .any(|word| has_home(word))
+        {
+            let words: Vec<String> = command::flag_words(name, flag)
+                .iter()
+                .map(|word| quoted(word))
+                .collect();
+            line.push_str(&format!(" {}", words.join(" ")));
+        }
+    }
+    let mut out = format!(
+        "# The flags of this server. Where this file is, in bash:\n#   {line} --config config.yaml\n"
+    );
+    if has_home(&server.model) {
+        out.push_str("# The model stands above, where the shell reads its ~.\n");
+    } else {
+        out.push_str(&format!("model: {}\n", yaml_text(&server.model)));
     }
     out.push_str(&format!(
-        "model: {}\nhost: {}\nport: 8000\n",
-        yaml_text(&server.model),
+        "host: {}\nport: 8000\n",
         yaml_text(&command::host(server))
     ));
     for (name, flag) in passed(server) {
+        if command::flag_words(name, flag)
+            .iter()
+            .any(|word| has_home(word))
+        {
+            continue;
+        }
         if let Some(text) = knobs.flags.get(name) {
             out.push_str(&format!("# {text}\n"));
         }
         if is_secret(name) {
-            out.push_str(&format!(
-                "# {name} is a secret: pass it on the command line\n"
-            ));
+            out.push_str(&format!("# {name} is a secret and stands in no recipe\n"));
             continue;
         }
         match flag {
@@ -323,6 +377,34 @@ mod tests {
         let mut expected = vec!["--model".to_owned(), server.model.clone()];
         expected.extend(argv[3..].iter().cloned());
         assert_eq!(config_words(&recipe(&server).config_yaml), expected);
+    }
+
+    #[test]
+    fn what_only_a_shell_can_say_stands_in_the_config_s_first_lines() {
+        let server: Server = serde_json::from_value(json!({
+            "model": "~/models/m", "command": ["~/venv/bin/vllm", "serve"],
+            "env": { "A": "b c", "HF_TOKEN": "hf_hidden", "GONE": { "unset": true } },
+            "flags": { "max-model-len": 64, "chat-template": "~/chat.jinja" }
+        }))
+        .unwrap();
+        let config = recipe(&server).config_yaml;
+        let line = config.lines().nth(1).unwrap();
+        assert_eq!(
+            line,
+            "#   env -u GONE A='b c' HF_TOKEN=\"$HF_TOKEN\" \"$HOME\"/venv/bin/vllm serve \"$HOME\"/models/m \
+             --host 127.0.0.1 --port \"${PORT:-8000}\" --chat-template \"$HOME\"/chat.jinja --config config.yaml"
+        );
+        assert_eq!(
+            config_words(&config),
+            [
+                "--host",
+                "127.0.0.1",
+                "--port",
+                "8000",
+                "--max-model-len",
+                "64"
+            ]
+        );
     }
 
     #[test]
