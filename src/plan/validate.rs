@@ -62,12 +62,14 @@ pub(super) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &
             );
         }
     }
-    if attached && !server.flags.0.is_empty() {
+    // The two that `/v1/models` confirms say which model is meant.
+    let unseen = |name: &&String| !["served-model-name", "max-model-len"].contains(&name.as_str());
+    if attached && let Some(name) = server.flags.0.keys().find(unseen) {
         found.push(
             Finding::warning(
                 "the flags of an attached server are not passed and cannot be verified",
             )
-            .at(&at(&["server", "flags"]), "only recorded"),
+            .at(&at(&["server", "flags", name]), "only recorded"),
         );
     }
     for name in ["api-key", "hf-token"] {

@@ -1,9 +1,14 @@
 //! Whether a hub model's files are in the cache, so that waiting for a download is not counted as a slow start.
 
+use std::os::unix::fs::MetadataExt;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
 use crate::manifest::{Engine, EnvValue, Server, expand_home};
+
+/// The unit in which a file's place on the disk is told, whatever the disk's own is.
+const BLOCK: u64 = 512;
 
 /// The folder of the cache where the files of a server's model will be; `None` when nothing will be downloaded: another
 /// engine, or a local model.
@@ -52,6 +57,16 @@ pub(super) fn is_complete(folder: &Utf8Path) -> bool {
             .any(|name| has_weights(&folder.join("snapshots").join(name)))
 }
 
+/// Bytes of a model's files that are on the disk, unfinished ones included. What a file will hold but does not yet is not
+/// counted.
+pub(super) fn arrived(folder: &Utf8Path) -> u64 {
+    let blobs = folder.join("blobs").read_dir_utf8();
+    let files = blobs.into_iter().flatten().flatten();
+    files
+        .filter_map(|file| Some(file.metadata().ok()?.blocks() * BLOCK))
+        .sum()
+}
+
 fn has_weights(snapshot: &Utf8Path) -> bool {
     let files = names(snapshot);
     // A link whose blob is not there does not count.
@@ -95,6 +110,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn only_what_has_arrived_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        assert_eq!(arrived(folder), 0);
+        fs::create_dir(folder.join("blobs")).unwrap();
+        fs::write(folder.join("blobs/whole"), vec![1; 1 << 20]).unwrap();
+        // Made as long as it will be, and nearly empty.
+        let open = fs::File::create(folder.join("blobs/open.incomplete")).unwrap();
+        open.set_len(1 << 30).unwrap();
+        open.sync_all().unwrap();
+        let bytes = arrived(folder);
+        assert!((1 << 20..2 << 20).contains(&bytes), "{bytes}");
+    }
 
     #[test]
     fn the_cache_is_where_the_server_s_own_variables_say() {

@@ -224,17 +224,13 @@ impl<'a> Launch<'a> {
             let exited = self.process.exited();
             self.process.log.look();
             self.look_for_files();
-            let phase = match &self.awaited {
-                Some(_) => StartPhase::Download,
-                None => self.process.log.phase,
-            };
-            let line = self.process.log.last_line();
+            let (phase, line) = self.doing();
             if told
                 .as_ref()
-                .is_none_or(|(before, text)| (*before, text.as_str()) != (phase, line))
+                .is_none_or(|before| (before.0, before.1.as_str()) != (phase, line.as_str()))
             {
-                on_phase(phase, line);
-                told = Some((phase, line.to_owned()));
+                on_phase(phase, &line);
+                told = Some((phase, line));
             }
             if let Some(code) = exited {
                 return Err(self.ended(code).await);
@@ -257,6 +253,21 @@ impl<'a> Launch<'a> {
                 _ = cancel.wait_for(|cancelled| *cancelled) => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// What the server does now, and the last that is known of it.
+    fn doing(&self) -> (StartPhase, String) {
+        let line = self.process.log.last_line();
+        match &self.awaited {
+            None => (self.process.log.phase, line.to_owned()),
+            Some(folder) => {
+                let gigabytes = hub::arrived(folder) as f64 / 1e9;
+                (
+                    StartPhase::Download,
+                    format!("{gigabytes:.1} GB on disk · {line}"),
+                )
+            }
         }
     }
 
