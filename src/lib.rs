@@ -15,9 +15,10 @@
 //! | `load` | requests, arrivals and a stop → [`load::Record`]s | `unit`, `manifest`, `plan`, `workload` |
 //! | `server` | server specification → a ready server, or how it ended | `unit`, `manifest`, `plan` |
 //! | `sim` | a scripted engine → an HTTP server | `unit`, `manifest`, `engine` |
-//! | `measure` | records → summaries and verdicts | `unit`, `manifest`, `plan`, `load`, `server` |
-//! | `store` | what was measured ↔ the run folder | `unit`, `diagnostic`, `manifest`, `plan`, `load`, `server`, `measure` |
-//! | `report` | a stored run → notes | `unit`, `diagnostic`, `manifest`, `plan`, `measure`, `store` |
+//! | `observe` | a running server, while a cell runs → [`observe::ServerSide`] | `unit`, `manifest`, `plan`, `server` |
+//! | `measure` | records → summaries and verdicts | `unit`, `manifest`, `plan`, `load`, `server`, `observe` |
+//! | `store` | what was measured ↔ the run folder | `unit`, `diagnostic`, `manifest`, `plan`, `load`, `server`, `observe`, `measure` |
+//! | `report` | a stored run → notes | `unit`, `diagnostic`, `manifest`, `plan`, `observe`, `measure`, `store` |
 //! | `run` | plan → servers → load → measures → store, telling [`run::Event`]s | every room above but `sim` and `report` |
 //! | `cli` | words → settings → one room's verb, a screen and an exit code | every room |
 //!
@@ -33,6 +34,7 @@ pub mod engine;
 pub mod load;
 pub mod manifest;
 pub mod measure;
+pub mod observe;
 pub mod plan;
 pub mod report;
 pub mod run;

@@ -41,6 +41,8 @@ pub struct Token {
     pub number: u64,
     /// Whether it is the request's last.
     pub last: bool,
+    /// When the request's turn began: until then it waited.
+    pub began: Nanos,
 }
 
 /// Requests and what remains to be done for them.
@@ -58,6 +60,7 @@ pub struct Engine {
 struct Turn {
     asked: Asked,
     done: u64,
+    began: Nanos,
     next: Nanos,
     jitter: ChaCha8Rng,
 }
@@ -112,7 +115,8 @@ impl Engine {
         let fraction = script.jitter;
         let turn = self.running.get_mut(&request)?;
         turn.done += 1;
-        let (number, last) = (turn.done, turn.done >= turn.asked.output_tokens);
+        let (number, began) = (turn.done, turn.began);
+        let last = number >= turn.asked.output_tokens;
         if last {
             self.running.remove(&request);
             self.take_turns(at);
@@ -125,12 +129,21 @@ impl Engine {
             request,
             number,
             last,
+            began,
         })
     }
 
     /// How many requests run.
     pub fn running(&self) -> usize {
         self.running.len()
+    }
+
+    /// Tokens of the requests that run, prompts and what was produced so far: what a KV cache would hold.
+    pub fn held_tokens(&self) -> u64 {
+        self.running
+            .values()
+            .map(|turn| turn.asked.prompt_tokens + turn.done)
+            .sum()
     }
 
     /// How many requests wait for their turn.
@@ -154,6 +167,7 @@ impl Engine {
                 Turn {
                     asked,
                     done: 0,
+                    began: now,
                     next,
                     jitter,
                 },
@@ -204,6 +218,7 @@ mod tests {
             engine.admit(Nanos(0), asked(2));
         }
         assert_eq!((engine.running(), engine.waiting()), (2, 1));
+        assert_eq!(engine.held_tokens(), 10);
         let expected = vec![
             (0, 40, false),
             (1, 40, false),

@@ -219,6 +219,9 @@ where
             record.end = shared.context.now();
         }
         progress.in_flight.fetch_sub(1, Relaxed);
+        if record.outcome == Outcome::Completed {
+            progress.completed.fetch_add(1, Relaxed);
+        }
         if phase == Phase::Measured {
             progress.ended.fetch_add(1, Relaxed);
             if record.outcome != Outcome::Completed {

@@ -11,6 +11,8 @@ pub struct Progress {
     pub ended: AtomicU64,
     /// Measured requests that ended without completing.
     pub errors: AtomicU64,
+    /// Requests that completed, warm-up included.
+    pub completed: AtomicU64,
     /// Answers that began: their head arrived.
     pub answers: AtomicU64,
     /// Chunks that carried output.

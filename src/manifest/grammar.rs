@@ -5,7 +5,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::{
-    declaration::{Experiment, Hardware, Server, SloTerm, Workload},
+    declaration::{Experiment, Hardware, SCRAPE_EVERY, ScrapeEvery, Server, SloTerm, Workload},
     path::Path,
     tree::{Item, Node},
 };
@@ -331,9 +331,7 @@ fn expectation(options: &[&Value]) -> String {
     for option in options {
         for name in types(option) {
             let word = match name {
-                "string" if option.get("format") == Some(&json!("time-span")) => {
-                    "a time with a unit"
-                }
+                "string" if is_span(option) => "a time with a unit",
                 "string" => "a string",
                 "boolean" => "a boolean",
                 "integer" => "a whole number",
@@ -354,11 +352,15 @@ fn expectation(options: &[&Value]) -> String {
     }
 }
 
+fn is_span(schema: &Value) -> bool {
+    let format = schema.get("format").and_then(Value::as_str);
+    matches!(format, Some("time-span" | SCRAPE_EVERY))
+}
+
 fn help(options: &[&Value], node: &Node) -> String {
-    let is_span = options
-        .iter()
-        .any(|o| o.get("format") == Some(&json!("time-span")));
-    if is_span && let Some(number) = node.scalar().filter(|v| v.is_number()) {
+    if options.iter().any(|option| is_span(option))
+        && let Some(number) = node.scalar().filter(|v| v.is_number())
+    {
         return format!("write the unit: \"{number}ms\" or \"{number}s\"");
     }
     options
@@ -387,9 +389,12 @@ fn scalar(value: &Value, schema: &Value, path: &Path, node: &Node, findings: &mu
                 format!("one of {}", choices.join(", ")),
             );
         }
-        if schema.get("format") == Some(&json!("time-span"))
-            && let Err(reason) = text.parse::<TimeSpan>()
-        {
+        let time = match schema.get("format").and_then(Value::as_str) {
+            Some("time-span") => text.parse::<TimeSpan>().err(),
+            Some(SCRAPE_EVERY) => text.parse::<ScrapeEvery>().err(),
+            _ => None,
+        };
+        if let Some(reason) = time {
             wrong(format!("`{path}` is not a time"), reason);
         }
         if text.is_empty() && schema.get("minLength").is_some() {

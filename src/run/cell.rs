@@ -9,9 +9,10 @@ use tokio::sync::watch;
 
 use super::vocabularies::Vocabularies;
 use crate::{
-    load::{self, Drive, Progress, Recorder, Records, Schedule, Target},
+    load::{self, ClientHealth, Drive, Progress, Recorder, Records, Schedule, Target},
     manifest::{Engine, Flag, Inputs},
     measure::{self, Asked, CellOutcome},
+    observe::ServerSide,
     plan::{Cell, Group, Stop},
     server::{Address, Running},
     store::{CellFile, FORMAT},
@@ -31,13 +32,20 @@ pub(super) struct Client<'a> {
     pub(super) spill: &'a Utf8Path,
 }
 
+/// What was seen of one repeat beside its records: our own client, and the server.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) client: ClientHealth,
+    pub(super) server: ServerSide,
+}
+
 /// Drives one repeat on a thread of its own, so that nothing else delays the client's clock.
 pub(super) async fn measure_once(
     cell: &Cell,
     repeat: u32,
     inputs: &Inputs,
     client: Client<'_>,
-) -> Result<Records, String> {
+) -> Result<(Records, ClientHealth), String> {
     let Client {
         address,
         api_key,
@@ -75,13 +83,16 @@ pub(super) async fn measure_once(
             .enable_all()
             .build();
         let result = match runtime {
-            Ok(runtime) => runtime
-                .block_on(load::drive(drive, target, progress, cancel, sink.clone()))
-                .and_then(|()| {
-                    Arc::into_inner(sink)
+            Ok(runtime) => {
+                let driven = load::drive(drive, target, progress, cancel, sink.clone());
+                let (driven, health) = runtime.block_on(load::watched(driven));
+                driven.and_then(|()| {
+                    let records = Arc::into_inner(sink)
                         .ok_or_else(|| "a stream of the client outlived its cell".to_owned())?
-                        .finish()
-                }),
+                        .finish()?;
+                    Ok((records, health))
+                })
+            }
             Err(error) => Err(format!("the client cannot start: {error}")),
         };
         let _ = done.send(result);
@@ -119,6 +130,9 @@ pub(super) fn unmeasured(
         slo: cell.spec.slo.clone(),
         summary: None,
         repeats: Vec::new(),
+        server_side: None,
+        server_side_repeats: Vec::new(),
+        client: Vec::new(),
         verdicts: Vec::new(),
         timeline: Vec::new(),
         errors: Vec::new(),
@@ -136,6 +150,7 @@ pub(super) fn measured(
     inputs: &Inputs,
     running: &Running,
     repeats: &[Records],
+    seen: Vec<Seen>,
     started_at: Timestamp,
 ) -> CellFile {
     let asked = Asked {
@@ -170,7 +185,18 @@ pub(super) fn measured(
             .first()
             .map_or_else(String::new, |(error, count)| format!("{count} × {error}")),
     };
+    let (clients, servers): (Vec<ClientHealth>, Vec<ServerSide>) = seen
+        .into_iter()
+        .map(|seen| (seen.client, seen.server))
+        .unzip();
     CellFile {
+        server_side: ServerSide::pool(&servers),
+        server_side_repeats: if servers.len() > 1 {
+            servers
+        } else {
+            Vec::new()
+        },
+        client: clients,
         reason: (!reason.is_empty()).then_some(reason),
         timeline: repeats.last().map(measure::timeline).unwrap_or_default(),
         repeats: if each.len() > 1 { each } else { Vec::new() },

@@ -17,6 +17,7 @@ use self::{vocabularies::Vocabularies, walk::Walk};
 use crate::{
     manifest::{Engine, Manifest},
     measure::CellOutcome,
+    observe::Observer,
     plan::{Group, Plan, selects},
     store::{self, FORMAT, RunFile, RunFolder, StoreError},
 };
@@ -163,6 +164,7 @@ pub async fn run(
         emit,
         stop,
         vocabularies: Vocabularies::default(),
+        observer: Observer::start(),
     };
     for group in &plan.groups {
         if walk.is_stopped() {

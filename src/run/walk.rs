@@ -2,17 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Ended, Event, Order, RunError, cell, silence::silence, vocabularies::Vocabularies};
+use super::{
+    Ended, Event, Order, RunError,
+    cell::{self, Seen},
+    silence::silence,
+    vocabularies::Vocabularies,
+};
 use crate::{
     load::{Progress, Records},
     manifest::{Engine, Manifest},
     measure::CellOutcome,
+    observe::{Observer, Watched},
     plan::{Cell, Group, Plan, Stop, Turn},
     server::{self, Running, ServerOutcome, Start, StartFailure},
     store::{Attempt, CellFile, EngineFact, FORMAT, RunFolder, ServerFile, StoredRun},
@@ -39,18 +45,20 @@ pub(super) struct Walk<'a> {
     pub(super) stop: watch::Receiver<bool>,
     /// What was learned of the tokens of the server that runs.
     pub(super) vocabularies: Vocabularies,
+    pub(super) observer: Observer,
 }
 
 /// A cell that was begun and is not stored yet.
 struct Begun {
     at: Timestamp,
     repeats: Vec<Records>,
+    seen: Vec<Seen>,
     attempts: Vec<Attempt>,
 }
 
 /// How one turn ended.
 enum Turned {
-    Records(Records),
+    Records(Records, Box<Seen>),
     Interrupted,
     /// The client could not be set up.
     Failed(String),
@@ -101,11 +109,13 @@ impl Walk<'_> {
             let open = begun.entry(turn.cell).or_insert_with(|| Begun {
                 at: Timestamp::now(),
                 repeats: Vec::new(),
+                seen: Vec::new(),
                 attempts: Vec::new(),
             });
             match self.turn(group, turn, &mut alive).await {
-                Turned::Records(records) => {
+                Turned::Records(records, seen) => {
                     open.repeats.push(records);
+                    open.seen.push(*seen);
                     if open.repeats.len() as u32 == self.plan.experiment.repeats
                         && let Some(whole) = begun.remove(&turn.cell)
                     {
@@ -183,7 +193,15 @@ impl Walk<'_> {
         let inputs = &self.manifest.inputs;
         let file = CellFile {
             attempts: begun.attempts,
-            ..cell::measured(group, cell, inputs, running, &begun.repeats, begun.at)
+            ..cell::measured(
+                group,
+                cell,
+                inputs,
+                running,
+                &begun.repeats,
+                begun.seen,
+                begun.at,
+            )
         };
         self.store(file, &begun.repeats)
     }
@@ -357,13 +375,23 @@ impl Walk<'_> {
         let (cancel, cancelled) = watch::channel(false);
         // Watching the server borrows it, and the client needs its address: the address is copied out first.
         let seat = alive.address();
+        let key = api_key(group);
+        let watching = self
+            .observer
+            .watch(Watched {
+                url: seat.url.clone(),
+                api_key: key.clone(),
+                every: self.plan.experiment.scrape_every,
+                processes: alive.processes(),
+            })
+            .await;
         let measuring = cell::measure_once(
             cell,
             turn.repeat,
             &self.manifest.inputs,
             cell::Client {
                 address: &seat,
-                api_key: api_key(group),
+                api_key: key,
                 vocabularies: &mut self.vocabularies,
                 progress: progress.clone(),
                 cancel: cancelled,
@@ -375,7 +403,10 @@ impl Walk<'_> {
         let hung_after = group.server.hung_after;
         let ending = tokio::select! {
             records = &mut measuring => match records {
-                Ok(records) => Turned::Records(records),
+                Ok((records, client)) => {
+                    let server = watching.end(progress.completed.load(Relaxed)).await;
+                    Turned::Records(records, Box::new(Seen { client, server }))
+                }
                 Err(reason) => Turned::Failed(reason),
             },
             death = alive.died() => Turned::Lost(death.into()),
@@ -389,7 +420,7 @@ impl Walk<'_> {
             }),
             _ = stop.wait_for(|stop| *stop) => Turned::Interrupted,
         };
-        if !matches!(ending, Turned::Records(_) | Turned::Failed(_)) {
+        if !matches!(ending, Turned::Records(..) | Turned::Failed(_)) {
             let _ = cancel.send(true);
             let _ = measuring.await;
         }

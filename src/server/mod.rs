@@ -15,6 +15,7 @@ mod python;
 mod recipe;
 mod start;
 mod tree;
+mod usage;
 
 pub use command::argv;
 pub use gpu::{GpuSeen, seen_gpus};
@@ -24,3 +25,4 @@ pub use log::classify;
 pub use outcome::{Facts, OomAt, ServerOutcome, StartPhase};
 pub use recipe::{Recipe, recipe};
 pub use start::{Address, Death, Running, Start, StartFailure, log_path, start};
+pub use usage::{ProcessTree, TreeUsage};

@@ -17,6 +17,7 @@ use super::{
     guard::AFTER_KILL,
     log::Log,
     tree::{self, Listener},
+    usage::ProcessTree,
 };
 use crate::manifest::{EnvValue, Server, expand_home};
 
@@ -160,6 +161,14 @@ impl Process {
         let listener = tree::listener(self.port, self.guard_pid, self.leader);
         self.listened |= listener == Listener::Ours;
         listener
+    }
+
+    /// The server's processes, for those who look at them.
+    pub(super) fn tree(&self) -> ProcessTree {
+        ProcessTree {
+            guard: self.guard_pid,
+            group: self.leader,
+        }
     }
 
     /// Ends the whole tree: the guardian first asks, then kills; the tree of a guardian that does not answer is killed by

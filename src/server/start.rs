@@ -16,6 +16,7 @@ use super::{
     process::{Process, Spawn, taken},
     python,
     tree::Listener,
+    usage::ProcessTree,
 };
 use crate::{
     manifest::{Engine, LaunchOn, Server},
@@ -426,6 +427,11 @@ impl Running {
             url: self.url.clone(),
             model: self.model.clone(),
         }
+    }
+
+    /// The server's processes; absent for an attached one.
+    pub fn processes(&self) -> Option<ProcessTree> {
+        self.process.as_ref().map(Process::tree)
     }
 
     /// Waits until the server ends unasked, whatever its exit code. An attached server is not watched: this never returns.

@@ -10,16 +10,18 @@ pub(super) struct Member {
     pub(super) in_group: bool,
 }
 
-/// The living descendants of the guardian, whatever group or session they moved to, and the members of the server's group.
-/// Those that ended and were not yet waited for are no members.
+/// The living descendants of the guardian, whatever group or session they moved to, and the members of the server's group,
+/// with what the kernel says of each; and the guardian itself. Those that ended and were not yet waited for are no members.
 #[cfg(target_os = "linux")]
-pub(super) fn members(guard: Pid, group: Pid) -> Vec<Member> {
+pub(super) fn living(
+    guard: i32,
+    group: i32,
+) -> (Vec<procfs::process::Stat>, Option<procfs::process::Stat>) {
     use std::collections::{HashMap, HashSet};
 
     let Ok(processes) = procfs::process::all_processes() else {
-        return Vec::new();
+        return (Vec::new(), None);
     };
-    let (guard, group) = (guard.as_raw_nonzero().get(), group.as_raw_nonzero().get());
     let stats: Vec<_> = processes
         .filter_map(|process| process.ok()?.stat().ok())
         .collect();
@@ -36,10 +38,23 @@ pub(super) fn members(guard: Pid, group: Pid) -> Vec<Member> {
             }
         }
     }
-    stats
-        .iter()
+    let (guardian, others): (Vec<_>, Vec<_>) =
+        stats.into_iter().partition(|stat| stat.pid == guard);
+    let members = others
+        .into_iter()
         .filter(|stat| !matches!(stat.state, 'Z' | 'X'))
-        .filter(|stat| stat.pid != guard && (stat.pgrp == group || below.contains(&stat.pid)))
+        .filter(|stat| stat.pgrp == group || below.contains(&stat.pid))
+        .collect();
+    (members, guardian.into_iter().next())
+}
+
+/// The living processes of a tree.
+#[cfg(target_os = "linux")]
+pub(super) fn members(guard: Pid, group: Pid) -> Vec<Member> {
+    let (guard, group) = (guard.as_raw_nonzero().get(), group.as_raw_nonzero().get());
+    living(guard, group)
+        .0
+        .iter()
         .filter_map(|stat| {
             Some(Member {
                 pid: Pid::from_raw(stat.pid)?,

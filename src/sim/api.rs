@@ -15,7 +15,6 @@ use super::{
     stream::Events,
     text,
 };
-use crate::engine::Asked;
 
 /// An answer's body: all at once, or event by event.
 pub(super) type Reply = Response<Either<Full<Bytes>, Events>>;
@@ -56,7 +55,7 @@ pub(super) async fn answer(
         (Method::GET, "/metrics") => full(
             StatusCode::OK,
             "text/plain; version=0.0.4",
-            metrics(args, clock),
+            clock.metrics(&args.served[0]),
         ),
         (
             Method::POST,
@@ -156,13 +155,7 @@ async fn generate(
     } else {
         "stop"
     };
-    let mut ticket = clock.admit(
-        Asked {
-            prompt_tokens,
-            output_tokens,
-        },
-        finish == "stop",
-    );
+    let mut ticket = clock.admit(&prompt, output_tokens, finish == "stop");
     let options = &body["stream_options"];
     let answer = Answer {
         chat,
@@ -309,30 +302,6 @@ fn models(args: &SimArgs) -> Value {
         })
         .collect();
     json!({"object": "list", "data": data})
-}
-
-fn metrics(args: &SimArgs, clock: &Clock) -> String {
-    let c = clock.counters();
-    let model = args.served[0].replace('\\', "\\\\").replace('"', "\\\"");
-    let label = format!("engine=\"sim\",model_name=\"{model}\"");
-    let mut out = String::new();
-    for (name, kind, value) in [
-        ("num_requests_running", "gauge", c.running as u64),
-        ("num_requests_waiting", "gauge", c.waiting as u64),
-        ("prompt_tokens_total", "counter", c.prompt_tokens),
-        ("generation_tokens_total", "counter", c.generation_tokens),
-    ] {
-        out.push_str(&format!(
-            "# TYPE vllm:{name} {kind}\nvllm:{name}{{{label}}} {value}\n"
-        ));
-    }
-    out.push_str("# TYPE vllm:request_success_total counter\n");
-    for (reason, value) in [("length", c.length), ("stop", c.stop), ("abort", c.aborted)] {
-        let line =
-            format!("vllm:request_success_total{{{label},finished_reason=\"{reason}\"}} {value}\n");
-        out.push_str(&line);
-    }
-    out
 }
 
 fn refuse(refusal: &Refusal) -> Reply {

@@ -85,6 +85,15 @@ pub fn parse_args(words: Vec<String>) -> Result<SimArgs, String> {
 }
 
 impl SimArgs {
+    /// Whether prefixes are looked for among earlier prompts: yes unless told otherwise, as in vLLM.
+    pub(super) fn prefix_caching(&self) -> bool {
+        let told = |(name, value): &(String, Value)| match value {
+            Value::Bool(on) if name == "enable_prefix_caching" => Some(*on),
+            _ => None,
+        };
+        self.flags.iter().rev().find_map(told).unwrap_or(true)
+    }
+
     fn take(&mut self, name: &str, values: &[String]) -> Result<(), String> {
         match name {
             "host" => self.host = one(name, values)?,

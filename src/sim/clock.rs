@@ -9,6 +9,10 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::{
+    metrics::{self, Passage, Times},
+    prefix_cache::PrefixCache,
+};
 use crate::{
     engine::{Asked, Engine, RequestNo},
     unit::Nanos,
@@ -28,6 +32,10 @@ pub(super) enum Step {
 pub(super) struct Counters {
     pub(super) running: usize,
     pub(super) waiting: usize,
+    /// Part of the KV cache in use, 0 to 1; absent when it has no size.
+    pub(super) kv_usage: Option<f64>,
+    /// Prompt tokens looked for in the prefix cache, and found; absent when there is none.
+    pub(super) prefix: Option<(u64, u64)>,
     pub(super) prompt_tokens: u64,
     pub(super) generation_tokens: u64,
     /// Requests that got all they asked for.
@@ -53,15 +61,35 @@ struct State {
     engine: Engine,
     listeners: HashMap<RequestNo, Listener>,
     counters: Counters,
+    times: Times,
+    kv_tokens: Option<u64>,
+    prefixes: Option<PrefixCache>,
     /// Tickets that exist: requests whose answer is not written yet.
     answering: usize,
     stopping: bool,
+}
+
+impl State {
+    fn counters(&self) -> Counters {
+        let held = self.engine.held_tokens() as f64;
+        Counters {
+            running: self.engine.running(),
+            waiting: self.engine.waiting(),
+            kv_usage: self.kv_tokens.map(|tokens| (held / tokens as f64).min(1.0)),
+            prefix: self
+                .prefixes
+                .as_ref()
+                .map(|prefixes| (prefixes.queries, prefixes.hits)),
+            ..self.counters
+        }
+    }
 }
 
 struct Listener {
     steps: UnboundedSender<Step>,
     /// Whether the request ends before its `max_tokens`.
     early: bool,
+    passage: Passage,
 }
 
 impl Shared {
@@ -79,10 +107,19 @@ impl Shared {
         loop {
             let now = self.now();
             while let Some(token) = state.engine.next_token(now) {
+                let state = &mut *state;
                 state.counters.generation_tokens += 1;
-                let Some(listener) = state.listeners.get(&token.request) else {
+                let Some(listener) = state.listeners.get_mut(&token.request) else {
                     continue;
                 };
+                // Counted before it is sent: who saw the last token finds it on the page.
+                state.times.token(
+                    &mut listener.passage,
+                    token.began,
+                    token.at,
+                    token.number,
+                    token.last,
+                );
                 // A listener that is gone cancels by itself.
                 listener.steps.send(Step::Token { last: token.last }).ok();
                 if token.last {
@@ -116,12 +153,19 @@ impl Clock {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub(super) fn start(engine: Engine) -> std::io::Result<Self> {
+    pub(super) fn start(
+        engine: Engine,
+        kv_tokens: Option<u64>,
+        prefix_caching: bool,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 engine,
                 listeners: HashMap::new(),
                 counters: Counters::default(),
+                times: Times::new(),
+                kv_tokens,
+                prefixes: prefix_caching.then(|| PrefixCache::new(kv_tokens)),
                 answering: 0,
                 stopping: false,
             }),
@@ -135,13 +179,21 @@ impl Clock {
         Ok(Self { shared })
     }
 
-    /// A request arrives now; `early` says that it ends before its `max_tokens`.
-    pub(super) fn admit(&self, asked: Asked, early: bool) -> Ticket {
+    /// A request for a prompt arrives now; `early` says that it ends before its `max_tokens`.
+    pub(super) fn admit(&self, prompt: &[u64], output_tokens: u64, early: bool) -> Ticket {
+        let asked = Asked {
+            prompt_tokens: prompt.len() as u64,
+            output_tokens,
+        };
         let (sender, steps) = unbounded_channel();
         let mut state = self.shared.lock();
         state.answering += 1;
         state.counters.prompt_tokens += asked.prompt_tokens;
-        let number = state.engine.admit(self.shared.now(), asked);
+        if let Some(prefixes) = &mut state.prefixes {
+            prefixes.ask(prompt);
+        }
+        let arrived = self.shared.now();
+        let number = state.engine.admit(arrived, asked);
         if state.stopping {
             state.engine.cancel(self.shared.now(), number);
             sender.send(Step::Abort).ok();
@@ -151,6 +203,11 @@ impl Clock {
                 Listener {
                     steps: sender,
                     early,
+                    passage: Passage {
+                        arrived,
+                        first: None,
+                        last: arrived,
+                    },
                 },
             );
         }
@@ -175,13 +232,14 @@ impl Clock {
         }
     }
 
-    pub(super) fn counters(&self) -> Counters {
-        let state = self.shared.lock();
-        Counters {
-            running: state.engine.running(),
-            waiting: state.engine.waiting(),
-            ..state.counters
-        }
+    /// What `/metrics` shows now.
+    pub(super) fn metrics(&self, model: &str) -> String {
+        let (counters, times) = {
+            let state = self.shared.lock();
+            (state.counters(), state.times.clone())
+        };
+        // Written without the lock: tokens do not wait for who asks.
+        metrics::page(model, &counters, &times)
     }
 
     /// Requests whose answer is not handed over yet.
@@ -226,48 +284,60 @@ mod tests {
             per_token_load: TimeSpan::from_millis(0),
             ..SimScript::default()
         };
-        Clock::start(Engine::new(script, 1, 1)).unwrap()
+        Clock::start(Engine::new(script, 1, 1), Some(100), true).unwrap()
     }
 
-    fn asked(output_tokens: u64) -> Asked {
-        Asked {
-            prompt_tokens: 3,
-            output_tokens,
-        }
+    const PROMPT: &[u64] = &[1, 2, 3];
+
+    fn counters(clock: &Clock) -> Counters {
+        clock.shared.lock().counters()
     }
 
     #[tokio::test]
     async fn tokens_arrive_in_order_and_are_counted() {
         let clock = clock(TimeSpan::from_millis(0));
-        let mut ticket = clock.admit(asked(2), false);
+        let mut ticket = clock.admit(PROMPT, 2, false);
         assert_eq!(ticket.steps.recv().await, Some(Step::Token { last: false }));
         assert_eq!(ticket.steps.recv().await, Some(Step::Token { last: true }));
         assert_eq!(ticket.steps.recv().await, None);
-        let counters = clock.counters();
+        let counters = counters(&clock);
         assert_eq!((counters.prompt_tokens, counters.generation_tokens), (3, 2));
         assert_eq!((counters.length, counters.aborted), (1, 0));
+        assert_eq!(
+            (counters.kv_usage, counters.prefix),
+            (Some(0.0), Some((3, 0)))
+        );
+        let page = clock.metrics("tiny");
+        for line in [
+            "vllm:generation_tokens_total{engine=\"sim\",model_name=\"tiny\"} 2",
+            "vllm:time_to_first_token_seconds_count{engine=\"sim\",model_name=\"tiny\"} 1",
+            "vllm:inter_token_latency_seconds_count{engine=\"sim\",model_name=\"tiny\"} 1",
+            "vllm:request_queue_time_seconds_count{engine=\"sim\",model_name=\"tiny\"} 1",
+        ] {
+            assert!(page.contains(line), "{line} in {page}");
+        }
     }
 
     #[tokio::test]
     async fn a_dropped_request_lets_the_next_one_run() {
         let clock = clock(TimeSpan::from_secs(3600));
-        let first = clock.admit(asked(1), false);
-        let _second = clock.admit(asked(1), false);
-        assert_eq!((clock.counters().running, clock.counters().waiting), (1, 1));
+        let first = clock.admit(PROMPT, 1, false);
+        let _second = clock.admit(PROMPT, 1, false);
+        assert_eq!((counters(&clock).running, counters(&clock).waiting), (1, 1));
         drop(first);
-        assert_eq!((clock.counters().running, clock.counters().waiting), (1, 0));
+        assert_eq!((counters(&clock).running, counters(&clock).waiting), (1, 0));
     }
 
     #[tokio::test]
     async fn a_stop_aborts_running_and_later_requests() {
         let clock = clock(TimeSpan::from_secs(3600));
-        let mut running = clock.admit(asked(1), false);
+        let mut running = clock.admit(PROMPT, 1, false);
         clock.abort_all();
         assert_eq!(running.steps.recv().await, Some(Step::Abort));
         assert_eq!(
-            clock.admit(asked(1), false).steps.recv().await,
+            clock.admit(PROMPT, 1, false).steps.recv().await,
             Some(Step::Abort)
         );
-        assert_eq!(clock.counters().running, 0);
+        assert_eq!(counters(&clock).running, 0);
     }
 }

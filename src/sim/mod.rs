@@ -10,6 +10,8 @@ mod api;
 mod args;
 mod clock;
 mod log;
+mod metrics;
+mod prefix_cache;
 mod serve;
 mod stream;
 mod text;

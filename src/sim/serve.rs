@@ -85,7 +85,7 @@ async fn run(args: SimArgs) -> Result<(), SimError> {
         () = either(&mut term, &mut int) => return Ok(()),
     };
     let engine = Engine::new(args.script.clone(), args.max_num_seqs, args.seed);
-    let clock = Clock::start(engine)?;
+    let clock = Clock::start(engine, args.script.kv_tokens, args.prefix_caching())?;
     let args = Arc::new(args);
     let mut connections = JoinSet::new();
     say("INFO", "Application startup complete.");

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    load::ClientHealth,
     manifest::{Objective, Slo},
     measure::{CellOutcome, Point, Summary, Verdict},
+    observe::ServerSide,
     plan::Plan,
     server::{Facts, ServerOutcome},
 };
@@ -50,6 +52,15 @@ pub struct CellFile {
     /// Summary of each repeat, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<Summary>,
+    /// What the server and its machine said while the cell was measured, repeats pooled; absent where nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_side: Option<ServerSide>,
+    /// The same of each repeat, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub server_side_repeats: Vec<ServerSide>,
+    /// How our own client fared in each repeat.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client: Vec<ClientHealth>,
     /// Which numbers may be trusted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<Verdict>,

@@ -8,6 +8,7 @@ use super::{CellFile, StoredRun};
 use crate::{
     manifest::{Metric, scalar_text},
     measure::{Latency, Summary},
+    observe::{Durations, EngineSide, ServerSide},
 };
 
 /// `cells.csv`: one row per cell, repeats pooled.
@@ -16,7 +17,8 @@ pub(super) fn cells(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record(columns.header(None))?;
     for cell in &run.cells {
-        table.write_record(columns.row(run, cell, None, cell.summary.as_ref()))?;
+        let (summary, side) = (cell.summary.as_ref(), cell.server_side.as_ref());
+        table.write_record(columns.row(run, cell, None, summary, side))?;
     }
     finish(table)
 }
@@ -32,8 +34,12 @@ pub(super) fn repeats(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
         } else {
             cell.repeats.iter().collect()
         };
-        for (repeat, summary) in (1..).zip(summaries) {
-            table.write_record(columns.row(run, cell, Some(repeat), Some(summary)))?;
+        for (at, summary) in summaries.into_iter().enumerate() {
+            let side = match cell.repeats.len() {
+                0 => cell.server_side.as_ref(),
+                _ => cell.server_side_repeats.get(at),
+            };
+            table.write_record(columns.row(run, cell, Some(at + 1), Some(summary), side))?;
         }
     }
     finish(table)
@@ -56,6 +62,19 @@ const AFTER_LATENCIES: [&str; 8] = [
     "window_s",
 ];
 
+/// What the server and its machine say, warm-up included; empty where they say nothing.
+const SERVER_SIDE: [&str; 9] = [
+    "server_queue_ms",
+    "server_prefill_ms",
+    "server_decode_ms",
+    "server_ttft_ms",
+    "preemptions",
+    "prefix_hit_rate",
+    "kv_usage_peak",
+    "server_cpu_s",
+    "gpu_energy_j",
+];
+
 /// The columns that depend on the run.
 struct Columns {
     load: Vec<String>,
@@ -69,6 +88,7 @@ impl Columns {
             // One column holds the number of requests: those that were due. Twice the name would be no name.
             .chain(["repeat", "requests", "errors"])
             .chain(AFTER_LATENCIES)
+            .chain(SERVER_SIDE)
             .map(str::to_owned)
             .chain(latency_columns())
             .collect();
@@ -109,6 +129,7 @@ impl Columns {
         header.extend(["requests", "errors"].map(str::to_owned));
         header.extend(latency_columns());
         header.extend(AFTER_LATENCIES.map(str::to_owned));
+        header.extend(SERVER_SIDE.map(str::to_owned));
         header
     }
 
@@ -116,8 +137,9 @@ impl Columns {
         &self,
         run: &StoredRun,
         cell: &CellFile,
-        repeat: Option<u32>,
+        repeat: Option<usize>,
         summary: Option<&Summary>,
+        side: Option<&ServerSide>,
     ) -> Vec<String> {
         let mut row = vec![cell.id.clone()];
         row.extend(repeat.map(|repeat| repeat.to_string()));
@@ -149,6 +171,22 @@ impl Columns {
         row.push(rounded(
             summary.and_then(|s| s.window).map(|window| window.length_s),
         ));
+        let engine = side.and_then(|side| side.engine.as_ref());
+        let mean = |get: fn(&EngineSide) -> &Option<Durations>| {
+            rounded(engine.and_then(|engine| get(engine).as_ref()?.mean_ms))
+        };
+        row.push(mean(|engine| &engine.queue));
+        row.push(mean(|engine| &engine.prefill));
+        row.push(mean(|engine| &engine.decode));
+        row.push(mean(|engine| &engine.ttft));
+        row.push(whole(engine.and_then(|engine| engine.preemptions)));
+        row.push(rounded(engine.and_then(EngineSide::prefix_hit_rate)));
+        row.push(rounded(engine.and_then(|engine| engine.kv_usage_peak)));
+        row.push(rounded(
+            side.and_then(|side| side.process)
+                .map(|process| process.cpu_s),
+        ));
+        row.push(rounded(side.and_then(ServerSide::gpu_energy_j)));
         row
     }
 }

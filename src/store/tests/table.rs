@@ -30,15 +30,46 @@ fn cells_have_their_columns_in_order_and_absent_is_empty() {
             "cell,gpu,workload,outcome,verdicts,concurrency,max_tokens,cache,max-model-len,requests,errors,\
              p50_ttft_ms,p95_ttft_ms,p99_ttft_ms,p50_itl_ms,p95_itl_ms,p99_itl_ms,\
              p50_tpot_ms,p95_tpot_ms,p99_tpot_ms,p50_e2e_ms,p95_e2e_ms,p99_e2e_ms,\
-             throughput_tok_s,total_tok_s,req_s,user_tok_s,goodput_req_s,input_tokens,output_tokens,window_s",
+             throughput_tok_s,total_tok_s,req_s,user_tok_s,goodput_req_s,input_tokens,output_tokens,window_s,\
+             server_queue_ms,server_prefill_ms,server_decode_ms,server_ttft_ms,\
+             preemptions,prefix_hit_rate,kv_usage_peak,server_cpu_s,gpu_energy_j",
             "chat-c2-t8-0a1b2c3d,Card A,chat,degraded,few_samples;errors;warm_cache,2,8,as-written,4096,3,1,\
              125.000,147.500,149.500,116.667,147.500,149.500,\
              120.833,124.583,124.917,366.667,396.667,399.333,\
-             8.571,37.143,2.857,8.286,2.857,20,6,0.700",
-            "chat-c4-t8-0a1b2c3e,Card A,chat,oom,,4,8,as-written,4096,,,,,,,,,,,,,,,,,,,,,,",
+             8.571,37.143,2.857,8.286,2.857,20,6,0.700,,,,,,,,,",
+            "chat-c4-t8-0a1b2c3e,Card A,chat,oom,,4,8,as-written,4096,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,",
         ]
     );
     assert!(!folder.path().join("repeats.csv").exists());
+}
+
+#[test]
+fn what_the_server_said_has_its_columns_and_what_it_did_not_say_is_empty() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let mut run = two_cells(&folder);
+    run.cells[0].server_side = serde_json::from_value(json!({
+        "span_s": 2.0,
+        "engine": {
+            "span_s": 2.0, "settled": true, "preemptions": 0, "prefix_queries": 80, "prefix_hits": 20,
+            "queue": { "count": 4, "sum_s": 0.1, "mean_ms": 25.0, "buckets": [] },
+        },
+        "process": { "cpu_s": 1.5, "cores": 0.75, "peak_rss_bytes": 1, "processes": 1 },
+        "gpus": [{ "index": 0, "energy_j": 300.0 }],
+    }))
+    .expect("a server's side");
+    let csv = table(&folder, &run, "cells.csv");
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let row = reader.records().next().unwrap().unwrap();
+    let of = |name: &str| &row[header.iter().position(|column| column == name).unwrap()];
+    assert_eq!(of("server_queue_ms"), "25.000");
+    assert_eq!((of("server_prefill_ms"), of("kv_usage_peak")), ("", ""));
+    assert_eq!((of("preemptions"), of("prefix_hit_rate")), ("0", "0.250"));
+    assert_eq!(
+        (of("server_cpu_s"), of("gpu_energy_j")),
+        ("1.500", "300.000")
+    );
 }
 
 #[test]

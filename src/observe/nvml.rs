@@ -1,0 +1,61 @@
+//! The GPUs of this machine through NVIDIA's management library, where there is one.
+//!
+//! The library is looked for when a run begins and belongs to the driver: where it is missing, or the binary is a static
+//! one that can load none, there are simply no GPUs to look at. Nothing of this was tried on a real GPU.
+
+use super::gpu_side::GpuLook;
+
+/// The driver's library, loaded.
+#[cfg(target_os = "linux")]
+pub(super) struct Gpus(nvml_wrapper::Nvml);
+
+/// Elsewhere there is no such library, and never a value of this.
+#[cfg(not(target_os = "linux"))]
+pub(super) enum Gpus {}
+
+#[cfg(not(target_os = "linux"))]
+impl Gpus {
+    pub(super) fn find() -> Option<Self> {
+        None
+    }
+
+    pub(super) fn look(&self) -> Vec<GpuLook> {
+        match *self {}
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Gpus {
+    /// Loads the library; `None` where there is none, or no driver behind it.
+    pub(super) fn find() -> Option<Self> {
+        nvml_wrapper::Nvml::init().ok().map(Self)
+    }
+
+    /// Looks at every GPU. What one of them does not tell is absent.
+    pub(super) fn look(&self) -> Vec<GpuLook> {
+        let count = self.0.device_count().unwrap_or_default();
+        (0..count)
+            .filter_map(|index| {
+                let device = self.0.device_by_index(index).ok()?;
+                Some(GpuLook {
+                    index,
+                    name: device.name().ok(),
+                    memory_bytes: device.memory_info().ok().map(|memory| memory.used),
+                    utilization: device
+                        .utilization_rates()
+                        .ok()
+                        .map(|rates| f64::from(rates.gpu) / 100.0),
+                    power_w: device.power_usage().ok().map(|mw| f64::from(mw) / 1e3),
+                    energy_j: device
+                        .total_energy_consumption()
+                        .ok()
+                        .map(|mj| mj as f64 / 1e3),
+                    pids: device
+                        .running_compute_processes()
+                        .map(|processes| processes.iter().map(|process| process.pid).collect())
+                        .unwrap_or_default(),
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,237 @@
+//! One page of `/metrics` → what vLLM says there, whatever it is labelled.
+
+use super::{
+    durations::{Bucket, Durations},
+    exposition::samples,
+};
+
+/// One scrape. Several engines and label sets are summed; where a metric is not on the page it is absent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Snapshot {
+    /// Requests that are worked on.
+    pub(super) running: Option<f64>,
+    /// Requests that wait for their turn.
+    pub(super) waiting: Option<f64>,
+    /// Part of the KV cache in use, 0 to 1, of the fullest engine.
+    pub(super) kv_usage: Option<f64>,
+    pub(super) prompt_tokens: Option<f64>,
+    pub(super) generation_tokens: Option<f64>,
+    pub(super) preemptions: Option<f64>,
+    pub(super) prefix_queries: Option<f64>,
+    pub(super) prefix_hits: Option<f64>,
+    /// Requests that ended, whatever way the server calls it.
+    pub(super) finished: Option<f64>,
+    pub(super) queue: Option<Cumulative>,
+    pub(super) prefill: Option<Cumulative>,
+    pub(super) decode: Option<Cumulative>,
+    pub(super) ttft: Option<Cumulative>,
+    pub(super) itl: Option<Cumulative>,
+    pub(super) tpot: Option<Cumulative>,
+    pub(super) e2e: Option<Cumulative>,
+}
+
+/// A histogram since the server's start.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Cumulative {
+    /// Upper bound and how many are at or below it, ascending.
+    at_most: Vec<(f64, f64)>,
+    sum: f64,
+    count: f64,
+}
+
+/// The names vLLM's metrics carry: its own, one that passed through a system without colons, and none.
+const PREFIXES: [&str; 3] = ["vllm:", "vllm_", ""];
+
+impl Snapshot {
+    /// Reads a page; `None` when nothing on it is known by any name.
+    pub(super) fn read(page: &str) -> Option<Self> {
+        // A page uses one prefix; names without one are believed only where there is none.
+        PREFIXES.iter().find_map(|prefix| {
+            let mut snapshot = Self::default();
+            for sample in samples(page) {
+                if let Some(name) = sample.name.strip_prefix(prefix) {
+                    snapshot.take(name, sample.le, sample.value);
+                }
+            }
+            (snapshot != Self::default()).then_some(snapshot)
+        })
+    }
+
+    fn take(&mut self, name: &str, le: Option<f64>, value: f64) {
+        let name = name.strip_suffix("_total").unwrap_or(name);
+        if let Some(gauge) = self.gauge(name) {
+            *gauge.get_or_insert(0.0) += value;
+        } else if matches!(name, "kv_cache_usage_perc" | "gpu_cache_usage_perc") {
+            self.kv_usage = Some(self.kv_usage.map_or(value, |other| other.max(value)));
+        } else if let Some((base, part)) = name.rsplit_once('_')
+            && matches!(part, "bucket" | "sum" | "count")
+            && let Some(histogram) = self.histogram(base)
+        {
+            let histogram = histogram.get_or_insert_default();
+            match (part, le) {
+                ("sum", _) => histogram.sum += value,
+                ("count", _) => histogram.count += value,
+                (_, Some(le)) => histogram.add(le, value),
+                (_, None) => {}
+            }
+        }
+    }
+
+    /// What is summed over engines and labels. vLLM's names since 0.6, the older ones last.
+    fn gauge(&mut self, name: &str) -> Option<&mut Option<f64>> {
+        Some(match name {
+            "num_requests_running" => &mut self.running,
+            "num_requests_waiting" => &mut self.waiting,
+            "prompt_tokens" => &mut self.prompt_tokens,
+            "generation_tokens" => &mut self.generation_tokens,
+            "num_preemptions" => &mut self.preemptions,
+            "prefix_cache_queries" | "gpu_prefix_cache_queries" => &mut self.prefix_queries,
+            "prefix_cache_hits" | "gpu_prefix_cache_hits" => &mut self.prefix_hits,
+            "request_success" => &mut self.finished,
+            _ => return None,
+        })
+    }
+
+    fn histogram(&mut self, name: &str) -> Option<&mut Option<Cumulative>> {
+        Some(match name {
+            "request_queue_time_seconds" => &mut self.queue,
+            "request_prefill_time_seconds" => &mut self.prefill,
+            "request_decode_time_seconds" => &mut self.decode,
+            "time_to_first_token_seconds" => &mut self.ttft,
+            // Before 0.11 the gaps had the name that now is each request's mean.
+            "inter_token_latency_seconds" | "time_per_output_token_seconds" => &mut self.itl,
+            "request_time_per_output_token_seconds" => &mut self.tpot,
+            "e2e_request_latency_seconds" => &mut self.e2e,
+            _ => return None,
+        })
+    }
+
+    /// Whether nothing runs and nothing waits, as far as the page tells.
+    pub(super) fn idle(&self) -> Option<bool> {
+        Some(self.running? == 0.0 && self.waiting.is_none_or(|waiting| waiting == 0.0))
+    }
+}
+
+impl Cumulative {
+    fn add(&mut self, le: f64, value: f64) {
+        match self
+            .at_most
+            .binary_search_by(|(bound, _)| bound.total_cmp(&le))
+        {
+            Ok(at) => self.at_most[at].1 += value,
+            Err(at) => self.at_most.insert(at, (le, value)),
+        }
+    }
+
+    /// What was added since an earlier scrape; `None` when something got less, so that it is not the same histogram.
+    pub(super) fn since(&self, before: Option<&Self>) -> Option<Durations> {
+        let zero = Self::default();
+        let before = before.unwrap_or(&zero);
+        let count = grown(before.count, self.count)?;
+        let sum = grown(before.sum, self.sum)?;
+        let mut buckets = Vec::with_capacity(self.at_most.len());
+        let (mut above, mut below) = (0.0, 0.0);
+        for (bound, now) in &self.at_most {
+            let then = match before.at_most.binary_search_by(|(b, _)| b.total_cmp(bound)) {
+                Ok(at) => before.at_most[at].1,
+                // Bounds that the earlier scrape does not have are those of an empty histogram only.
+                Err(_) if before.count == 0.0 => 0.0,
+                Err(_) => return None,
+            };
+            let at_most = grown(then, *now)?;
+            buckets.push(Bucket {
+                above_s: above,
+                to_s: bound.is_finite().then_some(*bound),
+                count: grown(below, at_most)? as u64,
+            });
+            (above, below) = (*bound, at_most);
+        }
+        Some(Durations::new(buckets, count as u64, sum))
+    }
+}
+
+/// A counter's growth; `None` when it fell: the server began anew in between, and what it counted is gone.
+pub(super) fn grown(before: f64, after: f64) -> Option<f64> {
+    (after >= before).then_some(after - before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORDED: &str = include_str!("../../tests/recorded/vllm/get-metrics-after.txt");
+
+    #[test]
+    fn a_recorded_page_of_vllm_is_read_whole() {
+        let page = Snapshot::read(RECORDED).unwrap();
+        assert_eq!(page.idle(), Some(true));
+        assert_eq!(
+            (page.prompt_tokens, page.generation_tokens),
+            (Some(298.0), Some(103.0))
+        );
+        assert_eq!((page.finished, page.preemptions), (Some(14.0), Some(0.0)));
+        assert_eq!(
+            (page.prefix_queries, page.prefix_hits),
+            (Some(298.0), Some(0.0))
+        );
+        assert_eq!(page.kv_usage, Some(0.0));
+        let ttft = page.ttft.unwrap().since(None).unwrap();
+        assert_eq!(ttft.count, 14);
+        assert!((ttft.mean_ms.unwrap() - 1_696.937_561 / 14.0).abs() < 1e-6);
+        // 7 at most 10 ms: place 7 of 14 is the end of that bucket.
+        assert!((ttft.p50_ms.unwrap() - 10.0).abs() < 1e-9);
+        let all = [
+            page.queue,
+            page.prefill,
+            page.decode,
+            page.itl,
+            page.tpot,
+            page.e2e,
+        ];
+        assert!(all.iter().all(Option::is_some), "{all:?}");
+    }
+
+    #[test]
+    fn engines_are_summed_and_the_fullest_cache_counts() {
+        let page = "vllm:num_requests_running{engine=\"0\"} 3\nvllm:num_requests_running{engine=\"1\"} 4\n\
+                    vllm:kv_cache_usage_perc{engine=\"0\"} 0.2\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.9\n\
+                    vllm:time_to_first_token_seconds_bucket{engine=\"0\",le=\"1\"} 1\n\
+                    vllm:time_to_first_token_seconds_bucket{engine=\"1\",le=\"1\"} 2\n\
+                    vllm:time_to_first_token_seconds_count{engine=\"0\"} 1\n\
+                    vllm:time_to_first_token_seconds_count{engine=\"1\"} 2\n";
+        let page = Snapshot::read(page).unwrap();
+        assert_eq!((page.running, page.kv_usage), (Some(7.0), Some(0.9)));
+        assert_eq!(page.waiting, None);
+        assert_eq!(page.ttft.unwrap().since(None).unwrap().count, 3);
+    }
+
+    #[test]
+    fn a_page_may_drop_the_prefix_and_the_suffix_but_not_mix_them() {
+        let bare = Snapshot::read("num_requests_running 1\nprompt_tokens 5").unwrap();
+        assert_eq!((bare.running, bare.prompt_tokens), (Some(1.0), Some(5.0)));
+        let under = Snapshot::read("vllm_prompt_tokens_total 5\nprompt_tokens_total 7").unwrap();
+        assert_eq!(under.prompt_tokens, Some(5.0));
+    }
+
+    #[test]
+    fn a_page_without_anything_known_is_no_snapshot() {
+        assert_eq!(Snapshot::read("python_info{version=\"3\"} 1"), None);
+        assert_eq!(Snapshot::read("llamacpp:prompt_tokens_total 3"), None);
+        assert_eq!(Snapshot::read("<html>404</html>"), None);
+        assert_eq!(Snapshot::read("vllm:num_requests_running NaN"), None);
+    }
+
+    #[test]
+    fn what_fell_was_begun_anew() {
+        let at = |count: &str| {
+            let text = format!(
+                "vllm:e2e_request_latency_seconds_count {count}\nvllm:e2e_request_latency_seconds_sum {count}\n\
+                 vllm:e2e_request_latency_seconds_bucket{{le=\"+Inf\"}} {count}"
+            );
+            Snapshot::read(&text).unwrap().e2e.unwrap()
+        };
+        assert_eq!(at("5").since(Some(&at("3"))).unwrap().count, 2);
+        assert_eq!(at("2").since(Some(&at("3"))), None);
+        assert_eq!(grown(3.0, 2.0), None);
+    }
+}
