@@ -65,6 +65,7 @@ fn every_mistake_is_named_with_its_line_and_a_next_step() {
         ("[experiment]\nname = \"x\"\n[server]\nmodel = \"/no/such/model\"\n[workload.chat]\nprompts = [\"hi\"]\nrequests = 1\nmax_tokens = 8\n".into(), &["there is no model at /no/such/model"]),
         (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nrequests = 16\nmax_tokens = 8\nslo = {{ p95_ttft = \"1s\" }}\n"), &["16 samples cannot carry p95", "needs 130"]),
         (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nrequests = 16\nmax_tokens = 8\nslo = {{ p95_tftt = \"1s\" }}\n"), &["is not a target"]),
+        (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nrequests = 3\nmax_tokens = {{ expr = \"8\" }}\n"), &["`workload.chat.max_tokens` is a whole number, not a table", "`max_tokens = …` in [workload.chat.sweep]"]),
         (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nmax_tokens = 8\n"), &["does not say when to stop"]),
         (format!("{head}[workload.chat]\nprompts = [\"hi\"]\nrequests = 3\n"), &["no max_tokens"]),
         (format!("{head}[workload.chat]\nrequests = 3\nmax_tokens = 8\n"), &["there is nothing to ask", "prompts = [\"…\"]"]),

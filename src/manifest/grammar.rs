@@ -169,10 +169,11 @@ impl Grammar {
         }
         let Some(option) = options.iter().find(|option| accepts(option, node)) else {
             let expected = expectation(&options);
+            let help = among_axes(path, node).unwrap_or_else(|| help(&options, node));
             findings.push(
                 Finding::error(format!("`{path}` is {}, not {}", expected, node.kind()))
                     .at(&node.place, format!("expected {expected}"))
-                    .help(help(&options, node)),
+                    .help(help),
             );
             return;
         };
@@ -370,6 +371,24 @@ fn help(options: &[&Value], node: &Node) -> String {
             || "see `runner schema` for what may stand here".to_owned(),
             |text| first_sentence(text).to_owned(),
         )
+}
+
+/// What to do with several values, or a computed one, where one value belongs; `None` for any other mistake.
+fn among_axes(path: &Path, node: &Node) -> Option<String> {
+    let is_axis = match &node.item {
+        Item::Array(_) => true,
+        Item::Table(keys) => ["expr", "from"].iter().any(|key| keys.contains_key(*key)),
+        Item::Scalar(_) => false,
+    };
+    let keys: Vec<&str> = path.0.iter().map(String::as_str).collect();
+    let (table, key) = match &keys[..] {
+        ["workload", name, rest @ ..] if !rest.is_empty() => {
+            (format!("[workload.{name}.sweep]"), rest.join("."))
+        }
+        ["server", ..] => ("[sweep]".to_owned(), path.to_string()),
+        _ => return None,
+    };
+    is_axis.then(|| format!("what varies stands among the axes: `{key} = …` in {table}"))
 }
 
 fn first_sentence(text: &str) -> &str {

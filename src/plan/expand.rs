@@ -13,7 +13,7 @@ use super::{
     Cell, Group, Plan,
     columns::Columns,
     expression::{self, Scope},
-    identity, validate,
+    identity, samples, validate,
 };
 use crate::{
     diagnostic::{Finding, Findings},
@@ -64,6 +64,7 @@ pub fn plan(manifest: &Manifest) -> (Option<Plan>, Findings) {
         load_axes: columns.load_names(),
         groups,
     };
+    samples::too_few(&plan, manifest, &mut findings);
     let plan = (!findings.has_errors()).then_some(plan);
     (plan, findings)
 }

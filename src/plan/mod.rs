@@ -6,6 +6,7 @@ mod expand;
 mod expression;
 mod identity;
 mod order;
+mod samples;
 mod select;
 mod validate;
 

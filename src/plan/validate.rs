@@ -183,32 +183,16 @@ pub(super) fn workload(
             );
         }
     }
-    if let Stop::Requests(requests) = stop {
-        for term in &spec.slo.0 {
-            let needed = term.percentile.samples_needed();
-            if requests < needed {
-                found.push(
-                    Finding::warning(format!(
-                        "workload `{name}`: {} samples cannot carry {}",
-                        requests, term.percentile
-                    ))
-                    .at(
-                        &at(&["slo", &term.key()]),
-                        format!("needs {needed} requests a cell"),
-                    )
-                    .help("the number is still printed, marked; raise `requests`, or judge by p50"),
-                );
-            }
-        }
-        if requests < u64::from(spec.concurrency) {
-            found.push(
-                Finding::warning(format!(
-                    "workload `{name}`: {requests} requests never reach a concurrency of {}",
-                    spec.concurrency
-                ))
-                .at(&at(&[]), "fewer requests than streams")
-                .help("raise `requests`, or use requests_per_stream"),
-            );
-        }
+    if let Stop::Requests(requests) = stop
+        && requests < u64::from(spec.concurrency)
+    {
+        found.push(
+            Finding::warning(format!(
+                "workload `{name}`: {requests} requests never reach a concurrency of {}",
+                spec.concurrency
+            ))
+            .at(&at(&[]), "fewer requests than streams")
+            .help("raise `requests`, or use requests_per_stream"),
+        );
     }
 }
