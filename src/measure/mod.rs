@@ -11,6 +11,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod totals;
 mod verdict;
 
 pub use judge::judge;
@@ -19,4 +20,5 @@ pub use outcome::CellOutcome;
 pub use summarize::{Asked, common_errors, outcome, pool, summarize};
 pub use summary::{AskedSpread, Counts, Histogram, Latency, OutputLength, Point, Summary, Window};
 pub use timeline::timeline;
+pub use totals::{ClientTotals, totals};
 pub use verdict::{Severity, Verdict, VerdictKind};

@@ -8,8 +8,9 @@ use super::{
     summary::Summary,
 };
 use crate::{
-    load::{Outcome, Phase, Records},
+    load::{ClientHealth, Outcome, Phase, Records},
     manifest::Workload,
+    observe::ServerSide,
 };
 
 /// What was asked, and what is known of who answered: all that records do not say of themselves.
@@ -25,6 +26,10 @@ pub struct Asked<'a> {
     pub flags_confirmed: Option<bool>,
     /// Whether the server keeps prefixes for later prompts; absent when that is not known.
     pub prefix_caching: Option<bool>,
+    /// How our own client fared in each repeat; empty where nobody looked.
+    pub client: &'a [ClientHealth],
+    /// What the server said of all repeats; absent where nobody asked.
+    pub server: Option<&'a ServerSide>,
 }
 
 /// The summary of one repeat, from its measured requests.

@@ -43,6 +43,8 @@ pub enum VerdictKind {
     Errors,
     /// The same prompts met a warm prefix cache.
     WarmCache,
+    /// Prefixes were found in the cache where none were meant to be.
+    CacheContaminated,
     /// Answers shorter than an exact length.
     ShortOutput,
     /// Prompts had another length than asked for.
@@ -51,12 +53,16 @@ pub enum VerdictKind {
     TokenCounts,
     /// Our own client sent late.
     ClientLate,
+    /// Our own client had no time for what arrived.
+    ClientSaturated,
     /// The concurrency asked for was not reached.
     ConcurrencyNotReached,
     /// Answers came whole: nothing was streamed.
     NotStreamed,
     /// First and last part of the cell disagree.
     NotSteady,
+    /// The engine put running requests back into its queue.
+    Preempted,
     /// Repeats of the cell disagree.
     RepeatsDisagree,
     /// The server's flags could not be confirmed.
@@ -71,13 +77,16 @@ impl VerdictKind {
             Self::FewSamples => "few_samples",
             Self::Errors => "errors",
             Self::WarmCache => "warm_cache",
+            Self::CacheContaminated => "cache_contaminated",
             Self::ShortOutput => "short_output",
             Self::InputLength => "input_length",
             Self::TokenCounts => "token_counts",
             Self::ClientLate => "client_late",
+            Self::ClientSaturated => "client_saturated",
             Self::ConcurrencyNotReached => "concurrency_not_reached",
             Self::NotStreamed => "not_streamed",
             Self::NotSteady => "not_steady",
+            Self::Preempted => "preempted",
             Self::RepeatsDisagree => "repeats_disagree",
             Self::FlagsUnverified => "flags_unverified",
         }

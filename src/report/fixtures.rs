@@ -102,6 +102,7 @@ pub(super) fn cell(
         server_side: None,
         server_side_repeats: Vec::new(),
         client: Vec::new(),
+        client_totals: None,
         verdicts: Vec::new(),
         timeline: Vec::new(),
         errors: Vec::new(),

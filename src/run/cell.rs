@@ -133,6 +133,7 @@ pub(super) fn unmeasured(
         server_side: None,
         server_side_repeats: Vec::new(),
         client: Vec::new(),
+        client_totals: None,
         verdicts: Vec::new(),
         timeline: Vec::new(),
         errors: Vec::new(),
@@ -153,6 +154,11 @@ pub(super) fn measured(
     seen: Vec<Seen>,
     started_at: Timestamp,
 ) -> CellFile {
+    let (clients, servers): (Vec<ClientHealth>, Vec<ServerSide>) = seen
+        .into_iter()
+        .map(|seen| (seen.client, seen.server))
+        .unzip();
+    let server_side = ServerSide::pool(&servers);
     let asked = Asked {
         spec: &cell.spec,
         engine_simulated: group.server.engine == Engine::Sim,
@@ -166,6 +172,8 @@ pub(super) fn measured(
             .flags
             .get("enable-prefix-caching")
             .map(|flag| *flag == Flag::On),
+        client: &clients,
+        server: server_side.as_ref(),
     };
     let each: Vec<_> = repeats
         .iter()
@@ -185,18 +193,15 @@ pub(super) fn measured(
             .first()
             .map_or_else(String::new, |(error, count)| format!("{count} × {error}")),
     };
-    let (clients, servers): (Vec<ClientHealth>, Vec<ServerSide>) = seen
-        .into_iter()
-        .map(|seen| (seen.client, seen.server))
-        .unzip();
     CellFile {
-        server_side: ServerSide::pool(&servers),
+        server_side,
         server_side_repeats: if servers.len() > 1 {
             servers
         } else {
             Vec::new()
         },
         client: clients,
+        client_totals: Some(measure::totals(repeats)),
         reason: (!reason.is_empty()).then_some(reason),
         timeline: repeats.last().map(measure::timeline).unwrap_or_default(),
         repeats: if each.len() > 1 { each } else { Vec::new() },

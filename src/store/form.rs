@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     load::ClientHealth,
     manifest::{Objective, Slo},
-    measure::{CellOutcome, Point, Summary, Verdict},
+    measure::{CellOutcome, ClientTotals, Point, Summary, Verdict},
     observe::ServerSide,
     plan::Plan,
     server::{Facts, ServerOutcome},
@@ -58,6 +58,9 @@ pub struct CellFile {
     /// The same of each repeat, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_side_repeats: Vec<ServerSide>,
+    /// What the client counted of every request, warm-up included, to be held against the server's counters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_totals: Option<ClientTotals>,
     /// How our own client fared in each repeat.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub client: Vec<ClientHealth>,

@@ -1,9 +1,14 @@
 //! Whether our own client did what it was asked to do.
 
-use super::{Case, cell, note, percent};
-use crate::measure::{
-    in_flight,
-    verdict::{Verdict, VerdictKind},
+use super::{Case, cell, metric, named, note, percent};
+use crate::{
+    load::{ClientHealth, LoopDelay},
+    manifest::Metric,
+    measure::{
+        in_flight,
+        verdict::{Verdict, VerdictKind},
+    },
+    unit::Percentile,
 };
 
 /// Below this, milliseconds, a delay is what a scheduler's turn takes.
@@ -12,6 +17,65 @@ const LATE_MS: f64 = 1.0;
 const TOO_LATE_MS: f64 = 10.0;
 /// Beyond this share of the median TTFT a delay distorts what is measured.
 const LATE_SHARE: f64 = 0.1;
+
+/// Before a thread that is busy for this part of the time, what arrives waits 2.3 times as long as it takes to be handled:
+/// a queue in front of one server has ρ / (1 − ρ) in it (M/M/1).
+const BUSY: f64 = 0.7;
+/// Here it waits nine times as long, and grows without bound soon after.
+const TOO_BUSY: f64 = 0.9;
+/// A timer has a grain of 1 ms: that much is not the loop's delay.
+const GRAIN_MS: f64 = 1.0;
+/// Beyond this, milliseconds, one turn of the event loop in a hundred is worth a word.
+const SLOW_LOOP_MS: f64 = 5.0;
+
+/// Whether our own client had time for what arrived: the repeat in which it had least.
+pub(super) fn client_saturated(case: Case<'_>) -> Option<Verdict> {
+    let clients = case.asked.client;
+    let cpu = clients
+        .iter()
+        .map(ClientHealth::cpu_share)
+        .max_by(f64::total_cmp)?;
+    let delay = clients
+        .iter()
+        .filter_map(|client| client.loop_delay)
+        .max_by(|a, b| a.p99_ms.total_cmp(&b.p99_ms));
+    let ttft = case.summary.ttft.as_ref().map(|ttft| ttft.p50_ms);
+    let distorts = |delay_ms: f64| {
+        let limit = ttft.map_or(f64::INFINITY, |ttft| ttft * LATE_SHARE);
+        delay_ms - GRAIN_MS > limit
+    };
+    let median = delay.is_some_and(|delay| distorts(delay.p50_ms));
+    let tail = delay.is_some_and(|delay| distorts(delay.p99_ms));
+    let slow = delay.is_some_and(|delay| delay.p99_ms > SLOW_LOOP_MS);
+    if !(cpu > BUSY || median || tail || slow) {
+        return None;
+    }
+    let late = match delay {
+        Some(LoopDelay { p50_ms, p99_ms, .. }) => format!(
+            ", and its event loop turned {p50_ms:.1} ms late in the median, {p99_ms:.1} ms at p99"
+        ),
+        None => String::new(),
+    };
+    let beside = match ttft {
+        Some(ttft) => format!(" (median TTFT: {ttft:.1} ms)"),
+        None => String::new(),
+    };
+    let reason = format!(
+        "the client's thread used {} of a core{late}{beside}",
+        percent(cpu)
+    );
+    let hint = "give the client a core of its own, apart from the server's, or ask for fewer requests in flight; every stamp is as late as the loop";
+    Some(if cpu > TOO_BUSY || median {
+        cell(VerdictKind::ClientSaturated, reason, hint)
+    } else if tail {
+        let tails = Metric::ALL
+            .into_iter()
+            .flat_map(|metric| [Percentile::P95, Percentile::P99].map(|rank| named(rank, metric)));
+        metric(VerdictKind::ClientSaturated, tails, reason, hint)
+    } else {
+        note(VerdictKind::ClientSaturated, reason, hint)
+    })
+}
 
 pub(super) fn client_late(case: Case<'_>) -> Option<Verdict> {
     let p99 = case.summary.issue_delay.as_ref()?.p99_ms;

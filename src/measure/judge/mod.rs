@@ -4,12 +4,14 @@
 
 mod answers;
 mod client;
+mod server;
 mod steadiness;
 mod trust;
 
 use super::{
     summarize::Asked,
     summary::Summary,
+    totals::{ClientTotals, totals},
     verdict::{Severity, Verdict, VerdictKind},
 };
 use crate::{
@@ -31,6 +33,8 @@ struct Case<'a> {
     /// The records of each repeat.
     records: &'a [Records],
     asked: &'a Asked<'a>,
+    /// Of every request, warm-up included.
+    totals: ClientTotals,
 }
 
 /// What is to be said of a cell, in the order of [`VerdictKind`]; at most one verdict of a kind, but for
@@ -48,6 +52,7 @@ pub fn judge(
         repeats,
         records: repeats_records,
         asked,
+        totals: totals(repeats_records),
     };
     let mut verdicts = trust::few_samples(case);
     verdicts.extend(
@@ -55,14 +60,17 @@ pub fn judge(
             trust::simulated,
             trust::errors,
             trust::warm_cache,
+            server::cache_contaminated,
             trust::flags_unverified,
             answers::short_output,
             answers::input_length,
-            answers::token_counts,
+            token_counts,
             answers::not_streamed,
             client::client_late,
+            client::client_saturated,
             client::concurrency_not_reached,
             steadiness::not_steady,
+            server::preempted,
             steadiness::repeats_disagree,
         ]
         .into_iter()
@@ -70,6 +78,11 @@ pub fn judge(
     );
     verdicts.sort_by_key(|verdict| verdict.kind);
     verdicts
+}
+
+/// What the answers say of themselves goes before what the server's counters say of them.
+fn token_counts(case: Case<'_>) -> Option<Verdict> {
+    answers::token_counts(case).or_else(|| server::counters_disagree(case))
 }
 
 impl<'a> Case<'a> {

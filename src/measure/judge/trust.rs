@@ -114,20 +114,8 @@ pub(super) fn errors(case: Case<'_>) -> Option<Verdict> {
 pub(super) fn warm_cache(case: Case<'_>) -> Option<Verdict> {
     let asked = case.asked;
     match asked.spec.cache {
-        Cache::Fresh => {
-            let cached = case.summary.cached_tokens.filter(|cached| *cached > 0)?;
-            let of = match case.summary.input_tokens {
-                Some(input) => format!(" of {input} prompt tokens"),
-                None => " prompt tokens".into(),
-            };
-            Some(cell(
-                VerdictKind::WarmCache,
-                format!(
-                    "the prefix cache already held {cached}{of}, though every prompt was to be new to it"
-                ),
-                "start the server anew for the cell, or turn its prefix cache off (`enable-prefix-caching = false`)",
-            ))
-        }
+        // What was found all the same is another verdict.
+        Cache::Fresh => None,
         Cache::AsWritten => {
             if asked.prefix_caching == Some(false) {
                 return None;
@@ -142,7 +130,11 @@ pub(super) fn warm_cache(case: Case<'_>) -> Option<Verdict> {
             if sent <= asked.inputs as u64 {
                 return None;
             }
-            let told = match case.summary.cached_tokens {
+            let counted = asked
+                .server
+                .and_then(|server| server.engine.as_ref())
+                .and_then(|engine| engine.prefix_hits);
+            let told = match counted.or(case.summary.cached_tokens) {
                 Some(cached) => {
                     format!("; the server says that it held {cached} prompt tokens already")
                 }

@@ -1,5 +1,6 @@
 //! Cells small enough to be computed by hand.
 
+mod around;
 mod verdicts;
 
 use proptest::prelude::*;
@@ -27,6 +28,8 @@ fn asked(spec: &Workload) -> Asked<'_> {
         inputs: 1_000_000,
         flags_confirmed: Some(true),
         prefix_caching: Some(true),
+        client: &[],
+        server: None,
     }
 }
 

@@ -150,7 +150,10 @@ fn a_warm_cache_is_a_note_as_written_and_takes_the_cell_when_fresh() {
     let verdicts = after(&fresh, |_, record| {
         record.usage.as_mut().unwrap().cached_tokens = Some(3)
     });
-    assert_eq!(found(&verdicts), [(VerdictKind::WarmCache, Severity::Cell)]);
+    assert_eq!(
+        found(&verdicts),
+        [(VerdictKind::CacheContaminated, Severity::Cell)]
+    );
     assert!(
         verdicts[0].reason.contains("2100 of 7000 prompt tokens"),
         "{}",

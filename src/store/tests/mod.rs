@@ -46,6 +46,8 @@ fn asked(spec: &Workload) -> Asked<'_> {
         inputs: 1,
         flags_confirmed: Some(true),
         prefix_caching: Some(true),
+        client: &[],
+        server: None,
     }
 }
 
@@ -125,6 +127,7 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
         server_side: None,
         server_side_repeats: Vec::new(),
         client: Vec::new(),
+        client_totals: None,
         errors: vec![("busy\nwait".into(), 1)],
         log_tail: vec!["ERROR, said \"the log\"".into()],
         attempts: Vec::new(),

@@ -1,0 +1,63 @@
+//! What the client counted over a whole cell, warm-up included: what the server's counters can be held against.
+
+use serde::{Deserialize, Serialize};
+
+use crate::load::{Outcome, Records};
+
+/// What the client counted of every request it sent in a cell, warm-up and all repeats included, as a server counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientTotals {
+    /// Requests that were sent.
+    pub sent: u64,
+    /// Those whose whole answer arrived.
+    pub completed: u64,
+    /// Prompt tokens of completed requests, by each answer's `usage`; absent when one of them did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Output tokens of completed requests, in the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Mean of first chunk − sent over completed requests, milliseconds: the part of TTFT that a server can see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_mean_ms: Option<f64>,
+    /// Mean of last chunk − sent over completed requests, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub e2e_mean_ms: Option<f64>,
+}
+
+/// Counts them.
+pub fn totals(repeats: &[Records]) -> ClientTotals {
+    let mut totals = ClientTotals {
+        input_tokens: Some(0),
+        output_tokens: Some(0),
+        ..ClientTotals::default()
+    };
+    let (mut ttft, mut e2e, mut timed) = (0.0, 0.0, 0u64);
+    for record in repeats.iter().flatten() {
+        let Some(sent) = record.sent else {
+            continue;
+        };
+        totals.sent += 1;
+        if record.outcome != Outcome::Completed {
+            continue;
+        }
+        totals.completed += 1;
+        let add = |sum: Option<u64>, more: Option<u64>| Some(sum? + more?);
+        let usage = record.usage;
+        totals.input_tokens = add(totals.input_tokens, usage.map(|u| u.prompt_tokens));
+        totals.output_tokens = add(totals.output_tokens, usage.map(|u| u.completion_tokens));
+        if let (Some(first), Some(last)) = (record.chunks.first(), record.chunks.last()) {
+            ttft += first.ms_since(sent);
+            e2e += last.ms_since(sent);
+            timed += 1;
+        }
+    }
+    if totals.completed == 0 {
+        (totals.input_tokens, totals.output_tokens) = (None, None);
+    }
+    if timed > 0 {
+        totals.ttft_mean_ms = Some(ttft / timed as f64);
+        totals.e2e_mean_ms = Some(e2e / timed as f64);
+    }
+    totals
+}
