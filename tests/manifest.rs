@@ -20,6 +20,8 @@ fn planned(text: &str, overrides: &Overrides) -> (Option<Plan>, String) {
         "[{\"conversations\": []}, {\"conversations\": [{\"from\": \"human\", \"value\": \"hi\"}]}]",
     )
     .unwrap();
+    let trace = "{\"timestamp\": 0}\n{\"timestamp\": 40}\n{\"timestamp\": 90}\n";
+    std::fs::write(folder.join("trace.jsonl"), trace).unwrap();
     std::fs::write(
         folder.join("base.toml"),
         "[experiment]\nname = \"base\"\n[server]\nmodel = \"org/model\"\nengine = \"sim\"\n[server.flags]\nmax_num_seqs = 8\n",
@@ -94,6 +96,18 @@ fn every_mistake_is_named_with_its_line_and_a_next_step() {
         (format!("{head}{chat}[sweep]\nserver.flags.a = {{ from = 1, to = 9 }}\n"), &["one of `step` and `factor`"]),
         (format!("{head}{chat}[sweep]\nserver.flags.a = {{ from = 1, to = 1000000, step = 1 }}\n"), &["more than 10000 values"]),
         (format!("{head}{chat}[sweep]\nserver.flags.a = {{ from = 1, to = 1000, step = 1 }}\nserver.flags.b = {{ from = 1, to = 1000, step = 1 }}\n"), &["the matrix has 1000000 cells"]),
+        (format!("{head}{chat}rate = 5\n"), &["arrivals = \"closed\" has no `rate`", "an open loop has a rate", "day.toml:10:8"]),
+        (format!("{head}{chat}arrivals = \"poisson\"\n"), &["arrivals = \"poisson\" needs `rate`", "rate = 10"]),
+        (format!("{head}{chat}arrivals = \"poisson\"\nrate = 0\n"), &["`rate` is not above zero"]),
+        (format!("{head}{chat}arrivals = \"poisson\"\nrate = 2\nconcurrency = 4\nburst = 2\n"), &["has no `concurrency`", "belongs to a closed loop", "has no `burst`", "arrivals = \"bursts\""]),
+        (format!("{head}{chat}arrivals = \"poison\"\n"), &["cannot be \"poison\"; did you mean `poisson`", "at-once"]),
+        (format!("{head}{chat}arrivals = \"ramp\"\nrate = 2\n"), &["needs `ramp_to`"]),
+        (format!("{head}{chat}arrivals = \"at-once\"\nwarmup = 2\n"), &["nothing comes before everything at once"]),
+        (format!("{head}[workload.b]\nprompts = [\"hi\"]\nmax_tokens = 8\narrivals = \"at-once\"\nduration = \"2s\"\n"), &["not with a duration"]),
+        (format!("{head}{chat}arrivals = \"trace\"\ntrace = {{ file = \"nope.jsonl\" }}\n"), &["cannot read /nope.jsonl"]),
+        (format!("{head}{chat}arrivals = \"trace\"\ntrace = {{ file = \"docs.txt\" }}\n"), &["docs.txt:2 is no line of a trace"]),
+        (format!("{head}{chat}arrivals = \"trace\"\ntrace = {{ file = \"trace.jsonl\", speed = 2 }}\n"), &["the trace has 3 arrivals, and 200 are asked for"]),
+        (format!("{head}{chat}think_time = {{ median = \"1s\" }}\n"), &["unknown key `median`"]),
         ("".into(), &["there is no [experiment] table", "there is no [server] table", "there is no workload"]),
         (format!("include = \"day.toml\"\n{head}{chat}"), &["includes itself"]),
         (format!("include = \"gone.toml\"\n{head}{chat}"), &["cannot read", "included here"]),
@@ -154,6 +168,45 @@ fn zip_variants_derived_skip_and_unset_reach_the_cells() {
         Some(200),
         "a derived value keeps its type"
     );
+}
+
+#[test]
+fn an_open_loop_is_named_by_its_rate_and_a_trace_ends_with_its_last_line() {
+    let open = "[workload.chat]\nprompts = [\"hi\"]\nmax_tokens = 8\nduration = \"5s\"\narrivals = \"gamma\"\nburstiness = 0.5\n\
+                [workload.chat.sweep]\nrate = [2, 12.5]\n\
+                [workload.replay]\nprompts = [\"hi\"]\nmax_tokens = 8\narrivals = \"trace\"\ntrace = { file = \"trace.jsonl\" }\nwarmup = 1\n";
+    let plan = plan_of(&format!("{HEAD}{open}"));
+    let cells = &plan.groups[0].cells;
+    let begin = |place: usize, words: &str| {
+        let id = &cells[place].id;
+        assert!(id.starts_with(words), "{id}");
+    };
+    begin(0, "chat-r2-t8-");
+    begin(1, "chat-r12.5-t8-");
+    begin(2, "replay-trace-t8-");
+    assert_eq!(plan.load_axes, ["rate"]);
+    assert_eq!(cells[2].stop, runner::plan::Stop::Requests(2));
+    assert_eq!(cells[0].start(), None, "an open loop has no streams");
+}
+
+#[test]
+fn streams_are_staggered_where_there_are_enough_requests_for_each() {
+    let of = |more: &str| {
+        let text = format!("{HEAD}[workload.chat]\nprompts = [\"hi\"]\nmax_tokens = 8\n{more}");
+        plan_of(&text).groups[0].cells[0].start().unwrap().name()
+    };
+    assert_eq!(of("requests = 100\nconcurrency = 12\n"), "staggered");
+    assert_eq!(of("requests = 100\nconcurrency = 13\n"), "together");
+    assert_eq!(
+        of("requests = 100\nconcurrency = 13\nwarmup = 4\n"),
+        "staggered"
+    );
+    assert_eq!(
+        of("requests = 100\nconcurrency = 4\nstart = \"together\"\n"),
+        "together"
+    );
+    assert_eq!(of("duration = \"5s\"\nconcurrency = 4\n"), "staggered");
+    assert_eq!(of("duration = \"5s\"\n"), "together");
 }
 
 #[test]

@@ -1,10 +1,7 @@
-//! A schedule, a stop and requests → records: the one loop every cell goes through.
+//! A schedule, a stop and requests → records: the one way every cell goes.
 
 use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -12,33 +9,29 @@ use hyper::header::HeaderValue;
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use super::{
+    alarm::Timer,
     chunks::Chunks,
+    closed,
     connection::Connect,
     exchange::{Context, Link, exchange},
+    open,
     progress::Progress,
     record::{Outcome, Phase, Record, Wait},
+    schedule::Schedule,
     sink::Sink,
 };
-use crate::{plan::Stop, unit::Nanos, workload::Requests};
+use crate::{
+    plan::Stop,
+    unit::Nanos,
+    workload::{Request, Requests},
+};
 
-/// How long a stream waits after nobody answered, so that a dead server does not become a busy loop.
-const AFTER_REFUSAL: Duration = Duration::from_millis(100);
 /// Room for stamps that a request begins with, bytes; more is made as they come.
 const FIRST_STAMPS: usize = 256;
-
-/// When requests start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Schedule {
-    /// A stream sends its next request when its last one ended.
-    Closed {
-        /// How many streams there are.
-        concurrency: u32,
-    },
-}
 
 /// One measured execution: everything that decides what is sent, and when.
 #[derive(Clone, Debug)]
@@ -47,12 +40,14 @@ pub struct Drive {
     pub requests: Arc<Requests>,
     /// When requests start.
     pub schedule: Schedule,
-    /// When no more of them start.
+    /// When no more of them start. An open schedule holds its end already.
     pub stop: Stop,
     /// Requests before the measured ones. They hand over without draining.
     pub warmup: u64,
     /// How long one request may take.
     pub timeout: Duration,
+    /// What an open loop waits with.
+    pub timer: Timer,
     /// Value of the `Host` header.
     pub authority: String,
     /// What stands before the endpoint's path.
@@ -61,19 +56,24 @@ pub struct Drive {
     pub api_key: Option<String>,
 }
 
-struct Shared<C, S> {
-    drive: Drive,
-    sink: Arc<S>,
-    context: Context,
-    connect: C,
-    progress: Arc<Progress>,
-    /// The next arrival's number.
-    next: AtomicU64,
-    /// When the first measured request was due.
-    measured_from: OnceLock<Nanos>,
+/// What all requests of an execution share.
+pub(super) struct Shared<C, S> {
+    pub(super) drive: Drive,
+    pub(super) sink: Arc<S>,
+    pub(super) context: Context,
+    pub(super) connect: C,
+    pub(super) progress: Arc<Progress>,
 }
 
-/// Drives a server: opens every connection, starts the clock, and gives the sink one record per arrival, as it ends.
+/// A request that is due.
+pub(super) struct Arrival {
+    pub(super) index: u64,
+    pub(super) stream: u32,
+    pub(super) scheduled: Nanos,
+    pub(super) request: Request,
+}
+
+/// Drives a server: opens connections, starts the clock, and gives the sink one record per arrival, as it ends.
 ///
 /// When `cancel` turns true, requests in flight end as cancelled and no other starts.
 ///
@@ -90,8 +90,11 @@ where
     C: Connect + Clone + Send + Sync + 'static,
     S: Sink,
 {
-    let Schedule::Closed { concurrency } = drive.schedule;
-    let mut links = open(concurrency, &connect, cancel.clone()).await;
+    let ahead = match &drive.schedule {
+        Schedule::Closed(closed) => closed.streams as usize,
+        Schedule::Open(open) => open::connections_ahead(open),
+    };
+    let links = connections(ahead, &connect, cancel.clone()).await;
     let authorization = drive.api_key.as_ref().map(|key| {
         let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
             .map_err(|_| "the API key holds characters that a header cannot".to_owned())?;
@@ -104,30 +107,26 @@ where
                 .map_err(|_| format!("{:?} cannot be a Host header", drive.authority))?,
             path: format!("{}{}", drive.base, drive.requests.path()),
             authorization: authorization.transpose()?,
-            // The clock starts when every connection is open.
+            // The clock starts when the connections are open.
             epoch: Instant::now(),
         },
         connect,
         sink,
         progress,
-        next: AtomicU64::new(0),
-        measured_from: OnceLock::new(),
         drive,
     });
-    let mut streams = JoinSet::new();
-    for number in 0..concurrency {
-        let link = links.pop().flatten();
-        streams.spawn(stream(shared.clone(), number, link, cancel.clone()));
+    match &shared.drive.schedule {
+        Schedule::Closed(closed) => closed::run(&shared, *closed, links, cancel).await,
+        Schedule::Open(open) => open::run(&shared, open, links, cancel).await,
     }
-    // The first failure ends the others: dropping the set stops its tasks.
-    while let Some(done) = streams.join_next().await {
-        done.map_err(|error| format!("a stream of the client failed: {error}"))??;
-    }
-    Ok(())
 }
 
-/// Opens the connections at once. One that does not open is tried again by its stream, and then has an outcome.
-async fn open<C>(count: u32, connect: &C, mut cancel: watch::Receiver<bool>) -> Vec<Option<Link<C>>>
+/// Opens connections at once. One that does not open is tried again by its first request, which then has an outcome.
+async fn connections<C>(
+    count: usize,
+    connect: &C,
+    mut cancel: watch::Receiver<bool>,
+) -> Vec<Link<C>>
 where
     C: Connect + Clone + Send + Sync + 'static,
 {
@@ -137,112 +136,109 @@ where
         opening.spawn(async move { Link::open(&connect).await.ok() });
     }
     tokio::select! {
-        links = opening.join_all() => links,
+        links = opening.join_all() => links.into_iter().flatten().collect(),
         _ = cancel.wait_for(|cancelled| *cancelled) => Vec::new(),
     }
 }
 
-impl<C, S> Shared<C, S> {
-    /// The next arrival's number and phase, or that there is none.
-    fn arrival(&self, now: Nanos) -> Option<(u64, Phase)> {
-        if let (Stop::Duration(span), Some(start)) = (self.drive.stop, self.measured_from.get())
-            && u128::from(now.0 - start.0) >= span.duration().as_nanos()
-        {
-            return None;
-        }
-        let index = self.next.fetch_add(1, Relaxed);
-        if index < self.drive.warmup {
-            return Some((index, Phase::Warmup));
-        }
-        if let Stop::Requests(requests) = self.drive.stop
-            && index - self.drive.warmup >= requests
-        {
-            return None;
-        }
-        self.measured_from.get_or_init(|| now);
-        Some((index, Phase::Measured))
-    }
-}
-
-/// One place in the closed loop.
-async fn stream<C, S>(
-    shared: Arc<Shared<C, S>>,
-    number: u32,
-    mut link: Option<Link<C>>,
-    mut cancel: watch::Receiver<bool>,
-) -> Result<(), String>
+impl<C, S> Shared<C, S>
 where
-    C: Connect + Clone + Send + Sync + 'static,
+    C: Connect,
     S: Sink,
 {
-    let progress = &*shared.progress;
-    while !*cancel.borrow() {
-        let scheduled = shared.context.now();
-        let Some((index, phase)) = shared.arrival(scheduled) else {
-            break;
-        };
-        let request = shared.drive.requests.get(index);
-        let mut record = Record {
-            index,
-            stream: number,
-            phase,
-            input: request.input,
-            scheduled,
+    /// The part of the cell that an arrival belongs to.
+    fn phase(&self, index: u64) -> Phase {
+        if index < self.drive.warmup {
+            Phase::Warmup
+        } else {
+            Phase::Measured
+        }
+    }
+
+    /// A record with nothing in it but the arrival: never sent.
+    fn blank(&self, arrival: &Arrival) -> Record {
+        Record {
+            index: arrival.index,
+            stream: arrival.stream,
+            phase: self.phase(arrival.index),
+            input: arrival.request.input,
+            scheduled: arrival.scheduled,
             sent: None,
             headers: None,
-            chunks: Chunks::with_capacity(FIRST_STAMPS.min(4 * request.max_tokens as usize)),
-            end: scheduled,
+            chunks: Chunks::default(),
+            end: arrival.scheduled,
             outcome: Outcome::Dropped,
             status: None,
             finish_reason: None,
             usage: None,
-            input_tokens: request.input_tokens,
-            max_tokens: request.max_tokens,
+            input_tokens: arrival.request.input_tokens,
+            max_tokens: arrival.request.max_tokens,
             reused_connection: false,
             error: None,
-        };
-        progress.in_flight.fetch_add(1, Relaxed);
-        let deadline = Instant::now() + shared.drive.timeout;
-        let ended_by_us = tokio::select! {
-            biased;
-            () = exchange(&shared.context, &shared.connect, &mut link, request, &mut record, progress) => None,
-            () = sleep_until(deadline) => Some(Ending::Late),
-            _ = cancel.wait_for(|cancelled| *cancelled) => Some(Ending::Cancelled),
-        };
-        match ended_by_us {
-            Some(Ending::Late) => record.outcome = Outcome::TimedOut(waited_for(&record)),
-            Some(Ending::Cancelled) => record.outcome = Outcome::Cancelled,
-            None => {}
-        }
-        // An answer that said [DONE] has its end already.
-        if record.end == scheduled {
-            record.end = shared.context.now();
-        }
-        progress.in_flight.fetch_sub(1, Relaxed);
-        if record.outcome == Outcome::Completed {
-            progress.completed.fetch_add(1, Relaxed);
-        }
-        if phase == Phase::Measured {
-            progress.ended.fetch_add(1, Relaxed);
-            if record.outcome != Outcome::Completed {
-                progress.errors.fetch_add(1, Relaxed);
-            }
-        }
-        let nobody = matches!(
-            record.outcome,
-            Outcome::Refused | Outcome::Reset | Outcome::Unreachable
-        );
-        shared.sink.take(record)?;
-        if nobody {
-            sleep(AFTER_REFUSAL).await;
         }
     }
-    Ok(())
-}
 
-enum Ending {
-    Late,
-    Cancelled,
+    /// Sends one request and reads its answer to its end, whatever way that is; `link` holds the connection, before and
+    /// after.
+    pub(super) async fn perform(
+        &self,
+        arrival: Arrival,
+        link: &mut Option<Link<C>>,
+        cancel: &mut watch::Receiver<bool>,
+    ) -> Result<Outcome, String> {
+        let progress = &*self.progress;
+        let mut record = self.blank(&arrival);
+        let stamps = FIRST_STAMPS.min(4 * arrival.request.max_tokens as usize);
+        record.chunks = Chunks::with_capacity(stamps);
+        progress.in_flight.fetch_add(1, Relaxed);
+        let deadline = Instant::now() + self.drive.timeout;
+        let request = arrival.request;
+        let ended_by_us = tokio::select! {
+            biased;
+            () = exchange(&self.context, &self.connect, link, request, &mut record, progress) => None,
+            () = sleep_until(deadline) => Some(Outcome::TimedOut(Wait::Rest)),
+            _ = cancel.wait_for(|cancelled| *cancelled) => Some(Outcome::Cancelled),
+        };
+        record.outcome = match ended_by_us {
+            Some(Outcome::TimedOut(_)) => Outcome::TimedOut(waited_for(&record)),
+            Some(_) if record.sent.is_none() => Outcome::Dropped,
+            Some(outcome) => outcome,
+            None => record.outcome,
+        };
+        // An answer that said [DONE] has its end already.
+        if record.end == record.scheduled {
+            record.end = self.context.now();
+        }
+        progress.in_flight.fetch_sub(1, Relaxed);
+        self.keep(record)
+    }
+
+    /// An arrival that is not sent, and why.
+    pub(super) fn drop_arrival(
+        &self,
+        arrival: &Arrival,
+        reason: String,
+    ) -> Result<Outcome, String> {
+        let mut record = self.blank(arrival);
+        record.end = self.context.now();
+        record.error = Some(reason);
+        self.keep(record)
+    }
+
+    fn keep(&self, record: Record) -> Result<Outcome, String> {
+        let outcome = record.outcome;
+        if outcome == Outcome::Completed {
+            self.progress.completed.fetch_add(1, Relaxed);
+        }
+        if record.phase == Phase::Measured {
+            self.progress.ended.fetch_add(1, Relaxed);
+            if outcome != Outcome::Completed {
+                self.progress.errors.fetch_add(1, Relaxed);
+            }
+        }
+        self.sink.take(record)?;
+        Ok(outcome)
+    }
 }
 
 fn waited_for(record: &Record) -> Wait {

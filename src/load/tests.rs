@@ -1,5 +1,7 @@
 //! The client against a scripted server, over in-memory pipes and under paused time: every stamp is exact.
 
+mod arrivals;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -16,7 +18,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    manifest::Inputs,
+    manifest::{Inputs, Start},
     plan::{Cell, Stop},
     unit::{Nanos, TimeSpan},
     workload::requests,
@@ -156,7 +158,14 @@ fn cell(concurrency: u32) -> Cell {
 fn drive_of(concurrency: u32, stop: Stop, warmup: u64) -> Drive {
     Drive {
         requests: Arc::new(requests(&cell(concurrency), &Inputs::default(), "m", 1).unwrap()),
-        schedule: Schedule::Closed { concurrency },
+        schedule: Schedule::Closed(Closed {
+            streams: concurrency,
+            start: Start::Together,
+            think: None,
+            answer_tokens: 3,
+            seed: 7,
+        }),
+        timer: Timer::Runtime,
         stop,
         warmup,
         timeout: Duration::from_secs(2),

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
+use super::arrivals::{Arrivals, Start, StopClimbing, ThinkTime, Trace};
 use super::content::{ConversationFile, SharedPrefix, Synthetic};
 use crate::unit::{Percentile, TimeSpan};
 
@@ -433,10 +434,47 @@ pub struct Workload {
     /// The system message, with `api = "chat"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
-    /// How many requests are kept in flight.
+    /// When requests start: `closed` keeps `concurrency` requests in flight; every other model is an open loop.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub arrivals: Arrivals,
+    /// How many requests are kept in flight, in a closed loop.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100_000))]
     pub concurrency: u32,
+    /// Closed loop: how long a stream waits between the end of an answer and its next request, `"2s"`, or
+    /// `{ mean = "2s" }` for exponential times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub think_time: Option<ThinkTime>,
+    /// Closed loop: whether streams start `staggered` or `together`. Staggered unless told, where a cell has at least
+    /// eight requests for each stream, warm-up included, or stops by `duration`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+    /// Open loop: requests per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub rate: Option<f64>,
+    /// `arrivals = "gamma"`: the shape of the gaps; 1 is Poisson, less comes in bursts, more is more even.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub burstiness: Option<f64>,
+    /// `arrivals = "ramp"`: requests per second at the end of the cell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub ramp_to: Option<f64>,
+    /// `arrivals = "bursts"`: how many requests start at one instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub burst: Option<u32>,
+    /// `arrivals = "trace"`: the recorded trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
+    /// Open loop: the most requests in flight; an arrival beyond it is not sent and counts as dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_in_flight: Option<u32>,
+    /// When the axis of `concurrency` or `rate` is climbed no further; the cells beyond are skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_climbing: Option<StopClimbing>,
     /// The most tokens a request may generate; left out where `output_tokens` says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -673,6 +711,11 @@ impl JsonSchema for Slo {
             "additionalProperties": false
         })
     }
+}
+
+/// A key added later stays out of the canonical form while it has its default, so that older ids hold.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn default_seed() -> u64 {

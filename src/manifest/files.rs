@@ -1,4 +1,4 @@
-//! The files a manifest names: prompts and documents are read, models are looked for.
+//! The files a manifest names: prompts, documents and traces are read, models are looked for.
 
 use std::{env, fs};
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::diagnostic::{Finding, Findings, Place};
 
-/// Reads every file of prompts, documents or conversations that the base values or an axis name.
+/// Reads every file of prompts, documents, conversations or a trace that the base values or an axis name.
 pub(crate) fn inputs(
     root: &Node,
     workloads: &[String],
@@ -26,7 +26,7 @@ pub(crate) fn inputs(
 ) -> Inputs {
     let mut inputs = Inputs::default();
     for (name, sweep) in workloads.iter().zip(own) {
-        for kind in ["prompts", "documents", "conversations"] {
+        for kind in ["prompts", "documents", "conversations", "trace"] {
             let table = ["workload", name, kind];
             let file = ["workload", name, kind, "file"];
             let mut named: Vec<(String, Place)> = Vec::new();

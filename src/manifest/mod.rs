@@ -3,6 +3,7 @@
 //! A manifest stays a tree of values with places until the plan has applied every axis; only then are values typed.
 //! Everything that can be wrong in the text itself is found here, all at once.
 
+mod arrivals;
 mod content;
 mod conversation;
 mod declaration;
@@ -13,6 +14,7 @@ mod length;
 mod path;
 mod read;
 mod sweep;
+mod trace;
 mod tree;
 
 use camino::Utf8Path;
@@ -23,6 +25,7 @@ use crate::diagnostic::{Finding, Findings, Place};
 use grammar::Grammar;
 use tree::{Item, Node};
 
+pub use arrivals::{Arrivals, Mean, Start, StopClimbing, ThinkTime, Trace};
 pub use content::{ConversationFile, SharedPrefix, Source, Synthetic};
 pub use conversation::{Conversation, Conversations};
 pub use declaration::*;
@@ -30,6 +33,7 @@ pub use grammar::schema;
 pub use inputs::{Input, Inputs};
 pub use length::{Distribution, Length, Moments};
 pub use read::{Overrides, SourceFile};
+pub use trace::TraceLine;
 
 pub(crate) use files::expand_home;
 pub(crate) use grammar::nearest;

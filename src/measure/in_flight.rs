@@ -3,6 +3,7 @@
 use super::summary::Window;
 use crate::{
     load::{Record, Records},
+    manifest::Workload,
     unit::Nanos,
 };
 
@@ -58,12 +59,11 @@ pub(super) fn flight(record: &Record) -> Option<Stretch> {
     Stretch::between(record.sent?, record.end)
 }
 
-/// The number in flight after every change of it, in order. Where one request ends as another begins, the end comes
-/// first: they were not in flight together.
-fn changes(records: impl Iterator<Item = Record>) -> Vec<(Nanos, i64)> {
-    let mut steps: Vec<(Nanos, i64)> = records
-        .filter_map(|record| flight(&record))
-        .flat_map(|flight| [(flight.start, 1), (flight.end(), -1)])
+/// How many of some stretches overlap after every change of it, in order. Where one ends as another begins, the end comes
+/// first: they did not overlap.
+fn changes(stretches: impl Iterator<Item = Stretch>) -> Vec<(Nanos, i64)> {
+    let mut steps: Vec<(Nanos, i64)> = stretches
+        .flat_map(|stretch| [(stretch.start, 1), (stretch.end(), -1)])
         .collect();
     steps.sort_unstable();
     let mut level = 0;
@@ -74,21 +74,38 @@ fn changes(records: impl Iterator<Item = Record>) -> Vec<(Nanos, i64)> {
     steps
 }
 
-/// The most requests that were in flight at once; `None` when none ever was.
-pub(super) fn peak(records: impl Iterator<Item = Record>) -> Option<u32> {
-    let most = changes(records).into_iter().map(|(_, level)| level).max()?;
-    u32::try_from(most).ok()
+fn most(stretches: impl Iterator<Item = Stretch>) -> Option<u32> {
+    let levels = changes(stretches).into_iter().map(|(_, level)| level);
+    u32::try_from(levels.max()?).ok()
 }
 
-/// The part of `window` from the first to the last instant at which `asked` requests, warm-up included, were in
-/// flight. `None` when that was never so.
-pub(super) fn steady(records: &Records, asked: u32, window: Stretch) -> Option<Stretch> {
-    let changes = changes(records.iter());
-    let full = |(_, level): &(Nanos, i64)| *level == i64::from(asked);
+/// The most requests that were in flight at once; `None` when none ever was.
+pub(super) fn peak(records: impl Iterator<Item = Record>) -> Option<u32> {
+    most(records.filter_map(|record| flight(&record)))
+}
+
+/// The most requests that were due and not yet sent: the client's own queue. `None` when none ever was.
+pub(super) fn queue(records: impl Iterator<Item = Record>) -> Option<u32> {
+    most(records.filter_map(|record| Stretch::between(record.scheduled, record.sent?)))
+}
+
+/// The part of `window` that is neither the start burst nor the drain. It begins no sooner than the first end of any
+/// request, warm-up included: until then the server only fills. In a closed loop it goes from the first to the last
+/// instant at which all streams, warm-up included, were in flight; in an open loop, and in one whose streams think, to the
+/// last instant at which a request was due. `None` when that is no time at all.
+pub(super) fn steady(records: &Records, spec: &Workload, window: Stretch) -> Option<Stretch> {
+    let flights = || records.iter().filter_map(|record| flight(&record));
+    let filled = flights().map(Stretch::end).min()?.max(window.start);
+    let Some(streams) = spec.streams().filter(|_| spec.think_time.is_none()) else {
+        let last = records.iter().map(|record| record.scheduled).max()?;
+        return Stretch::between(filled, last.min(window.end()));
+    };
+    let changes = changes(flights());
+    let full = |(_, level): &(Nanos, i64)| *level == i64::from(streams);
     let first = changes.iter().position(full)?;
     // The level holds until the next change, and the last change of all is an end.
     let last = changes.iter().rposition(full)? + 1;
-    let start = changes[first].0.max(window.start);
+    let start = changes[first].0.max(filled);
     let end = changes.get(last)?.0.min(window.end());
     Stretch::between(start, end)
 }

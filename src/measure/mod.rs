@@ -18,7 +18,9 @@ pub use judge::judge;
 pub use latency::percentile;
 pub use outcome::CellOutcome;
 pub use summarize::{Asked, common_errors, outcome, pool, summarize};
-pub use summary::{AskedSpread, Counts, Histogram, Latency, OutputLength, Point, Summary, Window};
+pub use summary::{
+    AskedSpread, Counts, Histogram, Latency, OutputLength, Point, Starts, Summary, Window,
+};
 pub use timeline::timeline;
 pub use totals::{ClientTotals, totals};
 pub use verdict::{Severity, Verdict, VerdictKind};

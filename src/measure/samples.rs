@@ -1,15 +1,17 @@
 //! Records → the samples that a summary is made of. Repeats are pooled here, sample by sample.
 
+use std::collections::BTreeMap;
+
 use super::{
     in_flight::{self, Stretch},
     latency::percentile,
     selection,
     summarize::Asked,
-    summary::{AskedSpread, Counts, Latency, OutputLength, Summary},
+    summary::{AskedSpread, Counts, Latency, OutputLength, Starts, Summary},
 };
 use crate::{
     load::{Outcome, Phase, Record, Records},
-    manifest::{Metric, Slo},
+    manifest::{Metric, Slo, Start, Workload},
     unit::{Nanos, Percentile},
 };
 
@@ -21,10 +23,14 @@ struct Times {
     tpot: Option<f64>,
 }
 
-/// The instant a request's latency is counted from. In a closed loop that is the send instant; one that was never
-/// sent has only the instant it was due.
-fn origin(record: &Record) -> Nanos {
-    record.sent.unwrap_or(record.scheduled)
+/// The instant a request's latency is counted from: in an open loop the instant it was due, in a closed loop the send
+/// instant; one that was never sent has only the instant it was due.
+fn origin(record: &Record, spec: &Workload) -> Nanos {
+    if spec.arrivals.is_open() {
+        record.scheduled
+    } else {
+        record.sent.unwrap_or(record.scheduled)
+    }
 }
 
 /// The measured ones.
@@ -35,9 +41,9 @@ fn measured(records: &Records) -> impl Iterator<Item = Record> + '_ {
 }
 
 /// First origin to last end of the measured requests; `None` when that is no time at all.
-pub(super) fn window(records: &Records) -> Option<Stretch> {
+pub(super) fn window(records: &Records, spec: &Workload) -> Option<Stretch> {
     let (first, last) = measured(records)
-        .map(|record| (origin(&record), record.end))
+        .map(|record| (origin(&record, spec), record.end))
         .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
     Stretch::between(first, last)
 }
@@ -46,21 +52,26 @@ pub(super) fn window(records: &Records) -> Option<Stretch> {
 pub(super) fn itl(repeats: &[&Records]) -> Option<Latency> {
     selection::latency(|take: &mut dyn FnMut(u64)| {
         for record in repeats.iter().flat_map(|records| measured(records)) {
-            if Times::of(&record).is_some() {
+            if is_timed(&record) {
                 record.chunks.gaps().for_each(&mut *take);
             }
         }
     })
 }
 
+/// Whether a request has latencies: it completed, was sent and carried output.
+fn is_timed(record: &Record) -> bool {
+    record.outcome == Outcome::Completed && record.sent.is_some() && !record.chunks.is_empty()
+}
+
 impl Times {
-    /// `None` unless the request completed, was sent and carried output.
-    fn of(record: &Record) -> Option<Self> {
-        let origin = record.sent?;
-        let (first, last) = (record.chunks.first()?, record.chunks.last()?);
-        if record.outcome != Outcome::Completed {
+    /// `None` unless the request has latencies.
+    fn of(record: &Record, spec: &Workload) -> Option<Self> {
+        if !is_timed(record) {
             return None;
         }
+        let origin = origin(record, spec);
+        let (first, last) = (record.chunks.first()?, record.chunks.last()?);
         let tokens = record.usage.map(|usage| usage.completion_tokens);
         let tpot = tokens
             .filter(|n| *n >= 2)
@@ -128,6 +139,8 @@ pub(super) struct Samples {
     /// Requests of which that cannot be said.
     unjudged: u64,
     peak: Option<u32>,
+    queue: Option<u32>,
+    starts: Option<Starts>,
 }
 
 impl Samples {
@@ -138,10 +151,14 @@ impl Samples {
             samples.add(&record, asked);
         }
         samples.peak = in_flight::peak(measured(records));
-        samples.window = window(records);
+        samples.window = window(records, asked.spec);
         samples.steady = samples
             .window
-            .and_then(|window| in_flight::steady(records, asked.spec.concurrency, window));
+            .and_then(|window| in_flight::steady(records, asked.spec, window));
+        match asked.start {
+            Some(how) => samples.starts = starts(records, how),
+            None => samples.queue = in_flight::queue(measured(records)),
+        }
         if let Some(steady) = samples.steady {
             // Whatever arrived counts, the last of the warm-up too: it held a place in flight.
             samples.steady_tokens = records
@@ -176,7 +193,7 @@ impl Samples {
                 }
             }
         }
-        let Some(times) = Times::of(record) else {
+        let Some(times) = Times::of(record, asked.spec) else {
             self.unjudged += 1;
             return;
         };
@@ -219,6 +236,11 @@ impl Samples {
         self.good += other.good;
         self.unjudged += other.unjudged;
         self.peak = self.peak.max(other.peak);
+        self.queue = self.queue.max(other.queue);
+        self.starts = match (self.starts, other.starts) {
+            (Some(a), Some(b)) if b.spread_s > a.spread_s => Some(b),
+            (one, other) => one.or(other),
+        };
     }
 
     /// What the samples say, and the gaps beside them. A sum of tokens of which a part is unknown is unknown.
@@ -253,6 +275,8 @@ impl Samples {
             tokens_per_chunk: (self.chunks > 0).then(|| told as f64 / self.chunks as f64),
             output_length: output_length(&mut self.tokens, &mut self.asked, self.shorter),
             peak_in_flight: self.peak,
+            peak_queue: self.queue,
+            starts: self.starts,
             ttft: Latency::of(self.ttft),
             itl,
             tpot: Latency::of(self.tpot),
@@ -261,6 +285,20 @@ impl Samples {
             counts: self.counts,
         }
     }
+}
+
+/// How the streams of a repeat started; `None` when none did.
+fn starts(records: &Records, how: Start) -> Option<Starts> {
+    let mut first: BTreeMap<u32, Nanos> = BTreeMap::new();
+    for record in records {
+        let at = first.entry(record.stream).or_insert(record.scheduled);
+        *at = record.scheduled.min(*at);
+    }
+    let (earliest, latest) = (first.values().min()?, first.values().max()?);
+    Some(Starts {
+        how,
+        spread_s: latest.ms_since(*earliest) / 1e3,
+    })
 }
 
 /// Output tokens of a completed request that arrived in a part of the time: its chunks there, each with the request's

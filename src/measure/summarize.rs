@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     load::{ClientHealth, Outcome, Phase, Records},
-    manifest::Workload,
+    manifest::{Start, Workload},
     observe::ServerSide,
 };
 
@@ -18,6 +18,8 @@ use crate::{
 pub struct Asked<'a> {
     /// The workload with every axis applied.
     pub spec: &'a Workload,
+    /// How the streams of a closed loop were to start; absent in an open loop.
+    pub start: Option<Start>,
     /// Whether the embedded engine answered.
     pub engine_simulated: bool,
     /// Number of distinct prompts.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::manifest::Start;
+
 /// The summary of one repeat, or of a cell's pooled repeats. Only measured requests count, never warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -12,10 +14,12 @@ pub struct Summary {
     /// First origin to last end of the measured requests; of pooled repeats, the sum of their lengths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
-    /// The part of the window in which the asked number of requests was in flight.
+    /// The part of the window that is neither start burst nor drain: after the first end of any request, and while the
+    /// asked number is in flight (closed loop) or requests are due (open loop).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steady: Option<Window>,
-    /// Origin to the first chunk that carries output.
+    /// Origin to the first chunk that carries output. The origin is the scheduled instant in an open loop, the send
+    /// instant in a closed one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttft: Option<Latency>,
     /// Gaps between consecutive chunks that carry output, pooled over requests.
@@ -66,6 +70,21 @@ pub struct Summary {
     /// Largest number of measured requests in flight at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_in_flight: Option<u32>,
+    /// Open loop: largest number of measured requests that were due and not yet sent, the client's own queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_queue: Option<u32>,
+    /// Closed loop: how its streams started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<Starts>,
+}
+
+/// How the streams of a closed loop started.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Starts {
+    /// Staggered or together.
+    pub how: Start,
+    /// From the first stream's first request to the last stream's first one, seconds; of repeats, the longest.
+    pub spread_s: f64,
 }
 
 /// How requests ended. The outcomes add up to `scheduled`.

@@ -55,6 +55,8 @@ pub enum VerdictKind {
     ClientLate,
     /// Our own client had no time for what arrived.
     ClientSaturated,
+    /// Arrivals that were due were never sent.
+    ArrivalsDropped,
     /// The concurrency asked for was not reached.
     ConcurrencyNotReached,
     /// Answers came whole: nothing was streamed.
@@ -83,6 +85,7 @@ impl VerdictKind {
             Self::TokenCounts => "token_counts",
             Self::ClientLate => "client_late",
             Self::ClientSaturated => "client_saturated",
+            Self::ArrivalsDropped => "arrivals_dropped",
             Self::ConcurrencyNotReached => "concurrency_not_reached",
             Self::NotStreamed => "not_streamed",
             Self::NotSteady => "not_steady",

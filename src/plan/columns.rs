@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::manifest::{Column, Manifest, Path, Sweep};
 
 /// Columns that every table has; an axis of another meaning does not take their names.
-const FIXED: [&str; 12] = [
+const FIXED: [&str; 14] = [
     "cell",
     "gpu",
     "workload",
@@ -15,6 +15,8 @@ const FIXED: [&str; 12] = [
     "verdicts",
     "errors",
     "concurrency",
+    "rate",
+    "arrivals",
     "max_tokens",
     "requests",
     "warmup",

@@ -10,7 +10,7 @@ use minijinja::Expression;
 use serde_json::Value;
 
 use super::{
-    Cell, Group, Plan,
+    Cell, Group, Plan, arrivals,
     columns::Columns,
     expression::{self, Scope},
     identity, samples, validate,
@@ -388,6 +388,8 @@ impl Expansion<'_> {
             let server = self.groups.get(group).map(|group| &group.server);
             let max_model_len = server.and_then(|server| server.flags.integer("max-model-len"));
             validate::workload(manifest, name, &spec, stop, max_model_len, &mut wrong);
+            let given = draft.workload.as_object();
+            arrivals::arrivals(manifest, name, &spec, stop, given, &mut wrong);
             for finding in wrong {
                 self.say(finding)?;
             }
@@ -405,7 +407,7 @@ impl Expansion<'_> {
             repeats,
         );
         let cell = Cell {
-            id: identity::cell_id(name, spec.concurrency, max_tokens, &key),
+            id: identity::cell_id(name, &spec, max_tokens, &key),
             workload: name.to_owned(),
             stop,
             max_tokens,

@@ -64,6 +64,7 @@ pub(super) fn cell_key(
         spec.conversations
             .as_ref()
             .map(|conversations| &conversations.file),
+        spec.trace.as_ref().map(|trace| &trace.file),
     ]
     .into_iter()
     .flatten()
@@ -80,9 +81,14 @@ pub(super) fn cell_key(
     }))
 }
 
-/// `chat-c8-t128-1f3a9c20`
-pub(super) fn cell_id(workload: &str, concurrency: u32, max_tokens: u32, key: &str) -> String {
-    format!("{workload}-c{concurrency}-t{max_tokens}-{}", &key[..8])
+/// `chat-c8-t128-1f3a9c20`; in an open loop the rate, `chat-r12.5-t128-…`, or the model, `batch-at-once-t128-…`.
+pub(super) fn cell_id(workload: &str, spec: &Workload, max_tokens: u32, key: &str) -> String {
+    let load = match (spec.streams(), spec.rate) {
+        (Some(streams), _) => format!("c{streams}"),
+        (None, Some(rate)) => format!("r{rate}"),
+        (None, None) => spec.arrivals.name().to_owned(),
+    };
+    format!("{workload}-{load}-t{max_tokens}-{}", &key[..8])
 }
 
 /// A seed of the cell's own: eight bytes of its hash.

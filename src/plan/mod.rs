@@ -1,5 +1,6 @@
 //! Manifest → [`Plan`]: the ordered cells, grouped by server so that each distinct server starts once.
 
+mod arrivals;
 mod columns;
 mod content;
 mod expand;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    manifest::{Experiment, Hardware, Server, Workload},
+    manifest::{Experiment, Hardware, Server, Start, Workload},
     unit::TimeSpan,
 };
 
@@ -84,6 +85,29 @@ pub enum Stop {
     Requests(u64),
     /// After this long.
     Duration(TimeSpan),
+}
+
+/// With fewer requests than this for each stream, warm-up included, the time in which not all streams are there yet, or
+/// not any more, would be too large a part of the cell.
+const REQUESTS_TO_STAGGER: u64 = 8;
+
+impl Cell {
+    /// How the streams of its closed loop start: as told, else staggered where there are enough requests for each
+    /// stream, or a duration. `None` in an open loop.
+    pub fn start(&self) -> Option<Start> {
+        let streams = u64::from(self.spec.streams()?);
+        let enough = match self.stop {
+            Stop::Requests(requests) => {
+                requests + self.spec.warmup >= REQUESTS_TO_STAGGER * streams
+            }
+            Stop::Duration(_) => true,
+        };
+        Some(self.spec.start.unwrap_or(if enough && streams > 1 {
+            Start::Staggered
+        } else {
+            Start::Together
+        }))
+    }
 }
 
 impl Plan {

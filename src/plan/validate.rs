@@ -116,6 +116,14 @@ pub(super) fn stop(manifest: &Manifest, name: &str, spec: &Workload) -> Result<S
         let count = manifest.inputs.count(spec).ok().flatten().unwrap_or(1);
         rules.push(("passes", Stop::Requests(passes * count)));
     }
+    if rules.is_empty()
+        && let Some(trace) = &spec.trace
+    {
+        // The whole trace; a failing count is its own finding.
+        let lines = manifest.inputs.trace(trace).map_or(1, |lines| lines.len());
+        let measured = (lines as u64).saturating_sub(spec.warmup).max(1);
+        rules.push(("trace", Stop::Requests(measured)));
+    }
     match rules.as_slice() {
         [(_, stop)] => Ok(*stop),
         [] => Err(
@@ -183,13 +191,12 @@ pub(super) fn workload(
             );
         }
     }
-    if let Stop::Requests(requests) = stop
-        && requests < u64::from(spec.concurrency)
+    if let (Stop::Requests(requests), Some(streams)) = (stop, spec.streams())
+        && requests < u64::from(streams)
     {
         found.push(
             Finding::warning(format!(
-                "workload `{name}`: {requests} requests never reach a concurrency of {}",
-                spec.concurrency
+                "workload `{name}`: {requests} requests never reach a concurrency of {streams}"
             ))
             .at(&at(&[]), "fewer requests than streams")
             .help("raise `requests`, or use requests_per_stream"),

@@ -57,6 +57,8 @@ pub(super) fn summary(requests: u64) -> Summary {
         tokens_per_chunk: None,
         output_length: None,
         peak_in_flight: None,
+        peak_queue: None,
+        starts: None,
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::vocabularies::Vocabularies;
 use crate::{
-    load::{self, ClientHealth, Drive, Progress, Recorder, Records, Schedule, Target},
+    load::{self, ClientHealth, Drive, Progress, Recorder, Records, Target, Timer},
     manifest::{Engine, Flag, Inputs},
     measure::{self, Asked, CellOutcome},
     observe::ServerSide,
@@ -66,12 +66,11 @@ pub(super) async fn measure_once(
     let target = Target::parse(&address.url)?;
     let drive = Drive {
         requests,
-        schedule: Schedule::Closed {
-            concurrency: cell.spec.concurrency,
-        },
+        schedule: load::schedule(cell, inputs, repeat)?,
         stop: cell.stop,
         warmup: cell.spec.warmup,
         timeout: cell.spec.timeout.duration(),
+        timer: Timer::Kernel,
         authority: target.authority(),
         base: target.base().to_owned(),
         api_key,
@@ -161,6 +160,7 @@ pub(super) fn measured(
     let server_side = ServerSide::pool(&servers);
     let asked = Asked {
         spec: &cell.spec,
+        start: cell.start(),
         engine_simulated: group.server.engine == Engine::Sim,
         // Made prompts have no number: each request has its own.
         inputs: inputs
@@ -216,13 +216,26 @@ pub(super) fn measured(
 
 /// The resolved load values that always have a column.
 fn load_values(cell: &Cell) -> BTreeMap<String, Value> {
-    let mut values = BTreeMap::from([
-        ("concurrency".to_owned(), cell.spec.concurrency.into()),
-        ("max_tokens".to_owned(), cell.max_tokens.into()),
-    ]);
+    let mut values = BTreeMap::from([("max_tokens".to_owned(), cell.max_tokens.into())]);
+    match cell.spec.streams() {
+        Some(streams) => values.insert("concurrency".to_owned(), streams.into()),
+        None => values.insert("arrivals".to_owned(), cell.spec.arrivals.name().into()),
+    };
+    if let Some(rate) = cell.spec.rate {
+        values.insert("rate".to_owned(), plain(rate));
+    }
     match cell.stop {
         Stop::Requests(requests) => values.insert("requests".to_owned(), requests.into()),
         Stop::Duration(span) => values.insert("duration".to_owned(), span.to_string().into()),
     };
     values
+}
+
+/// A whole number without its fraction of zero, as people write it.
+fn plain(number: f64) -> Value {
+    if number.fract() == 0.0 {
+        (number as u64).into()
+    } else {
+        number.into()
+    }
 }

@@ -1,9 +1,11 @@
 //! Whether our own client did what it was asked to do.
 
-use super::{Case, cell, metric, named, note, percent};
+use std::collections::BTreeSet;
+
+use super::{Case, cell, metric, named, note, percent, requests};
 use crate::{
-    load::{ClientHealth, LoopDelay},
-    manifest::Metric,
+    load::{ClientHealth, LoopDelay, Outcome, Records},
+    manifest::{Arrivals, Metric},
     measure::{
         in_flight,
         verdict::{Verdict, VerdictKind},
@@ -88,10 +90,17 @@ pub(super) fn client_late(case: Case<'_>) -> Option<Verdict> {
         Some(share) => format!(", {} of the median TTFT", percent(share)),
         None => String::new(),
     };
-    let reason =
-        format!("one request in a hundred was sent {p99:.1} ms or more after it was due{beside}");
+    let queued = match case.summary.peak_queue {
+        Some(queue) => format!("; at most {queue} waited to be sent at once"),
+        None => String::new(),
+    };
+    let reason = format!(
+        "one request in a hundred was sent {p99:.1} ms or more after it was due{beside}{queued}"
+    );
     let hint = "the runner's own machine is busy: give it more cores, or run it beside the server instead of on it";
-    let too_late = p99 > TOO_LATE_MS || share.is_some_and(|share| share > LATE_SHARE);
+    // Nobody sends a batch in no time; its delay is part of its latency, and counts by its share.
+    let is_batch = case.asked.spec.arrivals == Arrivals::AtOnce;
+    let too_late = p99 > TOO_LATE_MS && !is_batch || share.is_some_and(|share| share > LATE_SHARE);
     Some(if too_late {
         cell(VerdictKind::ClientLate, reason, hint)
     } else {
@@ -101,15 +110,20 @@ pub(super) fn client_late(case: Case<'_>) -> Option<Verdict> {
 
 /// Looks at each repeat, warm-up included: a warm-up request holds a place in flight like any other.
 pub(super) fn concurrency_not_reached(case: Case<'_>) -> Option<Verdict> {
-    let asked = case.asked.spec.concurrency;
+    let asked = case.asked.spec.streams()?;
     // A cell in which nothing completes says so itself; how many failed at once says nothing.
     if case.summary.counts.completed == 0 {
         return None;
     }
+    // A stream that thinks holds no place in flight: it is there when it has sent something.
+    let reached = |records: &Records| match case.asked.spec.think_time {
+        None => in_flight::peak(records.iter()),
+        Some(_) => Some(streams(records)),
+    };
     let (peak, sent) = case
         .records
         .iter()
-        .filter_map(|records| Some((in_flight::peak(records.iter())?, records.len())))
+        .filter_map(|records| Some((reached(records)?, records.len())))
         .min()?;
     if peak >= asked {
         return None;
@@ -129,4 +143,35 @@ pub(super) fn concurrency_not_reached(case: Case<'_>) -> Option<Verdict> {
             "answers end before all streams have begun, or connections fail: ask for longer answers, or look at the errors",
         )
     })
+}
+
+/// How many streams sent something.
+fn streams(records: &Records) -> u32 {
+    let sent = records.iter().filter(|record| record.sent.is_some());
+    let streams: BTreeSet<u32> = sent.map(|record| record.stream).collect();
+    streams.len() as u32
+}
+
+/// Arrivals of an open loop that were never sent. How far they spoil the numbers, the verdict on errors says: they count
+/// there with all that did not complete.
+pub(super) fn arrivals_dropped(case: Case<'_>) -> Option<Verdict> {
+    let counts = &case.summary.counts;
+    let word = Outcome::Dropped.to_string();
+    let dropped = counts.by_outcome.get(&word).copied()?;
+    if !case.asked.spec.arrivals.is_open() {
+        return None;
+    }
+    let bound = match case.asked.spec.max_in_flight {
+        Some(most) => format!(" because {most} were in flight already (`max_in_flight`)"),
+        None => String::new(),
+    };
+    Some(note(
+        VerdictKind::ArrivalsDropped,
+        format!(
+            "{dropped} of {} ({}) were due and never sent{bound}: the server saw a lower rate than was asked for",
+            requests(counts.scheduled),
+            percent(dropped as f64 / counts.scheduled as f64)
+        ),
+        "ask for a lower `rate`, or let more be in flight (`max_in_flight`)",
+    ))
 }

@@ -68,6 +68,7 @@ pub fn judge(
             answers::not_streamed,
             client::client_late,
             client::client_saturated,
+            client::arrivals_dropped,
             client::concurrency_not_reached,
             steadiness::not_steady,
             server::preempted,

@@ -3,6 +3,7 @@
 use super::{Case, metric, note, percent};
 use crate::{
     load::Records,
+    manifest::Workload,
     measure::{
         in_flight, samples,
         summary::Summary,
@@ -21,8 +22,8 @@ const REPEATS_MAY_DIFFER: f64 = 0.1;
 const REPEATS_DIFFER_TOO_MUCH: f64 = 0.25;
 
 /// Chunks of the first and the second half of a repeat's steady window.
-fn halves(records: &Records, asked: u32) -> Option<(usize, usize)> {
-    let steady = in_flight::steady(records, asked, samples::window(records)?)?;
+fn halves(records: &Records, spec: &Workload) -> Option<(usize, usize)> {
+    let steady = in_flight::steady(records, spec, samples::window(records, spec)?)?;
     let middle = Nanos(steady.start.0 + steady.length / 2);
     let mut counts = (0, 0);
     for record in records {
@@ -42,7 +43,7 @@ pub(super) fn not_steady(case: Case<'_>) -> Option<Verdict> {
     let (share, first, second) = case
         .records
         .iter()
-        .filter_map(|records| halves(records, case.asked.spec.concurrency))
+        .filter_map(|records| halves(records, case.asked.spec))
         .filter(|(first, second)| *first.min(second) >= CHUNKS_OF_A_HALF)
         .map(|(first, second)| {
             let (low, high) = (first.min(second) as f64, first.max(second) as f64);

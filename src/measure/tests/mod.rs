@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Asked, CellOutcome, Point, Summary, Verdict, outcome};
 use crate::{
     load::{Outcome, Phase, Record, Records, Usage, Wait},
-    manifest::Workload,
+    manifest::{Start, Workload},
     unit::Nanos,
 };
 
@@ -24,6 +24,7 @@ fn workload(fields: Value) -> Workload {
 fn asked(spec: &Workload) -> Asked<'_> {
     Asked {
         spec,
+        start: spec.streams().map(|_| Start::Together),
         engine_simulated: false,
         inputs: 1_000_000,
         flags_confirmed: Some(true),
@@ -139,10 +140,8 @@ fn a_cell_computed_by_hand() {
     // The first meets both terms (its median gap is 30 ms); the second meets neither.
     close(summary.goodput_req_s, 2.5);
     close(summary.tokens_per_chunk, 1.4);
-    // Both in flight from 10 to 170 ms. The first brings all its four tokens there, the second none.
-    let steady = summary.steady.unwrap();
-    assert_eq!((steady.start_s, steady.length_s), (0.01, 0.16));
-    close(summary.steady_tok_s, 25.0);
+    // Both were in flight until the first one ended: all of that is the start burst.
+    assert_eq!((summary.steady, summary.steady_tok_s), (None, None));
     assert_eq!(summary.peak_in_flight, Some(2));
     let length = summary.output_length.clone().unwrap();
     assert_eq!(
@@ -221,9 +220,12 @@ fn tokens_that_the_server_did_not_count_are_absent() {
 #[test]
 fn warm_up_fills_the_flight_and_counts_nowhere_else() {
     let spec = workload(json!({ "concurrency": 2 }));
-    let mut warm = record(0, &[10, 90], 100, 2);
-    warm.phase = Phase::Warmup;
-    let summary = summarize(&[warm, record(50, &[80], 150, 1)], &asked(&spec));
+    let mut warm = [record(0, &[10], 30, 1), record(0, &[10, 90], 100, 2)];
+    for record in &mut warm {
+        record.phase = Phase::Warmup;
+    }
+    let [first, second] = warm;
+    let summary = summarize(&[first, second, record(50, &[80], 150, 1)], &asked(&spec));
     assert_eq!(summary.counts.scheduled, 1);
     assert_eq!(summary.output_tokens, Some(1));
     assert_eq!(summary.peak_in_flight, Some(1));
@@ -231,6 +233,53 @@ fn warm_up_fills_the_flight_and_counts_nowhere_else() {
     let steady = summary.steady.unwrap();
     assert_eq!((steady.start_s, steady.length_s), (0.05, 0.05));
     close(summary.steady_tok_s, 40.0);
+}
+
+#[test]
+fn the_start_burst_is_no_steady_state() {
+    let spec = workload(json!({ "concurrency": 2 }));
+    // Two streams start together; the one in flight with the other's next requests ends last.
+    let records = [
+        record(0, &[100, 120, 160], 170, 4),
+        record(10, &[210, 310], 400, 2),
+        record(180, &[200, 260], 300, 2),
+        record(300, &[350], 360, 1),
+    ];
+    let summary = summarize(&records, &asked(&spec));
+    // Both are in flight from 10 ms, but only from 170 ms, when the first has ended, it is not the burst that shows.
+    let steady = summary.steady.unwrap();
+    assert_eq!((steady.start_s, steady.length_s), (0.17, 0.19));
+    // At 200, 210, 260, 310 and 350 ms one token each.
+    close(summary.steady_tok_s, 5.0 / 0.19);
+    let starts = summary.starts.unwrap();
+    assert_eq!((starts.how, starts.spread_s), (Start::Together, 0.0));
+}
+
+#[test]
+fn in_an_open_loop_latency_counts_from_the_scheduled_instant() {
+    let spec = workload(json!({ "arrivals": "constant", "rate": 20 }));
+    let mut late = record(50, &[100], 100, 1);
+    late.scheduled = Nanos(20_000_000);
+    let mut dropped = failed(60, 60, Outcome::Dropped);
+    dropped.sent = None;
+    let records = [
+        late,
+        dropped,
+        record(70, &[110, 120], 130, 2),
+        record(120, &[150], 160, 1),
+    ];
+    let summary = summarize(&records, &asked(&spec));
+    let ttft = summary.ttft.unwrap();
+    assert_eq!((ttft.max_ms, ttft.min_ms), (80.0, 30.0));
+    assert_eq!(summary.issue_delay.unwrap().max_ms, 30.0);
+    assert_eq!(summary.window.unwrap().start_s, 0.02);
+    assert_eq!((summary.peak_queue, summary.starts), (Some(1), None));
+    assert_eq!(summary.counts.by_outcome["dropped"], 1);
+    // From the first end, at 100 ms, to the last arrival, at 120 ms: three tokens.
+    let steady = summary.steady.unwrap();
+    assert_eq!(steady.start_s, 0.1);
+    close(Some(steady.length_s), 0.02);
+    close(summary.steady_tok_s, 150.0);
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn spec() -> Workload {
 fn asked(spec: &Workload) -> Asked<'_> {
     Asked {
         spec,
+        start: None,
         engine_simulated: false,
         inputs: 1,
         flags_confirmed: Some(true),

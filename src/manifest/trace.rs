@@ -1,0 +1,170 @@
+//! A recorded trace: text → arrivals with their lengths.
+
+use serde::Deserialize;
+
+use super::{
+    arrivals::Trace,
+    inputs::{Input, Inputs},
+};
+
+/// One arrival of a trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TraceLine {
+    /// Seconds since the first arrival, as replayed.
+    pub at_s: f64,
+    /// Tokens of the prompt, where the trace tells.
+    pub input_tokens: Option<u32>,
+    /// Tokens of the answer, where the trace tells. An answer of none, as a trace has it of a failed request, is
+    /// replayed as one of a single token.
+    pub output_tokens: Option<u32>,
+    /// Hashes of the blocks of the prompt: equal ones are equal text, up to and with that block.
+    pub hash_ids: Vec<u64>,
+}
+
+/// A line of the Mooncake form, in milliseconds.
+#[derive(Deserialize)]
+struct Mooncake {
+    timestamp: f64,
+    input_length: Option<u32>,
+    output_length: Option<u32>,
+    #[serde(default)]
+    hash_ids: Vec<u64>,
+}
+
+/// A line of the BurstGPT form, in seconds.
+#[derive(Deserialize)]
+struct BurstGpt {
+    #[serde(rename = "Timestamp")]
+    timestamp: f64,
+    #[serde(rename = "Request tokens")]
+    request_tokens: Option<u32>,
+    #[serde(rename = "Response tokens")]
+    response_tokens: Option<u32>,
+}
+
+impl Inputs {
+    /// The arrivals of a trace, ascending in time.
+    ///
+    /// # Errors
+    /// A sentence that names the line which cannot be read.
+    pub fn trace(&self, trace: &Trace) -> Result<Vec<TraceLine>, String> {
+        let file = &trace.file;
+        let Input { text, .. } = self
+            .get(file)
+            .ok_or_else(|| format!("{file} was not read"))?;
+        let (lines, per_second) = if text.trim_start().starts_with('{') {
+            (mooncake(text), 1e3)
+        } else {
+            (burst_gpt(text), 1.0)
+        };
+        let mut lines = lines
+            .map_err(|(line, reason)| format!("{file}:{line} is no line of a trace: {reason}"))?;
+        if let Some(at) = lines.iter().position(|line| !line.at_s.is_finite()) {
+            return Err(format!("arrival {} of {file} has no finite time", at + 1));
+        }
+        lines.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
+        let Some(first) = lines.first().map(|line| line.at_s) else {
+            return Err(format!("{file} holds no arrival"));
+        };
+        for line in &mut lines {
+            line.at_s = (line.at_s - first) / per_second / trace.speed;
+        }
+        Ok(lines)
+    }
+}
+
+/// Lines as written, in the form's own unit of time, or a line's number and what is wrong with it.
+type Lines = Result<Vec<TraceLine>, (u64, String)>;
+
+fn mooncake(text: &str) -> Lines {
+    let mut lines = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let line: Mooncake =
+            serde_json::from_str(line).map_err(|error| (number, error.to_string()))?;
+        lines.push(TraceLine {
+            at_s: line.timestamp,
+            input_tokens: line.input_length,
+            output_tokens: line.output_length.map(|tokens| tokens.max(1)),
+            hash_ids: line.hash_ids,
+        });
+    }
+    Ok(lines)
+}
+
+fn burst_gpt(text: &str) -> Lines {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let mut lines = Vec::new();
+    for line in reader.deserialize() {
+        let line: BurstGpt = line.map_err(|error| {
+            let at = error.position().map_or(1, |position| position.line());
+            (at, error.to_string())
+        })?;
+        lines.push(TraceLine {
+            at_s: line.timestamp,
+            input_tokens: line.request_tokens,
+            output_tokens: line.response_tokens.map(|tokens| tokens.max(1)),
+            hash_ids: Vec::new(),
+        });
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, speed: f64) -> Result<Vec<TraceLine>, String> {
+        let mut inputs = Inputs::default();
+        let input = Input::new(String::new(), text.into());
+        inputs.0.insert("t".into(), input);
+        inputs.trace(&Trace {
+            file: "t".into(),
+            speed,
+        })
+    }
+
+    #[test]
+    fn the_mooncake_form_is_in_milliseconds_and_starts_with_its_first_line() {
+        let text = "{\"timestamp\": 27482, \"input_length\": 6955, \"output_length\": 52, \"hash_ids\": [46, 47]}\n\n\
+                    {\"timestamp\": 30535, \"input_length\": 6472, \"output_length\": 0, \"hash_ids\": [46]}\n";
+        let lines = read(text, 2.0).unwrap();
+        assert_eq!(lines.len(), 2);
+        assert_eq!((lines[0].at_s, lines[1].at_s), (0.0, 1.5265));
+        assert_eq!(lines[0].hash_ids, [46, 47]);
+        assert_eq!(
+            (lines[1].input_tokens, lines[1].output_tokens),
+            (Some(6472), Some(1))
+        );
+    }
+
+    #[test]
+    fn the_burst_gpt_form_is_in_seconds_and_sorted() {
+        let text = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n\
+                    118,ChatGPT,1087,230,1317,Conversation log\n5,ChatGPT,472,18,490,Conversation log\n";
+        let lines = read(text, 1.0).unwrap();
+        assert_eq!((lines[0].at_s, lines[1].at_s), (0.0, 113.0));
+        assert_eq!(
+            (lines[0].input_tokens, lines[1].output_tokens),
+            (Some(472), Some(230))
+        );
+    }
+
+    #[test]
+    fn what_is_no_trace_is_named_with_its_line() {
+        for (text, words) in [
+            ("", "holds no arrival"),
+            ("{\"timestamp\": 1}\n{\"time\": 2}\n", "t:2"),
+            (
+                "Timestamp,Request tokens,Response tokens\nsoon,1,2\n",
+                "t:2",
+            ),
+            ("a,b\n1,2\n", "Timestamp"),
+        ] {
+            let error = read(text, 1.0).unwrap_err();
+            assert!(error.contains(words), "{text:?}: {error}");
+        }
+    }
+}
