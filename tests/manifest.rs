@@ -14,6 +14,11 @@ fn planned(text: &str, overrides: &Overrides) -> (Option<Plan>, String) {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(&path, text).unwrap();
     std::fs::write(folder.join("docs.txt"), "one\n[DOC]\ntwo\n[DOC]\n\n").unwrap();
+    std::fs::write(
+        folder.join("p.jsonl"),
+        "{\"prompt\": \"a\", \"n\": 3}\n{\"prompt\": \"b\", \"n\": 0}\n",
+    )
+    .unwrap();
     std::fs::write(folder.join("bad.json"), "[\n{\"conversations\": 3}]").unwrap();
     std::fs::write(
         folder.join("chats.json"),
@@ -83,6 +88,8 @@ fn every_mistake_is_named_with_its_line_and_a_next_step() {
         (format!("{head}[workload.s]\nshared_prefix = {{ groups = 2, prefix_tokens = 9, suffix_tokens = 3 }}\ncache = \"fresh\"\nrequests = 3\nmax_tokens = 8\n"), &["cannot all be new to the prefix cache", "day.toml:8:9"]),
         (format!("{head}[server.flags]\nmax_model_len = 512\n[workload.s]\nsynthetic = {{ input_tokens = 510, output_tokens = 8 }}\nrequests = 3\n"), &["no request fits into max-model-len = 512", "510 + 8 = 518 tokens"]),
         (format!("{head}[server.flags]\nmax_model_len = 512\n[workload.s]\nshared_prefix = {{ groups = 1, prefix_tokens = 400, suffix_tokens = {{ uniform = [10, 110] }} }}\nmax_tokens = 8\nrequests = 3\n"), &["the longest requests do not fit into max-model-len = 512", "up to 510 + 8 = 518 tokens"]),
+        (format!("{head}[workload.p]\nprompts = {{ file = \"p.jsonl\", output_tokens_field = \"n\" }}\nrequests = 3\n"), &["p.jsonl:2 has no number of tokens from 1 up in its field `n`"]),
+        (format!("{head}[workload.p]\nprompts = {{ file = \"p.jsonl\", output_tokens_field = \"n\" }}\nrequests = 3\nmax_tokens = 3\n"), &["says twice how long an answer is: max_tokens and output_tokens_field"]),
         (format!("{head}{chat}extra_body = {{ prompt = \"x\" }}\n"), &["`extra_body.prompt` is the client's own"]),
         (format!("{head}[server.flags]\nmax_num_seqs = 1\nmax-num-seqs = 2\n{chat}"), &["stands twice", "`_` and `-` are the same"]),
         (format!("{head}[server.env]\nHF_TOKEN = \"hf_abc\"\n{chat}"), &["a secret in `server.env.HF_TOKEN`"]),

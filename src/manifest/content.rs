@@ -40,10 +40,10 @@ pub struct SharedPrefix {
     /// How many different prefixes there are.
     #[schemars(range(min = 1, max = 100_000))]
     pub groups: u32,
-    /// Tokens that the prompts of a group begin with, those of a chat's template included.
+    /// Tokens that the prompts of a group begin with, those before a chat's text included.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub prefix_tokens: u32,
-    /// Tokens of each prompt's own that follow.
+    /// Tokens of each prompt's own that follow, those behind a chat's text included.
     pub suffix_tokens: Length,
     /// Tokens of each answer, exactly (`ignore_eos`, `min_tokens`). Without it `max_tokens` and `output` say how long
     /// an answer is.
@@ -89,7 +89,17 @@ impl Source<'_> {
 impl Workload {
     /// Whether every answer is exactly as long as it may be.
     pub fn exact_output(&self) -> bool {
-        self.output == Output::Exact || self.output_tokens().is_some()
+        self.output == Output::Exact || self.exact_length_key().is_some()
+    }
+
+    /// The key that says how long answers are, exactly, in place of `max_tokens`.
+    pub fn exact_length_key(&self) -> Option<&'static str> {
+        match &self.prompts {
+            Some(Prompts::File(file)) if file.output_tokens_field.is_some() => {
+                Some("output_tokens_field")
+            }
+            _ => self.output_tokens().map(|_| "output_tokens"),
+        }
     }
 
     /// The exact length of each answer, where the workload has one of its own beside `max_tokens`.
@@ -103,14 +113,6 @@ impl Workload {
             .as_ref()
             .and_then(|s| s.output_tokens.as_ref());
         synthetic.or(shared)
-    }
-
-    /// The most tokens that any request may generate; `None` when nothing says it.
-    pub fn longest_output(&self) -> Option<u32> {
-        match self.output_tokens() {
-            Some(length) => Some(length.bounds().1),
-            None => self.max_tokens,
-        }
     }
 
     /// What the workload asks.

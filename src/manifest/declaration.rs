@@ -587,6 +587,9 @@ pub struct PromptFile {
     /// The field that holds the prompt.
     #[serde(default = "prompt_field")]
     pub field: String,
+    /// The field that holds how many tokens the answer has, exactly, in place of `max_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens_field: Option<String>,
 }
 
 /// Where documents come from: one text file, cut at a separator.

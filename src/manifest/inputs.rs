@@ -87,6 +87,13 @@ impl Inputs {
                     prompts.field
                 ));
             }
+            if let Some(field) = &prompts.output_tokens_field
+                && output_tokens(&map, field).is_none()
+            {
+                return Err(format!(
+                    "{file}:{number} has no number of tokens from 1 up in its field `{field}`"
+                ));
+            }
             lines.push(map);
         }
         if lines.is_empty() {
@@ -109,6 +116,24 @@ impl Inputs {
             .map_err(Clone::clone)
     }
 
+    /// The most tokens that any request of a workload may generate; `None` when nothing says it.
+    pub fn longest_output(&self, spec: &Workload) -> Option<u32> {
+        if let Some(length) = spec.output_tokens() {
+            return Some(length.bounds().1);
+        }
+        match spec.source() {
+            Ok(Source::Lines(file)) if file.output_tokens_field.is_some() => {
+                let field = file.output_tokens_field.as_deref()?;
+                let lines = self.lines(file).ok()?;
+                lines
+                    .iter()
+                    .filter_map(|line| output_tokens(line, field))
+                    .max()
+            }
+            _ => spec.max_tokens,
+        }
+    }
+
     /// How many distinct inputs a workload has. Made prompts have no such number: each request is its own.
     pub fn count(&self, spec: &Workload) -> Result<Option<u64>, String> {
         let count = match spec.source()? {
@@ -120,4 +145,10 @@ impl Inputs {
         };
         Ok(Some(count as u64))
     }
+}
+
+/// The length of the answer that a line asks for.
+pub(crate) fn output_tokens(line: &Map<String, Value>, field: &str) -> Option<u32> {
+    let tokens = line.get(field)?.as_u64()?;
+    u32::try_from(tokens).ok().filter(|tokens| *tokens > 0)
 }

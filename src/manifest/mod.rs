@@ -37,6 +37,7 @@ pub use trace::TraceLine;
 
 pub(crate) use files::expand_home;
 pub(crate) use grammar::nearest;
+pub(crate) use inputs::output_tokens;
 pub(crate) use path::Path;
 pub(crate) use read::hex;
 pub(crate) use sweep::{Column, Derived, Factor, Skip, Sweep};

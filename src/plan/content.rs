@@ -49,17 +49,20 @@ pub(super) fn check(
     {
         made(name, spec, source, &at, found);
     }
-    if let (Some(length), Some(_)) = (spec.output_tokens(), spec.max_tokens) {
-        found.push(
+    match (spec.exact_length_key(), spec.max_tokens) {
+        (Some(other), Some(_)) => found.push(
             Finding::error(format!(
-                "workload `{name}` says twice how long an answer is: max_tokens and output_tokens"
+                "workload `{name}` says twice how long an answer is: max_tokens and {other}"
             ))
-            .at(
-                &at(&["max_tokens"]),
-                format!("output_tokens says up to {}", length.bounds().1),
-            )
+            .at(&at(&["max_tokens"]), format!("{other} says it too"))
             .help("take one away"),
-        );
+        ),
+        (None, None) => found.push(
+            Finding::error(format!("workload `{name}` has no max_tokens"))
+                .at(&at(&[]), "how long may an answer be?")
+                .help("max_tokens = 128, or an axis: sweep.max_tokens = [64, 128]"),
+        ),
+        _ => {}
     }
     if let Some(limit) = max_model_len {
         fits(name, spec, limit, &at, found);

@@ -394,7 +394,7 @@ impl Expansion<'_> {
                 self.say(finding)?;
             }
         }
-        let Some(max_tokens) = spec.longest_output() else {
+        let Some(max_tokens) = manifest.inputs.longest_output(&spec) else {
             return Some(());
         };
         let repeats = manifest.experiment.repeats;

@@ -160,13 +160,6 @@ pub(super) fn workload(
         manifest.place(&path)
     };
     content::check(manifest, name, spec, max_model_len, found);
-    if spec.longest_output().is_none() {
-        found.push(
-            Finding::error(format!("workload `{name}` has no max_tokens"))
-                .at(&at(&[]), "how long may an answer be?")
-                .help("max_tokens = 128, or an axis: sweep.max_tokens = [64, 128]"),
-        );
-    }
     if spec.system.is_some() && spec.api != Api::Chat {
         found.push(
             Finding::error(format!(

@@ -4,7 +4,7 @@ use minijinja::{Environment, UndefinedBehavior, value::Serde};
 use serde_json::{Value, json};
 
 use super::frame::escaped;
-use crate::manifest::{Inputs, Source, Workload};
+use crate::manifest::{Inputs, Source, Workload, output_tokens};
 
 /// One prompt, escaped for JSON.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub(super) struct Given {
     pub(super) text: Box<str>,
     /// The system message it came with.
     pub(super) system: Option<Box<str>>,
+    /// The length of its answer, where its line says it.
+    pub(super) output_tokens: Option<u32>,
 }
 
 impl Given {
@@ -19,12 +21,22 @@ impl Given {
         Self {
             text: escaped(text),
             system: None,
+            output_tokens: None,
         }
+    }
+}
+
+fn with_length((text, output_tokens): (&str, Option<u32>)) -> Given {
+    Given {
+        output_tokens,
+        ..Given::text(text)
     }
 }
 
 /// Every distinct prompt, rendered.
 pub(super) fn given(spec: &Workload, inputs: &Inputs) -> Result<Vec<Given>, String> {
+    // By line; where there are no lines, none.
+    let mut lengths: Vec<Option<u32>> = Vec::new();
     let contexts: Vec<Value> = match spec.source()? {
         made @ (Source::Synthetic(_) | Source::SharedPrefix(_)) => {
             return Err(format!("{} gives no prompts; they are made", made.key()));
@@ -44,12 +56,16 @@ pub(super) fn given(spec: &Workload, inputs: &Inputs) -> Result<Vec<Given>, Stri
         }
         Source::Lines(file) => {
             let lines = inputs.lines(file)?;
+            let field = file.output_tokens_field.as_deref();
+            lengths = lines
+                .iter()
+                .map(|line| output_tokens(line, field?))
+                .collect();
             if spec.prompt.is_none() {
-                return Ok(lines
+                let texts = lines
                     .iter()
-                    .filter_map(|line| line.get(&file.field).and_then(Value::as_str))
-                    .map(Given::text)
-                    .collect());
+                    .filter_map(|line| line.get(&file.field)?.as_str());
+                return Ok(texts.zip(lengths).map(with_length).collect());
             }
             lines.into_iter().map(Value::Object).collect()
         }
@@ -65,15 +81,19 @@ pub(super) fn given(spec: &Workload, inputs: &Inputs) -> Result<Vec<Given>, Stri
     let template = environment
         .template_from_str(text)
         .map_err(|error| format!("the prompt template cannot be read: {error}"))?;
+    let lengths = lengths.into_iter().chain(std::iter::repeat(None));
     contexts
         .iter()
+        .zip(lengths)
         .enumerate()
-        .map(|(index, context)| match template.render(Serde(context)) {
-            Ok(text) => Ok(Given::text(&text)),
-            Err(error) => Err(format!(
-                "the prompt template fails for input {}: {error}",
-                index + 1
-            )),
-        })
+        .map(
+            |(index, (context, length))| match template.render(Serde(context)) {
+                Ok(text) => Ok(with_length((&text, length))),
+                Err(error) => Err(format!(
+                    "the prompt template fails for input {}: {error}",
+                    index + 1
+                )),
+            },
+        )
         .collect()
 }

@@ -42,13 +42,13 @@ pub(super) struct Made {
     tape: Tape,
     /// What every text begins with; nothing with token ids.
     opener: &'static str,
-    /// Tokens of a prompt beside the pieces of the alphabet.
+    /// Tokens of a prompt's own part beside the pieces of the alphabet.
     beside: u32,
     /// Whether prompts are token ids rather than texts.
     ids: bool,
     /// The beginnings that groups share; empty where there are no groups.
     prefixes: Vec<Box<str>>,
-    /// Their tokens, what is beside the pieces included.
+    /// Their tokens, what stands before their first word included.
     prefix_tokens: u32,
     /// Tokens of a prompt behind its prefix; without groups, of all of it.
     own: Length,
@@ -87,25 +87,34 @@ impl Made {
         };
         // A completion takes token ids, which need no counting; a chat's template wants text.
         let ids = vocabulary.ids().filter(|_| spec.api == Api::Completions);
-        let (alphabet, opener, beside) = match ids {
-            Some(ids) => (ids, "", 0),
-            None => (vocabulary.words(), opener(), vocabulary.beside()),
+        let (alphabet, opener, before, behind) = match ids {
+            Some(ids) => (ids, "", 0, 0),
+            None => {
+                let behind = vocabulary.behind();
+                (
+                    vocabulary.words(),
+                    opener(),
+                    vocabulary.beside() - behind,
+                    behind,
+                )
+            }
         };
-        let first = if groups > 0 {
-            prefix_tokens
+        let shortest = own.bounds().0;
+        let (first, beside) = if groups > 0 {
+            (prefix_tokens, behind)
         } else {
-            own.bounds().0
+            (shortest, before + behind)
         };
-        if first < beside {
+        if first < before || shortest < beside {
             return Err(format!(
-                "prompts of {first} tokens cannot be made: the server counts {beside} before their first word (template, system message); ask for at least {beside}"
+                "prompts this short cannot be made: the server counts {before} tokens before their first word and {behind} behind the last (template, system message)"
             ));
         }
         let prefixes = (0..groups)
             .map(|group| {
                 let mut random = random(seed, repeat, Use::Prefix, u64::from(group));
                 let mut prefix = opener.to_owned();
-                alphabet.compose(prefix_tokens - beside, &mut random, &mut prefix);
+                alphabet.compose(prefix_tokens - before, &mut random, &mut prefix);
                 prefix.into_boxed_str()
             })
             .collect();
@@ -148,14 +157,15 @@ impl Made {
         let own = draw(&self.own, lengths);
         let mut random = random(self.seed, self.repeat, Use::Content, index);
         let mut text = String::with_capacity(8 * own as usize);
-        let (before, words, input) = if self.prefixes.is_empty() {
+        let (before, input) = if self.prefixes.is_empty() {
             text.push_str(self.opener);
-            (0, own - self.beside, index as u32)
+            (0, index as u32)
         } else {
             let group = (index % self.prefixes.len() as u64) as usize;
             text.push_str(&self.prefixes[group]);
-            (self.prefix_tokens, own, group as u32)
+            (self.prefix_tokens, group as u32)
         };
+        let words = own - self.beside;
         let head = words.min(HEAD);
         self.alphabet.compose(head, &mut random, &mut text);
         self.tape.copy(words - head, &mut random, &mut text);

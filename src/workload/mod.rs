@@ -151,7 +151,7 @@ impl Requests {
                     system: given.system.as_deref(),
                     pieces: [before.as_deref().unwrap_or_default(), &given.text],
                 };
-                let max_tokens = self.output.bounds().1;
+                let max_tokens = given.output_tokens.unwrap_or(self.output.bounds().1);
                 Request {
                     index,
                     input: input as u32,

@@ -9,11 +9,12 @@ use crate::{manifest::Input, plan::Stop};
 
 fn cell(spec: Value) -> Cell {
     let spec: crate::manifest::Workload = serde_json::from_value(spec).unwrap();
+    let most = Inputs::default().longest_output(&spec);
     Cell {
         id: "cell".into(),
         workload: "chat".into(),
         stop: Stop::Requests(1),
-        max_tokens: spec.longest_output().unwrap(),
+        max_tokens: most.unwrap_or_default(),
         spec: Arc::new(spec),
         axes: BTreeMap::new(),
         seed: 7,
@@ -88,6 +89,34 @@ fn the_first_turn_of_a_conversation_is_its_prompt() {
     );
     let completions = requests(&cell(spec("completions")), &inputs, "m", 1).unwrap();
     assert_eq!(body(&completions, 0)["prompt"], "one");
+}
+
+#[test]
+fn a_line_may_say_how_long_its_answer_is() {
+    let file = "{\"prompt\": \"a\", \"n\": 3}\n{\"prompt\": \"b\", \"n\": 50}\n";
+    let inputs = Inputs(BTreeMap::from([(
+        "p.jsonl".into(),
+        Input::new(String::new(), file.into()),
+    )]));
+    for prompt in [None, Some("say {{ prompt }}")] {
+        let mut spec = json!({ "prompts": { "file": "p.jsonl", "output_tokens_field": "n" } });
+        if let Some(prompt) = prompt {
+            spec["prompt"] = prompt.into();
+        }
+        let cell = cell(spec);
+        assert_eq!(inputs.longest_output(&cell.spec), Some(50));
+        let requests = requests(&cell, &inputs, "m", 1).unwrap();
+        let lengths: Vec<u32> = (0..3).map(|index| requests.get(index).max_tokens).collect();
+        assert_eq!(lengths, [3, 50, 3]);
+        let body = body(&requests, 1);
+        assert_eq!(
+            (&body["max_tokens"], &body["min_tokens"]),
+            (&json!(50), &json!(50))
+        );
+    }
+    let missing = serde_json::from_value(json!({ "file": "p.jsonl", "output_tokens_field": "m" }));
+    let said = inputs.lines(&missing.unwrap()).unwrap_err();
+    assert!(said.contains("p.jsonl:1 has no number of tokens"), "{said}");
 }
 
 #[test]
@@ -219,7 +248,10 @@ fn the_shortest_prompts_are_met_and_shorter_ones_refused() {
     assert_eq!(counted(0).1.len(), 7);
     let cell = cell(spec(6));
     let said = made_requests(&cell, &vocabulary(&cell.spec), "m", 1).unwrap_err();
-    assert!(said.contains("at least 7"), "{said}");
+    assert!(
+        said.contains("5 tokens before their first word and 2 behind"),
+        "{said}"
+    );
     assert!(requests(&cell, &Inputs::default(), "m", 1).is_err());
 }
 
@@ -259,9 +291,7 @@ fn groups_share_their_prefix_and_nothing_else() {
         let (requests, counted) = made(&spec, 7, 1);
         let (_, again) = made(&spec, 7, 2);
         assert_eq!(requests.inputs(), Some(3));
-        // A chat's template ends behind the suffix, so that many tokens of the prefix stand there.
-        let behind = if api == "chat" { 2 } else { 0 };
-        let prefix = 100 - behind;
+        let prefix = 100;
         let mut prefixes = std::collections::BTreeSet::new();
         let mut suffixes = std::collections::BTreeSet::new();
         for index in 0..30 {

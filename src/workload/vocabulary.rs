@@ -31,6 +31,8 @@ pub struct Vocabulary {
     ids: Option<Alphabet>,
     /// Tokens of a prompt beside its words: the opener, a chat's template, a system message.
     beside: u32,
+    /// Those of them that follow the text, as far as the server tells ids; else none are known to.
+    behind: u32,
 }
 
 /// A text's length by the server's count.
@@ -93,27 +95,27 @@ impl Vocabulary {
             .tokens
             .checked_sub(anchor)
             .ok_or("the server counts fewer tokens for a text than for a word of it")?;
-        // The ids a word adds, where the rest of the text keeps its own.
-        let ordinary = counts.iter().filter_map(|counted| {
+        // The ids a word adds, where the rest of the text keeps its own: those after it are the template's.
+        let mut ids: Vec<u32> = Vec::new();
+        let mut behind = bare.ids.len();
+        for counted in counts.iter().filter(|_| !bare.ids.is_empty()) {
             let shared = bare
                 .ids
                 .iter()
                 .zip(&counted.ids)
                 .take_while(|(a, b)| a == b)
                 .count();
-            let behind = bare.ids.len() - shared;
-            let added = counted
-                .ids
-                .get(shared..counted.ids.len().checked_sub(behind)?)?;
-            (!bare.ids.is_empty()).then(|| added.to_vec())
-        });
-        let mut ids: Vec<u32> = ordinary.flatten().collect();
+            behind = behind.min(bare.ids.len() - shared);
+            let end = counted.ids.len().saturating_sub(bare.ids.len() - shared);
+            ids.extend(counted.ids.get(shared..end).into_iter().flatten());
+        }
         ids.sort_unstable();
         ids.dedup();
         Ok(Self {
             words,
             ids: Alphabet::new(ids.into_iter().map(|id| (format!(",{id}").into(), 1))),
             beside,
+            behind: behind as u32,
         })
     }
 
@@ -143,6 +145,11 @@ impl Vocabulary {
     /// Tokens of a text prompt beside its words.
     pub(super) fn beside(&self) -> u32 {
         self.beside
+    }
+
+    /// Those of them that follow the text.
+    pub(super) fn behind(&self) -> u32 {
+        self.behind
     }
 }
 

@@ -113,6 +113,10 @@ pub(super) fn errors(case: Case<'_>) -> Option<Verdict> {
 
 pub(super) fn warm_cache(case: Case<'_>) -> Option<Verdict> {
     let asked = case.asked;
+    // Made prompts are new, or share what they mean to share.
+    if asked.spec.source().is_ok_and(|source| source.is_made()) {
+        return None;
+    }
     match asked.spec.cache {
         // What was found all the same is another verdict.
         Cache::Fresh => None,
