@@ -20,10 +20,15 @@ use rustix::{
     process::{Pid, Signal, WaitOptions, WaitStatus, getpid, wait},
 };
 
-use super::tree;
+use super::{shared_memory::SharedMemory, tree};
 
 /// How often a dying tree is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// When shared memory is looked at for the first time. A server makes its own while it starts, so later looks are rarer: they
+/// cost a little of the machine that is measured.
+const FIRST_MEMORY_LOOK: Duration = Duration::from_millis(250);
+/// The longest pause between two such looks.
+const LONGEST_MEMORY_PAUSE: Duration = Duration::from_secs(16);
 /// How long a tree may take to vanish after SIGKILL: the kernel may have memory of a GPU to give back.
 pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
 
@@ -53,6 +58,7 @@ pub fn guard(words: &[String]) -> ExitCode {
         say(&format!("failed to become a subreaper: {error}"));
         return ExitCode::from(1);
     }
+    let mut memory = SharedMemory::before();
     let spawned = OpenOptions::new()
         .create(true)
         .append(true)
@@ -100,11 +106,12 @@ pub fn guard(words: &[String]) -> ExitCode {
         }
     });
     // Whatever ends the waiting, what is left of the tree ends too: a dead API server leaves its engine running.
-    if let Ok(news) = told.recv() {
+    if let Some(news) = watch(leader, &told, &mut memory) {
         hear(&news);
     }
     let left = end_tree(leader, grace, &told);
     if left.is_empty() {
+        memory.remove();
         // The news of the last ends may still be under way.
         while let Ok(news) = told.recv_timeout(LOOK) {
             hear(&news);
@@ -118,6 +125,27 @@ pub fn guard(words: &[String]) -> ExitCode {
         .collect();
     say(&format!("left {}", left.join(" ")));
     ExitCode::from(1)
+}
+
+/// Waits for the first news, looking now and then at what the tree has mapped; `None` when none can come.
+fn watch(leader: Pid, told: &Receiver<Told>, memory: &mut SharedMemory) -> Option<Told> {
+    let mut pause = FIRST_MEMORY_LOOK;
+    let mut look = || {
+        let members = tree::members(getpid(), leader);
+        memory.look(&members.iter().map(|member| member.pid).collect::<Vec<_>>());
+    };
+    loop {
+        match told.recv_timeout(pause) {
+            Ok(news) => {
+                // The last chance before the tree ends.
+                look();
+                return Some(news);
+            }
+            Err(RecvTimeoutError::Timeout) => look(),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+        pause = (pause * 2).min(LONGEST_MEMORY_PAUSE);
+    }
 }
 
 /// A guardian that a signal ended would leave the tree to nobody. A handler, unlike an ignored signal, is not handed down

@@ -13,6 +13,7 @@ mod probe;
 mod process;
 mod python;
 mod recipe;
+mod shared_memory;
 mod start;
 mod tree;
 mod usage;

@@ -1,6 +1,6 @@
 //! A server that dies or hangs while cells run: what the run, its files and its exit code say.
 
-use std::{collections::BTreeMap, error::Error, fs};
+use std::{collections::BTreeMap, error::Error, fs, path::Path};
 
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -42,6 +42,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_server_that_always_hangs_ends_cells_not_the_run", || {
             always("STANDIN_HANG_AFTER = \"2\"", "hung")
         }),
+        trial(
+            "shared_memory_of_a_killed_server_goes_and_others_stay",
+            shared_memory_goes,
+        ),
     ]
 }
 
@@ -110,6 +114,24 @@ fn always(fault: &str, word: &str) -> Result<(), Box<dyn Error>> {
         assert!(!text(&cell["reason"]).is_empty());
     }
     assert_eq!(left.cells.len(), 3);
+    Ok(())
+}
+
+/// Two servers of the run are killed with their memory mapped; what somebody else put there meanwhile is not touched.
+fn shared_memory_goes() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let told = folder.path().join("shm.txt");
+    let foreign = tempfile::NamedTempFile::new_in("/dev/shm")?;
+    run(&format!(
+        "STANDIN_DIE_AFTER = \"6\"\nSTANDIN_SHM = \"{}\"",
+        told.display()
+    ))?;
+    let paths = fs::read_to_string(&told)?;
+    assert_eq!(paths.lines().count(), 3, "{paths}");
+    for path in paths.lines() {
+        assert!(!Path::new(path).exists(), "{path} is left");
+    }
+    assert!(foreign.path().exists());
     Ok(())
 }
 
