@@ -7,13 +7,14 @@
 //! | room | what enters → what leaves | may name |
 //! |---|---|---|
 //! | `unit` | text → quantities with units | |
+//! | `secret` | text → the same without secrets | |
 //! | `diagnostic` | a mistake and where it stands → what a person reads | |
 //! | `manifest` | TOML text → [`manifest::Manifest`] and findings | `unit`, `diagnostic` |
 //! | `engine` | a scripted engine and an arrival → when each token leaves | `unit`, `manifest` |
 //! | `plan` | manifest → [`plan::Plan`]: server groups of cells | `unit`, `diagnostic`, `manifest` |
 //! | `workload` | cell and seed → requests | `unit`, `manifest`, `plan` |
-//! | `load` | requests, arrivals and a stop → [`load::Record`]s | `unit`, `manifest`, `plan`, `workload` |
-//! | `server` | server specification → a ready server, or how it ended | `unit`, `manifest`, `plan` |
+//! | `load` | requests, arrivals and a stop → [`load::Record`]s | `unit`, `secret`, `manifest`, `plan`, `workload` |
+//! | `server` | server specification → a ready server, or how it ended | `unit`, `secret`, `manifest`, `plan` |
 //! | `sim` | a scripted engine → an HTTP server | `unit`, `manifest`, `engine` |
 //! | `observe` | a running server, while a cell runs → [`observe::ServerSide`] | `unit`, `manifest`, `plan`, `server` |
 //! | `measure` | records → summaries and verdicts | `unit`, `manifest`, `plan`, `load`, `server`, `observe` |
@@ -38,6 +39,7 @@ pub mod observe;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod secret;
 pub mod server;
 pub mod sim;
 pub mod store;

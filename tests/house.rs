@@ -103,7 +103,9 @@ fn starts_with_word(text: &str, word: &str) -> bool {
 #[test]
 fn every_room_names_only_the_rooms_its_row_allows() {
     let table = table();
-    assert_eq!(table.len(), 15, "every room has a row");
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lib.rs")).unwrap();
+    let modules = text.lines().filter(|line| line.starts_with("pub mod "));
+    assert_eq!(table.len(), modules.count(), "every room has a row");
     let rooms: Vec<String> = table.keys().cloned().collect();
     let mut seen = 0;
     for (room, allowed) in &table {

@@ -15,6 +15,7 @@ use super::{
     records::{Packer, Records},
     sink::Sink,
 };
+use crate::secret::Mask;
 
 /// Records are handed over this many at a time: waking another thread for each would cost more than packing it.
 const BATCH: usize = 256;
@@ -32,11 +33,12 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins; what memory shall not hold goes to a file in a folder.
+    /// Begins; what memory shall not hold goes to a file in a folder, and no record shows what `mask` knows, though the
+    /// server says it.
     ///
     /// # Errors
     /// A sentence when no thread can be started.
-    pub fn new(folder: &Path) -> Result<Self, String> {
+    pub fn new(folder: &Path, mask: Mask) -> Result<Self, String> {
         let (full, batches) = mpsc::channel::<Vec<Record>>();
         let waiting = Arc::new(AtomicUsize::new(0));
         let mut packer = Packer::new(folder);
@@ -44,8 +46,10 @@ impl Recorder {
         let packing = std::thread::Builder::new()
             .name("records".into())
             .spawn(move || {
-                for batch in batches {
-                    for record in &batch {
+                for mut batch in batches {
+                    for record in &mut batch {
+                        let said = [&mut record.error, &mut record.finish_reason];
+                        said.into_iter().flatten().for_each(|text| mask.apply(text));
                         packer.add(record)?;
                     }
                     left.fetch_sub(bytes_of(&batch), Relaxed);

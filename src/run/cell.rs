@@ -14,6 +14,7 @@ use crate::{
     measure::{self, Asked, CellOutcome},
     observe::ServerSide,
     plan::{Cell, Group, Stop},
+    secret::Mask,
     server::{Address, Running},
     store::{CellFile, FORMAT},
     workload,
@@ -23,6 +24,8 @@ use crate::{
 pub(super) struct Client<'a> {
     pub(super) address: &'a Address,
     pub(super) api_key: Option<String>,
+    /// What no record may show, though the server says it.
+    pub(super) mask: Mask,
     /// What is known of the server's tokens.
     pub(super) vocabularies: &'a mut Vocabularies,
     pub(super) progress: Arc<Progress>,
@@ -49,6 +52,7 @@ pub(super) async fn measure_once(
     let Client {
         address,
         api_key,
+        mask,
         vocabularies,
         progress,
         cancel,
@@ -75,7 +79,7 @@ pub(super) async fn measure_once(
         base: target.base().to_owned(),
         api_key,
     };
-    let sink = Arc::new(Recorder::new(spill.as_std_path())?);
+    let sink = Arc::new(Recorder::new(spill.as_std_path(), mask)?);
     let (done, records) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -20,6 +20,7 @@ use crate::{
     measure::CellOutcome,
     observe::{Observer, Watched},
     plan::{Cell, Group, Plan, Stop, Turn},
+    secret::{Mask, environment},
     server::{self, Running, ServerOutcome, Start, StartFailure},
     store::{Attempt, CellFile, EngineFact, FORMAT, RunFolder, ServerFile, StoredRun},
 };
@@ -392,6 +393,7 @@ impl Walk<'_> {
             cell::Client {
                 address: &seat,
                 api_key: key,
+                mask: mask(group),
                 vocabularies: &mut self.vocabularies,
                 progress: progress.clone(),
                 cancel: cancelled,
@@ -500,6 +502,11 @@ impl From<server::Death> for Loss {
             log_tail: death.log_tail,
         }
     }
+}
+
+fn mask(group: &Group) -> Mask {
+    let named = group.server.launch.api_key_env.as_deref();
+    Mask::of(environment(), named.as_slice())
 }
 
 fn api_key(group: &Group) -> Option<String> {

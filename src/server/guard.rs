@@ -6,7 +6,6 @@
 //! the server does (a negative code is a signal), and last `ended`, or `left PID…` when something could not be ended.
 
 use std::{
-    fs::OpenOptions,
     io::{Read, Write},
     os::unix::process::CommandExt,
     process::{Command, ExitCode, Stdio},
@@ -20,7 +19,8 @@ use rustix::{
     process::{Pid, Signal, WaitOptions, WaitStatus, getpid, wait},
 };
 
-use super::{shared_memory::SharedMemory, tree};
+use super::{log_pipe::LogPipe, process::API_KEY, shared_memory::SharedMemory, tree};
+use crate::secret::{Mask, environment};
 
 /// How often a dying tree is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -59,23 +59,21 @@ pub fn guard(words: &[String]) -> ExitCode {
         return ExitCode::from(1);
     }
     let mut memory = SharedMemory::before();
-    let spawned = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .and_then(|out| {
-            let err = out.try_clone()?;
-            Command::new(program)
-                .args(arguments)
-                .stdin(Stdio::null())
-                .stdout(out)
-                .stderr(err)
-                .process_group(0)
-                .spawn()
-        });
-    // It is waited for below with all others, never through this handle.
-    let id = match spawned {
-        Ok(child) => child.id(),
+    let mask = Mask::of(environment(), &[API_KEY]);
+    let spawned = LogPipe::open(log, &mask).and_then(|(pipe, out)| {
+        let err = out.try_clone()?;
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .process_group(0)
+            .spawn()?;
+        Ok((pipe, child))
+    });
+    // The child is waited for below with all others, never through this handle.
+    let (pipe, id) = match spawned {
+        Ok((pipe, child)) => (pipe, child.id()),
         Err(error) => {
             say(&format!("failed {program}: {error}"));
             return ExitCode::from(1);
@@ -107,15 +105,16 @@ pub fn guard(words: &[String]) -> ExitCode {
     });
     // Whatever ends the waiting, what is left of the tree ends too: a dead API server leaves its engine running.
     if let Some(news) = watch(leader, &told, &mut memory) {
-        hear(&news);
+        hear(&news, &pipe);
     }
-    let left = end_tree(leader, grace, &told);
+    let left = end_tree(leader, grace, &told, &pipe);
     if left.is_empty() {
         memory.remove();
         // The news of the last ends may still be under way.
         while let Ok(news) = told.recv_timeout(LOOK) {
-            hear(&news);
+            hear(&news, &pipe);
         }
+        pipe.close();
         say("ended");
         return ExitCode::SUCCESS;
     }
@@ -182,8 +181,10 @@ fn say(line: &str) {
 }
 
 /// Passes on how the server ended; whether the news are that nothing is left.
-fn hear(news: &Told) -> bool {
+fn hear(news: &Told, pipe: &LogPipe) -> bool {
     if let Told::Exited(code) = news {
+        // Who hears of the end reads the log for its reason.
+        pipe.drain();
         let code = code.map_or_else(|| "unknown".to_owned(), |code| code.to_string());
         say(&format!("exited {code}"));
     }
@@ -191,7 +192,7 @@ fn hear(news: &Told) -> bool {
 }
 
 /// Asks everybody once, waits, then kills until nobody is left; returns who is left all the same.
-fn end_tree(leader: Pid, grace: Duration, told: &Receiver<Told>) -> Vec<Pid> {
+fn end_tree(leader: Pid, grace: Duration, told: &Receiver<Told>, pipe: &LogPipe) -> Vec<Pid> {
     let me = getpid();
     let mut asked: Vec<Pid> = Vec::new();
     let start = Instant::now();
@@ -220,7 +221,7 @@ fn end_tree(leader: Pid, grace: Duration, told: &Receiver<Told>) -> Vec<Pid> {
             match told.recv_timeout(pause) {
                 Ok(news) => {
                     // Where orphans are not taken in, no child left does not mean nobody left.
-                    if hear(&news) {
+                    if hear(&news, pipe) {
                         break;
                     }
                 }

@@ -8,6 +8,7 @@ mod guard;
 mod hub;
 mod known;
 mod log;
+mod log_pipe;
 mod outcome;
 mod probe;
 mod process;

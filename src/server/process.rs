@@ -21,6 +21,8 @@ use super::{
 };
 use crate::manifest::{EnvValue, Server, expand_home};
 
+/// Where vLLM looks for the key that requests must bring.
+pub(super) const API_KEY: &str = "VLLM_API_KEY";
 /// How long the guardian may take beyond what it gives the tree.
 const GUARD_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a port may stay taken after the tree's end.
@@ -94,7 +96,7 @@ impl Process {
             };
         }
         if let Some(key) = what.api_key {
-            command.env("VLLM_API_KEY", key);
+            command.env(API_KEY, key);
         }
         // A group of its own keeps the terminal's Ctrl-C away: the runner decides when a server ends.
         let mut guard = command

@@ -4,7 +4,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::command;
-use crate::manifest::{Engine, EnvValue, Flag, Server, scalar_text};
+use crate::{
+    manifest::{Engine, EnvValue, Flag, Server, scalar_text},
+    secret::is_secret,
+};
 
 /// What common flags decide, in a sentence each.
 const KNOBS: &str = include_str!("knobs.toml");
@@ -48,13 +51,6 @@ fn quoted(word: &str) -> String {
 
 /// Stands for the port until the words are quoted; no argument holds such a character.
 const PORT: &str = "\u{1}";
-
-/// Whether a name is one that a secret goes by. Its value is left to whoever runs the recipe.
-fn is_secret(name: &str) -> bool {
-    let name = name.to_uppercase().replace('-', "_");
-    name.split('_')
-        .any(|word| ["KEY", "TOKEN", "SECRET", "PASSWORD"].contains(&word))
-}
 
 fn serve_sh(server: &Server, knobs: &Knobs) -> String {
     let mut out = String::from(

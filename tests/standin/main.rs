@@ -3,6 +3,8 @@
 #[path = "../experiment/mod.rs"]
 mod experiment;
 mod lost_server;
+#[cfg(target_os = "linux")]
+mod planted_key;
 mod truth;
 
 use std::{env, error::Error, iter, path::Path, process::Command};
@@ -11,8 +13,11 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = truth::trials().into_iter().chain(lost_server::trials());
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let mut trials = truth::trials();
+    trials.extend(lost_server::trials());
+    #[cfg(target_os = "linux")]
+    trials.extend(planted_key::trials());
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
 fn trial(name: &str, test: fn() -> Result<(), Box<dyn Error>>) -> Trial {

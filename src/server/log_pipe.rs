@@ -1,0 +1,124 @@
+//! From what a server writes to its log file, with no secret in it.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, PipeReader, PipeWriter, Read, Write},
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+        mpsc::{self, Receiver},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::io::ioctl_fionread;
+
+use crate::secret::Mask;
+
+/// Most of what is written at once: as much as a pipe holds.
+const PIECE: usize = 64 << 10;
+/// How long what a server wrote last may take to reach the file.
+const PATIENCE: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(2);
+
+/// A pipe that a thread empties into the log, as long as anybody has its other end.
+pub(super) struct LogPipe {
+    /// The same pipe, to see whether something is in it.
+    reader: PipeReader,
+    /// Bytes that were taken out of the pipe, and bytes of them that are in the log.
+    taken: Arc<AtomicU64>,
+    kept: Arc<AtomicU64>,
+    closed: Receiver<()>,
+}
+
+impl LogPipe {
+    /// Opens the log to append to it; what is written to the other end of the pipe goes there.
+    pub(super) fn open(log: &str, mask: &Mask) -> io::Result<(Self, PipeWriter)> {
+        let mut file = OpenOptions::new().create(true).append(true).open(log)?;
+        let (reader, writer) = io::pipe()?;
+        let mut source = reader.try_clone()?;
+        let (tell, closed) = mpsc::channel();
+        let (taken, kept) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let counters = (taken.clone(), kept.clone());
+        let mut stream = mask.stream();
+        thread::spawn(move || {
+            let (mut piece, mut out) = (vec![0; PIECE], Vec::new());
+            loop {
+                let length = match source.read(&mut piece) {
+                    Ok(0) => break,
+                    Ok(length) => length,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(_) => break,
+                };
+                counters.0.fetch_add(length as u64, SeqCst);
+                stream.feed(&piece[..length], &mut out);
+                // On a full disk the pipe is emptied all the same: the server must not wait for its log.
+                let _ = file.write_all(&out);
+                out.clear();
+                counters.1.fetch_add(length as u64, SeqCst);
+            }
+            stream.finish(&mut out);
+            let _ = file.write_all(&out);
+            let _ = tell.send(());
+        });
+        let pipe = Self {
+            reader,
+            taken,
+            kept,
+            closed,
+        };
+        Ok((pipe, writer))
+    }
+
+    /// Waits until what was written so far is in the log: a process that ended has written its last words, though others
+    /// hold the pipe open.
+    pub(super) fn drain(&self) {
+        let until = Instant::now() + PATIENCE;
+        let mut quiet = 0;
+        while quiet < 2 && Instant::now() < until {
+            let empty = ioctl_fionread(self.reader.as_fd()).is_ok_and(|bytes| bytes == 0);
+            // Between taking and counting there is a moment, so one look is not enough.
+            let done = self.taken.load(SeqCst) == self.kept.load(SeqCst);
+            quiet = if empty && done { quiet + 1 } else { 0 };
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits for the end of the pipe, when nobody is left to write.
+    pub(super) fn close(self) {
+        let _ = self.closed.recv_timeout(PATIENCE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_log_holds_what_was_written_without_the_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("server.log");
+        fs::write(&log, "before\n").unwrap();
+        let key = ("K".to_owned(), "sk-planted".to_owned());
+        let mask = Mask::of(std::iter::once(key), &["K"]);
+        let (pipe, mut writer) = LogPipe::open(log.to_str().unwrap(), &mask).unwrap();
+        writer.write_all(b"given sk-plan").unwrap();
+        pipe.drain();
+        writer.write_all(b"ted, and more\n").unwrap();
+        pipe.drain();
+        // The other end is still open: this is what a process left that ended among others.
+        assert_eq!(
+            fs::read_to_string(&log).unwrap(),
+            "before\ngiven ***, and more\n"
+        );
+        writer.write_all(b"last s").unwrap();
+        drop(writer);
+        pipe.close();
+        let whole = fs::read_to_string(&log).unwrap();
+        assert!(whole.ends_with("more\nlast s"), "{whole}");
+    }
+}
