@@ -14,6 +14,7 @@ mod insight_best;
 mod insight_compare;
 mod insight_failure;
 mod insight_observe;
+mod insight_server;
 mod insight_unstable;
 mod insight_verdict;
 mod number;

@@ -433,3 +433,60 @@ fn a_template_draws_any_value_over_any_two_axes() {
     assert!(error.contains("did you mean `concurrency`?"), "{error}");
     assert!(error.contains("own.md.j2:1:"), "{error}");
 }
+
+/// A cell's server side: so many milliseconds in the queue, and prefill, decode and TTFT as they always are.
+fn told(queue_ms: f64, output: u64) -> serde_json::Value {
+    let times = |mean_ms: f64| json!({ "count": 200, "sum_s": mean_ms * 0.2, "mean_ms": mean_ms, "buckets": [] });
+    json!({
+        "span_s": 10.0,
+        "scraping": { "every_s": 1.0, "scrapes": 12, "failed": 0, "mean_ms": 4.0, "max_ms": 20.0 },
+        "engine": {
+            "span_s": 10.0, "settled": true, "requests": 200, "prompt_tokens": 2000, "generation_tokens": output,
+            "preemptions": 2, "prefix_queries": 2000, "prefix_hits": 500, "kv_usage_peak": 0.25, "waiting_peak": 3.0,
+            "queue": times(queue_ms), "prefill": times(40.0), "decode": times(1000.0), "ttft": times(queue_ms + 45.0),
+            "e2e": times(queue_ms + 1046.0),
+        },
+        "process": { "cpu_s": 15.0, "cores": 1.5, "peak_rss_bytes": 2147483648u64, "processes": 3 },
+        "gpus": [{ "index": 0, "energy_j": 6400.0 }],
+    })
+}
+
+#[test]
+fn where_the_time_went_is_told_where_the_server_told() {
+    let mut run = fixtures::streamed();
+    assert!(!note(&run).contains("Where the time goes"));
+    for (cell, queue_ms) in run.cells.iter_mut().zip([0.0, 10.0, 50.0, 950.0]) {
+        cell.server_side = serde_json::from_value(told(queue_ms, 12_800)).unwrap();
+        cell.client_totals = serde_json::from_value(json!({
+            "sent": 200, "completed": 200, "input_tokens": 2000, "output_tokens": 12_800,
+            "ttft_mean_ms": queue_ms + 50.0, "e2e_mean_ms": queue_ms + 1050.0,
+        }))
+        .unwrap();
+    }
+    let text = note(&run);
+    for said in [
+        "| concurrency 8, max_tokens 64 | 950 ms | 40.0 ms | 1,000 ms | 6.00 ms | 4.00 ms | 1,000 ms | 995 ms | 3 | 25 % | 2 | 25 % |",
+        "A mean request takes 1,050 ms at concurrency 1, max_tokens 64 (0 % queue, 3.8 % prefill, 95 % decode, 0.6 % front end, 0.4 % network and client)",
+        "and 2,000 ms at concurrency 8, max_tokens 64 (48 % queue",
+        "the same to the token in all 4 cells",
+        "at most +5.00 ms from the server's",
+        "The KV cache was at most 25 % full",
+        "preempted 8 times",
+        "1.50 cores busy",
+        "0.500 J for each output token",
+        "before, every 1 s of, and after each repeat: 48 times",
+    ] {
+        assert!(text.contains(said), "{said} in\n{text}");
+    }
+    // One that counts otherwise is not the same, and one that does not tell is not zero.
+    run.cells[0].server_side = serde_json::from_value(told(0.0, 12_799)).unwrap();
+    run.cells[1].server_side =
+        serde_json::from_value(json!({ "span_s": 1.0, "absent": ["no /metrics here"] })).unwrap();
+    let text = note(&run);
+    assert!(text.contains("the same in 2 of 3 cells"), "{text}");
+    assert!(text.contains("Not told: no /metrics here."), "{text}");
+    assert!(
+        !text.contains("| concurrency 2, max_tokens 64 | –"),
+        "{text}"
+    );
+}

@@ -10,11 +10,13 @@ use super::{
     insight_compare::{comparisons, in_order},
     insight_failure::{failures, surface},
     insight_observe::observations,
+    insight_server::{server_side, story},
     insight_unstable::{thresholds, unstable},
     insight_verdict::verdicts,
 };
 use crate::{
     manifest::{Flag, Objective, scalar_text},
+    observe::{Durations, EngineSide, ServerSide},
     store::{CellFile, ServerFile, StoredRun},
 };
 
@@ -232,11 +234,52 @@ fn cell(cell: &CellFile) -> Value {
                 .map(|window| window.length_s)
         ),
     );
+    server_columns(cell, &mut row);
     Value::Object(row)
 }
 
+/// What the server and its machine said, under the names of `cells.csv`.
+fn server_columns(cell: &CellFile, row: &mut Map<String, Value>) {
+    let side = cell.server_side.as_ref();
+    let engine = side.and_then(|side| side.engine.as_ref());
+    let mean = |get: fn(&EngineSide) -> &Option<Durations>| {
+        json!(engine.and_then(|engine| get(engine).as_ref()?.mean_ms))
+    };
+    let values = [
+        ("server_queue_ms", mean(|engine| &engine.queue)),
+        ("server_prefill_ms", mean(|engine| &engine.prefill)),
+        ("server_decode_ms", mean(|engine| &engine.decode)),
+        ("server_ttft_ms", mean(|engine| &engine.ttft)),
+        (
+            "preemptions",
+            json!(engine.and_then(|engine| engine.preemptions)),
+        ),
+        (
+            "prefix_hit_rate",
+            json!(engine.and_then(EngineSide::prefix_hit_rate)),
+        ),
+        (
+            "kv_usage_peak",
+            json!(engine.and_then(|engine| engine.kv_usage_peak)),
+        ),
+        (
+            "server_cpu_s",
+            json!(
+                side.and_then(|side| side.process)
+                    .map(|process| process.cpu_s)
+            ),
+        ),
+        (
+            "gpu_energy_j",
+            json!(side.and_then(ServerSide::gpu_energy_j)),
+        ),
+    ];
+    row.extend(values.map(|(name, value)| (name.to_owned(), value)));
+}
+
 fn block(run: &StoredRun, block: &Block<'_>) -> Value {
-    let observed: Vec<Insight> = observations(block, run.plan.hardware.usd_per_hour);
+    let mut observed: Vec<Insight> = observations(block, run.plan.hardware.usd_per_hour);
+    observed.extend(server_side(block));
     json!({
         "workload": block.workload,
         "server": block.server,
@@ -253,5 +296,6 @@ fn block(run: &StoredRun, block: &Block<'_>) -> Value {
         "best": best(block),
         "unstable": unstable(block),
         "observations": observed,
+        "server_side": story(block),
     })
 }

@@ -138,6 +138,10 @@ pub(super) fn warm_cache(case: Case<'_>) -> Option<Verdict> {
                 .server
                 .and_then(|server| server.engine.as_ref())
                 .and_then(|engine| engine.prefix_hits);
+            // A cache that was asked and had nothing was not warm: prompts shorter than a block are never found again.
+            if counted == Some(0) {
+                return None;
+            }
             let told = match counted.or(case.summary.cached_tokens) {
                 Some(cached) => {
                     format!("; the server says that it held {cached} prompt tokens already")

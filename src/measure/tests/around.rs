@@ -148,6 +148,26 @@ fn prefix_hits_that_are_meant_are_not_contamination() {
 }
 
 #[test]
+fn the_same_prompt_again_is_no_warm_cache_where_the_server_found_nothing() {
+    let spec = workload(json!({}));
+    let said = |hits: u64| {
+        let engine = json!({ "span_s": 1.0, "settled": true, "prefix_hits": hits });
+        let side: ServerSide =
+            serde_json::from_value(json!({ "span_s": 1.0, "engine": engine })).unwrap();
+        kinds(&of(
+            &sound(),
+            &Asked {
+                inputs: 1,
+                server: Some(&side),
+                ..asked(&spec)
+            },
+        ))
+    };
+    assert_eq!(said(0), []);
+    assert_eq!(said(16), [(VerdictKind::WarmCache, Severity::Note)]);
+}
+
+#[test]
 fn preempted_requests_are_told_by_size() {
     let spec = workload(json!({}));
     let said = |n: u64| with_engine(&spec, &sound(), json!({ "preemptions": n }));
