@@ -115,6 +115,10 @@ fn every_mistake_is_named_with_its_line_and_a_next_step() {
         (format!("{head}{chat}arrivals = \"trace\"\ntrace = {{ file = \"docs.txt\" }}\n"), &["docs.txt:2 is no line of a trace"]),
         (format!("{head}{chat}arrivals = \"trace\"\ntrace = {{ file = \"trace.jsonl\", speed = 2 }}\n"), &["the trace has 3 arrivals, and 200 are asked for"]),
         (format!("{head}{chat}think_time = {{ median = \"1s\" }}\n"), &["unknown key `median`"]),
+        (format!("{head}{chat}stop_climbing = \"throughput-falls\"\n"), &["there is no ladder to climb", "sweep.concurrency"]),
+        (format!("{head}{chat}stop_climbing = \"slo-lost\"\n[workload.chat.sweep]\nconcurrency = [1, 2]\n"), &["there is no SLO to be lost"]),
+        (format!("{head}{chat}stop_climbing = \"throughput-falls\"\n[workload.chat.sweep]\nconcurrency = [4, 2]\n"), &["a ladder is climbed from below"]),
+        (format!("{head}{chat}stop_climbing = \"throughput-falls\"\n[workload.chat.sweep]\nconcurrency = [1, 2]\n").replace("name = \"x\"", "name = \"x\"\norder = \"shuffled\""), &["cannot be climbed in a shuffled order"]),
         ("".into(), &["there is no [experiment] table", "there is no [server] table", "there is no workload"]),
         (format!("include = \"day.toml\"\n{head}{chat}"), &["includes itself"]),
         (format!("include = \"gone.toml\"\n{head}{chat}"), &["cannot read", "included here"]),
@@ -194,6 +198,27 @@ fn an_open_loop_is_named_by_its_rate_and_a_trace_ends_with_its_last_line() {
     assert_eq!(plan.load_axes, ["rate"]);
     assert_eq!(cells[2].stop, runner::plan::Stop::Requests(2));
     assert_eq!(cells[0].start(), None, "an open loop has no streams");
+}
+
+#[test]
+fn each_rung_of_a_ladder_names_the_one_below_it() {
+    let plan = plan_of(&format!(
+        "{HEAD}{CHAT}stop_climbing = \"throughput-falls\"\n[workload.chat.sweep]\nconcurrency = [1, 2, 3, 4]\nmax_tokens = [8, 16]\n\
+         warmup = {{ expr = \"concurrency\" }}\nskip = [\"concurrency == 3\"]\n"
+    ));
+    let cells = &plan.groups[0].cells;
+    let below: Vec<Option<usize>> = cells
+        .iter()
+        .map(|cell| {
+            let below = cell.rung_below.as_ref()?;
+            cells.iter().position(|cell| cell.id == *below)
+        })
+        .collect();
+    // Two lines, one of each length; the rungs at 3 are left out of both.
+    assert_eq!(
+        below,
+        [None, None, Some(0), Some(1), None, None, Some(2), Some(3)]
+    );
 }
 
 #[test]

@@ -152,6 +152,7 @@ fn cell(concurrency: u32) -> Cell {
         axes: std::collections::BTreeMap::new(),
         seed: 7,
         skip: None,
+        rung_below: None,
     }
 }
 

@@ -92,13 +92,13 @@ pub(super) fn queue(records: impl Iterator<Item = Record>) -> Option<u32> {
 /// The part of `window` that is neither the start burst nor the drain. It begins no sooner than the first end of any
 /// request, warm-up included: until then the server only fills. In a closed loop it goes from the first to the last
 /// instant at which all streams, warm-up included, were in flight; in an open loop, and in one whose streams think, to the
-/// last instant at which a request was due. `None` when that is no time at all.
+/// last instant at which a request was due. `None` when that is too little of the window to say anything.
 pub(super) fn steady(records: &Records, spec: &Workload, window: Stretch) -> Option<Stretch> {
     let flights = || records.iter().filter_map(|record| flight(&record));
     let filled = flights().map(Stretch::end).min()?.max(window.start);
     let Some(streams) = spec.streams().filter(|_| spec.think_time.is_none()) else {
         let last = records.iter().map(|record| record.scheduled).max()?;
-        return Stretch::between(filled, last.min(window.end()));
+        return part(filled, last, window);
     };
     let changes = changes(flights());
     let full = |(_, level): &(Nanos, i64)| *level == i64::from(streams);
@@ -106,6 +106,11 @@ pub(super) fn steady(records: &Records, spec: &Workload, window: Stretch) -> Opt
     // The level holds until the next change, and the last change of all is an end.
     let last = changes.iter().rposition(full)? + 1;
     let start = changes[first].0.max(filled);
-    let end = changes.get(last)?.0.min(window.end());
-    Stretch::between(start, end)
+    part(start, changes.get(last)?.0, window)
+}
+
+/// What lies in a window, unless it is less than a hundredth of it.
+fn part(start: Nanos, end: Nanos, window: Stretch) -> Option<Stretch> {
+    Stretch::between(start, end.min(window.end()))
+        .filter(|part| part.length.saturating_mul(100) >= window.length)
 }

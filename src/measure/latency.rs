@@ -65,6 +65,23 @@ impl Latency {
     }
 }
 
+impl Latency {
+    /// A percentile in milliseconds: the stored one, or from the histogram, to its 1 %, for another rank. `None` without
+    /// samples.
+    pub fn percentile(&self, rank: Percentile) -> Option<f64> {
+        let stored = [
+            (Percentile::P50, self.p50_ms),
+            (Percentile::P95, self.p95_ms),
+            (Percentile::P99, self.p99_ms),
+        ];
+        stored
+            .into_iter()
+            .find(|(known, _)| *known == rank && self.n > 0)
+            .map(|(_, value)| value)
+            .or_else(|| self.histogram.percentile(rank))
+    }
+}
+
 impl Histogram {
     /// A histogram of samples in milliseconds. Two significant digits: a sample is kept to 1 % of itself, and to a
     /// microsecond where that is coarser. A negative sample counts as 0.

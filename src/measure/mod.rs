@@ -8,6 +8,7 @@ mod samples;
 mod selection;
 mod summarize;
 mod summary;
+mod target;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -21,6 +22,7 @@ pub use summarize::{Asked, common_errors, outcome, pool, summarize};
 pub use summary::{
     AskedSpread, Counts, Histogram, Latency, OutputLength, Point, Starts, Summary, Window,
 };
+pub use target::{Lost, lost};
 pub use timeline::timeline;
 pub use totals::{ClientTotals, totals};
 pub use verdict::{Severity, Verdict, VerdictKind};

@@ -13,7 +13,9 @@ use super::{
     Cell, Group, Plan, arrivals,
     columns::Columns,
     expression::{self, Scope},
-    identity, samples, validate,
+    identity,
+    ladder::ladders,
+    samples, validate,
 };
 use crate::{
     diagnostic::{Finding, Findings},
@@ -52,9 +54,10 @@ pub fn plan(manifest: &Manifest) -> (Option<Plan>, Findings) {
         }
         expansion.groups
     };
-    let groups: Vec<Group> = groups.into_values().collect();
+    let mut groups: Vec<Group> = groups.into_values().collect();
     if !findings.has_errors() {
         twins(&groups, manifest, &mut findings);
+        ladders(&mut groups, manifest, &columns, &mut findings);
     }
     let plan = Plan {
         format: 1,
@@ -414,6 +417,7 @@ impl Expansion<'_> {
             axes: self.columns.load_values(&draft.values),
             seed: identity::cell_seed(&key),
             skip,
+            rung_below: None,
             spec: Arc::new(spec),
         };
         self.groups.get_mut(group)?.cells.push(cell);

@@ -6,6 +6,7 @@ mod content;
 mod expand;
 mod expression;
 mod identity;
+mod ladder;
 mod order;
 mod samples;
 mod select;
@@ -75,6 +76,9 @@ pub struct Cell {
     /// Why it is not measured, when it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<String>,
+    /// The cell below it on the ladder it belongs to: where climbing ends there or earlier, this one is skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rung_below: Option<String>,
 }
 
 /// When a cell stops starting requests.

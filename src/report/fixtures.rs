@@ -92,6 +92,7 @@ pub(super) fn cell(
         outcome: CellOutcome::Ok,
         reason: None,
         simulated: false,
+        ladder_ended_at: None,
         axes: BTreeMap::from([
             ("concurrency".to_owned(), json!(concurrency)),
             ("max_tokens".to_owned(), json!(max_tokens)),
@@ -190,6 +191,7 @@ pub(super) fn add(
                 axes: BTreeMap::new(),
                 seed: 1,
                 skip: None,
+                rung_below: None,
             })
             .collect(),
     });

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    insight::{Block, coordinate, may_rank, may_rank_by, of},
+    insight::{Block, coordinate, ladder, may_rank, may_rank_by, of},
     number::{ABSENT, ms_bare, rate_bare},
 };
 use crate::{manifest::scalar_text, measure::CellOutcome, store::CellFile};
@@ -54,14 +54,14 @@ pub(super) fn grids(block: &Block<'_>) -> Vec<Grid> {
         .collect();
     if varying.len() < 2 {
         if varying.is_empty() {
-            varying = vec!["concurrency", "max_tokens"];
+            varying = vec![ladder(block), "max_tokens"];
         }
         return vec![table(block, &varying)];
     }
-    // Concurrency reads best downwards; otherwise the last axis goes across.
+    // Concurrency and rate read best downwards; otherwise the last axis goes across.
     let across = varying
         .iter()
-        .rposition(|axis| *axis != "concurrency")
+        .rposition(|axis| *axis != "concurrency" && *axis != "rate")
         .map(|at| varying.remove(at));
     let Some(across) = across else {
         return vec![table(block, &varying)];

@@ -82,9 +82,10 @@ pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
         Some(_) => tok_s(pick.throughput_tok_s),
         None => "an unknown rate".into(),
     };
-    let users = match pick.concurrency {
-        Some(number) => count_users(number),
-        None => "its users".into(),
+    let users = match (pick.concurrency, pick.rate) {
+        (Some(number), _) => count_users(number),
+        (None, Some(rate)) => format!("{rate} requests per second"),
+        (None, None) => "its users".into(),
     };
     let slo = slo_text(block.slo);
     let within = match (best.meets_slo, pick.trusted) {

@@ -5,9 +5,8 @@ use serde_json::Value;
 
 use crate::{
     manifest::{Objective, Slo, SloTerm, scalar_text},
-    measure::{Latency, Severity, Summary, VerdictKind},
+    measure::{Severity, Summary, VerdictKind},
     store::{CellFile, StoredRun},
-    unit::Percentile,
 };
 
 /// One thing worth knowing, with what it rests on.
@@ -137,11 +136,30 @@ pub(super) fn concurrency(cell: &CellFile) -> Option<f64> {
     coordinate(cell, "concurrency").and_then(Value::as_f64)
 }
 
+/// Requests due per second, in an open loop.
+pub(super) fn rate(cell: &CellFile) -> Option<f64> {
+    coordinate(cell, "rate").and_then(Value::as_f64)
+}
+
+/// How much was asked for: the streams of a closed loop, the rate of an open one.
+pub(super) fn offered(cell: &CellFile) -> Option<f64> {
+    concurrency(cell).or_else(|| rate(cell))
+}
+
+/// The axis along which more is asked for: `rate` where every cell of the block has one, else `concurrency`.
+pub(super) fn ladder(block: &Block<'_>) -> &'static str {
+    if block.cells.iter().all(|cell| rate(cell).is_some()) {
+        "rate"
+    } else {
+        "concurrency"
+    }
+}
+
 /// Where a cell stands: `concurrency 16, max_tokens 64`.
 pub(super) fn place(block: &Block<'_>, cell: &CellFile) -> String {
     let mut names = block.axes.clone();
     if names.is_empty() {
-        names = vec!["concurrency", "max_tokens"];
+        names = vec!["concurrency", "rate", "arrivals", "max_tokens"];
     }
     let parts: Vec<String> = names
         .iter()
@@ -171,7 +189,7 @@ pub(super) fn metric(summary: &Summary, key: &str) -> Option<f64> {
                 "tpot" => &summary.tpot,
                 _ => &summary.e2e,
             };
-            at(latency.as_ref()?, percentile)
+            latency.as_ref()?.percentile(percentile)
         }
     };
     value.filter(|number| number.is_finite())
@@ -180,37 +198,6 @@ pub(super) fn metric(summary: &Summary, key: &str) -> Option<f64> {
 /// The same of a cell that was measured.
 pub(super) fn of(cell: &CellFile, key: &str) -> Option<f64> {
     metric(cell.summary.as_ref()?, key)
-}
-
-/// A percentile: the stored one, or from the histogram (to its 1 %) for other ranks.
-fn at(latency: &Latency, percentile: Percentile) -> Option<f64> {
-    if latency.n == 0 {
-        return None;
-    }
-    for (stored, value) in [
-        (Percentile::P50, latency.p50_ms),
-        (Percentile::P95, latency.p95_ms),
-        (Percentile::P99, latency.p99_ms),
-    ] {
-        if stored == percentile {
-            return Some(value);
-        }
-    }
-    let total: u64 = latency
-        .histogram
-        .buckets
-        .iter()
-        .map(|(_, count)| count)
-        .sum();
-    let rank = percentile.fraction() * total.checked_sub(1)? as f64;
-    let mut seen = 0;
-    for (micros, count) in &latency.histogram.buckets {
-        seen += count;
-        if seen as f64 > rank {
-            return Some(*micros as f64 / 1000.0);
-        }
-    }
-    None
 }
 
 /// Whether a cell may be ranked at all. A simulated cell may, among its like.

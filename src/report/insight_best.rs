@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::{
-    insight::{Block, concurrency, count, lines, may_rank, may_rank_by, of, place, slo_text},
+    insight::{
+        Block, concurrency, count, ladder, lines, may_rank, may_rank_by, of, offered, place, rate,
+        slo_text,
+    },
     insight_basis::{Ranked, Trust, basis},
     number,
 };
@@ -12,7 +15,7 @@ use crate::{
     store::CellFile,
 };
 
-/// A step of concurrency must gain at least this part of what it adds, or the knee lies before it.
+/// A step of concurrency, or of the rate, must gain at least this part of what it adds, or the knee lies before it.
 const KNEE: f64 = 0.5;
 /// What is within this part of the best throughput is still acceptable.
 const NEAR: f64 = 0.9;
@@ -26,8 +29,10 @@ pub(super) struct Pick {
     pub(super) place: String,
     /// Its id.
     pub(super) cell: String,
-    /// Requests in flight.
+    /// Requests in flight, in a closed loop.
     pub(super) concurrency: Option<f64>,
+    /// Requests due per second, in an open loop.
+    pub(super) rate: Option<f64>,
     pub(super) throughput_tok_s: Option<f64>,
     pub(super) p50_ttft_ms: Option<f64>,
     pub(super) p95_ttft_ms: Option<f64>,
@@ -210,13 +215,13 @@ fn by<'a>(cells: &[&'a CellFile], key: impl Fn(&CellFile) -> Option<f64>) -> Vec
     keyed.into_iter().map(|(_, cell)| cell).collect()
 }
 
-/// The cell with most requests in flight; of several, the one with most tokens per second.
+/// The cell with most requests in flight, or due per second; of several, the one with most tokens per second.
 fn most<'a>(cells: &[&'a CellFile]) -> Option<&'a CellFile> {
-    let top = by(cells, concurrency).first().copied()?;
+    let top = by(cells, offered).first().copied()?;
     let same: Vec<&CellFile> = cells
         .iter()
         .copied()
-        .filter(|cell| concurrency(cell) == concurrency(top))
+        .filter(|cell| offered(cell) == offered(top))
         .collect();
     by(&same, |cell| of(cell, "throughput"))
         .first()
@@ -230,6 +235,7 @@ fn pick(what: &str, block: &Block<'_>, cell: &CellFile, trust: Trust) -> Pick {
         place: place(block, cell),
         cell: cell.id.clone(),
         concurrency: concurrency(cell),
+        rate: rate(cell),
         throughput_tok_s: of(cell, "throughput"),
         p50_ttft_ms: of(cell, "p50_ttft"),
         p95_ttft_ms: of(cell, "p95_ttft"),
@@ -243,21 +249,25 @@ fn most_users(block: &Block<'_>, ranked: &Ranked<'_>, good: &[&CellFile]) -> Bes
     let users = most(good);
     let fast = by(good, |cell| of(cell, "throughput")).first().copied();
     let mut picks = Vec::new();
+    let (top, first) = match ladder(block) {
+        "rate" => ("highest rate", "highest rate first"),
+        _ => ("most users", "most users first"),
+    };
     match (users, fast) {
         (Some(users), Some(fast)) if users.id == fast.id => {
             picks.push(pick(
-                "most users and highest throughput",
+                &format!("{top} and highest throughput"),
                 block,
                 users,
                 ranked.trust,
             ));
         }
         _ => {
-            picks.extend(users.map(|cell| pick("most users", block, cell, ranked.trust)));
+            picks.extend(users.map(|cell| pick(top, block, cell, ranked.trust)));
             picks.extend(fast.map(|cell| pick("highest throughput", block, cell, ranked.trust)));
         }
     }
-    let rows = lines(block, "concurrency")
+    let rows = lines(block, ladder(block))
         .into_iter()
         .filter(|line| !line.fixed.is_empty())
         .filter_map(|line| {
@@ -270,7 +280,7 @@ fn most_users(block: &Block<'_>, ranked: &Ranked<'_>, good: &[&CellFile]) -> Bes
             most(&inside).map(|cell| pick(&line.fixed, block, cell, ranked.trust))
         })
         .collect();
-    let rest: Vec<&CellFile> = by(good, concurrency);
+    let rest: Vec<&CellFile> = by(good, offered);
     Best {
         acceptable: others(block, ranked, &rest, &picks),
         picks,
@@ -285,7 +295,7 @@ fn most_users(block: &Block<'_>, ranked: &Ranked<'_>, good: &[&CellFile]) -> Bes
                 slo_text(block.slo)
             ),
         ),
-        acceptable_rule: "Every other ranked cell that meets the SLO, most users first.".into(),
+        acceptable_rule: format!("Every other ranked cell that meets the SLO, {first}."),
         meets_slo: Some(true),
         contradicted: false,
         of_limit: None,
@@ -327,10 +337,10 @@ fn fastest(block: &Block<'_>, ranked: &Ranked<'_>, good: &[&CellFile]) -> Best {
     }
 }
 
-/// Without an SLO: the last concurrency of each line before a step gains too little; of those, the fastest.
+/// Without an SLO: the last concurrency or rate of each line before a step gains too little; of those, the fastest.
 fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
     let mut knees: Vec<&CellFile> = Vec::new();
-    for line in lines(block, "concurrency") {
+    for line in lines(block, ladder(block)) {
         let cells: Vec<&CellFile> = line
             .cells
             .into_iter()
@@ -371,8 +381,9 @@ fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
             block,
             ranked,
             &format!(
-                "No SLO is declared, so this is the knee over {}: the last concurrency that a step gained at least {} of what it added in requests",
+                "No SLO is declared, so this is the knee over {}: the last {} that a step gained at least {} of what it added in requests",
                 count(ranked.cells.len(), "cell"),
+                ladder(block),
                 number::percent(Some(KNEE))
             ),
         ),
@@ -386,9 +397,9 @@ fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
     }
 }
 
-/// What a step of concurrency gains: growth of throughput over growth of concurrency; 1 is perfect scaling.
+/// What a step gains: growth of throughput over growth of concurrency, or of the rate; 1 is perfect scaling.
 pub(super) fn gain(from: &CellFile, to: &CellFile) -> Option<f64> {
-    let (c1, c2) = (concurrency(from)?, concurrency(to)?);
+    let (c1, c2) = (offered(from)?, offered(to)?);
     let (t1, t2) = (of(from, "throughput")?, of(to, "throughput")?);
     (c2 > c1 && c1 > 0.0 && t1 > 0.0).then(|| (t2 / t1 - 1.0) / (c2 / c1 - 1.0))
 }

@@ -57,7 +57,10 @@ fn order((left, a): &(&Block<'_>, Best), (right, b): &(&Block<'_>, Best)) -> Ord
         _ => y.is_some().cmp(&x.is_some()),
     };
     let users = match left.objective {
-        Objective::Latency if !left.slo.0.is_empty() => larger(one.concurrency, other.concurrency),
+        Objective::Latency if !left.slo.0.is_empty() => larger(
+            one.concurrency.or(one.rate),
+            other.concurrency.or(other.rate),
+        ),
         _ => Ordering::Equal,
     };
     let misses = |best: &Best| best.meets_slo == Some(false);

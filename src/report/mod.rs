@@ -13,6 +13,7 @@ mod insight_basis;
 mod insight_best;
 mod insight_compare;
 mod insight_failure;
+mod insight_load;
 mod insight_observe;
 mod insight_server;
 mod insight_unstable;

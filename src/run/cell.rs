@@ -122,6 +122,7 @@ pub(super) fn unmeasured(
         outcome,
         reason: Some(reason),
         simulated: group.server.engine == Engine::Sim,
+        ladder_ended_at: None,
         load: load_values(cell),
         axes: group
             .axes

@@ -2,6 +2,7 @@
 
 mod cell;
 mod event;
+mod ladder;
 mod provenance;
 mod silence;
 mod vocabularies;
@@ -19,7 +20,7 @@ use crate::{
     measure::CellOutcome,
     observe::Observer,
     plan::{Group, Plan, selects},
-    store::{self, FORMAT, RunFile, RunFolder, StoreError},
+    store::{self, CellFile, FORMAT, RunFile, RunFolder, StoreError},
 };
 
 pub use event::Event;
@@ -120,12 +121,7 @@ pub async fn run(
                 resumed: old.run.resumed + 1,
                 ..old.run
             };
-            done.extend(
-                old.cells
-                    .into_iter()
-                    .filter(|cell| cell.outcome.is_done())
-                    .map(|cell| cell.id),
-            );
+            done.extend(done_in(&old.cells));
             folder
         }
         None => RunFolder::create(&order.results, &plan.experiment.name, &file.name)?,
@@ -173,6 +169,21 @@ pub async fn run(
         walk.group(group).await?;
     }
     walk.finish()
+}
+
+/// The cells that need not be run again. One that was skipped at the end of a ladder is done if the cell is at which the
+/// ladder ended: measured again, that one may hold.
+fn done_in(cells: &[CellFile]) -> BTreeSet<String> {
+    let is_done = |id: &String| {
+        let mut same = cells.iter().filter(|cell| cell.id == *id);
+        same.any(|cell| cell.outcome.is_done())
+    };
+    cells
+        .iter()
+        .filter(|cell| cell.outcome.is_done())
+        .filter(|cell| cell.ladder_ended_at.as_ref().is_none_or(is_done))
+        .map(|cell| cell.id.clone())
+        .collect()
 }
 
 /// `20261124T063000Z-RTX2000`

@@ -97,6 +97,15 @@ impl Walk<'_> {
             if self.is_stopped() {
                 break;
             }
+            if let Some(end) = self.ladder_end(group, cell) {
+                let reason = end.reason;
+                let file = CellFile {
+                    ladder_ended_at: Some(end.at),
+                    ..cell::unmeasured(group, cell, CellOutcome::Skipped, reason, Vec::new())
+                };
+                self.store(file, &[])?;
+                continue;
+            }
             let mut alive = match running.take() {
                 Some(alive) => alive,
                 None => match self.start(group).await? {

@@ -35,6 +35,9 @@ pub struct CellFile {
     /// Why it ended so, when that is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The cell at which the ladder it belongs to ended, when it was skipped for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ladder_ended_at: Option<String>,
     /// Whether the embedded engine answered.
     pub simulated: bool,
     /// Resolved load values that always have a column: `concurrency`, `max_tokens`, `requests` …

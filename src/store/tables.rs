@@ -51,7 +51,7 @@ fn finish(table: csv::Writer<Vec<u8>>) -> Result<Vec<u8>, csv::Error> {
         .map_err(|e| csv::Error::from(e.into_error()))
 }
 
-const AFTER_LATENCIES: [&str; 8] = [
+const AFTER_LATENCIES: [&str; 11] = [
     "throughput_tok_s",
     "total_tok_s",
     "req_s",
@@ -60,6 +60,9 @@ const AFTER_LATENCIES: [&str; 8] = [
     "input_tokens",
     "output_tokens",
     "window_s",
+    "steady_s",
+    "steady_tok_s",
+    "p99_issue_delay_ms",
 ];
 
 /// What the server and its machine say, warm-up included; empty where they say nothing.
@@ -99,15 +102,8 @@ impl Columns {
                 .map(str::to_owned)
                 .collect()
         };
-        let present = |name: &str| run.cells.iter().any(|cell| cell.load.contains_key(name));
-        let mut load = Vec::new();
-        if present("rate") {
-            load.push("rate");
-        }
-        if present("concurrency") || load.is_empty() {
-            load.insert(0, "concurrency");
-        }
-        load.push("max_tokens");
+        // Always both: one is empty in a closed loop, the other in an open one.
+        let mut load = vec!["concurrency", "rate", "max_tokens"];
         load.extend(run.plan.load_axes.iter().map(String::as_str));
         let rest: BTreeSet<&str> = run
             .cells
@@ -171,6 +167,12 @@ impl Columns {
         row.push(rounded(
             summary.and_then(|s| s.window).map(|window| window.length_s),
         ));
+        row.push(rounded(
+            summary.and_then(|s| s.steady).map(|window| window.length_s),
+        ));
+        row.push(rounded(summary.and_then(|s| s.steady_tok_s)));
+        let delay = summary.and_then(|s| s.issue_delay.as_ref());
+        row.push(rounded(delay.map(|delay| delay.p99_ms)));
         let engine = side.and_then(|side| side.engine.as_ref());
         let mean = |get: fn(&EngineSide) -> &Option<Durations>| {
             rounded(engine.and_then(|engine| get(engine).as_ref()?.mean_ms))

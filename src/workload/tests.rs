@@ -19,6 +19,7 @@ fn cell(spec: Value) -> Cell {
         axes: BTreeMap::new(),
         seed: 7,
         skip: None,
+        rung_below: None,
     }
 }
 

@@ -50,7 +50,13 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
                 .skip
                 .as_ref()
                 .map_or_else(String::new, |reason| format!("  skipped: {reason}"));
-            out.push_str(&format!("  {}{skip}\n", cell.id));
+            let ladder = match &cell.rung_below {
+                Some(below) if cell.skip.is_none() => {
+                    format!("  if climbing goes on after {below}")
+                }
+                _ => String::new(),
+            };
+            out.push_str(&format!("  {}{skip}{ladder}\n", cell.id));
         }
     }
     print(&out);

@@ -103,6 +103,7 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
         outcome: summary.as_ref().map_or(CellOutcome::Oom, outcome),
         reason: None,
         simulated: false,
+        ladder_ended_at: None,
         load: map(&[
             ("concurrency", json!(concurrency)),
             ("max_tokens", json!(8)),
@@ -164,6 +165,7 @@ fn plan() -> Plan {
         axes: BTreeMap::new(),
         seed: u64::MAX,
         skip: None,
+        rung_below: None,
     };
     Plan {
         format: FORMAT,

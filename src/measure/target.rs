@@ -1,0 +1,94 @@
+//! Whether a cell met its latency targets.
+
+use super::summary::Summary;
+use crate::manifest::{Metric, Slo, SloTerm};
+
+/// A latency target that a cell did not meet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lost {
+    /// The target.
+    pub term: SloTerm,
+    /// The percentile that was measured, milliseconds, over completed requests. Absent when so many requests did not
+    /// complete that no percentile of those that did can speak for all.
+    pub measured_ms: Option<f64>,
+}
+
+/// The targets that were not met. A request that did not complete met none of them, so it counts as later than any limit:
+/// where more requests failed than lie beyond the percentile, the target is lost.
+pub fn lost(summary: &Summary, slo: &Slo) -> Vec<Lost> {
+    let failed = summary.counts.errors() as f64 / summary.counts.scheduled.max(1) as f64;
+    slo.0
+        .iter()
+        .filter_map(|term| {
+            let latency = match term.metric {
+                Metric::Ttft => &summary.ttft,
+                Metric::Itl => &summary.itl,
+                Metric::Tpot => &summary.tpot,
+                Metric::E2e => &summary.e2e,
+            };
+            let speaks = failed <= 1.0 - term.percentile.fraction();
+            let measured_ms = latency
+                .as_ref()
+                .filter(|_| speaks)
+                .and_then(|latency| latency.percentile(term.percentile));
+            // Answers of one token have no time between tokens that could be too long.
+            let is_met = match measured_ms {
+                Some(ms) => ms <= term.limit.as_ms(),
+                None => speaks && latency.is_none() && summary.counts.completed > 0,
+            };
+            (!is_met).then_some(Lost {
+                term: *term,
+                measured_ms,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::measure::{Counts, Latency};
+
+    fn summary(ttft_ms: &[f64], failed: u64) -> Summary {
+        let completed = ttft_ms.len() as u64;
+        let mut summary: Summary = serde_json::from_value(json!({
+            "counts": { "scheduled": 0, "completed": 0, "by_outcome": {} }
+        }))
+        .unwrap();
+        summary.counts = Counts {
+            scheduled: completed + failed,
+            completed,
+            ..Counts::default()
+        };
+        summary.ttft = Latency::of(ttft_ms.to_vec());
+        summary
+    }
+
+    fn lost_of(summary: &Summary) -> Vec<(String, Option<f64>)> {
+        let slo = serde_json::from_value(
+            json!({ "p50_ttft": "20ms", "p90_ttft": "40ms", "p95_itl": "1ms" }),
+        );
+        lost(summary, &slo.unwrap())
+            .into_iter()
+            .map(|lost| (lost.term.key(), lost.measured_ms))
+            .collect()
+    }
+
+    #[test]
+    fn a_target_is_lost_by_its_percentile_or_by_requests_that_failed() {
+        let samples: Vec<f64> = (1..=20).map(f64::from).collect();
+        assert_eq!(lost_of(&summary(&samples, 0)), []);
+        let late: Vec<f64> = samples.iter().map(|ms| ms * 2.0).collect();
+        assert_eq!(
+            lost_of(&summary(&late, 0)),
+            [("p50_ttft".into(), Some(21.0))]
+        );
+        // Of 23, three failed: more than a tenth, and fewer than half.
+        let told = lost_of(&summary(&samples, 3));
+        assert_eq!(told, [("p90_ttft".into(), None), ("p95_itl".into(), None)]);
+        // Nothing completed: nothing was met.
+        assert_eq!(lost_of(&summary(&[], 4)).len(), 3);
+    }
+}
