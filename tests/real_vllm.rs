@@ -27,6 +27,7 @@ fn main() {
     arguments.test_threads = Some(1);
     let trials = [
         ("a_kv_cache_that_is_too_small_is_a_result", a_kv_cache_that_is_too_small_is_a_result as fn(&Path) -> _),
+        ("the_clients_totals_are_the_servers_counters", the_clients_totals_are_the_servers_counters),
         ("a_killed_runner_leaves_no_server", a_killed_runner_leaves_no_server),
     ]
     .map(|(name, test)| {
@@ -150,6 +151,157 @@ server.flags.num-gpu-blocks-override = [64, 8]
     let ended = [("64", "\"ready\""), ("8", "\"kv_too_small\"")]
         .map(|(blocks, outcome)| (blocks.to_owned(), outcome.to_owned()));
     expect("outcomes of the servers", &servers, &BTreeMap::from(ended))?;
+    render_again(&experiment, &folder)
+}
+
+/// What the client counted is what the engine counted, request by request and token by token; and what only the engine
+/// knows (a queue, a cache that is too small) is told.
+#[expect(
+    clippy::print_stdout,
+    reason = "how far the two TTFTs are apart, and what a scrape took, is worth reading when the test passes, too"
+)]
+fn the_clients_totals_are_the_servers_counters(vllm: &Path) -> Result<(), String> {
+    let home = vllm.parent().and_then(Path::parent).ok_or("DIR/bin/vllm")?;
+    // Nine blocks of 128 tokens: four prompts of 100 tokens with answers of 200 do not fit at once, so running ones are put
+    // back.
+    let experiment = Experiment::new(&format!(
+        r#"
+[experiment]
+name = "totals"
+scrape_every = "500ms"
+
+[server]
+engine = "vllm"
+model = {:?}
+command = [{vllm:?}, "serve"]
+stop_within = "15s"
+[server.flags]
+served-model-name = "smollm2"
+dtype = "bfloat16"
+max-model-len = 1024
+max-num-seqs = 4
+block-size = 128
+num-gpu-blocks-override = 9
+enforce-eager = true
+
+[workload.chat]
+api = "chat"
+prompts = ["Explain in one sentence what a KV cache holds.", "What is a token?"]
+requests = 12
+warmup = 2
+concurrency = 6
+max_tokens = 16
+
+[workload.long]
+prompts = ["Tell a long story of an engine that ran out of memory."]
+cache = "fresh"
+requests = 4
+concurrency = 4
+max_tokens = 200
+output = "exact"
+"#,
+        home.join("models/smollm2")
+    ))?;
+    succeed(experiment.run())?;
+    let folder = experiment.run_folder()?;
+    let mut seen = BTreeSet::new();
+    for (name, bytes) in files(&folder)? {
+        if !name.ends_with("/cell.json") {
+            continue;
+        }
+        let cell: Value = serde_json::from_slice(&bytes).map_err(|e| format!("{name}: {e}"))?;
+        let (engine, client) = (&cell["server_side"]["engine"], &cell["client_totals"]);
+        let workload = cell["workload"].as_str().unwrap_or_default().to_owned();
+        let sent = if workload == "chat" { 14 } else { 4 };
+        let both = |what: &str, of_client: &Value, of_engine: &Value| {
+            if of_client.is_u64() && of_client == of_engine {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{workload}, {what}: {of_client} by the client, {of_engine} by the engine"
+                ))
+            }
+        };
+        expect("settled", &engine["settled"], &Value::Bool(true))?;
+        expect("sent", &client["sent"], &sent.into())?;
+        both("requests", &client["completed"], &engine["requests"])?;
+        both(
+            "prompt tokens",
+            &client["input_tokens"],
+            &engine["prompt_tokens"],
+        )?;
+        both(
+            "output tokens",
+            &client["output_tokens"],
+            &engine["generation_tokens"],
+        )?;
+        for times in ["queue", "prefill", "decode", "ttft", "e2e"] {
+            both(times, &client["completed"], &engine[times]["count"])?;
+        }
+        let ms = |value: &Value| {
+            value
+                .as_f64()
+                .ok_or_else(|| format!("{workload}: no {value}"))
+        };
+        let (ours, theirs) = (
+            ms(&client["ttft_mean_ms"])?,
+            ms(&engine["ttft"]["mean_ms"])?,
+        );
+        println!(
+            "{workload}: mean TTFT {ours:.1} ms by the client, {theirs:.1} ms by the engine; scraping {}",
+            cell["server_side"]["scraping"]
+        );
+        if ours <= theirs {
+            return Err(format!(
+                "{workload}: a first token cannot be seen before it was made"
+            ));
+        }
+        let verdicts: Vec<&str> = cell["verdicts"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|verdict| verdict["kind"].as_str())
+            .collect();
+        if verdicts.contains(&"token_counts") {
+            return Err(format!(
+                "{workload}: the counts are the same, and yet {verdicts:?}"
+            ));
+        }
+        if workload == "chat" {
+            // Six in flight, four of them running.
+            let queued = ms(&engine["queue"]["mean_ms"])?;
+            if queued < 10.0 {
+                return Err(format!(
+                    "two of six wait for their turn, and the queue took {queued} ms"
+                ));
+            }
+        } else if engine["preemptions"].as_u64().unwrap_or_default() == 0
+            || !verdicts.contains(&"preempted")
+        {
+            return Err(format!(
+                "nothing was put back: {} and {verdicts:?}",
+                engine["preemptions"]
+            ));
+        }
+        let process = &cell["server_side"]["process"];
+        if ms(&process["cpu_s"])? <= 0.0 || ms(&process["peak_rss_bytes"])? < 1e9 {
+            return Err(format!(
+                "three processes with a model in them used only {process}"
+            ));
+        }
+        seen.insert(workload);
+    }
+    expect(
+        "workloads",
+        &seen,
+        &BTreeSet::from(["chat".to_owned(), "long".to_owned()]),
+    )?;
+    let note = fs::read_to_string(folder.join("notes/capacity.md")).map_err(|e| e.to_string())?;
+    if !note.contains("the same to the token") {
+        return Err(format!(
+            "the note does not say that the counts agree:\n{note}"
+        ));
+    }
     render_again(&experiment, &folder)
 }
 

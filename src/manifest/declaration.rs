@@ -659,7 +659,7 @@ impl SloTerm {
     pub fn parse_key(key: &str) -> Result<(Percentile, Metric), String> {
         let reason = || {
             format!(
-                "{key:?} is not a target; write a percentile and a metric: p95_ttft, p99_itl, p50_tpot, p95_e2e"
+                "{key:?} is not a target; write a percentile and a metric: p95_ttft, p99_itl, p50_tpot, \"p99.9_e2e\""
             )
         };
         let (percentile, metric) = key.split_once('_').ok_or_else(reason)?;

@@ -201,7 +201,13 @@ impl Grammar {
                     match self.child(option, key) {
                         Some(child) => self.check_node(&entry.node, child, &below, findings),
                         None => {
-                            findings.push(unknown_key(key, path, option).at(&entry.key, "unknown"));
+                            let finding = unknown_key(key, path, option).at(&entry.key, "unknown");
+                            findings.push(match split_target(key, &entry.node) {
+                                Some(whole) => finding.help(format!(
+                                    "a name with a point in it stands in quotes: \"{whole}\""
+                                )),
+                                None => finding,
+                            });
                         }
                     }
                 }
@@ -252,6 +258,16 @@ fn keys(schema: &Value) -> Vec<&str> {
         .and_then(Value::as_object)
         .map(|map| map.keys().map(String::as_str).collect())
         .unwrap_or_default()
+}
+
+/// The target that TOML took for two keys at the point of its percentile: `p99.9_ttft`.
+fn split_target(key: &str, node: &Node) -> Option<String> {
+    let Item::Table(table) = &node.item else {
+        return None;
+    };
+    let (rest, _) = table.iter().next()?;
+    let whole = format!("{key}.{rest}");
+    SloTerm::parse_key(&whole).is_ok().then_some(whole)
 }
 
 fn unknown_key(key: &str, path: &Path, schema: &Value) -> Finding {

@@ -4,7 +4,7 @@
 //! waits for it. It lives as long as a run, so that a cell pays for neither.
 
 use std::{
-    thread,
+    fmt, thread,
     time::{Duration, Instant},
 };
 
@@ -35,7 +35,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const POINTS: usize = 60;
 
 /// What is to be looked at, and how often.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Watched {
     /// `http://host:port`
     pub url: String,
@@ -45,6 +45,16 @@ pub struct Watched {
     pub every: ScrapeEvery,
     /// The server's processes, when they are on this machine and ours.
     pub processes: Option<ProcessTree>,
+}
+
+impl fmt::Debug for Watched {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched")
+            .field("url", &self.url)
+            .field("every", &self.every)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Looks at one server at a time, on a thread of its own.

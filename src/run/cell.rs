@@ -1,6 +1,9 @@
 //! One repeat of one cell on a running server, and what is stored of a cell.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -12,7 +15,7 @@ use crate::{
     load::{self, ClientHealth, Drive, Progress, Recorder, Records, Target, Timer},
     manifest::{Engine, Flag, Inputs},
     measure::{self, Asked, CellOutcome},
-    observe::ServerSide,
+    observe::{Observer, ServerSide, Watched},
     plan::{Cell, Group, Stop},
     secret::Mask,
     server::{Address, Running},
@@ -26,6 +29,9 @@ pub(super) struct Client<'a> {
     pub(super) api_key: Option<String>,
     /// What no record may show, though the server says it.
     pub(super) mask: Mask,
+    /// Who looks at the server meanwhile, and at what.
+    pub(super) observer: &'a Observer,
+    pub(super) watched: Watched,
     /// What is known of the server's tokens.
     pub(super) vocabularies: &'a mut Vocabularies,
     pub(super) progress: Arc<Progress>,
@@ -48,11 +54,13 @@ pub(super) async fn measure_once(
     repeat: u32,
     inputs: &Inputs,
     client: Client<'_>,
-) -> Result<(Records, ClientHealth), String> {
+) -> Result<(Records, Seen), String> {
     let Client {
         address,
         api_key,
         mask,
+        observer,
+        watched,
         vocabularies,
         progress,
         cancel,
@@ -79,6 +87,9 @@ pub(super) async fn measure_once(
         base: target.base().to_owned(),
         api_key,
     };
+    // Only now: what the server was asked to prepare the cell is no part of it.
+    let watching = observer.watch(watched).await;
+    let (completed, given_up) = (progress.clone(), cancel.clone());
     let sink = Arc::new(Recorder::new(spill.as_std_path(), mask)?);
     let (done, records) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -100,9 +111,14 @@ pub(super) async fn measure_once(
         };
         let _ = done.send(result);
     });
-    records
+    let (records, client) = records
         .await
-        .map_err(|_| "the client's thread failed".to_owned())?
+        .map_err(|_| "the client's thread failed".to_owned())??;
+    if *given_up.borrow() {
+        return Err("the repeat was given up".to_owned());
+    }
+    let server = watching.end(completed.completed.load(Relaxed)).await;
+    Ok((records, Seen { client, server }))
 }
 
 /// What is stored of a cell that has no numbers.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
@@ -386,23 +386,21 @@ impl Walk<'_> {
         // Watching the server borrows it, and the client needs its address: the address is copied out first.
         let seat = alive.address();
         let key = api_key(group);
-        let watching = self
-            .observer
-            .watch(Watched {
-                url: seat.url.clone(),
-                api_key: key.clone(),
-                every: self.plan.experiment.scrape_every,
-                processes: alive.processes(),
-            })
-            .await;
         let measuring = cell::measure_once(
             cell,
             turn.repeat,
             &self.manifest.inputs,
             cell::Client {
                 address: &seat,
-                api_key: key,
                 mask: mask(group),
+                api_key: key.clone(),
+                observer: &self.observer,
+                watched: Watched {
+                    url: seat.url.clone(),
+                    api_key: key,
+                    every: self.plan.experiment.scrape_every,
+                    processes: alive.processes(),
+                },
                 vocabularies: &mut self.vocabularies,
                 progress: progress.clone(),
                 cancel: cancelled,
@@ -414,10 +412,7 @@ impl Walk<'_> {
         let hung_after = group.server.hung_after;
         let ending = tokio::select! {
             records = &mut measuring => match records {
-                Ok((records, client)) => {
-                    let server = watching.end(progress.completed.load(Relaxed)).await;
-                    Turned::Records(records, Box::new(Seen { client, server }))
-                }
+                Ok((records, seen)) => Turned::Records(records, Box::new(seen)),
                 Err(reason) => Turned::Failed(reason),
             },
             death = alive.died() => Turned::Lost(death.into()),
