@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 use super::{exit::Exit, settings::ColorChoice};
+use crate::report::Gate;
 
 /// Measure what an LLM server can really do, from a TOML manifest.
 #[derive(Debug, Parser)]
@@ -43,6 +44,8 @@ pub enum Verb {
     Plan(Plan),
     /// Write the notes of a stored run again.
     Report(Report),
+    /// Lay two stored runs side by side: another GPU, quantization, version or flag.
+    Compare(Compare),
     /// Write the scripts that start the manifest's servers by hand.
     Recipe(Recipe),
     /// Serve the embedded engine: no GPU, no vLLM, an OpenAI-compatible API.
@@ -230,6 +233,45 @@ pub struct Report {
     /// Print one note instead of writing all.
     #[arg(long, value_name = "NAME")]
     pub stdout: Option<String>,
+    /// How to talk.
+    #[command(flatten)]
+    pub talk: Talk,
+}
+
+/// `runner compare`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Lay two stored runs side by side: another GPU, quantization, version or flag.\n\n\
+        Cells are joined by workload and axis values. Every ratio comes with its 95 % interval, and is called better, \
+        worse, or within the noise. When something else than the machine differs (the model, a flag, the lengths, the \
+        engine's version, this client), the comparison is refused and the key named; --despite KEY says that this is \
+        what you want to compare.\n\n\
+        Examples:\n  \
+        runner compare day003-a100 day003                        the newest runs of two experiments\n  \
+        runner compare results/day003/monday results/day003/friday\n  \
+        runner compare awq bf16 --despite model --despite flags.quantization\n  \
+        runner compare day003 baseline --fail-on 'p95_ttft_ms > +10%'",
+    after_help = Exit::help()
+)]
+pub struct Compare {
+    /// The run: its folder, or an experiment's name for its newest run.
+    #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
+    pub run: Utf8PathBuf,
+    /// What it is compared to; with several, to each in turn.
+    #[arg(value_name = "ANCHOR", required = true, value_hint = ValueHint::DirPath)]
+    pub anchors: Vec<Utf8PathBuf>,
+    /// A key that may differ; what begins with it before a dot may, too. May be given several times.
+    #[arg(long, value_name = "KEY")]
+    pub despite: Vec<String>,
+    /// End with 5 when a metric of a cell changed by more than this: 'p95_ttft_ms > +10%'. May be given several times.
+    #[arg(long, value_name = "CONDITION")]
+    pub fail_on: Vec<Gate>,
+    /// Folder that holds the experiments' results [default: results].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub results: Option<Utf8PathBuf>,
+    /// Folder with templates of your own [default: templates, where it exists].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub templates: Option<Utf8PathBuf>,
     /// How to talk.
     #[command(flatten)]
     pub talk: Talk,

@@ -5,7 +5,11 @@
 //! user's own. What the numbers say is found here, in the `insight` files, never in a template.
 
 mod axes_table;
+mod comparable;
+mod compare;
+mod compare_view;
 mod escape;
+mod gate;
 mod grid;
 mod headline;
 mod insight;
@@ -18,6 +22,7 @@ mod insight_observe;
 mod insight_server;
 mod insight_unstable;
 mod insight_verdict;
+mod interval;
 mod number;
 mod template;
 mod view;
@@ -26,6 +31,10 @@ mod view;
 mod fixtures;
 #[cfg(test)]
 mod tests;
+
+pub use comparable::Difference;
+pub use compare::{Change, Comparison, Judgement, Pair, compare};
+pub use gate::Gate;
 
 use camino::Utf8Path;
 
@@ -50,6 +59,20 @@ pub struct Note {
 pub fn render(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<Vec<Note>, Findings> {
     let sources = template::sources(templates)?;
     template::render(&sources, &values(run))
+}
+
+/// Renders a comparison.
+///
+/// # Errors
+///
+/// Every mistake of its template, as of a note's.
+pub fn render_comparison(
+    comparison: &Comparison,
+    templates: Option<&Utf8Path>,
+) -> Result<String, Findings> {
+    let template = template::comparison(templates)?;
+    let notes = template::render(&[template], &compare_view::values(comparison))?;
+    Ok(notes.into_iter().map(|note| note.text).collect())
 }
 
 /// What a template can see: plain numbers (milliseconds, tokens per second), names as they were written, `null` where

@@ -22,6 +22,10 @@ const CAPACITY: (&str, &str) = (
     "capacity.md.j2",
     include_str!("../../templates/capacity.md.j2"),
 );
+const COMPARISON: (&str, &str) = (
+    "comparison.md.j2",
+    include_str!("../../templates/comparison.md.j2"),
+);
 const FILTERS: [&str; 13] = [
     "ms",
     "s",
@@ -56,7 +60,25 @@ impl Template {
     }
 }
 
-/// The built-in templates and the user's own, sorted by name.
+/// The template of a comparison: the built-in one, or the user's own of its name.
+pub(super) fn comparison(folder: Option<&Utf8Path>) -> Result<Template, Findings> {
+    let own = folder.map(|folder| folder.join(COMPARISON.0));
+    let Some(own) = own.filter(|path| path.exists()) else {
+        return Ok(Template::new(
+            COMPARISON.0,
+            "built-in comparison.md.j2",
+            COMPARISON.1.into(),
+        ));
+    };
+    match fs::read_to_string(&own) {
+        Ok(text) => Ok(Template::new(COMPARISON.0, own.as_str(), text)),
+        Err(error) => Err(Findings::from(Finding::error(format!(
+            "cannot read {own}: {error}"
+        )))),
+    }
+}
+
+/// The built-in templates of a run's notes and the user's own, sorted by name. That of a comparison is none of them.
 pub(super) fn sources(folder: Option<&Utf8Path>) -> Result<Vec<Template>, Findings> {
     let mut templates = vec![Template::new(
         CAPACITY.0,
@@ -83,10 +105,9 @@ pub(super) fn sources(folder: Option<&Utf8Path>) -> Result<Vec<Template>, Findin
                 continue;
             }
         };
-        let Some(name) = path
-            .file_name()
-            .filter(|name| name.ends_with(SUFFIX) && !name.starts_with('.'))
-        else {
+        let Some(name) = path.file_name().filter(|name| {
+            name.ends_with(SUFFIX) && !name.starts_with('.') && *name != COMPARISON.0
+        }) else {
             continue;
         };
         match fs::read_to_string(&path) {

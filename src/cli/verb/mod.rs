@@ -1,5 +1,6 @@
 //! The verbs: each puts settings and words together and calls one room.
 
+mod compare;
 mod plan;
 mod report;
 mod run;
@@ -34,6 +35,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Verb::Check(words) => plan::check(&words),
         Verb::Plan(words) => plan::plan(&words),
         Verb::Report(words) => report::report(&words),
+        Verb::Compare(words) => compare::compare_verb(&words),
         Verb::Recipe(words) => plan::recipe(&words),
         Verb::Sim(raw) => sim::sim(raw.text()),
         Verb::Init(words) => match init::init(&words.path) {

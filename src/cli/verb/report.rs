@@ -17,7 +17,7 @@ pub(super) fn report(words: &args::Report) -> Ended {
         words.results.as_ref(),
         words.templates.as_ref(),
     )?;
-    let folder = folder(words, &settings)?;
+    let folder = folder(&words.run, &settings)?;
     let templates = settings.templates.as_deref();
     if words.values {
         let stored = store::read(&folder).map_err(unexpected)?;
@@ -46,16 +46,16 @@ pub(super) fn report(words: &args::Report) -> Ended {
 }
 
 /// The run's folder: named by its path, or the newest of an experiment.
-fn folder(words: &args::Report, settings: &Settings) -> Result<Utf8PathBuf, Exit> {
-    if words.run.join("run.json").exists() {
-        return Ok(words.run.clone());
+pub(super) fn folder(run: &Utf8Path, settings: &Settings) -> Result<Utf8PathBuf, Exit> {
+    if run.join("run.json").exists() {
+        return Ok(run.to_owned());
     }
-    store::newest(&settings.results, words.run.as_str())
+    store::newest(&settings.results, run.as_str())
         .map_err(unexpected)?
         .ok_or_else(|| {
             wrong(format!(
                 "{} is neither a run's folder nor an experiment in {}",
-                words.run, settings.results
+                run, settings.results
             ))
         })
 }

@@ -1,0 +1,71 @@
+//! `compare`: two stored runs side by side.
+
+use super::{
+    super::{args, exit::Exit},
+    Ended, counted, print, report, say, settings, show, unexpected, wrong,
+};
+use crate::{
+    report::{Comparison, compare, render_comparison},
+    store,
+};
+
+pub(super) fn compare_verb(words: &args::Compare) -> Ended {
+    let settings = settings(
+        &words.talk,
+        words.results.as_ref(),
+        words.templates.as_ref(),
+    )?;
+    let read = |run| store::read(&report::folder(run, &settings)?).map_err(unexpected);
+    let run = read(&words.run)?;
+    let mut failures = Vec::new();
+    for anchor in &words.anchors {
+        let comparison = compare(&run, &read(anchor)?);
+        refuse(&comparison, &words.despite)?;
+        let text =
+            render_comparison(&comparison, settings.templates.as_deref()).map_err(|findings| {
+                show(&findings);
+                Exit::Usage
+            })?;
+        print(&text);
+        for gate in &words.fail_on {
+            failures.extend(gate.failures(&comparison).map_err(wrong)?);
+        }
+    }
+    if failures.is_empty() {
+        return Ok(Exit::Finished);
+    }
+    for failure in &failures {
+        say(failure);
+    }
+    say(&format!(
+        "{} beyond a gate",
+        counted(failures.len(), "cell")
+    ));
+    Err(Exit::GateFailed)
+}
+
+/// Refuses what is not comparable, naming each key.
+fn refuse(comparison: &Comparison, despite: &[String]) -> Result<(), Exit> {
+    if comparison.cells.is_empty() {
+        return Err(wrong(
+            "no cell was measured in both runs: they have no workload in common with the same axis values",
+        ));
+    }
+    let differences: String = comparison
+        .differences
+        .iter()
+        .filter(|difference| !difference.is_allowed(despite))
+        .map(|difference| {
+            format!(
+                "\n  --despite {}    {} against {}",
+                difference.key, difference.run, difference.anchor
+            )
+        })
+        .collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(wrong(format!(
+        "the runs are not comparable; add what you mean to compare:{differences}"
+    )))
+}

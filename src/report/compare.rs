@@ -1,0 +1,394 @@
+//! Two runs → what one does better, worse, or not differently enough to tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    comparable::{self, Difference, Placed},
+    headline::gpu,
+    interval::Estimate,
+};
+use crate::{
+    manifest::{Metric, scalar_text},
+    measure::{Latency, Summary},
+    plan::Plan,
+    store::{CellFile, StoredRun},
+    unit::Percentile,
+};
+
+/// How far token counts per request may be apart and still be the same lengths.
+const SAME_LENGTH: f64 = 0.02;
+
+/// A run beside its anchor.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// The machine of the run, and that of the anchor.
+    pub machines: (String, String),
+    /// Whether one of them was not measured on a real engine.
+    pub simulated: bool,
+    /// What differs beside the machine, allowed or not.
+    pub differences: BTreeSet<Difference>,
+    /// Cells that both measured.
+    pub cells: Vec<Pair>,
+    /// Measured cells that only the run has, and those that only the anchor has.
+    pub alone: (usize, usize),
+}
+
+/// One cell of both.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pair {
+    /// The workload.
+    pub workload: String,
+    /// The values that join the two, `concurrency 8, max_tokens 64`.
+    pub label: String,
+    /// Every metric that both have.
+    pub changes: Vec<Change>,
+}
+
+impl Pair {
+    /// A metric by its column name.
+    pub fn change(&self, metric: &str) -> Option<&Change> {
+        self.changes.iter().find(|change| change.metric == metric)
+    }
+}
+
+/// One metric of both.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// Its column name: `p95_ttft_ms`.
+    pub metric: String,
+    /// Its value in the run.
+    pub run: f64,
+    /// Its value in the anchor.
+    pub anchor: f64,
+    /// Run over anchor.
+    pub ratio: f64,
+    /// Where the ratio lies with 95 % confidence; absent where the samples do not tell.
+    pub between: Option<(f64, f64)>,
+    /// What that says.
+    pub judgement: Judgement,
+}
+
+/// What a ratio says of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Judgement {
+    /// Better than the anchor, beyond chance.
+    Better,
+    /// Worse, beyond chance.
+    Worse,
+    /// The interval holds 1.
+    WithinNoise,
+    /// No interval: too few samples.
+    Untold,
+}
+
+impl Judgement {
+    /// As a table says it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Better => "better",
+            Self::Worse => "worse",
+            Self::WithinNoise => "within the noise",
+            Self::Untold => "too few samples to tell",
+        }
+    }
+}
+
+/// Lays two runs side by side, cell by cell.
+pub fn compare(run: &StoredRun, anchor: &StoredRun) -> Comparison {
+    let joined = common_axes(run, anchor);
+    let (mine, its) = (by_key(run, &joined), by_key(anchor, &joined));
+    let mut differences = comparable::of_runs(run, anchor);
+    let mut cells = Vec::new();
+    for (key, (placed, cell)) in &mine {
+        let Some((other_placed, other)) = its.get(key) else {
+            continue;
+        };
+        differences.extend(comparable::of_cells(*placed, *other_placed, &joined));
+        differences.extend(lengths(cell, other));
+        cells.push(Pair {
+            workload: cell.workload.clone(),
+            label: key.label(),
+            changes: changes(run, cell, anchor, other),
+        });
+    }
+    let alone = |a: &Cells<'_>, b: &Cells<'_>| a.keys().filter(|key| !b.contains_key(*key)).count();
+    Comparison {
+        machines: names(run, anchor),
+        simulated: [run, anchor]
+            .into_iter()
+            .any(|run| run.run.simulated || run.cells.iter().any(|cell| cell.simulated)),
+        differences,
+        alone: (alone(&mine, &its), alone(&its, &mine)),
+        cells,
+    }
+}
+
+/// What the two sides are called: their machines, with the runs' names where one machine ran both.
+fn names(run: &StoredRun, anchor: &StoredRun) -> (String, String) {
+    let (mine, its) = (gpu(run), gpu(anchor));
+    if mine != its {
+        return (mine, its);
+    }
+    let named = |run: &StoredRun| format!("{mine}, {}", run.run.name);
+    (named(run), named(anchor))
+}
+
+/// What a cell is joined by: its place in the plan's order first, so that tables keep it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    workload: String,
+    values: BTreeMap<String, Sortable>,
+}
+
+/// A value of an axis: numbers in their order, everything else as text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Sortable {
+    Number(i64, String),
+    Text(String),
+}
+
+type Cells<'a> = BTreeMap<Key, (Placed<'a>, &'a CellFile)>;
+
+impl Key {
+    fn label(&self) -> String {
+        let part = |(name, value): (&String, &Sortable)| match value {
+            Sortable::Number(_, text) | Sortable::Text(text) => format!("{name} {text}"),
+        };
+        let parts: Vec<String> = self.values.iter().map(part).collect();
+        parts.join(", ")
+    }
+}
+
+fn sortable(value: &Value) -> Sortable {
+    match value.as_f64() {
+        // Thousandths tell values apart that anybody writes on an axis.
+        Some(number) => Sortable::Number((number * 1e3) as i64, scalar_text(value)),
+        None => Sortable::Text(scalar_text(value)),
+    }
+}
+
+/// Axes and load values that cells of both runs have. An axis of one run alone is a difference of its servers or workloads,
+/// and shows as such.
+fn common_axes(run: &StoredRun, anchor: &StoredRun) -> BTreeSet<String> {
+    let names = |run: &StoredRun| -> BTreeSet<String> {
+        let cells = run.cells.iter();
+        cells
+            .flat_map(|cell| cell.load.keys().chain(cell.axes.keys()).cloned())
+            .collect()
+    };
+    let mut common: BTreeSet<String> = names(run).intersection(&names(anchor)).cloned().collect();
+    common.retain(|name| !comparable::JUDGED.contains(&name.as_str()));
+    common
+}
+
+/// The measured cells of a run by what joins them. Of several with one key (they differ by an axis that the other run does
+/// not have) the first of the plan stands for all.
+fn by_key<'a>(run: &'a StoredRun, joined: &BTreeSet<String>) -> Cells<'a> {
+    let mut found = Cells::new();
+    let measured = run.cells.iter().filter(|cell| cell.outcome.is_measured());
+    for cell in measured {
+        let Some(placed) = place(&run.plan, &cell.id) else {
+            continue;
+        };
+        let values = cell.load.iter().chain(&cell.axes);
+        let key = Key {
+            workload: cell.workload.clone(),
+            values: values
+                .filter(|(name, _)| joined.contains(*name))
+                .map(|(name, value)| (name.clone(), sortable(value)))
+                .collect(),
+        };
+        found.entry(key).or_insert((placed, cell));
+    }
+    found
+}
+
+fn place<'a>(plan: &'a Plan, id: &str) -> Option<Placed<'a>> {
+    plan.groups.iter().find_map(|group| {
+        let cell = group.cells.iter().find(|cell| cell.id == id)?;
+        Some((group, cell))
+    })
+}
+
+/// Tokens of a summary, where it knows them.
+type Tokens = fn(&Summary) -> Option<u64>;
+
+/// Prompts and answers of other lengths are other work.
+fn lengths(run: &CellFile, anchor: &CellFile) -> Vec<Difference> {
+    let each = |cell: &CellFile, tokens: Tokens| {
+        let summary = cell.summary.as_ref()?;
+        Some(tokens(summary)? as f64 / summary.counts.completed as f64)
+    };
+    let difference = |name: &str, tokens: Tokens| {
+        let (mine, its) = each(run, tokens).zip(each(anchor, tokens))?;
+        ((mine / its - 1.0).abs() > SAME_LENGTH).then(|| Difference {
+            key: format!("workload.{}.{name}", run.workload),
+            run: format!("{mine:.0} a request"),
+            anchor: format!("{its:.0} a request"),
+        })
+    };
+    let input = difference("input_tokens", |summary| summary.input_tokens);
+    let output = difference("output_tokens", |summary| summary.output_tokens);
+    input.into_iter().chain(output).collect()
+}
+
+fn changes(run: &StoredRun, cell: &CellFile, anchor: &StoredRun, other: &CellFile) -> Vec<Change> {
+    let mine = estimates(run, cell);
+    let mut its: BTreeMap<String, (Estimate, bool)> = estimates(anchor, other)
+        .into_iter()
+        .map(|(name, estimate, less)| (name, (estimate, less)))
+        .collect();
+    mine.into_iter()
+        .filter_map(|(metric, estimate, less_is_better)| {
+            let (reference, _) = its.remove(&metric)?;
+            let ratio = estimate.over(reference);
+            if !ratio.value.is_finite() || ratio.value <= 0.0 {
+                return None;
+            }
+            let judgement = match ratio.between {
+                None => Judgement::Untold,
+                Some((low, high)) if low <= 1.0 && 1.0 <= high => Judgement::WithinNoise,
+                Some((low, _)) if (low > 1.0) != less_is_better => Judgement::Better,
+                Some(_) => Judgement::Worse,
+            };
+            Some(Change {
+                metric,
+                run: estimate.value,
+                anchor: reference.value,
+                ratio: ratio.value,
+                between: ratio.between,
+                judgement,
+            })
+        })
+        .collect()
+}
+
+/// Every metric of a cell by its column name, with whether less of it is better.
+fn estimates(run: &StoredRun, cell: &CellFile) -> Vec<(String, Estimate, bool)> {
+    let Some(summary) = &cell.summary else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let rate = |pooled: Option<f64>, of: fn(&Summary) -> Option<f64>| {
+        let pooled = pooled.filter(|rate| *rate > 0.0)?;
+        let repeats: Vec<f64> = cell.repeats.iter().filter_map(of).collect();
+        Some(match (&summary.e2e, repeats.len()) {
+            (Some(e2e), 0 | 1) => Estimate::by_littles_law(pooled, e2e),
+            _ => Estimate::repeated(pooled, &repeats),
+        })
+    };
+    let throughput = rate(summary.throughput_tok_s, |summary| summary.throughput_tok_s);
+    if let Some(estimate) = throughput {
+        found.push(("throughput_tok_s".to_owned(), estimate, false));
+        let price = run.plan.hardware.usd_per_hour.filter(|price| *price > 0.0);
+        if let Some(price) = price {
+            let cost = |tok_s: f64| price / 3600.0 / tok_s * 1e6;
+            let estimate = Estimate {
+                value: cost(estimate.value),
+                between: estimate.between.map(|(low, high)| (cost(high), cost(low))),
+            };
+            found.push(("usd_per_million_output_tokens".to_owned(), estimate, true));
+        }
+    }
+    if let Some(estimate) = rate(summary.req_s, |summary| summary.req_s) {
+        found.push(("req_s".to_owned(), estimate, false));
+    }
+    let latencies: [(Metric, &Option<Latency>); 4] = [
+        (Metric::Ttft, &summary.ttft),
+        (Metric::Itl, &summary.itl),
+        (Metric::Tpot, &summary.tpot),
+        (Metric::E2e, &summary.e2e),
+    ];
+    for (metric, latency) in latencies {
+        for rank in [Percentile::P50, Percentile::P95, Percentile::P99] {
+            let estimate = latency
+                .as_ref()
+                .and_then(|latency| Estimate::percentile(latency, rank));
+            if let Some(estimate) = estimate {
+                found.push((format!("{rank}_{}_ms", metric.name()), estimate, true));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::fixtures::{grid, server},
+        *,
+    };
+    use serde_json::json;
+
+    use crate::store::EngineFact;
+
+    #[test]
+    fn a_run_is_within_the_noise_of_itself() {
+        let run = grid();
+        let comparison = compare(&run, &run);
+        assert!(comparison.differences.is_empty());
+        assert!(!comparison.cells.is_empty());
+        assert_eq!(comparison.alone, (0, 0));
+        for change in comparison.cells.iter().flat_map(|cell| &cell.changes) {
+            assert_eq!(change.ratio, 1.0);
+            assert!(!matches!(
+                change.judgement,
+                Judgement::Better | Judgement::Worse
+            ));
+        }
+    }
+
+    #[test]
+    fn what_differs_is_named_and_may_be_allowed() {
+        let mut anchor = grid();
+        let mut run = anchor.clone();
+        for group in &mut run.plan.groups {
+            group.server = server(json!({ "max-num-seqs": 7 })).into();
+        }
+        let engine = |version: &str| {
+            Some(EngineFact {
+                name: "vllm".into(),
+                version: Some(version.into()),
+            })
+        };
+        anchor.run.engine = engine("0.32.0");
+        run.run.engine = engine("0.33.0");
+        let keys: BTreeMap<String, Difference> = compare(&run, &anchor)
+            .differences
+            .into_iter()
+            .map(|difference| (difference.key.clone(), difference))
+            .collect();
+        assert_eq!(keys["flags.max-num-seqs"].run, "7");
+        assert!(keys.contains_key("engine_version"), "{keys:?}");
+        let allowed = |word: &str| keys["flags.max-num-seqs"].is_allowed(&[word.to_owned()]);
+        assert!(allowed("flags") && allowed("flags.max-num-seqs"));
+        assert!(!allowed("flag") && !allowed("flags.max") && !allowed("model"));
+    }
+
+    #[test]
+    fn other_lengths_are_other_work() {
+        let with_tokens = |tokens| {
+            let mut run = grid();
+            for summary in run
+                .cells
+                .iter_mut()
+                .filter_map(|cell| cell.summary.as_mut())
+            {
+                summary.output_tokens = Some(tokens);
+            }
+            run
+        };
+        let differences = compare(&with_tokens(1000), &with_tokens(1100)).differences;
+        let keys: Vec<&str> = differences
+            .iter()
+            .map(|difference| difference.key.as_str())
+            .collect();
+        assert_eq!(keys, ["workload.chat.output_tokens"]);
+        let near = compare(&with_tokens(1000), &with_tokens(1010)).differences;
+        assert!(near.is_empty(), "{near:?}");
+    }
+}
