@@ -18,7 +18,7 @@ use super::{
     gpu_side::{GpuLooks, GpuSide},
     nvml::Gpus,
     process_side::ProcessSide,
-    scrape::Scraper,
+    scrape::{self, Scraper},
     server_side::{GaugePoint, ServerSide},
     snapshot::Snapshot,
 };
@@ -88,10 +88,13 @@ impl Observer {
                 .build();
             // Without a runtime nothing is observed, and every order is answered with nothing.
             if let Ok(runtime) = runtime {
-                let gpus = Gpus::find();
+                let tools = Tools {
+                    gpus: Gpus::find(),
+                    client: scrape::client(),
+                };
                 runtime.block_on(async {
                     while let Some(order) = ordered.recv().await {
-                        watch(order, gpus.as_ref()).await;
+                        watch(order, &tools).await;
                     }
                 });
             }
@@ -134,14 +137,20 @@ impl Watching {
     }
 }
 
-async fn watch(order: Order, gpus: Option<&Gpus>) {
+/// What the thread keeps from one cell to the next.
+struct Tools {
+    gpus: Option<Gpus>,
+    client: Result<reqwest::Client, String>,
+}
+
+async fn watch(order: Order, tools: &Tools) {
     let Order {
         watched,
         begun,
         mut end,
         seen,
     } = order;
-    let mut look = Look::new(&watched, gpus);
+    let mut look = Look::new(&watched, tools);
     let before = look.scrape().await;
     let began = Instant::now();
     look.machine();
@@ -188,7 +197,7 @@ struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    fn new(watched: &Watched, gpus: Option<&'a Gpus>) -> Self {
+    fn new(watched: &Watched, tools: &'a Tools) -> Self {
         let every = match watched.every {
             ScrapeEvery::Every(span) => Some(span.duration()).filter(|span| !span.is_zero()),
             ScrapeEvery::Off => None,
@@ -199,15 +208,18 @@ impl<'a> Look<'a> {
                 absent.push("the engine was not asked (experiment.scrape_every = \"off\")".into());
                 None
             }
-            ScrapeEvery::Every(span) => {
-                Some(Scraper::new(&watched.url, watched.api_key.as_deref(), span))
-            }
+            ScrapeEvery::Every(span) => Some(Scraper::new(
+                &tools.client,
+                &watched.url,
+                watched.api_key.as_deref(),
+                span,
+            )),
         };
         let now = Instant::now();
         Self {
             scraper,
             every,
-            gpus,
+            gpus: tools.gpus.as_ref(),
             processes: watched.processes,
             began: now,
             next: every.map_or(now, |every| now + every),

@@ -10,6 +10,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The largest page that is read, bytes; a real vLLM's has 60 KB.
 const LARGEST: usize = 16 << 20;
 
+/// What asks every server of a run: made once, since it reads the machine's certificates.
+pub(super) fn client() -> Result<reqwest::Client, String> {
+    // A second installation fails, and the first one is the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(PATIENCE)
+        .build()
+        .map_err(|error| format!("the observer's client cannot start: {error}"))
+}
+
 /// Asks one server for its page.
 pub(super) struct Scraper {
     client: Result<reqwest::Client, String>,
@@ -23,17 +35,14 @@ pub(super) struct Scraper {
 }
 
 impl Scraper {
-    pub(super) fn new(url: &str, api_key: Option<&str>, every: TimeSpan) -> Self {
-        // A second installation fails, and the first one is the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE)
-            .build()
-            .map_err(|error| format!("the observer's client cannot start: {error}"));
+    pub(super) fn new(
+        client: &Result<reqwest::Client, String>,
+        url: &str,
+        api_key: Option<&str>,
+        every: TimeSpan,
+    ) -> Self {
         Self {
-            client,
+            client: client.clone(),
             url: format!("{url}/metrics"),
             api_key: api_key.map(str::to_owned),
             every,

@@ -1,9 +1,6 @@
 //! One repeat of one cell on a running server, and what is stored of a cell.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -15,7 +12,7 @@ use crate::{
     load::{self, ClientHealth, Drive, Progress, Recorder, Records, Target, Timer},
     manifest::{Engine, Flag, Inputs},
     measure::{self, Asked, CellOutcome},
-    observe::{Observer, ServerSide, Watched},
+    observe::{Observer, ServerSide, Watched, Watching},
     plan::{Cell, Group, Stop},
     secret::Mask,
     server::{Address, Running},
@@ -41,6 +38,13 @@ pub(super) struct Client<'a> {
     pub(super) spill: &'a Utf8Path,
 }
 
+/// One repeat that was driven to its end, while the server is still being looked at.
+pub(super) struct Driven {
+    pub(super) records: Records,
+    pub(super) client: ClientHealth,
+    pub(super) watching: Watching,
+}
+
 /// What was seen of one repeat beside its records: our own client, and the server.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -54,7 +58,7 @@ pub(super) async fn measure_once(
     repeat: u32,
     inputs: &Inputs,
     client: Client<'_>,
-) -> Result<(Records, Seen), String> {
+) -> Result<Driven, String> {
     let Client {
         address,
         api_key,
@@ -89,7 +93,6 @@ pub(super) async fn measure_once(
     };
     // Only now: what the server was asked to prepare the cell is no part of it.
     let watching = observer.watch(watched).await;
-    let (completed, given_up) = (progress.clone(), cancel.clone());
     let sink = Arc::new(Recorder::new(spill.as_std_path(), mask)?);
     let (done, records) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
@@ -114,11 +117,11 @@ pub(super) async fn measure_once(
     let (records, client) = records
         .await
         .map_err(|_| "the client's thread failed".to_owned())??;
-    if *given_up.borrow() {
-        return Err("the repeat was given up".to_owned());
-    }
-    let server = watching.end(completed.completed.load(Relaxed)).await;
-    Ok((records, Seen { client, server }))
+    Ok(Driven {
+        records,
+        client,
+        watching,
+    })
 }
 
 /// What is stored of a cell that has no numbers.

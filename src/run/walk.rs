@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use jiff::Timestamp;
@@ -412,7 +412,11 @@ impl Walk<'_> {
         let hung_after = group.server.hung_after;
         let ending = tokio::select! {
             records = &mut measuring => match records {
-                Ok((records, seen)) => Turned::Records(records, Box::new(seen)),
+                // Whatever becomes of the server now, the repeat is whole.
+                Ok(cell::Driven { records, client, watching }) => {
+                    let server = watching.end(progress.completed.load(Relaxed)).await;
+                    Turned::Records(records, Box::new(Seen { client, server }))
+                }
                 Err(reason) => Turned::Failed(reason),
             },
             death = alive.died() => Turned::Lost(death.into()),
