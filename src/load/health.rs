@@ -59,7 +59,7 @@ fn thread_time() -> Duration {
 
 /// Drives to the end, and looks at the thread that does it. It has to be polled by one thread only, as a runtime with a
 /// single thread does.
-pub async fn watched<F: Future>(drive: F) -> (F::Output, ClientHealth) {
+pub async fn with_health<F: Future>(drive: F) -> (F::Output, ClientHealth) {
     let (began, cpu) = (Instant::now(), thread_time());
     let mut delays = Delays::new();
     let mut drive = std::pin::pin!(drive);
@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_turns_is_not_late_and_every_beat_is_counted() {
-        let (output, health) = watched(async {
+        let (output, health) = with_health(async {
             tokio::time::sleep(Duration::from_millis(105)).await;
             7
         })
@@ -129,7 +129,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_is_held_up_is_late_by_as_much() {
-        let (_, health) = watched(async {
+        let (_, health) = with_health(async {
             tokio::time::sleep(Duration::from_millis(15)).await;
             // What a poll that takes 40 ms looks like to the others.
             tokio::time::advance(Duration::from_millis(40)).await;
@@ -150,8 +150,8 @@ mod tests {
             }
             x
         };
-        let (_, worked) = watched(busy).await;
-        let (_, waited) = watched(tokio::time::sleep(Duration::from_millis(30))).await;
+        let (_, worked) = with_health(busy).await;
+        let (_, waited) = with_health(tokio::time::sleep(Duration::from_millis(30))).await;
         assert!(
             worked.cpu_s > 0.0 && worked.cpu_s <= worked.wall_s * 1.5,
             "{worked:?}"

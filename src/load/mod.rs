@@ -28,7 +28,7 @@ pub use alarm::Timer;
 pub use chunks::Chunks;
 pub use connection::{Connect, ConnectError, Stream, Target};
 pub use drive::{Drive, drive};
-pub use health::{ClientHealth, LoopDelay, watched};
+pub use health::{ClientHealth, LoopDelay, with_health};
 pub use progress::Progress;
 pub use record::{Outcome, Phase, Record, Usage, Wait};
 pub use recorder::Recorder;

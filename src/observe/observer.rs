@@ -312,7 +312,14 @@ impl<'a> Look<'a> {
                 );
                 return None;
             }
-            Some(EngineSide::between(&before, &self.gauges, &after, span_s))
+            let side = EngineSide::between(&before, &self.gauges, &after, span_s);
+            if !side.settled {
+                self.absent.push(
+                    "after the last answer the engine did not report that nothing runs: its counts may lack some"
+                        .into(),
+                );
+            }
+            Some(side)
         });
         let process = match self.usage.as_slice() {
             [(from, _), .., (to, _)] => {

@@ -88,6 +88,21 @@ async fn the_last_page_is_one_on_which_everything_is_counted() {
 }
 
 #[tokio::test]
+async fn an_engine_that_does_not_say_what_runs_is_not_settled_and_says_so() {
+    let (url, _) = server("200 OK", |_| {
+        "vllm:generation_tokens_total 5\nvllm:request_success_total 1\n".into()
+    })
+    .await;
+    let side = observe(url, ENDS, 0).await;
+    assert!(!side.engine.unwrap().settled);
+    assert!(
+        side.absent[0].contains("may lack some"),
+        "{:?}",
+        side.absent
+    );
+}
+
+#[tokio::test]
 async fn a_server_without_metrics_is_absent_with_the_reason() {
     let (url, asked) = server("404 Not Found", |_| String::new()).await;
     let side = observe(url.clone(), ENDS, 2).await;

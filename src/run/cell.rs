@@ -102,7 +102,7 @@ pub(super) async fn measure_once(
         let result = match runtime {
             Ok(runtime) => {
                 let driven = load::drive(drive, target, progress, cancel, sink.clone());
-                let (driven, health) = runtime.block_on(load::watched(driven));
+                let (driven, health) = runtime.block_on(load::with_health(driven));
                 driven.and_then(|()| {
                     let records = Arc::into_inner(sink)
                         .ok_or_else(|| "a stream of the client outlived its cell".to_owned())?

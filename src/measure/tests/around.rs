@@ -140,6 +140,12 @@ fn prefix_hits_that_are_meant_are_not_contamination() {
         hits(7000),
         [(VerdictKind::CacheContaminated, Severity::Cell)]
     );
+    // A template's own words stand before what was to be new, and so does a system message.
+    let chat = workload(json!({ "cache": "fresh", "api": "chat" }));
+    assert_eq!(
+        with_engine(&chat, &sound(), json!({ "prefix_hits": 7000 })),
+        []
+    );
     let written = workload(json!({}));
     assert_eq!(
         with_engine(&written, &sound(), json!({ "prefix_hits": 7000 })),
