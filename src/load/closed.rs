@@ -22,7 +22,7 @@ use super::{
     schedule::{Closed, Think},
     sink::Sink,
 };
-use crate::{manifest::Start, plan::Stop, unit::Nanos};
+use crate::{manifest::Start, plan::Stop, unit::Nanos, workload::Talk};
 
 /// How long a stream waits after nobody answered, so that a dead server does not become a busy loop.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
@@ -37,6 +37,8 @@ struct Loop<C, S> {
     closed: Closed,
     /// The next arrival's number.
     next: AtomicU64,
+    /// The next conversation's number.
+    next_talk: AtomicU64,
     /// When the first measured request was due.
     measured_from: OnceLock<Nanos>,
     /// Told when the first stream's first request has ended.
@@ -58,6 +60,7 @@ where
         shared: shared.clone(),
         closed,
         next: AtomicU64::new(0),
+        next_talk: AtomicU64::new(0),
         measured_from: OnceLock::new(),
         first_end: Notify::new(),
     });
@@ -172,18 +175,33 @@ where
     if from > Instant::now() && is_cancelled_before(from, &mut cancel).await {
         return Ok(());
     }
+    let requests = &*shared.drive.requests;
+    // The conversation that the stream holds, until it ends or a turn fails.
+    let mut talk: Option<Talk> = None;
     while !*cancel.borrow() {
         let scheduled = shared.context.now();
         let Some(index) = all.arrival(scheduled) else {
             break;
         };
+        if talk.is_none() && requests.are_turns() {
+            talk = Some(requests.begin(all.next_talk.fetch_add(1, Relaxed)));
+        }
         let arrival = Arrival {
             index,
             stream: number,
             scheduled,
-            request: shared.drive.requests.get(index),
+            request: match &talk {
+                Some(talk) => requests.turn(talk, index),
+                None => requests.get(index),
+            },
         };
-        let outcome = shared.perform(arrival, &mut link, &mut cancel).await?;
+        let (outcome, said) = shared.perform(arrival, &mut link, &mut cancel).await?;
+        talk = match (talk, said) {
+            (Some(talk), Some(said)) if outcome == Outcome::Completed => {
+                requests.answered(talk, &said)
+            }
+            _ => None,
+        };
         if number == 0 {
             all.first_end.notify_one();
         }

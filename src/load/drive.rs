@@ -171,6 +171,8 @@ where
             status: None,
             finish_reason: None,
             usage: None,
+            turn: arrival.request.turn,
+            answer: None,
             input_tokens: arrival.request.input_tokens,
             max_tokens: arrival.request.max_tokens,
             reused_connection: false,
@@ -179,17 +181,18 @@ where
     }
 
     /// Sends one request and reads its answer to its end, whatever way that is; `link` holds the connection, before and
-    /// after.
+    /// after. Beside the outcome, the answer's text where the request is a conversation's turn.
     pub(super) async fn perform(
         &self,
         arrival: Arrival,
         link: &mut Option<Link<C>>,
         cancel: &mut watch::Receiver<bool>,
-    ) -> Result<Outcome, String> {
+    ) -> Result<(Outcome, Option<String>), String> {
         let progress = &*self.progress;
         let mut record = self.blank(&arrival);
         let stamps = FIRST_STAMPS.min(4 * arrival.request.max_tokens as usize);
         record.chunks = Chunks::with_capacity(stamps);
+        record.answer = record.turn.map(|_| String::new());
         progress.in_flight.fetch_add(1, Relaxed);
         let deadline = Instant::now() + self.drive.timeout;
         let request = arrival.request;
@@ -210,7 +213,8 @@ where
             record.end = self.context.now();
         }
         progress.in_flight.fetch_sub(1, Relaxed);
-        self.keep(record)
+        let said = record.answer.take();
+        Ok((self.keep(record)?, said))
     }
 
     /// An arrival that is not sent, and why.

@@ -137,6 +137,18 @@ pub(super) fn read(data: &[u8]) -> Result<Event, String> {
     Ok(event)
 }
 
+/// Appends the text that an event brings: what a person would read, not what was thought.
+pub(super) fn append_text(data: &[u8], said: &mut String) {
+    let Ok(wire) = serde_json::from_slice::<Wire<'_>>(data.trim_ascii()) else {
+        return;
+    };
+    for choice in wire.choices.iter().flatten() {
+        let messages = [&choice.delta, &choice.message].into_iter().flatten();
+        let contents = messages.filter_map(|message| message.content.as_deref());
+        said.extend(choice.text.as_deref().into_iter().chain(contents));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

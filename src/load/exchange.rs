@@ -302,6 +302,9 @@ impl Answer {
         match event::read(data) {
             Ok(event) => {
                 if event.output {
+                    if let Some(said) = &mut record.answer {
+                        event::append_text(data, said);
+                    }
                     record.chunks.push(now);
                     progress.chunks.fetch_add(1, Relaxed);
                 }

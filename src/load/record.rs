@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::chunks::Chunks;
-use crate::unit::Nanos;
+use crate::{unit::Nanos, workload::Turn};
 
 /// One request as the client saw it. All stamps count from the cell's epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,12 @@ pub struct Record {
     /// Tokens by the server's own count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// Where in a conversation it stands, where the workload asks conversations turn by turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
+    /// The answer's text, while the next turn waits for it; never stored.
+    #[serde(skip)]
+    pub(crate) answer: Option<String>,
     /// Prompt tokens that were asked for, where the workload asks for an exact length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u32>,

@@ -292,6 +292,8 @@ mod tests {
                 completion_tokens: 2,
                 cached_tokens: Some(index),
             }),
+            turn: None,
+            answer: None,
             input_tokens: index.is_multiple_of(2).then_some(9),
             max_tokens: 7,
             reused_connection: true,

@@ -1,6 +1,7 @@
 //! The client against a scripted server, over in-memory pipes and under paused time: every stamp is exact.
 
 mod arrivals;
+mod turns;
 
 use std::{
     sync::{
@@ -56,7 +57,7 @@ impl Connect for Pipes {
 }
 
 async fn serve(pipes: Pipes, mut io: DuplexStream) {
-    while read_request(&mut io).await {
+    while read_request(&mut io).await.is_some() {
         let started = Instant::now();
         let number = pipes.served.fetch_add(1, Ordering::SeqCst);
         {
@@ -77,13 +78,13 @@ async fn serve(pipes: Pipes, mut io: DuplexStream) {
     }
 }
 
-/// Reads one request with a content length; false at the end of the connection.
-async fn read_request(io: &mut DuplexStream) -> bool {
+/// Reads the body of one request with a content length; `None` at the end of the connection.
+async fn read_request(io: &mut DuplexStream) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         let mut byte = [0; 1];
         if io.read(&mut byte).await.unwrap_or(0) == 0 {
-            return false;
+            return None;
         }
         bytes.push(byte[0]);
         if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -97,7 +98,7 @@ async fn read_request(io: &mut DuplexStream) -> bool {
                 .unwrap();
             let mut body = vec![0; length];
             io.read_exact(&mut body).await.unwrap();
-            return true;
+            return Some(body);
         }
     }
 }

@@ -18,6 +18,52 @@ pub struct ConversationFile {
     /// The file, from the manifest's folder.
     #[schemars(with = "String")]
     pub file: Utf8PathBuf,
+    /// How much of a conversation is asked: `first` asks its first turn alone; `all`, or the most turns of each, asks one
+    /// turn after the other, each with the answers that the server gave before. Every turn is a request.
+    #[serde(default, skip_serializing_if = "Turns::is_first")]
+    pub turns: Turns,
+}
+
+/// How many turns of a conversation are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Turns {
+    /// By a word.
+    Named(NamedTurns),
+    /// At most so many.
+    Most(#[schemars(range(min = 1))] u32),
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self::Named(NamedTurns::First)
+    }
+}
+
+impl Turns {
+    /// Whether only first turns are asked, so that no request belongs to another.
+    pub fn is_first(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The most turns of a conversation that are asked.
+    pub fn most(&self) -> usize {
+        match self {
+            Self::Named(NamedTurns::First) => 1,
+            Self::Named(NamedTurns::All) => usize::MAX,
+            Self::Most(most) => *most as usize,
+        }
+    }
+}
+
+/// How many turns of a conversation are asked, by a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NamedTurns {
+    /// The first turn alone; no request waits for another's answer.
+    First,
+    /// Every turn of the person's.
+    All,
 }
 
 /// Prompts made for the purpose, each with an exact number of the server's own tokens and new to its prefix cache.
@@ -113,6 +159,12 @@ impl Workload {
             .as_ref()
             .and_then(|s| s.output_tokens.as_ref());
         synthetic.or(shared)
+    }
+
+    /// Whether requests are turns of conversations, each with the answers before it.
+    pub fn has_turns(&self) -> bool {
+        let conversations = self.conversations.as_ref();
+        conversations.is_some_and(|file| !file.turns.is_first())
     }
 
     /// What the workload asks.

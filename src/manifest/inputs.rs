@@ -134,13 +134,17 @@ impl Inputs {
         }
     }
 
-    /// How many distinct inputs a workload has. Made prompts have no such number: each request is its own.
+    /// How many distinct inputs a workload has: prompts, documents, or the turns of conversations that are asked. Made prompts have no such number: each request is its own.
     pub fn count(&self, spec: &Workload) -> Result<Option<u64>, String> {
         let count = match spec.source()? {
             Source::Inline(prompts) => prompts.len(),
             Source::Lines(file) => self.lines(file)?.len(),
             Source::Documents(documents) => self.documents(documents)?.len(),
-            Source::Conversations(file) => self.conversations(file)?.kept.len(),
+            Source::Conversations(file) => {
+                let conversations = &self.conversations(file)?.kept;
+                let turns = conversations.iter().map(|one| one.turns.len());
+                turns.map(|turns| turns.min(file.turns.most())).sum()
+            }
             Source::Synthetic(_) | Source::SharedPrefix(_) => return Ok(None),
         };
         Ok(Some(count as u64))

@@ -26,7 +26,7 @@ use grammar::Grammar;
 use tree::{Item, Node};
 
 pub use arrivals::{Arrivals, Mean, Start, StopClimbing, ThinkTime, Trace};
-pub use content::{ConversationFile, SharedPrefix, Source, Synthetic};
+pub use content::{ConversationFile, NamedTurns, SharedPrefix, Source, Synthetic, Turns};
 pub use conversation::{Conversation, Conversations};
 pub use declaration::*;
 pub use grammar::schema;

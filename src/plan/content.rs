@@ -4,7 +4,7 @@ use minijinja::Environment;
 
 use crate::{
     diagnostic::{Finding, Place},
-    manifest::{Cache, Length, Manifest, Source, Workload},
+    manifest::{Api, Cache, Length, Manifest, Source, Workload},
 };
 
 /// What is wrong with what a workload asks.
@@ -44,6 +44,9 @@ pub(super) fn check(
             ),
         );
     }
+    if spec.has_turns() {
+        turns(name, spec, &at, found);
+    }
     if let Ok(source) = source
         && source.is_made()
     {
@@ -69,6 +72,34 @@ pub(super) fn check(
     }
     if let Some(template) = &spec.prompt {
         template_names(manifest, name, spec, template, found);
+    }
+}
+
+/// What is wrong with conversations of several turns.
+fn turns(name: &str, spec: &Workload, at: &impl Fn(&[&str]) -> Place, found: &mut Vec<Finding>) {
+    if spec.api != Api::Chat {
+        found.push(
+            Finding::error(format!(
+                "workload `{name}`: turns that carry the answers before them need api = \"chat\""
+            ))
+            .at(&at(&["conversations"]), "completions have no messages"),
+        );
+    }
+    if spec.arrivals.is_open() {
+        found.push(
+            Finding::error(format!(
+                "workload `{name}`: a turn waits for the answer before it, so it cannot start at a scheduled instant"
+            ))
+            .at(&at(&["arrivals"]), "an open loop")
+            .help("take `arrivals` away: `concurrency` conversations at a time, with `think_time` between turns; or turns = \"first\""),
+        );
+    }
+    if matches!(&spec.conversations, Some(file) if file.turns.most() == 0) {
+        found.push(
+            Finding::error(format!("workload `{name}`: no turn is asked"))
+                .at(&at(&["conversations", "turns"]), "0")
+                .help("turns = \"all\", or the most of each conversation"),
+        );
     }
 }
 

@@ -27,11 +27,22 @@ pub(super) enum Prompt<'a> {
     Text {
         /// A system message of this prompt's own; the cell's goes before it.
         system: Option<&'a str>,
+        /// Messages between the system's and this one, as JSON with a comma behind each.
+        history: &'a str,
         /// The pieces.
         pieces: [&'a str; 2],
     },
     /// Token ids, a comma before each.
     Ids(&'a str),
+}
+
+/// Appends a message of escaped pieces.
+pub(super) fn message(body: &mut String, role: &str, pieces: &[&str]) {
+    for part in ["{\"role\":\"", role, "\",\"content\":\""] {
+        body.push_str(part);
+    }
+    pieces.iter().for_each(|piece| body.push_str(piece));
+    body.push_str("\"}");
 }
 
 /// A text as it stands in JSON, without the quotes around it.
@@ -76,9 +87,9 @@ impl Frame {
 
     /// A body. Tokens: the most that may be generated, and with exact outputs the least.
     pub(super) fn body(&self, prompt: Prompt<'_>, max_tokens: u32) -> Bytes {
-        let (system, pieces, quote) = match prompt {
-            Prompt::Text { system, pieces } => (self.system.as_deref().or(system), pieces, true),
-            Prompt::Ids(ids) => (None, [ids.get(1..).unwrap_or_default(), ""], false),
+        let (pieces, quote) = match prompt {
+            Prompt::Text { pieces, .. } => (pieces, true),
+            Prompt::Ids(ids) => ([ids.get(1..).unwrap_or_default(), ""], false),
         };
         let long: usize = pieces.iter().map(|piece| piece.len()).sum();
         let mut body = String::with_capacity(self.rest.len() + long + 256);
@@ -87,10 +98,15 @@ impl Frame {
             (Api::Completions, false) => ("{\"prompt\":[", "],"),
             (Api::Chat, _) => {
                 body.push_str("{\"messages\":[");
-                if let Some(system) = system {
-                    body.push_str("{\"role\":\"system\",\"content\":\"");
-                    body.push_str(system);
-                    body.push_str("\"},");
+                if let Prompt::Text {
+                    system, history, ..
+                } = prompt
+                {
+                    if let Some(system) = self.system.as_deref().or(system) {
+                        message(&mut body, "system", &[system]);
+                        body.push(',');
+                    }
+                    body.push_str(history);
                 }
                 ("{\"role\":\"user\",\"content\":\"", "\"}],")
             }

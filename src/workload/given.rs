@@ -12,6 +12,8 @@ pub(super) struct Given {
     pub(super) text: Box<str>,
     /// The system message it came with.
     pub(super) system: Option<Box<str>>,
+    /// What the person says after each answer, where the workload asks for more than one turn.
+    pub(super) later: Vec<Box<str>>,
     /// The length of its answer, where its line says it.
     pub(super) output_tokens: Option<u32>,
 }
@@ -21,6 +23,7 @@ impl Given {
         Self {
             text: escaped(text),
             system: None,
+            later: Vec::new(),
             output_tokens: None,
         }
     }
@@ -50,6 +53,10 @@ pub(super) fn given(spec: &Workload, inputs: &Inputs) -> Result<Vec<Given>, Stri
                 .iter()
                 .map(|conversation| Given {
                     system: conversation.system.as_deref().map(escaped),
+                    later: {
+                        let turns = conversation.turns.iter().take(file.turns.most());
+                        turns.skip(1).map(|turn| escaped(turn)).collect()
+                    },
                     ..Given::text(&conversation.turns[0])
                 })
                 .collect());

@@ -15,6 +15,7 @@ mod frame;
 mod given;
 mod length;
 mod made;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
@@ -33,6 +34,7 @@ use frame::{Frame, Prompt};
 use given::Given;
 use made::Made;
 
+pub use talk::{Talk, Turn};
 pub use vocabulary::{Counted, Vocabulary, countable};
 
 /// Words of random hex before a `fresh` prompt. Sixteen fill at least one KV block of the usual size, so that not even
@@ -55,6 +57,8 @@ enum Content {
         prompts: Vec<Given>,
         /// Seed of the fresh words; absent when prompts are sent as written.
         fresh: Option<u64>,
+        /// Whether prompts begin conversations of several turns.
+        turns: bool,
     },
     /// Each drawn anew.
     Made(Box<Made>),
@@ -69,6 +73,8 @@ pub struct Request {
     pub input: u32,
     /// Tokens its prompt has by the server's count, where the workload asks for an exact length.
     pub input_tokens: Option<u32>,
+    /// The turn it is, where the workload asks conversations: then its answer's text is wanted.
+    pub turn: Option<Turn>,
     /// The JSON body.
     pub body: Bytes,
     /// The most tokens it may generate.
@@ -95,6 +101,7 @@ pub fn requests(
     let content = Content::Given {
         prompts: given::given(spec, inputs)?,
         fresh: fresh.then(|| cell.seed.wrapping_add(u64::from(repeat))),
+        turns: spec.has_turns(),
     };
     Ok(with(cell, model, content))
 }
@@ -143,12 +150,13 @@ impl Requests {
     /// The request of an index, whatever was asked before.
     pub fn get(&self, index: u64) -> Request {
         match &self.content {
-            Content::Given { prompts, fresh } => {
+            Content::Given { prompts, fresh, .. } => {
                 let input = (index % prompts.len() as u64) as usize;
                 let given = &prompts[input];
                 let before = fresh.map(|seed| fresh_words(seed, index));
                 let prompt = Prompt::Text {
                     system: given.system.as_deref(),
+                    history: "",
                     pieces: [before.as_deref().unwrap_or_default(), &given.text],
                 };
                 let max_tokens = given.output_tokens.unwrap_or(self.output.bounds().1);
@@ -156,6 +164,7 @@ impl Requests {
                     index,
                     input: input as u32,
                     input_tokens: None,
+                    turn: None,
                     body: self.frame.body(prompt, max_tokens),
                     max_tokens,
                 }
@@ -169,6 +178,7 @@ impl Requests {
                 } else {
                     Prompt::Text {
                         system: None,
+                        history: "",
                         pieces: [&prompt.text, ""],
                     }
                 };
@@ -176,6 +186,7 @@ impl Requests {
                     index,
                     input: prompt.input,
                     input_tokens: Some(prompt.tokens),
+                    turn: None,
                     body: self.frame.body(asked, max_tokens),
                     max_tokens,
                 }

@@ -31,6 +31,8 @@ pub(super) fn cache_contaminated(case: Case<'_>) -> Option<Verdict> {
     let made = spec.synthetic.is_some() && spec.system.is_none();
     let mut shared = match &spec.shared_prefix {
         Some(shared) => u64::from(shared.prefix_tokens),
+        // A later turn finds what the earlier ones left: that is what a conversation is.
+        None if spec.has_turns() => return None,
         None if spec.cache == Cache::Fresh || made => 0,
         None => return None,
     };

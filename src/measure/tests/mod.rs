@@ -82,6 +82,8 @@ fn record(sent: u64, chunks: &[u64], end: u64, tokens: u64) -> Record {
             cached_tokens: None,
         }),
         max_tokens: 4,
+        turn: None,
+        answer: None,
         input_tokens: None,
         reused_connection: true,
         error: None,

@@ -77,6 +77,8 @@ fn list() -> Vec<Record> {
             cached_tokens: None,
         }),
         max_tokens: 8,
+        turn: None,
+        answer: None,
         input_tokens: None,
         reused_connection: false,
         error: None,
