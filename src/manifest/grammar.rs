@@ -5,8 +5,9 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::{
-    declaration::{Experiment, Hardware, SCRAPE_EVERY, ScrapeEvery, Server, SloTerm, Workload},
+    declaration::{Experiment, Hardware, Server, SloTerm, Workload},
     path::Path,
+    scrape::{SCRAPE_EVERY, ScrapeEvery},
     tree::{Item, Node},
 };
 use crate::{

@@ -13,6 +13,7 @@ mod inputs;
 mod length;
 mod path;
 mod read;
+mod scrape;
 mod sweep;
 mod trace;
 mod tree;
@@ -33,6 +34,7 @@ pub use grammar::schema;
 pub use inputs::{Input, Inputs};
 pub use length::{Distribution, Length, Moments};
 pub use read::{Overrides, SourceFile};
+pub use scrape::ScrapeEvery;
 pub use trace::TraceLine;
 
 pub(crate) use files::expand_home;
