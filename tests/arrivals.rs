@@ -48,6 +48,7 @@ fn an_open_loop_sends_what_its_schedule_holds_and_counts_what_it_drops() {
          [workload.open]\nprompts = [\"hi\"]\nmax_tokens = 4\noutput = \"exact\"\nrequests = 40\nwarmup = 5\nrate = 200\nburstiness = 0.5\narrivals = \"gamma\"\n\
          [workload.burst]\nprompts = [\"hi\"]\nmax_tokens = 4\nrequests = 12\narrivals = \"bursts\"\nrate = 100\nburst = 6\nmax_in_flight = 2\n\
          [workload.batch]\nprompts = [\"hi\"]\nmax_tokens = 4\noutput = \"exact\"\nrequests = 30\narrivals = \"at-once\"\nobjective = \"throughput\"\n\
+         [workload.made]\narrivals = \"trace\"\ntrace = {{ file = \"trace.csv\", speed = 10000 }}\n\
          [workload.replay]\nprompts = [\"hi\"]\nmax_tokens = 4\narrivals = \"trace\"\ntrace = {{ file = \"trace.csv\", speed = 1000 }}\n"
     ))
     .unwrap();
@@ -83,6 +84,16 @@ fn an_open_loop_sends_what_its_schedule_holds_and_counts_what_it_drops() {
     let replay = row(&rows, "replay-trace-");
     assert_eq!(replay["requests"], "3");
     assert!(number(replay, "window_s").unwrap() > 0.06);
+    // With nothing else to ask, prompts and answers are made as long as the trace says.
+    let made = row(&rows, "made-trace-t3-");
+    assert_eq!(
+        (
+            made["input_tokens"].as_str(),
+            made["output_tokens"].as_str()
+        ),
+        ("30", "7"),
+        "{made:?}"
+    );
     for cell in cell_files(&experiment) {
         let summary = &cell["summary"];
         assert!(

@@ -121,6 +121,7 @@ fn every_mistake_is_named_with_its_line_and_a_next_step() {
         (format!("{head}{chat}arrivals = \"trace\"\ntrace = {{ file = \"nope.jsonl\" }}\n"), &["cannot read /nope.jsonl"]),
         (format!("{head}{chat}arrivals = \"trace\"\ntrace = {{ file = \"docs.txt\" }}\n"), &["docs.txt:2 is no line of a trace"]),
         (format!("{head}{chat}arrivals = \"trace\"\ntrace = {{ file = \"trace.jsonl\", speed = 2 }}\n"), &["the trace has 3 arrivals, and 200 are asked for"]),
+        (format!("{head}[workload.b]\narrivals = \"trace\"\ntrace = {{ file = \"trace.jsonl\" }}\n"), &["does not say how long every prompt and answer is"]),
         (format!("{head}{chat}think_time = {{ median = \"1s\" }}\n"), &["unknown key `median`"]),
         (format!("{head}{chat}stop_climbing = \"throughput-falls\"\n"), &["there is no ladder to climb", "sweep.concurrency"]),
         (format!("{head}{chat}stop_climbing = \"slo-lost\"\n[workload.chat.sweep]\nconcurrency = [1, 2]\n"), &["there is no SLO to be lost"]),

@@ -104,7 +104,7 @@ pub fn schedule(cell: &Cell, inputs: &Inputs, repeat: u32) -> Result<Schedule, S
                 .as_ref()
                 .ok_or("arrivals = \"trace\" needs `trace`")?;
             let lines = inputs.trace(trace)?;
-            Model::Instants(lines.into_iter().map(|line| line.at_s).collect())
+            Model::Instants(lines.iter().map(|line| line.at_s / trace.speed).collect())
         }
     };
     Ok(Schedule::Open(Open {

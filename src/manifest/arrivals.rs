@@ -68,7 +68,8 @@ impl Workload {
 
 /// A recorded trace: JSON lines with `timestamp` in milliseconds, `input_length`, `output_length` and `hash_ids` (the
 /// Mooncake form), or CSV with the columns `Timestamp` in seconds, `Request tokens` and `Response tokens` (the BurstGPT
-/// form). Time counts from the first line.
+/// form). Time counts from the first line. A workload that asks nothing else makes prompts and answers of the lengths in the
+/// trace, exactly; equal `hash_ids` are equal blocks of 512 tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trace {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    arrivals::Trace,
     declaration::{Documents, Output, PromptFile, Prompts, Workload},
     length::Length,
 };
@@ -112,6 +113,8 @@ pub enum Source<'a> {
     Synthetic(&'a Synthetic),
     /// `shared_prefix`
     SharedPrefix(&'a SharedPrefix),
+    /// `trace`, when no other key says what is asked.
+    Trace(&'a Trace),
 }
 
 impl Source<'_> {
@@ -123,12 +126,16 @@ impl Source<'_> {
             Self::Conversations(_) => "conversations",
             Self::Synthetic(_) => "synthetic",
             Self::SharedPrefix(_) => "shared_prefix",
+            Self::Trace(_) => "trace",
         }
     }
 
     /// Whether prompts are made rather than given: each is new, and its length is counted in the server's tokens.
     pub fn is_made(&self) -> bool {
-        matches!(self, Self::Synthetic(_) | Self::SharedPrefix(_))
+        matches!(
+            self,
+            Self::Synthetic(_) | Self::SharedPrefix(_) | Self::Trace(_)
+        )
     }
 }
 
@@ -144,6 +151,7 @@ impl Workload {
             Some(Prompts::File(file)) if file.output_tokens_field.is_some() => {
                 Some("output_tokens_field")
             }
+            _ if matches!(self.source(), Ok(Source::Trace(_))) => Some("trace"),
             _ => self.output_tokens().map(|_| "output_tokens"),
         }
     }
@@ -186,10 +194,11 @@ impl Workload {
         .into_iter()
         .flatten()
         .collect();
-        match given.as_slice() {
-            [source] => Ok(*source),
-            [] => Err("there is nothing to ask: no prompts, documents, conversations, synthetic or shared_prefix".into()),
-            several => {
+        match (given.as_slice(), &self.trace) {
+            ([source], _) => Ok(*source),
+            ([], Some(trace)) => Ok(Source::Trace(trace)),
+            ([], None) => Err("there is nothing to ask: no prompts, documents, conversations, synthetic or shared_prefix".into()),
+            (several, _) => {
                 let keys: Vec<&str> = several.iter().map(Source::key).collect();
                 Err(format!(
                     "there are {}; one of them is enough",

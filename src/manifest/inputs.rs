@@ -9,9 +9,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value};
 
 use super::{
+    arrivals::Trace,
     content::{ConversationFile, Source},
     conversation::Conversations,
     declaration::{Documents, PromptFile, Workload},
+    trace::TraceLine,
 };
 
 /// Files of prompts, documents and conversations by their path as the manifest writes it. Read once, when the manifest
@@ -20,7 +22,7 @@ use super::{
 pub struct Inputs(pub BTreeMap<Utf8PathBuf, Input>);
 
 /// One file's content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Input {
     /// SHA-256 of the bytes, in hex.
     pub sha256: String,
@@ -28,6 +30,8 @@ pub struct Input {
     pub text: Arc<str>,
     /// The text as conversations, once somebody asked: such files are large, and every cell asks.
     conversations: Arc<OnceLock<Result<Conversations, String>>>,
+    /// The text as a trace, once somebody asked.
+    trace: Arc<OnceLock<Result<Arc<[TraceLine]>, String>>>,
 }
 
 impl Input {
@@ -37,6 +41,7 @@ impl Input {
             sha256,
             text: Arc::from(text),
             conversations: Arc::default(),
+            trace: Arc::default(),
         }
     }
 }
@@ -116,6 +121,19 @@ impl Inputs {
             .map_err(Clone::clone)
     }
 
+    /// The arrivals of a trace, ascending in time.
+    ///
+    /// # Errors
+    /// A sentence that names the line which cannot be read.
+    pub fn trace(&self, trace: &Trace) -> Result<Arc<[TraceLine]>, String> {
+        let file = &trace.file;
+        let input = self.read(file)?;
+        input
+            .trace
+            .get_or_init(|| TraceLine::parse(file, &input.text).map(Arc::from))
+            .clone()
+    }
+
     /// The most tokens that any request of a workload may generate; `None` when nothing says it.
     pub fn longest_output(&self, spec: &Workload) -> Option<u32> {
         if let Some(length) = spec.output_tokens() {
@@ -129,6 +147,10 @@ impl Inputs {
                     .iter()
                     .filter_map(|line| output_tokens(line, field))
                     .max()
+            }
+            Ok(Source::Trace(trace)) => {
+                let lines = self.trace(trace).ok()?;
+                lines.iter().filter_map(|line| line.output_tokens).max()
             }
             _ => spec.max_tokens,
         }
@@ -145,7 +167,7 @@ impl Inputs {
                 let turns = conversations.iter().map(|one| one.turns.len());
                 turns.map(|turns| turns.min(file.turns.most())).sum()
             }
-            Source::Synthetic(_) | Source::SharedPrefix(_) => return Ok(None),
+            Source::Synthetic(_) | Source::SharedPrefix(_) | Source::Trace(_) => return Ok(None),
         };
         Ok(Some(count as u64))
     }

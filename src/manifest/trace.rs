@@ -1,16 +1,12 @@
 //! A recorded trace: text → arrivals with their lengths.
 
+use camino::Utf8Path;
 use serde::Deserialize;
-
-use super::{
-    arrivals::Trace,
-    inputs::{Input, Inputs},
-};
 
 /// One arrival of a trace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceLine {
-    /// Seconds since the first arrival, as replayed.
+    /// Seconds since the first arrival, as recorded.
     pub at_s: f64,
     /// Tokens of the prompt, where the trace tells.
     pub input_tokens: Option<u32>,
@@ -42,16 +38,9 @@ struct BurstGpt {
     response_tokens: Option<u32>,
 }
 
-impl Inputs {
-    /// The arrivals of a trace, ascending in time.
-    ///
-    /// # Errors
-    /// A sentence that names the line which cannot be read.
-    pub fn trace(&self, trace: &Trace) -> Result<Vec<TraceLine>, String> {
-        let file = &trace.file;
-        let Input { text, .. } = self
-            .get(file)
-            .ok_or_else(|| format!("{file} was not read"))?;
+impl TraceLine {
+    /// Reads a trace; the lines ascend in time.
+    pub(super) fn parse(file: &Utf8Path, text: &str) -> Result<Vec<Self>, String> {
         let (lines, per_second) = if text.trim_start().starts_with('{') {
             (mooncake(text), 1e3)
         } else {
@@ -67,7 +56,7 @@ impl Inputs {
             return Err(format!("{file} holds no arrival"));
         };
         for line in &mut lines {
-            line.at_s = (line.at_s - first) / per_second / trace.speed;
+            line.at_s = (line.at_s - first) / per_second;
         }
         Ok(lines)
     }
@@ -116,23 +105,17 @@ fn burst_gpt(text: &str) -> Lines {
 mod tests {
     use super::*;
 
-    fn read(text: &str, speed: f64) -> Result<Vec<TraceLine>, String> {
-        let mut inputs = Inputs::default();
-        let input = Input::new(String::new(), text.into());
-        inputs.0.insert("t".into(), input);
-        inputs.trace(&Trace {
-            file: "t".into(),
-            speed,
-        })
+    fn read(text: &str) -> Result<Vec<TraceLine>, String> {
+        TraceLine::parse("t".into(), text)
     }
 
     #[test]
     fn the_mooncake_form_is_in_milliseconds_and_starts_with_its_first_line() {
         let text = "{\"timestamp\": 27482, \"input_length\": 6955, \"output_length\": 52, \"hash_ids\": [46, 47]}\n\n\
                     {\"timestamp\": 30535, \"input_length\": 6472, \"output_length\": 0, \"hash_ids\": [46]}\n";
-        let lines = read(text, 2.0).unwrap();
+        let lines = read(text).unwrap();
         assert_eq!(lines.len(), 2);
-        assert_eq!((lines[0].at_s, lines[1].at_s), (0.0, 1.5265));
+        assert_eq!((lines[0].at_s, lines[1].at_s), (0.0, 3.053));
         assert_eq!(lines[0].hash_ids, [46, 47]);
         assert_eq!(
             (lines[1].input_tokens, lines[1].output_tokens),
@@ -144,7 +127,7 @@ mod tests {
     fn the_burst_gpt_form_is_in_seconds_and_sorted() {
         let text = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n\
                     118,ChatGPT,1087,230,1317,Conversation log\n5,ChatGPT,472,18,490,Conversation log\n";
-        let lines = read(text, 1.0).unwrap();
+        let lines = read(text).unwrap();
         assert_eq!((lines[0].at_s, lines[1].at_s), (0.0, 113.0));
         assert_eq!(
             (lines[0].input_tokens, lines[1].output_tokens),
@@ -163,7 +146,7 @@ mod tests {
             ),
             ("a,b\n1,2\n", "Timestamp"),
         ] {
-            let error = read(text, 1.0).unwrap_err();
+            let error = read(text).unwrap_err();
             assert!(error.contains(words), "{text:?}: {error}");
         }
     }

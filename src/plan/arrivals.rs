@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::Stop;
 use crate::{
     diagnostic::Finding,
-    manifest::{Arrivals, Manifest, Workload},
+    manifest::{Arrivals, Manifest, Source, TraceLine, Workload},
 };
 
 /// The keys that belong to some arrival models only, with those models.
@@ -141,7 +141,7 @@ fn trace(manifest: &Manifest, name: &str, spec: &Workload, stop: Stop, found: &m
         return;
     };
     let lines = match manifest.inputs.trace(trace) {
-        Ok(lines) => lines.len() as u64,
+        Ok(lines) => lines,
         Err(reason) => {
             found.push(
                 Finding::error(format!("workload `{name}`: {reason}"))
@@ -151,6 +151,17 @@ fn trace(manifest: &Manifest, name: &str, spec: &Workload, stop: Stop, found: &m
             return;
         }
     };
+    let is_whole = |line: &TraceLine| line.input_tokens.is_some() && line.output_tokens.is_some();
+    if matches!(spec.source(), Ok(Source::Trace(_))) && !lines.iter().all(is_whole) {
+        found.push(
+            Finding::error(format!(
+                "workload `{name}`: the trace does not say how long every prompt and answer is"
+            ))
+            .at(&at("trace"), "and nothing else says what is asked")
+            .help("give it input_length and output_length in every line, or the workload prompts and max_tokens"),
+        );
+    }
+    let lines = lines.len() as u64;
     let wanted = match stop {
         Stop::Requests(requests) => spec.warmup.saturating_add(requests),
         Stop::Duration(_) => spec.warmup.saturating_add(1),

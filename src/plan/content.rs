@@ -121,6 +121,7 @@ fn made(
             ("suffix_tokens", Some(&shared.suffix_tokens)),
             ("output_tokens", shared.output_tokens.as_ref()),
         ],
+        Source::Trace(_) => [("input_length", None), ("output_length", None)],
         _ => return,
     };
     for (field, length) in lengths {

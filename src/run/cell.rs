@@ -74,7 +74,7 @@ pub(super) async fn measure_once(
         let vocabulary = vocabularies
             .of(&cell.spec, address, api_key.as_deref(), cancel.clone())
             .await?;
-        workload::made_requests(cell, &vocabulary, &address.model, repeat)?
+        workload::made_requests(cell, inputs, &vocabulary, &address.model, repeat)?
     } else {
         workload::requests(cell, inputs, &address.model, repeat)?
     };

@@ -41,7 +41,7 @@ pub(super) fn given(spec: &Workload, inputs: &Inputs) -> Result<Vec<Given>, Stri
     // By line; where there are no lines, none.
     let mut lengths: Vec<Option<u32>> = Vec::new();
     let contexts: Vec<Value> = match spec.source()? {
-        made @ (Source::Synthetic(_) | Source::SharedPrefix(_)) => {
+        made @ (Source::Synthetic(_) | Source::SharedPrefix(_) | Source::Trace(_)) => {
             return Err(format!("{} gives no prompts; they are made", made.key()));
         }
         Source::Inline(prompts) => {

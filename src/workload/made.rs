@@ -1,6 +1,8 @@
 //! Prompts made for the purpose: of exact length in the server's tokens, new in every cell, repeat and request, and
 //! alike only where a group shares its beginning.
 
+use std::sync::Arc;
+
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::{
@@ -8,11 +10,14 @@ use super::{
     length::draw,
     vocabulary::{Vocabulary, opener},
 };
-use crate::manifest::{Api, Length, Source, Workload};
+use crate::manifest::{Api, Inputs, Length, Source, TraceLine, Workload};
 
 /// Tokens at the beginning of a prompt's own part that are drawn for it alone; the rest is copied from a tape. They fill a
 /// KV block of the usual size, and a block's key holds all blocks before it, so no later block of two prompts is the same.
 const HEAD: u32 = 16;
+
+/// Tokens of one block of a trace, of which `hash_ids` holds a hash each: the size in the Mooncake traces.
+const TRACE_BLOCK: u32 = 512;
 
 /// What random numbers are drawn for; no two uses draw the same.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +26,7 @@ enum Use {
     Lengths,
     Prefix,
     Tape,
+    Block,
 }
 
 /// Random numbers of one use, in one repeat of a cell, for one request or group. The use, the repeat and the cell's seed
@@ -52,6 +58,8 @@ pub(super) struct Made {
     prefix_tokens: u32,
     /// Tokens of a prompt behind its prefix; without groups, of all of it.
     own: Length,
+    /// The lines of a trace, which say how long prompts and answers are and what they share; empty without one.
+    lines: Arc<[TraceLine]>,
     seed: u64,
     repeat: u32,
 }
@@ -64,6 +72,8 @@ pub(super) struct MadePrompt {
     pub(super) tokens: u32,
     /// Its place among the inputs: its group, or its own number.
     pub(super) input: u32,
+    /// Tokens of its answer, where a trace says it.
+    pub(super) output_tokens: Option<u32>,
 }
 
 impl Made {
@@ -71,17 +81,29 @@ impl Made {
     /// the same work.
     ///
     /// # Errors
-    /// A sentence when a length is shorter than what every prompt has beside its words.
+    /// A sentence when a length is shorter than what every prompt has beside its words, or a trace cannot be read.
     pub(super) fn new(
         spec: &Workload,
+        inputs: &Inputs,
         vocabulary: &Vocabulary,
         seed: u64,
         repeat: u32,
     ) -> Result<Option<Self>, String> {
+        let mut lines = Arc::default();
         let (own, groups, prefix_tokens) = match spec.source()? {
-            Source::Synthetic(synthetic) => (&synthetic.input_tokens, 0, 0),
+            Source::Synthetic(synthetic) => (synthetic.input_tokens.clone(), 0, 0),
             Source::SharedPrefix(shared) => {
-                (&shared.suffix_tokens, shared.groups, shared.prefix_tokens)
+                let own = shared.suffix_tokens.clone();
+                (own, shared.groups, shared.prefix_tokens)
+            }
+            Source::Trace(trace) => {
+                lines = inputs.trace(trace)?;
+                let longest = lines.iter().filter_map(|line| line.input_tokens).max();
+                (
+                    Length::Fixed(longest.ok_or("the trace has no lengths")?),
+                    0,
+                    0,
+                )
             }
             _ => return Ok(None),
         };
@@ -130,7 +152,8 @@ impl Made {
             ids: ids.is_some(),
             prefixes,
             prefix_tokens,
-            own: own.clone(),
+            own,
+            lines,
             seed,
             repeat,
         }))
@@ -154,6 +177,9 @@ impl Made {
 
     /// The prompt of an index.
     pub(super) fn get(&self, index: u64, lengths: &mut ChaCha8Rng) -> MadePrompt {
+        if !self.lines.is_empty() {
+            return self.replayed(index, &self.lines[index as usize % self.lines.len()]);
+        }
         let own = draw(&self.own, lengths);
         let mut random = random(self.seed, self.repeat, Use::Content, index);
         let mut text = String::with_capacity(8 * own as usize);
@@ -173,6 +199,35 @@ impl Made {
             text,
             tokens: before + own,
             input,
+            output_tokens: None,
+        }
+    }
+
+    /// The prompt of a trace's line: its blocks by their hashes, and what no hash says drawn for it alone. A line shorter than
+    /// the shortest prompt that can be made is that short.
+    fn replayed(&self, index: u64, line: &TraceLine) -> MadePrompt {
+        let words = line
+            .input_tokens
+            .map_or(1, |tokens| tokens.saturating_sub(self.beside).max(1));
+        let mut text = self.opener.to_owned();
+        let mut left = words;
+        let blocks = line.hash_ids.iter().map(|hash| (Use::Block, *hash));
+        for (of, number) in blocks.chain([(Use::Content, index)]) {
+            let block = match of {
+                Use::Block => left.min(TRACE_BLOCK),
+                _ => left,
+            };
+            let mut random = random(self.seed, self.repeat, of, number);
+            let head = block.min(HEAD);
+            self.alphabet.compose(head, &mut random, &mut text);
+            self.tape.copy(block - head, &mut random, &mut text);
+            left -= block;
+        }
+        MadePrompt {
+            text,
+            tokens: self.beside + words,
+            input: index as u32,
+            output_tokens: line.output_tokens,
         }
     }
 }

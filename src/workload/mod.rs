@@ -4,8 +4,9 @@
 //!
 //! - Given prompts are sent as written, so they meet what an earlier request, repeat or cell left in the cache; with
 //!   `cache = "fresh"` each begins with words of its own.
-//! - Made ones (`synthetic`, `shared_prefix`) are drawn from the cell's seed and the repeat's number: no two cells and no
-//!   two repeats share a beginning, and no two requests of a cell but those of a `shared_prefix` group. Their lengths are
+//! - Made ones (`synthetic`, `shared_prefix`, a trace's) are drawn from the cell's seed and the repeat's number: no two cells and no
+//!   two repeats share a beginning, and no two requests of a cell but those of a `shared_prefix` group or with the same
+//!   blocks in a trace. Their lengths are
 //!   drawn from the cell's seed alone, so that its repeats ask for the same work.
 //!
 //! How long a made prompt is, is counted in the server's own tokens: a [`Vocabulary`] says what a word costs there.
@@ -112,11 +113,12 @@ pub fn requests(
 /// A sentence when prompts are given, or are to be shorter than what a prompt has beside its words.
 pub fn made_requests(
     cell: &Cell,
+    inputs: &Inputs,
     vocabulary: &Vocabulary,
     model: &str,
     repeat: u32,
 ) -> Result<Requests, String> {
-    let made = Made::new(&cell.spec, vocabulary, cell.seed, repeat)?
+    let made = Made::new(&cell.spec, inputs, vocabulary, cell.seed, repeat)?
         .ok_or("prompts are given and need no vocabulary")?;
     Ok(with(cell, model, Content::Made(Box::new(made))))
 }
@@ -172,7 +174,9 @@ impl Requests {
             Content::Made(made) => {
                 let mut lengths = made.lengths(index);
                 let prompt = made.get(index, &mut lengths);
-                let max_tokens = length::draw(&self.output, &mut lengths);
+                let max_tokens = prompt
+                    .output_tokens
+                    .unwrap_or_else(|| length::draw(&self.output, &mut lengths));
                 let asked = if made.are_ids() {
                     Prompt::Ids(&prompt.text)
                 } else {

@@ -192,7 +192,14 @@ fn made(
         seed,
         ..cell(spec.clone())
     };
-    let requests = made_requests(&cell, &vocabulary(&cell.spec), "m", repeat).unwrap();
+    let requests = made_requests(
+        &cell,
+        &Inputs::default(),
+        &vocabulary(&cell.spec),
+        "m",
+        repeat,
+    )
+    .unwrap();
     let again = requests.clone();
     let counted = move |index| {
         let request = again.get(index);
@@ -248,7 +255,8 @@ fn the_shortest_prompts_are_met_and_shorter_ones_refused() {
     let (_, counted) = made(&spec(7), 7, 1);
     assert_eq!(counted(0).1.len(), 7);
     let cell = cell(spec(6));
-    let said = made_requests(&cell, &vocabulary(&cell.spec), "m", 1).unwrap_err();
+    let said =
+        made_requests(&cell, &Inputs::default(), &vocabulary(&cell.spec), "m", 1).unwrap_err();
     assert!(
         said.contains("5 tokens before their first word and 2 behind"),
         "{said}"
@@ -332,4 +340,49 @@ fn counts_that_make_no_sense_are_refused() {
     let said = Vocabulary::learn(&of(2)).unwrap_err();
     assert!(said.contains("no common word is one token"), "{said}");
     assert!(Vocabulary::learn(&of(1)).is_ok());
+}
+
+#[test]
+fn a_trace_alone_says_how_long_prompts_and_answers_are_and_which_blocks_they_share() {
+    // Two conversations; the second line continues the first, and the last is shorter than any prompt can be.
+    let trace = "{\"timestamp\": 0, \"input_length\": 700, \"output_length\": 5, \"hash_ids\": [1, 2]}\n\
+                 {\"timestamp\": 9, \"input_length\": 1200, \"output_length\": 7, \"hash_ids\": [1, 3, 4]}\n\
+                 {\"timestamp\": 9, \"input_length\": 600, \"output_length\": 1, \"hash_ids\": [8, 9]}\n\
+                 {\"timestamp\": 10, \"input_length\": 1, \"output_length\": 2}\n";
+    let inputs = Inputs(std::collections::BTreeMap::from([(
+        "t.jsonl".into(),
+        crate::manifest::Input::new(String::new(), trace.into()),
+    )]));
+    for api in ["completions", "chat"] {
+        let spec = json!({ "api": api, "arrivals": "trace", "trace": { "file": "t.jsonl" } });
+        let cell = cell(spec);
+        let vocabulary = vocabulary(&cell.spec);
+        let requests = made_requests(&cell, &inputs, &vocabulary, "m", 1).unwrap();
+        let ids = |index: u64| -> (Request, Vec<u32>) {
+            let request = requests.get(index);
+            let body: serde_json::Map<String, Value> =
+                serde_json::from_slice(&request.body).unwrap();
+            assert_eq!(body["min_tokens"], request.max_tokens, "answers are exact");
+            let ids = match body.get("prompt").and_then(Value::as_array) {
+                Some(ids) => ids.iter().map(|id| id.as_u64().unwrap() as u32).collect(),
+                None => tokenize(&body).ids,
+            };
+            (request, ids)
+        };
+        let all: Vec<(Request, Vec<u32>)> = (0..4).map(ids).collect();
+        let lengths: Vec<usize> = all.iter().map(|(_, ids)| ids.len()).collect();
+        assert_eq!(lengths[..3], [700, 1200, 600], "{api}");
+        let asked: Vec<u32> = all.iter().map(|(request, _)| request.max_tokens).collect();
+        assert_eq!(asked, [5, 7, 1, 2]);
+        for (request, ids) in &all {
+            assert_eq!(request.input_tokens, Some(ids.len() as u32), "{api}");
+        }
+        // The block of 512 tokens with the same hash, and not much more.
+        let same = |a: usize, b: usize| {
+            let pairs = all[a].1.iter().zip(&all[b].1);
+            pairs.take_while(|(a, b)| a == b).count()
+        };
+        assert!((512..532).contains(&same(0, 1)), "{api}: {}", same(0, 1));
+        assert!(same(0, 2) < 20, "{api}: {}", same(0, 2));
+    }
 }
