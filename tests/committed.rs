@@ -1,0 +1,84 @@
+//! The results in the repository: a clone renders the notes that are committed, byte for byte.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Runs under `results/`: folders that hold a `run.json`.
+fn runs(folder: &Path, found: &mut Vec<PathBuf>) {
+    if folder.join("run.json").exists() {
+        found.push(folder.to_owned());
+        return;
+    }
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            runs(&path, found);
+        }
+    }
+}
+
+/// Copies what git keeps: the light files.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else if !name.starts_with("records-") && name != "server.log" {
+            fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
+}
+
+/// Every note and table, by its path.
+fn rendered(run: &Path) -> Vec<(String, String)> {
+    let mut files = vec![run.join("cells.csv")];
+    files.extend(
+        fs::read_dir(run.join("notes"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path()),
+    );
+    files.sort();
+    files
+        .iter()
+        .map(|path| {
+            let name = path.strip_prefix(run).unwrap().to_str().unwrap();
+            (name.to_owned(), fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn a_clone_renders_the_committed_notes() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+    let mut found = Vec::new();
+    runs(&results, &mut found);
+    assert!(!found.is_empty(), "no run is committed");
+    for run in found {
+        let folder = tempfile::tempdir().unwrap();
+        copy(&run, folder.path());
+        let before = rendered(folder.path());
+        for (name, _) in &before {
+            if name.starts_with("notes") {
+                fs::remove_file(folder.path().join(name)).unwrap();
+            }
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_runner"))
+            .arg("report")
+            .arg(folder.path())
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(
+            rendered(folder.path()) == before,
+            "{} renders otherwise now: `runner report {}` and commit what changed",
+            run.display(),
+            run.display()
+        );
+    }
+}
