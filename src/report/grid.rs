@@ -55,6 +55,13 @@ pub(super) fn grids(block: &Block<'_>) -> Vec<Grid> {
     if varying.len() < 2 {
         if varying.is_empty() {
             varying = vec![ladder(block), "max_tokens"];
+            // Everything at once has neither streams nor a rate.
+            varying.retain(|axis| {
+                block
+                    .cells
+                    .iter()
+                    .any(|cell| coordinate(cell, axis).is_some())
+            });
         }
         return vec![table(block, &varying)];
     }

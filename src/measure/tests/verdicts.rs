@@ -394,3 +394,40 @@ fn lengths_that_differ_by_request_are_judged_each_by_its_own() {
         said.reason
     );
 }
+
+#[test]
+fn an_open_loop_says_what_it_dropped_and_how_much_waited_to_be_sent() {
+    let open = workload(json!({ "arrivals": "constant", "rate": 25, "max_in_flight": 9 }));
+    let dropped = after(&open, |place, record| {
+        if place % 100 == 0 {
+            record.sent = None;
+            record.outcome = Outcome::Dropped;
+        }
+    });
+    let said = dropped
+        .iter()
+        .find(|verdict| verdict.kind == VerdictKind::ArrivalsDropped)
+        .unwrap();
+    assert_eq!(said.severity, Severity::Note);
+    assert!(
+        said.reason.contains("7 of 700 requests (1 %)") && said.reason.contains("because 9 were"),
+        "{}",
+        said.reason
+    );
+    // They count with all that did not complete, which says what they spoil.
+    assert!(dropped.iter().any(|v| v.kind == VerdictKind::Errors));
+    // Sent 12 ms after they were due, all of them: latency holds the delay, and the cell is not to be ranked.
+    let late = after(&open, |_, record| {
+        record.scheduled = Nanos(record.scheduled.0.saturating_sub(12_000_000));
+    });
+    let said = late
+        .iter()
+        .find(|verdict| verdict.kind == VerdictKind::ClientLate)
+        .unwrap();
+    assert_eq!(said.severity, Severity::Cell);
+    assert!(said.reason.contains("at most 1 waited"), "{}", said.reason);
+    // A batch cannot be sent in no time: its delay weighs by its share of the latency.
+    let batch = workload(json!({ "arrivals": "at-once" }));
+    let late = after(&batch, |_, record| record.scheduled = Nanos(0));
+    assert!(late.iter().any(|v| v.kind == VerdictKind::ClientLate));
+}
