@@ -1,0 +1,142 @@
+//! The client as a run has it, in a process of its own: the library's `drive`, its recorder, and then its measures.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use runner::{
+    load::{Closed, Drive, Outcome, Phase, Progress, Recorder, Schedule, Target, Timer, drive},
+    manifest::{Inputs, Start},
+    measure::{Asked, Latency, summarize},
+    plan::{Cell, Stop},
+    workload::requests,
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{clock, server::EVENTS_AT_END};
+
+/// What is asked of a server.
+pub(crate) struct Load {
+    pub(crate) port: u16,
+    pub(crate) streams: u32,
+    /// Requests before the measured ones.
+    pub(crate) warmup: u64,
+    pub(crate) requests: u64,
+    /// No request begins after this long, nanoseconds.
+    pub(crate) until: Option<u64>,
+}
+
+/// Asks, and says what came of it. With `holding`, it says what it holds while every stream is open.
+pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<dyn Error>> {
+    let cell = Cell {
+        id: "bench".into(),
+        workload: "bench".into(),
+        spec: Arc::new(serde_json::from_value(json!({
+            "prompts": ["Hello"],
+            "concurrency": load.streams,
+            "max_tokens": tokens,
+        }))?),
+        stop: Stop::Requests(load.requests),
+        max_tokens: tokens as u32,
+        axes: BTreeMap::new(),
+        seed: 0,
+        skip: None,
+    };
+    let target = Target::parse(&format!("http://127.0.0.1:{}", load.port))?;
+    let drive_it = Drive {
+        requests: Arc::new(requests(&cell, &Inputs::default(), "m", 1)?),
+        schedule: Schedule::Closed(Closed {
+            streams: load.streams,
+            start: Start::Together,
+            think: None,
+            answer_tokens: tokens as u32,
+            seed: 0,
+        }),
+        stop: match load.until {
+            Some(until) => Stop::Duration(Duration::from_nanos(until).into()),
+            None => cell.stop,
+        },
+        warmup: load.warmup,
+        timeout: Duration::from_secs(600),
+        timer: Timer::Kernel,
+        authority: target.authority(),
+        base: target.base().to_owned(),
+        api_key: None,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let progress = Arc::new(Progress::default());
+    let recorder = Arc::new(Recorder::new(&std::env::temp_dir())?);
+    let (stop, cancel) = watch::channel(false);
+    let (before, _) = clock::memory()?;
+    let mut held = None;
+    let (cpu, start) = (clock::cpu(), clock::now());
+    runtime.block_on(async {
+        let driven = drive(drive_it, target, progress.clone(), cancel, recorder.clone());
+        let mut driven = std::pin::pin!(driven);
+        if holding {
+            loop {
+                tokio::select! {
+                    ended = &mut driven => return ended,
+                    () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                }
+                let bytes = clock::memory().map_err(|error| error.to_string())?.0;
+                held = held.max(Some(bytes.saturating_sub(before)));
+                // Every stream has brought a few chunks.
+                if progress.chunks.load(Relaxed) >= 8 * u64::from(load.streams) {
+                    let _ = stop.send(true);
+                }
+            }
+        }
+        driven.await
+    })?;
+    let (seconds, cpu_s) = (
+        (clock::now() - start) as f64 / 1e9,
+        (clock::cpu() - cpu) as f64 / 1e9,
+    );
+    let records = Arc::into_inner(recorder)
+        .ok_or("a stream is still open")?
+        .finish()?;
+    let asked = Asked {
+        spec: &cell.spec,
+        start: None,
+        engine_simulated: false,
+        inputs: 1,
+        flags_confirmed: None,
+        prefix_caching: None,
+        client: &[],
+        server: None,
+    };
+    let (mut completed, mut measured) = (0, 0);
+    for record in &records {
+        completed += u64::from(record.outcome == Outcome::Completed);
+        measured += u64::from(record.phase == Phase::Measured);
+    }
+    let begun = clock::now();
+    let summary = (!holding).then(|| summarize(&records, &asked));
+    records.intact()?;
+    let of = |latency: fn(&runner::measure::Summary) -> &Option<Latency>| {
+        let latency = latency(summary.as_ref()?).as_ref()?;
+        Some(json!({ "p50": latency.p50_ms, "p99": latency.p99_ms, "n": latency.n }))
+    };
+    Ok(json!({
+        "requests": records.len(),
+        "completed": completed,
+        "measured": measured,
+        "events": completed * (tokens + EVENTS_AT_END),
+        "seconds": seconds,
+        "cpu_s": cpu_s,
+        "ttft": of(|s| &s.ttft),
+        "e2e": of(|s| &s.e2e),
+        "tpot": of(|s| &s.tpot),
+        "itl": of(|s| &s.itl),
+        "summary_s": (clock::now() - begun) as f64 / 1e9,
+        "held_bytes": held,
+        "peak_bytes": clock::memory()?.1,
+    }))
+}
