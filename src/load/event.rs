@@ -1,4 +1,9 @@
 //! One event of an OpenAI-compatible stream → what the client needs of it, and nothing else.
+//!
+//! The events of an answer differ in their text alone: the bytes before it and behind it stay. A [`Reader`] keeps those of the
+//! last event that it parsed. An event with the same bytes around a text that is a JSON string has the same JSON around
+//! it, so nothing is left to check or to find: it costs two comparisons and a look at the text. Every other event is
+//! parsed whole. Either way all of its JSON is checked.
 
 use std::borrow::Cow;
 
@@ -21,6 +26,16 @@ pub(super) struct Event {
     pub(super) done: bool,
 }
 
+/// A string, borrowed unless it has escapes. (An `Option<Cow<str>>` would always be a copy.)
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Text<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(borrow, default)]
@@ -34,23 +49,23 @@ struct Wire<'a> {
 #[derive(Deserialize)]
 struct Choice<'a> {
     #[serde(borrow, default)]
-    text: Option<Cow<'a, str>>,
+    text: Option<Text<'a>>,
     #[serde(borrow, default)]
     delta: Option<Message<'a>>,
     #[serde(borrow, default)]
     message: Option<Message<'a>>,
     #[serde(borrow, default)]
-    finish_reason: Option<Cow<'a, str>>,
+    finish_reason: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow, default)]
-    content: Option<Cow<'a, str>>,
+    content: Option<Text<'a>>,
     #[serde(borrow, default)]
-    reasoning: Option<Cow<'a, str>>,
+    reasoning: Option<Text<'a>>,
     #[serde(borrow, default)]
-    reasoning_content: Option<Cow<'a, str>>,
+    reasoning_content: Option<Text<'a>>,
     #[serde(default)]
     tool_calls: Option<Vec<IgnoredAny>>,
 }
@@ -75,16 +90,16 @@ struct Details {
 enum WireError<'a> {
     Object {
         #[serde(borrow, default)]
-        message: Option<Cow<'a, str>>,
+        message: Option<Text<'a>>,
     },
-    Text(#[serde(borrow)] Cow<'a, str>),
+    Text(#[serde(borrow)] Text<'a>),
 }
 
 impl Message<'_> {
     fn has_output(&self) -> bool {
         [&self.content, &self.reasoning, &self.reasoning_content]
             .iter()
-            .any(|part| part.as_deref().is_some_and(|text| !text.is_empty()))
+            .any(|part| part.as_ref().is_some_and(|text| !text.is_empty()))
             || self
                 .tool_calls
                 .as_ref()
@@ -92,14 +107,78 @@ impl Message<'_> {
     }
 }
 
-/// Reads the data of one event, or the whole body of an answer that was not streamed.
+/// Reads the events of a stream, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// What stood around the text of the last event that brought nothing but text; empty when there was none yet.
+    before: Vec<u8>,
+    behind: Vec<u8>,
+}
+
+impl Reader {
+    /// Reads the data of one event.
+    pub(super) fn read(&mut self, data: &[u8]) -> Result<Event, String> {
+        if let Some(text) = self.text_of(data) {
+            return Ok(Event {
+                output: !text.is_empty(),
+                ..Event::default()
+            });
+        }
+        let data = data.trim_ascii();
+        let (event, text) = parse(data)?;
+        if let Some(text) = text {
+            // Of a borrowed text the place in the data is known.
+            let start = text.as_ptr() as usize - data.as_ptr() as usize;
+            self.before.clear();
+            self.before.extend_from_slice(&data[..start]);
+            self.behind.clear();
+            self.behind.extend_from_slice(&data[start + text.len()..]);
+        }
+        Ok(event)
+    }
+
+    /// The text of an event that is the last one but for its text.
+    fn text_of<'a>(&self, data: &'a [u8]) -> Option<&'a [u8]> {
+        if self.before.is_empty() {
+            return None;
+        }
+        let text = data
+            .strip_prefix(&self.before[..])?
+            .strip_suffix(&self.behind[..])?;
+        is_string(text).then_some(text)
+    }
+}
+
+/// Whether bytes between two quotes are a JSON string. Escapes of code points are left to the parser.
+fn is_string(text: &[u8]) -> bool {
+    let mut bytes = text.iter();
+    let mut ascii = true;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' | 0..0x20 => return false,
+            b'\\' => match bytes.next() {
+                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
+                _ => return false,
+            },
+            _ => ascii &= byte.is_ascii(),
+        }
+    }
+    ascii || std::str::from_utf8(text).is_ok()
+}
+
+/// Reads the whole body of an answer that was not streamed, or of one that was refused.
 pub(super) fn read(data: &[u8]) -> Result<Event, String> {
-    let data = data.trim_ascii();
+    Ok(parse(data.trim_ascii())?.0)
+}
+
+/// Parses an event; beside it its text, borrowed from the data, when the event says nothing else.
+fn parse(data: &[u8]) -> Result<(Event, Option<&str>), String> {
     if data == b"[DONE]" {
-        return Ok(Event {
+        let event = Event {
             done: true,
             ..Event::default()
-        });
+        };
+        return Ok((event, None));
     }
     let wire: Wire<'_> = serde_json::from_slice(data)
         .map_err(|error| format!("an event is not the JSON of this API: {error}"))?;
@@ -107,15 +186,16 @@ pub(super) fn read(data: &[u8]) -> Result<Event, String> {
         return Err("an event has neither choices nor usage nor an error".into());
     }
     let mut event = Event::default();
-    for choice in wire.choices.iter().flatten() {
-        let text = choice.text.as_deref().is_some_and(|text| !text.is_empty());
+    let text = wire.only_text();
+    for choice in wire.choices.into_iter().flatten() {
+        let text = choice.text.as_ref().is_some_and(|text| !text.is_empty());
         let message = [&choice.delta, &choice.message]
             .into_iter()
             .flatten()
             .any(Message::has_output);
         event.output |= text || message;
-        if let Some(reason) = &choice.finish_reason {
-            event.finish_reason = Some(reason.clone().into_owned());
+        if let Some(reason) = choice.finish_reason {
+            event.finish_reason = Some(reason.0.into_owned());
         }
     }
     // A usage without completion tokens counts a prompt only; nothing can be said of the answer then.
@@ -129,12 +209,50 @@ pub(super) fn read(data: &[u8]) -> Result<Event, String> {
         })
     });
     event.error = wire.error.map(|error| match error {
-        WireError::Object { message } => {
-            message.map_or_else(|| "an error without a message".to_owned(), Cow::into_owned)
-        }
-        WireError::Text(text) => text.into_owned(),
+        WireError::Object { message } => message.map_or_else(
+            || "an error without a message".to_owned(),
+            |text| text.0.into_owned(),
+        ),
+        WireError::Text(text) => text.0.into_owned(),
     });
-    Ok(event)
+    Ok((event, text))
+}
+
+impl<'a> Wire<'a> {
+    /// The only text of an event that says nothing else, when it is borrowed from the data and not empty.
+    fn only_text(&self) -> Option<&'a str> {
+        let [choice] = &self.choices.as_ref()?[..] else {
+            return None;
+        };
+        if self.usage.is_some() || self.error.is_some() || choice.finish_reason.is_some() {
+            return None;
+        }
+        let messages = [&choice.delta, &choice.message].into_iter().flatten();
+        let tools = |message: &&Message<'a>| {
+            message
+                .tool_calls
+                .as_ref()
+                .is_some_and(|calls| !calls.is_empty())
+        };
+        if messages.clone().any(|message| tools(&message)) {
+            return None;
+        }
+        let mut texts = messages
+            .flat_map(|message| {
+                [
+                    &message.content,
+                    &message.reasoning,
+                    &message.reasoning_content,
+                ]
+            })
+            .chain([&choice.text])
+            .flatten()
+            .filter(|text| !text.is_empty());
+        match (texts.next(), texts.next()) {
+            (Some(Text(Cow::Borrowed(text))), None) => Some(text),
+            _ => None,
+        }
+    }
 }
 
 /// Appends the text that an event brings: what a person would read, not what was thought.
@@ -151,6 +269,8 @@ pub(super) fn append_text(data: &[u8], said: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -201,5 +321,78 @@ mod tests {
         assert_eq!(error.error.as_deref(), Some("EngineCore died"));
         assert!(read(b"{\"choices\": [").is_err());
         assert!(read(b"{}").is_err());
+    }
+
+    /// Whatever a reader has read before, an event is what the parser says it is.
+    fn same_as_parsed(events: &[Vec<u8>]) -> Result<(), TestCaseError> {
+        let mut reader = Reader::default();
+        for data in events {
+            let (got, wanted) = (reader.read(data), read(data));
+            prop_assert_eq!(got, wanted, "{}", String::from_utf8_lossy(data));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn recorded_events_are_read_as_they_are_parsed_and_most_by_comparison() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/streams");
+        let (mut compared, mut all) = (0, 0);
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            let mut events = Vec::new();
+            let mut decoder = crate::load::sse::Decoder::default();
+            decoder
+                .feed(&bytes, &mut |data| events.push(data.to_vec()))
+                .unwrap();
+            decoder
+                .finish(&mut |data| events.push(data.to_vec()))
+                .unwrap();
+            same_as_parsed(&events).unwrap();
+            let mut reader = Reader::default();
+            for event in &events {
+                compared += usize::from(reader.text_of(event).is_some());
+                all += 1;
+                let _ = reader.read(event);
+            }
+        }
+        assert!(all > 100 && compared * 3 > all, "{compared} of {all}");
+    }
+
+    /// A text as a server may spell it, and as it may not.
+    fn spelled() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            "[ a-zé\u{1F600}]{0,4}".prop_map(String::into_bytes),
+            "(\\\\[\"\\\\/bfnrtu0x]|[a-d0-9]){0,6}".prop_map(String::into_bytes),
+            prop::collection::vec(any::<u8>(), 0..4),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn events_are_read_as_they_are_parsed(
+            each in prop::collection::vec((0usize..6, spelled(), 0u8..3), 1..8)
+        ) {
+            let events: Vec<Vec<u8>> = each
+                .into_iter()
+                .map(|(shape, text, tail)| {
+                    let (before, behind) = [
+                        (r#"{"choices":[{"index":0,"text":""#, r#"","finish_reason":null}],"usage":null}"#),
+                        (r#"{"choices":[{"delta":{"content":""#, r#""}}]}"#),
+                        (r#"{"choices":[{"delta":{"content":"","reasoning":""#, r#""}}]}"#),
+                        (r#"{"choices":[{"text":"a"},{"text":""#, r#""}]}"#),
+                        (r#"{"choices":[{"text":"a","finish_reason":""#, r#""}]}"#),
+                        (r#"{"choices":[{"text":""#, r#""}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#),
+                    ][shape];
+                    let mut data = [before.as_bytes(), &text, behind.as_bytes()].concat();
+                    match tail {
+                        0 => data.push(b' '),
+                        1 => data.truncate(data.len() - 1),
+                        _ => {}
+                    }
+                    data
+                })
+                .collect();
+            same_as_parsed(&events)?;
+        }
     }
 }

@@ -1,27 +1,27 @@
 //! One request over one connection: sent, read to its end, every stamp taken.
+//!
+//! The task of a stream writes and reads by itself, so that no chunk waits for another task's turn. It reads into a buffer
+//! that all streams of the thread share, and looks at the bytes before it reads again: a stream in flight holds no buffer.
 
 use std::{
-    future::{Future, poll_fn},
+    cell::RefCell,
+    future::poll_fn,
+    io,
     pin::Pin,
     sync::atomic::Ordering::Relaxed,
-    task::Poll,
+    task::{Context as Waker, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{
-    Request as HttpRequest, Response,
-    body::Incoming,
-    client::conn::http1,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue},
+use hyper::header::HeaderValue;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, timeout},
 };
-use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout};
 
 use super::{
     connection::{Connect, ConnectError},
-    event,
+    event, http,
     progress::Progress,
     record::{Outcome, Record},
     sse::{Decoder, LARGEST_EVENT},
@@ -34,14 +34,16 @@ const LONGEST_ERROR: usize = 300;
 const LONGEST_REFUSAL: usize = 64 << 10;
 /// How long an answer that said `[DONE]` may take to end, before its connection is given up.
 const AFTER_DONE: Duration = Duration::from_secs(1);
+/// The most that is read at once, bytes.
+const READ: usize = 64 << 10;
 
-/// hyper's half of a connection: it moves bytes whenever it is polled.
-type Driven<Io> = http1::Connection<TokioIo<Io>, Full<Bytes>>;
+thread_local! {
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+}
 
-/// An open connection. The same task drives it and reads from it, so that no chunk waits for another task's turn.
-pub(super) struct Link<Io: Connect> {
-    sender: http1::SendRequest<Full<Bytes>>,
-    connection: Pin<Box<Driven<Io::Io>>>,
+/// An open connection.
+pub(super) struct Link<C: Connect> {
+    io: C::Io,
     /// Whether a request was already answered on it.
     used: bool,
 }
@@ -49,43 +51,77 @@ pub(super) struct Link<Io: Connect> {
 impl<C: Connect> Link<C> {
     pub(super) async fn open(connect: &C) -> Result<Self, ConnectError> {
         let io = connect.connect().await?;
-        let (sender, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(|error| ConnectError {
-                outcome: Outcome::Unreachable,
-                message: error.to_string(),
-            })?;
-        Ok(Self {
-            sender,
-            connection: Box::pin(connection),
-            used: false,
-        })
+        Ok(Self { io, used: false })
     }
 
-    /// Whether a request can be sent: a server may have closed a connection that idled.
+    /// Whether a request can be sent: a server may have closed a connection that idled, and whatever it said unasked makes
+    /// the next answer unknowable.
     async fn is_open(&mut self) -> bool {
-        let ended = poll_fn(|cx| Poll::Ready(self.connection.as_mut().poll(cx).is_ready())).await;
-        !ended
-            && !self.sender.is_closed()
-            && drive(&mut self.connection, self.sender.ready())
-                .await
-                .is_ok()
+        poll_fn(|cx| Poll::Ready(read_some(&mut self.io, cx, |_| ()).is_pending())).await
     }
 }
 
-/// Polls a future while its connection makes progress.
-async fn drive<T>(connection: &mut Pin<Box<impl Future>>, future: impl Future<Output = T>) -> T {
-    let mut future = std::pin::pin!(future);
-    let mut ended = false;
+/// Reads once; what came is seen by `see` before this returns. False when the connection ended.
+fn read_some(
+    io: &mut (impl AsyncRead + Unpin),
+    cx: &mut Waker<'_>,
+    see: impl FnOnce(&[u8]),
+) -> Poll<io::Result<bool>> {
+    BUFFER.with_borrow_mut(|buffer| {
+        let mut buffer = ReadBuf::new(buffer);
+        std::task::ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
+        let filled = buffer.filled();
+        if !filled.is_empty() {
+            see(filled);
+        }
+        Poll::Ready(Ok(!filled.is_empty()))
+    })
+}
+
+/// A request on its way out. It is read for while it is written: a server may refuse before it has all of it.
+struct Sending<'a> {
+    rest: &'a [u8],
+    flushed: bool,
+}
+
+impl Sending<'_> {
+    /// Writes what can be written now. What cannot be written any more is no failure yet: the answer may say why.
+    fn go_on(&mut self, io: &mut (impl AsyncWrite + Unpin), cx: &mut Waker<'_>) {
+        while !self.rest.is_empty() {
+            match Pin::new(&mut *io).poll_write(cx, self.rest) {
+                Poll::Ready(Ok(count)) if count > 0 => self.rest = &self.rest[count..],
+                Poll::Ready(_) => {
+                    self.rest = &[];
+                    self.flushed = true;
+                }
+                Poll::Pending => return,
+            }
+        }
+        if !self.flushed {
+            self.flushed = Pin::new(io).poll_flush(cx).is_ready();
+        }
+    }
+}
+
+/// Writes what is left to write and reads until `take` has enough (false) or the connection ends: then why.
+async fn talk(
+    io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    mut sending: Sending<'_>,
+    mut take: impl FnMut(&[u8]) -> bool,
+) -> Option<String> {
     poll_fn(|cx| {
-        if let Poll::Ready(value) = future.as_mut().poll(cx) {
-            return Poll::Ready(value);
+        if !sending.flushed {
+            sending.go_on(io, cx);
         }
-        if !ended && connection.as_mut().poll(cx).is_ready() {
-            ended = true;
+        loop {
+            let mut more = true;
+            match std::task::ready!(read_some(io, cx, |bytes| more = take(bytes))) {
+                Ok(true) if more => {}
+                Ok(true) => return Poll::Ready(None),
+                Ok(false) => return Poll::Ready(Some("the connection was closed".to_owned())),
+                Err(error) => return Poll::Ready(Some(error.to_string())),
+            }
         }
-        future.as_mut().poll(cx)
     })
     .await
 }
@@ -106,15 +142,29 @@ impl Context {
         Nanos(self.epoch.elapsed().as_nanos() as u64)
     }
 
-    fn http(&self, body: Bytes) -> Result<HttpRequest<Full<Bytes>>, hyper::http::Error> {
-        let mut request = HttpRequest::post(&self.path)
-            .header(HOST, &self.authority)
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "text/event-stream, application/json");
-        if let Some(key) = &self.authorization {
-            request = request.header(AUTHORIZATION, key);
+    /// The bytes of a request. Compression is not asked for: it holds tokens back.
+    fn http(&self, body: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(512 + body.len());
+        let length = body.len().to_string();
+        for part in [
+            b"POST ",
+            self.path.as_bytes(),
+            b" HTTP/1.1\r\nhost: ",
+            self.authority.as_bytes(),
+        ] {
+            bytes.extend_from_slice(part);
         }
-        request.body(Full::new(body))
+        if let Some(key) = &self.authorization {
+            bytes.extend_from_slice(b"\r\nauthorization: ");
+            bytes.extend_from_slice(key.as_bytes());
+        }
+        bytes.extend_from_slice(
+            b"\r\ncontent-type: application/json\r\naccept: text/event-stream, application/json\r\ncontent-length: ",
+        );
+        for part in [length.as_bytes(), b"\r\n\r\n", body] {
+            bytes.extend_from_slice(part);
+        }
+        bytes
     }
 }
 
@@ -141,152 +191,201 @@ pub(super) async fn exchange<C: Connect>(
         },
     };
     record.reused_connection = open.used;
-    let http = match context.http(request.body) {
-        Ok(http) => http,
-        Err(error) => return fail(record, Outcome::Dropped, error.to_string()),
-    };
+    let bytes = context.http(&request.body);
     record.sent = Some(context.now());
     progress.sent.fetch_add(1, Relaxed);
-    let answer = open.sender.send_request(http);
-    let response = match drive(&mut open.connection, answer).await {
-        Ok(response) => response,
-        Err(error) => {
-            let outcome = if error.is_parse() {
-                Outcome::Malformed
-            } else {
-                Outcome::Reset
-            };
-            return fail(record, outcome, chain(&error));
-        }
+    let mut reading = Reading {
+        context,
+        record,
+        progress,
+        http: http::Reader::default(),
+        form: Form::Unknown,
+        answer: Answer::default(),
+        not_http: None,
     };
-    record.headers = Some(context.now());
-    progress.answers.fetch_add(1, Relaxed);
-    record.status = Some(response.status().as_u16());
-    let whole = answer_of(context, &mut open, response, record, progress).await;
-    if whole {
+    let sending = Sending {
+        rest: &bytes,
+        flushed: false,
+    };
+    let cut = talk(&mut open.io, sending, |bytes| reading.take(bytes)).await;
+    if reading.answer.done && cut.is_none() && !reading.http.is_done() {
+        let sent = Sending {
+            rest: &[],
+            flushed: true,
+        };
+        let rest = talk(&mut open.io, sent, |bytes| reading.take_rest(bytes));
+        let _ = timeout(AFTER_DONE, rest).await;
+    }
+    if reading.settle(cut) {
         open.used = true;
         *link = Some(open);
     }
 }
 
-/// Reads an answer; whether its connection can be used again.
-async fn answer_of<C: Connect>(
-    context: &Context,
-    open: &mut Link<C>,
-    response: Response<Incoming>,
-    record: &mut Record,
-    progress: &Progress,
-) -> bool {
-    let status = response.status();
-    if status.as_u16() != 200 {
-        let (body, whole) = read_whole(open, response, LONGEST_REFUSAL).await;
-        let message = event::read(&body)
-            .ok()
-            .and_then(|event| event.error)
-            .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-        fail(record, Outcome::Rejected(status.as_u16()), message);
-        return whole;
-    }
-    let header = |name| {
-        let value: Option<&HeaderValue> = response.headers().get(name);
-        value
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_ascii_lowercase)
-    };
-    if let Some(encoding) = header(CONTENT_ENCODING)
-        && encoding != "identity"
-    {
-        fail(
-            record,
-            Outcome::Malformed,
-            format!("the answer is compressed ({encoding}), which nobody asked for"),
-        );
-        return false;
-    }
-    let mut answer = Answer::default();
-    if header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json")) {
-        let (body, whole) = read_whole(open, response, LARGEST_EVENT).await;
-        let now = context.now();
-        if whole {
-            answer.take(&body, now, record, progress);
-            // A whole answer needs no end mark: its length was its end.
-            answer.done |= answer.malformed.is_none();
-        }
-        answer.settle(record, (!whole).then(|| "the answer was cut".to_owned()));
-        return whole;
-    }
-    let mut decoder = Decoder::default();
-    let mut body = response.into_body();
-    let cut = loop {
-        let frame = match drive(&mut open.connection, body.frame()).await {
-            None => break None,
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => break Some(chain(&error)),
-        };
-        let Some(data) = frame.data_ref() else {
-            continue;
-        };
-        // One reading of the clock for everything that arrived together.
-        let now = context.now();
-        let fed = decoder.feed(data, &mut |event| answer.take(event, now, record, progress));
-        if fed.is_err() {
-            fail(
-                record,
-                Outcome::Malformed,
-                format!("an event is larger than {LARGEST_EVENT} bytes"),
-            );
-            return false;
-        }
-        if answer.done {
-            record.end = now;
-            answer.settle(record, None);
-            let rest = async {
-                while let Some(Ok(_)) = drive(&mut open.connection, body.frame()).await {}
-            };
-            return timeout(AFTER_DONE, rest).await.is_ok();
-        }
-        if answer.malformed.is_some() {
-            answer.settle(record, None);
-            return false;
-        }
-    };
-    let clean = cut.is_none();
-    if clean {
-        // The last event of a whole answer may lack its blank line; what a cut left behind is no event.
-        let now = context.now();
-        let _ = decoder.finish(&mut |event| answer.take(event, now, record, progress));
-    }
-    answer.settle(record, cut);
-    clean
+/// What an answer is, once its head is there.
+enum Form {
+    Unknown,
+    /// Another status than 200: the start of its body.
+    Refused(Vec<u8>),
+    Stream(Decoder),
+    /// One JSON value.
+    Whole(Vec<u8>),
 }
 
-/// Reads a body up to a bound; whether it was read to its end.
-async fn read_whole<C: Connect>(
-    open: &mut Link<C>,
-    response: Response<Incoming>,
-    bound: usize,
-) -> (Vec<u8>, bool) {
-    let mut body = response.into_body();
-    let mut bytes = Vec::new();
-    loop {
-        match drive(&mut open.connection, body.frame()).await {
-            None => return (bytes, true),
-            Some(Err(_)) => return (bytes, false),
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    if bytes.len() + data.len() > bound {
-                        return (bytes, false);
+/// An answer while it arrives.
+struct Reading<'a> {
+    context: &'a Context,
+    record: &'a mut Record,
+    progress: &'a Progress,
+    http: http::Reader,
+    form: Form,
+    answer: Answer,
+    not_http: Option<String>,
+}
+
+impl Reading<'_> {
+    /// Takes what arrived; whether there is more to wait for.
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        // One reading of the clock for everything that arrived together.
+        let now = self.context.now();
+        let chunks = self.record.chunks.len();
+        let more = self.take_at(bytes, now);
+        let came = self.record.chunks.len() - chunks;
+        if came > 0 {
+            self.progress.chunks.fetch_add(came as u64, Relaxed);
+        }
+        if !more {
+            self.record.end = now;
+        }
+        more
+    }
+
+    fn take_at(&mut self, bytes: &[u8], now: Nanos) -> bool {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (form, answer, record) = (&mut self.form, &mut self.answer, &mut *self.record);
+            let took = self.http.next(rest, &mut |part| match form {
+                Form::Stream(decoder) => {
+                    let fed = decoder.feed(part, &mut |event| answer.take(event, now, record));
+                    if fed.is_err() {
+                        answer.too_large();
                     }
-                    bytes.extend_from_slice(data);
+                }
+                Form::Whole(body) if body.len() + part.len() <= LARGEST_EVENT => {
+                    body.extend_from_slice(part);
+                }
+                Form::Whole(_) => answer.too_large(),
+                Form::Refused(body) => {
+                    let most = part.len().min(LONGEST_REFUSAL.saturating_sub(body.len()));
+                    body.extend_from_slice(&part[..most]);
+                }
+                Form::Unknown => {}
+            });
+            match took {
+                Ok(left) => rest = left,
+                Err(reason) => {
+                    self.not_http = Some(reason);
+                    return false;
                 }
             }
+            if matches!(self.form, Form::Unknown)
+                && let Some(head) = self.http.head()
+            {
+                self.record.headers = Some(now);
+                self.record.status = Some(head.status);
+                self.progress.answers.fetch_add(1, Relaxed);
+                if head.status == 200
+                    && let Some(encoding) = &head.encoding
+                {
+                    self.answer.malformed = Some(format!(
+                        "the answer is compressed ({encoding}), which nobody asked for"
+                    ));
+                }
+                self.form = form_of(head);
+            }
         }
+        let refused_enough =
+            matches!(&self.form, Form::Refused(body) if body.len() >= LONGEST_REFUSAL);
+        !(self.http.is_done()
+            || self.answer.done
+            || self.answer.malformed.is_some()
+            || refused_enough)
+    }
+
+    /// Takes what follows an answer that has said `[DONE]`; whether there is more to wait for.
+    fn take_rest(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            match self.http.next(bytes, &mut |_| {}) {
+                Ok(left) => bytes = left,
+                Err(_) => return false,
+            }
+        }
+        !self.http.is_done()
+    }
+
+    /// Fills in the outcome; `cut` is why the connection ended. Whether the connection can be used again.
+    fn settle(mut self, cut: Option<String>) -> bool {
+        let now = self.context.now();
+        let record = self.record;
+        if let Some(reason) = self.not_http {
+            fail(record, Outcome::Malformed, reason);
+            return false;
+        }
+        let cut = cut.filter(|_| !self.answer.done && !self.http.closed());
+        match self.form {
+            Form::Unknown => {
+                let why = cut.unwrap_or_default();
+                fail(record, Outcome::Reset, format!("no answer: {why}"));
+                return false;
+            }
+            Form::Refused(body) => {
+                let message = event::read(&body)
+                    .ok()
+                    .and_then(|event| event.error)
+                    .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+                let status = record.status.unwrap_or_default();
+                fail(record, Outcome::Rejected(status), message);
+            }
+            Form::Whole(body) => {
+                let at = record.end;
+                if cut.is_none() && self.answer.malformed.is_none() {
+                    self.answer.take(&body, at, record);
+                    self.progress
+                        .chunks
+                        .fetch_add(record.chunks.len() as u64, Relaxed);
+                    // A whole answer needs no end mark: its length was its end.
+                    self.answer.done |= self.answer.malformed.is_none();
+                }
+                self.answer.settle(record, cut);
+            }
+            Form::Stream(mut decoder) => {
+                if cut.is_none() {
+                    // The last event of a whole answer may lack its blank line; what a cut left behind is no event.
+                    let answer = &mut self.answer;
+                    let _ = decoder.finish(&mut |event| answer.take(event, now, record));
+                }
+                self.answer.settle(record, cut);
+            }
+        }
+        self.http.is_reusable()
+    }
+}
+
+fn form_of(head: &http::Head) -> Form {
+    let json = |kind: &String| kind.starts_with("application/json");
+    if head.status != 200 {
+        Form::Refused(Vec::new())
+    } else if head.content_type.as_ref().is_some_and(json) {
+        Form::Whole(Vec::new())
+    } else {
+        Form::Stream(Decoder::default())
     }
 }
 
 /// What the events of an answer said so far.
 #[derive(Default)]
 struct Answer {
+    reader: event::Reader,
     events: u64,
     done: bool,
     error: Option<String>,
@@ -294,19 +393,18 @@ struct Answer {
 }
 
 impl Answer {
-    fn take(&mut self, data: &[u8], now: Nanos, record: &mut Record, progress: &Progress) {
+    fn take(&mut self, data: &[u8], now: Nanos, record: &mut Record) {
         if self.malformed.is_some() || self.done {
             return;
         }
         self.events += 1;
-        match event::read(data) {
+        match self.reader.read(data) {
             Ok(event) => {
                 if event.output {
                     if let Some(said) = &mut record.answer {
                         event::append_text(data, said);
                     }
                     record.chunks.push(now);
-                    progress.chunks.fetch_add(1, Relaxed);
                 }
                 if event.finish_reason.is_some() {
                     record.finish_reason = event.finish_reason;
@@ -321,6 +419,11 @@ impl Answer {
             }
             Err(reason) => self.malformed = Some(reason),
         }
+    }
+
+    fn too_large(&mut self) {
+        self.malformed
+            .get_or_insert_with(|| format!("an event is larger than {LARGEST_EVENT} bytes"));
     }
 
     /// The outcome, from all that was said; `cut` is why the body did not end as it should.
@@ -371,16 +474,4 @@ fn short(text: &str) -> String {
         out.push(c);
     }
     out
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

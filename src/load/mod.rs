@@ -1,9 +1,10 @@
 //! Requests, arrivals and a stop → [`Record`]s: the streaming client.
 //!
-//! The client speaks HTTP/1 through hyper's own connections rather than through reqwest: connections can be opened before
-//! the clock starts, what a request used is known, and tests run it over an in-memory pipe under paused time, which over a
-//! real socket would jump. It is not a matter of speed; both layers read about two million events a second on one core.
-//! Compression is not asked for: it holds tokens back. Nothing here waits for a screen or a disk.
+//! The client speaks HTTP/1.1 by itself, over anything that reads and writes: connections can be opened before the clock
+//! starts, what a request used is known, tests run it over an in-memory pipe under paused time, which over a real socket
+//! would jump, and an event costs little more than its bytes. Compression is not asked for: it holds tokens back. A redirect is
+//! not followed, and nothing is tried again: a request that was refused is a result. Nothing here waits for a screen
+//! or a disk.
 
 mod alarm;
 mod chunks;
@@ -13,6 +14,7 @@ mod drive;
 mod event;
 mod exchange;
 mod health;
+mod http;
 mod open;
 mod progress;
 mod record;

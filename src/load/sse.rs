@@ -1,6 +1,7 @@
 //! Bytes as they arrive → server-sent events, by the WHATWG rules, however the bytes are split.
 //!
-//! Buffers are kept from event to event, so that an event costs no allocation once they have grown.
+//! An event of one line that lies whole in a piece is not copied. For others buffers are kept from event to event, so that an
+//! event costs no allocation once they have grown.
 
 use memchr::memchr2;
 
@@ -39,6 +40,11 @@ impl Decoder {
             }
         }
         while let Some(at) = memchr2(b'\n', b'\r', piece) {
+            if let Some((data, rest)) = self.whole(piece, at) {
+                event(data);
+                piece = rest;
+                continue;
+            }
             let line = &piece[..at];
             let rest = &piece[at + 1..];
             piece = if piece[at] == b'\r' {
@@ -68,6 +74,19 @@ impl Decoder {
         }
         self.line.extend_from_slice(piece);
         Ok(())
+    }
+
+    /// The data of an event of one line that lies whole in a piece, with its blank line; and what is behind it.
+    fn whole<'a>(&mut self, piece: &'a [u8], at: usize) -> Option<(&'a [u8], &'a [u8])> {
+        if self.has_data || !self.started || !self.line.is_empty() {
+            return None;
+        }
+        let value = piece[..at].strip_prefix(b"data:")?;
+        let rest = match &piece[at..] {
+            [b'\n', b'\n', rest @ ..] | [b'\r', b'\n', b'\r', b'\n', rest @ ..] => rest,
+            _ => return None,
+        };
+        Some((value.strip_prefix(b" ").unwrap_or(value), rest))
     }
 
     /// The stream is over: a last event may lack its blank line.

@@ -1,0 +1,544 @@
+//! Bytes as they arrive → the head and the body of an answer, by RFC 9112, however the bytes are split.
+//!
+//! hyper would do this, and did. It hands each chunk of the transfer coding from its connection through a channel to the body, and
+//! keeps buffers for each connection; vLLM sends a chunk for each token. Here a chunk costs a few comparisons, and nothing
+//! is kept of bytes that were looked at. What is left to hyper's own parser of heads, httparse, is what is hard to get right.
+
+use std::str;
+
+/// The largest head of an answer.
+const LARGEST_HEAD: usize = 256 << 10;
+/// The most header lines of an answer.
+const MOST_HEADERS: usize = 128;
+/// The longest line of a chunk's size, or of a trailer.
+const LONGEST_LINE: u64 = 16 << 10;
+
+/// What matters of the head of an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    /// `Content-Type`, in small letters.
+    pub(super) content_type: Option<String>,
+    /// `Content-Encoding`, or a transfer coding that is not `chunked`, in small letters; absent when there is none.
+    pub(super) encoding: Option<String>,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Head,
+    /// So many bytes of the body.
+    Length(u64),
+    /// The body lasts until the connection ends.
+    UntilClose,
+    /// The line of a chunk's size, of which so many digits and bytes were seen.
+    Size {
+        size: u64,
+        digits: u8,
+        length: u64,
+    },
+    /// The rest of that line.
+    SizeRest {
+        size: u64,
+        length: u64,
+    },
+    /// So many bytes of a chunk.
+    Chunk(u64),
+    /// The line's end behind a chunk; whether its CR was seen.
+    ChunkEnd {
+        cr: bool,
+    },
+    /// A line of the trailer, of which so many bytes were seen.
+    Trailer {
+        line: u64,
+        length: u64,
+    },
+    Done,
+}
+
+/// Reads one answer.
+#[derive(Debug)]
+pub(super) struct Reader {
+    state: State,
+    /// Bytes of a head that is not whole yet.
+    part: Vec<u8>,
+    head: Option<Head>,
+    /// Whether the connection may be used for another request once the answer is done.
+    reusable: bool,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            state: State::Head,
+            part: Vec::new(),
+            head: None,
+            reusable: true,
+        }
+    }
+}
+
+impl Reader {
+    /// The head, once it is whole.
+    pub(super) fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// Whether the answer is whole.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Whether it is whole, and another request may follow it.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.is_done() && self.reusable
+    }
+
+    /// The connection ended; whether the answer is whole now.
+    pub(super) fn closed(&mut self) -> bool {
+        if self.state == State::UntilClose {
+            self.state = State::Done;
+        }
+        self.is_done()
+    }
+
+    /// Takes the next bytes and returns those behind the part that was read: `body` gets a part of the body, the head comes alone,
+    /// before any of the body. Called again with what is left until nothing is.
+    ///
+    /// # Errors
+    /// A sentence when this is not HTTP.
+    pub(super) fn next<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        body: &mut impl FnMut(&'a [u8]),
+    ) -> Result<&'a [u8], String> {
+        let mut rest = bytes;
+        while let Some((&byte, behind)) = rest.split_first() {
+            self.state = match self.state {
+                State::Head => return self.take_head(rest),
+                State::Done => {
+                    // Nobody asked for it, so nobody knows what it answers.
+                    self.reusable = false;
+                    return Ok(&[]);
+                }
+                State::Length(left) => {
+                    let (part, behind) = split(rest, left);
+                    body(part);
+                    rest = behind;
+                    match left - part.len() as u64 {
+                        0 => State::Done,
+                        left => State::Length(left),
+                    }
+                }
+                State::UntilClose => {
+                    body(rest);
+                    return Ok(&[]);
+                }
+                State::Chunk(left) => {
+                    let (part, behind) = split(rest, left);
+                    body(part);
+                    rest = behind;
+                    match left - part.len() as u64 {
+                        0 => State::ChunkEnd { cr: false },
+                        left => State::Chunk(left),
+                    }
+                }
+                State::Size {
+                    size,
+                    digits,
+                    length,
+                } => {
+                    rest = behind;
+                    match (byte as char).to_digit(16) {
+                        Some(digit) if digits < 15 => State::Size {
+                            size: size << 4 | u64::from(digit),
+                            digits: digits + 1,
+                            length: length + 1,
+                        },
+                        None if digits > 0 => size_rest(byte, size, length)?,
+                        _ => return Err("the size of a chunk is no number".into()),
+                    }
+                }
+                State::SizeRest { size, length } => {
+                    rest = behind;
+                    size_rest(byte, size, length + 1)?
+                }
+                State::ChunkEnd { cr } => {
+                    rest = behind;
+                    match byte {
+                        b'\r' if !cr => State::ChunkEnd { cr: true },
+                        b'\n' => NEXT_SIZE,
+                        _ => return Err("a chunk is longer than its size".into()),
+                    }
+                }
+                State::Trailer { line, length } => {
+                    rest = behind;
+                    match byte {
+                        b'\n' if line == 0 => State::Done,
+                        b'\n' => State::Trailer {
+                            line: 0,
+                            length: length + 1,
+                        },
+                        b'\r' => State::Trailer {
+                            line,
+                            length: length + 1,
+                        },
+                        _ if length >= LONGEST_LINE => return Err("a trailer does not end".into()),
+                        _ => State::Trailer {
+                            line: line + 1,
+                            length: length + 1,
+                        },
+                    }
+                }
+            };
+        }
+        Ok(rest)
+    }
+
+    fn take_head<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], String> {
+        let before = self.part.len();
+        if before == 0 {
+            if let Some(length) = self.parse(bytes)? {
+                return Ok(&bytes[length..]);
+            }
+            self.part.extend_from_slice(bytes);
+        } else {
+            self.part.extend_from_slice(bytes);
+            let part = std::mem::take(&mut self.part);
+            if let Some(length) = self.parse(&part)? {
+                return Ok(&bytes[length - before..]);
+            }
+            self.part = part;
+        }
+        if self.part.len() > LARGEST_HEAD {
+            return Err(format!(
+                "the head of the answer is larger than {LARGEST_HEAD} bytes"
+            ));
+        }
+        Ok(&[])
+    }
+
+    /// Parses a head; its length when it is whole.
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<usize>, String> {
+        let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+        let mut response = httparse::Response::new(&mut headers);
+        let length = match response.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(error) => return Err(format!("the answer is not HTTP: {error}")),
+        };
+        let status = response.code.unwrap_or_default();
+        match status {
+            101 => {
+                return Err(
+                    "the server changes to another protocol, which nobody asked for".into(),
+                );
+            }
+            // An interim answer: the final one follows.
+            100..200 => return Ok(Some(length)),
+            _ => {}
+        }
+        self.head = Some(Head {
+            status,
+            ..Head::default()
+        });
+        self.reusable = response.version == Some(1);
+        let mut lengths: Option<u64> = None;
+        let mut chunked = None;
+        for header in &*response.headers {
+            let value = str::from_utf8(header.value).unwrap_or_default().trim();
+            self.take_header(header.name, value, &mut lengths, &mut chunked)?;
+        }
+        self.state = match (status, chunked, lengths) {
+            (204 | 304, ..) => State::Done,
+            (_, Some(true), _) => NEXT_SIZE,
+            (_, Some(false), _) | (_, None, None) => {
+                self.reusable = false;
+                State::UntilClose
+            }
+            (_, None, Some(0)) => State::Done,
+            (_, None, Some(length)) => State::Length(length),
+        };
+        Ok(Some(length))
+    }
+
+    fn take_header(
+        &mut self,
+        name: &str,
+        value: &str,
+        length: &mut Option<u64>,
+        chunked: &mut Option<bool>,
+    ) -> Result<(), String> {
+        let Some(head) = &mut self.head else {
+            return Ok(());
+        };
+        if name.eq_ignore_ascii_case("content-type") {
+            head.content_type = Some(value.to_ascii_lowercase());
+        } else if name.eq_ignore_ascii_case("content-encoding") {
+            if !value.is_empty() && !value.eq_ignore_ascii_case("identity") {
+                head.encoding = Some(value.to_ascii_lowercase());
+            }
+        } else if name.eq_ignore_ascii_case("content-length") {
+            for each in value.split(',') {
+                let each: u64 = each
+                    .trim()
+                    .parse()
+                    .map_err(|_| format!("the length of the answer is no number: {value:?}"))?;
+                if length.is_some_and(|length| length != each) {
+                    return Err("the answer has two lengths".into());
+                }
+                *length = Some(each);
+            }
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            for coding in value
+                .split(',')
+                .map(str::trim)
+                .filter(|coding| !coding.is_empty())
+            {
+                *chunked = Some(coding.eq_ignore_ascii_case("chunked"));
+                if *chunked == Some(false) && !coding.eq_ignore_ascii_case("identity") {
+                    head.encoding = Some(coding.to_ascii_lowercase());
+                }
+            }
+        } else if name.eq_ignore_ascii_case("connection") {
+            for option in value.split(',').map(str::trim) {
+                if option.eq_ignore_ascii_case("close") {
+                    self.reusable = false;
+                } else if option.eq_ignore_ascii_case("keep-alive") {
+                    self.reusable = true;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+const NEXT_SIZE: State = State::Size {
+    size: 0,
+    digits: 0,
+    length: 0,
+};
+
+/// A byte behind the digits of a chunk's size: an extension means nothing here.
+fn size_rest(byte: u8, size: u64, length: u64) -> Result<State, String> {
+    match byte {
+        b'\n' if size == 0 => Ok(State::Trailer { line: 0, length: 0 }),
+        b'\n' => Ok(State::Chunk(size)),
+        _ if length >= LONGEST_LINE => Err("the line of a chunk's size does not end".into()),
+        // A space, a CR or an extension.
+        _ if length > 0 || matches!(byte, b'\r' | b';' | b' ' | b'\t') => {
+            Ok(State::SizeRest { size, length })
+        }
+        _ => Err("the size of a chunk is no number".into()),
+    }
+}
+
+/// At most so many bytes, and the rest.
+fn split(bytes: &[u8], most: u64) -> (&[u8], &[u8]) {
+    let at = usize::try_from(most).map_or(bytes.len(), |most| most.min(bytes.len()));
+    bytes.split_at(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What an answer holds: its status, its body, whether it is whole, and whether its connection can be used again.
+    fn read(pieces: &[&[u8]], closed: bool) -> Result<(Option<Head>, String, bool, bool), String> {
+        let mut reader = Reader::default();
+        let mut body = Vec::new();
+        for piece in pieces {
+            let mut rest = *piece;
+            while !rest.is_empty() {
+                rest = reader.next(rest, &mut |part| body.extend_from_slice(part))?;
+            }
+        }
+        if closed {
+            reader.closed();
+        }
+        let text = String::from_utf8_lossy(&body).into_owned();
+        Ok((
+            reader.head().cloned(),
+            text,
+            reader.is_done(),
+            reader.is_reusable(),
+        ))
+    }
+
+    #[test]
+    fn every_framing_is_read() {
+        for (name, answer, body, done, reusable) in [
+            (
+                "length",
+                "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc",
+                "abc",
+                true,
+                true,
+            ),
+            (
+                "too short",
+                "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabc",
+                "abc",
+                false,
+                false,
+            ),
+            (
+                "too long",
+                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nabc",
+                "ab",
+                true,
+                false,
+            ),
+            (
+                "empty",
+                "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+                "",
+                true,
+                true,
+            ),
+            (
+                "chunks",
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0002\r\nbc\r\n0\r\n\r\n",
+                "abc",
+                true,
+                true,
+            ),
+            (
+                "extension and trailer",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=\"1\"\r\nabc\r\n0\r\nx: y\r\n\r\n",
+                "abc",
+                true,
+                true,
+            ),
+            (
+                "bare LF",
+                "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n3\nabc\n0\n\n",
+                "abc",
+                true,
+                true,
+            ),
+            (
+                "cut chunk",
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc",
+                "abc",
+                false,
+                false,
+            ),
+            (
+                "both",
+                "HTTP/1.1 200 OK\r\ncontent-length: 9\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+                "abc",
+                true,
+                true,
+            ),
+            (
+                "until close",
+                "HTTP/1.1 200 OK\r\n\r\nabc",
+                "abc",
+                true,
+                false,
+            ),
+            (
+                "HTTP/1.0",
+                "HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\nabc",
+                "abc",
+                true,
+                false,
+            ),
+            (
+                "close",
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc",
+                "abc",
+                true,
+                false,
+            ),
+            (
+                "interim",
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc",
+                "abc",
+                true,
+                true,
+            ),
+            (
+                "no content",
+                "HTTP/1.1 204 No Content\r\n\r\n",
+                "",
+                true,
+                true,
+            ),
+        ] {
+            let (head, text, whole, again) = read(&[answer.as_bytes()], true).unwrap();
+            assert_eq!(
+                (text.as_str(), whole, again),
+                (body, done, reusable),
+                "{name}"
+            );
+            assert!(head.is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_http_is_told() {
+        for answer in [
+            "SSH-2.0-OpenSSH\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nab\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        ] {
+            assert!(read(&[answer.as_bytes()], false).is_err(), "{answer}");
+        }
+        let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(LARGEST_HEAD));
+        assert!(read(&[endless.as_bytes()], false).is_err());
+    }
+
+    #[test]
+    fn an_encoding_is_told_wherever_it_stands() {
+        for (line, encoding) in [
+            ("content-encoding: GZIP", Some("gzip")),
+            ("content-encoding: identity", None),
+            ("transfer-encoding: gzip, chunked", Some("gzip")),
+        ] {
+            let answer =
+                format!("HTTP/1.1 200 OK\r\n{line}\r\ncontent-type: Text/Event-Stream\r\n\r\n");
+            let head = read(&[answer.as_bytes()], false).unwrap().0.unwrap();
+            assert_eq!(head.encoding.as_deref(), encoding, "{line}");
+            assert_eq!(head.content_type.as_deref(), Some("text/event-stream"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_the_bytes_gives_the_same_answer(
+            framing in 0usize..4, parts in prop::collection::vec("[a-z\r\n]{1,20}", 0..5), cuts in prop::collection::vec(0usize..300, 0..12),
+        ) {
+            let whole = parts.concat();
+            let chunks: String = parts.iter().map(|part| format!("{:X};e\r\n{part}\r\n", part.len())).collect();
+            let answer = match framing {
+                0 => format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{whole}", whole.len()),
+                1 => format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\nx: y\r\n\r\n"),
+                2 => format!("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{whole}"),
+                _ => format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"),
+            };
+            let bytes = answer.as_bytes();
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < bytes.len()).collect();
+            cuts.sort_unstable();
+            let mut pieces = Vec::new();
+            let mut start = 0;
+            for cut in cuts {
+                pieces.push(&bytes[start..cut]);
+                start = cut;
+            }
+            pieces.push(&bytes[start..]);
+            let (head, body, done, _) = read(&pieces, true).unwrap();
+            prop_assert_eq!(head.unwrap().status, 200);
+            prop_assert_eq!(body, whole);
+            prop_assert_eq!(done, framing != 3);
+        }
+    }
+}
