@@ -262,8 +262,8 @@ pub(super) fn append_text(data: &[u8], said: &mut String) {
     };
     for choice in wire.choices.iter().flatten() {
         let messages = [&choice.delta, &choice.message].into_iter().flatten();
-        let contents = messages.filter_map(|message| message.content.as_deref());
-        said.extend(choice.text.as_deref().into_iter().chain(contents));
+        let contents = messages.filter_map(|message| message.content.as_ref());
+        said.extend(choice.text.iter().chain(contents).map(|text| &*text.0));
     }
 }
 

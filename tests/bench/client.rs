@@ -1,7 +1,6 @@
 //! The client as a run has it, in a process of its own: the library's `drive`, its recorder, and then its measures.
 
 use std::{
-    collections::BTreeMap,
     error::Error,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -12,6 +11,7 @@ use runner::{
     manifest::{Inputs, Start},
     measure::{Asked, Latency, summarize},
     plan::{Cell, Stop},
+    secret::Mask,
     workload::requests,
 };
 use serde_json::{Value, json};
@@ -32,20 +32,15 @@ pub(crate) struct Load {
 
 /// Asks, and says what came of it. With `holding`, it says what it holds while every stream is open.
 pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<dyn Error>> {
-    let cell = Cell {
-        id: "bench".into(),
-        workload: "bench".into(),
-        spec: Arc::new(serde_json::from_value(json!({
-            "prompts": ["Hello"],
-            "concurrency": load.streams,
-            "max_tokens": tokens,
-        }))?),
-        stop: Stop::Requests(load.requests),
-        max_tokens: tokens as u32,
-        axes: BTreeMap::new(),
-        seed: 0,
-        skip: None,
-    };
+    let cell: Cell = serde_json::from_value(json!({
+        "id": "bench",
+        "workload": "bench",
+        "spec": { "prompts": ["Hello"], "concurrency": load.streams, "max_tokens": tokens },
+        "stop": { "requests": load.requests },
+        "max_tokens": tokens,
+        "axes": {},
+        "seed": 0,
+    }))?;
     let target = Target::parse(&format!("http://127.0.0.1:{}", load.port))?;
     let drive_it = Drive {
         requests: Arc::new(requests(&cell, &Inputs::default(), "m", 1)?),
@@ -71,7 +66,7 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
         .enable_all()
         .build()?;
     let progress = Arc::new(Progress::default());
-    let recorder = Arc::new(Recorder::new(&std::env::temp_dir())?);
+    let recorder = Arc::new(Recorder::new(&std::env::temp_dir(), Mask::default())?);
     let (stop, cancel) = watch::channel(false);
     let (before, _) = clock::memory()?;
     let mut held = None;
