@@ -12,6 +12,7 @@ fn shipped_experiments_plan_to_the_promised_servers_and_cells() {
         ("quickstart", 2, 20),
         ("day003", 1, 18),
         ("open_loop", 1, 6),
+        ("prefix_cache", 1, 6),
     ] {
         let path = format!("{}/experiments/{name}.toml", env!("CARGO_MANIFEST_DIR"));
         let (manifest, findings) = Manifest::load(Utf8Path::new(&path), &Overrides::default());

@@ -2,6 +2,7 @@
 //! ended. `bash tests/vllm/install.sh` provides one that needs no GPU.
 
 mod experiment;
+mod records;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,6 +30,7 @@ fn main() {
         ("a_kv_cache_that_is_too_small_is_a_result", a_kv_cache_that_is_too_small_is_a_result as fn(&Path) -> _),
         ("the_clients_totals_are_the_servers_counters", the_clients_totals_are_the_servers_counters),
         ("a_killed_runner_leaves_no_server", a_killed_runner_leaves_no_server),
+        ("made_prompts_have_the_length_that_vllm_counts", made_prompts_have_the_length_that_vllm_counts),
     ]
     .map(|(name, test)| {
         Trial::ignorable_test(name, move || match vllm()? {
@@ -301,6 +303,112 @@ output = "exact"
         return Err(format!(
             "the note does not say that the counts agree:\n{note}"
         ));
+    }
+    render_again(&experiment, &folder)
+}
+
+/// On both APIs, by token ids and by text, with and without a system message, and through the turns of a conversation.
+fn made_prompts_have_the_length_that_vllm_counts(vllm: &Path) -> Result<(), String> {
+    let experiment = Experiment::new(&manifest(
+        "exact-lengths",
+        vllm,
+        r#"
+enable-prefix-caching = true
+enable-prompt-tokens-details = true
+[workload.ids]
+synthetic = { input_tokens = 1, output_tokens = { uniform = [1, 9] } }
+requests = 8
+concurrency = 4
+[workload.ids.sweep]
+synthetic.input_tokens = [1, 2, 64, 257, 1000]
+[workload.text]
+api = "chat"
+synthetic = { input_tokens = 100, output_tokens = 4 }
+requests = 8
+concurrency = 4
+[workload.text.sweep]
+synthetic.input_tokens = [100, 129, 640]
+[workload.system]
+api = "chat"
+system = "You answer briefly."
+synthetic = { input_tokens = { lognormal = { mean = 200, stddev = 80, min = 90, max = 500 } }, output_tokens = 3 }
+requests = 12
+concurrency = 2
+[workload.shared]
+api = "chat"
+shared_prefix = { groups = 2, prefix_tokens = 256, suffix_tokens = 40, output_tokens = 2 }
+requests = 12
+[workload.turns]
+api = "chat"
+conversations = { file = "sharegpt.json", turns = "all" }
+requests = 4
+max_tokens = 6
+output = "exact"
+"#,
+    )?)?;
+    let conversations = r#"[
+  {"id": "a", "conversations": [{"from": "human", "value": "What is a token?"}, {"from": "gpt", "value": "A piece of text."},
+                                {"from": "human", "value": "And a block?"}]},
+  {"id": "b", "conversations": [{"from": "human", "value": "Why?"}, {"from": "human", "value": "Why not?"}]}
+]"#;
+    fs::write(experiment.path("sharegpt.json"), conversations).map_err(|e| e.to_string())?;
+    succeed(experiment.run())?;
+    let folder = experiment.run_folder()?;
+    let (mut exact, mut cached, mut turns) = (0, 0, Vec::new());
+    for record in records::records(&folder)? {
+        // Random weights may answer with special tokens alone, which are no text; they are counted all the same.
+        if record["outcome"] != "completed" && record["outcome"] != "empty" {
+            return Err(format!("neither completed nor empty: {record}"));
+        }
+        let usage = &record["usage"];
+        expect(
+            "output tokens",
+            &usage["completion_tokens"],
+            &record["max_tokens"],
+        )?;
+        if record.get("turn").is_some() {
+            turns.push((
+                record["turn"]["conversation"].as_u64(),
+                record["turn"]["number"].as_u64(),
+                usage["prompt_tokens"].as_u64(),
+            ));
+        } else {
+            expect(
+                "prompt tokens",
+                &usage["prompt_tokens"],
+                &record["input_tokens"],
+            )?;
+            exact += 1;
+        }
+        if record["input_tokens"] == 296
+            && let Some(found) = usage["cached_tokens"].as_u64()
+        {
+            cached += found;
+        }
+    }
+    expect("made prompts", &exact, &(5 * 8 + 3 * 8 + 12 + 12))?;
+    // Two groups of six: all but the first of each find both of their blocks of 128 tokens.
+    expect("tokens that the groups shared", &cached, &(2 * 5 * 256))?;
+    turns.sort();
+    let [
+        (Some(0), Some(0), first),
+        (Some(0), Some(1), second),
+        (Some(1), Some(0), _),
+        (Some(1), Some(1), _),
+    ] = turns[..]
+    else {
+        return Err(format!("two conversations of two turns, not {turns:?}"));
+    };
+    // The second turn holds the first, what was answered, and its own words.
+    if second <= first {
+        return Err(format!("the second turn lacks the history: {turns:?}"));
+    }
+    for cell in experiment.cells()? {
+        if cell["verdicts"].contains("input_length")
+            || cell["verdicts"].contains("cache_contaminated")
+        {
+            return Err(format!("{}: {}", cell["cell"], cell["verdicts"]));
+        }
     }
     render_again(&experiment, &folder)
 }

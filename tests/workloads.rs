@@ -1,11 +1,9 @@
 //! Workloads as a server sees them: what is asked for is what it counts, on both APIs.
 
 mod experiment;
-
-use std::{fs, io::Read as _, path::Path};
+mod records;
 
 use experiment::{Experiment, number, succeed};
-use serde_json::Value;
 
 const SERVER: &str = r#"
 [experiment]
@@ -23,31 +21,9 @@ jitter = 0.0
 startup = "1ms"
 "#;
 
-/// The records of every cell, one list per cell and repeat.
-fn records(folder: &Path) -> Vec<Vec<Value>> {
-    let mut all = Vec::new();
-    for cell in fs::read_dir(folder.join("cells")).unwrap().flatten() {
-        for file in fs::read_dir(cell.path()).unwrap().flatten() {
-            if file.file_name().to_string_lossy().starts_with("records") {
-                let mut text = String::new();
-                flate2::read::GzDecoder::new(fs::File::open(file.path()).unwrap())
-                    .read_to_string(&mut text)
-                    .unwrap();
-                let lines = text.lines().skip(1);
-                all.push(
-                    lines
-                        .map(|line| serde_json::from_str(line).unwrap())
-                        .collect(),
-                );
-            }
-        }
-    }
-    all
-}
-
-fn expect_exact(folder: &Path, requests: usize) -> Vec<(u64, u64)> {
+fn expect_exact(experiment: &Experiment, requests: usize) -> Vec<(u64, u64)> {
     let mut lengths = Vec::new();
-    for record in records(folder).iter().flatten() {
+    for record in records::records(&experiment.run_folder().unwrap()).unwrap() {
         assert_eq!(record["outcome"], "completed", "{record}");
         assert_eq!(
             record["usage"]["prompt_tokens"], record["input_tokens"],
@@ -89,8 +65,7 @@ requests = 10
     ))
     .unwrap();
     succeed(experiment.run()).unwrap();
-    let folder = experiment.run_folder().unwrap();
-    let lengths = expect_exact(&folder, 40 + 3 * 10 + 10);
+    let lengths = expect_exact(&experiment, 40 + 3 * 10 + 10);
     let outputs: std::collections::BTreeSet<u64> = lengths.iter().map(|l| l.1).collect();
     assert_eq!(outputs, [1, 3, 4, 5, 9].into());
     let cells = experiment.cells().unwrap();
@@ -111,4 +86,33 @@ requests = 10
             .all(|row| !row["verdicts"].contains("input_length")),
         "{cells:?}"
     );
+}
+
+#[test]
+fn the_turns_of_a_conversation_carry_what_the_server_said() {
+    let experiment = Experiment::new(&format!(
+        r#"{SERVER}
+[workload.talk]
+api = "chat"
+conversations = {{ file = "sharegpt.json", turns = "all" }}
+passes = 2
+max_tokens = 4
+output = "exact"
+"#
+    ))
+    .unwrap();
+    let file = r#"[{"conversations": [{"from": "human", "value": "a b"}, {"from": "human", "value": "c"}]}]"#;
+    std::fs::write(experiment.path("sharegpt.json"), file).unwrap();
+    succeed(experiment.run()).unwrap();
+    let mut tokens: Vec<(u64, u64)> = records::records(&experiment.run_folder().unwrap())
+        .unwrap()
+        .iter()
+        .map(|record| {
+            let number = record["turn"]["number"].as_u64().unwrap();
+            (number, record["usage"]["prompt_tokens"].as_u64().unwrap())
+        })
+        .collect();
+    tokens.sort_unstable();
+    // The role and two words; then that, the answer: a role of two pieces and four words, and the next role and word.
+    assert_eq!(tokens, [(0, 3), (0, 3), (1, 11), (1, 11)]);
 }
