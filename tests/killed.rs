@@ -75,7 +75,9 @@ fn whatever_instant_the_runner_is_killed_at_nothing_finished_is_lost() {
         )));
         let over = child.try_wait().unwrap();
         let tree = below(child.id().try_into().unwrap());
-        signal(child.id().try_into().unwrap(), Signal::KILL);
+        if over.is_none() {
+            signal(child.id().try_into().unwrap(), Signal::KILL);
+        }
         child.wait().unwrap();
         nothing_lives(&folder, &tree);
         let now = whole_cells(&run_folder(&folder, run));
