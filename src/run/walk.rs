@@ -3,10 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{
     Ended, Event, Order, RunError,
@@ -27,6 +31,8 @@ use crate::{
 
 /// How often a cell is tried that a crash or a hang ends.
 const MOST_ATTEMPTS: usize = 2;
+/// How long the news of a server's end may take.
+const NEWS_OF_DEATH: Duration = Duration::from_secs(1);
 /// The tables of a long run grow with it: writing them takes at most one part in so many of the run's time.
 const TABLES_SHARE: u32 = 20;
 
@@ -410,14 +416,24 @@ impl Walk<'_> {
         let mut measuring = std::pin::pin!(measuring);
         let mut stop = self.stop.clone();
         let hung_after = group.server.hung_after;
+        let mut ended = false;
         let ending = tokio::select! {
             records = &mut measuring => match records {
-                // Whatever becomes of the server now, the repeat is whole.
                 Ok(cell::Driven { records, client, watching }) => {
-                    let server = watching.end(progress.completed.load(Relaxed)).await;
-                    Turned::Records(records, Box::new(Seen { client, server }))
+                    ended = true;
+                    match death_behind(&progress, alive).await {
+                        Some(death) => Turned::Lost(death.into()),
+                        // Whatever becomes of the server now, the repeat is whole.
+                        None => {
+                            let server = watching.end(progress.completed.load(Relaxed)).await;
+                            Turned::Records(records, Box::new(Seen { client, server }))
+                        }
+                    }
                 }
-                Err(reason) => Turned::Failed(reason),
+                Err(reason) => {
+                    ended = true;
+                    Turned::Failed(reason)
+                }
             },
             death = alive.died() => Turned::Lost(death.into()),
             waiting = silence(&progress, hung_after.duration()) => Turned::Lost(Loss {
@@ -430,7 +446,7 @@ impl Walk<'_> {
             }),
             _ = stop.wait_for(|stop| *stop) => Turned::Interrupted,
         };
-        if !matches!(ending, Turned::Records(..) | Turned::Failed(_)) {
+        if !ended {
             let _ = cancel.send(true);
             let _ = measuring.await;
         }
@@ -515,6 +531,14 @@ impl From<server::Death> for Loss {
 fn mask(group: &Group) -> Mask {
     let named = group.server.launch.api_key_env.as_deref();
     Mask::of(environment(), named.as_slice())
+}
+
+/// How the server died, when that is why requests failed: the last of them may fail before its end is known.
+async fn death_behind(progress: &Progress, alive: &mut Running) -> Option<server::Death> {
+    if progress.errors.load(Relaxed) == 0 {
+        return None;
+    }
+    timeout(NEWS_OF_DEATH, alive.died()).await.ok()
 }
 
 fn api_key(group: &Group) -> Option<String> {
