@@ -225,8 +225,8 @@ pub(super) async fn exchange<C: Connect>(
 /// What an answer is, once its head is there.
 enum Form {
     Unknown,
-    /// Another status than 200: the start of its body.
-    Refused(Vec<u8>),
+    /// Another status than 200, and the start of its body.
+    Refused(u16, Vec<u8>),
     Stream(Decoder),
     /// One JSON value.
     Whole(Vec<u8>),
@@ -275,7 +275,7 @@ impl Reading<'_> {
                     body.extend_from_slice(part);
                 }
                 Form::Whole(_) => answer.too_large(),
-                Form::Refused(body) => {
+                Form::Refused(_, body) => {
                     let most = part.len().min(LONGEST_REFUSAL.saturating_sub(body.len()));
                     body.extend_from_slice(&part[..most]);
                 }
@@ -305,7 +305,7 @@ impl Reading<'_> {
             }
         }
         let refused_enough =
-            matches!(&self.form, Form::Refused(body) if body.len() >= LONGEST_REFUSAL);
+            matches!(&self.form, Form::Refused(_, body) if body.len() >= LONGEST_REFUSAL);
         !(self.http.is_done()
             || self.answer.done
             || self.answer.malformed.is_some()
@@ -338,12 +338,11 @@ impl Reading<'_> {
                 fail(record, Outcome::Reset, format!("no answer: {why}"));
                 return false;
             }
-            Form::Refused(body) => {
+            Form::Refused(status, body) => {
                 let message = event::read(&body)
                     .ok()
                     .and_then(|event| event.error)
                     .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-                let status = record.status.unwrap_or_default();
                 fail(record, Outcome::Rejected(status), message);
             }
             Form::Whole(body) => {
@@ -374,7 +373,7 @@ impl Reading<'_> {
 fn form_of(head: &http::Head) -> Form {
     let json = |kind: &String| kind.starts_with("application/json");
     if head.status != 200 {
-        Form::Refused(Vec::new())
+        Form::Refused(head.status, Vec::new())
     } else if head.content_type.as_ref().is_some_and(json) {
         Form::Whole(Vec::new())
     } else {

@@ -227,7 +227,9 @@ impl Reader {
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(error) => return Err(format!("the answer is not HTTP: {error}")),
         };
-        let status = response.code.unwrap_or_default();
+        let Some(status) = response.code else {
+            return Err("the answer is not HTTP: its head has no status".into());
+        };
         match status {
             101 => {
                 return Err(

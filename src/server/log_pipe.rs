@@ -5,15 +5,17 @@ use std::{
     io::{self, PipeReader, PipeWriter, Read, Write},
     os::fd::AsFd,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        Arc, Mutex, PoisonError,
         mpsc::{self, Receiver},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::io::ioctl_fionread;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::ioctl_fionread,
+};
 
 use crate::secret::Mask;
 
@@ -27,9 +29,8 @@ const LOOK: Duration = Duration::from_millis(2);
 pub(super) struct LogPipe {
     /// The same pipe, to see whether something is in it.
     reader: PipeReader,
-    /// Bytes that were taken out of the pipe, and bytes of them that are in the log.
-    taken: Arc<AtomicU64>,
-    kept: Arc<AtomicU64>,
+    /// Held from before something is taken out of the pipe until it is in the log.
+    moving: Arc<Mutex<()>>,
     closed: Receiver<()>,
 }
 
@@ -40,35 +41,36 @@ impl LogPipe {
         let (reader, writer) = io::pipe()?;
         let mut source = reader.try_clone()?;
         let (tell, closed) = mpsc::channel();
-        let (taken, kept) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let counters = (taken.clone(), kept.clone());
+        let moving = Arc::new(Mutex::new(()));
+        let pipe = Self {
+            reader,
+            moving: moving.clone(),
+            closed,
+        };
         let mut stream = mask.stream();
         thread::spawn(move || {
             let (mut piece, mut out) = (vec![0; PIECE], Vec::new());
             loop {
+                // Waited for outside of the lock, so that whoever holds it finds either the bytes or their place in the log.
+                if poll(&mut [PollFd::new(&source, PollFlags::IN)], None).is_err() {
+                    continue;
+                }
+                let _moving = moving.lock().unwrap_or_else(PoisonError::into_inner);
                 let length = match source.read(&mut piece) {
                     Ok(0) => break,
                     Ok(length) => length,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                     Err(_) => break,
                 };
-                counters.0.fetch_add(length as u64, SeqCst);
                 stream.feed(&piece[..length], &mut out);
                 // On a full disk the pipe is emptied all the same: the server must not wait for its log.
                 let _ = file.write_all(&out);
                 out.clear();
-                counters.1.fetch_add(length as u64, SeqCst);
             }
             stream.finish(&mut out);
             let _ = file.write_all(&out);
             let _ = tell.send(());
         });
-        let pipe = Self {
-            reader,
-            taken,
-            kept,
-            closed,
-        };
         Ok((pipe, writer))
     }
 
@@ -76,12 +78,12 @@ impl LogPipe {
     /// hold the pipe open.
     pub(super) fn drain(&self) {
         let until = Instant::now() + PATIENCE;
-        let mut quiet = 0;
-        while quiet < 2 && Instant::now() < until {
-            let empty = ioctl_fionread(self.reader.as_fd()).is_ok_and(|bytes| bytes == 0);
-            // Between taking and counting there is a moment, so one look is not enough.
-            let done = self.taken.load(SeqCst) == self.kept.load(SeqCst);
-            quiet = if empty && done { quiet + 1 } else { 0 };
+        while Instant::now() < until {
+            let moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+            if ioctl_fionread(self.reader.as_fd()).is_ok_and(|bytes| bytes == 0) {
+                return;
+            }
+            drop(moving);
             thread::sleep(LOOK);
         }
     }
