@@ -70,6 +70,8 @@ pub(crate) fn ask(name: &str, load: &Load, tokens: u32) -> Result<Value> {
         load.warmup,
         load.requests,
         load.until.unwrap_or(u64::MAX),
+        load.rate.map_or(0, f64::to_bits),
+        u64::from(load.poisson),
         u64::from(tokens),
     ];
     let output = role(name, &words)?.stderr(Stdio::inherit()).output()?;
@@ -100,13 +102,27 @@ pub(crate) fn play(words: &[String]) -> Option<Result<()>> {
                 .and_then(|()| super::server::serve(answers))
                 .map_err(Into::into)
         }
-        (name, &[port, streams, warmup, requests, until, tokens]) => {
+        (
+            name,
+            &[
+                port,
+                streams,
+                warmup,
+                requests,
+                until,
+                rate,
+                poisson,
+                tokens,
+            ],
+        ) => {
             let load = Load {
                 port: port as u16,
                 streams: streams as u32,
                 warmup,
                 requests,
                 until: (until < u64::MAX).then_some(until),
+                rate: (rate > 0).then_some(f64::from_bits(rate)),
+                poisson: poisson == 1,
             };
             client(name, &load, tokens)
         }

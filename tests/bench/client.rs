@@ -7,7 +7,9 @@ use std::{
 };
 
 use runner::{
-    load::{Closed, Drive, Outcome, Phase, Progress, Recorder, Schedule, Target, Timer, drive},
+    load::{
+        Closed, Drive, Outcome, Phase, Progress, Recorder, Schedule, Target, Timer, drive, schedule,
+    },
     manifest::{Inputs, Start},
     measure::{Asked, Latency, summarize},
     plan::{Cell, Stop},
@@ -28,14 +30,25 @@ pub(crate) struct Load {
     pub(crate) requests: u64,
     /// No request begins after this long, nanoseconds.
     pub(crate) until: Option<u64>,
+    /// Arrivals per second, evenly or as a Poisson process; otherwise each stream asks again when it was answered.
+    pub(crate) rate: Option<f64>,
+    pub(crate) poisson: bool,
 }
 
 /// Asks, and says what came of it. With `holding`, it says what it holds while every stream is open.
 pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<dyn Error>> {
+    let mut spec = json!({ "prompts": ["Hello"], "max_tokens": tokens });
+    match load.rate {
+        Some(rate) => {
+            spec["rate"] = json!(rate);
+            spec["arrivals"] = json!(if load.poisson { "poisson" } else { "constant" });
+        }
+        None => spec["concurrency"] = json!(load.streams),
+    }
     let cell: Cell = serde_json::from_value(json!({
         "id": "bench",
         "workload": "bench",
-        "spec": { "prompts": ["Hello"], "concurrency": load.streams, "max_tokens": tokens },
+        "spec": spec,
         "stop": { "requests": load.requests },
         "max_tokens": tokens,
         "axes": {},
@@ -44,13 +57,16 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
     let target = Target::parse(&format!("http://127.0.0.1:{}", load.port))?;
     let drive_it = Drive {
         requests: Arc::new(requests(&cell, &Inputs::default(), "m", 1)?),
-        schedule: Schedule::Closed(Closed {
-            streams: load.streams,
-            start: Start::Together,
-            think: None,
-            answer_tokens: tokens as u32,
-            seed: 0,
-        }),
+        schedule: match load.rate {
+            Some(_) => schedule(&cell, &Inputs::default(), 1)?,
+            None => Schedule::Closed(Closed {
+                streams: load.streams,
+                start: Start::Together,
+                think: None,
+                answer_tokens: tokens as u32,
+                seed: 0,
+            }),
+        },
         stop: match load.until {
             Some(until) => Stop::Duration(Duration::from_nanos(until).into()),
             None => cell.stop,
@@ -130,6 +146,7 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
         "e2e": of(|s| &s.e2e),
         "tpot": of(|s| &s.tpot),
         "itl": of(|s| &s.itl),
+        "issue_delay": of(|s| &s.issue_delay),
         "summary_s": (clock::now() - begun) as f64 / 1e9,
         "held_bytes": held,
         "peak_bytes": clock::memory()?.1,

@@ -64,16 +64,21 @@ fn main() -> std::process::ExitCode {
         ("streams", Box::new(|| rows::streams(repeats))),
         (
             "truth-64",
-            Box::new(|| rows::truth(64, per_stream, repeats, "0.3 / 0.3")),
+            Box::new(|| rows::truth(64, per_stream, repeats, true, "0.3 / 0.3")),
         ),
         (
             "truth-512",
-            Box::new(|| rows::truth(512, per_stream, repeats, "0.3 / 0.5")),
+            Box::new(|| rows::truth(512, per_stream, repeats, true, "0.3 / 0.5")),
         ),
         (
             "truth-1024",
-            Box::new(|| rows::truth(1024, per_stream, repeats, "0.5 / 1")),
+            Box::new(|| rows::truth(1024, per_stream, repeats, true, "0.5 / 1")),
         ),
+        (
+            "in-step-512",
+            Box::new(|| rows::truth(512, per_stream, repeats, false, "")),
+        ),
+        ("open", Box::new(|| rows::open(repeats))),
         (
             "memory",
             Box::new(|| rows::memory(if quick { 1000 } else { 9_000 })),

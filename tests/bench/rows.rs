@@ -79,6 +79,8 @@ pub(crate) fn events(
                 warmup: 0,
                 requests: u64::from(u32::MAX),
                 until: Some(2_000_000_000),
+                rate: None,
+                poisson: false,
             };
             let one = child::ask(name, &load, tokens)?;
             server.end()?;
@@ -137,6 +139,8 @@ pub(crate) fn streams(repeats: usize) -> Result<Vec<Row>> {
                 warmup: 0,
                 requests: u64::from(u32::MAX),
                 until: Some(2_000_000_000),
+                rate: None,
+                poisson: false,
             };
             let told = child::ask(name, &load, 1)?;
             server.end()?;
@@ -201,8 +205,10 @@ pub(crate) fn truth(
     streams: u32,
     per_stream: u64,
     repeats: usize,
+    out_of_step: bool,
     target: &str,
 ) -> Result<Vec<Row>> {
+    let how = if out_of_step { "" } else { " in step" };
     let names = [
         "ttft p50", "ttft p99", "e2e p50", "e2e p99", "tpot p50", "tpot p99", "itl p99",
     ];
@@ -216,16 +222,18 @@ pub(crate) fn truth(
                 per_write: 1,
                 ttft: 50_000_000,
                 gap: 10_000_000,
-                out_of_step: true,
+                out_of_step,
                 chunk_each: true,
             };
             let server = Server::start(answers)?;
             let load = Load {
                 port: server.port,
                 streams,
-                warmup: u64::from(streams),
+                warmup: if out_of_step { u64::from(streams) } else { 0 },
                 requests: u64::from(streams) * per_stream,
                 until: None,
+                rate: None,
+                poisson: false,
             };
             let told = child::ask(name, &load, answers.tokens)?;
             let truth = Truth::of(&server.end()?);
@@ -277,7 +285,7 @@ pub(crate) fn truth(
     let raw: Vec<f64> = raw_errors.into_iter().map(median).collect();
     Ok(vec![
         row(
-            format!("error at {streams} streams, ms: TTFT p50 / p99, E2E p50 / p99"),
+            format!("error at {streams} streams{how}, ms: TTFT p50 / p99, E2E p50 / p99"),
             format!(
                 "{:+.2} / {:+.2}, {:+.2} / {:+.2}",
                 each[0], each[1], each[2], each[3]
@@ -289,12 +297,54 @@ pub(crate) fn truth(
             target,
         ),
         row(
-            format!("error at {streams} streams, ms: TPOT p50 / p99, ITL p99"),
+            format!("error at {streams} streams{how}, ms: TPOT p50 / p99, ITL p99"),
             format!("{:+.3} / {:+.3}, {:+.2}", each[4], each[5], each[6]),
             format!("client {:.0} % of a core", median(cpu) * 100.0),
             "0.01, 0.2",
         ),
     ])
+}
+
+/// How late requests are sent in an open loop. Answers are short enough that the server is no bottleneck.
+pub(crate) fn open(repeats: usize) -> Result<Vec<Row>> {
+    const RATE: f64 = 1000.0;
+    let mut rows = Vec::new();
+    for poisson in [false, true] {
+        let mut late: [Vec<f64>; 2] = Default::default();
+        for _ in 0..repeats {
+            let answers = Answers {
+                tokens: 8,
+                per_write: 1,
+                ttft: 50_000_000,
+                gap: 10_000_000,
+                out_of_step: false,
+                chunk_each: true,
+            };
+            let server = Server::start(answers)?;
+            let load = Load {
+                port: server.port,
+                streams: 1,
+                warmup: 1000,
+                requests: 10_000,
+                until: None,
+                rate: Some(RATE),
+                poisson,
+            };
+            let told = child::ask("client", &load, answers.tokens)?;
+            server.end()?;
+            late[0].push(number(&told, "/issue_delay/p50")?);
+            late[1].push(number(&told, "/issue_delay/p99")?);
+        }
+        let [p50, p99] = late.map(median);
+        let model = if poisson { "Poisson" } else { "even" };
+        rows.push(row(
+            format!("issue delay at {RATE} arrivals per second, {model}: p99"),
+            format!("{p99:.2} ms"),
+            format!("p50 {p50:.2} ms"),
+            "≤ 1 ms",
+        ));
+    }
+    Ok(rows)
 }
 
 /// What the server did, ms, ascending.
@@ -346,6 +396,8 @@ pub(crate) fn memory(streams: u32) -> Result<Vec<Row>> {
         warmup: 0,
         requests: u64::from(streams),
         until: None,
+        rate: None,
+        poisson: false,
     };
     let told = child::ask("holding", &load, answers.tokens)?;
     server.end()?;
@@ -370,6 +422,8 @@ pub(crate) fn million(requests: u64) -> Result<Vec<Row>> {
         warmup: 0,
         requests,
         until: None,
+        rate: None,
+        poisson: false,
     };
     let told = child::ask("client", &load, answers.tokens)?;
     server.end()?;
