@@ -166,6 +166,7 @@ where
             sent: None,
             headers: None,
             chunks: Chunks::default(),
+            whole: false,
             end: arrival.scheduled,
             outcome: Outcome::Dropped,
             status: None,

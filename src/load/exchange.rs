@@ -227,6 +227,8 @@ enum Form {
     Unknown,
     /// Another status than 200, and the start of its body.
     Refused(u16, Vec<u8>),
+    /// Neither an event stream nor JSON by its head: its first byte tells.
+    Unsure,
     Stream(Decoder),
     /// One JSON value.
     Whole(Vec<u8>),
@@ -278,6 +280,22 @@ impl Reading<'_> {
                 Form::Refused(_, body) => {
                     let most = part.len().min(LONGEST_REFUSAL.saturating_sub(body.len()));
                     body.extend_from_slice(&part[..most]);
+                }
+                Form::Unsure => {
+                    let first = part.iter().find(|byte| !byte.is_ascii_whitespace());
+                    if let Some(first) = first {
+                        *form = if *first == b'{' {
+                            Form::Whole(part.to_vec())
+                        } else {
+                            let mut decoder = Decoder::default();
+                            let fed =
+                                decoder.feed(part, &mut |event| answer.take(event, now, record));
+                            if fed.is_err() {
+                                answer.too_large();
+                            }
+                            Form::Stream(decoder)
+                        };
+                    }
                 }
                 Form::Unknown => {}
             });
@@ -347,6 +365,7 @@ impl Reading<'_> {
             }
             Form::Whole(body) => {
                 let at = record.end;
+                record.whole = true;
                 if cut.is_none() && self.answer.malformed.is_none() {
                     self.answer.take(&body, at, record);
                     self.progress
@@ -357,6 +376,7 @@ impl Reading<'_> {
                 }
                 self.answer.settle(record, cut);
             }
+            Form::Unsure => self.answer.settle(record, cut),
             Form::Stream(mut decoder) => {
                 if cut.is_none() {
                     // The last event of a whole answer may lack its blank line; what a cut left behind is no event.
@@ -371,13 +391,19 @@ impl Reading<'_> {
 }
 
 fn form_of(head: &http::Head) -> Form {
-    let json = |kind: &String| kind.starts_with("application/json");
+    let is = |kind: &str| {
+        head.content_type
+            .as_ref()
+            .is_some_and(|said| said.starts_with(kind))
+    };
     if head.status != 200 {
         Form::Refused(head.status, Vec::new())
-    } else if head.content_type.as_ref().is_some_and(json) {
+    } else if is("application/json") {
         Form::Whole(Vec::new())
-    } else {
+    } else if is("text/event-stream") {
         Form::Stream(Decoder::default())
+    } else {
+        Form::Unsure
     }
 }
 

@@ -29,6 +29,10 @@ pub struct Record {
     pub headers: Option<Nanos>,
     /// When each chunk that carries generated output arrived.
     pub chunks: Chunks,
+    /// Whether the answer came as one JSON value and not as a stream: its only chunk is its end, and says nothing of a first
+    /// token.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
     /// When the request ended, whatever way.
     pub end: Nanos,
     /// How it ended.

@@ -283,6 +283,7 @@ mod tests {
             sent: index.is_multiple_of(2).then_some(Nanos(index + 1)),
             headers: None,
             chunks: chunks.into_iter().map(Nanos).collect::<Chunks>(),
+            whole: false,
             end: Nanos(u64::MAX),
             outcome,
             status: Some(200),

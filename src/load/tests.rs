@@ -311,6 +311,61 @@ async fn every_ending_has_its_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_is_one_json_value_is_known_for_whole_whatever_its_head_says() {
+    let body = "\n{\"choices\":[{\"text\":\"abc\",\"finish_reason\":\"length\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":3}}";
+    let untold = |content_type: &str, split: usize| -> Script {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n{content_type}content-length: {}\r\n\r\n",
+            body.len()
+        );
+        vec![
+            (1, head),
+            (40, body[..split].into()),
+            (90, body[split..].into()),
+        ]
+    };
+    let unnamed = format!("{}{}{}", token("a"), token("b"), end("length", 2));
+    let stream = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    for (name, script, whole, chunks) in [
+        (
+            "json",
+            untold("content-type: application/json\r\n", 9),
+            true,
+            vec![90.0],
+        ),
+        (
+            "json by another name",
+            untold("content-type: text/plain\r\n", 1),
+            true,
+            vec![90.0],
+        ),
+        ("json without a name", untold("", 9), true, vec![90.0]),
+        ("a stream", ordinary(), false, vec![50.0, 60.0, 75.0]),
+        (
+            "a stream without a name",
+            vec![(1, stream.into()), (30, unnamed)],
+            false,
+            vec![30.0, 30.0],
+        ),
+    ] {
+        let records = run(&Pipes::new(vec![script]), drive_of(1, Stop::Requests(1), 0)).await;
+        let record = &records[0];
+        assert_eq!(
+            record.outcome,
+            Outcome::Completed,
+            "{name}: {:?}",
+            record.error
+        );
+        assert_eq!(record.whole, whole, "{name}");
+        assert_eq!(
+            record.chunks.iter().map(ms).collect::<Vec<_>>(),
+            chunks,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn cancelling_ends_what_is_in_flight_and_keeps_every_record() {
     let pipes = Pipes::new(vec![ordinary()]);
     let (stop, cancel) = watch::channel(false);

@@ -89,7 +89,7 @@ pub struct Server {
     #[serde(default = "stop_within")]
     pub stop_within: TimeSpan,
     /// How long it may send nothing at all while requests wait, before it counts as hung and is ended. More than the
-    /// longest prefill takes.
+    /// longest prefill takes, and with `stream = false` more than the longest answer.
     #[serde(default = "hung_after")]
     pub hung_after: TimeSpan,
     /// Where the server runs.
@@ -426,6 +426,10 @@ pub struct Workload {
     /// How long one request may take.
     #[serde(default = "request_timeout")]
     pub timeout: TimeSpan,
+    /// Whether answers are streamed, token by token. With `false` each comes whole, as one JSON value: then only its end
+    /// is known, and TTFT, ITL and TPOT are absent.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub stream: bool,
     /// When an answer ends.
     #[serde(default)]
     pub output: Output,
@@ -644,6 +648,14 @@ impl JsonSchema for Slo {
 /// A key added later stays out of the canonical form while it has its default, so that older ids hold.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_seed() -> u64 {

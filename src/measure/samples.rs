@@ -17,9 +17,11 @@ use crate::{
 
 /// What one request says of itself, when it completed. Milliseconds.
 struct Times {
-    ttft: f64,
+    /// Absent for an answer that was not streamed.
+    ttft: Option<f64>,
     e2e: f64,
-    /// Absent for fewer than two tokens, and where the server did not tell how many there were.
+    /// Absent for fewer than two tokens, where the server did not tell how many there were, and for an answer that was not
+    /// streamed.
     tpot: Option<f64>,
 }
 
@@ -73,11 +75,12 @@ impl Times {
         let origin = origin(record, spec);
         let (first, last) = (record.chunks.first()?, record.chunks.last()?);
         let tokens = record.usage.map(|usage| usage.completion_tokens);
+        let streamed = !record.whole;
         let tpot = tokens
-            .filter(|n| *n >= 2)
+            .filter(|n| *n >= 2 && streamed)
             .map(|n| last.ms_since(first) / (n - 1) as f64);
         Some(Self {
-            ttft: first.ms_since(origin),
+            ttft: streamed.then(|| first.ms_since(origin)),
             e2e: last.ms_since(origin),
             tpot,
         })
@@ -85,12 +88,15 @@ impl Times {
 
     /// Whether every term holds for this request alone: a term on ITL for that percentile of its own gaps, every
     /// other for its one value. An answer of one token or one chunk has no time between tokens that could be too
-    /// long. `None` when a term needs a token count and there is none.
+    /// long. `None` when a term needs a token count and there is none, or the stamps of an answer that was not streamed.
     fn meets(&self, slo: &Slo, record: &Record) -> Option<bool> {
         let mut all = true;
         for term in &slo.0 {
+            if record.whole && term.metric != Metric::E2e {
+                return None;
+            }
             let value = match term.metric {
-                Metric::Ttft => Some(self.ttft),
+                Metric::Ttft => self.ttft,
                 Metric::E2e => Some(self.e2e),
                 Metric::Tpot => {
                     record.usage?;
@@ -124,8 +130,9 @@ pub(super) struct Samples {
     tokens: Vec<u64>,
     /// The most that the same requests asked for.
     asked: Vec<u32>,
-    /// Chunks of the same requests.
+    /// Chunks of those among them whose answers were streamed, and the tokens in these.
     chunks: u64,
+    streamed_tokens: u64,
     /// Of those, how many got fewer tokens than they asked for.
     shorter: u64,
     input_tokens: u64,
@@ -185,7 +192,10 @@ impl Samples {
             Some(usage) => {
                 self.tokens.push(usage.completion_tokens);
                 self.asked.push(record.max_tokens);
-                self.chunks += record.chunks.len() as u64;
+                if !record.whole {
+                    self.chunks += record.chunks.len() as u64;
+                    self.streamed_tokens += usage.completion_tokens;
+                }
                 self.shorter += u64::from(usage.completion_tokens < u64::from(record.max_tokens));
                 self.input_tokens += usage.prompt_tokens;
                 if let Some(cached) = usage.cached_tokens {
@@ -201,7 +211,7 @@ impl Samples {
             Some(met) => self.good += u64::from(met),
             None => self.unjudged += 1,
         }
-        self.ttft.push(times.ttft);
+        self.ttft.extend(times.ttft);
         self.e2e.push(times.e2e);
         self.tpot.extend(times.tpot);
         // Tokens that came all at once have no speed.
@@ -226,6 +236,7 @@ impl Samples {
         self.tokens.extend(other.tokens);
         self.asked.extend(other.asked);
         self.chunks += other.chunks;
+        self.streamed_tokens += other.streamed_tokens;
         self.shorter += other.shorter;
         self.input_tokens += other.input_tokens;
         if let Some(cached) = other.cached_tokens {
@@ -255,7 +266,6 @@ impl Samples {
             .zip(input_tokens)
             .map(|(output, input)| output + input);
         let has_goodput = completed > 0 && !asked.spec.slo.0.is_empty() && self.unjudged == 0;
-        let told: u64 = self.tokens.iter().sum();
         self.user_tok_s.sort_by(f64::total_cmp);
         Summary {
             window: self.window.map(Into::into),
@@ -272,7 +282,8 @@ impl Samples {
                 .map(|steady| self.steady_tokens / steady.seconds()),
             req_s: rate((completed > 0).then_some(completed)),
             goodput_req_s: rate(has_goodput.then_some(self.good)),
-            tokens_per_chunk: (self.chunks > 0).then(|| told as f64 / self.chunks as f64),
+            tokens_per_chunk: (self.chunks > 0)
+                .then(|| self.streamed_tokens as f64 / self.chunks as f64),
             output_length: output_length(&mut self.tokens, &mut self.asked, self.shorter),
             peak_in_flight: self.peak,
             peak_queue: self.queue,
@@ -302,7 +313,7 @@ fn starts(records: &Records, how: Start) -> Option<Starts> {
 }
 
 /// Output tokens of a completed request that arrived in a part of the time: its chunks there, each with the request's
-/// own tokens per chunk.
+/// own tokens per chunk. All tokens of an answer that was not streamed arrived at its end.
 fn tokens_in(record: &Record, part: Stretch) -> f64 {
     let Some(usage) = record
         .usage

@@ -17,7 +17,8 @@ pub struct ClientTotals {
     /// Output tokens of completed requests, in the same way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
-    /// Mean of first chunk − sent over completed requests, milliseconds: the part of TTFT that a server can see.
+    /// Mean of first chunk − sent over completed requests whose answers were streamed, milliseconds: the part of TTFT that a
+    /// server can see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft_mean_ms: Option<f64>,
     /// Mean of last chunk − sent over completed requests, milliseconds.
@@ -32,7 +33,7 @@ pub fn totals(repeats: &[Records]) -> ClientTotals {
         output_tokens: Some(0),
         ..ClientTotals::default()
     };
-    let (mut ttft, mut e2e, mut timed) = (0.0, 0.0, 0u64);
+    let (mut ttft, mut streamed, mut e2e, mut timed) = (0.0, 0u64, 0.0, 0u64);
     for record in repeats.iter().flatten() {
         let Some(sent) = record.sent else {
             continue;
@@ -47,7 +48,10 @@ pub fn totals(repeats: &[Records]) -> ClientTotals {
         totals.input_tokens = add(totals.input_tokens, usage.map(|u| u.prompt_tokens));
         totals.output_tokens = add(totals.output_tokens, usage.map(|u| u.completion_tokens));
         if let (Some(first), Some(last)) = (record.chunks.first(), record.chunks.last()) {
-            ttft += first.ms_since(sent);
+            if !record.whole {
+                ttft += first.ms_since(sent);
+                streamed += 1;
+            }
             e2e += last.ms_since(sent);
             timed += 1;
         }
@@ -55,8 +59,10 @@ pub fn totals(repeats: &[Records]) -> ClientTotals {
     if totals.completed == 0 {
         (totals.input_tokens, totals.output_tokens) = (None, None);
     }
+    if streamed > 0 {
+        totals.ttft_mean_ms = Some(ttft / streamed as f64);
+    }
     if timed > 0 {
-        totals.ttft_mean_ms = Some(ttft / timed as f64);
         totals.e2e_mean_ms = Some(e2e / timed as f64);
     }
     totals

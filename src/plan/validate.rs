@@ -3,7 +3,7 @@
 use super::{Stop, content};
 use crate::{
     diagnostic::Finding,
-    manifest::{Api, Engine, EnvValue, LaunchOn, Manifest, Server, Workload},
+    manifest::{Api, Engine, EnvValue, LaunchOn, Manifest, Metric, Server, SloTerm, Workload},
 };
 
 /// What is wrong with a server; `swept` says whether axes change it.
@@ -168,11 +168,23 @@ pub(super) fn workload(
             .at(&at(&["system"]), "completions have no messages"),
         );
     }
-    for (field, why) in [
-        ("stream", "every latency rests on it"),
-        ("stream_options", "every latency rests on it"),
-        ("prompt", "the workload says what is asked"),
-        ("messages", "the workload says what is asked"),
+    for (field, why, hint) in [
+        (
+            "stream",
+            "every latency rests on it",
+            "write `stream = false` in the workload itself",
+        ),
+        (
+            "stream_options",
+            "every latency rests on it",
+            "take it away",
+        ),
+        ("prompt", "the workload says what is asked", "take it away"),
+        (
+            "messages",
+            "the workload says what is asked",
+            "take it away",
+        ),
     ] {
         if spec.extra_body.contains_key(field) {
             found.push(
@@ -180,9 +192,22 @@ pub(super) fn workload(
                     "workload `{name}`: `extra_body.{field}` is the client's own"
                 ))
                 .at(&at(&["extra_body", field]), why)
-                .help("take it away"),
+                .help(hint),
             );
         }
+    }
+    let of_streams = |term: &&SloTerm| term.metric != Metric::E2e;
+    if !spec.stream
+        && let Some(term) = spec.slo.0.iter().find(of_streams)
+    {
+        let key = term.key();
+        found.push(
+            Finding::warning(format!(
+                "workload `{name}`: `{key}` cannot be judged of answers that are not streamed"
+            ))
+            .at(&at(&["slo", &key]), "needs the stamp of a token")
+            .help("target E2E, or take `stream = false` away"),
+        );
     }
     if let (Stop::Requests(requests), Some(streams)) = (stop, spec.streams())
         && requests < u64::from(streams)

@@ -409,6 +409,23 @@ fn goodput(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
 }
 
 fn not_streamed(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
+    let untimed: Vec<&CellFile> = measured
+        .iter()
+        .copied()
+        .filter(|cell| of(cell, "p50_ttft").is_none() && of(cell, "p50_e2e").is_some())
+        .collect();
+    if !untimed.is_empty() {
+        return Some(Insight::new(
+            "not_streamed",
+            &untimed,
+            &[],
+            format!(
+                "The answers of {} of {} measured cells were not streamed: each came whole, so TTFT, ITL and TPOT are absent; E2E, tokens and rates hold.",
+                untimed.len(),
+                measured.len(),
+            ),
+        ));
+    }
     let same: Vec<&CellFile> = measured
         .iter()
         .copied()

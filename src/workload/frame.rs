@@ -63,8 +63,11 @@ impl Frame {
         for (name, value) in &spec.extra_body {
             rest.insert(name.clone(), value.clone());
         }
-        rest.insert("stream".into(), true.into());
-        rest.insert("stream_options".into(), json!({ "include_usage": true }));
+        rest.insert("stream".into(), spec.stream.into());
+        if spec.stream {
+            // A whole answer brings its usage unasked, and servers refuse the option there.
+            rest.insert("stream_options".into(), json!({ "include_usage": true }));
+        }
         let rest = Value::Object(rest).to_string();
         let own = |name| !spec.extra_body.contains_key(name);
         Self {

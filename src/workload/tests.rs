@@ -49,6 +49,14 @@ fn a_completion_has_every_field_that_was_asked_for() {
 }
 
 #[test]
+fn a_whole_answer_is_asked_for_without_the_options_of_a_stream() {
+    let requests = of(json!({ "prompts": ["a"], "max_tokens": 5, "stream": false }));
+    let body = body(&requests, 0);
+    assert_eq!(body["stream"], json!(false));
+    assert_eq!(body.get("stream_options"), None);
+}
+
+#[test]
 fn a_chat_has_messages_and_what_the_manifest_sets_itself_is_kept() {
     let requests = of(json!({
         "api": "chat", "system": "Be \"brief\".", "prompts": ["a", "b"], "max_tokens": 5, "output": "exact",

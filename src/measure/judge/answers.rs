@@ -1,6 +1,6 @@
 //! Whether the answers are what was asked for, and whether their tokens can be counted and timed.
 
-use super::{Case, OF_TOKENS, cell, metric, percent, requests};
+use super::{Case, OF_TOKENS, cell, metric, note, percent, requests};
 use crate::{
     load::Record,
     measure::verdict::{Verdict, VerdictKind},
@@ -105,6 +105,50 @@ pub(super) fn token_counts(case: Case<'_>) -> Option<Verdict> {
 }
 
 pub(super) fn not_streamed(case: Case<'_>) -> Option<Verdict> {
+    let completed = case.summary.counts.completed;
+    let whole = case.completed().filter(|record| record.whole).count() as u64;
+    if whole == 0 && (case.asked.spec.stream || completed == 0) {
+        return buffered(case);
+    }
+    Some(if case.asked.spec.stream {
+        metric(
+            VerdictKind::NotStreamed,
+            ["ttft", "itl", "tpot", "user"],
+            format!(
+                "{whole} of {} came as one JSON value though a stream was asked for: they have no TTFT, ITL and TPOT",
+                answers(completed)
+            ),
+            "use a server that honours `stream`, or look for a proxy that collects streams; with `stream = false` nobody asks for one",
+        )
+    } else if whole < completed {
+        note(
+            VerdictKind::NotStreamed,
+            format!(
+                "{} of {} were streamed though whole ones were asked for (`stream = false`); TTFT, ITL and TPOT are of these alone",
+                completed - whole,
+                answers(completed)
+            ),
+            "look for a proxy that asks for streams by itself",
+        )
+    } else {
+        note(
+            VerdictKind::NotStreamed,
+            format!(
+                "{} came whole, as was asked for (`stream = false`): only their end is known, so TTFT, ITL and TPOT are absent",
+                answers(completed)
+            ),
+            "take `stream = false` away to see when tokens come; E2E, tokens and rates hold either way",
+        )
+    })
+}
+
+/// `1 answer`, `2 answers`.
+fn answers(count: u64) -> String {
+    format!("{count} answer{}", if count == 1 { "" } else { "s" })
+}
+
+/// Streams that were collected on their way and arrived at one instant.
+fn buffered(case: Case<'_>) -> Option<Verdict> {
     let several = |record: &Record| {
         record
             .usage

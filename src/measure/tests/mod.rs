@@ -72,6 +72,7 @@ fn record(sent: u64, chunks: &[u64], end: u64, tokens: u64) -> Record {
         sent: Some(at(sent)),
         headers: Some(at(sent)),
         chunks: chunks.iter().copied().map(at).collect(),
+        whole: false,
         end: at(end),
         outcome: Outcome::Completed,
         status: Some(200),

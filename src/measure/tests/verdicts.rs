@@ -267,6 +267,65 @@ fn answers_that_came_whole_have_no_first_token() {
     assert!(burst[0].touches.contains(&"ttft".into()));
 }
 
+/// An answer that was not streamed.
+fn whole(record: &mut Record) {
+    record.chunks = record.chunks.last().into_iter().collect();
+    record.whole = true;
+}
+
+#[test]
+fn whole_answers_have_an_end_and_tokens_and_no_first_token() {
+    let spec = workload(json!({ "stream": false, "slo": { "p95_e2e": "1s" } }));
+    let mut records = plenty();
+    records.iter_mut().for_each(whole);
+    let summary = summarize(&records, &asked(&spec));
+    assert_eq!(
+        (&summary.ttft, &summary.itl, &summary.tpot),
+        (&None, &None, &None)
+    );
+    assert_eq!((summary.user_tok_s, summary.tokens_per_chunk), (None, None));
+    assert_eq!(summary.e2e.as_ref().unwrap().p50_ms, 40.0);
+    assert_eq!(summary.output_tokens, Some(2800));
+    assert_eq!(summary.goodput_req_s, summary.req_s);
+    let verdicts = judged(&[records.clone()], &asked(&spec));
+    assert_eq!(
+        found(&verdicts),
+        [(VerdictKind::NotStreamed, Severity::Note)]
+    );
+    let early = workload(json!({ "stream": false, "slo": { "p95_ttft": "1s" } }));
+    assert_eq!(summarize(&records, &asked(&early)).goodput_req_s, None);
+}
+
+#[test]
+fn a_server_that_streams_only_some_answers_is_told_of_with_their_number() {
+    let spec = workload(json!({}));
+    let mixed = |place: usize, record: &mut Record| {
+        if place.is_multiple_of(20) {
+            whole(record);
+        }
+    };
+    let verdicts = after(&spec, mixed);
+    assert_eq!(
+        found(&verdicts),
+        [(VerdictKind::NotStreamed, Severity::Metric)]
+    );
+    assert!(verdicts[0].reason.starts_with("35 of 700 answers"));
+    assert_eq!(verdicts[0].touches, ["ttft", "itl", "tpot", "user"]);
+    let mut records = plenty();
+    (0..)
+        .zip(&mut records)
+        .for_each(|(place, r)| mixed(place, r));
+    let summary = summarize(&records, &asked(&spec));
+    assert_eq!(summary.ttft.unwrap().n, 665);
+    assert_eq!(summary.e2e.unwrap().n, 700);
+    assert_eq!(summary.tokens_per_chunk, Some(1.0));
+    let unasked = workload(json!({ "stream": false }));
+    assert_eq!(
+        found(&after(&unasked, mixed)),
+        [(VerdictKind::NotStreamed, Severity::Note)]
+    );
+}
+
 /// Moves every stamp of a record.
 fn shifted(record: &mut Record, to: impl Fn(u64) -> u64) {
     record.chunks = record.chunks.iter().map(|at| Nanos(to(at.0))).collect();

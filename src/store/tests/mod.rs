@@ -67,6 +67,7 @@ fn list() -> Vec<Record> {
         sent: Some(Nanos(sent)),
         headers: chunks.first().copied().map(Nanos),
         chunks: chunks.iter().copied().map(Nanos).collect(),
+        whole: false,
         end: Nanos(sent + 700_000_001),
         outcome: Outcome::Completed,
         status: Some(200),
