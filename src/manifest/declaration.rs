@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::arrivals::{Arrivals, Start, StopClimbing, ThinkTime, Trace};
 use super::content::{ConversationFile, SharedPrefix, Synthetic};
+use super::faults::Faults;
 use super::scrape::ScrapeEvery;
 use crate::unit::{Percentile, TimeSpan};
 
@@ -315,6 +316,9 @@ pub struct SimScript {
     /// Tokens that fit in the KV cache; below `max-model-len` it ends as vLLM would. Absent: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_tokens: Option<u64>,
+    /// What goes wrong on request, to rehearse it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub faults: Faults,
 }
 
 impl Default for SimScript {
@@ -326,6 +330,7 @@ impl Default for SimScript {
             jitter: 0.05,
             startup: TimeSpan::from_millis(300),
             kv_tokens: None,
+            faults: Faults::default(),
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::{Stop, content};
 use crate::{
     diagnostic::Finding,
-    manifest::{Api, Engine, EnvValue, LaunchOn, Manifest, Metric, Server, SloTerm, Workload},
+    manifest::{
+        Api, Engine, EnvValue, LaunchOn, Manifest, Metric, Moment, Server, SloTerm, Workload,
+    },
 };
 
 /// What is wrong with a server; `swept` says whether axes change it.
@@ -59,6 +61,20 @@ pub(super) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &
                 Finding::error("an `openai` server that is started here needs a command with {port} in it")
                     .at(&at(&["server", "command"]), "")
                     .help("command = [\"llama-server\", \"-m\", \"{model}\", \"--port\", \"{port}\"], or launch.on = \"attach\""),
+            );
+        }
+    }
+    let faults = &server.sim.faults;
+    for (name, moment) in [
+        ("out_of_memory", faults.out_of_memory),
+        ("crash", faults.crash),
+        ("hang", faults.hang),
+    ] {
+        if moment == Some(Moment::default()) {
+            found.push(
+                Finding::error(format!("`server.sim.faults.{name}` has no moment"))
+                    .at(&at(&["server", "sim", "faults", name]), "when?")
+                    .help("{ at_request = 20 }, or { after = \"5s\" }"),
             );
         }
     }

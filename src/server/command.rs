@@ -1,6 +1,6 @@
 //! A server as an argument vector. No shell ever sees it.
 
-use crate::manifest::{Engine, Flag, Server, scalar_text};
+use crate::manifest::{Engine, Faults, Flag, Server, scalar_text};
 
 /// The argument vector that starts a server on a port. `runner` is this binary, which the embedded engine is part of.
 ///
@@ -60,6 +60,35 @@ pub(super) fn words(server: &Server, runner: &str, host: &str, port: &str) -> Ve
         if let Some(tokens) = script.kv_tokens {
             option("kv-tokens", tokens.to_string());
         }
+        words.extend(fault_words(&script.faults));
+    }
+    words
+}
+
+/// What is to go wrong, as words of the embedded engine's command line.
+fn fault_words(faults: &Faults) -> Vec<String> {
+    let mut words = Vec::new();
+    for (name, moment) in [
+        ("out-of-memory", faults.out_of_memory),
+        ("crash", faults.crash),
+        ("hang", faults.hang),
+    ] {
+        if let Some(moment) = moment {
+            words.push(format!("--sim-{name}"));
+            words.extend(moment.words());
+        }
+    }
+    if faults.hang_at_start {
+        words.push("--sim-hang-at-start".to_owned());
+    }
+    if !faults.answers.is_empty() {
+        words.extend([
+            "--sim-http-status".to_owned(),
+            faults.http_status.to_string(),
+        ]);
+        words.push("--sim-fault".to_owned());
+        let shares = faults.answers.0.iter();
+        words.extend(shares.map(|(fault, share)| format!("{fault}={share}")));
     }
     words
 }

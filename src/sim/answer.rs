@@ -3,6 +3,16 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+/// What a token is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Content,
+    /// What a chat's model thinks; a completion knows no other text than its own.
+    Reasoning,
+    /// The arguments of a tool's call.
+    ToolCall,
+}
+
 /// What stays the same through one answer.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
@@ -25,10 +35,17 @@ impl Answer {
         self.event(vec![choice], self.continuous_usage.then_some(0))
     }
 
-    /// The event of the `number`th token; an answer that ends has a reason.
-    pub(super) fn token(&self, text: &str, number: u64, finish: Option<&str>) -> Bytes {
+    /// The event of tokens up to the `number`th; an answer that ends has a reason.
+    pub(super) fn token(&self, said: Said, text: &str, number: u64, finish: Option<&str>) -> Bytes {
         let choice = if self.chat {
-            json!({"index": 0, "delta": {"content": text}, "logprobs": null, "finish_reason": finish, "token_ids": null})
+            let delta = match said {
+                Said::Content => json!({"content": text}),
+                Said::Reasoning => json!({"reasoning": text}),
+                Said::ToolCall => json!({"tool_calls": [
+                    {"index": 0, "id": "call-0", "type": "function", "function": {"name": "sim", "arguments": text}}
+                ]}),
+            };
+            json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish, "token_ids": null})
         } else {
             json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish, "stop_reason": null,
                    "prompt_token_ids": null, "token_ids": null})
@@ -58,6 +75,17 @@ impl Answer {
         };
         json!({"id": self.name(), "object": object, "created": self.created, "model": self.model,
                "choices": [choice], "usage": self.usage(completion_tokens)})
+    }
+
+    /// The event of a failure, as vLLM writes it when its engine is dead.
+    pub(super) fn error(&self) -> Bytes {
+        Bytes::from(format!("data: {}\n\n", self.failure()))
+    }
+
+    /// The body of a failure.
+    pub(super) fn failure(&self) -> Value {
+        json!({"error": {"message": "EngineCore encountered an issue. See stack trace (above) for the root cause.",
+                         "type": "InternalServerError", "param": null, "code": 500}})
     }
 
     fn event(&self, choices: Vec<Value>, usage: Option<u64>) -> Bytes {

@@ -2,8 +2,7 @@
 
 use std::convert::Infallible;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::BodyExt;
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,13 +10,15 @@ use serde_json::{Value, json};
 use super::{
     SimArgs,
     answer::Answer,
-    clock::{Clock, Step},
+    clock::Clock,
+    fault::Trouble,
     stream::Events,
     text,
+    whole::{self, whole},
 };
+use crate::manifest::AnswerFault;
 
-/// An answer's body: all at once, or event by event.
-pub(super) type Reply = Response<Either<Full<Bytes>, Events>>;
+pub(super) type Reply = Response<whole::Reply>;
 
 /// What a completion gets when it names no `max_tokens`; a chat gets all that fits, as in vLLM.
 const DEFAULT_MAX_TOKENS: u64 = 16;
@@ -45,6 +46,7 @@ impl Refusal {
 pub(super) async fn answer(
     args: &SimArgs,
     clock: &Clock,
+    trouble: &Trouble,
     request: Request<Incoming>,
 ) -> Result<Reply, Infallible> {
     let (head, body) = request.into_parts();
@@ -63,7 +65,10 @@ pub(super) async fn answer(
         ) => match read_json(body).await {
             Ok(body) if path == "/tokenize" => tokenize(args, &body),
             Ok(body) if path == "/detokenize" => detokenize(args, &body),
-            Ok(body) => generate(args, clock, &body, path == "/v1/chat/completions").await,
+            Ok(body) => {
+                let chat = path == "/v1/chat/completions";
+                generate(args, clock, trouble, &body, chat).await
+            }
             Err(refusal) => Err(refusal),
         }
         .unwrap_or_else(|refusal| refuse(&refusal)),
@@ -96,9 +101,35 @@ async fn read_json(body: Incoming) -> Result<Value, Refusal> {
 async fn generate(
     args: &SimArgs,
     clock: &Clock,
+    trouble: &Trouble,
     body: &Value,
     chat: bool,
 ) -> Result<Reply, Refusal> {
+    let drawn = trouble.next();
+    match drawn.ending() {
+        Some(AnswerFault::HttpError) => {
+            return Err(Refusal {
+                status: StatusCode::from_u16(trouble.http_status())
+                    .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+                kind: "ServerError",
+                param: None,
+                message: "refused on request (http_error)".to_owned(),
+            });
+        }
+        Some(AnswerFault::Redirect) => {
+            let mut reply = full(
+                StatusCode::TEMPORARY_REDIRECT,
+                "text/plain",
+                "elsewhere, on request (redirect)".to_owned(),
+            );
+            reply.headers_mut().insert(
+                header::LOCATION,
+                header::HeaderValue::from_static("/v1/elsewhere"),
+            );
+            return Ok(reply);
+        }
+        _ => {}
+    }
     let model = served(args, body)?;
     let prompt = prompt(body, chat)?;
     let prompt_tokens = prompt.len() as u64;
@@ -155,7 +186,7 @@ async fn generate(
     } else {
         "stop"
     };
-    let mut ticket = clock.admit(&prompt, output_tokens, finish == "stop");
+    let ticket = clock.admit(&prompt, output_tokens, finish == "stop");
     let options = &body["stream_options"];
     let answer = Answer {
         chat,
@@ -166,27 +197,22 @@ async fn generate(
         include_usage: truthy(&options["include_usage"]),
         continuous_usage: truthy(&options["continuous_usage_stats"]),
     };
-    if truthy(&body["stream"]) {
-        let events = Events::new(answer, finish, ticket);
-        let mut reply = Response::new(Either::Right(events));
+    if truthy(&body["stream"]) && !drawn.has(AnswerFault::Whole) {
+        let events = Events::new(answer, finish, ticket, output_tokens, drawn);
+        let mut reply = Response::new(whole::Reply::Events(Box::new(events)));
+        if drawn.has(AnswerFault::Gzip) {
+            reply.headers_mut().insert(
+                header::CONTENT_ENCODING,
+                header::HeaderValue::from_static("gzip"),
+            );
+        }
         reply.headers_mut().insert(
             header::CONTENT_TYPE,
             header::HeaderValue::from_static("text/event-stream; charset=utf-8"),
         );
         return Ok(reply);
     }
-    let (mut said, mut sent, mut ended) = (String::new(), 0, "abort");
-    while let Some(Step::Token { last }) = ticket.steps.recv().await {
-        sent += 1;
-        said.push_str(text::word(sent));
-        if last {
-            ended = finish;
-        }
-    }
-    Ok(json_reply(
-        StatusCode::OK,
-        &answer.whole(&said, sent, ended),
-    ))
+    Ok(whole(&answer, finish, ticket, output_tokens, drawn).await)
 }
 
 fn served(args: &SimArgs, body: &Value) -> Result<String, Refusal> {
@@ -315,7 +341,7 @@ fn json_reply(status: StatusCode, body: &Value) -> Reply {
 }
 
 fn full(status: StatusCode, kind: &'static str, body: String) -> Reply {
-    let mut reply = Response::new(Either::Left(Full::new(Bytes::from(body))));
+    let mut reply = Response::new(whole::Reply::from(body));
     *reply.status_mut() = status;
     reply
         .headers_mut()

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use crate::{manifest::SimScript, unit::TimeSpan};
+use crate::{
+    manifest::{Moment, SimScript},
+    unit::TimeSpan,
+};
 
 /// What one embedded server is told to be.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +114,25 @@ impl SimArgs {
             "sim-startup" => self.script.startup = one::<TimeSpan>(name, values)?,
             "sim-kv-tokens" => self.script.kv_tokens = Some(one(name, values)?),
             "sim-seed" => self.seed = one(name, values)?,
+            "sim-out-of-memory" => self.script.faults.out_of_memory = moment(name, values)?,
+            "sim-crash" => self.script.faults.crash = moment(name, values)?,
+            "sim-hang" => self.script.faults.hang = moment(name, values)?,
+            "sim-hang-at-start" => self.script.faults.hang_at_start = true,
+            "sim-http-status" => {
+                let status: u16 = one(name, values)?;
+                if !(400..600).contains(&status) {
+                    return Err(format!(
+                        "argument --sim-http-status: {status} is not a status of a refusal, 400 to 599"
+                    ));
+                }
+                self.script.faults.http_status = status;
+            }
+            "sim-fault" => {
+                for word in values {
+                    let added = self.script.faults.answers.add(word);
+                    added.map_err(|why| format!("argument --sim-fault: {why}"))?;
+                }
+            }
             "sim-jitter" => {
                 let jitter: f64 = one(name, values)?;
                 if !(0.0..=1.0).contains(&jitter) {
@@ -123,7 +145,8 @@ impl SimArgs {
             unknown if unknown.starts_with("sim-") => {
                 return Err(format!(
                     "unrecognized argument --{unknown}; the embedded engine knows --sim-ttft, --sim-per-token, \
-                     --sim-per-token-load, --sim-jitter, --sim-startup, --sim-kv-tokens and --sim-seed"
+                     --sim-per-token-load, --sim-jitter, --sim-startup, --sim-kv-tokens, --sim-seed, --sim-out-of-memory, \
+                     --sim-crash, --sim-hang, --sim-hang-at-start, --sim-http-status and --sim-fault"
                 ));
             }
             _ => {}
@@ -145,6 +168,12 @@ where
     value
         .parse()
         .map_err(|why| format!("argument --{name}: invalid value {value:?}: {why}"))
+}
+
+fn moment(name: &str, values: &[String]) -> Result<Option<Moment>, String> {
+    Moment::parse(values)
+        .map(Some)
+        .map_err(|why| format!("argument --{name}: {why}"))
 }
 
 fn positive(name: &str, values: &[String]) -> Result<u64, String> {
@@ -208,6 +237,9 @@ mod tests {
             ("tiny --port many", "--port"),
             ("tiny --sim-tft 5ms", "--sim-tft"),
             ("tiny --sim-jitter 2", "--sim-jitter"),
+            ("tiny --sim-crash 3", "at_request=20"),
+            ("tiny --sim-fault cutt=0.1", "no_done"),
+            ("tiny --sim-http-status 200", "400 to 599"),
             ("tiny --max-num-seqs 0", "--max-num-seqs"),
             ("tiny other", "\"other\""),
         ] {

@@ -25,6 +25,8 @@ pub(super) enum Step {
     Token { last: bool },
     /// The server stops: nothing more comes.
     Abort,
+    /// The engine is dead.
+    Fail,
 }
 
 /// The counters that `/metrics` shows.
@@ -67,6 +69,7 @@ struct State {
     /// Tickets that exist: requests whose answer is not written yet.
     answering: usize,
     stopping: bool,
+    hangs: bool,
 }
 
 impl State {
@@ -105,6 +108,9 @@ impl Shared {
     fn run(&self) {
         let mut state = self.lock();
         loop {
+            if state.hangs {
+                return;
+            }
             let now = self.now();
             while let Some(token) = state.engine.next_token(now) {
                 let state = &mut *state;
@@ -168,6 +174,7 @@ impl Clock {
                 prefixes: prefix_caching.then(|| PrefixCache::new(kv_tokens)),
                 answering: 0,
                 stopping: false,
+                hangs: false,
             }),
             changed: Condvar::new(),
             epoch: Instant::now(),
@@ -222,13 +229,28 @@ impl Clock {
 
     /// Every request ends as aborted, and so does every later one.
     pub(super) fn abort_all(&self) {
+        self.end_all(Step::Abort);
+    }
+
+    /// Every request ends as failed; every later one is aborted.
+    pub(super) fn fail_all(&self) {
+        self.end_all(Step::Fail);
+    }
+
+    /// From now on no token leaves.
+    pub(super) fn hang(&self) {
+        self.shared.lock().hangs = true;
+        self.shared.changed.notify_one();
+    }
+
+    fn end_all(&self, step: Step) {
         let mut state = self.shared.lock();
         state.stopping = true;
         let listeners: Vec<_> = state.listeners.drain().collect();
         state.counters.aborted += listeners.len() as u64;
         for (number, listener) in listeners {
             state.engine.cancel(self.shared.now(), number);
-            listener.steps.send(Step::Abort).ok();
+            listener.steps.send(step).ok();
         }
     }
 

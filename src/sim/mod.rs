@@ -4,17 +4,23 @@
 //! every line it logs says that it is the embedded engine. Tokens leave at the instants the [`crate::engine`] scripts:
 //! one thread sleeps on a condition variable until the next one (the operating system wakes it some 50 µs late, where
 //! tokio's timer has a grain of 1 ms), and sleeps without a deadline while nothing runs.
+//!
+//! Failure can be rehearsed: every fault of [`crate::manifest::Faults`] happens at its moment, or to its share of the
+//! requests, drawn from the seed.
 
 mod answer;
 mod api;
 mod args;
 mod clock;
+mod fault;
 mod log;
 mod metrics;
 mod prefix_cache;
 mod serve;
+mod shape;
 mod stream;
 mod text;
+mod whole;
 
 pub use args::{SimArgs, parse_args};
 pub use serve::{SimError, serve};

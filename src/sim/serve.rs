@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     SimArgs, api,
     clock::Clock,
+    fault::{Fate, Trouble},
     log::{kv_cache_size, kv_too_small, non_default_args, say},
 };
 use crate::engine::Engine;
@@ -33,6 +34,10 @@ pub enum SimError {
     },
     /// Something else listens there.
     PortTaken(SocketAddr),
+    /// It ran out of memory, on request.
+    OutOfMemory,
+    /// It crashed, on request.
+    Crashed,
     /// The operating system refused something.
     Io(io::Error),
 }
@@ -47,6 +52,14 @@ impl fmt::Display for SimError {
             Self::PortTaken(address) => write!(
                 f,
                 "[Errno 98] Address already in use: something else listens on {address}; choose another --port"
+            ),
+            // The words of PyTorch: who reads the log looks for them.
+            Self::OutOfMemory => f.write_str(
+                "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate more than there is: a fault on request \
+                 (--sim-out-of-memory)",
+            ),
+            Self::Crashed => f.write_str(
+                "EngineCore died unexpectedly: a fault on request (--sim-crash)",
             ),
             Self::Io(why) => write!(f, "the embedded engine cannot serve: {why}"),
         }
@@ -65,7 +78,7 @@ impl From<io::Error> for SimError {
 /// stdout. The caller exits 1 on an error and 0 otherwise, as vLLM does.
 ///
 /// # Errors
-/// A KV cache too small, a taken port, or what the operating system refused; each is logged first.
+/// A KV cache too small, a taken port, a fault on request, or what the operating system refused; each is logged first.
 pub async fn serve(args: SimArgs) -> Result<(), SimError> {
     let outcome = run(args).await;
     if let Err(why) = &outcome {
@@ -86,21 +99,38 @@ async fn run(args: SimArgs) -> Result<(), SimError> {
     };
     let engine = Engine::new(args.script.clone(), args.max_num_seqs, args.seed);
     let clock = Clock::start(engine, args.script.kv_tokens, args.prefix_caching())?;
+    let trouble = Arc::new(Trouble::new(args.script.faults.clone(), args.seed));
     let args = Arc::new(args);
     let mut connections = JoinSet::new();
+    let mut fate = std::pin::pin!(trouble.fate());
+    let mut fated = false;
     say("INFO", "Application startup complete.");
     loop {
         let stream = tokio::select! {
             accepted = listening.accept() => accepted,
             () = either(&mut term, &mut int) => break,
             Some(_) = connections.join_next() => continue,
+            fate = &mut fate, if !fated => {
+                fated = true;
+                match fate {
+                    Fate::Hang => clock.hang(),
+                    Fate::Crash => return Err(SimError::Crashed),
+                    Fate::OutOfMemory => {
+                        say("ERROR", "EngineCore encountered a fatal error.");
+                        clock.fail_all();
+                        last_words(&clock).await;
+                        return Err(SimError::OutOfMemory);
+                    }
+                }
+                continue;
+            }
         };
         // A client that left before it was accepted is no reason to stop.
         let Ok((stream, _)) = stream else { continue };
         stream.set_nodelay(true)?;
-        let (args, clock) = (Arc::clone(&args), clock.clone());
+        let (args, clock, trouble) = (Arc::clone(&args), clock.clone(), Arc::clone(&trouble));
         connections.spawn(async move {
-            let service = service_fn(|request| api::answer(&args, &clock, request));
+            let service = service_fn(|request| api::answer(&args, &clock, &trouble, request));
             // A connection that breaks has told its client already.
             http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
@@ -111,18 +141,29 @@ async fn run(args: SimArgs) -> Result<(), SimError> {
     say("INFO", "Shutting down: requests in flight end as aborted.");
     drop(listening);
     clock.abort_all();
-    // Idle connections never end by themselves, so this is a limit, not a wish.
+    last_words(&clock).await;
+    Ok(())
+}
+
+/// Waits until every answer is handed over. Idle connections never end by themselves, so this is a limit, not a wish.
+async fn last_words(clock: &Clock) {
     let words = async {
         while clock.answering() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(LAST_WORDS, words).await.ok();
-    Ok(())
 }
 
 async fn start(args: &SimArgs, address: SocketAddr) -> Result<TcpListener, SimError> {
     tokio::time::sleep(args.script.startup.duration()).await;
+    if args.script.faults.hang_at_start {
+        say(
+            "INFO",
+            "Hanging while it starts, on request (--sim-hang-at-start).",
+        );
+        std::future::pending::<()>().await;
+    }
     if let Some(kv_tokens) = args.script.kv_tokens {
         if kv_tokens < args.max_model_len {
             return Err(SimError::KvTooSmall {

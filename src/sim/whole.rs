@@ -1,0 +1,139 @@
+//! A request's tokens → the body of an answer that is not streamed, and what may be wrong with it.
+
+use std::{
+    io::{self, Write as _},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use http_body_util::Full;
+use hyper::{
+    Response,
+    body::{Body, Frame},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
+};
+use serde_json::json;
+
+use super::{
+    answer::Answer,
+    clock::{Step, Ticket},
+    fault::Drawn,
+    stream::Events,
+    text,
+};
+use crate::manifest::AnswerFault;
+
+/// An answer's body.
+pub(super) enum Reply {
+    /// All at once.
+    Full(Full<Bytes>),
+    /// Event by event.
+    Events(Box<Events>),
+    /// What was sent of a longer one before the connection broke.
+    Cut(Option<Bytes>),
+}
+
+impl From<String> for Reply {
+    fn from(text: String) -> Self {
+        Self::Full(Full::new(Bytes::from(text)))
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Self::Full(full) => Pin::new(full)
+                .poll_frame(context)
+                .map_err(|never| match never {}),
+            Self::Events(events) => Pin::new(&mut **events).poll_frame(context),
+            Self::Cut(bytes) => Poll::Ready(Some(match bytes.take() {
+                Some(bytes) => Ok(Frame::data(bytes)),
+                None => Err(io::Error::other("cut on request")),
+            })),
+        }
+    }
+}
+
+/// Waits for every token and answers with all of them at once.
+pub(super) async fn whole(
+    answer: &Answer,
+    finish: &str,
+    mut ticket: Ticket,
+    all: u64,
+    drawn: Drawn,
+) -> Response<Reply> {
+    let ending = drawn.ending();
+    let (mut said, mut sent, mut ended) = (String::new(), 0, "abort");
+    while let Some(step) = ticket.steps.recv().await {
+        match step {
+            Step::Token { last } => {
+                if ending == Some(AnswerFault::Abort) && sent == all / 2 {
+                    break;
+                }
+                sent += 1;
+                said.push_str(text::word(sent));
+                if last {
+                    ended = finish;
+                }
+            }
+            Step::Fail => {
+                let mut reply = json(answer.failure().to_string());
+                *reply.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
+                return reply;
+            }
+            Step::Abort => {}
+        }
+    }
+    let mut value = match ending {
+        Some(AnswerFault::ErrorEvent) => answer.failure(),
+        Some(AnswerFault::Empty) => answer.whole("", sent, ended),
+        _ => answer.whole(&said, sent, ended),
+    };
+    if ending == Some(AnswerFault::NoEnd) {
+        value["choices"][0]["finish_reason"] = json!(null);
+    }
+    if drawn.has(AnswerFault::NoUsage)
+        && let Some(fields) = value.as_object_mut()
+    {
+        fields.shift_remove("usage");
+    }
+    let text = value.to_string();
+    let half = text.len() / 2;
+    match ending {
+        Some(AnswerFault::Stall) => std::future::pending().await,
+        Some(AnswerFault::Malformed) => json(text[..half].to_owned()),
+        Some(AnswerFault::Cut) => {
+            let mut reply = json(String::new());
+            let length = HeaderValue::from(text.len());
+            reply.headers_mut().insert(CONTENT_LENGTH, length);
+            *reply.body_mut() = Reply::Cut(Some(Bytes::from(text).slice(..half)));
+            reply
+        }
+        _ if drawn.has(AnswerFault::Gzip) => {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            // Writing to memory does not fail.
+            gzip.write_all(text.as_bytes()).ok();
+            let mut reply = json(String::new());
+            *reply.body_mut() = Reply::Full(Full::new(gzip.finish().unwrap_or_default().into()));
+            let gzip = HeaderValue::from_static("gzip");
+            reply.headers_mut().insert(CONTENT_ENCODING, gzip);
+            reply
+        }
+        _ => json(text),
+    }
+}
+
+fn json(text: String) -> Response<Reply> {
+    let mut reply = Response::new(Reply::from(text));
+    let kind = HeaderValue::from_static("application/json");
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    reply
+}
