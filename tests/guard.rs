@@ -26,7 +26,8 @@ struct Guard {
 fn guard(grace: &str, script: &str) -> Guard {
     let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new(RUNNER)
-        .args(["guard", folder.path().join("log").to_str().unwrap(), grace])
+        .args(["guard", folder.path().join("log").to_str().unwrap()])
+        .args([folder.path().join("journal").to_str().unwrap(), grace])
         .args(["sh", "-c", script])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -122,7 +123,12 @@ fn signals_do_not_move_a_guardian_and_do_reach_the_server_s_defaults() {
 fn a_command_that_cannot_be_started_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(RUNNER)
-        .args(["guard", folder.path().join("log").to_str().unwrap(), "1"])
+        .args([
+            "guard",
+            folder.path().join("log").to_str().unwrap(),
+            "",
+            "1",
+        ])
         .arg("/nonexistent/engine")
         .output()
         .unwrap();

@@ -20,6 +20,7 @@ use crate::{
     measure::CellOutcome,
     observe::Observer,
     plan::{Group, Plan, selects},
+    server,
     store::{self, CellFile, FORMAT, RunFile, RunFolder, StoreError},
 };
 
@@ -108,6 +109,10 @@ pub async fn run(
         git_commit,
         git_dirty,
     };
+    // Before anything is measured beside them.
+    for told in server::end_left_overs().await {
+        emit(Event::Warning(told));
+    }
     let mut done = BTreeSet::new();
     let folder = match &order.resume {
         Some(path) => {

@@ -19,15 +19,20 @@ use rustix::{
     process::{Pid, Signal, WaitOptions, WaitStatus, getpid, wait},
 };
 
-use super::{log_pipe::LogPipe, process::API_KEY, shared_memory::SharedMemory, tree};
+use super::{
+    journal::{Identity, Journal, MARKER},
+    log_pipe::LogPipe,
+    process::API_KEY,
+    shared_memory::SharedMemory,
+    tree::{self, Member},
+};
 use crate::secret::{Mask, environment};
 
 /// How often a dying tree is looked at.
 const LOOK: Duration = Duration::from_millis(50);
-/// When shared memory is looked at for the first time. A server makes its own while it starts, so later looks are rarer: they
-/// cost a little of the machine that is measured.
-const FIRST_MEMORY_LOOK: Duration = Duration::from_millis(250);
-/// The longest pause between two such looks.
+/// The shortest pause between two looks at what the tree has mapped: shared memory is made, then mapped.
+const SHORTEST_MEMORY_PAUSE: Duration = Duration::from_millis(50);
+/// The longest one. Looks cost a little of the machine that is measured, so they grow rarer until something new is there.
 const LONGEST_MEMORY_PAUSE: Duration = Duration::from_secs(16);
 /// How long a tree may take to vanish after SIGKILL: the kernel may have memory of a GPU to give back.
 pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
@@ -41,14 +46,16 @@ enum Told {
     Empty,
 }
 
-/// The hidden verb `runner guard LOG GRACE_MS COMMAND…`.
+/// The hidden verb `runner guard LOG JOURNAL GRACE_MS COMMAND…`; JOURNAL is the folder of the journal, empty where there is
+/// none.
 pub fn guard(words: &[String]) -> ExitCode {
-    let [log, grace, program, arguments @ ..] = words else {
+    let [log, journal, grace, program, arguments @ ..] = words else {
         return ExitCode::from(2);
     };
-    let Ok(grace) = grace.parse().map(Duration::from_millis) else {
+    let Ok(grace_ms) = grace.parse() else {
         return ExitCode::from(2);
     };
+    let grace = Duration::from_millis(grace_ms);
     if let Err(error) = ignore_signals() {
         say(&format!("failed to set up signals: {error}"));
         return ExitCode::from(1);
@@ -59,10 +66,15 @@ pub fn guard(words: &[String]) -> ExitCode {
         return ExitCode::from(1);
     }
     let mut memory = SharedMemory::before();
+    let mut journal = Journal::begin(journal, log, grace_ms, memory.there());
     let mask = Mask::of(environment(), &[API_KEY]);
     let spawned = LogPipe::open(log, &mask).and_then(|(pipe, out)| {
         let err = out.try_clone()?;
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        if let Some(journal) = &journal {
+            command.env(MARKER, journal.marker());
+        }
+        let child = command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(out)
@@ -75,6 +87,7 @@ pub fn guard(words: &[String]) -> ExitCode {
     let (pipe, id) = match spawned {
         Ok((pipe, child)) => (pipe, child.id()),
         Err(error) => {
+            journal.into_iter().for_each(Journal::end);
             say(&format!("failed {program}: {error}"));
             return ExitCode::from(1);
         }
@@ -82,6 +95,12 @@ pub fn guard(words: &[String]) -> ExitCode {
     let Some(leader) = i32::try_from(id).ok().and_then(Pid::from_raw) else {
         return ExitCode::from(1);
     };
+    note(
+        &mut journal,
+        leader,
+        &tree::members(getpid(), leader),
+        &memory,
+    );
     say(&format!("started {id}"));
     let (tell, told) = mpsc::channel();
     let tell_stop = tell.clone();
@@ -104,12 +123,13 @@ pub fn guard(words: &[String]) -> ExitCode {
         }
     });
     // Whatever ends the waiting, what is left of the tree ends too: a dead API server leaves its engine running.
-    if let Some(news) = watch(leader, &told, &mut memory) {
+    if let Some(news) = watch(leader, &told, &mut memory, &mut journal) {
         hear(&news, &pipe);
     }
     let left = end_tree(leader, grace, &told, &pipe);
     if left.is_empty() {
         memory.remove();
+        journal.into_iter().for_each(Journal::end);
         // The news of the last ends may still be under way.
         while let Ok(news) = told.recv_timeout(LOOK) {
             hear(&news, &pipe);
@@ -127,23 +147,51 @@ pub fn guard(words: &[String]) -> ExitCode {
 }
 
 /// Waits for the first news, looking now and then at what the tree has mapped; `None` when none can come.
-fn watch(leader: Pid, told: &Receiver<Told>, memory: &mut SharedMemory) -> Option<Told> {
-    let mut pause = FIRST_MEMORY_LOOK;
+fn watch(
+    leader: Pid,
+    told: &Receiver<Told>,
+    memory: &mut SharedMemory,
+    journal: &mut Option<Journal>,
+) -> Option<Told> {
     let mut look = || {
         let members = tree::members(getpid(), leader);
         memory.look(&members.iter().map(|member| member.pid).collect::<Vec<_>>());
+        note(journal, leader, &members, memory);
     };
+    let (mut pause, mut due) = (SHORTEST_MEMORY_PAUSE, Instant::now());
+    let mut changed = SharedMemory::changed();
     loop {
-        match told.recv_timeout(pause) {
+        match told.recv_timeout(SHORTEST_MEMORY_PAUSE) {
             Ok(news) => {
                 // The last chance before the tree ends.
                 look();
                 return Some(news);
             }
-            Err(RecvTimeoutError::Timeout) => look(),
+            Err(RecvTimeoutError::Timeout) => {
+                let before = std::mem::replace(&mut changed, SharedMemory::changed());
+                if changed != before {
+                    (pause, due) = (SHORTEST_MEMORY_PAUSE, Instant::now());
+                }
+                if Instant::now() >= due {
+                    look();
+                    due = Instant::now() + pause;
+                    pause = (pause * 2).min(LONGEST_MEMORY_PAUSE);
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => return None,
         }
-        pause = (pause * 2).min(LONGEST_MEMORY_PAUSE);
+    }
+}
+
+/// Keeps the journal up to date.
+fn note(journal: &mut Option<Journal>, leader: Pid, members: &[Member], memory: &SharedMemory) {
+    if let Some(journal) = journal {
+        let members = members.iter().map(|member| Identity {
+            pid: member.pid.as_raw_nonzero().get(),
+            start: member.start,
+        });
+        let group = leader.as_raw_nonzero().get();
+        journal.note(group, members.collect(), memory.ours());
     }
 }
 

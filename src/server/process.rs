@@ -1,6 +1,10 @@
 //! A guarded process tree with its log: how it is started, watched and ended.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use camino::Utf8Path;
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,6 +19,7 @@ use tokio::{
 use super::{
     gpu,
     guard::AFTER_KILL,
+    journal, left_over,
     log::Log,
     tree::{self, Listener},
     usage::ProcessTree,
@@ -48,6 +53,8 @@ struct News {
 pub(super) struct Process {
     guard: Child,
     guard_pid: Pid,
+    /// The guardian's entry in the journal.
+    entry: Option<PathBuf>,
     /// Its end tells the guardian to stop.
     leash: Option<ChildStdin>,
     leader: Pid,
@@ -81,10 +88,12 @@ impl Process {
         std::fs::write(log, b"").map_err(|error| format!("cannot write {log}: {error}"))?;
         let gpu_mib = gpu::used_mib().await;
         let grace = what.server.stop_within.duration();
+        let journal = journal::folder();
         let mut command = Command::new(what.runner);
         command
             .arg("guard")
             .arg(log)
+            .arg(journal.as_deref().unwrap_or(Path::new("")))
             .arg(grace.as_millis().to_string());
         for word in what.argv {
             command.arg(expand_home(word));
@@ -123,12 +132,17 @@ impl Process {
                 None => "the guardian said nothing".into(),
             });
         };
+        let entry = journal.and_then(|folder| {
+            let guard = journal::identity(guard_pid.as_raw_nonzero().get())?;
+            Some(journal::path(&folder, guard))
+        });
         let (tell, news) = watch::channel(News::default());
         tokio::spawn(listen(lines, tell));
         let log = Log::open(log).map_err(|error| format!("cannot read {log}: {error}"))?;
         Ok(Self {
             guard,
             guard_pid,
+            entry,
             leash: Some(leash),
             leader,
             news,
@@ -219,6 +233,13 @@ impl Process {
         // Last, since it is what takes in the orphans.
         if self.guard.id().is_some() {
             let _ = kill_process(self.guard_pid, Signal::KILL);
+            let _ = timeout(GUARD_PATIENCE, self.guard.wait()).await;
+        }
+        // What had left the group is nobody's child any more, and shared memory has nobody to remove it.
+        if let Some(path) = &self.entry
+            && let Some(entry) = journal::read(path)
+        {
+            left_over::end(path, entry).await;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::PathBuf,
+    time::SystemTime,
 };
 
 use rustix::process::Pid;
@@ -43,22 +44,44 @@ impl SharedMemory {
         }
     }
 
-    /// Removes what is still there and mapped by nobody, once the server's processes have ended.
-    pub(super) fn remove(self) {
+    /// What an earlier guardian saw its tree have mapped.
+    pub(super) fn known(before: HashSet<PathBuf>, ours: BTreeMap<PathBuf, u64>) -> Self {
+        Self { before, ours }
+    }
+
+    /// When a file there was last made or removed: to be asked often, it costs next to nothing.
+    pub(super) fn changed() -> Option<SystemTime> {
+        fs::metadata(FOLDER)
+            .and_then(|folder| folder.modified())
+            .ok()
+    }
+
+    /// What was there before the server.
+    pub(super) fn there(&self) -> &HashSet<PathBuf> {
+        &self.before
+    }
+
+    /// What the server's processes had mapped, with inodes.
+    pub(super) fn ours(&self) -> &BTreeMap<PathBuf, u64> {
+        &self.ours
+    }
+
+    /// Removes what is still there and mapped by nobody, once the server's processes have ended; how many files that were.
+    pub(super) fn remove(self) -> usize {
         let mut left: BTreeMap<PathBuf, u64> = self.ours;
         left.retain(|path, inode| fs::metadata(path).is_ok_and(|file| file.ino() == *inode));
         if left.is_empty() {
-            return;
+            return 0;
         }
         for pid in everybody() {
             for (path, _) in mapped(pid) {
                 left.remove(&path);
             }
         }
-        for path in left.keys() {
-            // Somebody else may have been faster.
-            let _ = fs::remove_file(path);
-        }
+        // Somebody else may have been faster.
+        left.keys()
+            .filter(|path| fs::remove_file(path).is_ok())
+            .count()
     }
 }
 

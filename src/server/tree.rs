@@ -8,6 +8,8 @@ pub(super) struct Member {
     pub(super) pid: Pid,
     /// Whether it is still in the group that the server was started in.
     pub(super) in_group: bool,
+    /// When it began, clock ticks since boot; zero where processes cannot be listed.
+    pub(super) start: u64,
 }
 
 /// The living descendants of the guardian, whatever group or session they moved to, and the members of the server's group,
@@ -59,6 +61,7 @@ pub(super) fn members(guard: Pid, group: Pid) -> Vec<Member> {
             Some(Member {
                 pid: Pid::from_raw(stat.pid)?,
                 in_group: stat.pgrp == group,
+                start: stat.starttime,
             })
         })
         .collect()
@@ -71,6 +74,7 @@ pub(super) fn members(_guard: Pid, group: Pid) -> Vec<Member> {
         Ok(()) => vec![Member {
             pid: group,
             in_group: true,
+            start: 0,
         }],
         Err(_) => Vec::new(),
     }

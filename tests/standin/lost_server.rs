@@ -1,11 +1,16 @@
 //! A server that dies or hangs while cells run: what the run, its files and its exit code say.
 
-use std::{collections::BTreeMap, error::Error, fs, path::Path};
+use std::{collections::BTreeMap, error::Error, fs, iter, path::Path};
 
 use libtest_mimic::Trial;
 use serde_json::Value;
 
 use super::{experiment::Experiment, trial, with_stand_in};
+#[cfg(target_os = "linux")]
+use {
+    super::processes::{alive, below, signal, until},
+    rustix::process::Signal,
+};
 
 /// Three cells of four requests on one server.
 const MANIFEST: &str = r#"
@@ -46,7 +51,73 @@ pub(crate) fn trials() -> Vec<Trial> {
             "shared_memory_of_a_killed_server_goes_and_others_stay",
             shared_memory_goes,
         ),
+        #[cfg(target_os = "linux")]
+        trial(
+            "shared_memory_that_nobody_was_left_to_remove_goes_at_the_next_run",
+            next_run_removes_shared_memory,
+        ),
     ]
+}
+
+/// Runner, guardian and server are all killed: the next run, of whatever, removes what they had mapped.
+#[cfg(target_os = "linux")]
+fn next_run_removes_shared_memory() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let (told, state) = (folder.path().join("shm.txt"), folder.path().join("state"));
+    let fault = format!(
+        "STANDIN_TOKEN_MS = \"100000\"\nSTANDIN_SHM = \"{}\"",
+        told.display()
+    );
+    let manifest = MANIFEST
+        .replace("STANDIN_TOKEN_MS = \"2\"", "")
+        .replace("600ms", "10m")
+        .replace("{fault}", &fault);
+    let experiment = Experiment::new(&manifest)?;
+    let mut command = experiment.run();
+    with_stand_in(&mut command)?;
+    let mut runner = command.env("XDG_STATE_HOME", &state).spawn()?;
+    let pid = i32::try_from(runner.id())?;
+    until("the guardian has seen the memory", || {
+        entry(&state).is_some_and(|entry| {
+            let memory = entry["memory"].as_object();
+            memory.is_some_and(|memory| !memory.is_empty())
+        })
+    });
+    let tree = below(pid);
+    // All at once: those that are stopped see nobody's end.
+    for which in [Signal::STOP, Signal::KILL] {
+        for pid in iter::once(pid).chain(tree.iter().map(|(pid, _)| *pid)) {
+            signal(pid, which);
+        }
+    }
+    runner.wait()?;
+    until("everybody is gone", || alive(&tree).is_empty());
+    let path = fs::read_to_string(&told)?;
+    assert!(Path::new(path.trim()).exists(), "{path} went by itself");
+    let next = Experiment::new(&MANIFEST.replace("{fault}", ""))?;
+    let mut command = next.run();
+    with_stand_in(&mut command)?;
+    let output = command.env("XDG_STATE_HOME", &state).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains(&format!("an earlier run (process {pid}) was killed"))
+            && said.contains("removed 1 files"),
+        "{said}"
+    );
+    assert!(!Path::new(path.trim()).exists(), "{path} is left");
+    assert!(entry(&state).is_none());
+    Ok(())
+}
+
+/// The only entry of the journal.
+#[cfg(target_os = "linux")]
+fn entry(state: &Path) -> Option<Value> {
+    let file = fs::read_dir(state.join("runner/servers"))
+        .ok()?
+        .next()?
+        .ok()?;
+    serde_json::from_slice(&fs::read(file.path()).ok()?).ok()
 }
 
 /// What a run left: its exit code, each cell's file by its `max_tokens`, and the notes.

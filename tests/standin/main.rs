@@ -5,6 +5,10 @@ mod experiment;
 mod lost_server;
 #[cfg(target_os = "linux")]
 mod planted_key;
+#[cfg(target_os = "linux")]
+#[expect(dead_code, reason = "other tests use more of it")]
+#[path = "../processes/mod.rs"]
+mod processes;
 mod truth;
 
 use std::{env, error::Error, iter, path::Path, process::Command};
