@@ -5,6 +5,31 @@
 //! would jump, and an event costs little more than its bytes. Compression is not asked for: it holds tokens back. A redirect is
 //! not followed, and nothing is tried again: a request that was refused is a result. Nothing here waits for a screen
 //! or a disk.
+//!
+//! # What an answer ends as
+//!
+//! Every arrival ends in exactly one [`Outcome`]. `tests/faults.rs` drives each of these over a real socket and follows it to
+//! the cell's outcome, its verdicts and the exit code. The last column is what other clients were seen to make of it.
+//!
+//! | the server sends | here | elsewhere |
+//! |---|---|---|
+//! | CR LF, or no space behind `data:` | completed | `vllm bench serve`: every request fails |
+//! | a first event without output | completed; the first output is the first token | `vllm bench serve`: TTFT of that event, 3 ms for 100 |
+//! | comments, other fields, several events or one byte in a write | completed | |
+//! | several tokens in an event | completed; tokens by `usage`, `tokens_per_chunk` says how many | |
+//! | reasoning, tool calls | completed: both are output | |
+//! | usage in every event | completed; the last one counts | |
+//! | no usage | completed; every number of tokens is absent | words counted as tokens, or 0 tokens as a success |
+//! | no `[DONE]` behind a `finish_reason` | completed | |
+//! | JSON in place of a stream | completed; no TTFT, ITL, TPOT | |
+//! | neither `finish_reason` nor `[DONE]`, or a cut connection | truncated | completed |
+//! | `finish_reason: abort` | aborted | |
+//! | an error event after 200 | server_error | |
+//! | broken JSON, or gzip | malformed | |
+//! | no event, or none with output | empty | 0 tokens as a success |
+//! | another status than 200, a redirect among them | rejected(status) | all but two of seven clients: zeros or nothing, exit 0 |
+//! | nothing more, the connection open | timed_out(first_token or rest) | |
+//! | a connection that ends before the head | reset | |
 
 mod alarm;
 mod chunks;

@@ -40,7 +40,7 @@ pub(super) struct Events {
     role_sent: bool,
     ready: VecDeque<Bytes>,
     state: State,
-    /// Whether the next byte's turn has come, where each has a write of its own.
+    /// Whether what was written before has had its turn to leave.
     yielded: bool,
 }
 
@@ -174,6 +174,15 @@ impl Events {
         self.done();
     }
 
+    /// True every second time: between the two, what was written before is flushed.
+    fn has_yielded(&mut self, context: &Context<'_>) -> bool {
+        self.yielded = !self.yielded;
+        if self.yielded {
+            context.waker().wake_by_ref();
+        }
+        !self.yielded
+    }
+
     fn end(&mut self, finish: &str) {
         if self.drawn.ending() == Some(AnswerFault::NoEnd) {
             self.say(None);
@@ -209,17 +218,17 @@ impl Body for Events {
         let this = self.get_mut();
         loop {
             if !this.ready.is_empty() {
-                // What was written before is flushed while this waits for its next turn.
-                if this.shape.is_bytewise() && !std::mem::replace(&mut this.yielded, true) {
-                    context.waker().wake_by_ref();
+                if this.shape.is_bytewise() && !this.has_yielded(context) {
                     return Poll::Pending;
                 }
-                this.yielded = false;
                 return Poll::Ready(this.ready.pop_front().map(|event| Ok(Frame::data(event))));
             }
             match this.state {
                 State::Ended => return Poll::Ready(None),
                 State::Cut => {
+                    if !this.has_yielded(context) {
+                        return Poll::Pending;
+                    }
                     return Poll::Ready(Some(Err(io::Error::other("cut on request"))));
                 }
                 State::Stalled => return Poll::Pending,

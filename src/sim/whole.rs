@@ -31,9 +31,13 @@ pub(super) enum Reply {
     Full(Full<Bytes>),
     /// Event by event.
     Events(Box<Events>),
-    /// What was sent of a longer one before the connection broke.
-    Cut(Option<Bytes>),
+    /// What is sent of a longer one before the connection breaks.
+    Cut(Option<Bytes>, Flushed),
 }
+
+/// Whether what was sent has had its turn to leave.
+#[derive(Default)]
+pub(super) struct Flushed(bool);
 
 impl From<String> for Reply {
     fn from(text: String) -> Self {
@@ -54,10 +58,14 @@ impl Body for Reply {
                 .poll_frame(context)
                 .map_err(|never| match never {}),
             Self::Events(events) => Pin::new(&mut **events).poll_frame(context),
-            Self::Cut(bytes) => Poll::Ready(Some(match bytes.take() {
-                Some(bytes) => Ok(Frame::data(bytes)),
-                None => Err(io::Error::other("cut on request")),
-            })),
+            Self::Cut(bytes, flushed) => match bytes.take() {
+                Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                None if !std::mem::replace(&mut flushed.0, true) => {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                None => Poll::Ready(Some(Err(io::Error::other("cut on request")))),
+            },
         }
     }
 }
@@ -114,7 +122,8 @@ pub(super) async fn whole(
             let mut reply = json(String::new());
             let length = HeaderValue::from(text.len());
             reply.headers_mut().insert(CONTENT_LENGTH, length);
-            *reply.body_mut() = Reply::Cut(Some(Bytes::from(text).slice(..half)));
+            *reply.body_mut() =
+                Reply::Cut(Some(Bytes::from(text).slice(..half)), Flushed::default());
             reply
         }
         _ if drawn.has(AnswerFault::Gzip) => {
