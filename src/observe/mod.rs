@@ -19,6 +19,9 @@ mod durations;
 mod engine_side;
 mod exposition;
 mod gpu_side;
+mod gpus;
+mod nvidia_smi;
+#[cfg(target_os = "linux")]
 mod nvml;
 mod observer;
 mod process_side;

@@ -1,33 +1,14 @@
-//! The GPUs of this machine through NVIDIA's management library, where there is one.
-//!
-//! The library is looked for when a run begins and belongs to the driver: where it is missing, or the binary is a static
-//! one that can load none, there are simply no GPUs to look at. Nothing of this was tried on a real GPU.
+//! NVIDIA's management library, which belongs to the driver and is looked for when a run begins. Nothing of this was tried
+//! on a real GPU.
 
 use super::gpu_side::GpuLook;
 
 /// The driver's library, loaded.
-#[cfg(target_os = "linux")]
-pub(super) struct Gpus(nvml_wrapper::Nvml);
+pub(super) struct Nvml(nvml_wrapper::Nvml);
 
-/// Elsewhere there is no such library, and never a value of this.
-#[cfg(not(target_os = "linux"))]
-pub(super) enum Gpus {}
-
-#[cfg(not(target_os = "linux"))]
-impl Gpus {
-    pub(super) fn find() -> Option<Self> {
-        None
-    }
-
-    pub(super) fn look(&self) -> Vec<GpuLook> {
-        match *self {}
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Gpus {
-    /// Loads the library; `None` where there is none, or no driver behind it.
-    pub(super) fn find() -> Option<Self> {
+impl Nvml {
+    /// `None` where there is no library, no driver behind it, or the binary is a static one that can load none.
+    pub(super) fn load() -> Option<Self> {
         nvml_wrapper::Nvml::init().ok().map(Self)
     }
 

@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     engine_side::EngineSide,
     gpu_side::{GpuLooks, GpuSide},
-    nvml::Gpus,
+    gpus::Gpus,
     process_side::ProcessSide,
     scrape::{self, Scraper},
     server_side::{GaugePoint, ServerSide},
@@ -88,11 +88,11 @@ impl Observer {
                 .build();
             // Without a runtime nothing is observed, and every order is answered with nothing.
             if let Ok(runtime) = runtime {
-                let tools = Tools {
-                    gpus: Gpus::find(),
-                    client: scrape::client(),
-                };
                 runtime.block_on(async {
+                    let tools = Tools {
+                        gpus: Gpus::find().await,
+                        client: scrape::client(),
+                    };
                     while let Some(order) = ordered.recv().await {
                         watch(order, &tools).await;
                     }
@@ -153,7 +153,7 @@ async fn watch(order: Order, tools: &Tools) {
     let mut look = Look::new(&watched, tools);
     let before = look.scrape().await;
     let began = Instant::now();
-    look.machine();
+    look.machine().await;
     let _ = begun.send(());
     let completed = loop {
         tokio::select! {
@@ -167,13 +167,13 @@ async fn watch(order: Order, tools: &Tools) {
             page = look.scrape(), if before.is_some() => if let Some(page) = page { look.gauges(&page) },
             else => {}
         }
-        look.machine();
+        look.machine().await;
     };
     // Given up: whoever asked does not listen any more.
     let Ok(completed) = completed else {
         return;
     };
-    look.machine();
+    look.machine().await;
     let after = match &before {
         Some(before) => look.settled(before, completed).await,
         None => None,
@@ -259,13 +259,13 @@ impl<'a> Look<'a> {
     }
 
     /// The kernel and the drivers are asked.
-    fn machine(&mut self) {
+    async fn machine(&mut self) {
         let t_s = self.elapsed();
         if let Some(usage) = self.processes.and_then(ProcessTree::usage) {
             self.usage.push((t_s, usage));
         }
         if let Some(gpus) = self.gpus {
-            let gpus = gpus.look();
+            let gpus = gpus.look().await;
             self.gpu_looks.push(GpuLooks { t_s, gpus });
         }
     }
