@@ -19,8 +19,9 @@
 //! | `observe` | a running server, while a cell runs → [`observe::ServerSide`] | `unit`, `manifest`, `plan`, `server` |
 //! | `measure` | records → summaries and verdicts | `unit`, `manifest`, `plan`, `load`, `server`, `observe` |
 //! | `store` | what was measured ↔ the run folder | `unit`, `diagnostic`, `manifest`, `plan`, `load`, `server`, `observe`, `measure` |
+//! | `import` | what other tools measured → a stored run | `unit`, `diagnostic`, `manifest`, `plan`, `measure`, `store` |
 //! | `report` | a stored run → notes | `unit`, `diagnostic`, `manifest`, `plan`, `observe`, `measure`, `store` |
-//! | `run` | plan → servers → load → measures → store, telling [`run::Event`]s | every room above but `sim` and `report` |
+//! | `run` | plan → servers → load → measures → store, telling [`run::Event`]s | every room above but `sim`, `import` and `report` |
 //! | `cli` | words → settings → one room's verb, a screen and an exit code | every room |
 //!
 //! # Deliberately absent
@@ -32,6 +33,7 @@
 pub mod cli;
 pub mod diagnostic;
 pub mod engine;
+pub mod import;
 pub mod load;
 pub mod manifest;
 pub mod measure;

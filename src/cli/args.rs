@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+pub use super::args_import::{Export, Import, Wanted};
 use super::{exit::Exit, settings::ColorChoice};
 use crate::report::Gate;
 
@@ -46,6 +47,10 @@ pub enum Verb {
     Report(Report),
     /// Lay two stored runs side by side: another GPU, quantization, version or flag.
     Compare(Compare),
+    /// Take what another tool measured as a run to compare with.
+    Import(Import),
+    /// Write every cell of stored runs as JSON Lines, for notebooks.
+    Export(Export),
     /// Write the scripts that start the manifest's servers by hand.
     Recipe(Recipe),
     /// Serve the embedded engine: no GPU, no vLLM, an OpenAI-compatible API.

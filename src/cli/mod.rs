@@ -1,6 +1,7 @@
 //! Words → settings → one room's verb, a screen and an exit code.
 
 pub mod args;
+mod args_import;
 pub mod exit;
 mod flags;
 pub mod init;

@@ -49,7 +49,7 @@ pub(super) fn interpolate(low: f64, high: f64, part: f64) -> f64 {
 
 impl Latency {
     /// The distribution of samples in milliseconds, in any order; `None` when there are none.
-    pub(super) fn of(mut samples: Vec<f64>) -> Option<Self> {
+    pub fn of(mut samples: Vec<f64>) -> Option<Self> {
         samples.sort_by(f64::total_cmp);
         let at = |rank| percentile(&samples, rank);
         Some(Self {

@@ -37,6 +37,8 @@ pub enum Severity {
 pub enum VerdictKind {
     /// The embedded engine answered: nothing here was measured on a real one.
     Simulated,
+    /// Another tool measured, by its own definitions.
+    Imported,
     /// Too few samples for a percentile.
     FewSamples,
     /// Some requests failed.
@@ -76,6 +78,7 @@ impl VerdictKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Simulated => "simulated",
+            Self::Imported => "imported",
             Self::FewSamples => "few_samples",
             Self::Errors => "errors",
             Self::WarmCache => "warm_cache",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::{
-    manifest::{Flags, scalar_text},
+    manifest::{Flags, Server, scalar_text},
     plan::{Cell, Group},
     store::StoredRun,
 };
@@ -45,15 +45,18 @@ impl Difference {
     }
 }
 
-/// A cell of a plan with its server.
-pub(super) type Placed<'a> = (&'a Group, &'a Cell);
+/// A cell with its server; what was imported was never planned.
+pub(super) type Placed<'a> = (&'a Group, Option<&'a Cell>);
 
 /// What differs between two runs as wholes: the engine, its version, the client, and whether one was only simulated. The
 /// machine is what most comparisons are about, so it never counts.
 pub(super) fn of_runs(run: &StoredRun, anchor: &StoredRun) -> BTreeSet<Difference> {
     let engine = |run: &StoredRun| run.run.engine.as_ref().map(|engine| engine.name.clone());
     let version = |run: &StoredRun| run.run.engine.as_ref()?.version.clone();
-    let client = |run: &StoredRun| Some(format!("{} {}", run.run.tool.name, run.run.tool.version));
+    let client = |run: &StoredRun| match &run.run.imported {
+        Some(imported) => Some(imported.client.clone()),
+        None => Some(format!("{} {}", run.run.tool.name, run.run.tool.version)),
+    };
     let simulated = |run: &StoredRun| {
         let any = run.run.simulated || run.cells.iter().any(|cell| cell.simulated);
         Some(any.to_string())
@@ -78,11 +81,13 @@ pub(super) fn of_cells(
 ) -> BTreeSet<Difference> {
     let (mine, its) = (&run.0.server, &anchor.0.server);
     let mut found = BTreeSet::new();
-    found.extend(difference(
-        "model".into(),
-        Some(mine.model.clone()),
-        Some(its.model.clone()),
-    ));
+    // The model of an import may be unknown.
+    let model = |server: &Server| Some(server.model.clone()).filter(|model| !model.is_empty());
+    found.extend(difference("model".into(), model(mine), model(its)));
+    let (Some(mine_planned), Some(its_planned)) = (run.1, anchor.1) else {
+        // Of a server that somebody else started nothing more is known.
+        return found;
+    };
     let flags = |flags: &Flags| -> BTreeMap<String, String> {
         let passed = flags.0.iter().filter(|(name, _)| flags.get(name).is_some());
         passed
@@ -101,8 +106,8 @@ pub(super) fn of_cells(
         spec.retain(|key, _| !JUDGED.contains(&key.as_str()) && !joined.contains(key));
         spec
     };
-    let prefix = format!("workload.{}", run.1.workload);
-    found.extend(between(&prefix, &spec(run.1), &spec(anchor.1)));
+    let prefix = format!("workload.{}", mine_planned.workload);
+    found.extend(between(&prefix, &spec(mine_planned), &spec(its_planned)));
     found
 }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     manifest::{Metric, scalar_text},
     measure::{Latency, Summary},
-    plan::Plan,
+    plan::Group,
     store::{CellFile, StoredRun},
     unit::Percentile,
 };
@@ -28,6 +28,8 @@ pub struct Comparison {
     pub machines: (String, String),
     /// Whether one of them was not measured on a real engine.
     pub simulated: bool,
+    /// Whether one of them was measured by another tool.
+    pub imported: bool,
     /// What differs beside the machine, allowed or not.
     pub differences: BTreeSet<Difference>,
     /// Cells that both measured.
@@ -121,6 +123,9 @@ pub fn compare(run: &StoredRun, anchor: &StoredRun) -> Comparison {
         simulated: [run, anchor]
             .into_iter()
             .any(|run| run.run.simulated || run.cells.iter().any(|cell| cell.simulated)),
+        imported: [run, anchor]
+            .into_iter()
+            .any(|run| run.run.imported.is_some()),
         differences,
         alone: (alone(&mine, &its), alone(&its, &mine)),
         cells,
@@ -133,7 +138,10 @@ fn names(run: &StoredRun, anchor: &StoredRun) -> (String, String) {
     if mine != its {
         return (mine, its);
     }
-    let named = |run: &StoredRun| format!("{mine}, {}", run.run.name);
+    let named = |run: &StoredRun| match &run.run.imported {
+        Some(_) => format!("{mine}, {}", run.plan.experiment.name),
+        None => format!("{mine}, {}", run.run.name),
+    };
     (named(run), named(anchor))
 }
 
@@ -189,9 +197,10 @@ fn common_axes(run: &StoredRun, anchor: &StoredRun) -> BTreeSet<String> {
 /// not have) the first of the plan stands for all.
 fn by_key<'a>(run: &'a StoredRun, joined: &BTreeSet<String>) -> Cells<'a> {
     let mut found = Cells::new();
+    let places = places(run);
     let measured = run.cells.iter().filter(|cell| cell.outcome.is_measured());
     for cell in measured {
-        let Some(placed) = place(&run.plan, &cell.id) else {
+        let Some(placed) = places.get(cell.id.as_str()).copied() else {
             continue;
         };
         let values = cell.load.iter().chain(&cell.axes);
@@ -207,11 +216,25 @@ fn by_key<'a>(run: &'a StoredRun, joined: &BTreeSet<String>) -> Cells<'a> {
     found
 }
 
-fn place<'a>(plan: &'a Plan, id: &str) -> Option<Placed<'a>> {
-    plan.groups.iter().find_map(|group| {
-        let cell = group.cells.iter().find(|cell| cell.id == id)?;
-        Some((group, cell))
-    })
+/// Where each cell stands in the plan; one that was imported only has a server.
+fn places(run: &StoredRun) -> BTreeMap<&str, Placed<'_>> {
+    let groups = &run.plan.groups;
+    let planned = groups.iter().flat_map(|group| {
+        let each = group.cells.iter();
+        each.map(move |cell| (cell.id.as_str(), (group, Some(cell))))
+    });
+    let mut places: BTreeMap<&str, Placed<'_>> = planned.collect();
+    if run.run.imported.is_some() {
+        let by_id: BTreeMap<&str, &Group> = groups
+            .iter()
+            .map(|group| (group.id.as_str(), group))
+            .collect();
+        let cells = run.cells.iter();
+        places.extend(cells.filter_map(|cell| {
+            Some((cell.id.as_str(), (*by_id.get(cell.server.as_str())?, None)))
+        }));
+    }
+    places
 }
 
 /// Tokens of a summary, where it knows them.
@@ -269,6 +292,45 @@ fn changes(run: &StoredRun, cell: &CellFile, anchor: &StoredRun, other: &CellFil
 
 /// Every metric of a cell by its column name, with whether less of it is better.
 fn estimates(run: &StoredRun, cell: &CellFile) -> Vec<(String, Estimate, bool)> {
+    let mut found = measured(run, cell);
+    // What was imported without samples has a value and no interval.
+    for (column, value) in &cell.reported {
+        let is_known = found.iter().any(|(known, _, _)| known == column);
+        let less_is_better = column.ends_with("_ms");
+        if !is_known && *value > 0.0 {
+            let estimate = Estimate {
+                value: *value,
+                between: None,
+            };
+            found.push((column.clone(), estimate, less_is_better));
+        }
+    }
+    let priced = found.iter().any(|(known, _, _)| known == COST);
+    let throughput = found
+        .iter()
+        .find(|(known, _, _)| known == "throughput_tok_s");
+    if let (false, Some((_, rate, _)), Some(price)) = (priced, throughput, price(run)) {
+        let value = price / 3600.0 / rate.value * 1e6;
+        found.push((
+            COST.to_owned(),
+            Estimate {
+                value,
+                between: None,
+            },
+            true,
+        ));
+    }
+    found
+}
+
+const COST: &str = "usd_per_million_output_tokens";
+
+fn price(run: &StoredRun) -> Option<f64> {
+    run.plan.hardware.usd_per_hour.filter(|price| *price > 0.0)
+}
+
+/// The metrics of which there are samples, or counts and seconds.
+fn measured(run: &StoredRun, cell: &CellFile) -> Vec<(String, Estimate, bool)> {
     let Some(summary) = &cell.summary else {
         return Vec::new();
     };
@@ -278,20 +340,23 @@ fn estimates(run: &StoredRun, cell: &CellFile) -> Vec<(String, Estimate, bool)> 
         let repeats: Vec<f64> = cell.repeats.iter().filter_map(of).collect();
         Some(match (&summary.e2e, repeats.len()) {
             (Some(e2e), 0 | 1) => Estimate::by_littles_law(pooled, e2e),
+            (None, 0 | 1) => Estimate {
+                value: pooled,
+                between: None,
+            },
             _ => Estimate::repeated(pooled, &repeats),
         })
     };
     let throughput = rate(summary.throughput_tok_s, |summary| summary.throughput_tok_s);
     if let Some(estimate) = throughput {
         found.push(("throughput_tok_s".to_owned(), estimate, false));
-        let price = run.plan.hardware.usd_per_hour.filter(|price| *price > 0.0);
-        if let Some(price) = price {
+        if let Some(price) = price(run) {
             let cost = |tok_s: f64| price / 3600.0 / tok_s * 1e6;
             let estimate = Estimate {
                 value: cost(estimate.value),
                 between: estimate.between.map(|(low, high)| (cost(high), cost(low))),
             };
-            found.push(("usd_per_million_output_tokens".to_owned(), estimate, true));
+            found.push((COST.to_owned(), estimate, true));
         }
     }
     if let Some(estimate) = rate(summary.req_s, |summary| summary.req_s) {

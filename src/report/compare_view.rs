@@ -30,6 +30,7 @@ pub(super) fn values(comparison: &Comparison) -> Value {
     json!({
         "machines": [comparison.machines.0, comparison.machines.1],
         "simulated": comparison.simulated,
+        "imported": comparison.imported,
         "sentences": sentences(comparison),
         "differences": comparison.differences.iter().map(|difference| json!({
             "key": difference.key,

@@ -101,6 +101,7 @@ pub(super) fn cell(
         objective: Default::default(),
         slo: slo.clone(),
         summary: None,
+        reported: BTreeMap::new(),
         repeats: Vec::new(),
         server_side: None,
         server_side_repeats: Vec::new(),
@@ -132,12 +133,12 @@ pub(super) fn empty() -> StoredRun {
                 "run".into(),
                 "experiments/day003.toml".into(),
             ],
-            host: Host {
+            host: Some(Host {
                 platform: "linux-x86_64".into(),
                 cpu: Some("AMD EPYC 7352".into()),
                 cores: 16,
                 memory_gib: Some(62),
-            },
+            }),
             gpus: vec![Gpu {
                 name: "NVIDIA RTX 2000 Ada Generation".into(),
                 memory_mib: Some(16380),
@@ -145,6 +146,7 @@ pub(super) fn empty() -> StoredRun {
             }],
             engine: None,
             simulated: false,
+            imported: None,
             seed: 7,
             started_at: AT.parse().expect("an instant"),
             finished_at: None,

@@ -22,7 +22,10 @@ pub(super) fn gpu(run: &StoredRun) -> String {
         return label.clone();
     }
     match run.run.gpus.as_slice() {
-        [] => format!("{} without a GPU", run.run.host.platform),
+        [] => match &run.run.host {
+            Some(host) => format!("{} without a GPU", host.platform),
+            None => "unnamed machine".into(),
+        },
         [one] => one.name.clone(),
         several if several.iter().all(|gpu| gpu.name == several[0].name) => {
             format!("{}× {}", several.len(), several[0].name)

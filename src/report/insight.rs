@@ -195,9 +195,27 @@ pub(super) fn metric(summary: &Summary, key: &str) -> Option<f64> {
     value.filter(|number| number.is_finite())
 }
 
-/// The same of a cell that was measured.
+/// The same of a cell that was measured; where it was imported without samples, as it was reported.
 pub(super) fn of(cell: &CellFile, key: &str) -> Option<f64> {
-    metric(cell.summary.as_ref()?, key)
+    let own = cell
+        .summary
+        .as_ref()
+        .and_then(|summary| metric(summary, key));
+    own.or_else(|| {
+        if cell.reported.is_empty() {
+            return None;
+        }
+        let column = match key {
+            "throughput" | "total" | "user" => format!("{key}_tok_s"),
+            "goodput" => "goodput_req_s".into(),
+            "req_s" => "req_s".into(),
+            latency => format!("{latency}_ms"),
+        };
+        cell.reported
+            .get(&column)
+            .copied()
+            .filter(|number| number.is_finite())
+    })
 }
 
 /// Whether a cell may be ranked at all. A simulated cell may, among its like.

@@ -139,7 +139,7 @@ fn rankable<'a>(block: &Block<'a>) -> Ranked<'a> {
         .cells
         .iter()
         .copied()
-        .filter(|cell| cell.outcome.is_measured() && cell.summary.is_some())
+        .filter(|cell| cell.has_numbers())
         .collect();
     // What was simulated is ranked among the simulated only, and never beside a measurement.
     let real: Vec<&CellFile> = measured

@@ -16,7 +16,7 @@ pub(super) fn observations(block: &Block<'_>, usd_per_hour: Option<f64>) -> Vec<
         .cells
         .iter()
         .copied()
-        .filter(|cell| cell.outcome.is_measured() && cell.summary.is_some())
+        .filter(|cell| cell.has_numbers())
         .collect();
     let mut found = Vec::new();
     found.extend(decode_speed(block, &measured));

@@ -9,6 +9,7 @@ mod comparable;
 mod compare;
 mod compare_view;
 mod escape;
+mod export;
 mod gate;
 mod grid;
 mod headline;
@@ -73,6 +74,11 @@ pub fn render_comparison(
     let template = template::comparison(templates)?;
     let notes = template::render(&[template], &compare_view::values(comparison))?;
     Ok(notes.into_iter().map(|note| note.text).collect())
+}
+
+/// Every cell as one line of JSON, flat, under the names of `cells.csv`: for notebooks.
+pub fn json_lines(run: &StoredRun) -> String {
+    export::json_lines(run)
 }
 
 /// What a template can see: plain numbers (milliseconds, tokens per second), names as they were written, `null` where

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     grid::{MARKS, grids, not_measured},
     headline::{gpu, nothing, statement, title, without_numbers},
-    insight::{Block, Insight, blocks, of, slo_text},
+    insight::{Block, Insight, blocks, count, of, slo_text},
     insight_best::best,
     insight_compare::{comparisons, in_order},
     insight_failure::{failures, surface},
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     manifest::{Flag, Objective, scalar_text},
     observe::{Durations, EngineSide, ServerSide},
-    store::{CellFile, ServerFile, StoredRun},
+    store::{CellFile, Imported, ServerFile, StoredRun},
 };
 
 /// Version of the values: a template that was written for another one may have to change.
@@ -40,6 +40,7 @@ pub(super) fn values(run: &StoredRun) -> Value {
         "title": title(run),
         "statements": statements,
         "simulated": simulated(run),
+        "imported": run.run.imported.as_ref().map(imported),
         "gpu": gpu(run),
         "experiment": {
             "name": run.plan.experiment.name,
@@ -90,17 +91,30 @@ fn simulated(run: &StoredRun) -> bool {
     run.run.simulated || run.cells.iter().any(|cell| cell.simulated)
 }
 
+fn imported(from: &Imported) -> Value {
+    json!({
+        "client": Some(&from.client).filter(|client| *client != "unknown"),
+        "from": match from.files.as_slice() {
+            [one] => one.name.clone(),
+            several => count(several.len(), "file"),
+        },
+        "files": from.files,
+        "caveats": from.caveats,
+    })
+}
+
 fn provenance(run: &StoredRun) -> Value {
     let file = &run.run;
+    let host = file.host.as_ref();
     json!({
         "name": file.name,
         "tool": file.tool.name,
         "tool_version": file.tool.version,
         "command": file.command.join(" "),
-        "platform": file.host.platform,
-        "cpu": file.host.cpu,
-        "cores": file.host.cores,
-        "memory_gib": file.host.memory_gib,
+        "platform": host.map(|host| &host.platform),
+        "cpu": host.and_then(|host| host.cpu.as_ref()),
+        "cores": host.map(|host| host.cores),
+        "memory_gib": host.and_then(|host| host.memory_gib),
         "gpus": file.gpus.iter().map(|gpu| json!({
             "name": gpu.name,
             "memory_mib": gpu.memory_mib,
@@ -134,6 +148,8 @@ fn outcomes(run: &StoredRun) -> Vec<Value> {
 }
 
 fn servers(run: &StoredRun) -> Vec<Value> {
+    // Of imported numbers nobody says which engine gave them, nor how it was started.
+    let own = run.run.imported.is_none();
     run.plan
         .groups
         .iter()
@@ -142,9 +158,9 @@ fn servers(run: &StoredRun) -> Vec<Value> {
             json!({
                 "id": group.id,
                 "label": super::insight::server_label(run, &group.id),
-                "engine": group.server.engine,
-                "model": group.server.model,
-                "launch": group.server.launch.on,
+                "engine": own.then_some(group.server.engine),
+                "model": Some(&group.server.model).filter(|model| !model.is_empty()),
+                "launch": own.then_some(group.server.launch.on),
                 "flags": group.server.flags.0.iter().map(|(name, flag)| flag_text(name, flag)).collect::<Vec<_>>(),
                 "axes": group.axes.iter().map(|(axis, value)| json!({ "axis": axis, "value": value })).collect::<Vec<_>>(),
                 "outcome": stored.map(|server| server.outcome.to_string()),
@@ -188,7 +204,7 @@ fn facts(server: Option<&ServerFile>) -> Value {
 }
 
 /// A cell with the names of `cells.csv`.
-fn cell(cell: &CellFile) -> Value {
+pub(super) fn cell(cell: &CellFile) -> Map<String, Value> {
     let mut row = Map::new();
     let summary = cell.summary.as_ref();
     row.insert("id".into(), json!(cell.id));
@@ -236,7 +252,7 @@ fn cell(cell: &CellFile) -> Value {
         ),
     );
     server_columns(cell, &mut row);
-    Value::Object(row)
+    row
 }
 
 /// What the server and its machine said, under the names of `cells.csv`.

@@ -15,7 +15,13 @@ pub fn fingerprint_difference(old: &RunFile, new: &RunFile) -> Vec<String> {
             .as_ref()
             .and_then(|engine| engine.version.clone())
     };
-    let memory = |run: &RunFile| run.host.memory_gib.map(|gib| format!("{gib} GiB"));
+    let processor = |run: &RunFile| run.host.as_ref()?.cpu.clone();
+    let memory = |run: &RunFile| {
+        run.host
+            .as_ref()?
+            .memory_gib
+            .map(|gib| format!("{gib} GiB"))
+    };
     [
         known(
             "simulated",
@@ -27,14 +33,14 @@ pub fn fingerprint_difference(old: &RunFile, new: &RunFile) -> Vec<String> {
         known("engine version", version(old), version(new)),
         known(
             "platform",
-            Some(old.host.platform.clone()),
-            Some(new.host.platform.clone()),
+            old.host.as_ref().map(|host| host.platform.clone()),
+            new.host.as_ref().map(|host| host.platform.clone()),
         ),
-        known("processor", old.host.cpu.clone(), new.host.cpu.clone()),
+        known("processor", processor(old), processor(new)),
         known(
             "processor cores",
-            Some(old.host.cores.to_string()),
-            Some(new.host.cores.to_string()),
+            old.host.as_ref().map(|host| host.cores.to_string()),
+            new.host.as_ref().map(|host| host.cores.to_string()),
         ),
         known("memory", memory(old), memory(new)),
     ]

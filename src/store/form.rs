@@ -52,6 +52,10 @@ pub struct CellFile {
     /// Summary of the pooled repeats; absent when nothing was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+    /// Numbers of an imported cell that came without the samples they were made of, by column name (`p95_ttft_ms`); of
+    /// several repeats, the mean of what each reports. Empty for what this tool measured.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reported: BTreeMap<String, f64>,
     /// Summary of each repeat, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<Summary>,
@@ -141,8 +145,9 @@ pub struct RunFile {
     pub tool: Tool,
     /// The command line.
     pub command: Vec<String>,
-    /// The machine.
-    pub host: Host,
+    /// The machine; absent where numbers were imported and nobody told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
     /// The GPUs that were seen; empty where there is none.
     pub gpus: Vec<Gpu>,
     /// The engine and its version, as the first ready server told.
@@ -150,6 +155,9 @@ pub struct RunFile {
     pub engine: Option<EngineFact>,
     /// Whether the embedded engine answered.
     pub simulated: bool,
+    /// Where the numbers come from, when another tool measured them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
     /// Seed of the experiment.
     pub seed: u64,
     /// When the run began.
@@ -176,6 +184,29 @@ pub struct EngineFact {
     /// Its version, when it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+}
+
+/// Numbers that another tool measured, and what is known of how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// What measured, as its files tell: `vllm bench serve`, `GuideLLM 0.5.0`; `unknown` for a table that does not say.
+    pub client: String,
+    /// The files, in the order they were read.
+    pub files: Vec<ImportedFile>,
+    /// Ids of the cells, in the order of the files. Nothing was planned, so the plan's groups hold no cells.
+    pub cells: Vec<String>,
+    /// What whoever imported them says of the numbers, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caveats: Vec<String>,
+}
+
+/// A file that numbers were imported from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedFile {
+    /// Its name and that of its folder.
+    pub name: String,
+    /// SHA-256 of its bytes, in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// The tool that wrote a run.
@@ -230,6 +261,13 @@ pub struct StoredRun {
     pub cells: Vec<CellFile>,
     /// The effective manifest, as text.
     pub effective: String,
+}
+
+impl CellFile {
+    /// Whether the cell has numbers of its own: measured here, or reported by whoever measured it.
+    pub fn has_numbers(&self) -> bool {
+        self.outcome.is_measured() && (self.summary.is_some() || !self.reported.is_empty())
+    }
 }
 
 impl StoredRun {

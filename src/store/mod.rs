@@ -20,6 +20,7 @@ pub use error::StoreError;
 pub use fingerprint::fingerprint_difference;
 pub use folder::RunFolder;
 pub use form::{
-    Attempt, CellFile, EngineFact, FORMAT, Gpu, Host, RunFile, ServerFile, StoredRun, Tool,
+    Attempt, CellFile, EngineFact, FORMAT, Gpu, Host, Imported, ImportedFile, RunFile, ServerFile,
+    StoredRun, Tool,
 };
 pub use read::{newest, read, read_records};

@@ -45,6 +45,10 @@ pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
             }
         }
     }
+    for id in run.imported.iter().flat_map(|imported| &imported.cells) {
+        check_id(folder, id)?;
+        cells.push(read_cell(&folder.join(layout::CELLS).join(id), id)?);
+    }
     Ok(StoredRun {
         folder: folder.to_owned(),
         run,

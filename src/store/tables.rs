@@ -151,22 +151,30 @@ impl Columns {
         }
         row.push(whole(summary.map(|s| s.counts.scheduled)));
         row.push(whole(summary.map(|s| s.counts.errors())));
+        // What was imported without samples belongs to the cell as a whole.
+        let told = |column: &str, own: Option<f64>| {
+            let reported = || cell.reported.get(column).filter(|_| repeat.is_none());
+            rounded(own.or_else(|| reported().copied()))
+        };
         for metric in Metric::ALL {
             let latency = summary.and_then(|s| latency(s, metric));
-            row.push(rounded(latency.map(|l| l.p50_ms)));
-            row.push(rounded(latency.map(|l| l.p95_ms)));
-            row.push(rounded(latency.map(|l| l.p99_ms)));
+            let own = |rank: &str, of: fn(&Latency) -> f64| {
+                told(&format!("{rank}_{}_ms", metric.name()), latency.map(of))
+            };
+            row.push(own("p50", |l| l.p50_ms));
+            row.push(own("p95", |l| l.p95_ms));
+            row.push(own("p99", |l| l.p99_ms));
         }
-        row.push(rounded(summary.and_then(|s| s.throughput_tok_s)));
-        row.push(rounded(summary.and_then(|s| s.total_tok_s)));
-        row.push(rounded(summary.and_then(|s| s.req_s)));
-        row.push(rounded(summary.and_then(|s| s.user_tok_s)));
-        row.push(rounded(summary.and_then(|s| s.goodput_req_s)));
+        let rate =
+            |column: &str, of: fn(&Summary) -> Option<f64>| told(column, summary.and_then(of));
+        row.push(rate("throughput_tok_s", |s| s.throughput_tok_s));
+        row.push(rate("total_tok_s", |s| s.total_tok_s));
+        row.push(rate("req_s", |s| s.req_s));
+        row.push(rate("user_tok_s", |s| s.user_tok_s));
+        row.push(rate("goodput_req_s", |s| s.goodput_req_s));
         row.push(whole(summary.and_then(|s| s.input_tokens)));
         row.push(whole(summary.and_then(|s| s.output_tokens)));
-        row.push(rounded(
-            summary.and_then(|s| s.window).map(|window| window.length_s),
-        ));
+        row.push(rate("window_s", |s| Some(s.window?.length_s)));
         row.push(rounded(
             summary.and_then(|s| s.steady).map(|window| window.length_s),
         ));
@@ -216,10 +224,13 @@ fn gpu(run: &StoredRun, cell: &CellFile) -> String {
     if let Some(label) = &run.plan.hardware.label {
         return label.clone();
     }
-    match (run.run.gpus.first(), &run.run.host.cpu) {
+    match (run.run.gpus.first(), &run.run.host) {
         (Some(gpu), _) => gpu.name.clone(),
-        (None, Some(cpu)) => format!("cpu: {cpu}"),
-        (None, None) => "cpu".into(),
+        (None, Some(host)) => match &host.cpu {
+            Some(cpu) => format!("cpu: {cpu}"),
+            None => "cpu".into(),
+        },
+        (None, None) => String::new(),
     }
 }
 

@@ -48,7 +48,8 @@ pub(super) fn compare_verb(words: &args::Compare) -> Ended {
 fn refuse(comparison: &Comparison, despite: &[String]) -> Result<(), Exit> {
     if comparison.cells.is_empty() {
         return Err(wrong(
-            "no cell was measured in both runs: they have no workload in common with the same axis values",
+            "no cell was measured in both runs: they have no workload in common with the same axis values (`runner import \
+             --workload` says what the workload of an import is called)",
         ));
     }
     let differences: String = comparison

@@ -1,6 +1,7 @@
 //! The verbs: each puts settings and words together and calls one room.
 
 mod compare;
+mod import;
 mod plan;
 mod report;
 mod run;
@@ -36,6 +37,8 @@ pub fn dispatch(cli: Cli) -> Exit {
         Verb::Plan(words) => plan::plan(&words),
         Verb::Report(words) => report::report(&words),
         Verb::Compare(words) => compare::compare_verb(&words),
+        Verb::Import(words) => import::import(&words),
+        Verb::Export(words) => import::export(&words),
         Verb::Recipe(words) => plan::recipe(&words),
         Verb::Sim(raw) => sim::sim(raw.text()),
         Verb::Init(words) => match init::init(&words.path) {

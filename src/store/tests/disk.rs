@@ -252,14 +252,14 @@ fn the_newest_run_is_the_one_that_began_last_whatever_its_name() {
 fn what_makes_two_starts_incomparable_is_named() {
     let old = run("one");
     let mut new = run("two");
-    new.host.cpu = None;
+    new.host.as_mut().unwrap().cpu = None;
     new.started_at = at(99);
     new.engine.as_mut().unwrap().version = None;
     assert_eq!(fingerprint_difference(&old, &new), Vec::<String>::new());
     new = run("two");
     new.gpus[0].name = "Card B".into();
     new.engine.as_mut().unwrap().version = Some("0.11.0".into());
-    new.host.cores = 16;
+    new.host.as_mut().unwrap().cores = 16;
     assert_eq!(
         fingerprint_difference(&old, &new),
         [

@@ -128,6 +128,7 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
             .map(|_| timeline(&records()))
             .unwrap_or_default(),
         summary,
+        reported: BTreeMap::new(),
         repeats,
         server_side: None,
         server_side_repeats: Vec::new(),
@@ -194,12 +195,12 @@ fn run(name: &str) -> RunFile {
             version: "0.1.0".into(),
         },
         command: vec!["runner".into(), "run".into()],
-        host: Host {
+        host: Some(Host {
             platform: "linux-x86_64".into(),
             cpu: Some("Abacus 9".into()),
             cores: 2,
             memory_gib: Some(8),
-        },
+        }),
         gpus: vec![Gpu {
             name: "Card A".into(),
             memory_mib: Some(16_384),
@@ -210,6 +211,7 @@ fn run(name: &str) -> RunFile {
             version: Some("0.10.0".into()),
         }),
         simulated: false,
+        imported: None,
         seed: 7,
         started_at: at(0),
         finished_at: None,

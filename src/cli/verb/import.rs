@@ -1,0 +1,106 @@
+//! `import` and `export`: numbers of other tools in, this tool's numbers out.
+
+use std::fs;
+
+use jiff::Timestamp;
+
+use super::{
+    super::{args, exit::Exit},
+    Ended, counted, print, refuse, report, say, settings, show, unexpected, wrong,
+};
+use crate::{
+    import::{self, Told},
+    report::json_lines,
+    store::{self, RunFolder, StoredRun},
+};
+
+pub(super) fn import(words: &args::Import) -> Ended {
+    let settings = settings(
+        &words.talk,
+        words.results.as_ref(),
+        words.templates.as_ref(),
+    )?;
+    let folder = settings.results.join(&words.name);
+    if folder.exists() {
+        return Err(wrong(format!(
+            "there is a {folder} already; choose another name with --as, or remove that folder"
+        )));
+    }
+    let told = Told {
+        name: words.name.clone(),
+        workload: words.workload.clone(),
+        gpu: words.gpu.clone(),
+        usd_per_hour: words.usd_per_hour,
+        model: words.model.clone(),
+        requests: words.requests,
+        slo: words.slo(),
+        objective: words.objective.into(),
+        axes: words.axis.clone(),
+        caveats: words.caveat.clone(),
+        command: std::env::args().collect(),
+    };
+    let files = import::files(&words.files).map_err(|findings| refuse(&findings))?;
+    let (run, findings) =
+        import::import(&files, &told, Timestamp::now()).map_err(|findings| refuse(&findings))?;
+    show(&findings);
+    let path = stored(&run, &settings.results).map_err(unexpected)?;
+    for note in report::written(&path, settings.templates.as_deref())? {
+        print(&format!("{note}\n"));
+    }
+    if !settings.quiet {
+        say(&said(&run, files.len()));
+    }
+    Ok(Exit::Finished)
+}
+
+fn stored(
+    run: &StoredRun,
+    results: &camino::Utf8Path,
+) -> Result<camino::Utf8PathBuf, store::StoreError> {
+    let folder = RunFolder::create(results, &run.plan.experiment.name, &run.run.name)?;
+    folder.write_text("effective.toml", &run.effective)?;
+    folder.write_plan(&run.plan)?;
+    for cell in &run.cells {
+        folder.write_cell(cell, &[])?;
+    }
+    folder.write_tables(run)?;
+    // Last: a folder with it is a whole run.
+    folder.write_run(&run.run)?;
+    Ok(folder.path().to_owned())
+}
+
+fn said(run: &StoredRun, files: usize) -> String {
+    let client = run
+        .run
+        .imported
+        .as_ref()
+        .map_or("unknown", |imported| &imported.client);
+    let by = match client {
+        "unknown" => String::new(),
+        client => format!(", measured by {client}"),
+    };
+    let name = &run.plan.experiment.name;
+    format!(
+        "{} of {}{by}; compare with: runner compare RUN {name} --despite client",
+        counted(run.cells.len(), "cell"),
+        counted(files, "file"),
+    )
+}
+
+pub(super) fn export(words: &args::Export) -> Ended {
+    let settings = settings(&words.talk, words.results.as_ref(), None)?;
+    let mut text = String::new();
+    for run in &words.runs {
+        let folder = report::folder(run, &settings)?;
+        text.push_str(&json_lines(&store::read(&folder).map_err(unexpected)?));
+    }
+    match &words.out {
+        None => print(&text),
+        Some(path) => fs::write(path, &text).map_err(|error| {
+            unexpected(format!(
+                "cannot write {path}: {error}; give another file with -o"
+            ))
+        })?,
+    }
+    Ok(Exit::Finished)
+}

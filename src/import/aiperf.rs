@@ -1,0 +1,177 @@
+//! Summaries of AIPerf (`profile_export_aiperf.json`; seen: 0.10.0, schema 1.3), one row for each file.
+//!
+//! Its inter-token latency is one number per request, (E2E − TTFT) / (n − 1), which is this tool's TPOT; its inter-chunk
+//! latency is this tool's ITL.
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use serde_json::Value;
+
+use super::{field::Field, row::Row};
+use crate::{diagnostic::Finding, manifest::Metric};
+
+const METRICS: [(&str, Metric); 4] = [
+    ("time_to_first_token", Metric::Ttft),
+    ("inter_token_latency", Metric::Tpot),
+    ("inter_chunk_latency", Metric::Itl),
+    ("request_latency", Metric::E2e),
+];
+
+/// Whether a document is such a summary.
+pub(super) fn is(value: &Value) -> bool {
+    let root = value.get("records").unwrap_or(value);
+    value.get("input_config").is_some()
+        && root
+            .get("request_latency")
+            .is_some_and(|latency| latency.get("unit").is_some())
+}
+
+/// The tool with its version, where the summary tells.
+pub(super) fn client(summary: &Field<'_>) -> String {
+    match summary
+        .get("aiperf_version")
+        .and_then(|version| version.text())
+    {
+        Some(version) => format!("AIPerf {version}"),
+        None => "AIPerf".into(),
+    }
+}
+
+pub(super) fn row(summary: &Field<'_>) -> Result<Row, Finding> {
+    // Older versions put the metrics one level down.
+    let metrics = summary.get("records").unwrap_or_else(|| summary.clone());
+    let average = |key: &str, expected: &str| match metrics.get(key) {
+        Some(metric) => metric.number_of("avg", expected),
+        None => Ok(None),
+    };
+    let count = |key: &str| -> Result<Option<u64>, Finding> {
+        match metrics.get(key) {
+            Some(metric) => metric.count_of("avg", "a whole number"),
+            None => Ok(None),
+        }
+    };
+    let at = summary.get("start_time").and_then(|at| at.text());
+    let mut row = Row {
+        completed: count("request_count")?,
+        failed: count("error_request_count")?,
+        seconds: match metrics.get("benchmark_duration") {
+            Some(duration) => {
+                let seconds = duration.number_of("avg", "a number of seconds")?;
+                seconds.map(|seconds| seconds * to_ms(&duration).unwrap_or(1e3) / 1e3)
+            }
+            None => None,
+        },
+        input_tokens: count("total_isl")?,
+        output_tokens: count("total_output_tokens")?.or(count("total_osl")?),
+        model: model(summary),
+        at: at.and_then(instant),
+        ..Row::default()
+    };
+    load(summary, &mut row)?;
+    for (theirs, metric) in METRICS {
+        let Some(stats) = metrics.get(theirs) else {
+            continue;
+        };
+        let factor = to_ms(&stats).ok_or_else(|| stats.wrong("a metric in s, ms, us or ns"))?;
+        for rank in ["avg", "p50", "p90", "p95", "p99"] {
+            let value = stats.number_of(rank, "a number")?;
+            let name = if rank == "avg" { "mean" } else { rank };
+            row.report(
+                format!("{name}_{}_ms", metric.name()),
+                value.map(|value| value * factor),
+            );
+        }
+    }
+    row.report(
+        "throughput_tok_s",
+        average("output_token_throughput", "tokens per second")?,
+    );
+    row.report(
+        "total_tok_s",
+        average("total_token_throughput", "tokens per second")?,
+    );
+    row.report(
+        "req_s",
+        average("request_throughput", "requests per second")?,
+    );
+    let user = metrics.at(&["output_token_throughput_per_user", "p50"]);
+    row.report(
+        "user_tok_s",
+        user.map(|user| user.number("tokens per second"))
+            .transpose()?,
+    );
+    Ok(row)
+}
+
+fn to_ms(stats: &Field<'_>) -> Option<f64> {
+    match stats.get("unit")?.text()? {
+        "s" | "sec" | "seconds" => Some(1e3),
+        "ms" => Some(1.0),
+        "us" | "µs" => Some(1e-3),
+        "ns" => Some(1e-6),
+        _ => None,
+    }
+}
+
+fn model(summary: &Field<'_>) -> Option<String> {
+    let config = summary.get("input_config")?;
+    let newer = config.at(&["models", "items"]);
+    let older = config.at(&["endpoint", "model_names"]);
+    let first = newer.or(older)?.items().into_iter().next()?;
+    let name = first.get("name").unwrap_or(first);
+    name.text().map(str::to_owned)
+}
+
+/// What was asked: of the phase that counts, or of the load generator in older versions.
+fn load(summary: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
+    let config = summary.get("input_config");
+    let phases = config.as_ref().and_then(|config| config.get("phases"));
+    let measured = phases.map(|phases| phases.items()).and_then(|phases| {
+        phases.into_iter().rev().find(|phase| {
+            phase
+                .get("exclude_from_results")
+                .is_none_or(|left| left.value() != &Value::Bool(true))
+        })
+    });
+    let Some(source) = measured.or_else(|| config.as_ref()?.get("loadgen")) else {
+        return Ok(());
+    };
+    let rate = match source.number_of("request_rate", "requests per second")? {
+        Some(rate) => Some(rate),
+        None => source.number_of("rate", "requests per second")?,
+    };
+    let most = source.number_of("concurrency", "a number of requests")?;
+    row.asked("rate", rate);
+    row.asked(
+        if rate.is_some() {
+            "max_in_flight"
+        } else {
+            "concurrency"
+        },
+        most,
+    );
+    let Some(config) = config else { return Ok(()) };
+    let mean = |keys: &[&str]| -> Result<Option<f64>, Finding> {
+        config
+            .at(keys)
+            .map(|mean| mean.number("a number of tokens"))
+            .transpose()
+    };
+    // Only made prompts have a length that was asked for.
+    row.asked(
+        "max_tokens",
+        mean(&["input", "prompt", "output_tokens", "mean"])?,
+    );
+    row.asked(
+        "synthetic.input_tokens",
+        mean(&["input", "prompt", "input_tokens", "mean"])?,
+    );
+    Ok(())
+}
+
+/// `2026-07-03T04:23:09.561350`, with a zone or, taken for UTC, without.
+fn instant(text: &str) -> Option<Timestamp> {
+    text.parse::<Timestamp>().ok().or_else(|| {
+        let at: DateTime = text.parse().ok()?;
+        TimeZone::UTC.to_timestamp(at).ok()
+    })
+}

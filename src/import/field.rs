@@ -1,0 +1,115 @@
+//! A place in a JSON file, so that whatever is wrong there can be named: file, field, what is expected.
+
+use serde_json::Value;
+
+use crate::diagnostic::Finding;
+
+/// A value and the way to it.
+#[derive(Clone)]
+pub(super) struct Field<'a> {
+    file: &'a str,
+    path: String,
+    value: &'a Value,
+}
+
+impl<'a> Field<'a> {
+    pub(super) fn root(file: &'a str, value: &'a Value) -> Self {
+        Self {
+            file,
+            path: String::new(),
+            value,
+        }
+    }
+
+    pub(super) fn value(&self) -> &'a Value {
+        self.value
+    }
+
+    /// The field below; `None` when it is not there or `null`.
+    pub(super) fn get(&self, key: &str) -> Option<Self> {
+        let value = self.value.get(key).filter(|value| !value.is_null())?;
+        let dot = if self.path.is_empty() { "" } else { "." };
+        Some(Self {
+            file: self.file,
+            path: format!("{}{dot}{key}", self.path),
+            value,
+        })
+    }
+
+    /// The field at the end of several keys.
+    pub(super) fn at(&self, keys: &[&str]) -> Option<Self> {
+        let mut field = self.clone();
+        for key in keys {
+            field = field.get(key)?;
+        }
+        Some(field)
+    }
+
+    /// The items of a list; none where it is no list.
+    pub(super) fn items(&self) -> Vec<Self> {
+        let items = self.value.as_array().into_iter().flatten();
+        items
+            .enumerate()
+            .map(|(index, value)| Self {
+                file: self.file,
+                path: format!("{}[{index}]", self.path),
+                value,
+            })
+            .collect()
+    }
+
+    /// What is wrong with the value here.
+    pub(super) fn wrong(&self, expected: &str) -> Finding {
+        let mut shown = self.value.to_string();
+        if shown.chars().count() > 40 {
+            shown = shown.chars().take(40).chain("…".chars()).collect();
+        }
+        Finding::error(format!(
+            "{}: `{}` is {shown}, where {expected} is expected",
+            self.file, self.path
+        ))
+    }
+
+    /// A field that has to be there is not.
+    pub(super) fn missing(&self, key: &str, expected: &str) -> Finding {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        Finding::error(format!(
+            "{}: `{}{dot}{key}` is missing, where {expected} is expected",
+            self.file, self.path
+        ))
+    }
+
+    pub(super) fn number(&self, expected: &str) -> Result<f64, Finding> {
+        match self.value.as_f64() {
+            Some(number) if number.is_finite() => Ok(number),
+            _ => Err(self.wrong(expected)),
+        }
+    }
+
+    pub(super) fn count(&self, expected: &str) -> Result<u64, Finding> {
+        // Some tools write counts as fractions: `96.0`.
+        let whole = self
+            .value
+            .as_f64()
+            .filter(|number| *number >= 0.0 && number.fract() == 0.0);
+        whole
+            .map(|number| number as u64)
+            .ok_or_else(|| self.wrong(expected))
+    }
+
+    pub(super) fn text(&self) -> Option<&'a str> {
+        self.value.as_str()
+    }
+
+    /// A number that may be absent.
+    pub(super) fn number_of(&self, key: &str, expected: &str) -> Result<Option<f64>, Finding> {
+        self.get(key)
+            .map(|field| field.number(expected))
+            .transpose()
+    }
+
+    /// A count that may be absent.
+    pub(super) fn count_of(&self, key: &str, expected: &str) -> Result<Option<u64>, Finding> {
+        self.get(key).map(|field| field.count(expected)).transpose()
+    }
+}

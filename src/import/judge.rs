@@ -1,0 +1,132 @@
+//! How far imported numbers may be trusted, by what their file tells.
+
+use crate::{
+    manifest::{Metric, Slo},
+    measure::{Latency, Severity, Summary, Verdict, VerdictKind},
+    store::CellFile,
+    unit::Percentile,
+};
+
+/// A TTFT of at least this part of E2E is that of a client that did not stream.
+const WHOLE: f64 = 0.99;
+
+/// What is to be said of a cell, whose numbers are in place already.
+pub(super) fn judge(cell: &CellFile, client: &str, requests: Option<u64>) -> Vec<Verdict> {
+    let mut verdicts = vec![imported(client, requests)];
+    if let Some(requests) = requests {
+        verdicts.extend(few_samples(cell, requests));
+    }
+    verdicts.extend(not_streamed(cell));
+    verdicts
+}
+
+fn imported(client: &str, requests: Option<u64>) -> Verdict {
+    let by = match client {
+        "unknown" => "measured by another tool that the file does not name".to_owned(),
+        client => format!("measured by {client}"),
+    };
+    let samples = match requests {
+        Some(_) => "",
+        None => "; nobody says how many requests a percentile rests on",
+    };
+    Verdict {
+        kind: VerdictKind::Imported,
+        severity: Severity::Note,
+        touches: Vec::new(),
+        reason: format!("{by}, by its own definitions{samples}"),
+        hint: "hold its definitions against those below before comparing; `runner import --requests` says the number of \
+               requests where a file does not"
+            .into(),
+    }
+}
+
+/// The same rule as for what is measured here, with the requests where there are no samples to count.
+fn few_samples(cell: &CellFile, requests: u64) -> Vec<Verdict> {
+    ranks(&cell.slo)
+        .into_iter()
+        .filter_map(|rank| {
+            let needed = rank.samples_needed();
+            let few: Vec<(Metric, u64)> = Metric::ALL
+                .into_iter()
+                .filter_map(|metric| Some((metric, samples(cell, rank, metric, requests)?)))
+                .filter(|(_, n)| *n < needed)
+                .collect();
+            let counts: Vec<String> = few
+                .iter()
+                .map(|(metric, n)| format!("{} {n}", metric.name()))
+                .collect();
+            (!few.is_empty()).then(|| Verdict {
+                kind: VerdictKind::FewSamples,
+                severity: Severity::Metric,
+                touches: few
+                    .iter()
+                    .map(|(metric, _)| format!("{rank}_{}", metric.name()))
+                    .collect(),
+                reason: format!(
+                    "{rank} needs {needed} samples to carry weight, and there are fewer ({})",
+                    counts.join(", ")
+                ),
+                hint: format!("measure at least {needed} requests in the cell"),
+            })
+        })
+        .collect()
+}
+
+fn ranks(slo: &Slo) -> Vec<Percentile> {
+    let mut ranks = vec![Percentile::P50, Percentile::P95, Percentile::P99];
+    for term in &slo.0 {
+        if !ranks.contains(&term.percentile) {
+            ranks.push(term.percentile);
+        }
+    }
+    ranks.sort_by(|a, b| a.fraction().total_cmp(&b.fraction()));
+    ranks
+}
+
+/// How many samples a percentile of a cell rests on; `None` where it has none.
+fn samples(cell: &CellFile, rank: Percentile, metric: Metric, requests: u64) -> Option<u64> {
+    let own = cell
+        .summary
+        .as_ref()
+        .and_then(|summary| latency(summary, metric));
+    if let Some(own) = own {
+        return Some(own.n);
+    }
+    // Gaps between events are many for each request: how many is not told.
+    let counted = metric != Metric::Itl;
+    let column = format!("{rank}_{}_ms", metric.name());
+    (counted && cell.reported.contains_key(&column)).then_some(requests)
+}
+
+fn latency(summary: &Summary, metric: Metric) -> Option<&Latency> {
+    match metric {
+        Metric::Ttft => summary.ttft.as_ref(),
+        Metric::Itl => summary.itl.as_ref(),
+        Metric::Tpot => summary.tpot.as_ref(),
+        Metric::E2e => summary.e2e.as_ref(),
+    }
+}
+
+fn not_streamed(cell: &CellFile) -> Option<Verdict> {
+    let median = |metric: Metric| {
+        let own = cell
+            .summary
+            .as_ref()
+            .and_then(|summary| latency(summary, metric));
+        own.map(|own| own.p50_ms).or_else(|| {
+            cell.reported
+                .get(&format!("p50_{}_ms", metric.name()))
+                .copied()
+        })
+    };
+    let (ttft, e2e) = (median(Metric::Ttft)?, median(Metric::E2e)?);
+    (e2e > 0.0 && ttft >= WHOLE * e2e).then(|| Verdict {
+        kind: VerdictKind::NotStreamed,
+        severity: Severity::Note,
+        touches: Vec::new(),
+        reason: format!(
+            "p50 TTFT {ttft:.1} ms is p50 E2E {e2e:.1} ms: the client did not stream, or the server sent its answers whole"
+        ),
+        hint: "read TTFT as the whole answer's time; measure again with a client that streams".into(),
+    })
+}

@@ -1,0 +1,331 @@
+//! A table with one row per point of a grid: the form of the journal this tool grew from, this tool's own `cells.csv`, and the
+//! `summary.csv` of `vllm bench sweep serve`.
+
+use std::{ops::Range, sync::Arc};
+
+use csv::StringRecord;
+use serde_json::{Map, Value, json};
+
+use super::{
+    field::Field,
+    row::{Row, plain},
+    vllm,
+};
+use crate::{
+    diagnostic::{Finding, Findings, Place, Source},
+    manifest::{Metric, nearest},
+    unit::Percentile,
+};
+
+/// What a column holds.
+enum Column {
+    Workload,
+    Gpu,
+    Model,
+    Outcome,
+    Load(&'static str),
+    Server(String),
+    Completed,
+    Failed,
+    Seconds,
+    InputTokens,
+    OutputTokens,
+    /// A number by the name it has in this tool's tables, and what its unit has to be multiplied by.
+    Number(String, f64),
+    /// Of no use here.
+    Passed,
+}
+
+/// Flags that a table may have a column for. Others are named when importing.
+const FLAGS: [&str; 16] = [
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "gpu_memory_utilization",
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "data_parallel_size",
+    "quantization",
+    "dtype",
+    "kv_cache_dtype",
+    "block_size",
+    "num_gpu_blocks_override",
+    "enable_prefix_caching",
+    "enable_chunked_prefill",
+    "enforce_eager",
+    "attention_backend",
+];
+/// Names that a column of the journal's form may have.
+const KNOWN: [&str; 14] = [
+    "workload",
+    "gpu",
+    "model",
+    "concurrency",
+    "rate",
+    "max_tokens",
+    "requests",
+    "p50_ttft_ms",
+    "p95_ttft_ms",
+    "p50_e2e_ms",
+    "p95_e2e_ms",
+    "throughput_tok_s",
+    "req_s",
+    "outcome",
+];
+
+impl Column {
+    fn of(name: &str, axes: &[String]) -> Option<Self> {
+        let plain = name.trim().to_lowercase();
+        if axes.iter().any(|axis| axis == name.trim()) {
+            return Some(Self::Server(name.trim().to_owned()));
+        }
+        if FLAGS.contains(&plain.replace('-', "_").as_str()) {
+            return Some(Self::Server(plain.replace('_', "-")));
+        }
+        Some(match plain.as_str() {
+            "workload" => Self::Workload,
+            "gpu" | "hardware" | "device" => Self::Gpu,
+            "model" | "model_id" => Self::Model,
+            "outcome" => Self::Outcome,
+            "concurrency" | "max_concurrency" | "users" | "streams" => Self::Load("concurrency"),
+            "rate" | "request_rate" => Self::Load("rate"),
+            "max_tokens" | "max_new_tokens" | "output_len" => Self::Load("max_tokens"),
+            "prompt_tokens" | "input_len" => Self::Load("synthetic.input_tokens"),
+            "synthetic.input_tokens" => Self::Load("synthetic.input_tokens"),
+            "requests" | "n_requests" | "num_requests" | "num_prompts" => Self::Completed,
+            "errors" | "failed" => Self::Failed,
+            "window_s" | "total_time_s" | "wall_clock_s" | "duration_s" => Self::Seconds,
+            "input_tokens" => Self::InputTokens,
+            "output_tokens" | "total_tokens" => Self::OutputTokens,
+            "throughput_tok_s" | "output_tok_s" | "tok_s" | "tokens_per_second" => {
+                Self::Number("throughput_tok_s".into(), 1.0)
+            }
+            "total_tok_s" | "req_s" | "user_tok_s" | "goodput_req_s" => Self::Number(plain, 1.0),
+            "" | "cell" | "verdicts" | "steady_s" | "steady_tok_s" | "arrivals" | "warmup" => {
+                Self::Passed
+            }
+            _ => {
+                let (column, factor) = latency(&plain)?;
+                Self::Number(column, factor)
+            }
+        })
+    }
+}
+
+/// `p95_latency_ms` → `p95_e2e_ms`, with what makes its unit milliseconds.
+fn latency(name: &str) -> Option<(String, f64)> {
+    let (name, factor) = [("_ms", 1.0), ("_us", 1e-3), ("_s", 1e3)]
+        .into_iter()
+        .find_map(|(unit, factor)| Some((name.strip_suffix(unit)?, factor)))?;
+    let (rank, metric) = name.split_once('_')?;
+    let rank = match rank {
+        "median" => "p50",
+        "avg" => "mean",
+        rank => rank,
+    };
+    if rank != "mean" {
+        rank.parse::<Percentile>().ok()?;
+    }
+    let metric = match metric {
+        "latency" | "e2el" | "request_latency" => Metric::E2e,
+        name => Metric::ALL
+            .into_iter()
+            .find(|metric| metric.name() == name)?,
+    };
+    Some((format!("{rank}_{}_ms", metric.name()), factor))
+}
+
+/// The rows of a table, and what of it was not understood.
+pub(super) fn rows(name: &str, text: &str, axes: &[String], findings: &mut Findings) -> Vec<Row> {
+    let source = Arc::new(Source {
+        name: name.into(),
+        text: text.into(),
+    });
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .comment(Some(b'#'))
+        .from_reader(text.as_bytes());
+    let header = match reader.headers() {
+        Ok(header) => header.clone(),
+        Err(error) => {
+            findings.push(Finding::error(format!("{name} is no table: {error}")));
+            return Vec::new();
+        }
+    };
+    let of_vllm =
+        ["output_throughput", "completed"].map(|own| header.iter().any(|name| name == own));
+    let columns: Vec<Option<Column>> = header.iter().map(|name| Column::of(name, axes)).collect();
+    if of_vllm != [true, true] {
+        check_header(&source, &header, &columns, axes, findings);
+        if findings.has_errors() {
+            return Vec::new();
+        }
+    }
+    let mut rows = Vec::new();
+    let mut record = StringRecord::new();
+    loop {
+        match reader.read_record(&mut record) {
+            Ok(false) => return rows,
+            Ok(true) => {}
+            Err(error) => {
+                findings.push(Finding::error(format!("{name} is no table: {error}")));
+                return rows;
+            }
+        }
+        let start = record.position().map_or(0, |at| at.byte() as usize);
+        let place = Place {
+            source: source.clone(),
+            span: line(text, start),
+        };
+        let row = if of_vllm == [true, true] {
+            from_vllm(&place, &header, &record)
+        } else {
+            row(&place, &header, &columns, &record)
+        };
+        match row {
+            Ok(row) => rows.push(row),
+            Err(finding) => findings.push(finding),
+        }
+    }
+}
+
+/// The bytes of the line that begins at a byte.
+fn line(text: &str, start: usize) -> Range<usize> {
+    let start = start.min(text.len());
+    let rest = text.get(start..).unwrap_or_default();
+    let skipped = rest.len() - rest.trim_start_matches(['\n', '\r']).len();
+    let own = rest[skipped..].lines().next().unwrap_or_default().len();
+    start + skipped..start + skipped + own
+}
+
+fn check_header(
+    source: &Arc<Source>,
+    header: &StringRecord,
+    columns: &[Option<Column>],
+    axes: &[String],
+    findings: &mut Findings,
+) {
+    let place = Place {
+        source: source.clone(),
+        span: line(&source.text, 0),
+    };
+    let has_numbers = columns
+        .iter()
+        .flatten()
+        .any(|column| matches!(column, Column::Number(..)));
+    if !has_numbers {
+        findings.push(
+            Finding::error(format!("{} has no column with a latency or a throughput", source.name))
+                .at(&place, "the columns it has")
+                .help("expected are columns such as concurrency, max_tokens, p50_ttft_ms, p95_e2e_ms, throughput_tok_s"),
+        );
+    }
+    for (name, column) in header.iter().zip(columns) {
+        if column.is_some() {
+            continue;
+        }
+        let mut finding = Finding::note(format!(
+            "{}: the column `{name}` is not known and was left out",
+            source.name
+        ));
+        if let Some(near) = nearest(name, &KNOWN) {
+            finding = finding.help(format!("did you mean `{near}`?"));
+        }
+        findings.push(finding.help(format!(
+            "where it is something the server was started with: --axis {name}"
+        )));
+    }
+    for axis in axes {
+        if !header.iter().any(|name| name.trim() == axis) {
+            findings.push(
+                Finding::error(format!("{} has no column `{axis}`", source.name))
+                    .at(&place, "the columns it has"),
+            );
+        }
+    }
+}
+
+fn row(
+    place: &Place,
+    header: &StringRecord,
+    columns: &[Option<Column>],
+    record: &StringRecord,
+) -> Result<Row, Finding> {
+    let mut row = Row::default();
+    for ((name, column), text) in header.iter().zip(columns).zip(record) {
+        let Some(column) = column.as_ref().filter(|_| !text.is_empty()) else {
+            continue;
+        };
+        let wrong = |expected: &str| {
+            Finding::error(format!(
+                "{place}: `{name}` is {text:?}, where {expected} is expected"
+            ))
+            .at(place, "this row")
+        };
+        let number = |expected: &str| {
+            let number: Option<f64> = text.parse().ok();
+            number
+                .filter(|number| number.is_finite())
+                .ok_or_else(|| wrong(expected))
+        };
+        let count = || text.parse::<u64>().map_err(|_| wrong("a whole number"));
+        match column {
+            Column::Workload => row.workload = Some(text.to_owned()),
+            Column::Gpu => row.gpu = Some(text.to_owned()),
+            Column::Model => row.model = Some(text.to_owned()),
+            Column::Outcome => {
+                let outcome = serde_json::from_value(json!(text));
+                row.outcome = Some(
+                    outcome.map_err(|_| wrong("the outcome of a cell (ok, degraded, oom …)"))?,
+                );
+            }
+            Column::Load(key) => row.asked(key, Some(number("a number")?)),
+            Column::Server(key) => {
+                row.server.insert(key.clone(), scalar(text));
+            }
+            Column::Completed => row.completed = Some(count()?),
+            Column::Failed => row.failed = Some(count()?),
+            Column::Seconds => row.seconds = Some(number("a number of seconds")?),
+            Column::InputTokens => row.input_tokens = Some(count()?),
+            Column::OutputTokens => row.output_tokens = Some(count()?),
+            Column::Number(key, factor) => {
+                let value = number("a number")?;
+                row.report(key.clone(), Some(value * factor));
+            }
+            Column::Passed => {}
+        }
+    }
+    // This tool counts every request that was due; those that failed are among them.
+    if let (Some(due), Some(failed)) = (row.completed, row.failed) {
+        row.completed = due.checked_sub(failed);
+    }
+    Ok(row)
+}
+
+fn scalar(text: &str) -> Value {
+    match text.to_lowercase().as_str() {
+        "true" => json!(true),
+        "false" => json!(false),
+        _ => text.parse().map_or_else(|_| json!(text), plain),
+    }
+}
+
+/// A line of `summary.csv` as the object that it was written from.
+fn from_vllm(place: &Place, header: &StringRecord, record: &StringRecord) -> Result<Row, Finding> {
+    let object: Map<String, Value> = header
+        .iter()
+        .zip(record)
+        .filter(|(name, text)| !name.is_empty() && !text.is_empty())
+        .map(|(name, text)| {
+            let value = if text.starts_with('[') {
+                serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+            } else {
+                scalar(text)
+            };
+            (name.to_owned(), value)
+        })
+        .collect();
+    let object = Value::Object(object);
+    let shown = place.to_string();
+    vllm::row(&Field::root(&shown, &object))
+}

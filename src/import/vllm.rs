@@ -1,0 +1,237 @@
+//! Results of `vllm bench serve` and of the runs that `vllm bench sweep serve` collects (seen: vLLM 0.32).
+//!
+//! Its TPOT is this tool's, (E2E − TTFT) / (n − 1); its ITL is the gap between events; its E2E ends at the last event with
+//! `choices`. In chat its TTFT is the role-only first event.
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use serde_json::Value;
+
+use super::{
+    field::Field,
+    row::{Row, plain},
+};
+use crate::{diagnostic::Finding, manifest::Metric};
+
+/// Keys that a result has beside the parameters of a sweep.
+const KNOWN: [&str; 38] = [
+    "date",
+    "endpoint_type",
+    "backend",
+    "label",
+    "model_id",
+    "tokenizer_id",
+    "num_prompts",
+    "request_rate",
+    "burstiness",
+    "max_concurrency",
+    "duration",
+    "completed",
+    "failed",
+    "total_input_tokens",
+    "total_output_tokens",
+    "request_throughput",
+    "request_goodput",
+    "output_throughput",
+    "total_token_throughput",
+    "input_lens",
+    "output_lens",
+    "ttfts",
+    "itls",
+    "latencies",
+    "start_times",
+    "queue_times",
+    "generated_texts",
+    "errors",
+    "max_output_tokens_per_s",
+    "max_concurrent_requests",
+    "rtfx",
+    "run_number",
+    "ramp_up_strategy",
+    "ramp_up_start_rps",
+    "ramp_up_end_rps",
+    "speculative_decoding",
+    "spec_decode_acceptance_rate",
+    "num_input_tokens",
+];
+/// Parameters of the benchmark begin so; every other parameter of a sweep is the server's.
+const OF_THE_BENCHMARK: [&str; 14] = [
+    "random_",
+    "sonnet_",
+    "sharegpt_",
+    "prefix_repetition_",
+    "custom_",
+    "hf_",
+    "dataset_",
+    "input_len",
+    "output_len",
+    "num_",
+    "seed",
+    "temperature",
+    "top_",
+    "ignore_eos",
+];
+const METRICS: [(&str, Metric); 4] = [
+    ("ttft", Metric::Ttft),
+    ("tpot", Metric::Tpot),
+    ("itl", Metric::Itl),
+    ("e2el", Metric::E2e),
+];
+const MS: &str = "a number of milliseconds";
+
+/// Whether an object is such a result.
+pub(super) fn is(value: &Value) -> bool {
+    value.get("output_throughput").is_some() && value.get("completed").is_some()
+}
+
+pub(super) fn row(result: &Field<'_>) -> Result<Row, Finding> {
+    let completed = result
+        .get("completed")
+        .ok_or_else(|| result.missing("completed", "a number of requests"))?
+        .count("a number of requests")?;
+    let mut row = Row {
+        completed: Some(completed),
+        failed: result.count_of("failed", "a number of requests")?,
+        seconds: result.number_of("duration", "a number of seconds")?,
+        input_tokens: result.count_of("total_input_tokens", "a number of tokens")?,
+        output_tokens: result.count_of("total_output_tokens", "a number of tokens")?,
+        model: result
+            .get("model_id")
+            .and_then(|model| model.text().map(str::to_owned)),
+        at: result.get("date").and_then(|date| instant(date.text()?)),
+        ..Row::default()
+    };
+    load(result, &mut row)?;
+    parameters(result, &mut row);
+    samples(result, &mut row)?;
+    for (theirs, metric) in METRICS {
+        if row.samples.contains_key(&metric) {
+            continue;
+        }
+        let column = |rank: &str| format!("{rank}_{}_ms", metric.name());
+        for rank in ["mean", "median", "p50", "p90", "p95", "p99", "p99.9"] {
+            let value = result.number_of(&format!("{rank}_{theirs}_ms"), MS)?;
+            row.report(column(if rank == "median" { "p50" } else { rank }), value);
+        }
+    }
+    Ok(row)
+}
+
+fn load(result: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
+    let most = result.number_of("max_concurrency", "a number of requests")?;
+    // As many as may be at once is written as the word `inf`.
+    let rate = match result.get("request_rate") {
+        Some(rate) if rate.text() == Some("inf") => None,
+        Some(rate) => Some(rate.number("requests per second, or \"inf\"")?),
+        None => None,
+    };
+    row.asked("rate", rate);
+    // With a rate it is an open loop, and the concurrency only bounds it.
+    row.asked(
+        if rate.is_some() {
+            "max_in_flight"
+        } else {
+            "concurrency"
+        },
+        most,
+    );
+    if rate.is_some() {
+        let burstiness = result.number_of("burstiness", "a number")?;
+        row.asked("burstiness", burstiness.filter(|shape| *shape != 1.0));
+    }
+    Ok(())
+}
+
+/// What a sweep varied: every key that is none of a result's own.
+fn parameters(result: &Field<'_>, row: &mut Row) {
+    let keys = result.value().as_object().into_iter().flatten();
+    for (key, value) in keys {
+        let own = KNOWN.contains(&key.as_str())
+            || METRICS
+                .iter()
+                .any(|(name, _)| key.ends_with(&format!("_{name}_ms")));
+        if own || value.is_null() || value.is_array() || value.is_object() {
+            continue;
+        }
+        let value = value.as_f64().map_or_else(|| value.clone(), plain);
+        let of_the_benchmark = OF_THE_BENCHMARK.iter().any(|start| key.starts_with(start));
+        match key.as_str() {
+            "random_output_len" | "output_len" => row.load.insert("max_tokens".into(), value),
+            "random_input_len" | "input_len" => {
+                row.load.insert("synthetic.input_tokens".into(), value)
+            }
+            _ if of_the_benchmark => row.load.insert(key.clone(), value),
+            _ => row.server.insert(key.replace('_', "-"), value),
+        };
+    }
+}
+
+/// The samples of a detailed result, of the requests that completed.
+fn samples(result: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
+    let list = |key: &str| -> Result<Option<Vec<f64>>, Finding> {
+        let Some(field) = result.get(key) else {
+            return Ok(None);
+        };
+        let each = field.items();
+        let numbers: Result<Vec<f64>, Finding> = each
+            .iter()
+            .map(|item| item.number("a number of seconds"))
+            .collect();
+        numbers.map(Some)
+    };
+    let completed = row.completed.map(|completed| completed as usize);
+    // Failed requests stand in the lists too: only the errors beside them tell which.
+    let failed: Vec<bool> = match result.get("errors") {
+        Some(errors) => errors
+            .items()
+            .iter()
+            .map(|error| error.text().is_some_and(|text| !text.is_empty()))
+            .collect(),
+        None => Vec::new(),
+    };
+    let of_completed = |values: Vec<f64>| -> Option<Vec<f64>> {
+        let kept: Vec<f64> = match failed.len() == values.len() {
+            true => values
+                .into_iter()
+                .zip(&failed)
+                .filter(|(_, failed)| !**failed)
+                .map(|(value, _)| value)
+                .collect(),
+            false => values,
+        };
+        (Some(kept.len()) == completed).then_some(kept)
+    };
+    let ms = |seconds: &[f64]| -> Vec<f64> { seconds.iter().map(|s| s * 1e3).collect() };
+    let ttft = list("ttfts")?.and_then(of_completed);
+    let e2e = list("latencies")?.and_then(of_completed);
+    let tokens = list("output_lens")?.and_then(of_completed);
+    if let (Some(ttft), Some(e2e), Some(tokens)) = (&ttft, &e2e, &tokens) {
+        let tpot = ttft
+            .iter()
+            .zip(e2e)
+            .zip(tokens)
+            .filter(|(_, n)| **n >= 2.0)
+            .map(|((ttft, e2e), n)| (e2e - ttft) / (n - 1.0) * 1e3);
+        row.samples.insert(Metric::Tpot, tpot.collect());
+    }
+    if let Some(ttft) = ttft {
+        row.samples.insert(Metric::Ttft, ms(&ttft));
+    }
+    if let Some(e2e) = e2e {
+        row.samples.insert(Metric::E2e, ms(&e2e));
+    }
+    if let Some(lists) = result.get("itls") {
+        let mut gaps = Vec::new();
+        for item in lists.items().iter().flat_map(Field::items) {
+            gaps.push(item.number("a number of seconds")? * 1e3);
+        }
+        row.samples.insert(Metric::Itl, gaps);
+    }
+    row.samples.retain(|_, samples| !samples.is_empty());
+    Ok(())
+}
+
+/// `20261124-021617`, in the time zone of the machine that wrote it, which it does not tell: taken for UTC.
+fn instant(text: &str) -> Option<Timestamp> {
+    let at = DateTime::strptime("%Y%m%d-%H%M%S", text).ok()?;
+    TimeZone::UTC.to_timestamp(at).ok()
+}
