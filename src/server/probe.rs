@@ -54,7 +54,13 @@ impl Probe {
             while let Some(deeper) = reason.source() {
                 reason = deeper;
             }
-            format!("{url} does not answer: {reason}")
+            let reason = reason.to_string();
+            let hint = if reason.contains("certificate") {
+                "; where nobody here vouches for it, name the file of its CA, as PEM, in the environment variable SSL_CERT_FILE"
+            } else {
+                ""
+            };
+            format!("{url} does not answer: {reason}{hint}")
         };
         let response = request.send().await.map_err(said)?;
         let status = response.status().as_u16();
