@@ -84,6 +84,17 @@ pub(super) fn peak(records: impl Iterator<Item = Record>) -> Option<u32> {
     most(records.filter_map(|record| flight(&record)))
 }
 
+/// How many requests were in flight on average over a part of the time.
+pub(super) fn mean(records: &Records, part: Stretch) -> f64 {
+    let overlap = |flight: Stretch| {
+        let end = flight.end().0.min(part.end().0);
+        end.saturating_sub(flight.start.0.max(part.start.0))
+    };
+    let flights = records.iter().filter_map(|record| flight(&record));
+    let busy: u64 = flights.map(overlap).sum();
+    busy as f64 / part.length as f64
+}
+
 /// The most requests that were due and not yet sent: the client's own queue. `None` when none ever was.
 pub(super) fn queue(records: impl Iterator<Item = Record>) -> Option<u32> {
     most(records.filter_map(|record| Stretch::between(record.scheduled, record.sent?)))

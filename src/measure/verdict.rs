@@ -61,6 +61,8 @@ pub enum VerdictKind {
     ArrivalsDropped,
     /// The concurrency asked for was not reached.
     ConcurrencyNotReached,
+    /// Requests of an open loop came faster than they ended.
+    RateNotSustained,
     /// Answers came whole: nothing was streamed.
     NotStreamed,
     /// First and last part of the cell disagree.
@@ -90,6 +92,7 @@ impl VerdictKind {
             Self::ClientSaturated => "client_saturated",
             Self::ArrivalsDropped => "arrivals_dropped",
             Self::ConcurrencyNotReached => "concurrency_not_reached",
+            Self::RateNotSustained => "rate_not_sustained",
             Self::NotStreamed => "not_streamed",
             Self::NotSteady => "not_steady",
             Self::Preempted => "preempted",

@@ -7,7 +7,7 @@ use crate::{
     load::{ClientHealth, LoopDelay, Outcome, Records},
     manifest::{Arrivals, Metric},
     measure::{
-        in_flight,
+        in_flight, samples,
         verdict::{Verdict, VerdictKind},
     },
     unit::Percentile,
@@ -29,6 +29,9 @@ const TOO_BUSY: f64 = 0.9;
 const GRAIN_MS: f64 = 1.0;
 /// Beyond this, milliseconds, one turn of the event loop in a hundred is worth a word.
 const SLOW_LOOP_MS: f64 = 5.0;
+
+/// Below this share of the concurrency asked for, on average, another one was measured.
+const MOSTLY_REACHED: f64 = 0.9;
 
 /// Whether our own client had time for what arrived: the repeat in which it had least.
 pub(super) fn client_saturated(case: Case<'_>) -> Option<Verdict> {
@@ -126,7 +129,7 @@ pub(super) fn concurrency_not_reached(case: Case<'_>) -> Option<Verdict> {
         .filter_map(|records| Some((reached(records)?, records.len())))
         .min()?;
     if peak >= asked {
-        return None;
+        return rarely_reached(case, asked);
     }
     Some(if sent < u64::from(asked) {
         note(
@@ -141,6 +144,33 @@ pub(super) fn concurrency_not_reached(case: Case<'_>) -> Option<Verdict> {
             VerdictKind::ConcurrencyNotReached,
             format!("at most {peak} requests were in flight at once, {asked} were asked for"),
             "answers end before all streams have begun, or connections fail: ask for longer answers, or look at the errors",
+        )
+    })
+}
+
+/// The peak was what was asked for, and the mean of some repeat's steady window was not.
+fn rarely_reached(case: Case<'_>, asked: u32) -> Option<Verdict> {
+    let spec = case.asked.spec;
+    if spec.think_time.is_some() {
+        return None;
+    }
+    let mean = case
+        .records
+        .iter()
+        .filter_map(|records| {
+            let steady = in_flight::steady(records, spec, samples::window(records, spec)?)?;
+            Some(in_flight::mean(records, steady))
+        })
+        .min_by(f64::total_cmp)?;
+    let share = mean / f64::from(asked);
+    (share < MOSTLY_REACHED).then(|| {
+        cell(
+            VerdictKind::ConcurrencyNotReached,
+            format!(
+                "{mean:.1} requests were in flight on average of the steady window, {} of the {asked} that were asked for",
+                percent(share)
+            ),
+            "requests fail and are waited for, or answers are so short that the client is between two of them: look at the errors, or ask for longer answers",
         )
     })
 }

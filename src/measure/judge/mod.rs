@@ -4,6 +4,7 @@
 
 mod answers;
 mod client;
+mod rate;
 mod server;
 mod steadiness;
 mod trust;
@@ -70,6 +71,7 @@ pub fn judge(
             client::client_saturated,
             client::arrivals_dropped,
             client::concurrency_not_reached,
+            rate::rate_not_sustained,
             steadiness::not_steady,
             server::preempted,
             steadiness::repeats_disagree,

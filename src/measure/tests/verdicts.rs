@@ -250,6 +250,65 @@ fn a_concurrency_that_was_not_reached_takes_the_cell_unless_it_could_not_be() {
 }
 
 #[test]
+fn a_concurrency_that_was_reached_for_a_moment_was_not_reached() {
+    // One stream without a gap; the other is in flight for a tenth of its time.
+    let spec = workload(json!({ "concurrency": 2 }));
+    let second = (0..700).map(|i| {
+        let at = i * 40;
+        record(at, &[at + 1, at + 2, at + 3, at + 4], at + 4, 4)
+    });
+    let both: Vec<Record> = plenty().into_iter().chain(second).collect();
+    let verdicts = judged(&[both], &asked(&spec));
+    assert_eq!(
+        found(&verdicts),
+        [(VerdictKind::ConcurrencyNotReached, Severity::Cell)]
+    );
+    assert!(
+        verdicts[0].reason.starts_with("1.1 requests"),
+        "{}",
+        verdicts[0].reason
+    );
+}
+
+/// An open loop of one request every 10 ms, each of which takes so long, milliseconds.
+fn open(takes: impl Fn(u64) -> u64) -> Vec<Verdict> {
+    let spec = workload(json!({ "arrivals": "constant", "rate": 100.0 }));
+    let records: Vec<Record> = (0..1000)
+        .map(|i| {
+            let (at, end) = (i * 10, i * 10 + takes(i));
+            record(at, &[end - 3, end - 2, end - 1, end], end, 4)
+        })
+        .collect();
+    judged(&[records], &asked(&spec))
+}
+
+#[test]
+fn a_rate_beyond_what_the_server_can_do_touches_latency_with_both_rates() {
+    // One request ends every 20 ms.
+    let verdicts = open(|i| 100 + i * 10);
+    let verdict = verdicts
+        .iter()
+        .find(|verdict| verdict.kind == VerdictKind::RateNotSustained)
+        .unwrap();
+    assert_eq!(verdict.severity, Severity::Metric);
+    assert_eq!(verdict.touches, ["ttft", "e2e", "goodput"]);
+    assert!(
+        verdict.reason.contains("100.1 and 49.9 per second"),
+        "{}",
+        verdict.reason
+    );
+    // Answers as long as the time in which requests are due, and no queue.
+    for even in [open(|_| 100), open(|_| 6_000), open(|i| 100 + i % 7 * 1000)] {
+        assert!(
+            !found(&even)
+                .iter()
+                .any(|(kind, _)| *kind == VerdictKind::RateNotSustained),
+            "{even:?}"
+        );
+    }
+}
+
+#[test]
 fn answers_that_came_whole_have_no_first_token() {
     let spec = workload(json!({}));
     let one = after(&spec, |_, record| {
@@ -339,9 +398,9 @@ fn halves_that_differ_are_a_note() {
     let spec = workload(json!({}));
     let mut records = plenty();
     // The second half takes twice as long.
-    for (place, record) in records.iter_mut().enumerate().skip(350) {
-        let shift = (place as u64 - 350) * 40_000_000;
-        shifted(record, |at| at + shift);
+    let half = 350 * 40_000_000;
+    for record in &mut records[350..] {
+        shifted(record, |at| at + (at - half));
     }
     let verdicts = judged(&[records], &asked(&spec));
     assert_eq!(found(&verdicts), [(VerdictKind::NotSteady, Severity::Note)]);
