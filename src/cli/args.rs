@@ -58,7 +58,17 @@ pub enum Verb {
         long_about = "Serve the embedded engine: no GPU, no vLLM, an OpenAI-compatible API.\n\n\
             The words after `sim` are read as the engine's own command line. A manifest with engine = \"sim\" \
             starts this by itself; by hand it is a server to try a client against. What it answers is simulated \
-            and marked so wherever it is shown."
+            and marked so wherever it is shown.\n\n\
+            Words of its own, beside those of `vllm serve` (`runner schema` says what each means, under SimScript and Faults):\n  \
+            --sim-ttft 40ms  --sim-per-token 8ms  --sim-per-token-load 100us  --sim-jitter 0.05\n  \
+            --sim-startup 300ms  --sim-kv-tokens 40000  --sim-seed 1\n  \
+            --sim-out-of-memory, --sim-crash, --sim-hang   at_request=20 or after=5s\n  \
+            --sim-hang-at-start\n  \
+            --sim-fault cut=0.1 crlf=1 …   the share of answers with a fault; an unknown one lists all\n  \
+            --sim-http-status 503          of the fault http_error\n\n\
+            Examples:\n  \
+            runner sim any/model --port 8000\n  \
+            runner sim any/model --port 8000 --sim-fault http_error=0.05 stall=0.01"
     )]
     Sim(Raw),
     /// Write a commented manifest to begin with.

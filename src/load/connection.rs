@@ -2,6 +2,7 @@
 
 use std::{future::Future, io, sync::Arc};
 
+use rustix::io::Errno;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::ConfigVerifierExt;
 use tokio::{
@@ -11,6 +12,19 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::record::Outcome;
+
+/// What to do about a certificate that nobody here vouches for.
+const NAME_THE_CA: &str =
+    "name the file of the server's CA, as PEM, in the environment variable SSL_CERT_FILE";
+
+/// What to do about a TLS failure, where it is the certificate's.
+pub(crate) fn tls_hint(reason: &str) -> String {
+    if reason.contains("UnknownIssuer") || reason.contains("unknown issuer") {
+        format!("; {NAME_THE_CA}")
+    } else {
+        String::new()
+    }
+}
 
 /// Opens connections: over TCP or TLS in a run, over an in-memory pipe in a test.
 pub trait Connect {
@@ -83,9 +97,24 @@ impl Target {
 fn tls() -> Result<TlsConnector, String> {
     // A second installation fails, and the first one is the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = rustls::ClientConfig::with_platform_verifier()
-        .map_err(|error| format!("the system's certificates cannot be read: {error}"))?;
+    let config = rustls::ClientConfig::with_platform_verifier().map_err(|error| {
+        format!("the system's certificates cannot be read: {error}; {NAME_THE_CA}")
+    })?;
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// What the socket said, and what to do where it is this machine that has no more of something.
+fn explained(error: &io::Error) -> String {
+    let hint = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE | Errno::NFILE) => {
+            "; raise the limit of this process with `ulimit -n`, or set `max_in_flight`"
+        }
+        Some(Errno::ADDRNOTAVAIL) => {
+            "; every local port is taken: let fewer requests be in flight, or widen net.ipv4.ip_local_port_range"
+        }
+        _ => "",
+    };
+    format!("{error}{hint}")
 }
 
 /// Either kind of stream.
@@ -105,7 +134,7 @@ impl Connect for Target {
                     io::ErrorKind::ConnectionReset => Outcome::Reset,
                     _ => Outcome::Unreachable,
                 },
-                message: error.to_string(),
+                message: explained(&error),
             })?;
         let unreachable = |message: String| ConnectError {
             outcome: Outcome::Unreachable,
@@ -120,10 +149,9 @@ impl Connect for Target {
         };
         let name = ServerName::try_from(self.host.clone())
             .map_err(|error| unreachable(error.to_string()))?;
-        let stream = tls
-            .connect(name, stream)
-            .await
-            .map_err(|error| unreachable(format!("TLS: {error}")))?;
+        let stream = tls.connect(name, stream).await.map_err(|error| {
+            unreachable(format!("TLS: {error}{}", tls_hint(&error.to_string())))
+        })?;
         Ok(Box::new(stream))
     }
 }

@@ -16,6 +16,7 @@ use tokio::{sync::watch, time::Instant};
 
 use self::{vocabularies::Vocabularies, walk::Walk};
 use crate::{
+    load,
     manifest::{Engine, Manifest},
     measure::CellOutcome,
     observe::Observer,
@@ -167,6 +168,7 @@ pub async fn run(
         stop,
         vocabularies: Vocabularies::default(),
         observer: Observer::start(),
+        open_files: load::raise_open_files(),
     };
     for group in &plan.groups {
         if walk.is_stopped() {

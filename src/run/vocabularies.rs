@@ -116,7 +116,7 @@ impl Counter {
         match self.count(Way::Usage, spec, text).await {
             Ok(_) => Ok(Way::Usage),
             Err(reason) => Err(format!(
-                "nothing counts this server's tokens, so no prompt of an exact length can be made: {without}; {reason}"
+                "nothing counts this server's tokens, so no prompt of an exact length can be made: {without}; {reason}; give prompts instead, or a server that has /tokenize or counts in `usage`"
             )),
         }
     }

@@ -19,7 +19,7 @@ use super::{
     vocabularies::Vocabularies,
 };
 use crate::{
-    load::{Progress, Records},
+    load::{self, Progress, Records},
     manifest::{Engine, Manifest},
     measure::CellOutcome,
     observe::{Observer, Watched},
@@ -53,6 +53,8 @@ pub(super) struct Walk<'a> {
     /// What was learned of the tokens of the server that runs.
     pub(super) vocabularies: Vocabularies,
     pub(super) observer: Observer,
+    /// How many files this process may have open.
+    pub(super) open_files: u64,
 }
 
 /// A cell that was begun and is not stored yet.
@@ -109,6 +111,15 @@ impl Walk<'_> {
                     ladder_ended_at: Some(end.at),
                     ..cell::unmeasured(group, cell, CellOutcome::Skipped, reason, Vec::new())
                 };
+                self.store(file, &[])?;
+                continue;
+            }
+            // Before a server is started for it.
+            let most = cell.spec.streams().or(cell.spec.max_in_flight);
+            let too_many =
+                most.and_then(|most| load::too_many_connections(u64::from(most), self.open_files));
+            if let Some(reason) = too_many {
+                let file = cell::unmeasured(group, cell, CellOutcome::Failed, reason, Vec::new());
                 self.store(file, &[])?;
                 continue;
             }

@@ -5,7 +5,7 @@ use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
@@ -18,6 +18,10 @@ use super::{
 };
 use crate::engine::Engine;
 
+/// Connections that may wait to be accepted; the system's own limit counts where it is lower.
+const BACKLOG: u32 = 16_384;
+/// How long it waits when there is no room for another connection.
+const NO_ROOM: Duration = Duration::from_millis(10);
 /// How long connections may take to write their last events after a signal.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
@@ -104,6 +108,7 @@ async fn run(args: SimArgs) -> Result<(), SimError> {
     let mut connections = JoinSet::new();
     let mut fate = std::pin::pin!(trouble.fate());
     let mut fated = false;
+    let mut full = false;
     say("INFO", "Application startup complete.");
     loop {
         let stream = tokio::select! {
@@ -125,8 +130,26 @@ async fn run(args: SimArgs) -> Result<(), SimError> {
                 continue;
             }
         };
-        // A client that left before it was accepted is no reason to stop.
-        let Ok((stream, _)) = stream else { continue };
+        let stream = match stream {
+            Ok((stream, _)) => stream,
+            Err(why) => {
+                // A client that left before it was accepted is no reason to stop, nor is one for whom there is no room.
+                if !matches!(why.kind(), io::ErrorKind::ConnectionAborted) {
+                    if !full {
+                        say(
+                            "WARNING",
+                            &format!(
+                                "no room for another connection beside {}: {why}; raise the limit with `ulimit -n`",
+                                connections.len()
+                            ),
+                        );
+                    }
+                    full = true;
+                    tokio::time::sleep(NO_ROOM).await;
+                }
+                continue;
+            }
+        };
         stream.set_nodelay(true)?;
         let (args, clock, trouble) = (Arc::clone(&args), clock.clone(), Arc::clone(&trouble));
         connections.spawn(async move {
@@ -174,12 +197,21 @@ async fn start(args: &SimArgs, address: SocketAddr) -> Result<TcpListener, SimEr
         say("INFO", &kv_cache_size(kv_tokens, args.max_model_len));
     }
     say("INFO", &format!("Starting vLLM server on http://{address}"));
-    TcpListener::bind(address)
-        .await
-        .map_err(|why| match why.kind() {
-            io::ErrorKind::AddrInUse => SimError::PortTaken(address),
-            _ => SimError::Io(why),
-        })
+    listen(address).map_err(|why| match why.kind() {
+        io::ErrorKind::AddrInUse => SimError::PortTaken(address),
+        _ => SimError::Io(why),
+    })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As a listener of the standard library: a port that a client of the last server still holds can be had.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn either(term: &mut Signal, int: &mut Signal) {

@@ -1,13 +1,15 @@
 //! `sim`: the embedded engine as a server.
 
 use super::{super::exit::Exit, Ended, runtime, say};
-use crate::sim;
+use crate::{load, sim};
 
 pub(super) fn sim(words: Vec<String>) -> Ended {
     let arguments = sim::parse_args(words).map_err(|reason| {
         say(&format!("runner sim: error: {reason}"));
         Exit::Usage
     })?;
+    // A connection is a file: as many as it may have, before anybody comes.
+    load::raise_open_files();
     // A failure is said in its log, as vLLM does.
     let served = runtime()?.block_on(sim::serve(arguments));
     served
