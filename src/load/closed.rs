@@ -171,7 +171,7 @@ where
     S: Sink,
 {
     let shared = &*all.shared;
-    let mut think = Think::of(&all.closed, number);
+    let mut think = Think::of(all.closed.think, all.closed.seed, u64::from(number));
     if from > Instant::now() && is_cancelled_before(from, &mut cancel).await {
         return Ok(());
     }
@@ -189,6 +189,7 @@ where
         let arrival = Arrival {
             index,
             stream: number,
+            phase: shared.phase(index),
             scheduled,
             request: match &talk {
                 Some(talk) => requests.turn(talk, index),
@@ -225,7 +226,7 @@ where
 }
 
 /// Waits for an instant, or for the end of everything: whether that came first.
-async fn is_cancelled_before(at: Instant, cancel: &mut watch::Receiver<bool>) -> bool {
+pub(super) async fn is_cancelled_before(at: Instant, cancel: &mut watch::Receiver<bool>) -> bool {
     tokio::select! {
         () = sleep_until(at) => false,
         _ = cancel.wait_for(|cancelled| *cancelled) => true,

@@ -69,6 +69,7 @@ pub(super) struct Shared<C, S> {
 pub(super) struct Arrival {
     pub(super) index: u64,
     pub(super) stream: u32,
+    pub(super) phase: Phase,
     pub(super) scheduled: Nanos,
     pub(super) request: Request,
 }
@@ -147,7 +148,7 @@ where
     S: Sink,
 {
     /// The part of the cell that an arrival belongs to.
-    fn phase(&self, index: u64) -> Phase {
+    pub(super) fn phase(&self, index: u64) -> Phase {
         if index < self.drive.warmup {
             Phase::Warmup
         } else {
@@ -160,7 +161,7 @@ where
         Record {
             index: arrival.index,
             stream: arrival.stream,
-            phase: self.phase(arrival.index),
+            phase: arrival.phase,
             input: arrival.request.input,
             scheduled: arrival.scheduled,
             sent: None,

@@ -1,4 +1,5 @@
-//! The open loop: every request starts at its instant, whatever became of those before.
+//! The open loop: every request starts at its instant, whatever became of those before. Where requests are turns, every
+//! conversation does; each later turn is due when the answer before it is there and its think time is over.
 
 use std::{
     sync::{
@@ -16,12 +17,16 @@ use tokio::{
 
 use super::{
     alarm::Alarm,
+    closed::is_cancelled_before,
     connection::Connect,
     drive::{Arrival, Shared},
     exchange::Link,
-    schedule::Open,
+    record::Outcome,
+    schedule::{Open, Think},
     sink::Sink,
 };
+use crate::{unit::Nanos, workload::Talk};
+
 /// Connections are opened ahead for what is due within this, nanoseconds.
 const AHEAD_NS: u64 = 100_000_000;
 /// The most connections that are opened before the clock starts.
@@ -86,13 +91,21 @@ where
     let mut flights = JoinSet::new();
     let mut openers = JoinSet::new();
     let most = open.max_in_flight.map(u64::from);
+    // Later turns are numbered behind all arrivals of the schedule.
+    let later = Arc::new(AtomicU64::new(open.due.len() as u64));
     for (index, due) in (0u64..).zip(&open.due) {
+        let requests = &shared.drive.requests;
+        let talk = requests.are_turns().then(|| requests.begin(index));
         // Made ahead, so that a long prompt does not make its own request late.
         let arrival = Arrival {
             index,
             stream: 0,
+            phase: shared.phase(index),
             scheduled: *due,
-            request: shared.drive.requests.get(index),
+            request: match &talk {
+                Some(talk) => requests.turn(talk, index),
+                None => requests.get(index),
+            },
         };
         let at = shared.context.epoch + Duration::from_nanos(due.0);
         if at > Instant::now() {
@@ -134,19 +147,82 @@ where
         }
         let (shared, pool) = (shared.clone(), pool.clone());
         let (in_flight, mut cancel) = (in_flight.clone(), cancel.clone());
+        let think = Think::of(open.think, open.seed, index);
+        let later = later.clone();
         flights.spawn(async move {
-            let ended = shared.perform(arrival, &mut link, &mut cancel).await;
+            let ended = match talk {
+                None => {
+                    let ended = shared.perform(arrival, &mut link, &mut cancel).await;
+                    ended.map(|_| ())
+                }
+                Some(talk) => {
+                    let all = Conversation { talk, think, later };
+                    all.hold(&shared, arrival, &mut link, &mut cancel).await
+                }
+            };
             in_flight.fetch_sub(1, Relaxed);
             if let Some(link) = link {
                 pool.put(link);
             }
-            ended.map(|_| ())
+            ended
         });
     }
     while let Some(ended) = flights.join_next().await {
         joined(ended)?;
     }
     Ok(())
+}
+
+/// A conversation that began at its instant.
+struct Conversation {
+    talk: Talk,
+    think: Option<Think>,
+    /// The next later turn's number.
+    later: Arc<AtomicU64>,
+}
+
+impl Conversation {
+    /// Asks its turns, each after the answer to the one before; a turn that fails is its last.
+    async fn hold<C, S>(
+        mut self,
+        shared: &Shared<C, S>,
+        first: Arrival,
+        link: &mut Option<Link<C>>,
+        cancel: &mut watch::Receiver<bool>,
+    ) -> Result<(), String>
+    where
+        C: Connect,
+        S: Sink,
+    {
+        let requests = &*shared.drive.requests;
+        let phase = first.phase;
+        let mut arrival = first;
+        loop {
+            let (outcome, said) = shared.perform(arrival, link, cancel).await?;
+            let next = match said {
+                Some(said) if outcome == Outcome::Completed => requests.answered(self.talk, &said),
+                _ => None,
+            };
+            let Some(next) = next else {
+                return Ok(());
+            };
+            self.talk = next;
+            let wait = self.think.as_mut().map(Think::next).unwrap_or_default();
+            let scheduled = Nanos(shared.context.now().0 + wait.as_nanos() as u64);
+            let at = shared.context.epoch + Duration::from_nanos(scheduled.0);
+            if *cancel.borrow() || (!wait.is_zero() && is_cancelled_before(at, cancel).await) {
+                return Ok(());
+            }
+            let index = self.later.fetch_add(1, Relaxed);
+            arrival = Arrival {
+                index,
+                stream: 0,
+                phase,
+                scheduled,
+                request: requests.turn(&self.talk, index),
+            };
+        }
+    }
 }
 
 fn joined(ended: Result<Result<(), String>, tokio::task::JoinError>) -> Result<(), String> {
@@ -156,14 +232,14 @@ fn joined(ended: Result<Result<(), String>, tokio::task::JoinError>) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unit::Nanos;
-
     #[test]
     fn connections_are_opened_for_the_densest_tenth_of_a_second() {
         let of = |ms: &[u64], max_in_flight| {
             connections_ahead(&Open {
                 due: ms.iter().map(|ms| Nanos(ms * 1_000_000)).collect(),
                 max_in_flight,
+                think: None,
+                seed: 7,
             })
         };
         assert_eq!(of(&[0, 200, 201, 250, 300, 301, 900], None), 4);

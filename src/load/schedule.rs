@@ -52,6 +52,10 @@ pub struct Open {
     pub due: Vec<Nanos>,
     /// The most requests in flight; arrivals beyond it are dropped.
     pub max_in_flight: Option<u32>,
+    /// How long a person waits between an answer and the next turn of a conversation.
+    pub think: Option<ThinkTime>,
+    /// Where exponential think times come from.
+    pub seed: u64,
 }
 
 /// The schedule of one repeat of a cell.
@@ -110,6 +114,8 @@ pub fn schedule(cell: &Cell, inputs: &Inputs, repeat: u32) -> Result<Schedule, S
     Ok(Schedule::Open(Open {
         due: due(&model, spec.warmup, cell.stop, seed)?,
         max_in_flight: spec.max_in_flight,
+        think: spec.think_time,
+        seed,
     }))
 }
 
@@ -241,19 +247,19 @@ fn gamma(shape: f64, random: &mut ChaCha8Rng) -> f64 {
     }
 }
 
-/// The think times of one stream.
+/// The think times of one stream, or of one conversation.
 pub(super) struct Think {
     think: ThinkTime,
     random: ChaCha8Rng,
 }
 
 impl Think {
-    /// Those of one stream of a loop; `None` when it does not wait.
-    pub(super) fn of(closed: &Closed, stream: u32) -> Option<Self> {
-        let mut random = random(closed.seed);
-        random.set_stream(STREAM.wrapping_add(1 + u64::from(stream)));
+    /// Those of the stream or conversation of a number; `None` when it does not wait.
+    pub(super) fn of(think: Option<ThinkTime>, seed: u64, number: u64) -> Option<Self> {
+        let mut random = random(seed);
+        random.set_stream(STREAM.wrapping_add(1 + number));
         Some(Self {
-            think: closed.think?,
+            think: think?,
             random,
         })
     }

@@ -20,7 +20,9 @@ pub struct ConversationFile {
     #[schemars(with = "String")]
     pub file: Utf8PathBuf,
     /// How much of a conversation is asked: `first` asks its first turn alone; `all`, or the most turns of each, asks one
-    /// turn after the other, each with the answers that the server gave before. Every turn is a request.
+    /// turn after the other, each with the answers that the server gave before. Every turn is a request. In an open loop the
+    /// arrivals are conversations: `rate` and `requests` count those, and a later turn is due, and its latency counts, from when
+    /// the answer before it was there and `think_time` was over.
     #[serde(default, skip_serializing_if = "Turns::is_first")]
     pub turns: Turns,
 }

@@ -372,7 +372,7 @@ pub struct Workload {
     #[schemars(range(min = 1, max = 100_000))]
     pub concurrency: u32,
     /// Closed loop: how long a stream waits between the end of an answer and its next request, `"2s"`, or
-    /// `{ mean = "2s" }` for exponential times.
+    /// `{ mean = "2s" }` for exponential times. Open loop: the same between the turns of a conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub think_time: Option<ThinkTime>,
     /// Closed loop: whether streams start `staggered` or `together`. Staggered unless told, where a cell has at least

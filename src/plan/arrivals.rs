@@ -9,12 +9,14 @@ use crate::{
 };
 
 /// The keys that belong to some arrival models only, with those models.
-fn keys(arrivals: Arrivals) -> [(&'static str, bool); 10] {
+fn keys(spec: &Workload) -> [(&'static str, bool); 10] {
+    let arrivals = spec.arrivals;
     let closed = !arrivals.is_open();
     [
         ("concurrency", closed),
         ("requests_per_stream", closed),
-        ("think_time", closed),
+        // In an open loop a person thinks between the turns of a conversation.
+        ("think_time", closed || spec.has_turns()),
         ("start", closed),
         ("rate", arrivals.has_rate()),
         ("burstiness", arrivals == Arrivals::Gamma),
@@ -71,7 +73,7 @@ pub(super) fn arrivals(
     let model = arrivals.name();
     let at = |key: &str| manifest.place(&["workload", name, key]);
     let is_given = |key: &str| given.is_some_and(|given| given.contains_key(key));
-    for (key, belongs_here) in keys(arrivals) {
+    for (key, belongs_here) in keys(spec) {
         if is_given(key) && !belongs_here {
             found.push(
                 Finding::error(format!(

@@ -85,15 +85,6 @@ fn turns(name: &str, spec: &Workload, at: &impl Fn(&[&str]) -> Place, found: &mu
             .at(&at(&["conversations"]), "completions have no messages"),
         );
     }
-    if spec.arrivals.is_open() {
-        found.push(
-            Finding::error(format!(
-                "workload `{name}`: a turn waits for the answer before it, so it cannot start at a scheduled instant"
-            ))
-            .at(&at(&["arrivals"]), "an open loop")
-            .help("take `arrivals` away: `concurrency` conversations at a time, with `think_time` between turns; or turns = \"first\""),
-        );
-    }
     if matches!(&spec.conversations, Some(file) if file.turns.most() == 0) {
         found.push(
             Finding::error(format!("workload `{name}`: no turn is asked"))

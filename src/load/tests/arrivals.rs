@@ -12,6 +12,8 @@ fn open_of(due: &[u64], max_in_flight: Option<u32>, warmup: u64) -> Drive {
     Drive {
         schedule: Schedule::Open(Open {
             due: due.iter().copied().map(at).collect(),
+            think: None,
+            seed: 7,
             max_in_flight,
         }),
         ..drive_of(1, Stop::Requests(due.len() as u64 - warmup), warmup)

@@ -174,6 +174,49 @@ async fn streams_hold_conversations_of_their_own_and_a_failed_turn_ends_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn conversations_of_an_open_loop_begin_at_their_instants_and_later_turns_follow_answers() {
+    let server = Numbering::default();
+    let drive_it = Drive {
+        schedule: Schedule::Open(Open {
+            due: [0, 5, 100].map(|ms| Nanos(ms * 1_000_000)).to_vec(),
+            max_in_flight: None,
+            think: Some(ThinkTime::Fixed(TimeSpan::from_millis(7))),
+            seed: 7,
+        }),
+        warmup: 1,
+        ..talks(json!({}), 1, Stop::Requests(2), None)
+    };
+    let records = run_on(&server, drive_it).await;
+    // Conversations 0 and 2 have three turns, conversation 1 has one; an answer takes 10 ms.
+    let seen: Vec<_> = records
+        .iter()
+        .zip(turns(&records))
+        .map(|(record, turn)| (record.index, turn, ms(record.scheduled), record.phase))
+        .collect();
+    let (warm, counted) = (Phase::Warmup, Phase::Measured);
+    assert_eq!(
+        seen,
+        [
+            (0, (0, 0), 0.0, warm),
+            (1, (1, 0), 5.0, counted),
+            (2, (2, 0), 100.0, counted),
+            (3, (0, 1), 17.0, warm),
+            (4, (0, 2), 34.0, warm),
+            (5, (2, 1), 117.0, counted),
+            (6, (2, 2), 134.0, counted),
+        ]
+    );
+    assert!(
+        records
+            .iter()
+            .all(|record| record.sent == Some(record.scheduled))
+    );
+    let asked = server.asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 7);
+    assert_eq!(asked[2][2]["content"], " A1\"1", "the answer it waited for");
+}
+
+#[tokio::test(start_paused = true)]
 async fn turns_may_be_bounded_and_fresh_words_begin_a_conversation_once() {
     let server = Numbering::default();
     let spec = json!({ "conversations": { "file": "c.json", "turns": 2 }, "cache": "fresh" });
