@@ -3,7 +3,7 @@
 use std::{
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
         mpsc,
     },
@@ -29,6 +29,8 @@ pub struct Recorder {
     full: mpsc::Sender<Vec<Record>>,
     /// Bytes that were handed over and are not packed yet.
     waiting: Arc<AtomicUsize>,
+    /// Why they cannot be packed any more, in the disk's own words.
+    failure: Arc<OnceLock<String>>,
     packing: JoinHandle<Result<Records, String>>,
 }
 
@@ -43,6 +45,8 @@ impl Recorder {
         let waiting = Arc::new(AtomicUsize::new(0));
         let mut packer = Packer::new(folder);
         let left = waiting.clone();
+        let failure = Arc::new(OnceLock::new());
+        let failed = failure.clone();
         let packing = std::thread::Builder::new()
             .name("records".into())
             .spawn(move || {
@@ -50,7 +54,10 @@ impl Recorder {
                     for record in &mut batch {
                         let said = [&mut record.error, &mut record.finish_reason];
                         said.into_iter().flatten().for_each(|text| mask.apply(text));
-                        packer.add(record)?;
+                        // Told before the channel closes: whoever finds it closed asks why.
+                        packer
+                            .add(record)
+                            .inspect_err(|reason| failed.set(reason.clone()).unwrap_or_default())?;
                     }
                     left.fetch_sub(bytes_of(&batch), Relaxed);
                 }
@@ -61,6 +68,7 @@ impl Recorder {
             batch: Mutex::new(Vec::with_capacity(BATCH)),
             full,
             waiting,
+            failure,
             packing,
         })
     }
@@ -96,9 +104,10 @@ impl Sink for Recorder {
                 waiting >> 20
             ));
         }
-        self.full
-            .send(full)
-            .map_err(|_| "the records cannot be written any more".to_owned())
+        self.full.send(full).map_err(|_| match self.failure.get() {
+            Some(reason) => reason.clone(),
+            None => "the thread that packs the records failed".to_owned(),
+        })
     }
 }
 
@@ -109,4 +118,64 @@ fn lock(batch: &Mutex<Vec<Record>>) -> MutexGuard<'_, Vec<Record>> {
 fn bytes_of(batch: &[Record]) -> usize {
     let stamps: usize = batch.iter().map(|record| record.chunks.bytes()).sum();
     stamps + size_of_val(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::{
+        load::{Chunks, Outcome, Phase},
+        unit::Nanos,
+    };
+
+    /// So many stamps that a batch of it does not stay in memory.
+    fn heavy() -> Record {
+        Record {
+            index: 0,
+            stream: 0,
+            phase: Phase::Measured,
+            input: 0,
+            scheduled: Nanos(0),
+            sent: None,
+            headers: None,
+            chunks: (0..20_000).map(|n| Nanos(n << 40)).collect::<Chunks>(),
+            whole: false,
+            end: Nanos(0),
+            outcome: Outcome::Completed,
+            status: None,
+            finish_reason: None,
+            usage: None,
+            turn: None,
+            answer: None,
+            input_tokens: None,
+            max_tokens: 1,
+            reused_connection: false,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn who_hands_over_records_hears_what_the_disk_said() {
+        let nobody = std::iter::empty::<(String, String)>();
+        let mask = Mask::of(nobody, &[]);
+        let recorder = Recorder::new(Path::new("/nonexistent/folder"), mask).unwrap();
+        let begun = Instant::now();
+        let said = loop {
+            if let Err(said) = recorder.take(heavy()) {
+                break said;
+            }
+            // Not faster than the packing thread, whose backlog would be the reason otherwise.
+            while recorder.waiting.load(Relaxed) > BACKLOG / 2 && recorder.failure.get().is_none() {
+                assert!(begun.elapsed() < Duration::from_secs(60));
+                std::thread::yield_now();
+            }
+        };
+        assert!(
+            said.contains("/nonexistent/folder") && said.contains("No such file"),
+            "{said}"
+        );
+        assert_eq!(recorder.finish().unwrap_err(), said);
+    }
 }

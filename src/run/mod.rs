@@ -174,7 +174,10 @@ pub async fn run(
         if walk.is_stopped() {
             break;
         }
-        walk.group(group).await?;
+        if let Err(error) = walk.group(group).await {
+            walk.cut_short(&error);
+            return Err(error);
+        }
     }
     walk.finish()
 }

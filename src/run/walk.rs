@@ -89,12 +89,28 @@ impl Walk<'_> {
         *self.stop.borrow()
     }
 
-    /// One server and its cells.
+    /// One server and its cells. Whatever ends them, the server is over when this returns.
     pub(super) async fn group(&mut self, group: &Group) -> Result<(), RunError> {
+        let mut running = None;
+        let result = self.cells(group, &mut running).await;
+        if let Some(alive) = running {
+            self.end(alive).await;
+            (self.emit)(Event::ServerStopped {
+                server: group.id.clone(),
+            });
+        }
+        result
+    }
+
+    /// The cells of one server; what is left in `running` is still to be ended.
+    async fn cells(
+        &mut self,
+        group: &Group,
+        running: &mut Option<Running>,
+    ) -> Result<(), RunError> {
         self.store_skipped(group)?;
         let mut turns: VecDeque<Turn> = group.turns(&self.plan.experiment).into();
         let mut begun: BTreeMap<usize, Begun> = BTreeMap::new();
-        let mut running: Option<Running> = None;
         self.vocabularies = Vocabularies::default();
         let mut started = false;
         while let Some(turn) = turns.pop_front() {
@@ -123,10 +139,10 @@ impl Walk<'_> {
                 self.store(file, &[])?;
                 continue;
             }
-            let mut alive = match running.take() {
+            let alive = match &mut *running {
                 Some(alive) => alive,
-                None => match self.start(group).await? {
-                    Ok(alive) => alive,
+                none => match self.start(group).await? {
+                    Ok(alive) => none.insert(alive),
                     // It was given up because we were asked to stop.
                     Err(_) if self.is_stopped() => break,
                     Err(failed) => return self.give_up(group, &failed, started),
@@ -139,23 +155,18 @@ impl Walk<'_> {
                 seen: Vec::new(),
                 attempts: Vec::new(),
             });
-            match self.turn(group, turn, &mut alive).await {
+            match self.turn(group, turn, alive).await {
                 Turned::Records(records, seen) => {
                     open.repeats.push(records);
                     open.seen.push(*seen);
                     if open.repeats.len() as u32 == self.plan.experiment.repeats
                         && let Some(whole) = begun.remove(&turn.cell)
                     {
-                        self.store_measured(group, cell, &alive, whole)?;
+                        self.store_measured(group, cell, alive, whole)?;
                     }
-                    running = Some(alive);
                 }
-                Turned::Interrupted => {
-                    running = Some(alive);
-                    break;
-                }
+                Turned::Interrupted => break,
                 Turned::Failed(reason) => {
-                    running = Some(alive);
                     self.store(
                         cell::unmeasured(group, cell, CellOutcome::Failed, reason, Vec::new()),
                         &[],
@@ -171,7 +182,9 @@ impl Walk<'_> {
                         )),
                     });
                     // What is left of it ends before the next start.
-                    self.end(alive).await;
+                    if let Some(lost) = running.take() {
+                        self.end(lost).await;
+                    }
                     // Running out of memory is a result; a crash or a hang may have been chance.
                     if loss.cell != CellOutcome::Oom && open.attempts.len() + 1 < MOST_ATTEMPTS {
                         open.attempts.push(loss.into_attempt());
@@ -185,12 +198,6 @@ impl Walk<'_> {
                     }
                 }
             }
-        }
-        if let Some(alive) = running {
-            self.end(alive).await;
-            (self.emit)(Event::ServerStopped {
-                server: group.id.clone(),
-            });
         }
         Ok(())
     }
@@ -292,7 +299,6 @@ impl Walk<'_> {
                     self.end(running).await;
                     return Err(RunError::Fingerprint(vec![difference]));
                 }
-                self.note_engine(group, &running)?;
                 (self.emit)(Event::ServerReady {
                     server: group.id.clone(),
                     facts: running.facts.clone(),
@@ -315,7 +321,16 @@ impl Walk<'_> {
                 Err(failed)
             }
         };
-        self.folder.write_server(&file)?;
+        let mut kept = self.folder.write_server(&file).map_err(RunError::from);
+        if let (Ok(()), Ok(running)) = (&kept, &result) {
+            kept = self.note_engine(group, running);
+        }
+        if let Err(error) = kept {
+            if let Ok(running) = result {
+                self.end(running).await;
+            }
+            return Err(error);
+        }
         self.stored.put_server(file);
         Ok(result)
     }
@@ -491,6 +506,18 @@ impl Walk<'_> {
             errors: summary.map_or(0, |summary| summary.counts.errors()),
         });
         Ok(())
+    }
+
+    /// Says what there is of a run that cannot go on.
+    pub(super) fn cut_short(&mut self, error: &RunError) {
+        if matches!(error, RunError::Store(_)) {
+            let whole = self.stored.cells.len();
+            let cells = if whole == 1 { "cell is" } else { "cells are" };
+            (self.emit)(Event::Warning(format!(
+                "nothing more can be stored: the run ends here, its server is stopped; {whole} finished {cells} whole in {}",
+                self.folder.path()
+            )));
+        }
     }
 
     /// Writes what is written last.

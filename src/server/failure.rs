@@ -125,6 +125,18 @@ const CRASHES: &[&str] = &[
     "EngineDeadError",
 ];
 
+/// Whether a line may say why a server failed.
+pub(super) fn is_telling(line: &str) -> bool {
+    let any = |texts: &[&str]| texts.iter().any(|text| line.contains(text));
+    any(&["ERROR", "CRITICAL", "Traceback (most recent call last)"])
+        || any(MARKS)
+        || any(CRASHES)
+        || RULES
+            .iter()
+            .any(|(parts, _)| parts.iter().all(|part| line.contains(part)))
+        || is_exception(message(line))
+}
+
 /// The best explanation among the lines seen so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cause {

@@ -3,9 +3,11 @@
 
 use std::{
     collections::VecDeque,
-    fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    fs::{self, File},
+    io::{self, Read},
     ops::Deref,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
 };
 
 use camino::Utf8Path;
@@ -13,15 +15,14 @@ use camino::Utf8Path;
 use super::{
     facts,
     failure::Cause,
+    log_file::{LONGEST_LINE, segments},
     outcome::{Facts, OomAt, ServerOutcome, StartPhase},
     python,
 };
 
-/// The longest line that is kept; the rest of a longer one is passed over.
-const LONGEST_LINE: usize = 16 << 10;
 /// Lines kept of the log's end.
 const TAIL: usize = 60;
-/// The most that one look reads, so that a flood of log cannot hold up the start.
+/// The most that one look reads, so that a flood of log cannot hold up the start; more than a log has on disk.
 const LARGEST_LOOK: u64 = 64 << 20;
 
 /// What is known of a log, whatever it was read from.
@@ -116,10 +117,14 @@ impl Reader {
     }
 }
 
-/// A log that is being written.
+/// A log that is being written, in one file or in several.
 #[derive(Debug)]
 pub(super) struct Log {
-    file: File,
+    head: File,
+    /// What its end is in once the head is full: the file that grows, and the one before it.
+    segments: [PathBuf; 2],
+    /// The one of them that is read now, with its inode.
+    segment: Option<(File, u64)>,
     reader: Reader,
 }
 
@@ -134,21 +139,27 @@ impl Deref for Log {
 impl Log {
     pub(super) fn open(path: &Utf8Path) -> io::Result<Self> {
         Ok(Self {
-            file: File::open(path)?,
+            head: File::open(path)?,
+            segments: segments(path.as_std_path()),
+            segment: None,
             reader: Reader::new(),
         })
     }
 
-    /// Reads what was written since the last look.
+    /// Reads what was written since the last look. What was left out meanwhile is not seen.
     pub(super) fn look(&mut self) {
         let mut piece = [0; 64 << 10];
         let mut total = 0;
         while total < LARGEST_LOOK {
+            let file = match &mut self.segment {
+                Some((file, _)) => file,
+                None => &mut self.head,
+            };
             // A log that cannot be read is as good as one that says nothing.
-            let Ok(read) = self.file.read(&mut piece) else {
+            let Ok(read) = file.read(&mut piece) else {
                 break;
             };
-            if read == 0 {
+            if read == 0 && !self.go_on() {
                 break;
             }
             total += read as u64;
@@ -156,20 +167,38 @@ impl Log {
         }
     }
 
-    /// Reads to the end, for the last time. Of a log that grew far since the last look only the end is read: that is where
-    /// it says why the server ended.
-    pub(super) fn finish(&mut self) {
-        let here = self.file.stream_position();
-        let end = self.file.metadata().map(|data| data.len());
-        if let (Ok(here), Ok(end)) = (here, end)
-            && end.saturating_sub(here) > LARGEST_LOOK
-            && self
-                .file
-                .seek(SeekFrom::Start(end - LARGEST_LOOK / 2))
-                .is_ok()
-        {
-            self.reader.line.clear();
+    /// Goes on with what follows the file that was read to its end; false when nothing does.
+    fn go_on(&mut self) -> bool {
+        let inode = |path: &PathBuf| fs::metadata(path).ok().map(|file| file.ino());
+        let [tail, older] = [&self.segments[0], &self.segments[1]];
+        let next = match &self.segment {
+            None if inode(older).is_some() => older,
+            None if inode(tail).is_some() => tail,
+            None => return false,
+            Some((_, here)) if inode(tail) == Some(*here) => return false,
+            Some((_, here)) if inode(older) == Some(*here) => tail,
+            // It was left out, or is in the log itself by now: that says more.
+            Some(_) => {
+                self.segment = None;
+                return true;
+            }
+        };
+        let opened = File::open(next).and_then(|file| {
+            let inode = file.metadata()?.ino();
+            Ok((file, inode))
+        });
+        match opened {
+            Ok(opened) => {
+                self.segment = Some(opened);
+                true
+            }
+            // It was just moved; the next look finds it.
+            Err(_) => false,
         }
+    }
+
+    /// Reads to the end, for the last time.
+    pub(super) fn finish(&mut self) {
         self.look();
         self.reader.feed(b"\n");
     }
@@ -404,6 +433,41 @@ mod tests {
         assert_eq!(tail[..2], ["a", "b\u{fffd}"]);
         assert_eq!(tail[2].len(), LONGEST_LINE);
         assert_eq!(tail[3], "end");
+    }
+
+    #[test]
+    fn a_log_in_several_files_is_read_in_order_and_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path())
+            .unwrap()
+            .join("server.log");
+        let [tail, older] = segments(path.as_std_path());
+        let read = |log: &mut Log| {
+            log.look();
+            log.tail().join(" ")
+        };
+        fs::write(&path, "a\n").unwrap();
+        let mut log = Log::open(&path).unwrap();
+        assert_eq!(read(&mut log), "a");
+        fs::write(&tail, "b\n").unwrap();
+        assert_eq!(read(&mut log), "a b");
+        fs::rename(&tail, &older).unwrap();
+        fs::write(&tail, "c\n").unwrap();
+        assert_eq!(read(&mut log), "a b c");
+        // Two of them were left out before anybody looked; what tells of errors is in the head.
+        let mut head = File::options().append(true).open(&path).unwrap();
+        io::Write::write_all(&mut head, b"ERROR of d\n").unwrap();
+        fs::rename(&tail, &older).unwrap();
+        fs::write(&tail, "e\n").unwrap();
+        fs::rename(&tail, &older).unwrap();
+        fs::write(&tail, "f\n").unwrap();
+        assert_eq!(read(&mut log), "a b c ERROR of d e f");
+        // The end was put into the head.
+        io::Write::write_all(&mut head, b"e\nf\ng\n").unwrap();
+        fs::remove_file(&tail).unwrap();
+        fs::remove_file(&older).unwrap();
+        log.finish();
+        assert!(log.tail().join(" ").ends_with("e f g"));
     }
 
     #[test]

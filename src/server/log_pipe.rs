@@ -1,9 +1,9 @@
 //! From what a server writes to its log file, with no secret in it.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, PipeReader, PipeWriter, Read, Write},
+    io::{self, PipeReader, PipeWriter, Read},
     os::fd::AsFd,
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{self, Receiver},
@@ -17,6 +17,7 @@ use rustix::{
     io::ioctl_fionread,
 };
 
+use super::log_file::{Bounds, LogFile};
 use crate::secret::Mask;
 
 /// Most of what is written at once: as much as a pipe holds.
@@ -37,7 +38,7 @@ pub(super) struct LogPipe {
 impl LogPipe {
     /// Opens the log to append to it; what is written to the other end of the pipe goes there.
     pub(super) fn open(log: &str, mask: &Mask) -> io::Result<(Self, PipeWriter)> {
-        let mut file = OpenOptions::new().create(true).append(true).open(log)?;
+        let mut file = LogFile::open(Path::new(log), Bounds::DEFAULT)?;
         let (reader, writer) = io::pipe()?;
         let mut source = reader.try_clone()?;
         let (tell, closed) = mpsc::channel();
@@ -64,11 +65,12 @@ impl LogPipe {
                 };
                 stream.feed(&piece[..length], &mut out);
                 // On a full disk the pipe is emptied all the same: the server must not wait for its log.
-                let _ = file.write_all(&out);
+                let _ = file.write(&out);
                 out.clear();
             }
             stream.finish(&mut out);
-            let _ = file.write_all(&out);
+            let _ = file.write(&out);
+            let _ = file.finish();
             let _ = tell.send(());
         });
         Ok((pipe, writer))
@@ -96,7 +98,7 @@ impl LogPipe {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, io::Write};
 
     use super::*;
 

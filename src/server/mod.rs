@@ -10,6 +10,7 @@ mod journal;
 mod known;
 mod left_over;
 mod log;
+mod log_file;
 mod log_pipe;
 mod outcome;
 mod probe;

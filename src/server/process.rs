@@ -21,6 +21,7 @@ use super::{
     guard::AFTER_KILL,
     journal, left_over,
     log::Log,
+    log_file,
     tree::{self, Listener},
     usage::ProcessTree,
 };
@@ -85,7 +86,8 @@ impl Process {
     pub(super) async fn spawn(what: Spawn<'_>) -> Result<Self, String> {
         let log = what.log;
         // The log of an earlier try must not be read as this one's.
-        std::fs::write(log, b"").map_err(|error| format!("cannot write {log}: {error}"))?;
+        log_file::begin(log.as_std_path())
+            .map_err(|error| format!("cannot write {log}: {error}"))?;
         let gpu_mib = gpu::used_mib().await;
         let grace = what.server.stop_within.duration();
         let journal = journal::folder();

@@ -17,8 +17,9 @@ pub(super) fn write_file(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError
     let (parent, name) = split(path)?;
     create_folders(parent)?;
     let beside = parent.join(format!("{BESIDE}{name}"));
-    write_synced(&beside, &|file: &mut dyn io::Write| file.write_all(bytes))?;
-    rename(&beside, path)?;
+    write_synced(&beside, &|file: &mut dyn io::Write| file.write_all(bytes))
+        .and_then(|()| rename(&beside, path))
+        .inspect_err(|_| give_back(&beside))?;
     sync_folder(parent)
 }
 
@@ -36,11 +37,14 @@ pub(super) fn write_folder(path: &Utf8Path, files: &[Content<'_>]) -> Result<(),
     let old = parent.join(format!("{OLD}{name}"));
     remove(&new)?;
     remove(&old)?;
-    fs::create_dir(&new).map_err(|e| StoreError::io(&new, "create the folder", &e))?;
-    for (name, write) in files {
-        write_synced(&new.join(name), write)?;
-    }
-    sync_folder(&new)?;
+    let fill = || {
+        fs::create_dir(&new).map_err(|e| StoreError::io(&new, "create the folder", &e))?;
+        for (name, write) in files {
+            write_synced(&new.join(name), write)?;
+        }
+        sync_folder(&new)
+    };
+    fill().inspect_err(|_| give_back(&new))?;
     // A folder cannot be renamed onto one that is not empty. Between the two renames a crash leaves the older one
     // aside, from where `recover` brings it back.
     if path.exists() {
@@ -117,6 +121,11 @@ fn write_synced(
 
 fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreError> {
     fs::rename(from, to).map_err(|e| StoreError::io(to, "put it in its place", &e))
+}
+
+/// Frees what a failed write took of a disk that may be full; the failure itself is what is told.
+fn give_back(path: &Utf8Path) {
+    let _ = remove(path);
 }
 
 fn remove(path: &Utf8Path) -> Result<(), StoreError> {

@@ -25,6 +25,7 @@ const IGNORED: &str = "\
 # Heavy or passing: the other files suffice to render everything again.
 records-*.jsonl.gz
 server.log
+server.log.*
 .lock
 .tmp-*
 ";
@@ -33,7 +34,7 @@ server.log
 #[derive(Debug)]
 pub struct RunFolder {
     path: Utf8PathBuf,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl RunFolder {
@@ -59,7 +60,7 @@ impl RunFolder {
         }
         atomic::write_file(&path.join(".gitignore"), IGNORED.as_bytes())?;
         atomic::sync_folder(&parent)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     /// Locks a run folder that is there, and clears what an interrupted write left in it.
@@ -74,13 +75,25 @@ impl RunFolder {
         atomic::recover(&path.join(layout::CELLS))?;
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Utf8Path {
         &self.path
+    }
+
+    /// Refuses to write where the run is no more: half a run made anew would be taken for a whole one.
+    fn check_present(&self) -> Result<(), StoreError> {
+        if self.lock.is_of(&self.path) {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            &self.path,
+            "the folder of the run was removed, or replaced, while the run was at work",
+            "start the run again",
+        ))
     }
 
     /// The folder of a server, made when it is not there.
@@ -90,6 +103,7 @@ impl RunFolder {
     /// When the id cannot be a folder's name, or the disk refuses.
     pub fn server_folder(&self, id: &str) -> Result<Utf8PathBuf, StoreError> {
         check_id(&self.path, id)?;
+        self.check_present()?;
         let folder = self.path.join(layout::SERVERS).join(id);
         atomic::create_folders(&folder)?;
         Ok(folder)
@@ -112,6 +126,7 @@ impl RunFolder {
                 "give a path inside it, without `..` and without a leading `/`",
             ));
         }
+        self.check_present()?;
         atomic::write_file(&self.path.join(relative), text.as_bytes())
     }
 
@@ -150,6 +165,7 @@ impl RunFolder {
     /// When the id cannot be a folder's name, or the disk refuses.
     pub fn write_cell(&self, cell: &CellFile, repeats: &[Records]) -> Result<(), StoreError> {
         check_id(&self.path, &cell.id)?;
+        self.check_present()?;
         let folder = self.path.join(layout::CELLS).join(&cell.id);
         let light = pretty(&folder.join(layout::CELL), cell)?;
         let mut files: Vec<atomic::Content<'_>> = vec![(
@@ -171,6 +187,7 @@ impl RunFolder {
     ///
     /// When the disk refuses.
     pub fn write_tables(&self, run: &StoredRun) -> Result<(), StoreError> {
+        self.check_present()?;
         let write = |name: &str, table: Result<Vec<u8>, csv::Error>| {
             let path = self.path.join(name);
             let bytes = table.map_err(|e| {
@@ -186,6 +203,7 @@ impl RunFolder {
     }
 
     fn write_json<T: Serialize>(&self, path: &Utf8Path, value: &T) -> Result<(), StoreError> {
+        self.check_present()?;
         atomic::write_file(path, &pretty(path, value)?)
     }
 }

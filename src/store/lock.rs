@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::MetadataExt as _,
 };
 
 use camino::Utf8Path;
@@ -19,7 +20,18 @@ pub(super) const FILE: &str = ".lock";
 /// Held as long as it lives; the kernel lets go of it when the process ends, whatever way.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Whether a folder still is the one that was locked: somebody may have removed it, and made another.
+    pub(super) fn is_of(&self, folder: &Utf8Path) -> bool {
+        let now = std::fs::metadata(folder.join(FILE));
+        match (now, self.file.metadata()) {
+            (Ok(now), Ok(own)) => (now.dev(), now.ino()) == (own.dev(), own.ino()),
+            _ => false,
+        }
+    }
 }
 
 /// Takes the lock of a run folder, or says which process holds it.
@@ -57,5 +69,5 @@ pub(super) fn take(folder: &Utf8Path) -> Result<Lock, StoreError> {
         .and_then(|()| file.rewind())
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(failed("write the lock"))?;
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }

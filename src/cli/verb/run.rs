@@ -159,6 +159,8 @@ fn exit_of(outcomes: &[(CellOutcome, usize)], interrupted: bool) -> Exit {
 /// Ctrl-C, TERM or HUP once: finish cleanly. Twice: now; the guardian still ends the server's tree.
 async fn signals(tell: watch::Sender<bool>) {
     use tokio::signal::unix::{SignalKind, signal};
+    // A limit on the size of files is then told by the write that met it, as a full disk is; the handler stays.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     let kinds = [
         SignalKind::interrupt(),
         SignalKind::terminate(),

@@ -1,0 +1,160 @@
+//! The server dies, hangs, runs out of memory or does not start.
+
+use std::{env, iter, net::TcpListener, path::Path, process::Command};
+
+use super::{
+    injected::{at, manifest, nothing, run, told},
+    row::Fault,
+};
+
+/// A fault that the embedded engine shows by itself.
+fn embedded(
+    name: &'static str,
+    says: &'static str,
+    server: &'static str,
+    sim: &'static str,
+) -> Fault {
+    Fault {
+        name,
+        says,
+        inject: Box::new(move |folder| {
+            manifest(folder, server, sim)?;
+            Ok(told(folder, at(run(folder, &[]), "", |_| ())?))
+        }),
+        lacks: nothing,
+    }
+}
+
+/// A failed start that was recorded of a real vLLM.
+fn recorded(name: &'static str, says: &'static str, log: &'static str) -> Fault {
+    Fault {
+        name,
+        says,
+        inject: Box::new(move |folder| {
+            let log = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/recorded/vllm")
+                .join(log);
+            let server = format!("[server.env]\nSTANDIN_FAIL = \"{}\"", log.display());
+            manifest(folder, &server, "")?;
+            let text = std::fs::read_to_string(folder.join("manifest.toml"))?;
+            let text = text.replace("engine = \"sim\"", "engine = \"vllm\"");
+            let (text, _) = (
+                text.replace("[server.sim]\nttft = \"5ms\"\nper_token = \"20ms\"\n", ""),
+                (),
+            );
+            std::fs::write(folder.join("manifest.toml"), text)?;
+            let mut command = run(folder, &[]);
+            let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin");
+            let path = env::var_os("PATH").unwrap_or_default();
+            let path = env::join_paths(iter::once(stand_in).chain(env::split_paths(&path)))?;
+            command.env("PATH", path);
+            Ok(told(folder, at(command, "", |_| ())?))
+        }),
+        lacks: python,
+    }
+}
+
+fn python() -> Result<Option<String>, String> {
+    if Command::new("python3").arg("--version").output().is_ok() {
+        return Ok(None);
+    }
+    super::disk::lacking("the stand-in for vLLM needs python3; install it: apt-get install python3")
+}
+
+pub(crate) fn faults() -> Vec<Fault> {
+    vec![
+        embedded(
+            "the server crashes in a cell",
+            ": crashed ·",
+            "",
+            "faults.crash = { at_request = 6 }",
+        ),
+        embedded(
+            "the server crashes in every cell",
+            ": crashed ·",
+            "",
+            "faults.crash = { at_request = 2 }",
+        ),
+        embedded(
+            "the server hangs in a cell",
+            ": crashed ·",
+            "",
+            "faults.hang = { at_request = 6 }",
+        ),
+        embedded(
+            "the server hangs in every cell",
+            ": crashed ·",
+            "",
+            "faults.hang = { at_request = 2 }",
+        ),
+        embedded(
+            "the server runs out of memory in a cell",
+            ": oom(load)",
+            "",
+            "faults.out_of_memory = { at_request = 6 }",
+        ),
+        embedded(
+            "the server hangs at its start",
+            ": timed_out ·",
+            "ready_within = \"1s\"",
+            "faults.hang_at_start = true",
+        ),
+        embedded(
+            "the server starts slowly, in time",
+            ": ready after",
+            "ready_within = \"30s\"",
+            "startup = \"1s\"",
+        ),
+        embedded(
+            "the KV cache is too small",
+            ": kv_too_small",
+            "flags.max-model-len = 4096",
+            "kv_tokens = 1024",
+        ),
+        Fault {
+            name: "another user's server has the port",
+            says: ": port_taken",
+            inject: Box::new(|folder| {
+                let theirs = TcpListener::bind("127.0.0.1:0")?;
+                let port = theirs.local_addr()?.port();
+                manifest(folder, &format!("flags.port = {port}"), "")?;
+                let seen = at(run(folder, &[]), "", |_| ())?;
+                // Nobody asked it anything, and it still is there.
+                theirs.set_nonblocking(true)?;
+                assert!(theirs.accept().is_err());
+                Ok(told(folder, seen))
+            }),
+            lacks: nothing,
+        },
+        recorded(
+            "vLLM: a flag it does not know",
+            ": bad_flags",
+            "fail-bad-flag.log",
+        ),
+        recorded(
+            "vLLM: no room for the KV cache",
+            ": oom(kv_cache)",
+            "fail-kv-space-over-ram.log",
+        ),
+        recorded(
+            "vLLM: a KV cache smaller than one request",
+            ": kv_too_small",
+            "fail-kv-too-small-blocks.log",
+        ),
+        recorded(
+            "vLLM: a model that is not there",
+            ": bad_model",
+            "fail-bad-model-path.log",
+        ),
+        recorded(
+            "vLLM: a truncated file of weights",
+            ": bad_model",
+            "fail-weights-truncated.log",
+        ),
+        recorded(
+            "vLLM: a hub that cannot be reached",
+            ": model_unavailable",
+            "fail-hub-id-offline.log",
+        ),
+    ]
+}

@@ -1,0 +1,157 @@
+//! Signals, to whoever has a part in a run.
+
+use std::{path::Path, process::Command};
+
+use rustix::process::Signal;
+
+use super::{
+    injected::{Told, at, manifest, nothing, run, told},
+    row::Fault,
+};
+
+/// The second cell has begun.
+const IN_A_CELL: &str = "cell 2/3";
+const AT_START: &str = "starting, ready within";
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn faults() -> Vec<Fault> {
+    Vec::new()
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn faults() -> Vec<Fault> {
+    use super::{injected::server_and_guard, processes::signal};
+
+    let to = |name, says, moment: &'static str, send: fn(i32)| Fault {
+        name,
+        says,
+        inject: Box::new(move |folder| {
+            manifest(
+                folder,
+                "",
+                if moment == AT_START {
+                    "startup = \"5s\""
+                } else {
+                    ""
+                },
+            )?;
+            Ok(told(folder, at(run(folder, &[]), moment, send)?))
+        }),
+        lacks: nothing,
+    };
+    let resumed = |name, says, moment: &'static str, send: fn(i32)| Fault {
+        name,
+        says,
+        inject: Box::new(move |folder| {
+            manifest(folder, "", "")?;
+            let first = at(run(folder, &[]), moment, send)?;
+            resume(folder, first)
+        }),
+        lacks: nothing,
+    };
+    vec![
+        to(
+            "kill -9 of the server in a cell",
+            ": crashed ·",
+            IN_A_CELL,
+            |runner| {
+                signal(server_and_guard(runner).0, Signal::KILL);
+            },
+        ),
+        to(
+            "kill -STOP of the server in a cell",
+            ": crashed ·",
+            IN_A_CELL,
+            |runner| {
+                signal(server_and_guard(runner).0, Signal::STOP);
+            },
+        ),
+        to(
+            "kill -9 of the guardian in a cell",
+            ": crashed ·",
+            IN_A_CELL,
+            |runner| {
+                signal(server_and_guard(runner).1, Signal::KILL);
+            },
+        ),
+        to("Ctrl-C in a cell", "interrupted", IN_A_CELL, |runner| {
+            signal(runner, Signal::INT)
+        }),
+        to(
+            "Ctrl-C while the server starts",
+            "interrupted",
+            AT_START,
+            |runner| {
+                signal(runner, Signal::INT);
+            },
+        ),
+        resumed(
+            "Ctrl-C in a cell, then `--resume`",
+            "finished: ",
+            IN_A_CELL,
+            |runner| {
+                signal(runner, Signal::INT);
+            },
+        ),
+        to("TERM in a cell", "interrupted", IN_A_CELL, |runner| {
+            signal(runner, Signal::TERM)
+        }),
+        to(
+            "HUP in a cell (a dropped ssh)",
+            "interrupted",
+            IN_A_CELL,
+            |runner| signal(runner, Signal::HUP),
+        ),
+        to("Ctrl-C twice in a cell", IN_A_CELL, IN_A_CELL, |runner| {
+            let _ = Command::new("sh")
+                .args([
+                    "-c",
+                    "kill -INT $0 && kill -INT $0 && sleep 0.01 && kill -INT $0",
+                    &runner.to_string(),
+                ])
+                .stderr(std::process::Stdio::null())
+                .status();
+        }),
+        resumed(
+            "kill -9 of the runner in a cell, then `--resume`",
+            "finished: ",
+            IN_A_CELL,
+            |runner| {
+                signal(runner, Signal::KILL);
+            },
+        ),
+        resumed(
+            "kill -9 of the runner and its guardian, then `--resume`",
+            "an earlier run",
+            IN_A_CELL,
+            |runner| {
+                let (_, guard) = server_and_guard(runner);
+                signal(runner, Signal::STOP);
+                signal(guard, Signal::KILL);
+                signal(runner, Signal::KILL);
+            },
+        ),
+        Fault {
+            name: "a second runner on the same run",
+            says: "is working on this run",
+            inject: Box::new(|folder| {
+                manifest(folder, "", "")?;
+                let mut second = None;
+                let first = at(run(folder, &[]), IN_A_CELL, |_| {
+                    second = Some(at(run(folder, &["--resume"]), "", |_| ()));
+                })?;
+                assert_eq!(first.0, "0", "{}", first.1);
+                let second = second.ok_or("there was no second run")??;
+                Ok(told(folder, second))
+            }),
+            lacks: nothing,
+        },
+    ]
+}
+
+/// Goes on with a run, and tells of both.
+#[cfg(target_os = "linux")]
+fn resume(folder: &Path, first: (String, String)) -> Result<Told, Box<dyn std::error::Error>> {
+    let (code, said) = at(run(folder, &["--resume"]), "", |_| ())?;
+    Ok(told(folder, (format!("{}, then {code}", first.0), said)))
+}
