@@ -1,4 +1,4 @@
-//! The results in the repository: a clone renders the notes that are committed, byte for byte.
+//! The results in the repository: a clone renders the notes and pictures that are committed, byte for byte.
 
 use std::{
     fs,
@@ -34,14 +34,16 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Every note and table, by its path.
+/// What is rendered, by folder.
+const RENDERED: [&str; 2] = ["charts", "notes"];
+
+/// Every note, picture and table, by its path.
 fn rendered(run: &Path) -> Vec<(String, String)> {
     let mut files = vec![run.join("cells.csv")];
-    files.extend(
-        fs::read_dir(run.join("notes"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path()),
-    );
+    for folder in RENDERED {
+        let entries = fs::read_dir(run.join(folder)).unwrap();
+        files.extend(entries.map(|entry| entry.unwrap().path()));
+    }
     files.sort();
     files
         .iter()
@@ -53,7 +55,7 @@ fn rendered(run: &Path) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_clone_renders_the_committed_notes() {
+fn a_clone_renders_what_is_committed() {
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
     let mut found = Vec::new();
     runs(&results, &mut found);
@@ -63,7 +65,7 @@ fn a_clone_renders_the_committed_notes() {
         copy(&run, folder.path());
         let before = rendered(folder.path());
         for (name, _) in &before {
-            if name.starts_with("notes") {
+            if RENDERED.iter().any(|folder| name.starts_with(folder)) {
                 fs::remove_file(folder.path().join(name)).unwrap();
             }
         }

@@ -39,6 +39,24 @@ pub(super) fn markdown(text: &str) -> String {
     out
 }
 
+/// Text for XML and HTML, in an element or in a quoted attribute.
+pub(super) fn xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\n' => out.push('\n'),
+            c if is_harmful(c) => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// An inline code span that also stands in a table. Text with a backtick or a pipe cannot be one everywhere, so it
 /// is escaped text instead.
 pub(super) fn code(text: &str) -> String {

@@ -238,7 +238,7 @@ pub(super) fn may_rank_by(cell: &CellFile, key: &str) -> bool {
 }
 
 /// `p95_ttft` touches itself; `ttft` touches all its percentiles; `throughput` touches `throughput_tok_s`.
-fn touches(touched: &str, key: &str) -> bool {
+pub(super) fn touches(touched: &str, key: &str) -> bool {
     let touched = touched
         .trim_end_matches("_ms")
         .trim_end_matches("_tok_s")

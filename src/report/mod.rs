@@ -1,10 +1,11 @@
-//! A stored run → notes.
+//! A stored run → notes, pictures and a page.
 //!
 //! Pure but for reading the user's template folder: no clock, no server, no socket. The same light files give the
 //! same bytes. [`values`] turns a run into what a template sees; [`render`] fills the built-in template and the
 //! user's own. What the numbers say is found here, in the `insight` files, never in a template.
 
 mod axes_table;
+mod chart;
 mod comparable;
 mod compare;
 mod compare_view;
@@ -33,6 +34,7 @@ mod fixtures;
 #[cfg(test)]
 mod tests;
 
+pub use chart::Chart;
 pub use comparable::Difference;
 pub use compare::{Change, Comparison, Judgement, Pair, compare};
 pub use gate::Gate;
@@ -79,6 +81,11 @@ pub fn render_comparison(
 /// Every cell as one line of JSON, flat, under the names of `cells.csv`: for notebooks.
 pub fn json_lines(run: &StoredRun) -> String {
     export::json_lines(run)
+}
+
+/// The pictures of a run, for `charts/`.
+pub fn charts(run: &StoredRun) -> Vec<Chart> {
+    chart::charts(run, &insight::blocks(run))
 }
 
 /// What a template can see: plain numbers (milliseconds, tokens per second), names as they were written, `null` where

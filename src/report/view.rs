@@ -29,6 +29,7 @@ pub(super) fn values(run: &StoredRun) -> Value {
     let blocks = blocks(run);
     let statements = statements(run, &blocks);
     let failures = failures(run);
+    let charts = super::chart::charts(run, &blocks);
     let measured = run
         .cells
         .iter()
@@ -61,6 +62,13 @@ pub(super) fn values(run: &StoredRun) -> Value {
         },
         "cells": run.cells.iter().map(cell).collect::<Vec<_>>(),
         "blocks": blocks.iter().map(|block| self::block(run, block)).collect::<Vec<_>>(),
+        "charts": charts.iter().map(|chart| json!({
+            "file": chart.file,
+            "kind": chart.kind,
+            "workload": chart.workload,
+            "title": chart.title,
+            "alt": chart.alt,
+        })).collect::<Vec<_>>(),
         "comparisons": comparisons(&blocks),
         "marks": MARKS,
         "thresholds": thresholds(),

@@ -128,7 +128,8 @@ fn give_back(path: &Utf8Path) {
     let _ = remove(path);
 }
 
-fn remove(path: &Utf8Path) -> Result<(), StoreError> {
+/// Takes a file or a whole folder away; one that is not there is no error.
+pub(super) fn remove(path: &Utf8Path) -> Result<(), StoreError> {
     let result = if path.is_dir() {
         fs::remove_dir_all(path)
     } else {

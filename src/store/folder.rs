@@ -19,6 +19,7 @@ pub(super) mod layout {
     pub(in crate::store) const CELL: &str = "cell.json";
     pub(in crate::store) const SERVERS: &str = "servers";
     pub(in crate::store) const SERVER: &str = "server.json";
+    pub(in crate::store) const CHARTS: &str = "charts";
 }
 
 const IGNORED: &str = "\
@@ -128,6 +129,21 @@ impl RunFolder {
         }
         self.check_present()?;
         atomic::write_file(&self.path.join(relative), text.as_bytes())
+    }
+
+    /// Takes away pictures of an earlier rendering: the `.svg` files of `charts/` that `keep` does not name.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub fn keep_charts(&self, keep: &[&str]) -> Result<(), StoreError> {
+        let folder = self.path.join(layout::CHARTS);
+        for name in atomic::names(&folder)? {
+            if name.ends_with(".svg") && !keep.contains(&name.as_str()) {
+                atomic::remove(&folder.join(&name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes `plan.json`.

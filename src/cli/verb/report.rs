@@ -1,4 +1,4 @@
-//! `report`: the notes of a stored run, rendered again.
+//! `report`: the notes, pictures and page of a stored run, rendered again.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -60,13 +60,22 @@ pub(super) fn folder(run: &Utf8Path, settings: &Settings) -> Result<Utf8PathBuf,
         })
 }
 
-/// Renders the notes of a stored run into its folder.
+/// Renders the notes and pictures of a stored run into its folder. The paths are those of the notes.
 pub(super) fn written(
     folder: &Utf8Path,
     templates: Option<&Utf8Path>,
 ) -> Result<Vec<Utf8PathBuf>, Exit> {
-    let notes = rendered(&store::read(folder).map_err(unexpected)?, templates)?;
+    let stored = store::read(folder).map_err(unexpected)?;
+    let notes = rendered(&stored, templates)?;
     let open = RunFolder::open(folder).map_err(unexpected)?;
+    let charts = report::charts(&stored);
+    let names: Vec<&str> = charts.iter().map(|chart| chart.file.as_str()).collect();
+    open.keep_charts(&names).map_err(unexpected)?;
+    for chart in &charts {
+        let relative = format!("charts/{}", chart.file);
+        open.write_text(&relative, &chart.svg())
+            .map_err(unexpected)?;
+    }
     let mut paths = Vec::new();
     for note in notes {
         let relative = format!("notes/{}", note.file);

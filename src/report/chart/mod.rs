@@ -1,0 +1,135 @@
+//! A stored run → pictures: SVG files that look after light and dark by themselves.
+//!
+//! Drawn by a small layer of our own ([`svg`]) and not by a library. What GitHub shows is an SVG file as an image: its
+//! colours can follow the reader's light or dark only through classes and a media query inside the file, its text must stay
+//! text, and the same run must give the same bytes. `plotters` writes each colour into each element; `charming` draws in a
+//! JavaScript engine; `poloto` has classes, but neither direct labels nor heat maps, and its last release is of 2023. What
+//! is needed is a few shapes; the work is in choosing what to show, which no library does.
+//!
+//! Blue, orange, green and purple stay apart for colour-blind readers; a shape says the same once more. Numbers that may
+//! not be ranked are hollow; what was simulated says so inside the picture.
+
+mod about;
+mod along;
+mod distribution;
+mod heat_map;
+mod oom_surface;
+mod plane;
+mod scale;
+mod scope;
+mod sheet;
+mod svg;
+mod text;
+mod throughput;
+mod tiles;
+mod timeline;
+mod tradeoff;
+
+#[cfg(test)]
+mod tests;
+
+use super::insight::Block;
+use crate::store::StoredRun;
+use scope::Scope;
+
+/// One picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chart {
+    /// Its file name under `charts/`: `chat-throughput.svg`.
+    pub file: String,
+    /// What it shows, in one word: `throughput`, `oom_surface` …
+    pub kind: &'static str,
+    /// The workload it is about; absent when it is about the servers.
+    pub workload: Option<String>,
+    /// Its title.
+    pub title: String,
+    /// What it shows for who cannot see it, one sentence.
+    pub alt: String,
+    body: String,
+    width: f64,
+    height: f64,
+}
+
+impl Chart {
+    fn new(kind: &'static str, workload: &str, title: String, alt: String) -> Self {
+        Self {
+            file: String::new(),
+            kind,
+            workload: (!workload.is_empty()).then(|| workload.to_owned()),
+            title,
+            alt,
+            body: String::new(),
+            width: 0.0,
+            height: 0.0,
+        }
+    }
+}
+
+/// Every picture of a run, workloads in the order of the plan. A picture that would be empty is not there.
+pub(super) fn charts(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<Chart> {
+    let mut workloads: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
+    workloads.dedup();
+    let mut charts = Vec::new();
+    for workload in workloads {
+        let Some(scope) = Scope::of(run, blocks, workload) else {
+            continue;
+        };
+        charts.extend(throughput::draw(run, &scope));
+        charts.extend(tradeoff::draw(run, &scope));
+        charts.extend(heat_map::draw(run, &scope));
+        charts.extend(distribution::draw(run, &scope));
+        charts.extend(timeline::draw(run, &scope));
+    }
+    charts.extend(oom_surface::draw(run));
+    named(charts)
+}
+
+/// Gives every picture a file name that is safe anywhere and its own.
+fn named(mut charts: Vec<Chart>) -> Vec<Chart> {
+    let mut taken: Vec<String> = Vec::new();
+    for chart in &mut charts {
+        let stem = match &chart.workload {
+            Some(workload) => format!("{}-{}", plain(workload), chart.kind),
+            None => chart.kind.to_owned(),
+        }
+        .replace('_', "-");
+        let mut name = stem.clone();
+        let mut number = 2;
+        while taken.contains(&name) {
+            name = format!("{stem}-{number}");
+            number += 1;
+        }
+        chart.file = format!("{name}.svg");
+        taken.push(name);
+    }
+    charts
+}
+
+/// Letters and digits of a name; everything else is a hyphen.
+fn plain(name: &str) -> String {
+    let text: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let text: Vec<&str> = text.split('-').filter(|part| !part.is_empty()).collect();
+    let text = text.join("-");
+    if text.is_empty() {
+        "workload".into()
+    } else {
+        text.chars().take(48).collect()
+    }
+}
+
+/// The sentences that say something.
+fn notes<const N: usize>(sentences: [String; N]) -> Vec<String> {
+    sentences
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect()
+}

@@ -1,0 +1,205 @@
+//! Throughput against what was asked for, a line for each series.
+
+use super::{
+    Chart, about,
+    along::{self, Along},
+    plane::Plane,
+    scale::Scale,
+    scope::Scope,
+    sheet::{EDGE, Key, Sheet, WIDTH},
+    svg::{Anchor, Svg},
+    text::{apart, fitted, width},
+};
+use crate::{
+    report::{
+        insight::{count, may_rank_by, of},
+        number,
+    },
+    store::{CellFile, StoredRun},
+};
+
+const KEY: &str = "throughput";
+/// Points of one line that are still told apart.
+const POINTS: usize = 60;
+const HEIGHT: f64 = 270.0;
+
+/// The picture; `None` where nothing varies, or fewer than two places along the axis have numbers.
+pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
+    let axis = scope.along()?;
+    let choice = scope.series(Some(axis), KEY);
+    let shown: Vec<&CellFile> = choice
+        .series
+        .iter()
+        .flat_map(|series| series.cells.clone())
+        .collect();
+    let with: Vec<&CellFile> = shown
+        .iter()
+        .copied()
+        .filter(|cell| of(cell, KEY).is_some())
+        .collect();
+    if super::scope::values(&with, axis).len() < 2 {
+        return None;
+    }
+    let label_room = choice
+        .series
+        .iter()
+        .map(|series| width(&series.label, 13.0))
+        .fold(0.0, f64::max)
+        .min(190.0);
+    let best = scope
+        .best
+        .filter(|best| with.iter().any(|cell| cell.id == best.id));
+    let failed: Vec<&CellFile> = shown.iter().copied().filter(|cell| is_lost(cell)).collect();
+    let hollow = with.iter().any(|cell| !may_rank_by(cell, KEY));
+    let mut keys = vec![Key::Ranked];
+    if with.iter().all(|cell| !may_rank_by(cell, KEY)) {
+        keys.clear();
+    }
+    keys.extend(hollow.then_some(Key::Unranked));
+    keys.extend(best.map(|_| Key::Pick));
+    keys.extend((!failed.is_empty()).then_some(Key::Failed));
+    let chart = Chart::new(
+        "throughput",
+        scope.workload,
+        format!("{}: throughput by {axis}", scope.workload),
+        alt(&with, axis, best),
+    );
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), about::badge(run), &keys);
+    let plane = Plane {
+        left: EDGE + 52.0,
+        right: WIDTH
+            - EDGE
+            - if label_room > 0.0 {
+                label_room + 18.0
+            } else {
+                14.0
+            },
+        top: sheet.top() + 30.0,
+        bottom: sheet.top() + 30.0 + HEIGHT,
+    };
+    let y = Scale::over(
+        with.iter().filter_map(|cell| of(cell, KEY)),
+        false,
+        plane.bottom,
+        plane.top,
+    )?;
+    let x = Along::new(&shown, axis, plane.left + 14.0, plane.right - 14.0);
+    let svg = &mut sheet.svg;
+    plane.values(svg, &y, "output tokens per second (tok/s)");
+    plane.below(svg, x.ticks(), &along::title(axis));
+    let mut ends = Vec::new();
+    for (index, series) in choice.series.iter().enumerate() {
+        let points = points(&series.cells, &x, &y);
+        if x.is_numeric() {
+            let path: Vec<(f64, f64)> = points.iter().map(|(at, _)| *at).collect();
+            svg.polyline(&path, &format!("line s{index}"));
+        }
+        for (at, cell) in &points {
+            svg.open_mark(Some(&cell.id), &about::cell(scope, cell));
+            svg.circle(*at, 11.0, "hit");
+            let class = if may_rank_by(cell, KEY) {
+                format!("f{index}")
+            } else {
+                format!("hollow s{index}")
+            };
+            svg.marker(index, *at, 4.5, &class);
+            svg.close_mark();
+        }
+        if let Some((at, _)) = points.last() {
+            ends.push((index, at.1, series.label.as_str()));
+        }
+    }
+    labels(svg, &ends, &plane);
+    lost(svg, scope, &failed, &x, &plane);
+    if let Some((best, x, value)) = best.and_then(|best| Some((best, x.at(best)?, of(best, KEY)?)))
+    {
+        let y = y.at(value);
+        svg.circle((x, y), 9.0, "halo");
+        let text = number::tok_s(of(best, KEY));
+        let half = width(&text, 13.0) / 2.0;
+        let at = x.clamp(plane.left + half, plane.right - half);
+        svg.text((at, y - 15.0), Anchor::Middle, "strong on", &text);
+    }
+    let notes = super::notes([
+        scope.constant.clone(),
+        choice.held,
+        about::unranked(with.into_iter(), KEY),
+    ]);
+    Some(sheet.finish(plane.bottom + Plane::BELOW, &notes, chart))
+}
+
+/// A cell that should have numbers and has none.
+fn is_lost(cell: &CellFile) -> bool {
+    !cell.outcome.is_measured() && cell.outcome != crate::measure::CellOutcome::Skipped
+}
+
+/// Points from left to right; of very many, some evenly.
+fn points<'a>(cells: &[&'a CellFile], x: &Along, y: &Scale) -> Vec<((f64, f64), &'a CellFile)> {
+    let mut points: Vec<((f64, f64), &CellFile)> = cells
+        .iter()
+        .filter_map(|cell| Some(((x.at(cell)?, y.at(of(cell, KEY)?)), *cell)))
+        .collect();
+    points.sort_by(|a, b| a.0.0.total_cmp(&b.0.0));
+    let last = points.len().saturating_sub(1);
+    let every = points.len().div_ceil(POINTS).max(1);
+    points
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| index % every == 0 || *index == last)
+        .map(|(_, point)| point)
+        .collect()
+}
+
+/// The names of the lines, at their ends.
+fn labels(svg: &mut Svg, ends: &[(usize, f64, &str)], plane: &Plane) {
+    let wanted: Vec<f64> = ends.iter().map(|(_, y, _)| *y).collect();
+    let placed = apart(&wanted, 17.0, plane.top + 4.0, plane.bottom - 8.0);
+    for ((index, _, label), y) in ends.iter().zip(placed) {
+        let text = fitted(label, 13.0, 190.0);
+        svg.text(
+            (plane.right + 4.0, y + 4.5),
+            Anchor::Start,
+            &format!("strong f{index}"),
+            &text,
+        );
+    }
+}
+
+/// Cells without numbers, crossed at the bottom: one cross for those at the same place.
+fn lost(svg: &mut Svg, scope: &Scope<'_>, failed: &[&CellFile], x: &Along, plane: &Plane) {
+    for (at, _) in x.ticks() {
+        let here: Vec<&CellFile> = failed
+            .iter()
+            .copied()
+            .filter(|cell| x.at(cell) == Some(*at))
+            .collect();
+        let Some(first) = here.first() else { continue };
+        let mut said: Vec<String> = here
+            .iter()
+            .take(8)
+            .map(|cell| about::cell(scope, cell))
+            .collect();
+        if here.len() > 8 {
+            said.push(format!("and {} more", here.len() - 8));
+        }
+        svg.open_mark(Some(&first.id), &said.join("\n"));
+        svg.circle((*at, plane.bottom - 9.0), 9.0, "hit");
+        svg.cross((*at, plane.bottom - 9.0), 4.0, "cross s5");
+        svg.close_mark();
+    }
+}
+
+fn alt(cells: &[&CellFile], axis: &str, best: Option<&CellFile>) -> String {
+    let mut text = format!(
+        "Output tokens per second of {} along {axis}",
+        count(cells.len(), "cell")
+    );
+    if let Some(value) = best.and_then(|best| of(best, KEY)) {
+        text.push_str(&format!(
+            "; the best cell has {}",
+            number::tok_s(Some(value))
+        ));
+    }
+    text.push('.');
+    text
+}

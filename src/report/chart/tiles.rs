@@ -1,0 +1,158 @@
+//! A table of coloured tiles over two axes: rows down, columns across.
+
+use super::{
+    sheet::{EDGE, Sheet, WIDTH},
+    svg::Anchor,
+    text::{fitted, width},
+};
+
+/// One tile.
+pub(super) struct Tile {
+    /// Class of its fill.
+    pub(super) fill: &'static str,
+    /// Class of its text.
+    pub(super) ink: &'static str,
+    /// What stands in it: one or two lines.
+    pub(super) lines: Vec<String>,
+    /// What a pointer over it is told.
+    pub(super) about: String,
+    /// The cell whose page it leads to.
+    pub(super) cell: Option<String>,
+    /// Whether it is framed.
+    pub(super) picked: bool,
+    /// On which side of a limit it lies, for the edge between the two.
+    pub(super) inside: Option<bool>,
+}
+
+/// Rows and columns with their tiles; `None` where there is no such cell.
+pub(super) struct Tiles {
+    pub(super) row_axis: String,
+    pub(super) column_axis: String,
+    pub(super) rows: Vec<String>,
+    pub(super) columns: Vec<String>,
+    pub(super) tiles: Vec<Vec<Option<Tile>>>,
+}
+
+const HEIGHT: f64 = 42.0;
+const WIDEST: f64 = 170.0;
+
+/// Draws the tiles below the head; returns where they end.
+pub(super) fn draw(sheet: &mut Sheet, table: &Tiles) -> f64 {
+    let svg = &mut sheet.svg;
+    let top = 118.0;
+    let labels = table
+        .rows
+        .iter()
+        .map(|row| width(row, 13.0))
+        .fold(0.0, f64::max)
+        .min(170.0);
+    let left = if labels > 0.0 {
+        EDGE + labels.max(40.0) + 14.0
+    } else {
+        EDGE
+    };
+    let wide = ((WIDTH - EDGE - left) / table.columns.len().max(1) as f64).min(WIDEST);
+    if !table.row_axis.is_empty() {
+        let text = fitted(&down(&table.row_axis), 14.5, 300.0);
+        svg.text((EDGE, top - 12.0), Anchor::Start, "axis", &text);
+    }
+    let room = if table.row_axis.is_empty() {
+        0.0
+    } else {
+        width(&down(&table.row_axis), 14.5).min(300.0) + 24.0
+    };
+    let text = fitted(&format!("{} →", table.column_axis), 14.5, 300.0);
+    svg.text(
+        ((EDGE + room).max(left), top - 12.0),
+        Anchor::Start,
+        "axis",
+        &text,
+    );
+    for (index, column) in table.columns.iter().enumerate() {
+        let x = left + wide * (index as f64 + 0.5);
+        svg.text(
+            (x, top + 8.0),
+            Anchor::Middle,
+            "tick",
+            &fitted(column, 13.0, wide - 6.0),
+        );
+    }
+    let start = top + 16.0;
+    for (index, row) in table.rows.iter().enumerate() {
+        let y = start + HEIGHT * index as f64;
+        svg.text(
+            (left - 10.0, y + HEIGHT / 2.0 + 4.5),
+            Anchor::End,
+            "tick",
+            &fitted(row, 13.0, labels),
+        );
+        for (column, tile) in table.tiles[index].iter().enumerate() {
+            let x = left + wide * column as f64;
+            let Some(tile) = tile else { continue };
+            svg.open_mark(tile.cell.as_deref(), &tile.about);
+            svg.rect(x, y, wide, HEIGHT, 3.0, &format!("tile {}", tile.fill));
+            let lines = tile.lines.len();
+            for (line, text) in tile.lines.iter().enumerate() {
+                let (size, class) = if line == 0 {
+                    (13.0, "")
+                } else {
+                    (11.0, " small")
+                };
+                let middle = y + HEIGHT / 2.0 + 4.5;
+                let at = if lines == 1 {
+                    middle
+                } else {
+                    middle - 8.0 + 15.0 * line as f64
+                };
+                svg.text(
+                    (x + wide / 2.0, at),
+                    Anchor::Middle,
+                    &format!("{}{class}", tile.ink),
+                    &fitted(text, size, wide - 6.0),
+                );
+            }
+            svg.close_mark();
+        }
+    }
+    edges(sheet, table, left, start, wide);
+    let svg = &mut sheet.svg;
+    for (row, tiles) in table.tiles.iter().enumerate() {
+        for (column, tile) in tiles.iter().enumerate() {
+            if tile.as_ref().is_some_and(|tile| tile.picked) {
+                let (x, y) = (left + wide * column as f64, start + HEIGHT * row as f64);
+                svg.rect(x + 2.5, y + 2.5, wide - 5.0, HEIGHT - 5.0, 2.0, "pick");
+            }
+        }
+    }
+    start + HEIGHT * table.rows.len() as f64
+}
+
+fn down(axis: &str) -> String {
+    format!("{axis} ↓")
+}
+
+/// The border between tiles inside a limit and tiles beyond it.
+fn edges(sheet: &mut Sheet, table: &Tiles, left: f64, top: f64, wide: f64) {
+    let side = |row: usize, column: usize| {
+        let tile = table.tiles.get(row)?.get(column)?.as_ref()?;
+        tile.inside
+    };
+    for row in 0..table.rows.len() {
+        for column in 0..table.columns.len() {
+            let Some(own) = side(row, column) else {
+                continue;
+            };
+            let (x, y) = (left + wide * column as f64, top + HEIGHT * row as f64);
+            if side(row, column + 1).is_some_and(|other| other != own) {
+                sheet
+                    .svg
+                    .line((x + wide, y), (x + wide, y + HEIGHT), "edge");
+            }
+            if side(row + 1, column).is_some_and(|other| other != own) {
+                sheet
+                    .svg
+                    .line((x, y + HEIGHT), (x + wide, y + HEIGHT), "edge");
+            }
+        }
+    }
+}

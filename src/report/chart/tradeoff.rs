@@ -1,0 +1,352 @@
+//! Latency against throughput: every cell, the Pareto front, and the SLO's limit.
+
+use super::{
+    Chart, about,
+    plane::Plane,
+    scale::Scale,
+    scope::Scope,
+    sheet::{EDGE, Key, Sheet, WIDTH},
+    svg::{Anchor, Svg},
+    text::{fitted, width},
+};
+use crate::{
+    manifest::{SloTerm, scalar_text},
+    report::{
+        insight::{coordinate, count, may_rank, may_rank_by, of},
+        number,
+    },
+    store::{CellFile, StoredRun},
+};
+
+/// Height of one panel's plot.
+const HEIGHT: f64 = 230.0;
+/// Panels at most: an SLO rarely has more terms that say something new.
+const PANELS: usize = 2;
+/// A limit further above the highest point than this factor would press the points into a strip.
+const FAR: f64 = 2.5;
+/// Points closer than this are one, where there are very many.
+const GRAIN: f64 = 4.0;
+/// From this number of cells on, points that hide one another are drawn once.
+const MANY: usize = 600;
+
+/// A cell in one panel.
+struct Point<'a> {
+    at: (f64, f64),
+    cell: &'a CellFile,
+    ranked: bool,
+}
+
+/// The picture; `None` where fewer than two cells have both numbers.
+pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
+    let both = |key: &str| -> Vec<&CellFile> {
+        scope
+            .measured()
+            .filter(|cell| of(cell, key).is_some() && of(cell, "throughput").is_some())
+            .collect()
+    };
+    let mut panels: Vec<(String, Option<SloTerm>, Vec<&CellFile>)> = about::latencies(scope)
+        .into_iter()
+        .map(|(key, term)| {
+            let cells = both(&key);
+            (key, term, cells)
+        })
+        .filter(|(_, _, cells)| cells.len() > 1)
+        .collect();
+    panels.truncate(PANELS);
+    let first = panels.first()?;
+    let all = first.2.clone();
+    let ranked =
+        |key: &str, cell: &CellFile| may_rank_by(cell, key) && may_rank_by(cell, "throughput");
+    let hollow = panels
+        .iter()
+        .any(|(key, _, cells)| cells.iter().any(|cell| !ranked(key, cell)));
+    let filled = panels
+        .iter()
+        .any(|(key, _, cells)| cells.iter().any(|cell| ranked(key, cell)));
+    let best = scope
+        .best
+        .filter(|best| all.iter().any(|cell| cell.id == best.id));
+    let mut keys = Vec::new();
+    keys.extend(filled.then_some(Key::Ranked));
+    keys.extend(hollow.then_some(Key::Unranked));
+    let beaten = |key: &str, cells: &[&CellFile]| {
+        let fastest = cells.iter().filter_map(|cell| of(cell, "throughput"));
+        let quickest = cells.iter().filter_map(|cell| of(cell, key));
+        let (most, least) = (
+            fastest.fold(f64::NEG_INFINITY, f64::max),
+            quickest.fold(f64::INFINITY, f64::min),
+        );
+        !cells
+            .iter()
+            .any(|cell| of(cell, "throughput") == Some(most) && of(cell, key) == Some(least))
+    };
+    // Where one cell is best in both there is no front to draw.
+    keys.extend(
+        panels
+            .iter()
+            .any(|(key, _, cells)| beaten(key, cells))
+            .then_some(Key::Front),
+    );
+    keys.extend(
+        panels
+            .iter()
+            .any(|(_, term, _)| term.is_some())
+            .then_some(Key::Limit),
+    );
+    keys.extend(best.map(|_| Key::Pick));
+    let chart = Chart::new(
+        "latency_throughput",
+        scope.workload,
+        format!("{}: latency against throughput", scope.workload),
+        format!(
+            "{} of {}, with the front of those that no other beats in both.",
+            panels
+                .iter()
+                .map(|(key, _, _)| about::name(key))
+                .collect::<Vec<_>>()
+                .join(" and "),
+            count(all.len(), "cell")
+        ),
+    );
+    let along = scope.along();
+    let choice = scope.series(along, &first.0);
+    let named = choice.held.is_empty() && choice.series.len() > 1;
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), about::badge(run), &keys);
+    let mut top = sheet.top() + 30.0;
+    if named {
+        series_keys(&mut sheet.svg, &choice.series, sheet_top(top));
+        top += 22.0;
+    }
+    let series_of = |cell: &CellFile| {
+        choice
+            .series
+            .iter()
+            .position(|series| named && series.cells.iter().any(|own| own.id == cell.id))
+    };
+    let mut bottom = top;
+    let mut sentences = Vec::new();
+    let last = panels.len() - 1;
+    for (index, (key, term, cells)) in panels.iter().enumerate() {
+        let plane = Plane {
+            left: EDGE + 52.0,
+            right: WIDTH - EDGE - 14.0,
+            top,
+            bottom: top + HEIGHT,
+        };
+        let limit = term.as_ref().map(|term| term.limit.as_ms());
+        let highest = cells
+            .iter()
+            .filter_map(|cell| of(cell, key))
+            .fold(0.0, f64::max);
+        let near = limit.filter(|limit| *limit <= highest * FAR);
+        let x = Scale::over(
+            cells.iter().filter_map(|cell| of(cell, "throughput")),
+            true,
+            plane.left + 8.0,
+            plane.right - 8.0,
+        )?;
+        let y = Scale::over(
+            cells.iter().filter_map(|cell| of(cell, key)).chain(near),
+            true,
+            plane.bottom,
+            plane.top,
+        )?;
+        let svg = &mut sheet.svg;
+        if let Some(limit) = near {
+            svg.rect(
+                plane.left,
+                plane.top,
+                plane.right - plane.left,
+                y.at(limit) - plane.top,
+                0.0,
+                "beyond",
+            );
+        }
+        plane.values(svg, &y, &format!("{}, ms", about::name(key)));
+        let ticks: Vec<(f64, String)> = x
+            .ticks()
+            .into_iter()
+            .map(|(value, text)| (x.at(value), text))
+            .collect();
+        let title = if index == last {
+            "output tokens per second (tok/s)"
+        } else {
+            ""
+        };
+        plane.below(svg, &ticks, title);
+        let points: Vec<Point<'_>> = cells
+            .iter()
+            .filter_map(|cell| {
+                Some(Point {
+                    at: (x.at(of(cell, "throughput")?), y.at(of(cell, key)?)),
+                    cell,
+                    ranked: ranked(key, cell),
+                })
+            })
+            .collect();
+        let front = front(&points, key);
+        let sure = front.iter().all(|point| point.ranked);
+        let path: Vec<(f64, f64)> = front.iter().map(|point| point.at).collect();
+        svg.polyline(
+            &path,
+            if sure {
+                "line front"
+            } else {
+                "line front unranked"
+            },
+        );
+        for point in thin(&points, &front) {
+            let on_front = front.iter().any(|other| other.cell.id == point.cell.id);
+            let own = series_of(point.cell);
+            svg.open_mark(Some(&point.cell.id), &about::cell(scope, point.cell));
+            svg.circle(point.at, 10.0, "hit");
+            let colour = own.unwrap_or(5);
+            let class = if point.ranked {
+                format!("f{colour}")
+            } else {
+                format!("hollow s{colour}")
+            };
+            let size = if on_front || points.len() < 80 {
+                4.5
+            } else {
+                3.0
+            };
+            svg.marker(own.unwrap_or(0), point.at, size, &class);
+            svg.close_mark();
+        }
+        if let Some(point) =
+            best.and_then(|best| points.iter().find(|point| point.cell.id == best.id))
+        {
+            svg.circle(point.at, 9.0, "halo");
+        }
+        if let Some(axis) = along {
+            front_labels(svg, &front, axis, &plane);
+        }
+        match (near, term) {
+            (Some(limit), Some(term)) => {
+                let at = y.at(limit);
+                svg.line((plane.left, at), (plane.right, at), "limit");
+                let below = at - plane.top < 20.0;
+                let text_y = if below { at + 16.0 } else { at - 7.0 };
+                svg.text(
+                    (plane.left + 8.0, text_y),
+                    Anchor::Start,
+                    "limit-text on",
+                    &said(term),
+                );
+            }
+            (None, Some(term)) => {
+                sentences.push(format!("The SLO {} lies above the picture.", said(term)))
+            }
+            _ => {}
+        }
+        sentences.push(about::unranked(cells.iter().copied(), key));
+        bottom = plane.bottom;
+        top = plane.bottom + if index == last { 0.0 } else { 66.0 };
+    }
+    let mut notes = Vec::new();
+    if let Some(axis) = along {
+        notes.push(format!("The numbers beside the front are {axis}."));
+    }
+    notes.extend(sentences.into_iter().filter(|text| !text.is_empty()));
+    Some(sheet.finish(bottom + Plane::BELOW, &notes, chart))
+}
+
+fn sheet_top(top: f64) -> f64 {
+    top - 16.0
+}
+
+/// A term as it stands at its line: `p95 TTFT ≤ 1,500 ms`.
+fn said(term: &SloTerm) -> String {
+    format!(
+        "{} ≤ {}",
+        about::name(&term.key()),
+        number::ms(Some(term.limit.as_ms()))
+    )
+}
+
+/// The series' shapes and names in a row.
+fn series_keys(svg: &mut Svg, series: &[super::scope::Series<'_>], y: f64) {
+    let room = (WIDTH - 2.0 * EDGE) / series.len() as f64;
+    let mut x = EDGE;
+    for (index, series) in series.iter().enumerate() {
+        let text = fitted(&series.label, 12.0, room - 30.0);
+        svg.marker(index, (x + 8.0, y - 4.0), 4.5, &format!("f{index}"));
+        svg.text((x + 22.0, y), Anchor::Start, "key", &text);
+        x += 22.0 + width(&text, 12.0) + 18.0;
+    }
+}
+
+/// The cells that no other beats in both, by throughput; of those that may be ranked, where there are such.
+fn front<'p, 'a>(points: &'p [Point<'a>], key: &str) -> Vec<&'p Point<'a>> {
+    let mut candidates: Vec<&Point<'_>> = points.iter().filter(|point| point.ranked).collect();
+    if candidates.is_empty() {
+        candidates = points.iter().filter(|point| may_rank(point.cell)).collect();
+    }
+    if candidates.is_empty() {
+        candidates = points.iter().collect();
+    }
+    let numbers = |point: &Point<'_>| {
+        (
+            of(point.cell, "throughput").unwrap_or(f64::NEG_INFINITY),
+            of(point.cell, key).unwrap_or(f64::INFINITY),
+        )
+    };
+    // Fastest first; of equals the one with less latency.
+    candidates.sort_by(|a, b| {
+        let (a, b) = (numbers(a), numbers(b));
+        b.0.total_cmp(&a.0).then(a.1.total_cmp(&b.1))
+    });
+    let mut lowest = f64::INFINITY;
+    candidates.retain(|point| {
+        let latency = numbers(point).1;
+        let keep = latency < lowest;
+        lowest = lowest.min(latency);
+        keep
+    });
+    candidates.reverse();
+    candidates
+}
+
+/// All points, or of very many those that do not hide one another.
+fn thin<'p, 'a>(points: &'p [Point<'a>], front: &[&Point<'_>]) -> Vec<&'p Point<'a>> {
+    if points.len() <= MANY {
+        return points.iter().collect();
+    }
+    let mut taken = std::collections::BTreeSet::new();
+    points
+        .iter()
+        .filter(|point| {
+            let place = ((point.at.0 / GRAIN) as i64, (point.at.1 / GRAIN) as i64);
+            let on_front = front.iter().any(|other| other.cell.id == point.cell.id);
+            taken.insert(place) || on_front
+        })
+        .collect()
+}
+
+/// The value along which more is asked for, right below each point of the front: nothing can stand there, for it would
+/// beat the front.
+fn front_labels(svg: &mut Svg, front: &[&Point<'_>], axis: &str, plane: &Plane) {
+    let mut taken: Vec<(f64, f64, f64)> = Vec::new();
+    for point in front.iter().rev() {
+        let Some(value) = coordinate(point.cell, axis) else {
+            continue;
+        };
+        let text = fitted(&scalar_text(value), 12.0, 80.0);
+        let wide = width(&text, 12.0);
+        let (mut x, y) = (point.at.0 + 10.0, point.at.1 + 15.0);
+        let mut anchor = Anchor::Start;
+        if x + wide > plane.right {
+            x = point.at.0 + 4.0;
+            anchor = Anchor::End;
+        }
+        let left = if anchor == Anchor::End { x - wide } else { x };
+        let free = taken
+            .iter()
+            .all(|(l, r, t)| left > *r + 3.0 || left + wide < *l - 3.0 || (y - t).abs() > 14.0);
+        if free && y < plane.bottom - 2.0 {
+            svg.text((x, y), anchor, "key on", &text);
+            taken.push((left, left + wide, y));
+        }
+    }
+}
