@@ -1,5 +1,7 @@
 //! One block as tables: a grid over two axes for each metric, or one table of all metrics for a single axis.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::Serialize;
 
 use super::{
@@ -98,11 +100,12 @@ pub(super) fn not_measured(block: &Block<'_>) -> Vec<&'static str> {
 }
 
 fn distinct(block: &Block<'_>, axis: &str) -> Vec<String> {
+    let mut known: HashSet<String> = HashSet::new();
     let mut values: Vec<(Option<f64>, String)> = Vec::new();
     for cell in &block.cells {
         if let Some(value) = coordinate(cell, axis) {
             let text = scalar_text(value);
-            if !values.iter().any(|(_, known)| *known == text) {
+            if known.insert(text.clone()) {
                 values.push((value.as_f64(), text));
             }
         }
@@ -148,14 +151,15 @@ fn value(cell: &CellFile, (key, _, is_rate): (&str, &str, bool)) -> String {
 /// Rows in ascending order of their axes, as far as these are numeric.
 fn row_labels(block: &Block<'_>, axes: &[&str]) -> Vec<Vec<String>> {
     let order: Vec<Vec<String>> = axes.iter().map(|axis| distinct(block, axis)).collect();
+    let mut known: HashSet<Vec<String>> = HashSet::new();
     let mut rows: Vec<Vec<String>> = Vec::new();
     for cell in &block.cells {
         let own = labels(cell, axes);
-        if !rows.contains(&own) {
+        if known.insert(own.clone()) {
             rows.push(own);
         }
     }
-    rows.sort_by_key(|row| {
+    rows.sort_by_cached_key(|row| {
         row.iter()
             .zip(&order)
             .map(|(label, known)| known.iter().position(|text| text == label))
@@ -166,18 +170,19 @@ fn row_labels(block: &Block<'_>, axes: &[&str]) -> Vec<Vec<String>> {
 
 fn grid(block: &Block<'_>, metric: (&str, &str, bool), down: &[&str], across: &str) -> Grid {
     let columns = distinct(block, across);
+    let mut places: HashMap<(Vec<String>, String), &CellFile> = HashMap::new();
+    for cell in &block.cells {
+        let column = labels(cell, &[across]).swap_remove(0);
+        places.entry((labels(cell, down), column)).or_insert(cell);
+    }
     let rows = row_labels(block, down)
         .into_iter()
         .map(|own| Row {
             values: columns
                 .iter()
                 .map(|column| {
-                    block
-                        .cells
-                        .iter()
-                        .find(|cell| {
-                            labels(cell, down) == own && labels(cell, &[across])[0] == *column
-                        })
+                    places
+                        .get(&(own.clone(), column.clone()))
                         .map_or_else(|| ABSENT.to_owned(), |cell| value(cell, metric))
                 })
                 .collect(),
@@ -196,7 +201,12 @@ fn grid(block: &Block<'_>, metric: (&str, &str, bool), down: &[&str], across: &s
 fn table(block: &Block<'_>, axes: &[&str]) -> Grid {
     let order = row_labels(block, axes);
     let mut cells: Vec<&CellFile> = block.cells.clone();
-    cells.sort_by_key(|cell| order.iter().position(|row| *row == labels(cell, axes)));
+    let order: HashMap<&Vec<String>, usize> = order
+        .iter()
+        .enumerate()
+        .map(|(at, row)| (row, at))
+        .collect();
+    cells.sort_by_cached_key(|cell| order.get(&labels(cell, axes)).copied());
     Grid {
         title: String::new(),
         row_axes: axes.iter().map(|axis| (*axis).to_owned()).collect(),

@@ -38,6 +38,14 @@ pub(super) fn gpu(run: &StoredRun) -> String {
     }
 }
 
+/// A latency's column name without unit, as people read it: `p95 E2E`.
+pub(super) fn latency_name(key: &str) -> String {
+    match key.split_once('_') {
+        Some((rank, metric)) => format!("{rank} {}", metric.to_uppercase()),
+        None => key.to_owned(),
+    }
+}
+
 /// A run of which no cell is stored.
 pub(super) fn nothing(run: &StoredRun) -> String {
     let planned: usize = run.plan.groups.iter().map(|group| group.cells.len()).sum();
@@ -74,12 +82,13 @@ pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
     let Some((pick, cell)) = cell else {
         return without_numbers(run, std::slice::from_ref(block), name);
     };
-    let shown = |key: &str| {
-        if of(cell, key).is_some() {
-            ms(of(cell, key))
-        } else {
-            "unknown".into()
-        }
+    let latencies = |between: &str| -> Option<String> {
+        let known: Vec<String> = ["p95_ttft", "p95_e2e"]
+            .into_iter()
+            .filter(|key| of(cell, key).is_some())
+            .map(|key| format!("{} {}", latency_name(key), ms(of(cell, key))))
+            .collect();
+        (!known.is_empty()).then(|| known.join(between))
     };
     let rate = match pick.throughput_tok_s {
         Some(_) => tok_s(pick.throughput_tok_s),
@@ -107,17 +116,19 @@ pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
     };
     if best.meets_slo == Some(false) {
         return format!(
-            "{this}{on} meets the SLO {slo} for {name} in no cell; nearest is {}: p95 TTFT {}, p95 E2E {}, {rate}.",
+            "{this}{on} meets the SLO {slo} for {name} in no cell; nearest is {}: {}{rate}.",
             pick.place,
-            shown("p95_ttft"),
-            shown("p95_e2e")
+            latencies(", ")
+                .map(|text| format!("{text}, "))
+                .unwrap_or_default()
         );
     }
     match block.objective {
         Objective::Latency => format!(
-            "{this}{on} serves {users} of {name} at p95 TTFT {} and p95 E2E {} with {rate}{within} ({}).",
-            shown("p95_ttft"),
-            shown("p95_e2e"),
+            "{this}{on} serves {users} of {name}{} with {rate}{within} ({}).",
+            latencies(" and ")
+                .map(|text| format!(" at {text}"))
+                .unwrap_or_default(),
             pick.place
         ),
         Objective::Throughput => format!(

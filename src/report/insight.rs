@@ -1,5 +1,7 @@
 //! What the numbers say: typed findings, each with its evidence and a sentence. Pure.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -58,11 +60,11 @@ pub(super) struct Block<'a> {
 /// All blocks, workloads in the order of the plan, then servers in the order of the plan.
 pub(super) fn blocks(run: &StoredRun) -> Vec<Block<'_>> {
     let mut blocks: Vec<Block<'_>> = Vec::new();
+    let mut known: HashMap<(&str, &str), usize> = HashMap::new();
     for cell in &run.cells {
-        let known = blocks
-            .iter_mut()
-            .find(|block| block.workload == cell.workload && block.server == cell.server);
-        match known {
+        let key = (cell.workload.as_str(), cell.server.as_str());
+        let at = *known.entry(key).or_insert(blocks.len());
+        match blocks.get_mut(at) {
             Some(block) => block.cells.push(cell),
             None => blocks.push(Block {
                 workload: &cell.workload,
@@ -89,13 +91,12 @@ pub(super) fn blocks(run: &StoredRun) -> Vec<Block<'_>> {
             })
             .collect();
     }
-    let mut order: Vec<&str> = Vec::new();
+    let mut order: HashMap<&str, usize> = HashMap::new();
     for block in &blocks {
-        if !order.contains(&block.workload) {
-            order.push(block.workload);
-        }
+        let next = order.len();
+        order.entry(block.workload).or_insert(next);
     }
-    blocks.sort_by_key(|block| order.iter().position(|name| *name == block.workload));
+    blocks.sort_by_key(|block| order.get(block.workload).copied());
     blocks
 }
 
@@ -259,6 +260,7 @@ pub(super) struct Line<'a> {
 
 pub(super) fn lines<'a>(block: &Block<'a>, axis: &str) -> Vec<Line<'a>> {
     let mut lines: Vec<Line<'a>> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
     for cell in &block.cells {
         if !cell.outcome.is_measured() || coordinate(cell, axis).is_none() {
             continue;
@@ -270,12 +272,15 @@ pub(super) fn lines<'a>(block: &Block<'a>, axis: &str) -> Vec<Line<'a>> {
             .filter_map(|other| Some(format!("{other} {}", scalar_text(coordinate(cell, other)?))))
             .collect();
         let fixed = fixed.join(", ");
-        match lines.iter_mut().find(|line| line.fixed == fixed) {
-            Some(line) => line.cells.push(cell),
-            None => lines.push(Line {
-                fixed,
-                cells: vec![cell],
-            }),
+        match known.get(&fixed) {
+            Some(at) => lines[*at].cells.push(cell),
+            None => {
+                known.insert(fixed.clone(), lines.len());
+                lines.push(Line {
+                    fixed,
+                    cells: vec![cell],
+                });
+            }
         }
     }
     for line in &mut lines {

@@ -1,5 +1,7 @@
 //! The best combinations of a block, what they rest on, and what is still acceptable.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::{
@@ -8,6 +10,7 @@ use super::{
         slo_text,
     },
     insight_basis::{Ranked, Trust, basis},
+    insight_scaling::{self, worth},
     number,
 };
 use crate::{
@@ -15,8 +18,6 @@ use crate::{
     store::CellFile,
 };
 
-/// A step of concurrency, or of the rate, must gain at least this part of what it adds, or the knee lies before it.
-const KNEE: f64 = 0.5;
 /// What is within this part of the best throughput is still acceptable.
 const NEAR: f64 = 0.9;
 
@@ -267,17 +268,14 @@ fn most_users(block: &Block<'_>, ranked: &Ranked<'_>, good: &[&CellFile]) -> Bes
             picks.extend(fast.map(|cell| pick("highest throughput", block, cell, ranked.trust)));
         }
     }
+    let inside: HashSet<&str> = good.iter().map(|cell| cell.id.as_str()).collect();
     let rows = lines(block, ladder(block))
         .into_iter()
         .filter(|line| !line.fixed.is_empty())
         .filter_map(|line| {
-            let inside: Vec<&CellFile> = line
-                .cells
-                .iter()
-                .copied()
-                .filter(|cell| good.iter().any(|other| other.id == cell.id))
-                .collect();
-            most(&inside).map(|cell| pick(&line.fixed, block, cell, ranked.trust))
+            let mut own = line.cells;
+            own.retain(|cell| inside.contains(cell.id.as_str()));
+            most(&own).map(|cell| pick(&line.fixed, block, cell, ranked.trust))
         })
         .collect();
     let rest: Vec<&CellFile> = by(good, offered);
@@ -337,25 +335,16 @@ fn fastest(block: &Block<'_>, ranked: &Ranked<'_>, good: &[&CellFile]) -> Best {
     }
 }
 
-/// Without an SLO: the last concurrency or rate of each line before a step gains too little; of those, the fastest.
+/// Without an SLO: the knee of each line, or where it has none its fastest cell; of those, the fastest.
 fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
+    let of_ranked: HashSet<&str> = ranked.cells.iter().map(|cell| cell.id.as_str()).collect();
+    let mut bent = false;
     let mut knees: Vec<&CellFile> = Vec::new();
     for line in lines(block, ladder(block)) {
-        let cells: Vec<&CellFile> = line
-            .cells
-            .into_iter()
-            .filter(|cell| ranked.cells.iter().any(|other| other.id == cell.id))
-            .collect();
-        let Some(mut at) = cells.first().copied() else {
-            continue;
-        };
-        for pair in cells.windows(2) {
-            match gain(pair[0], pair[1]) {
-                Some(gain) if gain >= KNEE => at = pair[1],
-                _ => break,
-            }
-        }
-        knees.push(at);
+        let mut cells = line.cells;
+        cells.retain(|cell| of_ranked.contains(cell.id.as_str()));
+        bent |= insight_scaling::knee(&cells).is_some();
+        knees.extend(worth(&cells));
     }
     // Cells without a concurrency or a throughput still have a best one: the quickest.
     let order = by(
@@ -368,11 +357,25 @@ fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
     );
     let quick = by(&ranked.cells, |cell| of(cell, "p50_e2e").map(|ms| -ms));
     let first = order.first().or(quick.first()).or(ranked.cells.first());
+    let what = if bent { "knee" } else { "highest throughput" };
     let picks: Vec<Pick> = first
-        .map(|cell| pick("knee", block, cell, ranked.trust))
+        .map(|cell| pick(what, block, cell, ranked.trust))
         .into_iter()
         .collect();
     let all = by(&ranked.cells, |cell| of(cell, "throughput"));
+    let rule = match bent {
+        true => format!(
+            "the knee over {}: the {} after which more load brings few more tokens per second",
+            count(ranked.cells.len(), "cell"),
+            ladder(block)
+        ),
+        false if ranked.cells.len() == 1 => "the only cell there is".to_owned(),
+        false => format!(
+            "the least {} within 5 % of the most tokens per second on its line, over {}: none has a knee",
+            ladder(block),
+            count(ranked.cells.len(), "cell")
+        ),
+    };
     Best {
         acceptable: others(block, ranked, &near(&all), &picks),
         picks,
@@ -380,12 +383,7 @@ fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
         basis: basis(
             block,
             ranked,
-            &format!(
-                "No SLO is declared, so this is the knee over {}: the last {} that a step gained at least {} of what it added in requests",
-                count(ranked.cells.len(), "cell"),
-                ladder(block),
-                number::percent(Some(KNEE))
-            ),
+            &format!("No SLO is declared, so this is {rule}"),
         ),
         acceptable_rule: format!(
             "At least {} of the highest tokens per second.",
@@ -395,13 +393,6 @@ fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
         contradicted: false,
         of_limit: None,
     }
-}
-
-/// What a step gains: growth of throughput over growth of concurrency, or of the rate; 1 is perfect scaling.
-pub(super) fn gain(from: &CellFile, to: &CellFile) -> Option<f64> {
-    let (c1, c2) = (offered(from)?, offered(to)?);
-    let (t1, t2) = (of(from, "throughput")?, of(to, "throughput")?);
-    (c2 > c1 && c1 > 0.0 && t1 > 0.0).then(|| (t2 / t1 - 1.0) / (c2 / c1 - 1.0))
 }
 
 /// No cell meets the SLO: the one that misses it least.

@@ -1,14 +1,19 @@
 //! What a reader of the grids would notice: speed of one stream, peak, tail, scaling, growth of TTFT, lengths, cost, goodput.
 
 use super::{
-    insight::{Block, Insight, concurrency, coordinate, lines, may_rank_by, of, place},
-    insight_best::gain,
+    insight::{Block, Insight, concurrency, may_rank_by, of, place},
+    insight_length::lengths,
+    insight_pareto::said,
+    insight_scaling::{growth, ttft_growth},
     number::{grouped, ms, percent, times, tok_s, usd},
 };
-use crate::{manifest::scalar_text, store::CellFile};
+use crate::{observe::EngineSide, store::CellFile};
 
 /// TTFT this close to E2E means that nothing was streamed.
 const SAME: f64 = 0.99;
+
+/// Speeds within this ratio are nearly the same.
+const STEADY: f64 = 1.1;
 
 /// The observations on one block. `usd_per_hour` is the machine's price, where it is known.
 pub(super) fn observations(block: &Block<'_>, usd_per_hour: Option<f64>) -> Vec<Insight> {
@@ -22,13 +27,17 @@ pub(super) fn observations(block: &Block<'_>, usd_per_hour: Option<f64>) -> Vec<
     found.extend(decode_speed(block, &measured));
     found.extend(peak(block, &measured));
     found.extend(tail(block, &measured));
-    scaling(block, &mut found);
-    found.extend(ttft_growth(block).or_else(|| ttft_share(block, &measured)));
-    found.extend(output_length(block));
+    found.extend(growth(block));
+    let not_streamed = not_streamed(block, &measured);
+    if not_streamed.is_none() {
+        found.extend(ttft_growth(block).or_else(|| ttft_share(block, &measured)));
+    }
+    found.extend(lengths(block));
+    found.extend(said(block));
     found.extend(asked_and_got(block, &measured));
     found.extend(cost(block, &measured, usd_per_hour));
     found.extend(goodput(block, &measured));
-    found.extend(not_streamed(block, &measured));
+    found.extend(not_streamed);
     found.extend(prefix_cache(block, &measured));
     found.extend(errors(&measured));
     found
@@ -76,8 +85,38 @@ fn decode_speed(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
             },
         ));
     }
+    if let Some((cell, negative)) = largest(cells, |cell| of(cell, "p50_tpot").map(|ms| -ms)) {
+        let speed = 1e3 / -negative;
+        return Some(Insight::new(
+            "decode_speed",
+            &[cell],
+            &[("user_tok_s", speed)],
+            format!(
+                "{who} decodes at {} (1 / p50 TPOT of {}) at {}.",
+                tok_s(Some(speed)),
+                ms(Some(-negative)),
+                place(block, cell)
+            ),
+        ));
+    }
     // Without a TPOT only the whole request can be told: prefill and waiting are in it.
     let (cell, speed) = largest(&lone, |cell| of(cell, "throughput"))?;
+    let least =
+        largest(&lone, |cell| of(cell, "throughput").map(|rate| -rate)).map(|(_, rate)| -rate);
+    if let Some(least) = least.filter(|least| lone.len() > 1 && speed <= STEADY * least) {
+        return Some(Insight::new(
+            "decode_speed",
+            &lone,
+            &[("throughput_tok_s", speed), ("least_tok_s", least)],
+            format!(
+                "A single stream gets {} to {} over its whole requests, nearly the same in all {} cells with one in flight; \
+                 decoding alone is faster, but no TPOT was measured.",
+                tok_s(Some(least)),
+                tok_s(Some(speed)),
+                lone.len()
+            ),
+        ));
+    }
     Some(Insight::new(
         "decode_speed",
         &[cell],
@@ -134,102 +173,6 @@ fn tail(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
     ))
 }
 
-fn scaling(block: &Block<'_>, found: &mut Vec<Insight>) {
-    for line in lines(block, "concurrency") {
-        let mut steps = Vec::new();
-        let mut numbers = Vec::new();
-        for pair in line.cells.windows(2) {
-            let (Some(gain), Some(from), Some(to)) = (
-                gain(pair[0], pair[1]),
-                concurrency(pair[0]),
-                concurrency(pair[1]),
-            ) else {
-                continue;
-            };
-            let (Some(t1), Some(t2)) = (of(pair[0], "throughput"), of(pair[1], "throughput"))
-            else {
-                continue;
-            };
-            let part = if steps.is_empty() { " of perfect" } else { "" };
-            steps.push(format!(
-                "{} from {} to {} in flight ({}{part})",
-                times(t2 / t1),
-                grouped(from, 0),
-                grouped(to, 0),
-                percent(Some(gain))
-            ));
-            numbers.push(("step_gain", gain, to));
-        }
-        if steps.is_empty() {
-            continue;
-        }
-        let at = if line.fixed.is_empty() {
-            String::new()
-        } else {
-            format!(" at {}", line.fixed)
-        };
-        let worst = numbers.iter().min_by(|a, b| a.1.total_cmp(&b.1));
-        let ending = match worst {
-            Some((_, gain, to)) if *gain < 0.0 => format!(
-                " Throughput falls on the step to {}: more requests in flight made it slower.",
-                grouped(*to, 0)
-            ),
-            Some((_, gain, to)) if *gain < 0.5 => {
-                format!(" The step to {} gains least.", grouped(*to, 0))
-            }
-            _ => String::new(),
-        };
-        let evidence: Vec<(String, f64)> = numbers
-            .iter()
-            .map(|(_, gain, to)| (format!("gain_to_{}", grouped(*to, 0)), *gain))
-            .collect();
-        let evidence: Vec<(&str, f64)> = evidence
-            .iter()
-            .map(|(name, gain)| (name.as_str(), *gain))
-            .collect();
-        found.push(Insight::new(
-            "scaling",
-            &line.cells,
-            &evidence,
-            format!("Throughput{at} scales {}.{ending}", steps.join("; ")),
-        ));
-    }
-}
-
-fn ttft_growth(block: &Block<'_>) -> Option<Insight> {
-    // The line with most steps tells most; of equal ones the first.
-    let line = lines(block, "concurrency")
-        .into_iter()
-        .rev()
-        .max_by_key(|line| line.cells.len())?;
-    let known: Vec<&CellFile> = line
-        .cells
-        .iter()
-        .copied()
-        .filter(|cell| of(cell, "p50_ttft").is_some())
-        .collect();
-    let (first, last) = (known.first()?, known.last()?);
-    let (from, to) = (of(first, "p50_ttft")?, of(last, "p50_ttft")?);
-    let (c1, c2) = (concurrency(first)?, concurrency(last)?);
-    (known.len() > 1 && from > 0.0).then(|| {
-        let at = if line.fixed.is_empty() { String::new() } else { format!(" at {}", line.fixed) };
-        Insight::new(
-            "ttft_growth",
-            &[first, last],
-            &[("from_ms", from), ("to_ms", to), ("growth", to / from)],
-            format!(
-                "TTFT from concurrency {} to {}{at}: p50 goes from {} to {} ({}), for {} the requests in flight.",
-                grouped(c1, 0),
-                grouped(c2, 0),
-                ms(Some(from)),
-                ms(Some(to)),
-                times(to / from),
-                times(c2 / c1)
-            ),
-        )
-    })
-}
-
 /// Where no growth can be told: how much of a request is waiting for its first token.
 fn ttft_share(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
     let share = |cell: &CellFile| {
@@ -249,48 +192,6 @@ fn ttft_share(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
             place(block, cell)
         ),
     ))
-}
-
-fn output_length(block: &Block<'_>) -> Option<Insight> {
-    let axis = "max_tokens";
-    // Where most is in flight the server is the limit, and the length shows most.
-    let line = lines(block, axis)
-        .into_iter()
-        .filter(|line| line.cells.len() > 1)
-        .max_by(|a, b| {
-            let load = |cells: &[&CellFile]| {
-                cells
-                    .iter()
-                    .filter_map(|cell| concurrency(cell))
-                    .max_by(f64::total_cmp)
-            };
-            load(&a.cells)
-                .partial_cmp(&load(&b.cells))
-                .unwrap_or(std::cmp::Ordering::Equal)
-        })?;
-    let (first, last) = (line.cells.first()?, line.cells.last()?);
-    let (t1, t2) = (of(first, "throughput")?, of(last, "throughput")?);
-    let (e1, e2) = (of(first, "p50_e2e")?, of(last, "p50_e2e")?);
-    let (l1, l2) = (coordinate(first, axis)?, coordinate(last, axis)?);
-    (t1 > 0.0 && e1 > 0.0).then(|| {
-        let at = if line.fixed.is_empty() { String::new() } else { format!(" at {}", line.fixed) };
-        Insight::new(
-            "output_length",
-            &[first, last],
-            &[("throughput_ratio", t2 / t1), ("e2e_ratio", e2 / e1)],
-            format!(
-                "Output length{at}: from {axis} {} to {}, p50 E2E goes from {} to {} ({}) and throughput from {} to {} ({}).",
-                scalar_text(l1),
-                scalar_text(l2),
-                ms(Some(e1)),
-                ms(Some(e2)),
-                times(e2 / e1),
-                tok_s(Some(t1)),
-                tok_s(Some(t2)),
-                times(t2 / t1)
-            ),
-        )
-    })
 }
 
 fn asked_and_got(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
@@ -412,6 +313,8 @@ fn not_streamed(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
     let untimed: Vec<&CellFile> = measured
         .iter()
         .copied()
+        // What another tool does not report may have been streamed all the same.
+        .filter(|cell| cell.reported.is_empty())
         .filter(|cell| of(cell, "p50_ttft").is_none() && of(cell, "p50_e2e").is_some())
         .collect();
     if !untimed.is_empty() {
@@ -454,10 +357,12 @@ fn not_streamed(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
 fn prefix_cache(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
     let part = |cell: &CellFile| {
         let summary = cell.summary.as_ref()?;
-        let input = summary.input_tokens.filter(|tokens| *tokens > 0)?;
-        summary
-            .cached_tokens
-            .map(|cached| cached as f64 / input as f64)
+        let input = summary.input_tokens.filter(|tokens| *tokens > 0);
+        let by_usage = summary.cached_tokens.zip(input);
+        let engine = || cell.server_side.as_ref()?.engine.as_ref();
+        by_usage
+            .map(|(cached, input)| cached as f64 / input as f64)
+            .or_else(|| engine().and_then(EngineSide::prefix_hit_rate))
     };
     let (cell, most) = largest(measured, part)?;
     (most > 0.0).then(|| {

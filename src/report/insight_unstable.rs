@@ -2,18 +2,25 @@
 
 use super::{
     insight::{Block, Insight, coordinate, lines, metric, of, place},
+    insight_humps::two_humped,
+    interval::Estimate,
     number::{ms, percent, times, tok_s},
 };
 use crate::{
     manifest::scalar_text,
-    measure::{Summary, VerdictKind},
+    measure::{Latency, Summary, VerdictKind},
     store::CellFile,
+    unit::Percentile,
 };
 
 /// A cell is a ridge when its value is this many times the larger of its two neighbours.
 const RIDGE: f64 = 1.25;
 /// A tail is a ridge when its p95 over p50 is this many times that of both neighbours.
 const TAIL_RIDGE: f64 = 1.2;
+/// Throughput is a dip when it is below this part of the smaller of its two neighbours.
+const DIP: f64 = 0.9;
+/// So many zones of one kind are told; the strongest.
+const TOLD: usize = 8;
 /// A step is a cliff when latency grows this many times faster than the axis.
 const CLIFF: f64 = 2.0;
 /// A tail is long when p95 is this many times p50: the whole answer, and its first token.
@@ -25,10 +32,12 @@ const REPEATS: f64 = 0.1;
 /// What counts as unstable, for the reader of an empty list.
 pub(super) fn thresholds() -> String {
     format!(
-        "a p95 of TTFT or E2E more than {} both neighbours on an axis, a p95 over p50 more than {} that of both, a p95 that grows more than {} as fast as the axis itself, \
-         a p95 E2E above {} its p50, a p95 TTFT above {} its p50, or repeats more than {} apart",
+        "a p95 of TTFT or E2E more than {} both neighbours on an axis, a p95 over p50 more than {} that of both, a throughput below {} of both, a p95 that grows more than {} as fast as the axis \
+         itself, a p95 E2E above {} its p50, a p95 TTFT above {} its p50, repeats more than {} apart, or an ITL with two humps; a ridge, \
+         a cliff or a dip whose 95 % interval reaches that of its neighbours is not counted",
         times(RIDGE),
         times(TAIL_RIDGE),
+        percent(Some(DIP)),
         times(CLIFF),
         times(TAIL_E2E),
         times(TAIL_TTFT),
@@ -45,9 +54,75 @@ pub(super) fn unstable(block: &Block<'_>) -> Vec<Insight> {
     for axis in &block.axes {
         tail_ridges(block, axis, &mut found);
     }
+    for axis in &block.axes {
+        dips(block, axis, &mut found);
+    }
     tails(block, &mut found);
     repeats(block, &mut found);
-    found
+    found.extend(two_humped(block));
+    strongest(found)
+}
+
+/// The strongest zones of each kind, in the order they were found; the last of a kind says how many more there are.
+fn strongest(found: Vec<Insight>) -> Vec<Insight> {
+    let strength = |zone: &Insight| {
+        let number = ["jump", "ratio", "spread"]
+            .iter()
+            .find_map(|name| zone.numbers.get(*name)?.as_f64());
+        number.map_or(0.0, |number| number.max(1.0 / number))
+    };
+    let mut kinds: Vec<&str> = found.iter().map(|zone| zone.kind).collect();
+    kinds.dedup();
+    let mut out: Vec<Insight> = Vec::new();
+    for kind in kinds {
+        if out.iter().any(|zone| zone.kind == kind) {
+            continue;
+        }
+        let mut own: Vec<&Insight> = found.iter().filter(|zone| zone.kind == kind).collect();
+        let all = own.len();
+        if all > TOLD {
+            own.sort_by(|a, b| strength(b).total_cmp(&strength(a)));
+            own.truncate(TOLD);
+        }
+        out.extend(own.into_iter().cloned());
+        if let Some(last) = out.last_mut().filter(|_| all > TOLD) {
+            last.text.push_str(&format!(
+                " (These are the strongest; {} more are of this kind.)",
+                all - TOLD
+            ));
+        }
+    }
+    out
+}
+
+fn latency<'a>(cell: &'a CellFile, metric: &str) -> Option<&'a Latency> {
+    let summary = cell.summary.as_ref()?;
+    match metric {
+        "ttft" => summary.ttft.as_ref(),
+        _ => summary.e2e.as_ref(),
+    }
+}
+
+/// Whether a p95 is above others beyond chance; `None` where there are too few samples to say.
+fn beyond_chance(own: &CellFile, others: &[&CellFile], metric: &str) -> Option<bool> {
+    let between =
+        |cell: &CellFile| Estimate::percentile(latency(cell, metric)?, Percentile::P95)?.between;
+    let low = between(own)?.0;
+    let highs: Option<Vec<f64>> = others.iter().map(|cell| Some(between(cell)?.1)).collect();
+    Some(highs?.iter().all(|high| low > *high))
+}
+
+/// What is to be thought of a p95 of few samples; empty where there are enough, or nobody says.
+fn doubt(cell: &CellFile, metric: &str) -> String {
+    let samples = latency(cell, metric)
+        .map(|latency| latency.n)
+        .or_else(|| Some(cell.summary.as_ref()?.counts.completed));
+    match samples {
+        Some(n) if n < Percentile::P95.samples_needed() => {
+            format!(" It rests on {n} samples: measure it again before believing it.")
+        }
+        _ => String::new(),
+    }
 }
 
 fn along(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
@@ -57,7 +132,14 @@ fn along(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
         } else {
             format!(" at {}", line.fixed)
         };
-        for (key, name) in [("p95_e2e", "p95 E2E"), ("p95_ttft", "p95 TTFT")] {
+        for (key, metric, name) in [
+            ("p95_e2e", "e2e", "p95 E2E"),
+            ("p95_ttft", "ttft", "p95 TTFT"),
+        ] {
+            // Where nothing was streamed TTFT is E2E: one sentence is enough.
+            if metric == "ttft" && line.cells.iter().all(|cell| came_whole(cell)) {
+                continue;
+            }
             for three in line.cells.windows(3) {
                 let [Some(before), Some(own), Some(after)] =
                     [of(three[0], key), of(three[1], key), of(three[2], key)]
@@ -65,18 +147,24 @@ fn along(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
                     continue;
                 };
                 let neighbour = before.max(after);
-                if neighbour > 0.0 && own > RIDGE * neighbour {
+                let by_chance =
+                    beyond_chance(three[1], &[three[0], three[2]], metric) == Some(false);
+                if neighbour > 0.0 && own > RIDGE * neighbour && !by_chance {
+                    let over = tail(three[1], metric)
+                        .map(|over| format!(", and {} its own p50", times(over)))
+                        .unwrap_or_default();
                     found.push(Insight::new(
                         "ridge",
                         &[three[1]],
                         &[("value_ms", own), ("neighbour_ms", neighbour), ("jump", own / neighbour)],
                         format!(
-                            "Ridge along {axis}: {name} is {} at {}, {} the larger of its neighbours ({} and {}).",
+                            "Ridge along {axis}: {name} is {} at {}, {} the larger of its neighbours ({} and {}){over}.{}",
                             ms(Some(own)),
                             place(block, three[1]),
                             times(own / neighbour),
                             ms(Some(before)),
-                            ms(Some(after))
+                            ms(Some(after)),
+                            doubt(three[1], metric)
                         ),
                     ));
                 }
@@ -91,7 +179,9 @@ fn along(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
                 let [Some(from), Some(to), Some(x1), Some(x2)] = numbers else {
                     continue;
                 };
-                if from > 0.0 && x1 > 0.0 && x2 > x1 && to / from > CLIFF * (x2 / x1) {
+                let by_chance = beyond_chance(pair[1], &[pair[0]], metric) == Some(false);
+                if from > 0.0 && x1 > 0.0 && x2 > x1 && to / from > CLIFF * (x2 / x1) && !by_chance
+                {
                     let spelled = |index: usize| {
                         coordinate(pair[index], axis)
                             .map(scalar_text)
@@ -102,15 +192,59 @@ fn along(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
                         &[pair[0], pair[1]],
                         &[("from_ms", from), ("to_ms", to), ("jump", to / from)],
                         format!(
-                            "Cliff along {axis}: {name} jumps {} from {} to {} between {axis} {} and {}{at}.",
+                            "Cliff along {axis}: {name} jumps {} from {} to {} between {axis} {} and {}{at}.{}",
                             times(to / from),
                             ms(Some(from)),
                             ms(Some(to)),
                             spelled(0),
-                            spelled(1)
+                            spelled(1),
+                            doubt(pair[1], metric)
                         ),
                     ));
                 }
+            }
+        }
+    }
+}
+
+fn came_whole(cell: &CellFile) -> bool {
+    let pair = of(cell, "p50_ttft").zip(of(cell, "p50_e2e"));
+    pair.is_some_and(|(ttft, e2e)| e2e > 0.0 && ttft >= 0.99 * e2e)
+}
+
+/// Cells that give fewer tokens per second than both cells beside them.
+fn dips(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
+    for line in lines(block, axis) {
+        for three in line.cells.windows(3) {
+            let [Some(before), Some(own), Some(after)] =
+                [0, 1, 2].map(|at: usize| of(three[at], "throughput"))
+            else {
+                continue;
+            };
+            let neighbour = before.min(after);
+            let between = |cell: &CellFile| {
+                let rate = of(cell, "throughput")?;
+                Estimate::by_littles_law(rate, latency(cell, "e2e")?).between
+            };
+            let own_high = between(three[1]).map(|(_, high)| high);
+            let lows = between(three[0]).zip(between(three[2]));
+            let by_chance = own_high
+                .zip(lows)
+                .is_some_and(|(high, (before, after))| high >= before.0.min(after.0));
+            if own < DIP * neighbour && !by_chance {
+                found.push(Insight::new(
+                    "dip",
+                    &[three[1]],
+                    &[("throughput_tok_s", own), ("neighbour_tok_s", neighbour), ("jump", own / neighbour)],
+                    format!(
+                        "Dip along {axis}: throughput is {} at {}, {} of the smaller of its neighbours ({} and {}).",
+                        tok_s(Some(own)),
+                        place(block, three[1]),
+                        percent(Some(own / neighbour)),
+                        tok_s(Some(before)),
+                        tok_s(Some(after))
+                    ),
+                ));
             }
         }
     }
@@ -144,8 +278,10 @@ fn tail_ridges(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
                             own / neighbour,
                         ))
                     });
-            // Where nothing was streamed TTFT is E2E: one sentence is enough.
-            let Some((name, own, before, after, jump)) = ridge else {
+            // Where nothing was streamed TTFT is E2E, and a ridge says it all: one sentence is enough.
+            let told = |zone: &Insight| zone.kind == "ridge" && zone.cells == [three[1].id.clone()];
+            let Some((name, own, before, after, jump)) = ridge.filter(|_| !found.iter().any(told))
+            else {
                 continue;
             };
             let spelled =
@@ -155,14 +291,15 @@ fn tail_ridges(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
                 &[three[1]],
                 &[("ratio", own), ("jump", jump)],
                 format!(
-                    "Jitter ridge along {axis}: p95 {name} is {} its p50 at {}, against {} at {axis} {} and {} at {}: a jump of {}.",
+                    "Jitter ridge along {axis}: p95 {name} is {} its p50 at {}, against {} at {axis} {} and {} at {}: a jump of {}.{}",
                     times(own),
                     place(block, three[1]),
                     times(before),
                     spelled(three[0]),
                     times(after),
                     spelled(three[2]),
-                    times(jump)
+                    times(jump),
+                    doubt(three[1], if name == "TTFT" { "ttft" } else { "e2e" })
                 ),
             ));
         }
@@ -184,7 +321,7 @@ fn tails(block: &Block<'_>, found: &mut Vec<Insight>) {
             .or_else(|| long("ttft", TAIL_TTFT).map(|tail| ("TTFT", tail)));
         let told = found
             .iter()
-            .any(|zone| zone.kind == "tail_ridge" && zone.cells.contains(&cell.id));
+            .any(|zone| zone.kind.ends_with("ridge") && zone.cells.contains(&cell.id));
         if let Some((name, (p50, p95))) = tail.filter(|_| !told) {
             found.push(Insight::new(
                 "long_tail",

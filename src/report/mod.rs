@@ -17,11 +17,17 @@ mod headline;
 mod insight;
 mod insight_basis;
 mod insight_best;
+mod insight_caution;
 mod insight_compare;
 mod insight_failure;
+mod insight_humps;
+mod insight_length;
 mod insight_load;
 mod insight_observe;
+mod insight_pareto;
+mod insight_scaling;
 mod insight_server;
+mod insight_surface;
 mod insight_unstable;
 mod insight_verdict;
 mod interval;
@@ -31,6 +37,8 @@ mod view;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod insight_tests;
 #[cfg(test)]
 mod tests;
 

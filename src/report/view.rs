@@ -7,11 +7,14 @@ use super::{
     headline::{gpu, nothing, statement, title, without_numbers},
     insight::{Block, Insight, blocks, count, of, slo_text},
     insight_best::best,
+    insight_caution::{edge, of_run},
     insight_compare::{comparisons, in_order},
-    insight_failure::{failures, surface},
+    insight_failure::failures,
     insight_load::load,
     insight_observe::observations,
+    insight_pareto::front,
     insight_server::{server_side, story},
+    insight_surface::{pairs, surface},
     insight_unstable::{thresholds, unstable},
     insight_verdict::verdicts,
 };
@@ -74,6 +77,8 @@ pub(super) fn values(run: &StoredRun) -> Value {
         "thresholds": thresholds(),
         "failures": failures,
         "surface": surface(run),
+        "surfaces": pairs(run),
+        "cautions": of_run(run),
         "verdicts": verdicts(run),
         "effective": run.effective,
     })
@@ -304,6 +309,8 @@ fn server_columns(cell: &CellFile, row: &mut Map<String, Value>) {
 
 fn block(run: &StoredRun, block: &Block<'_>) -> Value {
     let mut observed: Vec<Insight> = observations(block, run.plan.hardware.usd_per_hour);
+    let best = best(block);
+    observed.extend(edge(block, &best));
     observed.extend(server_side(block));
     json!({
         "workload": block.workload,
@@ -319,7 +326,8 @@ fn block(run: &StoredRun, block: &Block<'_>) -> Value {
         "cells": block.cells.iter().map(|cell| &cell.id).collect::<Vec<_>>(),
         "grids": grids(block),
         "not_measured": not_measured(block),
-        "best": best(block),
+        "best": best,
+        "pareto": front(block),
         "unstable": unstable(block),
         "observations": observed,
         "server_side": story(block),
