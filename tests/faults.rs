@@ -143,6 +143,11 @@ const TABLE: &[Row] = &[
         "http_status = 429\nanswers.http_error = 1",
         &["rejected(429)"],
     ),
+    Row {
+        workload: "retries = 3",
+        verdicts: &[("retried", "note")],
+        ..row("a status for some, tried again", "answers.http_error = 0.3")
+    },
     fails("a redirect", "answers.redirect = 1", &["rejected(307)"]),
     fails("no event", "answers.empty = 1", &["empty"]),
     fails("a cut", "answers.cut = 1", &["truncated"]),

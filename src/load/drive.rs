@@ -9,7 +9,7 @@ use hyper::header::HeaderValue;
 use tokio::{
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
@@ -33,6 +33,9 @@ use crate::{
 /// Room for stamps that a request begins with, bytes; more is made as they come.
 const FIRST_STAMPS: usize = 256;
 
+/// How long a request waits before it is tried again for the first time; then twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
 /// One measured execution: everything that decides what is sent, and when.
 #[derive(Clone, Debug)]
 pub struct Drive {
@@ -46,6 +49,8 @@ pub struct Drive {
     pub warmup: u64,
     /// How long one request may take.
     pub timeout: Duration,
+    /// How often a request that may fare better in a moment is tried again.
+    pub retries: u32,
     /// What an open loop waits with.
     pub timer: Timer,
     /// Value of the `Host` header.
@@ -178,6 +183,7 @@ where
             input_tokens: arrival.request.input_tokens,
             max_tokens: arrival.request.max_tokens,
             reused_connection: false,
+            retried: 0,
             error: None,
         }
     }
@@ -200,7 +206,7 @@ where
         let request = arrival.request;
         let ended_by_us = tokio::select! {
             biased;
-            () = exchange(&self.context, &self.connect, link, request, &mut record, progress) => None,
+            () = self.tries(link, request, &mut record) => None,
             () = sleep_until(deadline) => Some(Outcome::TimedOut(Wait::Rest)),
             _ = cancel.wait_for(|cancelled| *cancelled) => Some(Outcome::Cancelled),
         };
@@ -217,6 +223,31 @@ where
         progress.in_flight.fetch_sub(1, Relaxed);
         let said = record.answer.take();
         Ok((self.keep(record)?, said))
+    }
+
+    /// Sends a request until it fares as it will, or was tried again as often as it may be.
+    async fn tries(&self, link: &mut Option<Link<C>>, request: Request, record: &mut Record) {
+        let (context, connect) = (&self.context, &self.connect);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            exchange(
+                context,
+                connect,
+                link,
+                request.clone(),
+                record,
+                &self.progress,
+            )
+            .await;
+            if record.retried >= self.drive.retries || !record.outcome.may_pass() {
+                return;
+            }
+            sleep(pause).await;
+            pause *= 2;
+            record.retried += 1;
+            (record.headers, record.status, record.error) = (None, None, None);
+            record.end = record.scheduled;
+        }
     }
 
     /// An arrival that is not sent, and why.

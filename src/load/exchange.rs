@@ -192,7 +192,8 @@ pub(super) async fn exchange<C: Connect>(
     };
     record.reused_connection = open.used;
     let bytes = context.http(&request.body);
-    record.sent = Some(context.now());
+    // Of several tries the first one counts.
+    record.sent.get_or_insert(context.now());
     progress.sent.fetch_add(1, Relaxed);
     let mut reading = Reading {
         context,

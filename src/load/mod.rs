@@ -3,7 +3,7 @@
 //! The client speaks HTTP/1.1 by itself, over anything that reads and writes: connections can be opened before the clock
 //! starts, what a request used is known, tests run it over an in-memory pipe under paused time, which over a real socket
 //! would jump, and an event costs little more than its bytes. Compression is not asked for: it holds tokens back. A redirect is
-//! not followed, and nothing is tried again: a request that was refused is a result. Nothing here waits for a screen
+//! not followed, and nothing is tried again unless the workload asks for it: a request that was refused is a result. Nothing here waits for a screen
 //! or a disk.
 //!
 //! # What an answer ends as

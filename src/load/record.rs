@@ -59,9 +59,16 @@ pub struct Record {
     pub max_tokens: u32,
     /// Whether an open connection was used again.
     pub reused_connection: bool,
+    /// How often it was tried again, where the workload asks for that. `sent` is of the first try, all else of the last.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub retried: u32,
     /// What the server or the socket said, at most a few hundred bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+fn is_never(times: &u32) -> bool {
+    *times == 0
 }
 
 /// The part of a cell a request belongs to.
@@ -115,6 +122,16 @@ pub enum Outcome {
     Dropped,
     /// Ended by us.
     Cancelled,
+}
+
+impl Outcome {
+    /// Whether the same request may fare better in a moment: the server was busy, or not there.
+    pub(super) fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::Rejected(429 | 502 | 503 | 504) | Self::Refused | Self::Reset
+        )
+    }
 }
 
 /// What a request was waiting for when its time was up.

@@ -171,6 +171,7 @@ fn drive_of(concurrency: u32, stop: Stop, warmup: u64) -> Drive {
         stop,
         warmup,
         timeout: Duration::from_secs(2),
+        retries: 0,
         authority: "pipe".into(),
         base: String::new(),
         api_key: None,
@@ -360,6 +361,65 @@ async fn an_answer_that_is_one_json_value_is_known_for_whole_whatever_its_head_s
         assert_eq!(
             record.chunks.iter().map(ms).collect::<Vec<_>>(),
             chunks,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_tried_again_only_when_asked_and_its_latency_counts_from_the_first_try() {
+    let busy = |status: &str| -> Script {
+        vec![(
+            5,
+            format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\n\r\nbusy"),
+        )]
+    };
+    let scripts = || {
+        vec![
+            busy("503 Service Unavailable"),
+            busy("429 Too Many Requests"),
+            ordinary(),
+        ]
+    };
+    let patient = Drive {
+        retries: 2,
+        ..drive_of(1, Stop::Requests(1), 0)
+    };
+    let records = run(&Pipes::new(scripts()), patient.clone()).await;
+    let record = &records[0];
+    assert_eq!((record.outcome, record.retried), (Outcome::Completed, 2));
+    assert_eq!((record.status, record.error.as_deref()), (Some(200), None));
+    // 5 ms, a pause of 100, 5 ms, a pause of 200, 50 ms to the first token.
+    assert_eq!(record.sent, Some(Nanos(0)));
+    assert_eq!(record.chunks.first().map(ms), Some(360.0));
+    assert_eq!(ms(record.end), 390.0);
+    for (name, script, retries, outcome, retried) in [
+        ("off", scripts(), 0, Outcome::Rejected(503), 0),
+        ("too often", scripts(), 1, Outcome::Rejected(429), 1),
+        (
+            "no use",
+            vec![busy("400 Bad Request")],
+            5,
+            Outcome::Rejected(400),
+            0,
+        ),
+        (
+            "late",
+            vec![busy("503 Service Unavailable")],
+            20,
+            Outcome::TimedOut(Wait::FirstToken),
+            4,
+        ),
+    ] {
+        let drive_it = Drive {
+            retries,
+            ..drive_of(1, Stop::Requests(1), 0)
+        };
+        let records = run(&Pipes::new(script), drive_it).await;
+        assert_eq!(records.len(), 1, "{name}");
+        assert_eq!(
+            (records[0].outcome, records[0].retried),
+            (outcome, retried),
             "{name}"
         );
     }

@@ -431,6 +431,12 @@ pub struct Workload {
     /// How long one request may take.
     #[serde(default = "request_timeout")]
     pub timeout: TimeSpan,
+    /// How often a request is tried again that the server sent away (429, 502, 503, 504) or that found no connection; it waits
+    /// 0.1 s, then twice as long each time. 0 unless told: a request that was refused is a result. Latency counts from the first
+    /// try, and a verdict says how many there were.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(range(max = 20))]
+    pub retries: u32,
     /// Whether answers are streamed, token by token. With `false` each comes whole, as one JSON value: then only its end
     /// is known, and TTFT, ITL and TPOT are absent.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]

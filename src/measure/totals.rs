@@ -7,7 +7,7 @@ use crate::load::{Outcome, Records};
 /// What the client counted of every request it sent in a cell, warm-up and all repeats included, as a server counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientTotals {
-    /// Requests that were sent.
+    /// Requests that were sent, each try of them.
     pub sent: u64,
     /// Those whose whole answer arrived.
     pub completed: u64,
@@ -38,7 +38,8 @@ pub fn totals(repeats: &[Records]) -> ClientTotals {
         let Some(sent) = record.sent else {
             continue;
         };
-        totals.sent += 1;
+        // Each try is a request to a server.
+        totals.sent += 1 + u64::from(record.retried);
         if record.outcome != Outcome::Completed {
             continue;
         }

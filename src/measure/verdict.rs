@@ -43,6 +43,8 @@ pub enum VerdictKind {
     FewSamples,
     /// Some requests failed.
     Errors,
+    /// Requests were tried again, as was asked for.
+    Retried,
     /// The same prompts met a warm prefix cache.
     WarmCache,
     /// Prefixes were found in the cache where none were meant to be.
@@ -83,6 +85,7 @@ impl VerdictKind {
             Self::Imported => "imported",
             Self::FewSamples => "few_samples",
             Self::Errors => "errors",
+            Self::Retried => "retried",
             Self::WarmCache => "warm_cache",
             Self::CacheContaminated => "cache_contaminated",
             Self::ShortOutput => "short_output",

@@ -86,6 +86,7 @@ pub(super) async fn measure_once(
         stop: cell.stop,
         warmup: cell.spec.warmup,
         timeout: cell.spec.timeout.duration(),
+        retries: cell.spec.retries,
         timer: Timer::Kernel,
         authority: target.authority(),
         base: target.base().to_owned(),

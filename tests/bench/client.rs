@@ -73,6 +73,7 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
         },
         warmup: load.warmup,
         timeout: Duration::from_secs(600),
+        retries: 0,
         timer: Timer::Kernel,
         authority: target.authority(),
         base: target.base().to_owned(),

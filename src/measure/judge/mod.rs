@@ -60,6 +60,7 @@ pub fn judge(
         [
             trust::simulated,
             trust::errors,
+            trust::retried,
             trust::warm_cache,
             server::cache_contaminated,
             trust::flags_unverified,

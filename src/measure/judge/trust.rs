@@ -2,6 +2,7 @@
 
 use super::{Case, cell, metric, named, note, percent, requests};
 use crate::{
+    load::Phase,
     manifest::{Cache, Metric},
     measure::{
         summary::{Latency, Summary},
@@ -108,6 +109,31 @@ pub(super) fn errors(case: Case<'_>) -> Option<Verdict> {
         metric(VerdictKind::Errors, touches, reason, hint)
     } else {
         note(VerdictKind::Errors, reason, hint)
+    })
+}
+
+/// Tries beyond the first of measured requests, whatever became of them.
+pub(super) fn retried(case: Case<'_>) -> Option<Verdict> {
+    if case.asked.spec.retries == 0 {
+        return None;
+    }
+    let (mut retried, mut tries) = (0u64, 0u64);
+    for record in case.records.iter().flatten() {
+        if record.phase == Phase::Measured && record.retried > 0 {
+            retried += 1;
+            tries += u64::from(record.retried);
+        }
+    }
+    (retried > 0).then(|| {
+        note(
+            VerdictKind::Retried,
+            format!(
+                "{retried} of {} ({}) were sent away and tried again, {tries} times in all; their latency holds every try and the pauses between",
+                requests(case.summary.counts.scheduled),
+                percent(retried as f64 / case.summary.counts.scheduled as f64)
+            ),
+            "take `retries` away to see how many the server sends away at this load",
+        )
     })
 }
 

@@ -120,6 +120,23 @@ fn failed_requests_weigh_by_their_share() {
 }
 
 #[test]
+fn tries_are_told_where_they_were_asked_for() {
+    let spec = workload(json!({ "retries": 3 }));
+    let verdicts = after(&spec, |place, record| {
+        record.retried = if place < 70 { 2 } else { 0 };
+    });
+    assert_eq!(found(&verdicts), [(VerdictKind::Retried, Severity::Note)]);
+    assert!(
+        verdicts[0]
+            .reason
+            .starts_with("70 of 700 requests (10 %) were sent away and tried again, 140 times"),
+        "{}",
+        verdicts[0].reason
+    );
+    assert_eq!(judged(&[plenty()], &asked(&spec)), []);
+}
+
+#[test]
 fn a_warm_cache_is_a_note_as_written_and_takes_the_cell_when_fresh() {
     let spec = workload(json!({}));
     let few = Asked {

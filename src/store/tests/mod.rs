@@ -82,6 +82,7 @@ fn list() -> Vec<Record> {
         answer: None,
         input_tokens: None,
         reused_connection: false,
+        retried: 0,
         error: None,
     };
     let mut rejected = one(2, 7, &[]);
