@@ -5,6 +5,9 @@
 //! leaves after `ttft`; each further one `per_token + per_token_load × (running − 1)` after the one before, with the
 //! number that runs at that instant. Every time is multiplied by `1 + jitter × u`, with u uniform in [−1, 1).
 
+pub mod hardware;
+pub mod model;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,

@@ -4,6 +4,7 @@
 //! Everything that can be wrong in the text itself is found here, all at once.
 
 mod arrivals;
+mod catalogue;
 mod content;
 mod conversation;
 mod declaration;
@@ -28,6 +29,7 @@ use grammar::Grammar;
 use tree::{Item, Node};
 
 pub use arrivals::{Arrivals, Mean, Start, StopClimbing, ThinkTime, Trace};
+pub use catalogue::{Catalogue, ExpertsSpec, GpuSpec, ModelSpec, Tflops, WeightType};
 pub use content::{ConversationFile, NamedTurns, SharedPrefix, Source, Synthetic, Turns};
 pub use conversation::{Conversation, Conversations};
 pub use declaration::*;

@@ -1,0 +1,273 @@
+//! Kinds of GPU: what they hold, how fast they read and compute, and what of that a server reaches.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::manifest::{Catalogue, GpuSpec, Tflops, WeightType, nearest};
+
+/// The built-in catalogue.
+const CATALOGUE: &str = include_str!("hardware.toml");
+
+/// Bytes of a GiB.
+pub const GIB: f64 = (1u64 << 30) as f64;
+
+/// A kind of GPU.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gpu {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// Memory a process can have, bytes.
+    pub memory_bytes: u64,
+    /// Memory bandwidth of the datasheet, bytes per second.
+    pub bandwidth: f64,
+    /// Dense throughput of the datasheet.
+    pub tflops: Tflops,
+    /// Part of the bandwidth a step reaches, 0 to 1.
+    pub bandwidth_efficiency: f64,
+    /// Part of the throughput a step reaches, 0 to 1.
+    pub compute_efficiency: f64,
+    /// What every step takes beside, seconds.
+    pub step_s: f64,
+    /// What each sequence adds to a step, seconds.
+    pub sequence_s: f64,
+    /// Dollars an hour, where the catalogue has a price.
+    pub usd_per_hour: Option<f64>,
+    /// Whether it is no GPU but the host's own processor.
+    pub is_cpu: bool,
+    /// Where the numbers come from.
+    pub source: Option<String>,
+}
+
+/// The type of number that matrices are multiplied in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComputeType {
+    /// As stored, unquantized.
+    Plain(WeightType),
+    /// 8-bit floating point.
+    Fp8,
+    /// 8-bit integers.
+    Int8,
+}
+
+impl Gpu {
+    /// Dense peak throughput in a type of number, operations per second. A GPU that lacks the type computes in the next
+    /// larger one that it has.
+    pub fn flops(&self, in_type: ComputeType) -> f64 {
+        let has = &self.tflops;
+        let half = has.bf16.or(has.fp16).unwrap_or(has.fp32);
+        let tera = match in_type {
+            // vLLM leaves TF32 off.
+            ComputeType::Plain(WeightType::Float32) => has.fp32,
+            ComputeType::Plain(WeightType::Float16) => has.fp16.unwrap_or(half),
+            ComputeType::Plain(WeightType::Bfloat16) => half,
+            ComputeType::Fp8 => has.fp8.unwrap_or(half),
+            ComputeType::Int8 => has.int8.unwrap_or(half),
+        };
+        tera * 1e12
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Builtin {
+    class: BTreeMap<String, Class>,
+    gpu: BTreeMap<String, GpuSpec>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Class {
+    bandwidth_efficiency: f64,
+    compute_efficiency: f64,
+    step_us: f64,
+    sequence_us: f64,
+    #[serde(rename = "source")]
+    _source: String,
+}
+
+fn builtin() -> Builtin {
+    // A test reads the embedded text, so that no build has another one.
+    toml::from_str(CATALOGUE).unwrap_or(Builtin {
+        class: BTreeMap::new(),
+        gpu: BTreeMap::new(),
+    })
+}
+
+/// Words that follow a name and make it another card.
+const OTHER_CARDS: [&str; 6] = ["ti", "super", "nvl", "mig", "d", "laptop"];
+
+/// A name in lower-case words, without those of its vendor.
+fn words(name: &str) -> Vec<String> {
+    const VENDOR: [&str; 8] = [
+        "nvidia",
+        "amd",
+        "geforce",
+        "tesla",
+        "instinct",
+        "quadro",
+        "gpu",
+        "generation",
+    ];
+    name.to_lowercase()
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty() && !VENDOR.contains(word))
+        .map(|word| {
+            // `8xH100`: how many there are is said elsewhere.
+            let rest = word.trim_start_matches(|c: char| c.is_ascii_digit());
+            match rest.strip_prefix('x') {
+                Some(card) if rest.len() < word.len() && !card.is_empty() => card.to_owned(),
+                _ => word.to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// How many letters of a name stand in a label as whole words; none when it is another card's.
+fn found_in(label: &[String], name: &str) -> Option<usize> {
+    let wanted = words(name).concat();
+    (0..label.len()).find_map(|from| {
+        (from + 1..=label.len()).find_map(|to| {
+            let is_it = label[from..to].concat() == wanted
+                && label
+                    .get(to)
+                    .is_none_or(|next| !OTHER_CARDS.contains(&next.as_str()));
+            is_it.then_some(wanted.len())
+        })
+    })
+}
+
+/// The GPU that a name or a label means: case, spaces, dashes and vendors do not matter, and words beside the name neither
+/// (`RunPod-RTX2000-16GB`, `NVIDIA A100-SXM4-40GB`). The user's own come first. `None` where it is in no catalogue.
+pub fn find_gpu(label: &str, own: &Catalogue) -> Option<Gpu> {
+    let label = words(label);
+    let builtin = builtin();
+    let best = |specs: &BTreeMap<String, GpuSpec>| {
+        specs
+            .iter()
+            .flat_map(|(name, spec)| {
+                std::iter::once(name)
+                    .chain(&spec.also)
+                    .filter_map(|known| found_in(&label, known))
+                    .max()
+                    .map(|letters| (letters, name.clone(), spec.clone()))
+            })
+            .max_by_key(|(letters, ..)| *letters)
+    };
+    let (_, name, spec) = best(&own.gpu).or_else(|| best(&builtin.gpu))?;
+    gpu(&name, &spec, &builtin)
+}
+
+/// A GPU from its numbers alone; `None` for a class that does not exist.
+pub fn gpu_of(name: &str, spec: &GpuSpec) -> Option<Gpu> {
+    gpu(name, spec, &builtin())
+}
+
+fn gpu(name: &str, spec: &GpuSpec, builtin: &Builtin) -> Option<Gpu> {
+    let class = builtin.class.get(&spec.class)?;
+    Some(Gpu {
+        name: name.to_owned(),
+        memory_bytes: (spec.memory_gib * GIB) as u64,
+        bandwidth: spec.bandwidth_gb_s * 1e9,
+        tflops: spec.tflops.clone(),
+        bandwidth_efficiency: spec
+            .bandwidth_efficiency
+            .unwrap_or(class.bandwidth_efficiency),
+        compute_efficiency: spec.compute_efficiency.unwrap_or(class.compute_efficiency),
+        step_s: spec.step_us.unwrap_or(class.step_us) * 1e-6,
+        sequence_s: spec.sequence_us.unwrap_or(class.sequence_us) * 1e-6,
+        usd_per_hour: spec.usd_per_hour,
+        is_cpu: spec.class == "cpu",
+        source: spec.source.clone(),
+    })
+}
+
+/// The names of all classes, for a message.
+pub fn gpu_classes() -> Vec<String> {
+    builtin().class.into_keys().collect()
+}
+
+/// The names of all known GPUs, the user's own first.
+pub fn gpu_names(own: &Catalogue) -> Vec<String> {
+    let builtin = builtin().gpu.into_keys();
+    let known: Vec<String> = own.gpu.keys().cloned().collect();
+    let more: Vec<String> = builtin.filter(|name| !known.contains(name)).collect();
+    [known, more].concat()
+}
+
+/// Why a name means no GPU, and what to do: what is known, the nearest, and how one's own is added.
+pub fn unknown_gpu(label: &str, own: &Catalogue) -> (String, Vec<String>) {
+    let names = gpu_names(own);
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    let meant = nearest(label, &known).map(|name| format!("; did you mean {name:?}?"));
+    (
+        format!("no GPU called {label:?} is known{}", meant.unwrap_or_default()),
+        vec![
+            format!("known are {}", known.join(", ")),
+            "add your own: [catalogue.gpu.my-card] with memory_gib, bandwidth_gb_s and tflops = { fp32 = …, bf16 = … }; \
+             an included file may hold it"
+                .to_owned(),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(label: &str) -> Option<String> {
+        find_gpu(label, &Catalogue::default()).map(|gpu| gpu.name)
+    }
+
+    #[test]
+    fn every_entry_has_a_class_and_a_source_and_is_found_by_its_names() {
+        let all: Builtin = toml::from_str(CATALOGUE).unwrap();
+        assert!(all.gpu.len() >= 13);
+        for (name, spec) in &all.gpu {
+            assert!(spec.source.is_some(), "{name}");
+            for known in std::iter::once(name).chain(&spec.also) {
+                assert_eq!(found(known).as_ref(), Some(name), "{known}");
+            }
+        }
+    }
+
+    #[test]
+    fn labels_are_read_leniently_and_other_cards_are_not_mistaken() {
+        for (label, expected) in [
+            ("RunPod-RTX2000-16GB", Some("RTX 2000 Ada")),
+            ("NVIDIA RTX 2000 Ada Generation", Some("RTX 2000 Ada")),
+            ("nvidia a100-sxm4-40gb", Some("A100 40GB")),
+            ("NVIDIA A100 80GB PCIe", Some("A100 PCIe 80GB")),
+            ("NVIDIA A100-SXM4-80GB", Some("A100 80GB")),
+            ("NVIDIA H100 80GB HBM3", Some("H100")),
+            ("h100-pcie", Some("H100 PCIe")),
+            ("8xH100", Some("H100")),
+            ("GeForce RTX 4090", Some("RTX 4090")),
+            ("rtx4090", Some("RTX 4090")),
+            ("AMD Instinct MI300X", Some("MI300X")),
+            ("L40", None),
+            ("GH200", None),
+            ("RTX 3090 Ti", None),
+            ("H100 NVL", None),
+            ("A10", None),
+            ("", None),
+        ] {
+            assert_eq!(found(label).as_deref(), expected, "{label}");
+        }
+    }
+
+    #[test]
+    fn one_s_own_come_first_and_the_unknown_name_the_known() {
+        let own: Catalogue = toml::from_str(
+            "[gpu.T4]\nmemory_gib = 99\nbandwidth_gb_s = 1\ntflops = { fp32 = 1 }\nstep_us = 7",
+        )
+        .unwrap();
+        let gpu = find_gpu("Tesla T4", &own).unwrap();
+        assert_eq!(gpu.memory_bytes, 99 << 30);
+        assert!((gpu.step_s - 7e-6).abs() < 1e-12);
+        assert_eq!(gpu.flops(ComputeType::Fp8), 1e12);
+        let (title, help) = unknown_gpu("A1000", &Catalogue::default());
+        assert!(title.contains("did you mean"), "{title}");
+        assert!(help[0].contains("RTX 2000 Ada") && help[1].contains("[catalogue.gpu."));
+    }
+}
