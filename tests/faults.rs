@@ -145,7 +145,7 @@ const TABLE: &[Row] = &[
     ),
     Row {
         workload: "retries = 3",
-        verdicts: &[("retried", "note")],
+        verdicts: &[("retried", "cell")],
         ..row("a status for some, tried again", "answers.http_error = 0.3")
     },
     fails("a redirect", "answers.redirect = 1", &["rejected(307)"]),

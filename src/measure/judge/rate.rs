@@ -1,6 +1,6 @@
 //! Whether a server keeps up with the rate of an open loop.
 
-use super::{Case, metric};
+use super::{Case, cell};
 use crate::{
     load::Records,
     manifest::Arrivals,
@@ -89,9 +89,8 @@ pub(super) fn rate_not_sustained(case: Case<'_>) -> Option<Verdict> {
         late_ms,
     } = worst;
     let (arriving, ending) = (came as f64 / seconds, ended as f64 / seconds);
-    Some(metric(
+    Some(cell(
         VerdictKind::RateNotSustained,
-        ["ttft", "e2e", "goodput"],
         format!(
             "requests came faster than they ended: {arriving:.1} and {ending:.1} per second in the second half of the time in which \
              they were due, so {} more were there at its end; one of the last quarter took {late_ms:.0} ms in the median, one of the \
@@ -99,8 +98,8 @@ pub(super) fn rate_not_sustained(case: Case<'_>) -> Option<Verdict> {
             came.saturating_sub(ended)
         ),
         format!(
-            "the queue, and with it latency, grows for as long as requests come, so these are no numbers of the server: ask for a \
-             `rate` below {ending:.1}, or find with a closed loop what it can do"
+            "the queue, and with it latency, grows for as long as requests come, so these are no numbers of a server at this rate: ask \
+             for a `rate` below {ending:.1}, or find with a closed loop what it can do"
         ),
     ))
 }

@@ -124,16 +124,27 @@ pub(super) fn retried(case: Case<'_>) -> Option<Verdict> {
             tries += u64::from(record.retried);
         }
     }
-    (retried > 0).then(|| {
-        note(
+    if retried == 0 {
+        return None;
+    }
+    let share = retried as f64 / case.summary.counts.scheduled as f64;
+    let reason = format!(
+        "{retried} of {} ({}) were sent away and tried again, {tries} times in all; they count as in flight through every try and the pauses between, and so does their latency",
+        requests(case.summary.counts.scheduled),
+        percent(share)
+    );
+    let hint = "ask for less at once (`concurrency`, `rate`), and take `retries` away to see how many the server sends away at this load";
+    Some(if share > SOME_ERRORS {
+        cell(VerdictKind::Retried, reason, hint)
+    } else if share >= FEW_ERRORS {
+        metric(
             VerdictKind::Retried,
-            format!(
-                "{retried} of {} ({}) were sent away and tried again, {tries} times in all; their latency holds every try and the pauses between",
-                requests(case.summary.counts.scheduled),
-                percent(retried as f64 / case.summary.counts.scheduled as f64)
-            ),
-            "take `retries` away to see how many the server sends away at this load",
+            ["ttft", "e2e", "goodput"],
+            reason,
+            hint,
         )
+    } else {
+        note(VerdictKind::Retried, reason, hint)
     })
 }
 

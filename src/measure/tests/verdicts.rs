@@ -122,10 +122,20 @@ fn failed_requests_weigh_by_their_share() {
 #[test]
 fn tries_are_told_where_they_were_asked_for() {
     let spec = workload(json!({ "retries": 3 }));
-    let verdicts = after(&spec, |place, record| {
-        record.retried = if place < 70 { 2 } else { 0 };
-    });
-    assert_eq!(found(&verdicts), [(VerdictKind::Retried, Severity::Note)]);
+    let retried = |first: usize| {
+        let change = |place: usize, record: &mut Record| {
+            record.retried = if place < first { 2 } else { 0 };
+        };
+        after(&spec, change)
+    };
+    for (first, severity) in [
+        (1, Severity::Note),
+        (10, Severity::Metric),
+        (70, Severity::Cell),
+    ] {
+        assert_eq!(found(&retried(first)), [(VerdictKind::Retried, severity)]);
+    }
+    let verdicts = retried(70);
     assert!(
         verdicts[0]
             .reason
@@ -300,15 +310,14 @@ fn open(takes: impl Fn(u64) -> u64) -> Vec<Verdict> {
 }
 
 #[test]
-fn a_rate_beyond_what_the_server_can_do_touches_latency_with_both_rates() {
+fn a_rate_beyond_what_the_server_can_do_takes_the_cell_with_both_rates() {
     // One request ends every 20 ms.
     let verdicts = open(|i| 100 + i * 10);
     let verdict = verdicts
         .iter()
         .find(|verdict| verdict.kind == VerdictKind::RateNotSustained)
         .unwrap();
-    assert_eq!(verdict.severity, Severity::Metric);
-    assert_eq!(verdict.touches, ["ttft", "e2e", "goodput"]);
+    assert_eq!(verdict.severity, Severity::Cell);
     assert!(
         verdict.reason.contains("100.1 and 49.9 per second"),
         "{}",
