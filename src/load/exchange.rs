@@ -32,6 +32,10 @@ use crate::{unit::Nanos, workload::Request};
 const LONGEST_ERROR: usize = 300;
 /// The most of a refused answer that is read for its message.
 const LONGEST_REFUSAL: usize = 64 << 10;
+/// The most chunks that an answer may have: more than any model's context holds.
+const MOST_CHUNKS: usize = 1 << 20;
+/// The most text that is kept of an answer, for the next turn of its conversation.
+const LONGEST_ANSWER: usize = 16 << 20;
 /// How long an answer that said `[DONE]` may take to end, before its connection is given up.
 const AFTER_DONE: Duration = Duration::from_secs(1);
 /// The most that is read at once, bytes.
@@ -429,6 +433,16 @@ impl Answer {
                 if event.output {
                     if let Some(said) = &mut record.answer {
                         event::append_text(data, said);
+                        if said.len() > LONGEST_ANSWER {
+                            self.malformed = Some(format!(
+                                "the answer has more than {LONGEST_ANSWER} bytes of text"
+                            ));
+                        }
+                    }
+                    if record.chunks.len() >= MOST_CHUNKS {
+                        self.malformed =
+                            Some(format!("the answer has more than {MOST_CHUNKS} chunks"));
+                        return;
                     }
                     record.chunks.push(now);
                 }

@@ -26,6 +26,8 @@ const COMPARISON: (&str, &str) = (
     "comparison.md.j2",
     include_str!("../../templates/comparison.md.j2"),
 );
+/// Steps that one note may take: the built-in one takes a few thousand per cell. A loop without end is a mistake that says so.
+const FUEL: u64 = 20_000_000;
 const FILTERS: [&str; 13] = [
     "ms",
     "s",
@@ -197,6 +199,7 @@ fn environment<'source>() -> Environment<'source> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_debug(true);
+    environment.set_fuel(Some(FUEL));
     // The formatter below does the escaping. This only tells macros and blocks that what they caught is escaped.
     environment.set_auto_escape_callback(|_| AutoEscape::Custom("markdown".into()));
     environment.set_syntax(

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     manifest::{Api, Workload},
-    server::Address,
+    server::{Address, whole_body},
     workload::{self, Counted, Vocabulary},
 };
 
@@ -181,7 +181,9 @@ impl Counter {
         if status != 200 {
             return Err(format!("{path} answers {status}"));
         }
-        let bytes = response.bytes().await.map_err(said)?;
+        let bytes = whole_body(response)
+            .await
+            .map_err(|reason| format!("{path} does not answer: {reason}"))?;
         serde_json::from_slice(&bytes).map_err(|error| format!("{path} answers no JSON: {error}"))
     }
 }

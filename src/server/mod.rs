@@ -1,5 +1,6 @@
 //! Server specification → a ready server, or how it ended.
 
+mod body;
 mod command;
 mod facts;
 mod failure;
@@ -22,6 +23,7 @@ mod start;
 mod tree;
 mod usage;
 
+pub use body::whole_body;
 pub use command::argv;
 pub use gpu::{GpuSeen, seen_gpus};
 pub use guard::guard;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{command, outcome::Facts};
+use super::{body::whole_body, command, outcome::Facts};
 use crate::manifest::{Server, expand_home};
 
 /// How long one answer may take.
@@ -64,8 +64,10 @@ impl Probe {
         };
         let response = request.send().await.map_err(said)?;
         let status = response.status().as_u16();
-        let body = response.text().await.map_err(said)?;
-        Ok((status, serde_json::from_str(&body).unwrap_or(Value::Null)))
+        let body = whole_body(response)
+            .await
+            .map_err(|reason| format!("{url} does not answer: {reason}"))?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
 
     /// Whether the server answers, is healthy and serves our model. `attached` is a server that somebody else started: it
