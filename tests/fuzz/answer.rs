@@ -70,6 +70,7 @@ pub(crate) fn ask(server: impl Behave) -> (Record, Duration) {
         stop: cell.stop,
         warmup: 0,
         timeout: TIMEOUT,
+        retries: 0,
         timer: Timer::Runtime,
         authority: "pipe".into(),
         base: String::new(),
