@@ -2,6 +2,8 @@
 //! ended. `bash tests/vllm/install.sh` provides one that needs no GPU.
 
 mod experiment;
+#[path = "real_vllm/killed.rs"]
+mod killed;
 mod records;
 
 use std::{
@@ -30,6 +32,8 @@ fn main() {
         ("a_kv_cache_that_is_too_small_is_a_result", a_kv_cache_that_is_too_small_is_a_result as fn(&Path) -> _),
         ("the_clients_totals_are_the_servers_counters", the_clients_totals_are_the_servers_counters),
         ("a_killed_runner_leaves_no_server", a_killed_runner_leaves_no_server),
+        ("each_process_that_is_killed_costs_one_attempt", killed::each_process_that_is_killed_costs_one_attempt),
+        ("a_start_that_stands_still_is_given_up", killed::a_start_that_stands_still_is_given_up),
         ("made_prompts_have_the_length_that_vllm_counts", made_prompts_have_the_length_that_vllm_counts),
     ]
     .map(|(name, test)| {

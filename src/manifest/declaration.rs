@@ -39,6 +39,11 @@ pub struct Experiment {
     /// `"0s"` for before and after only, `"off"` to leave `/metrics` alone altogether.
     #[serde(default)]
     pub scrape_every: ScrapeEvery,
+    /// Whether a server is left out when a smaller one was out of memory at its start, with the reason in place of numbers.
+    /// Smaller is one that differs in nothing but `max-model-len`, `max-num-seqs` and `max-num-batched-tokens`, and has more
+    /// of none: let such axes ascend. Otherwise every server is tried, since a failed start is a measurement, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_impossible: bool,
 }
 
 /// The order in which the cells of one server are measured.

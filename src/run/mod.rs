@@ -2,7 +2,9 @@
 
 mod cell;
 mod event;
+mod impossible;
 mod ladder;
+mod launch;
 mod provenance;
 mod silence;
 mod vocabularies;

@@ -15,18 +15,19 @@ use tokio::{
 use super::{
     Ended, Event, Order, RunError,
     cell::{self, Seen},
+    launch::api_key,
     silence::silence,
     vocabularies::Vocabularies,
 };
 use crate::{
     load::{self, Progress, Records},
-    manifest::{Engine, Manifest},
+    manifest::Manifest,
     measure::CellOutcome,
     observe::{Observer, Watched},
     plan::{Cell, Group, Plan, Stop, Turn},
     secret::{Mask, environment},
-    server::{self, Running, ServerOutcome, Start, StartFailure},
-    store::{Attempt, CellFile, EngineFact, FORMAT, RunFolder, ServerFile, StoredRun},
+    server::{self, Running, ServerOutcome, StartFailure},
+    store::{Attempt, CellFile, RunFolder, StoredRun},
 };
 
 /// How often a cell is tried that a crash or a hang ends.
@@ -63,6 +64,14 @@ struct Begun {
     repeats: Vec<Records>,
     seen: Vec<Seen>,
     attempts: Vec<Attempt>,
+}
+
+impl Begun {
+    /// How often it was lost while it ran.
+    fn lost(&self) -> usize {
+        let ran = |attempt: &&Attempt| attempt.outcome != CellOutcome::ServerFailed;
+        self.attempts.iter().filter(ran).count()
+    }
 }
 
 /// How one turn ended.
@@ -109,10 +118,24 @@ impl Walk<'_> {
         running: &mut Option<Running>,
     ) -> Result<(), RunError> {
         self.store_skipped(group)?;
+        if let Some(impossible) = self.impossible(group) {
+            for cell in &group.cells {
+                if !self.settled.contains(&cell.id) {
+                    let reason = impossible.reason.clone();
+                    let file = CellFile {
+                        ladder_ended_at: Some(impossible.at.clone()),
+                        ..cell::unmeasured(group, cell, CellOutcome::Skipped, reason, Vec::new())
+                    };
+                    self.store(file, &[])?;
+                }
+            }
+            return Ok(());
+        }
         let mut turns: VecDeque<Turn> = group.turns(&self.plan.experiment).into();
         let mut begun: BTreeMap<usize, Begun> = BTreeMap::new();
         self.vocabularies = Vocabularies::default();
-        let mut started = false;
+        // Starts that failed and were made again.
+        let mut failures: Vec<StartFailure> = Vec::new();
         while let Some(turn) = turns.pop_front() {
             let cell = &group.cells[turn.cell];
             if self.settled.contains(&cell.id) {
@@ -145,16 +168,21 @@ impl Walk<'_> {
                     Ok(alive) => none.insert(alive),
                     // It was given up because we were asked to stop.
                     Err(_) if self.is_stopped() => break,
-                    Err(failed) => return self.give_up(group, &failed, started),
+                    Err(failed) if may_be_chance(&failed, &failures) => {
+                        failures.push(failed);
+                        turns.push_front(turn);
+                        continue;
+                    }
+                    Err(failed) => return self.give_up(group, &failed, &failures, begun),
                 },
             };
-            started = true;
             let open = begun.entry(turn.cell).or_insert_with(|| Begun {
                 at: Timestamp::now(),
                 repeats: Vec::new(),
                 seen: Vec::new(),
                 attempts: Vec::new(),
             });
+            open.attempts.extend(failures.drain(..).map(attempt));
             match self.turn(group, turn, alive).await {
                 Turned::Records(records, seen) => {
                     open.repeats.push(records);
@@ -186,7 +214,7 @@ impl Walk<'_> {
                         self.end(lost).await;
                     }
                     // Running out of memory is a result; a crash or a hang may have been chance.
-                    if loss.cell != CellOutcome::Oom && open.attempts.len() + 1 < MOST_ATTEMPTS {
+                    if loss.cell != CellOutcome::Oom && open.lost() + 1 < MOST_ATTEMPTS {
                         open.attempts.push(loss.into_attempt());
                         turns.push_front(turn);
                     } else {
@@ -241,133 +269,10 @@ impl Walk<'_> {
     }
 
     /// Ends a server; what it left behind is worth a word, and the run goes on.
-    async fn end(&mut self, server: Running) {
+    pub(super) async fn end(&mut self, server: Running) {
         if let Some(left) = server.stop().await {
             (self.emit)(Event::Warning(left));
         }
-    }
-
-    async fn start(&mut self, group: &Group) -> Result<Result<Running, StartFailure>, RunError> {
-        let folder = self.folder.server_folder(&group.id)?;
-        let started_at = Timestamp::now();
-        let recipe = server::recipe(&group.server);
-        for (name, text) in [
-            ("serve.sh", &recipe.serve_sh),
-            ("config.yaml", &recipe.config_yaml),
-        ] {
-            self.folder
-                .write_text(&format!("servers/{}/{name}", group.id), text)?;
-        }
-        (self.emit)(Event::ServerStarting {
-            server: group.id.clone(),
-            ready_within: group.server.ready_within.duration(),
-        });
-        let api_key = api_key(group);
-        let emit = &mut *self.emit;
-        let id = group.id.clone();
-        let mut on_phase = |phase, line: &str| {
-            emit(Event::ServerPhase {
-                server: id.clone(),
-                phase,
-                line: line.to_owned(),
-            });
-        };
-        let start = Start {
-            server: &group.server,
-            folder: &folder,
-            runner: &self.order.runner,
-            api_key,
-        };
-        let result = server::start(start, &mut on_phase, self.stop.clone()).await;
-        let mut file = ServerFile {
-            format: FORMAT,
-            id: group.id.clone(),
-            outcome: ServerOutcome::Ready,
-            reason: None,
-            argv: Vec::new(),
-            axes: group.axes.clone(),
-            facts: server::Facts::default(),
-            exit_code: None,
-            log_tail: Vec::new(),
-            started_at,
-        };
-        let result = match result {
-            Ok(running) => {
-                file.facts = running.facts.clone();
-                file.argv = self.shown(&running.argv);
-                if let Some(difference) = self.another_version(&file) {
-                    self.end(running).await;
-                    return Err(RunError::Fingerprint(vec![difference]));
-                }
-                (self.emit)(Event::ServerReady {
-                    server: group.id.clone(),
-                    facts: running.facts.clone(),
-                });
-                Ok(running)
-            }
-            Err(failed) => {
-                file.outcome = failed.outcome;
-                file.reason = Some(failed.reason.clone());
-                file.argv = self.shown(&failed.argv);
-                file.facts = failed.facts.clone();
-                file.exit_code = failed.exit_code;
-                file.log_tail = failed.log_tail.clone();
-                (self.emit)(Event::ServerEnded {
-                    server: group.id.clone(),
-                    outcome: failed.outcome,
-                    reason: failed.reason.clone(),
-                    log: Some(server::log_path(&folder)),
-                });
-                Err(failed)
-            }
-        };
-        let mut kept = self.folder.write_server(&file).map_err(RunError::from);
-        if let (Ok(()), Ok(running)) = (&kept, &result) {
-            kept = self.note_engine(group, running);
-        }
-        if let Err(error) = kept {
-            if let Ok(running) = result {
-                self.end(running).await;
-            }
-            return Err(error);
-        }
-        self.stored.put_server(file);
-        Ok(result)
-    }
-
-    /// What differs when an earlier start of this server in the run was one of another version. Two servers of a run
-    /// may well be two versions; one server is not.
-    fn another_version(&self, file: &ServerFile) -> Option<String> {
-        let same = |server: &&ServerFile| server.id == file.id;
-        let before = self.stored.servers.iter().find(same)?;
-        let old = before.facts.engine_version.as_ref()?;
-        let new = file.facts.engine_version.as_ref()?;
-        (old != new).then(|| format!("engine version of {}: {old} → {new}", file.id))
-    }
-
-    /// Keeps what the first ready server says of the engine.
-    fn note_engine(&mut self, group: &Group, running: &Running) -> Result<(), RunError> {
-        if self.stored.run.engine.is_none() {
-            self.stored.run.engine = Some(EngineFact {
-                name: engine_name(group.server.engine).to_owned(),
-                version: running.facts.engine_version.clone(),
-            });
-            self.folder.write_run(&self.stored.run)?;
-        }
-        Ok(())
-    }
-
-    /// An argument vector for the files: this binary's own path says nothing to the next person.
-    fn shown(&self, argv: &[String]) -> Vec<String> {
-        let shown = |word: &String| {
-            let own = *word == self.order.runner;
-            if own {
-                "runner".to_owned()
-            } else {
-                word.clone()
-            }
-        };
-        argv.iter().map(shown).collect()
     }
 
     /// The server cannot be had: every cell of it that is not settled says so.
@@ -375,26 +280,25 @@ impl Walk<'_> {
         &mut self,
         group: &Group,
         failed: &StartFailure,
-        again: bool,
+        before: &[StartFailure],
+        mut begun: BTreeMap<usize, Begun>,
     ) -> Result<(), RunError> {
         let outcome = match failed.outcome {
             ServerOutcome::Oom(_) => CellOutcome::Oom,
             ServerOutcome::KvTooSmall => CellOutcome::DoesNotFit,
             _ => CellOutcome::ServerFailed,
         };
-        let prefix = if again {
-            "started again after a crash: "
-        } else {
-            ""
-        };
-        let reason = format!("{prefix}{}: {}", failed.outcome, failed.reason);
-        for cell in &group.cells {
+        let reason = format!("{}: {}", failed.outcome, failed.reason);
+        for (index, cell) in group.cells.iter().enumerate() {
             if !self.settled.contains(&cell.id) {
                 let tail = failed.log_tail.clone();
-                self.store(
-                    cell::unmeasured(group, cell, outcome, reason.clone(), tail),
-                    &[],
-                )?;
+                let lost = begun.remove(&index).map(|begun| begun.attempts);
+                let starts = before.iter().cloned().map(attempt);
+                let file = CellFile {
+                    attempts: lost.into_iter().flatten().chain(starts).collect(),
+                    ..cell::unmeasured(group, cell, outcome, reason.clone(), tail)
+                };
+                self.store(file, &[])?;
             }
         }
         Ok(())
@@ -541,6 +445,24 @@ impl Walk<'_> {
     }
 }
 
+/// Whether a start that failed may go well when it is made again: it crashed or hung, and not for the second time.
+fn may_be_chance(failed: &StartFailure, before: &[StartFailure]) -> bool {
+    matches!(
+        failed.outcome,
+        ServerOutcome::Crashed | ServerOutcome::TimedOut
+    ) && before.iter().all(|one| one.outcome != failed.outcome)
+}
+
+/// A start that failed, among the attempts at a cell.
+fn attempt(failed: StartFailure) -> Attempt {
+    Attempt {
+        outcome: CellOutcome::ServerFailed,
+        reason: format!("{}: {}", failed.outcome, failed.reason),
+        log_tail: failed.log_tail,
+        ended_at: Timestamp::now(),
+    }
+}
+
 impl Loss {
     fn into_attempt(self) -> Attempt {
         Attempt {
@@ -577,17 +499,4 @@ async fn death_behind(progress: &Progress, alive: &mut Running) -> Option<server
         return None;
     }
     timeout(NEWS_OF_DEATH, alive.died()).await.ok()
-}
-
-fn api_key(group: &Group) -> Option<String> {
-    let name = group.server.launch.api_key_env.as_ref()?;
-    std::env::var(name).ok().filter(|key| !key.is_empty())
-}
-
-fn engine_name(engine: Engine) -> &'static str {
-    match engine {
-        Engine::Vllm => "vllm",
-        Engine::Sim => "sim",
-        Engine::Openai => "openai",
-    }
 }

@@ -35,7 +35,8 @@ pub struct CellFile {
     /// Why it ended so, when that is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The cell at which the ladder it belongs to ended, when it was skipped for that.
+    /// The cell at which the ladder it belongs to ended, or one of the smaller server that was out of memory, when it was
+    /// skipped for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder_ended_at: Option<String>,
     /// Whether the embedded engine answered.
@@ -95,7 +96,7 @@ pub struct CellFile {
 /// An attempt at a cell that a crash or a hang of its server ended; the cell was tried again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// How it ended: `crashed` or `hung`.
+    /// How it ended: `crashed` or `hung`, or `server_failed` for a start that was made again.
     pub outcome: CellOutcome,
     /// The line that says so, or why.
     pub reason: String,

@@ -47,6 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_server_that_always_hangs_ends_cells_not_the_run", || {
             always("STANDIN_HANG_AFTER = \"2\"", "hung")
         }),
+        trial("a_flood_of_log_is_bounded_on_disk", log_is_bounded),
         trial(
             "shared_memory_of_a_killed_server_goes_and_others_stay",
             shared_memory_goes,
@@ -185,6 +186,30 @@ fn always(fault: &str, word: &str) -> Result<(), Box<dyn Error>> {
         assert!(!text(&cell["reason"]).is_empty());
     }
     assert_eq!(left.cells.len(), 3);
+    Ok(())
+}
+
+/// Seventy megabytes of log: what is kept is its head, its end and the error between, and the server starts all the same.
+fn log_is_bounded() -> Result<(), Box<dyn Error>> {
+    let experiment = Experiment::new(&MANIFEST.replace("{fault}", "STANDIN_FLOOD_MB = \"70\""))?;
+    let mut command = experiment.run();
+    with_stand_in(&mut command)?;
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let servers = fs::read_dir(experiment.run_folder()?.join("servers"))?;
+    let folder = servers.flatten().next().ok_or("no server")?.path();
+    let log = fs::read_to_string(folder.join("server.log"))?;
+    assert!(log.len() < 34 << 20, "{} bytes", log.len());
+    assert!(log.contains("000001 DEBUG") && log.contains("654149 DEBUG"));
+    assert_eq!(log.matches("ERROR in the middle of the flood").count(), 1);
+    assert!(log.contains("bytes of this log were left out"));
+    assert!(log.contains("Application startup complete"));
+    let names: Vec<_> = fs::read_dir(folder)?
+        .flatten()
+        .map(|file| file.file_name())
+        .collect();
+    assert_eq!(names.len(), 4, "{names:?}");
     Ok(())
 }
 

@@ -1,0 +1,153 @@
+//! Starting the server of a group, and what is stored of the start.
+
+use jiff::Timestamp;
+
+use super::{Event, RunError, walk::Walk};
+use crate::{
+    manifest::Engine,
+    plan::Group,
+    server::{self, Running, ServerOutcome, Start, StartFailure},
+    store::{EngineFact, FORMAT, ServerFile},
+};
+
+impl Walk<'_> {
+    /// Starts the server of a group; what is stored of it is stored by then.
+    pub(super) async fn start(
+        &mut self,
+        group: &Group,
+    ) -> Result<Result<Running, StartFailure>, RunError> {
+        let folder = self.folder.server_folder(&group.id)?;
+        let started_at = Timestamp::now();
+        let recipe = server::recipe(&group.server);
+        for (name, text) in [
+            ("serve.sh", &recipe.serve_sh),
+            ("config.yaml", &recipe.config_yaml),
+        ] {
+            self.folder
+                .write_text(&format!("servers/{}/{name}", group.id), text)?;
+        }
+        (self.emit)(Event::ServerStarting {
+            server: group.id.clone(),
+            ready_within: group.server.ready_within.duration(),
+        });
+        let api_key = api_key(group);
+        let emit = &mut *self.emit;
+        let id = group.id.clone();
+        let mut on_phase = |phase, line: &str| {
+            emit(Event::ServerPhase {
+                server: id.clone(),
+                phase,
+                line: line.to_owned(),
+            });
+        };
+        let start = Start {
+            server: &group.server,
+            folder: &folder,
+            runner: &self.order.runner,
+            api_key,
+        };
+        let result = server::start(start, &mut on_phase, self.stop.clone()).await;
+        let mut file = ServerFile {
+            format: FORMAT,
+            id: group.id.clone(),
+            outcome: ServerOutcome::Ready,
+            reason: None,
+            argv: Vec::new(),
+            axes: group.axes.clone(),
+            facts: server::Facts::default(),
+            exit_code: None,
+            log_tail: Vec::new(),
+            started_at,
+        };
+        let result = match result {
+            Ok(running) => {
+                file.facts = running.facts.clone();
+                file.argv = self.shown(&running.argv);
+                if let Some(difference) = self.another_version(&file) {
+                    self.end(running).await;
+                    return Err(RunError::Fingerprint(vec![difference]));
+                }
+                (self.emit)(Event::ServerReady {
+                    server: group.id.clone(),
+                    facts: running.facts.clone(),
+                });
+                Ok(running)
+            }
+            Err(failed) => {
+                file.outcome = failed.outcome;
+                file.reason = Some(failed.reason.clone());
+                file.argv = self.shown(&failed.argv);
+                file.facts = failed.facts.clone();
+                file.exit_code = failed.exit_code;
+                file.log_tail = failed.log_tail.clone();
+                (self.emit)(Event::ServerEnded {
+                    server: group.id.clone(),
+                    outcome: failed.outcome,
+                    reason: failed.reason.clone(),
+                    log: Some(server::log_path(&folder)),
+                });
+                Err(failed)
+            }
+        };
+        let mut kept = self.folder.write_server(&file).map_err(RunError::from);
+        if let (Ok(()), Ok(running)) = (&kept, &result) {
+            kept = self.note_engine(group, running);
+        }
+        if let Err(error) = kept {
+            if let Ok(running) = result {
+                self.end(running).await;
+            }
+            return Err(error);
+        }
+        self.stored.put_server(file);
+        Ok(result)
+    }
+
+    /// What differs when an earlier start of this server in the run was one of another version. Two servers of a run
+    /// may well be two versions; one server is not.
+    fn another_version(&self, file: &ServerFile) -> Option<String> {
+        let same = |server: &&ServerFile| server.id == file.id;
+        let before = self.stored.servers.iter().find(same)?;
+        let old = before.facts.engine_version.as_ref()?;
+        let new = file.facts.engine_version.as_ref()?;
+        (old != new).then(|| format!("engine version of {}: {old} → {new}", file.id))
+    }
+
+    /// Keeps what the first ready server says of the engine.
+    fn note_engine(&mut self, group: &Group, running: &Running) -> Result<(), RunError> {
+        if self.stored.run.engine.is_none() {
+            self.stored.run.engine = Some(EngineFact {
+                name: engine_name(group.server.engine).to_owned(),
+                version: running.facts.engine_version.clone(),
+            });
+            self.folder.write_run(&self.stored.run)?;
+        }
+        Ok(())
+    }
+
+    /// An argument vector for the files: this binary's own path says nothing to the next person.
+    fn shown(&self, argv: &[String]) -> Vec<String> {
+        let shown = |word: &String| {
+            let own = *word == self.order.runner;
+            if own {
+                "runner".to_owned()
+            } else {
+                word.clone()
+            }
+        };
+        argv.iter().map(shown).collect()
+    }
+}
+
+pub(super) fn api_key(group: &Group) -> Option<String> {
+    let name = group.server.launch.api_key_env.as_ref()?;
+    std::env::var(name).ok().filter(|key| !key.is_empty())
+}
+
+fn engine_name(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Vllm => "vllm",
+        Engine::Sim => "sim",
+        Engine::Openai => "openai",
+    }
+}
