@@ -10,12 +10,12 @@
 //! | `secret` | text → the same without secrets | |
 //! | `diagnostic` | a mistake and where it stands → what a person reads | |
 //! | `manifest` | TOML text → [`manifest::Manifest`] and findings | `unit`, `diagnostic` |
-//! | `engine` | a scripted engine and an arrival → when each token leaves | `unit`, `manifest` |
+//! | `engine` | an engine, scripted or a model of vLLM's, and arrivals → when each token leaves | `unit`, `manifest` |
 //! | `plan` | manifest → [`plan::Plan`]: server groups of cells | `unit`, `diagnostic`, `manifest` |
 //! | `workload` | cell and seed → requests | `unit`, `manifest`, `plan` |
 //! | `load` | requests, arrivals and a stop → [`load::Record`]s | `unit`, `secret`, `manifest`, `plan`, `workload` |
 //! | `server` | server specification → a ready server, or how it ended | `unit`, `secret`, `manifest`, `plan` |
-//! | `sim` | a scripted engine → an HTTP server | `unit`, `manifest`, `engine` |
+//! | `sim` | an engine → an HTTP server | `unit`, `manifest`, `engine` |
 //! | `observe` | a running server, while a cell runs → [`observe::ServerSide`] | `unit`, `manifest`, `plan`, `server` |
 //! | `measure` | records → summaries and verdicts | `unit`, `manifest`, `plan`, `load`, `server`, `observe` |
 //! | `store` | what was measured ↔ the run folder | `unit`, `diagnostic`, `manifest`, `plan`, `load`, `server`, `observe`, `measure` |

@@ -1,24 +1,22 @@
-//! A scripted engine and arrivals → when each token leaves. State and time go in, the next event comes out; nothing
+//! The embedded engine: requests and time → when each token leaves. State and time go in, the next event comes out; nothing
 //! here knows a clock, so the same arrivals give the same instants on every machine.
 //!
-//! Requests take turns first come, first served, with at most `max-num-seqs` of them running. A turn's first token
-//! leaves after `ttft`; each further one `per_token + per_token_load × (running − 1)` after the one before, with the
-//! number that runs at that instant. Every time is multiplied by `1 + jitter × u`, with u uniform in [−1, 1).
+//! A clock drives whatever is behind the interface [`Engine`]. The [`Script`] lets tokens leave at instants that a manifest
+//! writes down; the [`Scheduler`] takes the steps that vLLM's own scheduler takes.
 
 pub mod hardware;
+mod kv_cache;
 pub mod model;
+mod prefix_cache;
+mod scheduler;
+mod script;
+pub mod tokens;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
-};
+use crate::unit::Nanos;
 
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
-};
-
-use crate::{manifest::SimScript, unit::Nanos};
+pub use kv_cache::{BlockTable, KvCache};
+pub use scheduler::{Limits, Sampled, Scheduler, Work};
+pub use script::Script;
 
 /// The number of a request: its place in the order of arrival, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,9 +24,9 @@ pub struct RequestNo(pub u64);
 
 /// What is asked of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// Length of the prompt, tokens. The script's TTFT does not depend on it.
-    pub prompt_tokens: u64,
+pub struct Asked<'a> {
+    /// Ids of the prompt's tokens.
+    pub prompt: &'a [u64],
     /// Tokens to be produced; a request for none takes a turn and ends without a token, so ask for at least 1.
     pub output_tokens: u64,
 }
@@ -48,225 +46,31 @@ pub struct Token {
     pub began: Nanos,
 }
 
-/// Requests and what remains to be done for them.
-pub struct Engine {
-    script: SimScript,
-    max_num_seqs: usize,
-    seed: u64,
-    arrived: u64,
-    waiting: VecDeque<(RequestNo, Asked)>,
-    running: BTreeMap<RequestNo, Turn>,
-    /// Next tokens by instant; the number breaks ties, so that equal instants have one order.
-    due: BTreeSet<(Nanos, RequestNo)>,
+/// What an engine holds at an instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Gauges {
+    /// Requests that run.
+    pub running: usize,
+    /// Requests that wait for their turn.
+    pub waiting: usize,
+    /// Part of the KV cache in use, 0 to 1; absent where it has no size.
+    pub kv_usage: Option<f64>,
+    /// Requests whose turn was taken back so far.
+    pub preemptions: u64,
+    /// Prompt tokens looked for in the prefix cache, and found, so far; absent where there is none.
+    pub prefix: Option<(u64, u64)>,
 }
 
-struct Turn {
-    asked: Asked,
-    done: u64,
-    began: Nanos,
-    next: Nanos,
-    jitter: ChaCha8Rng,
-}
-
-impl Engine {
-    /// An idle engine that runs at most `max_num_seqs` requests at once (at least one).
-    pub fn new(script: SimScript, max_num_seqs: usize, seed: u64) -> Self {
-        Self {
-            script,
-            max_num_seqs: max_num_seqs.max(1),
-            seed,
-            arrived: 0,
-            waiting: VecDeque::new(),
-            running: BTreeMap::new(),
-            due: BTreeSet::new(),
-        }
-    }
-
-    /// A request arrives. Arrivals come in the order of time.
-    pub fn admit(&mut self, now: Nanos, asked: Asked) -> RequestNo {
-        let number = RequestNo(self.arrived);
-        self.arrived += 1;
-        self.waiting.push_back((number, asked));
-        self.take_turns(now);
-        number
-    }
-
-    /// A request is given up, its place is free at once. Nothing happens when it has ended already.
-    pub fn cancel(&mut self, now: Nanos, request: RequestNo) {
-        self.waiting.retain(|(number, _)| *number != request);
-        if let Some(turn) = self.running.remove(&request) {
-            self.due.remove(&(turn.next, request));
-            self.take_turns(now);
-        }
-    }
-
+/// An engine by no clock of its own. Instants never go backwards from call to call.
+pub trait Engine: Send {
+    /// A request arrives.
+    fn admit(&mut self, now: Nanos, asked: Asked<'_>) -> RequestNo;
+    /// A request is given up. Nothing happens when it has ended already.
+    fn cancel(&mut self, now: Nanos, request: RequestNo);
     /// When the next token leaves; absent when nothing runs.
-    pub fn next_at(&self) -> Option<Nanos> {
-        self.due.first().map(|(at, _)| *at)
-    }
-
+    fn next_at(&self) -> Option<Nanos>;
     /// Takes the next token that leaves not later than `now`.
-    pub fn next_token(&mut self, now: Nanos) -> Option<Token> {
-        let (at, request) = *self.due.first()?;
-        if at > now {
-            return None;
-        }
-        self.due.pop_first();
-        let others = self.running.len() as u32 - 1;
-        let script = &self.script;
-        let gap = script.per_token.duration() + script.per_token_load.duration() * others;
-        let fraction = script.jitter;
-        let turn = self.running.get_mut(&request)?;
-        turn.done += 1;
-        let (number, began) = (turn.done, turn.began);
-        let last = number >= turn.asked.output_tokens;
-        if last {
-            self.running.remove(&request);
-            self.take_turns(at);
-        } else {
-            turn.next = at_later(at, gap, fraction, &mut turn.jitter);
-            self.due.insert((turn.next, request));
-        }
-        Some(Token {
-            at,
-            request,
-            number,
-            last,
-            began,
-        })
-    }
-
-    /// How many requests run.
-    pub fn running(&self) -> usize {
-        self.running.len()
-    }
-
-    /// Tokens of the requests that run, prompts and what was produced so far: what a KV cache would hold.
-    pub fn held_tokens(&self) -> u64 {
-        self.running
-            .values()
-            .map(|turn| turn.asked.prompt_tokens + turn.done)
-            .sum()
-    }
-
-    /// How many requests wait for their turn.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
-    fn take_turns(&mut self, now: Nanos) {
-        while self.running.len() < self.max_num_seqs {
-            let Some((number, asked)) = self.waiting.pop_front() else {
-                return;
-            };
-            // A stream per request: what one draws does not depend on what others drew.
-            let mut jitter = ChaCha8Rng::seed_from_u64(self.seed);
-            jitter.set_stream(number.0);
-            let ttft = self.script.ttft.duration();
-            let next = at_later(now, ttft, self.script.jitter, &mut jitter);
-            self.due.insert((next, number));
-            self.running.insert(
-                number,
-                Turn {
-                    asked,
-                    done: 0,
-                    began: now,
-                    next,
-                    jitter,
-                },
-            );
-        }
-    }
-}
-
-/// `from + span × (1 + fraction × u)`, u uniform in [−1, 1).
-fn at_later(from: Nanos, span: Duration, fraction: f64, rng: &mut ChaCha8Rng) -> Nanos {
-    let u = f64::from(rng.next_u32()) / 2f64.powi(31) - 1.0;
-    let ns = span.as_nanos() as f64 * (1.0 + fraction * u);
-    Nanos(from.0 + ns.round() as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::unit::TimeSpan;
-
-    fn script(jitter: f64) -> SimScript {
-        SimScript {
-            ttft: TimeSpan::from_millis(40),
-            per_token: TimeSpan::from_millis(8),
-            per_token_load: TimeSpan::from_millis(1),
-            jitter,
-            ..SimScript::default()
-        }
-    }
-
-    fn asked(output_tokens: u64) -> Asked {
-        Asked {
-            prompt_tokens: 5,
-            output_tokens,
-        }
-    }
-
-    fn all(engine: &mut Engine) -> Vec<(u64, u64, bool)> {
-        std::iter::from_fn(|| engine.next_token(Nanos(u64::MAX)))
-            .map(|t| (t.request.0, t.at.0 / 1_000_000, t.last))
-            .collect()
-    }
-
-    #[test]
-    fn load_slows_every_token_and_a_third_waits_for_its_turn() {
-        let mut engine = Engine::new(script(0.0), 2, 1);
-        for _ in 0..3 {
-            engine.admit(Nanos(0), asked(2));
-        }
-        assert_eq!((engine.running(), engine.waiting()), (2, 1));
-        assert_eq!(engine.held_tokens(), 10);
-        let expected = vec![
-            (0, 40, false),
-            (1, 40, false),
-            (0, 49, true),
-            (1, 49, true),
-            (2, 89, false),
-            (2, 97, true),
-        ];
-        assert_eq!(all(&mut engine), expected);
-    }
-
-    #[test]
-    fn a_cancelled_request_frees_its_place_at_once() {
-        let mut engine = Engine::new(script(0.0), 1, 1);
-        let first = engine.admit(Nanos(0), asked(100));
-        engine.admit(Nanos(0), asked(1));
-        engine.cancel(Nanos(5_000_000), first);
-        assert_eq!(all(&mut engine), vec![(1, 45, true)]);
-        assert_eq!(engine.next_at(), None);
-    }
-
-    #[test]
-    fn nothing_leaves_before_its_instant() {
-        let mut engine = Engine::new(script(0.0), 1, 1);
-        engine.admit(Nanos(0), asked(1));
-        assert_eq!(engine.next_token(Nanos(39_999_999)), None);
-        assert!(engine.next_token(Nanos(40_000_000)).is_some());
-    }
-
-    #[test]
-    fn jitter_is_bounded_seeded_and_differs_between_requests() {
-        let first_tokens = |seed| {
-            let mut engine = Engine::new(script(0.05), 8, seed);
-            (0..8).for_each(|_| {
-                engine.admit(Nanos(0), asked(1));
-            });
-            let mut at: Vec<_> = std::iter::from_fn(|| engine.next_token(Nanos(u64::MAX)))
-                .map(|t| t.at.0)
-                .collect();
-            assert!(at.iter().all(|ns| (38_000_000..=42_000_000).contains(ns)));
-            at.dedup();
-            at
-        };
-        assert_eq!(first_tokens(1), first_tokens(1));
-        assert_ne!(first_tokens(1), first_tokens(2));
-        assert_eq!(first_tokens(1).len(), 8);
-    }
+    fn next_token(&mut self, now: Nanos) -> Option<Token>;
+    /// What it holds.
+    fn gauges(&self) -> Gauges;
 }

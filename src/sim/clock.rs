@@ -9,12 +9,9 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{
-    metrics::{self, Passage, Times},
-    prefix_cache::PrefixCache,
-};
+use super::metrics::{self, Passage, Times};
 use crate::{
-    engine::{Asked, Engine, RequestNo},
+    engine::{Asked, Engine, Gauges, RequestNo},
     unit::Nanos,
 };
 
@@ -32,12 +29,7 @@ pub(super) enum Step {
 /// The counters that `/metrics` shows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counters {
-    pub(super) running: usize,
-    pub(super) waiting: usize,
-    /// Part of the KV cache in use, 0 to 1; absent when it has no size.
-    pub(super) kv_usage: Option<f64>,
-    /// Prompt tokens looked for in the prefix cache, and found; absent when there is none.
-    pub(super) prefix: Option<(u64, u64)>,
+    pub(super) engine: Gauges,
     pub(super) prompt_tokens: u64,
     pub(super) generation_tokens: u64,
     /// Requests that got all they asked for.
@@ -60,12 +52,10 @@ struct Shared {
 }
 
 struct State {
-    engine: Engine,
+    engine: Box<dyn Engine>,
     listeners: HashMap<RequestNo, Listener>,
     counters: Counters,
     times: Times,
-    kv_tokens: Option<u64>,
-    prefixes: Option<PrefixCache>,
     /// Tickets that exist: requests whose answer is not written yet.
     answering: usize,
     stopping: bool,
@@ -74,15 +64,8 @@ struct State {
 
 impl State {
     fn counters(&self) -> Counters {
-        let held = self.engine.held_tokens() as f64;
         Counters {
-            running: self.engine.running(),
-            waiting: self.engine.waiting(),
-            kv_usage: self.kv_tokens.map(|tokens| (held / tokens as f64).min(1.0)),
-            prefix: self
-                .prefixes
-                .as_ref()
-                .map(|prefixes| (prefixes.queries, prefixes.hits)),
+            engine: self.engine.gauges(),
             ..self.counters
         }
     }
@@ -159,19 +142,13 @@ impl Clock {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub(super) fn start(
-        engine: Engine,
-        kv_tokens: Option<u64>,
-        prefix_caching: bool,
-    ) -> std::io::Result<Self> {
+    pub(super) fn start(engine: Box<dyn Engine>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 engine,
                 listeners: HashMap::new(),
                 counters: Counters::default(),
                 times: Times::new(),
-                kv_tokens,
-                prefixes: prefix_caching.then(|| PrefixCache::new(kv_tokens)),
                 answering: 0,
                 stopping: false,
                 hangs: false,
@@ -189,16 +166,13 @@ impl Clock {
     /// A request for a prompt arrives now; `early` says that it ends before its `max_tokens`.
     pub(super) fn admit(&self, prompt: &[u64], output_tokens: u64, early: bool) -> Ticket {
         let asked = Asked {
-            prompt_tokens: prompt.len() as u64,
+            prompt,
             output_tokens,
         };
         let (sender, steps) = unbounded_channel();
         let mut state = self.shared.lock();
         state.answering += 1;
-        state.counters.prompt_tokens += asked.prompt_tokens;
-        if let Some(prefixes) = &mut state.prefixes {
-            prefixes.ask(prompt);
-        }
+        state.counters.prompt_tokens += prompt.len() as u64;
         let arrived = self.shared.now();
         let number = state.engine.admit(arrived, asked);
         if state.stopping {
@@ -297,22 +271,29 @@ impl Drop for Ticket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{manifest::SimScript, unit::TimeSpan};
+    use crate::{engine::Script, manifest::SimScript, unit::TimeSpan};
 
     fn clock(ttft: TimeSpan) -> Clock {
         let script = SimScript {
             ttft,
             per_token: TimeSpan::from_millis(0),
             per_token_load: TimeSpan::from_millis(0),
+            kv_tokens: Some(100),
             ..SimScript::default()
         };
-        Clock::start(Engine::new(script, 1, 1), Some(100), true).unwrap()
+        Clock::start(Box::new(Script::new(script, 1, true, 1))).unwrap()
     }
 
     const PROMPT: &[u64] = &[1, 2, 3];
 
     fn counters(clock: &Clock) -> Counters {
         clock.shared.lock().counters()
+    }
+
+    /// Requests that run, and that wait.
+    fn turns(clock: &Clock) -> (usize, usize) {
+        let engine = counters(clock).engine;
+        (engine.running, engine.waiting)
     }
 
     #[tokio::test]
@@ -326,7 +307,7 @@ mod tests {
         assert_eq!((counters.prompt_tokens, counters.generation_tokens), (3, 2));
         assert_eq!((counters.length, counters.aborted), (1, 0));
         assert_eq!(
-            (counters.kv_usage, counters.prefix),
+            (counters.engine.kv_usage, counters.engine.prefix),
             (Some(0.0), Some((3, 0)))
         );
         let page = clock.metrics("tiny");
@@ -345,9 +326,9 @@ mod tests {
         let clock = clock(TimeSpan::from_secs(3600));
         let first = clock.admit(PROMPT, 1, false);
         let _second = clock.admit(PROMPT, 1, false);
-        assert_eq!((counters(&clock).running, counters(&clock).waiting), (1, 1));
+        assert_eq!(turns(&clock), (1, 1));
         drop(first);
-        assert_eq!((counters(&clock).running, counters(&clock).waiting), (1, 0));
+        assert_eq!(turns(&clock), (1, 0));
     }
 
     #[tokio::test]
@@ -360,6 +341,6 @@ mod tests {
             clock.admit(PROMPT, 1, false).steps.recv().await,
             Some(Step::Abort)
         );
-        assert_eq!(counters(&clock).running, 0);
+        assert_eq!(turns(&clock).0, 0);
     }
 }

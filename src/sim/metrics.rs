@@ -139,21 +139,20 @@ pub(super) fn page(model: &str, counters: &Counters, times: &Times) -> String {
             "# TYPE vllm:{name} {kind}\nvllm:{name}{{{label}}} {value}"
         );
     };
-    plain("num_requests_running", "gauge", &counters.running);
-    plain("num_requests_waiting", "gauge", &counters.waiting);
+    plain("num_requests_running", "gauge", &counters.engine.running);
+    plain("num_requests_waiting", "gauge", &counters.engine.waiting);
     // Without a scripted size there is no cache to be full.
-    if let Some(usage) = counters.kv_usage {
+    if let Some(usage) = counters.engine.kv_usage {
         plain("kv_cache_usage_perc", "gauge", &usage);
     }
     for (name, value) in [
         ("prompt_tokens_total", counters.prompt_tokens),
         ("generation_tokens_total", counters.generation_tokens),
-        // The embedded engine never takes a turn back.
-        ("num_preemptions_total", 0),
+        ("num_preemptions_total", counters.engine.preemptions),
     ] {
         plain(name, "counter", &value);
     }
-    if let Some((queries, hits)) = counters.prefix {
+    if let Some((queries, hits)) = counters.engine.prefix {
         plain("prefix_cache_queries_total", "counter", &queries);
         plain("prefix_cache_hits_total", "counter", &hits);
     }

@@ -1,7 +1,7 @@
 //! The embedded engine as an OpenAI-compatible server, run as the child process `runner sim`.
 //!
 //! It speaks, logs and fails as `vllm serve` does, so that launch, readiness, load and stop are the same for both, and
-//! every line it logs says that it is the embedded engine. Tokens leave at the instants the [`crate::engine`] scripts:
+//! every line it logs says that it is the embedded engine. Tokens leave at the instants of the [`crate::engine`]:
 //! one thread sleeps on a condition variable until the next one (the operating system wakes it some 50 µs late, where
 //! tokio's timer has a grain of 1 ms), and sleeps without a deadline while nothing runs.
 //!
@@ -15,12 +15,12 @@ mod clock;
 mod fault;
 mod log;
 mod metrics;
-mod prefix_cache;
 mod serve;
 mod shape;
 mod stream;
-mod text;
 mod whole;
+
+use crate::engine::tokens as text;
 
 pub use args::{SimArgs, parse_args};
 pub use serve::{SimError, serve};

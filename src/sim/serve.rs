@@ -16,7 +16,7 @@ use super::{
     fault::{Fate, Trouble},
     log::{kv_cache_size, kv_too_small, non_default_args, say},
 };
-use crate::engine::Engine;
+use crate::engine::Script;
 
 /// Connections that may wait to be accepted; the system's own limit counts where it is lower.
 const BACKLOG: u32 = 16_384;
@@ -101,8 +101,13 @@ async fn run(args: SimArgs) -> Result<(), SimError> {
         started = start(&args, address) => started?,
         () = either(&mut term, &mut int) => return Ok(()),
     };
-    let engine = Engine::new(args.script.clone(), args.max_num_seqs, args.seed);
-    let clock = Clock::start(engine, args.script.kv_tokens, args.prefix_caching())?;
+    let engine = Script::new(
+        args.script.clone(),
+        args.max_num_seqs,
+        args.prefix_caching(),
+        args.seed,
+    );
+    let clock = Clock::start(Box::new(engine))?;
     let trouble = Arc::new(Trouble::new(args.script.faults.clone(), args.seed));
     let args = Arc::new(args);
     let mut connections = JoinSet::new();

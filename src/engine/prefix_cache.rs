@@ -2,6 +2,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use super::tokens::Chain;
+
 /// Tokens of a block, as vLLM has them on a GPU: only whole blocks are found again.
 const BLOCK: usize = 16;
 /// Blocks that are kept where the script gives the cache no size.
@@ -35,11 +37,11 @@ impl PrefixCache {
     /// token of the answer.
     pub(super) fn ask(&mut self, prompt: &[u64]) {
         self.queries += prompt.len() as u64;
-        let mut chain = 0;
+        let mut chain = Chain::new(BLOCK as u64);
+        prompt.iter().for_each(|token| chain.push(*token));
         let mut found = true;
-        for (number, block) in prompt.chunks_exact(BLOCK).enumerate() {
-            chain = block.iter().fold(chain, |hash, token| mix(hash, *token));
-            if self.known.contains(&chain) {
+        for (number, block) in chain.blocks().iter().copied().enumerate() {
+            if self.known.contains(&block) {
                 if found && (number + 1) * BLOCK < prompt.len() {
                     self.hits += BLOCK as u64;
                 }
@@ -51,17 +53,10 @@ impl PrefixCache {
             {
                 self.known.remove(&oldest);
             }
-            self.known.insert(chain);
-            self.order.push_back(chain);
+            self.known.insert(block);
+            self.order.push_back(block);
         }
     }
-}
-
-/// A hash of all tokens so far: a multiplication spreads each over all bits, the shift brings the high ones down.
-fn mix(hash: u64, token: u64) -> u64 {
-    let mixed =
-        (hash ^ token.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    mixed ^ (mixed >> 32)
 }
 
 #[cfg(test)]

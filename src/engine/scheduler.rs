@@ -1,0 +1,558 @@
+//! The scheduler: which tokens of which requests the next step computes.
+//!
+//! It decides as vLLM's v1 scheduler does (`vllm/v1/core/sched/scheduler.py`). Every step has a budget of tokens. Running
+//! requests come first, in the order they began; each gets the tokens it lacks, one when it decodes, as many of its prompt
+//! as the budget leaves when it does not. When no block is left for one, the request that began last loses its turn: its
+//! blocks are free again, and what it has said is computed anew together with its prompt, later. Then, unless somebody lost
+//! a turn in this step, waiting requests begin in the order they came, as long as places, budget and blocks last; none
+//! begins before there are blocks for all it has so far. A request samples a token in the step that computes the last of
+//! its tokens.
+
+use std::collections::VecDeque;
+
+use super::{
+    Asked, RequestNo,
+    kv_cache::{BlockTable, KvCache},
+    tokens::Chain,
+};
+use crate::unit::Nanos;
+
+/// What bounds a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most requests that run at once (`max-num-seqs`).
+    pub max_num_seqs: usize,
+    /// Most tokens one step computes (`max-num-batched-tokens`).
+    pub max_num_batched_tokens: u64,
+    /// Most tokens of one request, prompt and answer (`max-model-len`).
+    pub max_model_len: u64,
+    /// Whether a prompt may be computed in parts (`enable-chunked-prefill`).
+    pub chunked_prefill: bool,
+}
+
+/// What one step computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Requests that take part.
+    pub sequences: u64,
+    /// Tokens that are computed.
+    pub tokens: u64,
+    /// Those of requests that had tokens of their prompt left to compute.
+    pub prefill_tokens: u64,
+    /// Tokens whose keys and values are read, over all requests: what each has once the step is done.
+    pub context_tokens: u64,
+    /// Pairs of a computed token and a token it attends to.
+    pub attention_pairs: u64,
+    /// Tokens that are sampled.
+    pub sampled: u64,
+}
+
+/// A token that a step sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// Whose.
+    pub request: RequestNo,
+    /// Which token of the answer, from 1.
+    pub number: u64,
+    /// Whether it is the last.
+    pub last: bool,
+    /// When the request's turn first began.
+    pub began: Nanos,
+}
+
+#[derive(Debug)]
+struct Sequence {
+    number: RequestNo,
+    prompt_tokens: u64,
+    /// Tokens of the answer, of the most that are wanted.
+    said: u64,
+    wanted: u64,
+    /// Leading tokens whose keys and values are in the cache.
+    computed: u64,
+    /// Tokens that the step in flight computes.
+    in_step: u64,
+    chain: Option<Chain>,
+    table: BlockTable,
+    began: Option<Nanos>,
+}
+
+impl Sequence {
+    fn tokens(&self) -> u64 {
+        self.prompt_tokens + self.said
+    }
+}
+
+/// Requests, their places and their blocks.
+#[derive(Debug)]
+pub struct Scheduler {
+    limits: Limits,
+    cache: KvCache,
+    /// In the order their turns began.
+    running: Vec<Sequence>,
+    waiting: VecDeque<Sequence>,
+    arrived: u64,
+    preemptions: u64,
+    prefix: (u64, u64),
+}
+
+impl Scheduler {
+    /// Nothing asked yet. A request may have at most `max_model_len` tokens, or what the cache holds where that is less.
+    pub fn new(mut limits: Limits, cache: KvCache) -> Self {
+        let fits = u64::from(cache.usable()) * cache.block_size();
+        limits.max_model_len = limits.max_model_len.min(fits);
+        limits.max_num_seqs = limits.max_num_seqs.max(1);
+        // Without chunks a prompt has to fit in one step, or it would wait for ever.
+        limits.max_num_batched_tokens = match limits.chunked_prefill {
+            true => limits.max_num_batched_tokens.max(1),
+            false => limits.max_num_batched_tokens.max(limits.max_model_len),
+        };
+        Self {
+            limits,
+            cache,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            arrived: 0,
+            preemptions: 0,
+            prefix: (0, 0),
+        }
+    }
+
+    /// A request arrives. Its prompt is cut, and its answer ends, where it has as many tokens as one request may have.
+    pub fn admit(&mut self, asked: Asked<'_>) -> RequestNo {
+        let number = RequestNo(self.arrived);
+        self.arrived += 1;
+        let most = self.limits.max_model_len;
+        let kept = (asked.prompt.len() as u64).min(most.saturating_sub(1));
+        let chain = self.cache.keeps_prefixes().then(|| {
+            let mut chain = Chain::new(self.cache.block_size());
+            let prompt = asked.prompt.iter().take(kept as usize);
+            prompt.for_each(|token| chain.push(*token));
+            chain
+        });
+        self.waiting.push_back(Sequence {
+            number,
+            prompt_tokens: kept,
+            said: 0,
+            wanted: asked.output_tokens.min(most - kept).max(1),
+            computed: 0,
+            in_step: 0,
+            chain,
+            table: BlockTable::default(),
+            began: None,
+        });
+        number
+    }
+
+    /// A request is given up; its blocks are free. Whether it was there.
+    pub fn cancel(&mut self, request: RequestNo) -> bool {
+        let is_it = |sequence: &Sequence| sequence.number == request;
+        if let Some(place) = self.running.iter().position(is_it) {
+            let mut sequence = self.running.remove(place);
+            self.cache.release(&mut sequence.table);
+            return true;
+        }
+        let place = self.waiting.iter().position(is_it);
+        place.is_some_and(|place| self.waiting.remove(place).is_some())
+    }
+
+    /// Requests that run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Requests that wait, those whose turn was taken back among them.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How often a turn was taken back.
+    pub fn preemptions(&self) -> u64 {
+        self.preemptions
+    }
+
+    /// Prompt tokens looked for in the prefix cache, and found; absent where there is none. As in vLLM a request counts
+    /// when its turn begins, and not again after a preemption.
+    pub fn prefix(&self) -> Option<(u64, u64)> {
+        self.cache.keeps_prefixes().then_some(self.prefix)
+    }
+
+    /// The blocks.
+    pub fn cache(&self) -> &KvCache {
+        &self.cache
+    }
+
+    /// Chooses the work of the step that begins now; nothing when there is nothing to do. [`Scheduler::complete`] ends
+    /// it before the next one is chosen.
+    pub fn schedule(&mut self, now: Nanos) -> Option<Work> {
+        let mut work = Work::default();
+        let mut budget = self.limits.max_num_batched_tokens;
+        let taken_back = self.schedule_running(&mut work, &mut budget);
+        if !taken_back {
+            self.schedule_waiting(now, &mut work, &mut budget);
+        }
+        (work.sequences > 0).then_some(work)
+    }
+
+    /// Whether somebody lost a turn.
+    fn schedule_running(&mut self, work: &mut Work, budget: &mut u64) -> bool {
+        let mut taken_back = false;
+        let mut place = 0;
+        'next: while place < self.running.len() && *budget > 0 {
+            loop {
+                let sequence = &mut self.running[place];
+                let new = (sequence.tokens() - sequence.computed).min(*budget);
+                let then = sequence.computed + new;
+                if self.cache.grow(&mut sequence.table, then) {
+                    remember(&mut self.cache, sequence, then);
+                    count(work, sequence, new);
+                    *budget -= new;
+                    place += 1;
+                    continue 'next;
+                }
+                taken_back = true;
+                self.take_back_last();
+                if place == self.running.len() {
+                    break 'next;
+                }
+            }
+        }
+        taken_back
+    }
+
+    fn take_back_last(&mut self) {
+        let Some(mut last) = self.running.pop() else {
+            return;
+        };
+        self.cache.release(&mut last.table);
+        last.computed = 0;
+        last.in_step = 0;
+        self.preemptions += 1;
+        self.waiting.push_front(last);
+    }
+
+    fn schedule_waiting(&mut self, now: Nanos, work: &mut Work, budget: &mut u64) {
+        while *budget > 0 && self.running.len() < self.limits.max_num_seqs {
+            let Some(sequence) = self.waiting.front_mut() else {
+                return;
+            };
+            let whole = sequence.tokens();
+            let hashes = sequence.chain.as_ref().map_or(&[][..], Chain::blocks);
+            let found = self.cache.find(hashes, whole);
+            let cached = found as u64 * self.cache.block_size();
+            let lacking = whole - cached;
+            if lacking > *budget && !self.limits.chunked_prefill {
+                return;
+            }
+            let new = lacking.min(*budget);
+            let table = &mut sequence.table;
+            if !self.cache.admit(table, hashes, found, cached + new, whole) {
+                return;
+            }
+            let Some(mut sequence) = self.waiting.pop_front() else {
+                return;
+            };
+            if sequence.began.is_none() {
+                self.prefix.0 += whole;
+                self.prefix.1 += cached;
+            }
+            sequence.began.get_or_insert(now);
+            sequence.computed = cached;
+            remember(&mut self.cache, &mut sequence, cached + new);
+            count(work, &mut sequence, new);
+            *budget -= new;
+            self.running.push(sequence);
+        }
+    }
+
+    /// The step is done: what it computed is in the cache, and what it sampled goes to `out`, in the order the requests
+    /// began. A request that has its last token leaves.
+    pub fn complete(&mut self, out: &mut impl Extend<Sampled>) {
+        let cache = &mut self.cache;
+        let most = self.limits.max_model_len;
+        self.running.retain_mut(|sequence| {
+            sequence.computed += std::mem::take(&mut sequence.in_step);
+            let Some(began) = sequence.began else {
+                return true;
+            };
+            if sequence.computed < sequence.tokens() {
+                return true;
+            }
+            sequence.said += 1;
+            if let Some(chain) = &mut sequence.chain {
+                chain.say(sequence.said);
+            }
+            let last = sequence.said >= sequence.wanted || sequence.tokens() >= most;
+            out.extend([Sampled {
+                request: sequence.number,
+                number: sequence.said,
+                last,
+                began,
+            }]);
+            if last {
+                cache.release(&mut sequence.table);
+            }
+            !last
+        });
+    }
+}
+
+/// As in vLLM a block is found by others from the step on that fills it.
+fn remember(cache: &mut KvCache, sequence: &mut Sequence, then: u64) {
+    let full = (then / cache.block_size()) as usize;
+    if full <= sequence.table.known() {
+        return;
+    }
+    let hashes = sequence.chain.as_ref().map_or(&[][..], Chain::blocks);
+    let full = full.min(hashes.len());
+    cache.remember(&mut sequence.table, &hashes[..full]);
+}
+
+fn count(work: &mut Work, sequence: &mut Sequence, new: u64) {
+    let before = sequence.computed;
+    let then = before + new;
+    sequence.in_step = new;
+    work.sequences += 1;
+    work.tokens += new;
+    if before < sequence.prompt_tokens {
+        work.prefill_tokens += new;
+    }
+    work.context_tokens += then;
+    // The k-th new token attends to all before it and to itself.
+    work.attention_pairs += new * before + new * (new + 1) / 2;
+    work.sampled += u64::from(then == sequence.tokens());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        max_num_seqs: 8,
+        max_num_batched_tokens: 16,
+        max_model_len: 64,
+        chunked_prefill: true,
+    };
+
+    fn admit(scheduler: &mut Scheduler, prompt: u64, output_tokens: u64) -> RequestNo {
+        // Prompts of one length are the same prompt.
+        let prompt: Vec<u64> = (0..prompt).map(|token| token + 1000 * prompt).collect();
+        scheduler.admit(Asked {
+            prompt: &prompt,
+            output_tokens,
+        })
+    }
+
+    fn step(scheduler: &mut Scheduler, out: &mut Vec<Sampled>) -> Option<Work> {
+        let work = scheduler.schedule(Nanos(0))?;
+        scheduler.complete(out);
+        Some(work)
+    }
+
+    #[test]
+    fn a_long_prompt_is_computed_in_parts_beside_those_who_decode() {
+        let mut scheduler = Scheduler::new(LIMITS, KvCache::new(33, 4, false));
+        let mut out = Vec::new();
+        admit(&mut scheduler, 4, 8);
+        let first = step(&mut scheduler, &mut out).unwrap();
+        assert_eq!(
+            (first.tokens, first.prefill_tokens, first.sampled),
+            (4, 4, 1)
+        );
+        assert_eq!(first.attention_pairs, 1 + 2 + 3 + 4);
+        admit(&mut scheduler, 20, 2);
+        let second = step(&mut scheduler, &mut out).unwrap();
+        assert_eq!(
+            (second.tokens, second.prefill_tokens, second.sampled),
+            (16, 15, 1)
+        );
+        let third = step(&mut scheduler, &mut out).unwrap();
+        assert_eq!(
+            (third.tokens, third.prefill_tokens, third.sampled),
+            (6, 5, 2)
+        );
+        assert_eq!(third.context_tokens, 6 + 20);
+        // Without chunks it waits until the whole of it has room in a step.
+        let whole = Limits {
+            chunked_prefill: false,
+            max_model_len: 20,
+            max_num_batched_tokens: 20,
+            ..LIMITS
+        };
+        let mut scheduler = Scheduler::new(whole, KvCache::new(33, 4, false));
+        admit(&mut scheduler, 4, 3);
+        admit(&mut scheduler, 19, 1);
+        let tokens: Vec<u64> = std::iter::from_fn(|| step(&mut scheduler, &mut out))
+            .map(|work| work.tokens)
+            .collect();
+        assert_eq!(tokens, [4, 20, 1]);
+    }
+
+    #[test]
+    fn when_blocks_run_out_the_last_to_begin_loses_its_turn_and_says_nothing_twice() {
+        // Two requests of 4 + 8 tokens need 3 blocks each, and there are 4.
+        let mut scheduler = Scheduler::new(LIMITS, KvCache::new(5, 4, false));
+        let mut out = Vec::new();
+        let first = admit(&mut scheduler, 4, 8);
+        let second = admit(&mut scheduler, 4, 8);
+        while step(&mut scheduler, &mut out).is_some() {}
+        assert_eq!(scheduler.preemptions(), 1);
+        let ends: Vec<RequestNo> = out.iter().filter(|s| s.last).map(|s| s.request).collect();
+        assert_eq!(ends, [first, second]);
+        let numbers: Vec<u64> = out
+            .iter()
+            .filter(|s| s.request == second)
+            .map(|s| s.number)
+            .collect();
+        assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
+        assert_eq!(scheduler.cache().free(), 4);
+    }
+
+    #[test]
+    fn the_same_prompt_is_found_in_the_step_that_computes_it() {
+        let mut scheduler = Scheduler::new(LIMITS, KvCache::new(33, 4, true));
+        let mut out = Vec::new();
+        admit(&mut scheduler, 9, 1);
+        admit(&mut scheduler, 9, 1);
+        let work = step(&mut scheduler, &mut out).unwrap();
+        assert_eq!((work.tokens, work.sampled), (9 + 1, 2));
+        assert_eq!(scheduler.prefix(), Some((18, 8)));
+    }
+
+    #[test]
+    fn a_place_is_free_as_soon_as_its_request_is_given_up() {
+        let one = Limits {
+            max_num_seqs: 1,
+            ..LIMITS
+        };
+        let mut scheduler = Scheduler::new(one, KvCache::new(33, 4, false));
+        let mut out = Vec::new();
+        let first = admit(&mut scheduler, 4, 60);
+        let second = admit(&mut scheduler, 5, 1);
+        step(&mut scheduler, &mut out);
+        assert_eq!((scheduler.running(), scheduler.waiting()), (1, 1));
+        assert!(scheduler.cancel(first));
+        assert!(!scheduler.cancel(first));
+        step(&mut scheduler, &mut out);
+        assert_eq!(
+            out.last().map(|s| (s.request, s.last)),
+            Some((second, true))
+        );
+        assert_eq!(scheduler.cache().usage(), 0.0);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Admit(u64, u64),
+        Cancel(prop::sample::Index),
+        Step,
+    }
+
+    fn events() -> impl Strategy<Value = Vec<Event>> {
+        let event = prop_oneof![
+            2 => (1u64..40, 1u64..30).prop_map(|(prompt, output)| Event::Admit(prompt, output)),
+            1 => any::<prop::sample::Index>().prop_map(Event::Cancel),
+            6 => Just(Event::Step),
+        ];
+        prop::collection::vec(event, 1..150)
+    }
+
+    fn limits() -> impl Strategy<Value = Limits> {
+        (1usize..9, 1u64..40, 2u64..64, any::<bool>()).prop_map(|(seqs, tokens, len, chunked)| {
+            Limits {
+                max_num_seqs: seqs,
+                max_num_batched_tokens: tokens,
+                max_model_len: len,
+                chunked_prefill: chunked,
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_token_comes_once_in_order_and_no_block_comes_from_nowhere(
+            limits in limits(), blocks in 2u32..40, size in 1u32..6, prefixes in any::<bool>(), events in events()
+        ) {
+            let mut scheduler = Scheduler::new(limits, KvCache::new(blocks, size, prefixes));
+            let most = scheduler.limits.max_model_len;
+            let budget = scheduler.limits.max_num_batched_tokens;
+            let mut wanted: BTreeMap<RequestNo, u64> = BTreeMap::new();
+            let mut said: BTreeMap<RequestNo, u64> = BTreeMap::new();
+            let mut cancelled = Vec::new();
+            let drain = std::iter::repeat_n(Event::Step, 20_000);
+            for event in events.into_iter().chain(drain) {
+                match event {
+                    Event::Admit(prompt, output) => {
+                        let number = admit(&mut scheduler, prompt, output);
+                        let kept = prompt.min(most.saturating_sub(1));
+                        wanted.insert(number, output.min(most - kept).max(1));
+                    }
+                    Event::Cancel(who) => {
+                        if !wanted.is_empty() {
+                            let number = RequestNo(who.index(wanted.len()) as u64);
+                            if scheduler.cancel(number) {
+                                cancelled.push(number);
+                            }
+                        }
+                    }
+                    Event::Step => {
+                        let mut out = Vec::new();
+                        let Some(work) = scheduler.schedule(Nanos(0)) else {
+                            if scheduler.running() + scheduler.waiting() == 0 { break } else { continue }
+                        };
+                        prop_assert!(work.tokens <= budget);
+                        prop_assert!(work.sequences <= limits.max_num_seqs as u64);
+                        scheduler.complete(&mut out);
+                        prop_assert_eq!(out.len() as u64, work.sampled);
+                        for sampled in out {
+                            let before = said.insert(sampled.request, sampled.number);
+                            prop_assert_eq!(before.unwrap_or(0) + 1, sampled.number);
+                            prop_assert_eq!(sampled.last, sampled.number == wanted[&sampled.request]);
+                        }
+                    }
+                }
+                prop_assert!(scheduler.cache().free() <= scheduler.cache().usable());
+                for sequence in &scheduler.running {
+                    prop_assert!(sequence.computed <= sequence.tokens());
+                    prop_assert!(sequence.table.len() as u64 * u64::from(size) >= sequence.computed);
+                }
+                if let Some((queries, hits)) = scheduler.prefix() {
+                    prop_assert!(hits <= queries);
+                }
+            }
+            prop_assert_eq!((scheduler.running(), scheduler.waiting()), (0, 0));
+            prop_assert_eq!(scheduler.cache().free(), scheduler.cache().usable());
+            for (number, wanted) in &wanted {
+                let got = said.get(number).copied().unwrap_or(0);
+                prop_assert!(got == *wanted || cancelled.contains(number), "{:?}: {} of {}", number, got, wanted);
+            }
+        }
+
+        #[test]
+        fn more_memory_never_means_fewer_users(
+            blocks in 8u32..60, more in 1u32..20, prompt in 1u64..20, output in 1u64..12, users in 1u64..20
+        ) {
+            let most_at_once = |blocks: u32| {
+                let limits = Limits { max_num_seqs: 64, max_num_batched_tokens: 4096, ..LIMITS };
+                let mut scheduler = Scheduler::new(limits, KvCache::new(blocks, 4, false));
+                for _ in 0..users {
+                    admit(&mut scheduler, prompt, output);
+                }
+                let (mut most, mut steps) = (0, 0);
+                while scheduler.schedule(Nanos(0)).is_some() {
+                    most = most.max(scheduler.running());
+                    steps += 1;
+                    scheduler.complete(&mut Vec::new());
+                }
+                (most, steps)
+            };
+            let (less, longer) = most_at_once(blocks);
+            let (enough, shorter) = most_at_once(blocks + more);
+            prop_assert!(enough >= less);
+            prop_assert!(shorter <= longer, "{} steps, then {}", longer, shorter);
+        }
+    }
+}
