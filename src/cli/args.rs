@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub use super::args_import::{Export, Import, Wanted};
+pub use super::args_predict::{Calibrate, Predict};
 use super::{exit::Exit, settings::ColorChoice};
 use crate::report::Gate;
 
@@ -43,6 +44,10 @@ pub enum Verb {
     Check(Check),
     /// Show the cells and the server starts of a manifest, in order.
     Plan(Plan),
+    /// Predict every cell of a manifest, in virtual time.
+    Predict(Predict),
+    /// Fit the constants of a prediction to a measured run.
+    Calibrate(Calibrate),
     /// Write the notes of a stored run again.
     Report(Report),
     /// Lay two stored runs side by side: another GPU, quantization, version or flag.

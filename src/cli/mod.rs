@@ -2,6 +2,7 @@
 
 pub mod args;
 mod args_import;
+mod args_predict;
 pub mod exit;
 mod flags;
 pub mod init;

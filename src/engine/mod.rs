@@ -2,7 +2,7 @@
 //! here knows a clock, so the same arrivals give the same instants on every machine.
 //!
 //! A clock drives whatever is behind the interface [`Engine`]. The [`Script`] lets tokens leave at instants that a manifest
-//! writes down; the [`Scheduler`] takes the steps that vLLM's own scheduler takes.
+//! writes down; [`Vllm`] takes the steps that vLLM's own scheduler takes, each as long as a roofline says.
 
 pub mod hardware;
 mod kv_cache;
@@ -10,13 +10,17 @@ pub mod model;
 mod prefix_cache;
 mod scheduler;
 mod script;
+mod step_time;
 pub mod tokens;
+mod vllm;
 
 use crate::unit::Nanos;
 
 pub use kv_cache::{BlockTable, KvCache};
 pub use scheduler::{Limits, Sampled, Scheduler, Work};
 pub use script::Script;
+pub use step_time::{Speed, StepTime};
+pub use vllm::Vllm;
 
 /// The number of a request: its place in the order of arrival, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

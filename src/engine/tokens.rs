@@ -31,6 +31,11 @@ pub fn tokens(text: &str) -> Vec<u64> {
         .collect()
 }
 
+/// The token ids of one message of a chat, its role before it.
+pub fn message(role: &str, content: &str) -> Vec<u64> {
+    tokens(&format!("<{role}> {content}"))
+}
+
 /// A text of these tokens: for each the first word, counting in base 36, that has its id.
 pub fn text(ids: &[u64]) -> String {
     let mut missing: BTreeSet<u64> = ids.iter().copied().collect();

@@ -213,7 +213,7 @@ where
         let wait = if nobody {
             Some(AFTER_REFUSAL)
         } else {
-            think.as_mut().map(Think::next)
+            think.as_mut().map(Think::draw)
         };
         if let Some(wait) = wait {
             let at = Nanos(shared.context.now().0 + wait.as_nanos() as u64);

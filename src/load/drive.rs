@@ -163,29 +163,13 @@ where
 
     /// A record with nothing in it but the arrival: never sent.
     fn blank(&self, arrival: &Arrival) -> Record {
-        Record {
-            index: arrival.index,
-            stream: arrival.stream,
-            phase: arrival.phase,
-            input: arrival.request.input,
-            scheduled: arrival.scheduled,
-            sent: None,
-            headers: None,
-            chunks: Chunks::default(),
-            whole: false,
-            end: arrival.scheduled,
-            outcome: Outcome::Dropped,
-            status: None,
-            finish_reason: None,
-            usage: None,
-            turn: arrival.request.turn,
-            answer: None,
-            input_tokens: arrival.request.input_tokens,
-            max_tokens: arrival.request.max_tokens,
-            reused_connection: false,
-            retried: 0,
-            error: None,
-        }
+        Record::unsent(
+            arrival.index,
+            arrival.stream,
+            arrival.phase,
+            arrival.scheduled,
+            &arrival.request,
+        )
     }
 
     /// Sends one request and reads its answer to its end, whatever way that is; `link` holds the connection, before and

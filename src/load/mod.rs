@@ -62,5 +62,5 @@ pub use progress::Progress;
 pub use record::{Outcome, Phase, Record, Usage, Wait};
 pub use recorder::Recorder;
 pub use records::{Iter, Packer, Records};
-pub use schedule::{Closed, MOST_ARRIVALS, Open, Schedule, schedule};
+pub use schedule::{Closed, MOST_ARRIVALS, Open, Schedule, Think, schedule};
 pub use sink::Sink;

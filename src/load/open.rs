@@ -207,7 +207,7 @@ impl Conversation {
                 return Ok(());
             };
             self.talk = next;
-            let wait = self.think.as_mut().map(Think::next).unwrap_or_default();
+            let wait = self.think.as_mut().map(Think::draw).unwrap_or_default();
             let scheduled = Nanos(shared.context.now().0 + wait.as_nanos() as u64);
             let at = shared.context.epoch + Duration::from_nanos(scheduled.0);
             if *cancel.borrow() || (!wait.is_zero() && is_cancelled_before(at, cancel).await) {

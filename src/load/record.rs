@@ -5,7 +5,10 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::chunks::Chunks;
-use crate::{unit::Nanos, workload::Turn};
+use crate::{
+    unit::Nanos,
+    workload::{Request, Turn},
+};
 
 /// One request as the client saw it. All stamps count from the cell's epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +68,35 @@ pub struct Record {
     /// What the server or the socket said, at most a few hundred bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl Record {
+    /// A record with nothing in it but the arrival: never sent.
+    pub fn unsent(index: u64, stream: u32, phase: Phase, at: Nanos, request: &Request) -> Self {
+        Self {
+            index,
+            stream,
+            phase,
+            input: request.input,
+            scheduled: at,
+            sent: None,
+            headers: None,
+            chunks: Chunks::default(),
+            whole: false,
+            end: at,
+            outcome: Outcome::Dropped,
+            status: None,
+            finish_reason: None,
+            usage: None,
+            turn: request.turn,
+            answer: None,
+            input_tokens: request.input_tokens,
+            max_tokens: request.max_tokens,
+            reused_connection: false,
+            retried: 0,
+            error: None,
+        }
+    }
 }
 
 fn is_never(times: &u32) -> bool {

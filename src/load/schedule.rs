@@ -248,14 +248,14 @@ fn gamma(shape: f64, random: &mut ChaCha8Rng) -> f64 {
 }
 
 /// The think times of one stream, or of one conversation.
-pub(super) struct Think {
+pub struct Think {
     think: ThinkTime,
     random: ChaCha8Rng,
 }
 
 impl Think {
     /// Those of the stream or conversation of a number; `None` when it does not wait.
-    pub(super) fn of(think: Option<ThinkTime>, seed: u64, number: u64) -> Option<Self> {
+    pub fn of(think: Option<ThinkTime>, seed: u64, number: u64) -> Option<Self> {
         let mut random = random(seed);
         random.set_stream(STREAM.wrapping_add(1 + number));
         Some(Self {
@@ -264,7 +264,8 @@ impl Think {
         })
     }
 
-    pub(super) fn next(&mut self) -> Duration {
+    /// How long it waits this time.
+    pub fn draw(&mut self) -> Duration {
         match self.think {
             ThinkTime::Fixed(span) => span.duration(),
             ThinkTime::Exponential(mean) => {

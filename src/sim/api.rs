@@ -246,7 +246,7 @@ fn prompt(body: &Value, chat: bool) -> Result<Vec<u64>, Refusal> {
             .flat_map(|message| {
                 let role = message["role"].as_str().unwrap_or("user");
                 let content = message["content"].as_str().unwrap_or_default();
-                text::tokens(&format!("<{role}> {content}"))
+                text::message(role, content)
             })
             .collect()
     } else {

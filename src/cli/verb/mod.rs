@@ -3,6 +3,7 @@
 mod compare;
 mod import;
 mod plan;
+mod predict;
 mod report;
 mod run;
 mod sim;
@@ -35,6 +36,8 @@ pub fn dispatch(cli: Cli) -> Exit {
         Verb::Run(words) => run::run(&words),
         Verb::Check(words) => plan::check(&words),
         Verb::Plan(words) => plan::plan(&words),
+        Verb::Predict(words) => predict::predict(&words),
+        Verb::Calibrate(words) => predict::calibrate(&words),
         Verb::Report(words) => report::report(&words),
         Verb::Compare(words) => compare::compare_verb(&words),
         Verb::Import(words) => import::import(&words),

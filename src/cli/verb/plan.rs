@@ -6,7 +6,8 @@ use super::{
         exit::Exit,
         flags::{self, Ask},
     },
-    Ended, counted, planned, print, refuse, runtime, say, selected, settings, show, unexpected,
+    Ended, counted, planned, predict, print, refuse, runtime, say, selected, settings, show,
+    unexpected,
 };
 use crate::{
     plan::{Plan, selects},
@@ -31,7 +32,7 @@ pub(super) fn check(words: &args::Check) -> Ended {
 
 pub(super) fn plan(words: &args::Plan) -> Ended {
     settings(&words.talk, None, None)?;
-    let (_, mut plan) = planned(&words.manifest, false)?;
+    let (manifest, mut plan) = planned(&words.manifest, false)?;
     selected(&plan, &words.only)?;
     for group in &mut plan.groups {
         group.cells.retain(|cell| selects(&words.only, &cell.id));
@@ -61,6 +62,9 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
     }
     print(&out);
     say(&size(&plan));
+    if let Some(outlook) = predict::outlook(&manifest, &plan) {
+        say(&outlook);
+    }
     Ok(Exit::Finished)
 }
 

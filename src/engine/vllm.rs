@@ -1,0 +1,95 @@
+//! The model of vLLM: its scheduler, each step as long as a roofline says.
+
+use std::collections::VecDeque;
+
+use super::{
+    Asked, Engine, Gauges, RequestNo, Token,
+    scheduler::{Sampled, Scheduler},
+    step_time::StepTime,
+};
+use crate::unit::Nanos;
+
+/// Requests, their steps and the time these take.
+pub struct Vllm {
+    scheduler: Scheduler,
+    time: StepTime,
+    /// When the step in flight ends.
+    ends: Option<Nanos>,
+    /// What the last step sampled, and when it ended.
+    sampled: VecDeque<Sampled>,
+    at: Nanos,
+}
+
+impl Vllm {
+    /// An idle engine.
+    pub fn new(scheduler: Scheduler, time: StepTime) -> Self {
+        Self {
+            scheduler,
+            time,
+            ends: None,
+            sampled: VecDeque::new(),
+            at: Nanos(0),
+        }
+    }
+
+    fn begin_step(&mut self, now: Nanos) {
+        self.ends = self.scheduler.schedule(now).map(|work| {
+            let ns = self.time.seconds(&work) * 1e9;
+            // A step takes some time, or an engine of impossible speed would never let time go on.
+            Nanos(now.0 + (ns.round() as u64).max(1))
+        });
+    }
+}
+
+impl Engine for Vllm {
+    fn admit(&mut self, now: Nanos, asked: Asked<'_>) -> RequestNo {
+        let number = self.scheduler.admit(asked);
+        // Who comes during a step waits for the next one.
+        if self.ends.is_none() {
+            self.begin_step(now);
+        }
+        number
+    }
+
+    fn cancel(&mut self, _: Nanos, request: RequestNo) {
+        self.sampled.retain(|sampled| sampled.request != request);
+        self.scheduler.cancel(request);
+    }
+
+    fn next_at(&self) -> Option<Nanos> {
+        if self.sampled.is_empty() {
+            self.ends
+        } else {
+            Some(self.at)
+        }
+    }
+
+    fn next_token(&mut self, now: Nanos) -> Option<Token> {
+        loop {
+            if let Some(sampled) = self.sampled.pop_front() {
+                return Some(Token {
+                    at: self.at,
+                    request: sampled.request,
+                    number: sampled.number,
+                    last: sampled.last,
+                    began: sampled.began,
+                });
+            }
+            let ends = self.ends.filter(|ends| *ends <= now)?;
+            self.at = ends;
+            self.scheduler.complete(&mut self.sampled);
+            // vLLM begins the next step before anybody has read this one's tokens.
+            self.begin_step(ends);
+        }
+    }
+
+    fn gauges(&self) -> Gauges {
+        Gauges {
+            running: self.scheduler.running(),
+            waiting: self.scheduler.waiting(),
+            kv_usage: Some(self.scheduler.cache().usage()),
+            preemptions: self.scheduler.preemptions(),
+            prefix: self.scheduler.prefix(),
+        }
+    }
+}

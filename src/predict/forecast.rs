@@ -1,0 +1,379 @@
+//! A cell and an engine → its records, in virtual time: the client and the server without either.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
+    path::Path,
+    rc::Rc,
+};
+
+use super::{Assumptions, prompt};
+use crate::{
+    engine::{Asked, Engine, RequestNo, Token, tokens},
+    load::{Closed, Outcome, Packer, Phase, Record, Records, Schedule, Think, Usage, Wait},
+    manifest::{Cache, Output, Start, ThinkTime},
+    plan::{Cell, Stop},
+    unit::Nanos,
+    workload::{Request, Requests, Talk},
+};
+
+/// From the client's send to the engine's queue, and back for the first token: HTTP, tokenizer, two processes. An estimate.
+const FRONT_END_NS: u64 = 1_000_000;
+/// The client knows after so many chunks of the first answer how long one takes.
+const CHUNKS_OF_A_PACE: u64 = 8;
+
+/// What happens next on the client's side.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// A stream of the closed loop sends its next request.
+    Stream(u32),
+    /// An arrival of the open loop.
+    Arrival(u64),
+    /// The next turn of a conversation of the open loop.
+    Turn(u64),
+}
+
+struct Flight {
+    record: Record,
+    stream: u32,
+    /// What the open loop calls the conversation.
+    conversation: u64,
+    talk: Option<Talk>,
+}
+
+/// One repeat of a cell on an engine.
+pub(super) struct Forecast<'a, E> {
+    cell: &'a Cell,
+    requests: &'a Requests,
+    schedule: &'a Schedule,
+    engine: E,
+    assumed: Assumptions,
+    due: BinaryHeap<Reverse<(Nanos, Due)>>,
+    flights: BTreeMap<RequestNo, Flight>,
+    /// When requests are given up, in the order they were sent.
+    deadlines: VecDeque<(Nanos, RequestNo)>,
+    next: u64,
+    next_talk: u64,
+    measured_from: Option<Nanos>,
+    thinks: HashMap<u64, Think>,
+    talks: HashMap<u64, Talk>,
+    /// Streams that wait to hear how long a request takes.
+    unspread: u32,
+    prompts: HashMap<u32, Rc<[u64]>>,
+    records: Packer,
+}
+
+impl<'a, E: Engine> Forecast<'a, E> {
+    pub(super) fn new(
+        cell: &'a Cell,
+        requests: &'a Requests,
+        schedule: &'a Schedule,
+        engine: E,
+        assumed: Assumptions,
+        spill: &Path,
+    ) -> Self {
+        Self {
+            cell,
+            requests,
+            schedule,
+            engine,
+            assumed,
+            due: BinaryHeap::new(),
+            flights: BTreeMap::new(),
+            deadlines: VecDeque::new(),
+            next: 0,
+            next_talk: 0,
+            measured_from: None,
+            thinks: HashMap::new(),
+            talks: HashMap::new(),
+            unspread: 0,
+            prompts: HashMap::new(),
+            records: Packer::new(spill),
+        }
+    }
+
+    /// Lets time go on until nothing is left to happen.
+    pub(super) fn run(mut self) -> Result<(Records, E), String> {
+        match self.schedule {
+            Schedule::Closed(closed) => {
+                self.due_at(Nanos(0), Due::Stream(0));
+                let others = closed.streams.saturating_sub(1);
+                match closed.start {
+                    Start::Staggered => self.unspread = others,
+                    Start::Together => {
+                        (1..=others).for_each(|stream| self.due_at(Nanos(0), Due::Stream(stream)));
+                    }
+                }
+            }
+            Schedule::Open(open) => {
+                if let Some(first) = open.due.first() {
+                    self.due_at(*first, Due::Arrival(0));
+                }
+            }
+        }
+        loop {
+            let due = self.due.peek().map(|Reverse((at, _))| *at);
+            let token = self.engine.next_at();
+            let deadline = self.deadlines.front().map(|(at, _)| *at);
+            let Some(now) = [due, token, deadline].into_iter().flatten().min() else {
+                break;
+            };
+            if token == Some(now) {
+                while let Some(token) = self.engine.next_token(now) {
+                    self.token(token)?;
+                }
+            } else if deadline == Some(now) {
+                self.give_up(now)?;
+            } else if let Some(Reverse((at, due))) = self.due.pop() {
+                self.send(at, due)?;
+            }
+        }
+        Ok((self.records.finish()?, self.engine))
+    }
+
+    fn due_at(&mut self, at: Nanos, what: Due) {
+        self.due.push(Reverse((at, what)));
+    }
+
+    fn is_open(&self, at: Nanos) -> bool {
+        match (self.cell.stop, self.measured_from) {
+            (Stop::Duration(span), Some(from)) => {
+                u128::from(at.0 - from.0) < span.duration().as_nanos()
+            }
+            (Stop::Duration(_), None) => true,
+            (Stop::Requests(requests), _) => {
+                self.next < self.cell.spec.warmup.saturating_add(requests)
+            }
+        }
+    }
+
+    fn send(&mut self, at: Nanos, due: Due) -> Result<(), String> {
+        let (index, stream, conversation, talk) = match (due, self.schedule) {
+            (Due::Stream(stream), _) => {
+                if !self.is_open(at) {
+                    return Ok(());
+                }
+                let index = self.next;
+                self.next += 1;
+                let talk = match self.talks.remove(&u64::from(stream)) {
+                    None if self.requests.are_turns() => {
+                        self.next_talk += 1;
+                        Some(self.requests.begin(self.next_talk - 1))
+                    }
+                    talk => talk,
+                };
+                (index, stream, 0, talk)
+            }
+            (Due::Arrival(number), Schedule::Open(open)) => {
+                if let Some(next) = open.due.get(number as usize + 1) {
+                    self.due_at(*next, Due::Arrival(number + 1));
+                }
+                self.next = self.next.max(open.due.len() as u64);
+                let talk = self
+                    .requests
+                    .are_turns()
+                    .then(|| self.requests.begin(number));
+                (number, 0, number, talk)
+            }
+            (Due::Turn(conversation), _) => {
+                let index = self.next;
+                self.next += 1;
+                (index, 0, conversation, self.talks.remove(&conversation))
+            }
+            (Due::Arrival(_), Schedule::Closed(_)) => return Ok(()),
+        };
+        let request = match &talk {
+            Some(talk) => self.requests.turn(talk, index),
+            None => self.requests.get(index),
+        };
+        let counted = if self.requests.are_turns() && matches!(self.schedule, Schedule::Open(_)) {
+            conversation
+        } else {
+            index
+        };
+        let phase = if counted < self.cell.spec.warmup {
+            Phase::Warmup
+        } else {
+            Phase::Measured
+        };
+        let mut record = Record::unsent(index, stream, phase, at, &request);
+        if record.phase == Phase::Measured {
+            self.measured_from.get_or_insert(at);
+        }
+        if let Schedule::Open(open) = self.schedule
+            && open
+                .max_in_flight
+                .is_some_and(|most| self.flights.len() >= most as usize)
+        {
+            record.error = Some("max_in_flight requests were in flight".to_owned());
+            return self.records.add(&record);
+        }
+        let prompt = self.prompt(&request);
+        record.sent = Some(at);
+        record.usage = Some(Usage {
+            prompt_tokens: prompt.len() as u64,
+            completion_tokens: 0,
+            cached_tokens: None,
+        });
+        let output_tokens = match self.cell.spec.output {
+            Output::Exact => u64::from(request.max_tokens),
+            Output::Natural => (f64::from(request.max_tokens) * self.assumed.answers).ceil() as u64,
+        };
+        let number = self.engine.admit(
+            Nanos(at.0 + FRONT_END_NS),
+            Asked {
+                prompt: &prompt,
+                output_tokens,
+            },
+        );
+        let timeout = self.cell.spec.timeout.duration().as_nanos() as u64;
+        self.deadlines
+            .push_back((Nanos(at.0.saturating_add(timeout)), number));
+        self.flights.insert(
+            number,
+            Flight {
+                record,
+                stream,
+                conversation,
+                talk,
+            },
+        );
+        Ok(())
+    }
+
+    /// The prompt's tokens; of prompts that come again only once.
+    fn prompt(&mut self, request: &Request) -> Rc<[u64]> {
+        let again = request.turn.is_none()
+            && request.input_tokens.is_none()
+            && self.cell.spec.cache == Cache::AsWritten;
+        let longer = self.assumed.prompts;
+        let read = || prompt::stretched(prompt::tokens(&request.body), longer).into();
+        if !again {
+            return read();
+        }
+        Rc::clone(self.prompts.entry(request.input).or_insert_with(read))
+    }
+
+    fn token(&mut self, token: Token) -> Result<(), String> {
+        let Some(flight) = self.flights.get_mut(&token.request) else {
+            return Ok(());
+        };
+        let record = &mut flight.record;
+        record.headers.get_or_insert(token.at);
+        record.chunks.push(token.at);
+        let (stream, first) = (flight.stream, record.chunks.first());
+        if self.unspread > 0
+            && stream == 0
+            && let Schedule::Closed(closed) = *self.schedule
+            && (token.last || token.number > CHUNKS_OF_A_PACE)
+        {
+            let first = first.unwrap_or(token.at);
+            let pace = (token.at.0 - first.0) / (token.number - 1).max(1);
+            let rest = u64::from(closed.answer_tokens).saturating_sub(1);
+            let whole = if token.last {
+                token.at.0
+            } else {
+                first.0 + pace * rest
+            };
+            self.spread(&closed, whole, token.at);
+        }
+        if token.last {
+            self.end(token.request, token.at, Outcome::Completed)?;
+        }
+        Ok(())
+    }
+
+    /// Streams stand evenly in a request's duration; what has passed already comes a duration later.
+    fn spread(&mut self, closed: &Closed, whole: u64, now: Nanos) {
+        let spread = match self.cell.stop {
+            Stop::Requests(_) => whole,
+            Stop::Duration(span) => whole.min(span.duration().as_nanos() as u64 / 4),
+        };
+        for stream in 1..=std::mem::take(&mut self.unspread) {
+            let mut from = spread * u64::from(stream) / u64::from(closed.streams);
+            if from < now.0 {
+                from += spread;
+            }
+            self.due_at(Nanos(from.max(now.0)), Due::Stream(stream));
+        }
+    }
+
+    fn give_up(&mut self, now: Nanos) -> Result<(), String> {
+        let Some((_, number)) = self.deadlines.pop_front() else {
+            return Ok(());
+        };
+        let Some(flight) = self.flights.get(&number) else {
+            return Ok(());
+        };
+        let wait = if flight.record.chunks.is_empty() {
+            Wait::FirstToken
+        } else {
+            Wait::Rest
+        };
+        self.engine.cancel(now, number);
+        self.end(number, now, Outcome::TimedOut(wait))
+    }
+
+    fn end(&mut self, number: RequestNo, now: Nanos, outcome: Outcome) -> Result<(), String> {
+        let Some(mut flight) = self.flights.remove(&number) else {
+            return Ok(());
+        };
+        // Deadlines of what has ended are no event.
+        while let Some((_, first)) = self.deadlines.front() {
+            if self.flights.contains_key(first) {
+                break;
+            }
+            self.deadlines.pop_front();
+        }
+        let record = &mut flight.record;
+        let said = record.chunks.len() as u64;
+        record.end = now;
+        record.outcome = outcome;
+        if outcome == Outcome::Completed {
+            record.status = Some(200);
+            let whole = said >= u64::from(record.max_tokens);
+            record.finish_reason = Some(if whole { "length" } else { "stop" }.to_owned());
+            if let Some(usage) = &mut record.usage {
+                usage.completion_tokens = said;
+            }
+        } else {
+            record.usage = None;
+        }
+        self.records.add(record)?;
+        let talk = flight
+            .talk
+            .filter(|_| outcome == Outcome::Completed)
+            .and_then(|talk| {
+                let answer: String = (1..=said).map(tokens::word).collect();
+                self.requests.answered(talk, &answer)
+            });
+        match self.schedule {
+            Schedule::Closed(closed) => {
+                let number = u64::from(flight.stream);
+                let at = Nanos(now.0 + self.think(closed.think, closed.seed, number));
+                if let Some(talk) = talk {
+                    self.talks.insert(u64::from(flight.stream), talk);
+                }
+                self.due_at(at, Due::Stream(flight.stream));
+            }
+            Schedule::Open(open) => {
+                if let Some(talk) = talk {
+                    let conversation = flight.conversation;
+                    let at = Nanos(now.0 + self.think(open.think, open.seed, conversation));
+                    self.talks.insert(conversation, talk);
+                    self.due_at(at, Due::Turn(conversation));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How long a stream or a conversation waits now, nanoseconds.
+    fn think(&mut self, think: Option<ThinkTime>, seed: u64, number: u64) -> u64 {
+        let Some(new) = Think::of(think, seed, number) else {
+            return 0;
+        };
+        let think = self.thinks.entry(number).or_insert(new);
+        think.draw().as_nanos() as u64
+    }
+}

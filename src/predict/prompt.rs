@@ -1,0 +1,58 @@
+//! A request's body → the tokens of its prompt, as the embedded engine counts them.
+
+use serde_json::Value;
+
+use crate::{
+    engine::tokens,
+    manifest::Workload,
+    workload::{Counted, Vocabulary, countable},
+};
+
+/// The tokens of a body that this program wrote itself.
+pub(super) fn tokens(body: &[u8]) -> Vec<u64> {
+    match serde_json::from_slice(body) {
+        Ok(body) => of(&body),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn of(body: &Value) -> Vec<u64> {
+    if let Some(messages) = body["messages"].as_array() {
+        return messages
+            .iter()
+            .flat_map(|message| {
+                let text = |key: &str| message[key].as_str().unwrap_or_default();
+                tokens::message(text("role"), text("content"))
+            })
+            .collect();
+    }
+    match &body["prompt"] {
+        Value::String(text) => tokens::tokens(text),
+        Value::Array(ids) => ids.iter().filter_map(Value::as_u64).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A prompt made longer or shorter; its beginning stays, so that prompts share what they shared.
+pub(super) fn stretched(tokens: Vec<u64>, by: f64) -> Vec<u64> {
+    let wanted = ((tokens.len() as f64 * by).round() as usize).max(1);
+    if wanted <= tokens.len() {
+        return tokens[..wanted].to_vec();
+    }
+    tokens.iter().copied().cycle().take(wanted).collect()
+}
+
+/// What made prompts need to know of the embedded engine's tokens.
+pub(super) fn vocabulary(spec: &Workload, model: &str) -> Result<Vocabulary, String> {
+    let counts: Vec<Counted> = Vocabulary::samples()
+        .iter()
+        .map(|text| {
+            let ids = of(&Value::Object(countable(spec, model, text)));
+            Counted {
+                tokens: ids.len() as u32,
+                ids: ids.into_iter().map(|id| id as u32).collect(),
+            }
+        })
+        .collect();
+    Vocabulary::learn(&counts)
+}

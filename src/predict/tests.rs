@@ -1,0 +1,188 @@
+use std::{fs, path::PathBuf};
+
+use camino::Utf8PathBuf;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    engine::{Speed, hardware::find_gpu, model::find_model},
+    load::{Outcome, Phase},
+    manifest::{Catalogue, Manifest, Overrides},
+    plan::Plan,
+};
+
+const SERVER: &str = "[experiment]\nname = \"t\"\n[server]\nmodel = \"Qwen/Qwen2.5-1.5B-Instruct\"\n\
+    [server.flags]\nmax-model-len = 2048\ngpu-memory-utilization = 0.8\n";
+
+fn planned(workload: &str) -> (tempfile::TempDir, Manifest, Plan) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = Utf8PathBuf::from_path_buf(folder.path().join("m.toml")).unwrap();
+    fs::write(&path, format!("{SERVER}{workload}")).unwrap();
+    let (manifest, findings) = Manifest::load(&path, &Overrides::default());
+    let manifest = manifest.unwrap_or_else(|| panic!("{}", findings.render(false)));
+    let (plan, _) = crate::plan::plan(&manifest);
+    (folder, manifest, plan.unwrap())
+}
+
+fn machine(plan: &Plan) -> Machine {
+    let own = Catalogue::default();
+    let gpu = find_gpu("RTX 2000 Ada", &own).unwrap();
+    let shape = find_model("Qwen/Qwen2.5-1.5B-Instruct", &own).unwrap();
+    Machine::new(&plan.groups[0].server, &gpu, &shape).unwrap()
+}
+
+fn spill() -> PathBuf {
+    std::env::temp_dir()
+}
+
+#[test]
+fn one_user_waits_for_one_step_a_token() {
+    let (_folder, manifest, plan) =
+        planned("[workload.w]\nprompts = [\"one two three\"]\nrequests = 4\nmax_tokens = 50\n");
+    let machine = machine(&plan);
+    let cell = &plan.groups[0].cells[0];
+    let predicted = predict(
+        cell,
+        &manifest.inputs,
+        &machine,
+        Assumptions::default(),
+        &spill(),
+    )
+    .unwrap();
+    // 3.09 GB of weights at 0.85 × 224 GB/s, and the millisecond of a step.
+    let tpot = predicted.summary.tpot.unwrap().p50_ms;
+    assert!((17.0..18.0).contains(&tpot), "{tpot}");
+    let e2e = predicted.summary.e2e.unwrap().p50_ms;
+    assert!((50.0 * tpot..52.0 * tpot).contains(&e2e), "{e2e}");
+    assert_eq!(predicted.summary.output_tokens, Some(200));
+    let shorter = Assumptions {
+        answers: 0.5,
+        ..Assumptions::default()
+    };
+    let half = predict(cell, &manifest.inputs, &machine, shorter, &spill()).unwrap();
+    assert_eq!(
+        (half.output_tokens, half.summary.output_tokens),
+        (25, Some(100))
+    );
+}
+
+#[test]
+fn made_prompts_have_their_lengths_and_turns_grow() {
+    let (_folder, manifest, plan) = planned(
+        "[workload.w]\nsynthetic = { input_tokens = 300 }\nrequests = 8\nmax_tokens = 4\noutput = \"exact\"\n\
+         concurrency = 4\n",
+    );
+    let machine = machine(&plan);
+    let cell = &plan.groups[0].cells[0];
+    let predicted = predict(
+        cell,
+        &manifest.inputs,
+        &machine,
+        Assumptions::default(),
+        &spill(),
+    )
+    .unwrap();
+    assert_eq!(predicted.summary.input_tokens, Some(8 * 300));
+}
+
+#[test]
+fn who_waits_too_long_is_given_up() {
+    let (_folder, manifest, plan) = planned(
+        "[workload.w]\nprompts = [\"a b c\"]\nrequests = 6\nmax_tokens = 100\ntimeout = \"1s\"\nconcurrency = 2\n",
+    );
+    let cell = &plan.groups[0].cells[0];
+    let machine = machine(&plan);
+    let (records, gauges) = records(
+        cell,
+        &manifest.inputs,
+        machine.engine(),
+        Assumptions::default(),
+        &spill(),
+    )
+    .unwrap();
+    assert_eq!(records.len(), 6);
+    assert!(
+        records
+            .iter()
+            .all(|record| matches!(record.outcome, Outcome::TimedOut(_)))
+    );
+    assert_eq!((gauges.running, gauges.kv_usage), (0, Some(0.0)));
+}
+
+#[test]
+fn a_calibration_finds_the_constants_that_a_run_was_made_with() {
+    let (_folder, manifest, plan) = planned(
+        "[workload.w]\nprompts = [\"one two three four\"]\nrequests = 16\noutput = \"exact\"\n[workload.w.sweep]\n\
+         concurrency = [1, 16]\nmax_tokens = [8, 32]\n[workload.long]\nsynthetic = { input_tokens = 1500 }\nrequests = 4\nmax_tokens = 2\n",
+    );
+    let guess = machine(&plan);
+    let real = Speed {
+        bandwidth: 90e9,
+        flops: 11e12,
+        step_s: 0.004,
+        sequence_s: 0.0008,
+    };
+    let truth = guess.with_speed(real);
+    let cells = &plan.groups[0].cells;
+    let summaries: Vec<Summary> = cells
+        .iter()
+        .map(|cell| {
+            predict(
+                cell,
+                &manifest.inputs,
+                &truth,
+                Assumptions::default(),
+                &spill(),
+            )
+            .unwrap()
+            .summary
+        })
+        .collect();
+    let fitted: Vec<Fitted<'_>> = cells
+        .iter()
+        .zip(&summaries)
+        .map(|(cell, summary)| Fitted {
+            cell,
+            machine: &guess,
+            summary,
+        })
+        .collect();
+    let (speed, prompts, [median, largest, _]) =
+        calibrate(&fitted, &manifest.inputs, &spill()).unwrap();
+    assert!(
+        median < 0.02 && largest < 0.05,
+        "{median} {largest} {speed:?}"
+    );
+    assert!((prompts - 1.0).abs() < 1e-9);
+    assert!(speed.sequence_s > 0.5 * real.sequence_s && speed.sequence_s < 2.0 * real.sequence_s);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn every_arrival_ends_once_and_stamps_never_go_backwards(
+        streams in 1u32..9, requests in 1u64..30, warmup in 0u64..4, tokens in 1u32..40, open in any::<bool>()
+    ) {
+        let arrivals = if open { "arrivals = \"poisson\"\nrate = 20.0\n".to_owned() } else { format!("concurrency = {streams}\n") };
+        let (_folder, manifest, plan) = planned(&format!(
+            "[workload.w]\nprompts = [\"a b c\", \"d e\"]\nrequests = {requests}\nwarmup = {warmup}\nmax_tokens = {tokens}\n{arrivals}"
+        ));
+        let cell = &plan.groups[0].cells[0];
+        let machine = machine(&plan);
+        let (records, _) =
+            records(cell, &manifest.inputs, machine.engine(), Assumptions::default(), &spill()).unwrap();
+        let all: Vec<_> = records.iter().collect();
+        prop_assert_eq!(all.len() as u64, requests + warmup);
+        let measured = all.iter().filter(|record| record.phase == Phase::Measured).count() as u64;
+        prop_assert_eq!(measured, requests);
+        let mut indexes: Vec<u64> = all.iter().map(|record| record.index).collect();
+        indexes.sort_unstable();
+        prop_assert_eq!(indexes, (0..requests + warmup).collect::<Vec<u64>>());
+        for record in &all {
+            prop_assert_eq!(record.chunks.len() as u32, tokens);
+            prop_assert!(record.sent.unwrap() < record.chunks.first().unwrap());
+            prop_assert!(record.chunks.iter().is_sorted());
+            prop_assert_eq!(record.chunks.last().unwrap(), record.end);
+        }
+    }
+}
