@@ -20,22 +20,15 @@ use tokio::{
 };
 
 use super::{
+    answer::{Answer, Form, LONGEST_REFUSAL, fail},
     connection::{Connect, ConnectError},
+    content_coding::Inflate,
     event, http,
     progress::Progress,
     record::{Outcome, Record},
-    sse::{Decoder, LARGEST_EVENT},
 };
 use crate::{unit::Nanos, workload::Request};
 
-/// The most of an error that is kept.
-const LONGEST_ERROR: usize = 300;
-/// The most of a refused answer that is read for its message.
-const LONGEST_REFUSAL: usize = 64 << 10;
-/// The most chunks that an answer may have: more than any model's context holds.
-const MOST_CHUNKS: usize = 1 << 20;
-/// The most text that is kept of an answer, for the next turn of its conversation.
-const LONGEST_ANSWER: usize = 16 << 20;
 /// How long an answer that said `[DONE]` may take to end, before its connection is given up.
 const AFTER_DONE: Duration = Duration::from_secs(1);
 /// The most that is read at once, bytes.
@@ -204,6 +197,7 @@ pub(super) async fn exchange<C: Connect>(
         record,
         progress,
         http: http::Reader::default(),
+        inflate: None,
         form: Form::Unknown,
         answer: Answer::default(),
         not_http: None,
@@ -227,24 +221,14 @@ pub(super) async fn exchange<C: Connect>(
     }
 }
 
-/// What an answer is, once its head is there.
-enum Form {
-    Unknown,
-    /// Another status than 200, and the start of its body.
-    Refused(u16, Vec<u8>),
-    /// Neither an event stream nor JSON by its head: its first byte tells.
-    Unsure,
-    Stream(Decoder),
-    /// One JSON value.
-    Whole(Vec<u8>),
-}
-
 /// An answer while it arrives.
 struct Reading<'a> {
     context: &'a Context,
     record: &'a mut Record,
     progress: &'a Progress,
     http: http::Reader,
+    /// For a body that is compressed.
+    inflate: Option<Inflate>,
     form: Form,
     answer: Answer,
     not_http: Option<String>,
@@ -271,39 +255,18 @@ impl Reading<'_> {
         let mut rest = bytes;
         while !rest.is_empty() {
             let (form, answer, record) = (&mut self.form, &mut self.answer, &mut *self.record);
-            let took = self.http.next(rest, &mut |part| match form {
-                Form::Stream(decoder) => {
-                    let fed = decoder.feed(part, &mut |event| answer.take(event, now, record));
-                    if fed.is_err() {
-                        answer.too_large();
+            let took = match &mut self.inflate {
+                None => self
+                    .http
+                    .next(rest, &mut |part| form.take(part, now, answer, record)),
+                Some(inflate) => self.http.next(rest, &mut |part| {
+                    let fed =
+                        inflate.feed(part, &mut |plain| form.take(plain, now, answer, record));
+                    if let Err(reason) = fed {
+                        answer.malformed.get_or_insert(reason);
                     }
-                }
-                Form::Whole(body) if body.len() + part.len() <= LARGEST_EVENT => {
-                    body.extend_from_slice(part);
-                }
-                Form::Whole(_) => answer.too_large(),
-                Form::Refused(_, body) => {
-                    let most = part.len().min(LONGEST_REFUSAL.saturating_sub(body.len()));
-                    body.extend_from_slice(&part[..most]);
-                }
-                Form::Unsure => {
-                    let first = part.iter().find(|byte| !byte.is_ascii_whitespace());
-                    if let Some(first) = first {
-                        *form = if *first == b'{' {
-                            Form::Whole(part.to_vec())
-                        } else {
-                            let mut decoder = Decoder::default();
-                            let fed =
-                                decoder.feed(part, &mut |event| answer.take(event, now, record));
-                            if fed.is_err() {
-                                answer.too_large();
-                            }
-                            Form::Stream(decoder)
-                        };
-                    }
-                }
-                Form::Unknown => {}
-            });
+                }),
+            };
             match took {
                 Ok(left) => rest = left,
                 Err(reason) => {
@@ -317,14 +280,15 @@ impl Reading<'_> {
                 self.record.headers = Some(now);
                 self.record.status = Some(head.status);
                 self.progress.answers.fetch_add(1, Relaxed);
-                if head.status == 200
-                    && let Some(encoding) = &head.encoding
-                {
-                    self.answer.malformed = Some(format!(
-                        "the answer is compressed ({encoding}), which nobody asked for"
-                    ));
+                if let Some(encoding) = &head.encoding {
+                    self.inflate = Inflate::of(encoding);
+                    if self.inflate.is_none() && head.status == 200 {
+                        self.answer.malformed = Some(format!(
+                            "the answer is encoded ({encoding}), which nobody asked for and this client does not read"
+                        ));
+                    }
                 }
-                self.form = form_of(head);
+                self.form = Form::of(head);
             }
         }
         let refused_enough =
@@ -393,125 +357,4 @@ impl Reading<'_> {
         }
         self.http.is_reusable()
     }
-}
-
-fn form_of(head: &http::Head) -> Form {
-    let is = |kind: &str| {
-        head.content_type
-            .as_ref()
-            .is_some_and(|said| said.starts_with(kind))
-    };
-    if head.status != 200 {
-        Form::Refused(head.status, Vec::new())
-    } else if is("application/json") {
-        Form::Whole(Vec::new())
-    } else if is("text/event-stream") {
-        Form::Stream(Decoder::default())
-    } else {
-        Form::Unsure
-    }
-}
-
-/// What the events of an answer said so far.
-#[derive(Default)]
-struct Answer {
-    reader: event::Reader,
-    events: u64,
-    done: bool,
-    error: Option<String>,
-    malformed: Option<String>,
-}
-
-impl Answer {
-    fn take(&mut self, data: &[u8], now: Nanos, record: &mut Record) {
-        if self.malformed.is_some() || self.done {
-            return;
-        }
-        self.events += 1;
-        match self.reader.read(data) {
-            Ok(event) => {
-                if event.output {
-                    if let Some(said) = &mut record.answer {
-                        event::append_text(data, said);
-                        if said.len() > LONGEST_ANSWER {
-                            self.malformed = Some(format!(
-                                "the answer has more than {LONGEST_ANSWER} bytes of text"
-                            ));
-                        }
-                    }
-                    if record.chunks.len() >= MOST_CHUNKS {
-                        self.malformed =
-                            Some(format!("the answer has more than {MOST_CHUNKS} chunks"));
-                        return;
-                    }
-                    record.chunks.push(now);
-                }
-                if event.finish_reason.is_some() {
-                    record.finish_reason = event.finish_reason;
-                }
-                if event.usage.is_some() {
-                    record.usage = event.usage;
-                }
-                if event.error.is_some() {
-                    self.error = event.error;
-                }
-                self.done |= event.done;
-            }
-            Err(reason) => self.malformed = Some(reason),
-        }
-    }
-
-    fn too_large(&mut self) {
-        self.malformed
-            .get_or_insert_with(|| format!("an event is larger than {LARGEST_EVENT} bytes"));
-    }
-
-    /// The outcome, from all that was said; `cut` is why the body did not end as it should.
-    fn settle(self, record: &mut Record, cut: Option<String>) {
-        let reason = record.finish_reason.as_deref();
-        let (outcome, error) = if let Some(error) = self.error {
-            (Outcome::ServerError, Some(error))
-        } else if let Some(malformed) = self.malformed {
-            (Outcome::Malformed, Some(malformed))
-        } else if reason == Some("abort") {
-            (Outcome::Aborted, None)
-        } else if reason == Some("error") {
-            (
-                Outcome::ServerError,
-                Some("finish_reason: error".to_owned()),
-            )
-        } else if let Some(cut) = cut {
-            (Outcome::Truncated, Some(cut))
-        } else if self.events == 0 {
-            (Outcome::Empty, Some("the answer holds no event".to_owned()))
-        } else if !self.done && reason.is_none() {
-            (
-                Outcome::Truncated,
-                Some("the stream ended without a finish_reason or [DONE]".to_owned()),
-            )
-        } else if record.chunks.is_empty() {
-            (Outcome::Empty, None)
-        } else {
-            (Outcome::Completed, None)
-        };
-        record.outcome = outcome;
-        record.error = error.map(|text| short(&text));
-    }
-}
-
-fn fail(record: &mut Record, outcome: Outcome, message: String) {
-    record.outcome = outcome;
-    record.error = Some(short(&message));
-}
-
-/// The first few hundred bytes of a message, on a character's boundary, without control characters.
-fn short(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
-        if out.len() + c.len_utf8() > LONGEST_ERROR {
-            break;
-        }
-        out.push(c);
-    }
-    out
 }

@@ -25,16 +25,19 @@
 //! | neither `finish_reason` nor `[DONE]`, or a cut connection | truncated | completed |
 //! | `finish_reason: abort` | aborted | |
 //! | an error event after 200 | server_error | |
-//! | broken JSON, or gzip | malformed | |
+//! | gzip that nobody asked for | completed; tokens that a block held back arrive at one instant, which a verdict says | |
+//! | broken JSON, or an unknown coding | malformed | |
 //! | no event, or none with output | empty | 0 tokens as a success |
 //! | another status than 200, a redirect among them | rejected(status) | all but two of seven clients: zeros or nothing, exit 0 |
 //! | nothing more, the connection open | timed_out(first_token or rest) | |
 //! | a connection that ends before the head | reset | |
 
 mod alarm;
+mod answer;
 mod chunks;
 mod closed;
 mod connection;
+mod content_coding;
 mod drive;
 mod event;
 mod exchange;

@@ -1,4 +1,4 @@
-//! How the events of a stream are written: what a server may legally do to the same events, and gzip, which it may not.
+//! How the events of a stream are written: what a server may legally do to the same events, gzip among it.
 
 use std::{collections::VecDeque, io::Write as _};
 
