@@ -269,7 +269,7 @@ fn includes_and_set_lay_upon_each_other() {
             "server.flags.max-num-seqs=16".into(),
             "experiment.title=free words".into(),
         ],
-        sim: false,
+        ..Overrides::default()
     };
     let (plan, said) = planned(&format!("include = \"base.toml\"\n{CHAT}"), &overrides);
     let plan = plan.unwrap_or_else(|| panic!("{said}"));

@@ -66,7 +66,7 @@ pub enum Verb {
             and marked so wherever it is shown.\n\n\
             Words of its own, beside those of `vllm serve` (`runner schema` says what each means, under SimScript and Faults):\n  \
             --sim-ttft 40ms  --sim-per-token 8ms  --sim-per-token-load 100us  --sim-jitter 0.05\n  \
-            --sim-startup 300ms  --sim-kv-tokens 40000  --sim-seed 1\n  \
+            --sim-startup 300ms  --sim-kv-tokens 40000  --sim-gpu H100  --sim-seed 1\n  \
             --sim-out-of-memory, --sim-crash, --sim-hang   at_request=20 or after=5s\n  \
             --sim-hang-at-start\n  \
             --sim-fault cut=0.1 crlf=1 …   the share of answers with a fault; an unknown one lists all\n  \
@@ -110,6 +110,7 @@ pub enum Verb {
         Examples:\n  \
         runner run experiments/day003.toml\n  \
         runner run experiments/day003.toml --sim                 the same plan on the embedded engine\n  \
+        runner run experiments/day003.toml --sim=H100            as if on that GPU: what would not start does not\n  \
         runner run experiments/day003.toml --only 'chat-*'       some of its cells\n  \
         runner run experiments/day003.toml --set workload.chat.requests=64\n  \
         runner run experiments/day003.toml --resume              go on with the newest run\n  \
@@ -131,9 +132,10 @@ pub struct Run {
     /// given several times.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
-    /// Answer with the embedded engine instead of the manifest's: the whole run without a GPU, marked as simulated.
-    #[arg(long)]
-    pub sim: bool,
+    /// Answer with the embedded engine instead of the manifest's: the whole run without a GPU, marked as simulated. With
+    /// the name of a GPU, its memory is rehearsed too.
+    #[arg(long, value_name = "GPU", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub sim: Option<String>,
     /// Folder that holds the experiments' results [default: results].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
@@ -205,6 +207,7 @@ pub struct Check {
         Examples:\n  \
         runner plan experiments/day003.toml\n  \
         runner plan experiments/day003.toml --only '*-c8-*'\n  \
+        runner plan experiments/day003.toml --sim=A100           what would fit on another GPU\n  \
         runner plan experiments/day003.toml --json | jq '.groups[].cells[].id'",
     after_help = Exit::help()
 )]
@@ -212,6 +215,9 @@ pub struct Plan {
     /// What is planned.
     #[command(flatten)]
     pub manifest: Manifest,
+    /// Plan for the embedded engine; with the name of a GPU, say what fits on it.
+    #[arg(long, value_name = "GPU", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub sim: Option<String>,
     /// Print the plan as JSON.
     #[arg(long)]
     pub json: bool,

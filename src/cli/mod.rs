@@ -4,6 +4,7 @@ pub mod args;
 mod args_import;
 mod args_predict;
 pub mod exit;
+mod fits;
 mod flags;
 pub mod init;
 pub mod screen;

@@ -6,7 +6,9 @@
 
 pub mod hardware;
 mod kv_cache;
+pub mod memory;
 pub mod model;
+pub mod modelled;
 mod prefix_cache;
 mod scheduler;
 mod script;

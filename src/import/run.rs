@@ -77,6 +77,7 @@ pub(super) fn build(
         format: 1,
         experiment,
         hardware: Hardware {
+            gpu: None,
             label,
             usd_per_hour: told.usd_per_hour,
         },

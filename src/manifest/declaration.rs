@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
 use super::arrivals::{Arrivals, Start, StopClimbing, ThinkTime, Trace};
+use super::catalogue::Catalogue;
 use super::content::{ConversationFile, SharedPrefix, Synthetic};
 use super::faults::Faults;
 use super::scrape::ScrapeEvery;
@@ -64,6 +65,9 @@ pub struct Hardware {
     /// What the machine is called in tables, `RunPod-RTX2000-16GB` say; detected when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The GPU it has, as the catalogue calls it, for predictions: `"RTX 2000 Ada"`; read from `label` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
     /// The price of one hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
@@ -321,6 +325,13 @@ pub struct SimScript {
     /// Tokens that fit in the KV cache; below `max-model-len` it ends as vLLM would. Absent: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_tokens: Option<u64>,
+    /// The GPU that is rehearsed, as the catalogue calls it: memory is shared out as vLLM does, what would not start
+    /// does not, and a step takes as long as a roofline says, in place of the times above. Absent: no GPU, and anything fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// The manifest's own `[catalogue]`, carried along; write it there.
+    #[serde(skip_serializing_if = "is_default")]
+    pub catalogue: Catalogue,
     /// What goes wrong on request, to rehearse it.
     #[serde(skip_serializing_if = "is_default")]
     pub faults: Faults,
@@ -335,6 +346,8 @@ impl Default for SimScript {
             jitter: 0.05,
             startup: TimeSpan::from_millis(300),
             kv_tokens: None,
+            gpu: None,
+            catalogue: Catalogue::default(),
             faults: Faults::default(),
         }
     }

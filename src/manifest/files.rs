@@ -158,8 +158,37 @@ pub(crate) fn expand_home(path: &str) -> Utf8PathBuf {
     }
 }
 
-/// Whether the hub's cache holds a snapshot of a model, by the layout that huggingface_hub documents.
+/// The text of a model's `config.json`, and where it lies: of a local model, or of the newest snapshot in the hub's cache.
+/// `None` where there is none to be read.
+pub(crate) fn config_of_model(model: &str) -> Option<(Utf8PathBuf, String)> {
+    let candidates = if is_path(model) || Utf8Path::new(model).join("config.json").exists() {
+        vec![expand_home(model)]
+    } else {
+        let entries = fs::read_dir(snapshots(model)?).ok()?;
+        let mut found: Vec<Utf8PathBuf> = entries
+            .flatten()
+            .filter_map(|entry| Utf8PathBuf::from_path_buf(entry.path()).ok())
+            .collect();
+        found.sort_by_key(|path| path.metadata().and_then(|data| data.modified()).ok());
+        found.reverse();
+        found
+    };
+    candidates.into_iter().find_map(|folder| {
+        let path = folder.join("config.json");
+        let text = fs::read_to_string(&path).ok()?;
+        Some((path, text))
+    })
+}
+
+/// Whether the hub's cache holds a snapshot of a model.
 fn in_hub_cache(model: &str) -> bool {
+    snapshots(model)
+        .and_then(|folder| fs::read_dir(folder).ok())
+        .is_some_and(|mut entries| entries.next().is_some())
+}
+
+/// The folder of a model's snapshots, by the layout that huggingface_hub documents.
+fn snapshots(model: &str) -> Option<Utf8PathBuf> {
     let cache = env::var("HF_HUB_CACHE")
         .map(Utf8PathBuf::from)
         .or_else(|_| {
@@ -169,12 +198,11 @@ fn in_hub_cache(model: &str) -> bool {
                     env::var("HOME")
                         .map(|home| Utf8PathBuf::from(home).join(".cache/huggingface/hub"))
                 })
-        });
-    let Ok(cache) = cache else {
-        return false;
-    };
-    let snapshots = cache
-        .join(format!("models--{}", model.replace('/', "--")))
-        .join("snapshots");
-    fs::read_dir(snapshots).is_ok_and(|mut entries| entries.next().is_some())
+        })
+        .ok()?;
+    Some(
+        cache
+            .join(format!("models--{}", model.replace('/', "--")))
+            .join("snapshots"),
+    )
 }

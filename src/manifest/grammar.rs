@@ -5,6 +5,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::{
+    catalogue::Catalogue,
     declaration::{Experiment, Hardware, Server, SloTerm, Workload},
     path::Path,
     scrape::{SCRAPE_EVERY, ScrapeEvery},
@@ -20,6 +21,7 @@ pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let experiment = generator.subschema_for::<Experiment>();
     let hardware = generator.subschema_for::<Hardware>();
+    let catalogue = generator.subschema_for::<Catalogue>();
     let server = generator.subschema_for::<Server>();
     let mut workload = Workload::json_schema(&mut generator).to_value();
     workload["properties"]["sweep"] = sweep_schema("Load axes: keys of this workload.");
@@ -37,6 +39,7 @@ pub fn schema() -> Value {
             },
             "experiment": experiment,
             "hardware": hardware,
+            "catalogue": catalogue,
             "server": server,
             "workload": {
                 "description": "Workloads by name.",

@@ -41,7 +41,7 @@ pub use read::{Overrides, SourceFile};
 pub use scrape::ScrapeEvery;
 pub use trace::TraceLine;
 
-pub(crate) use files::expand_home;
+pub(crate) use files::{config_of_model, expand_home};
 pub(crate) use grammar::nearest;
 pub(crate) use inputs::output_tokens;
 pub(crate) use path::Path;
@@ -56,6 +56,8 @@ pub struct Manifest {
     pub experiment: Experiment,
     /// Label and price.
     pub hardware: Hardware,
+    /// GPUs and models of the user's own.
+    pub catalogue: Catalogue,
     /// The files the manifest names, read.
     pub inputs: Inputs,
     /// The files the manifest is made of: itself first.
@@ -159,6 +161,10 @@ impl Manifest {
             hardware: match root.get(&["hardware"]) {
                 Some(_) => typed(&root, "hardware", findings)?,
                 None => Hardware::default(),
+            },
+            catalogue: match root.get(&["catalogue"]) {
+                Some(_) => typed(&root, "catalogue", findings)?,
+                None => Catalogue::default(),
             },
             inputs,
             files: reading.files,

@@ -20,6 +20,8 @@ pub struct Overrides {
     pub set: Vec<String>,
     /// Whether the embedded engine answers in place of the declared one.
     pub sim: bool,
+    /// The GPU that the embedded engine rehearses, with `sim`.
+    pub gpu: Option<String>,
 }
 
 /// A file that went into a manifest.
@@ -59,6 +61,9 @@ pub(crate) fn read(
         {
             server.shift_remove("command");
             server.shift_remove("launch");
+        }
+        if let Some(gpu) = &overrides.gpu {
+            set(&mut root, &format!("server.sim.gpu={gpu:?}"), findings);
         }
     }
     Some(Reading { root, files, text })

@@ -329,7 +329,7 @@ impl Expansion<'_> {
 
     /// The group of a server, made when it is met for the first time, with the server's hash.
     fn group(&mut self, draft: &Draft) -> Option<Option<(String, String)>> {
-        let server: Server = match serde_json::from_value(draft.server.clone()) {
+        let mut server: Server = match serde_json::from_value(draft.server.clone()) {
             Ok(server) => server,
             Err(error) => {
                 let place = self.manifest.place(&["server"]);
@@ -342,6 +342,9 @@ impl Expansion<'_> {
                 return Some(None);
             }
         };
+        if server.sim.gpu.is_some() {
+            server.sim.catalogue = self.manifest.catalogue.clone();
+        }
         let mut wrong = Vec::new();
         let swept = !self.columns.server_names().is_empty();
         validate::server(self.manifest, &server, swept, &mut wrong);

@@ -4,6 +4,7 @@ use crate::{
     engine::{
         KvCache, Limits, Scheduler, Speed, StepTime, Vllm,
         hardware::{GIB, Gpu},
+        memory::{Misfit, Settings, fit},
         model::{KvType, ModelShape},
     },
     manifest::{Flag, Server},
@@ -52,7 +53,7 @@ impl Machine {
         let block_size = number("block-size").unwrap_or(if gpu.is_cpu { 128 } else { 16 });
         let kv_tokens = match number("num-gpu-blocks-override") {
             Some(blocks) => blocks * block_size,
-            None => kv_tokens(server, gpu, shape, kv, ranks, max_num_batched_tokens)?,
+            None => kv_tokens(server, gpu, shape, kv, ranks)?,
         };
         if kv_tokens < max_model_len {
             return Err(format!(
@@ -115,15 +116,13 @@ impl Machine {
     }
 }
 
-/// Tokens that fit beside the weights and what a step of the largest size needs: a row of the widest layer and of the
-/// sampled vocabulary for each of its tokens.
+/// Tokens that fit in the KV cache, by the model of vLLM's memory.
 fn kv_tokens(
     server: &Server,
     gpu: &Gpu,
     shape: &ModelShape,
     kv: KvType,
     ranks: u64,
-    tokens: u64,
 ) -> Result<u64, String> {
     if gpu.is_cpu {
         // GiB by vLLM's own variable; 4 unless told.
@@ -133,22 +132,13 @@ fn kv_tokens(
         };
         return Ok((gib * GIB / shape.kv_bytes_per_token(kv, ranks) as f64) as u64);
     }
-    let share: f64 = server
-        .flags
-        .text("gpu-memory-utilization")
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0.9);
-    let memory = gpu.memory_bytes as f64 * share;
-    let activations =
-        tokens as f64 * 2.0 * 2.0 * (shape.intermediate / ranks + shape.hidden) as f64;
-    let left = memory - shape.weight_bytes(ranks) as f64 - activations;
-    if left <= 0.0 {
-        return Err(format!(
-            "{:.1} GiB of weights do not fit into {:.1} GiB of {}; vLLM would run out of memory at its start",
-            shape.weight_bytes(ranks) as f64 / GIB,
-            memory / GIB,
-            gpu.name
-        ));
+    // The flags may give the model another type; its shape stays.
+    let mut shape = shape.clone();
+    let settings = Settings::of_flags(&server.flags, gpu, &mut shape)?;
+    match fit(gpu, &shape, &settings) {
+        Ok(fit) => Ok(fit.kv_tokens()),
+        // The caller compares with the longest request itself.
+        Err(Misfit::KvTooSmall { estimated, .. }) => Ok(estimated),
+        Err(misfit) => Err(misfit.to_string()),
     }
-    Ok((left / shape.kv_bytes_per_token(kv, ranks) as f64) as u64)
 }

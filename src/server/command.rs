@@ -1,6 +1,6 @@
 //! A server as an argument vector. No shell ever sees it.
 
-use crate::manifest::{Engine, Faults, Flag, Server, scalar_text};
+use crate::manifest::{Catalogue, Engine, Faults, Flag, Server, scalar_text};
 
 /// The argument vector that starts a server on a port. `runner` is this binary, which the embedded engine is part of.
 ///
@@ -59,6 +59,12 @@ pub(super) fn words(server: &Server, runner: &str, host: &str, port: &str) -> Ve
         option("startup", script.startup.to_string());
         if let Some(tokens) = script.kv_tokens {
             option("kv-tokens", tokens.to_string());
+        }
+        if let Some(gpu) = &script.gpu {
+            option("gpu", gpu.clone());
+            if script.catalogue != Catalogue::default() {
+                option("catalogue", serde_json::json!(script.catalogue).to_string());
+            }
         }
         words.extend(fault_words(&script.faults));
     }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use crate::{
-    manifest::{Moment, SimScript},
+    engine::modelled::Modelled,
+    manifest::{Flag, Flags, Moment, SimScript, config_of_model},
     unit::TimeSpan,
 };
 
@@ -30,6 +31,8 @@ pub struct SimArgs {
     pub seed: u64,
     /// Every flag but `--sim-…`, under its Python name, as vLLM would log it.
     pub flags: Vec<(String, Value)>,
+    /// The GPU and the model that are rehearsed, when a GPU was named.
+    pub modelled: Option<Modelled>,
 }
 
 /// Reads the words after `runner sim`. Flags it does not understand are accepted and logged, as `--flag value…`,
@@ -48,6 +51,7 @@ pub fn parse_args(words: Vec<String>) -> Result<SimArgs, String> {
         script: SimScript::default(),
         seed: 1,
         flags: Vec::new(),
+        modelled: None,
     };
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
@@ -84,6 +88,7 @@ pub fn parse_args(words: Vec<String>) -> Result<SimArgs, String> {
     if args.served.is_empty() {
         args.served = vec![args.model.clone()];
     }
+    args.find_gpu()?;
     Ok(args)
 }
 
@@ -95,6 +100,27 @@ impl SimArgs {
             _ => None,
         };
         self.flags.iter().rev().find_map(told).unwrap_or(true)
+    }
+
+    /// Finds the GPU and the model, and takes over the limits that the flags leave to them.
+    fn find_gpu(&mut self) -> Result<(), String> {
+        let Some(gpu) = self.script.gpu.clone() else {
+            return Ok(());
+        };
+        let mut flags = Flags::default();
+        for (name, value) in &self.flags {
+            let flag = Flag::from_value(value.clone())
+                .map_err(|why| format!("argument --{name}: {why}"))?;
+            flags.0.insert(Flags::canonical(name), flag);
+        }
+        let config = config_of_model(&self.model);
+        let text = config.as_ref().map(|(_, text)| text.as_str());
+        let modelled = Modelled::of(&gpu, &self.model, &flags, &self.script.catalogue, text)
+            .map_err(|why| format!("argument --sim-gpu: {}; {}", why.title, why.help.join("; ")))?;
+        self.max_num_seqs = modelled.settings.max_num_seqs as usize;
+        self.max_model_len = modelled.settings.max_model_len;
+        self.modelled = Some(modelled);
+        Ok(())
     }
 
     fn take(&mut self, name: &str, values: &[String]) -> Result<(), String> {
@@ -113,6 +139,12 @@ impl SimArgs {
             "sim-per-token-load" => self.script.per_token_load = one(name, values)?,
             "sim-startup" => self.script.startup = one::<TimeSpan>(name, values)?,
             "sim-kv-tokens" => self.script.kv_tokens = Some(one(name, values)?),
+            "sim-gpu" => self.script.gpu = Some(values.join(" ")),
+            "sim-catalogue" => {
+                let text: String = one(name, values)?;
+                self.script.catalogue = serde_json::from_str(&text)
+                    .map_err(|why| format!("argument --sim-catalogue: {why}"))?;
+            }
             "sim-seed" => self.seed = one(name, values)?,
             "sim-out-of-memory" => self.script.faults.out_of_memory = moment(name, values)?,
             "sim-crash" => self.script.faults.crash = moment(name, values)?,
@@ -145,7 +177,7 @@ impl SimArgs {
             unknown if unknown.starts_with("sim-") => {
                 return Err(format!(
                     "unrecognized argument --{unknown}; the embedded engine knows --sim-ttft, --sim-per-token, \
-                     --sim-per-token-load, --sim-jitter, --sim-startup, --sim-kv-tokens, --sim-seed, --sim-out-of-memory, \
+                     --sim-per-token-load, --sim-jitter, --sim-startup, --sim-kv-tokens, --sim-gpu, --sim-catalogue, --sim-seed, --sim-out-of-memory, \
                      --sim-crash, --sim-hang, --sim-hang-at-start, --sim-http-status and --sim-fault"
                 ));
             }

@@ -16,7 +16,12 @@ use super::{
     fault::{Fate, Trouble},
     log::{kv_cache_size, kv_too_small, non_default_args, say},
 };
-use crate::engine::Script;
+use crate::engine::{
+    Script,
+    hardware::GIB,
+    memory::{Fit, Misfit, basis},
+    modelled::Modelled,
+};
 
 /// Connections that may wait to be accepted; the system's own limit counts where it is lower.
 const BACKLOG: u32 = 16_384;
@@ -36,6 +41,8 @@ pub enum SimError {
         /// Tokens one request may need.
         max_model_len: u64,
     },
+    /// The model does not fit on the GPU that is rehearsed.
+    Misfit(Misfit),
     /// Something else listens there.
     PortTaken(SocketAddr),
     /// It ran out of memory, on request.
@@ -53,6 +60,7 @@ impl fmt::Display for SimError {
                 kv_tokens,
                 max_model_len,
             } => write!(f, "{}", kv_too_small(*kv_tokens, *max_model_len)),
+            Self::Misfit(misfit) => write!(f, "{misfit}"),
             Self::PortTaken(address) => write!(
                 f,
                 "[Errno 98] Address already in use: something else listens on {address}; choose another --port"
@@ -91,23 +99,31 @@ pub async fn serve(args: SimArgs) -> Result<(), SimError> {
     outcome
 }
 
-async fn run(args: SimArgs) -> Result<(), SimError> {
+async fn run(mut args: SimArgs) -> Result<(), SimError> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     say("INFO", &format!("version {}", api::version()));
     say("INFO", &non_default_args(&args));
     let address = SocketAddr::new(args.host, args.port);
+    let fit = args.modelled.as_ref().map(load).transpose()?;
+    if let Some(fit) = &fit {
+        args.script.kv_tokens = Some(fit.kv_tokens());
+    }
     let listening = tokio::select! {
-        started = start(&args, address) => started?,
+        started = start(&args, fit.as_ref(), address) => started?,
         () = either(&mut term, &mut int) => return Ok(()),
     };
-    let engine = Script::new(
-        args.script.clone(),
-        args.max_num_seqs,
-        args.prefix_caching(),
-        args.seed,
-    );
-    let clock = Clock::start(Box::new(engine))?;
+    let clock = match (&args.modelled, &fit) {
+        (Some(modelled), Some(fit)) => {
+            Clock::start(Box::new(modelled.engine(fit, args.prefix_caching())))?
+        }
+        _ => Clock::start(Box::new(Script::new(
+            args.script.clone(),
+            args.max_num_seqs,
+            args.prefix_caching(),
+            args.seed,
+        )))?,
+    };
     let trouble = Arc::new(Trouble::new(args.script.faults.clone(), args.seed));
     let args = Arc::new(args);
     let mut connections = JoinSet::new();
@@ -183,7 +199,66 @@ async fn last_words(clock: &Clock) {
     tokio::time::timeout(LAST_WORDS, words).await.ok();
 }
 
-async fn start(args: &SimArgs, address: SocketAddr) -> Result<TcpListener, SimError> {
+/// Says how the memory of the GPU is shared out, in the order and in the words of vLLM, until something does not fit.
+fn load(modelled: &Modelled) -> Result<Fit, SimError> {
+    let model = &modelled.model;
+    let told = modelled.fit();
+    if matches!(
+        told,
+        Err(Misfit::LongerThanModel { .. } | Misfit::Heads { .. })
+    ) {
+        return told.map_err(SimError::Misfit);
+    }
+    say(
+        "INFO",
+        &format!(
+            "Rehearsing {} on {}, {}",
+            model.name,
+            modelled.gpu.name,
+            basis(&modelled.gpu, model)
+        ),
+    );
+    say("INFO", &format!("Starting to load model {}...", model.name));
+    if matches!(told, Err(Misfit::Weights { .. })) {
+        return told.map_err(SimError::Misfit);
+    }
+    let weights = modelled.weights() / GIB;
+    say(
+        "INFO",
+        &format!("Model loading took {weights:.2} GiB memory and 0.00 seconds"),
+    );
+    let available = match &told {
+        Ok(fit) => Some(fit.kv_cache),
+        Err(Misfit::KvTooSmall { available, .. }) => Some(*available),
+        Err(_) => None,
+    };
+    if let Some(available) = available {
+        say(
+            "INFO",
+            &format!("Available KV cache memory: {:.2} GiB", available / GIB),
+        );
+    }
+    told.map_err(SimError::Misfit)
+}
+
+/// The line with the size of the cache, then of the graphs, as vLLM has them.
+fn fitted(fit: &Fit) -> String {
+    let size = kv_cache_size(fit.kv_tokens(), fit.max_model_len);
+    if fit.graphs > 0.0 {
+        say("INFO", &size);
+        return format!(
+            "Graph capturing finished in 0 secs, took {:.2} GiB",
+            fit.graphs / GIB
+        );
+    }
+    size
+}
+
+async fn start(
+    args: &SimArgs,
+    fit: Option<&Fit>,
+    address: SocketAddr,
+) -> Result<TcpListener, SimError> {
     tokio::time::sleep(args.script.startup.duration()).await;
     if args.script.faults.hang_at_start {
         say(
@@ -192,7 +267,9 @@ async fn start(args: &SimArgs, address: SocketAddr) -> Result<TcpListener, SimEr
         );
         std::future::pending::<()>().await;
     }
-    if let Some(kv_tokens) = args.script.kv_tokens {
+    if let Some(fit) = fit {
+        say("INFO", &fitted(fit));
+    } else if let Some(kv_tokens) = args.script.kv_tokens {
         if kv_tokens < args.max_model_len {
             return Err(SimError::KvTooSmall {
                 kv_tokens,

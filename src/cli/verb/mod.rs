@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use super::{
     args::{self, Cli, Verb},
     exit::Exit,
-    init,
+    fits, init,
     settings::{Layer, Settings},
 };
 use crate::{
@@ -133,16 +133,19 @@ fn settings(
 }
 
 /// Manifest and plan, with every finding shown.
-fn planned(words: &args::Manifest, sim: bool) -> Result<(Manifest, Plan), Exit> {
+fn planned(words: &args::Manifest, sim: Option<&str>) -> Result<(Manifest, Plan), Exit> {
     let overrides = Overrides {
         set: words.set.clone(),
-        sim,
+        sim: sim.is_some(),
+        gpu: sim.filter(|gpu| !gpu.is_empty()).map(str::to_owned),
     };
     let (manifest, mut findings) = Manifest::load(&words.path, &overrides);
     let planned = manifest.and_then(|manifest| {
         let (plan, more) = crate::plan::plan(&manifest);
         findings.extend(more.0);
-        Some((manifest, plan?))
+        let plan = plan?;
+        findings.extend(fits::unknown(&manifest, &plan.groups).0);
+        (!findings.has_errors()).then_some((manifest, plan))
     });
     show(&findings);
     planned.ok_or_else(|| {

@@ -4,6 +4,7 @@ use super::{
     super::{
         args,
         exit::Exit,
+        fits,
         flags::{self, Ask},
     },
     Ended, counted, planned, predict, print, refuse, runtime, say, selected, settings, show,
@@ -16,7 +17,7 @@ use crate::{
 
 pub(super) fn check(words: &args::Check) -> Ended {
     settings(&words.talk, None, None)?;
-    let (manifest, plan) = planned(&words.manifest, false)?;
+    let (manifest, plan) = planned(&words.manifest, None)?;
     let findings = flags::verify(&manifest, &plan, Ask::All, &runtime()?, &mut say);
     if findings.has_errors() {
         return Err(refuse(&findings));
@@ -32,20 +33,29 @@ pub(super) fn check(words: &args::Check) -> Ended {
 
 pub(super) fn plan(words: &args::Plan) -> Ended {
     settings(&words.talk, None, None)?;
-    let (manifest, mut plan) = planned(&words.manifest, false)?;
+    let (manifest, mut plan) = planned(&words.manifest, words.sim.as_deref())?;
     selected(&plan, &words.only)?;
     for group in &mut plan.groups {
         group.cells.retain(|cell| selects(&words.only, &cell.id));
     }
     plan.groups.retain(|group| !group.cells.is_empty());
     if words.json {
-        let text = serde_json::to_string_pretty(&plan).unwrap_or_else(|error| error.to_string());
+        let mut value = serde_json::json!(plan);
+        for (index, group) in plan.groups.iter().enumerate() {
+            if let Some(fit) = fits::of(&manifest, group) {
+                value["groups"][index]["predicted"] = fit.value();
+            }
+        }
+        let text = serde_json::to_string_pretty(&value).unwrap_or_else(|error| error.to_string());
         print(&format!("{text}\n"));
         return Ok(Exit::Finished);
     }
     let mut out = String::new();
     for group in &plan.groups {
         out.push_str(&format!("{}  ({})\n", group.id, group.title()));
+        if let Some(fit) = fits::of(&manifest, group) {
+            out.push_str(&format!("  {fit}\n"));
+        }
         for cell in &group.cells {
             let skip = cell
                 .skip
@@ -78,7 +88,7 @@ fn size(plan: &Plan) -> String {
 
 pub(super) fn recipe(words: &args::Recipe) -> Ended {
     settings(&words.talk, None, None)?;
-    let (_, plan) = planned(&words.manifest, false)?;
+    let (_, plan) = planned(&words.manifest, None)?;
     for group in &plan.groups {
         let recipe = server::recipe(&group.server);
         let folder = words.out.join(&group.id);

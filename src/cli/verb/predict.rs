@@ -23,7 +23,7 @@ const FORMAT: u32 = 1;
 
 pub(super) fn predict(words: &args::Predict) -> Ended {
     settings(&words.talk, None, None)?;
-    let (manifest, plan) = planned(&words.manifest, false)?;
+    let (manifest, plan) = planned(&words.manifest, None)?;
     selected(&plan, &words.only)?;
     let calibration = words
         .calibration

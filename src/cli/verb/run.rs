@@ -26,7 +26,7 @@ pub(super) fn run(words: &args::Run) -> Ended {
         words.results.as_ref(),
         words.templates.as_ref(),
     )?;
-    let (manifest, plan) = planned(&words.manifest, words.sim)?;
+    let (manifest, plan) = planned(&words.manifest, words.sim.as_deref())?;
     selected(&plan, &words.only)?;
     let order = order(words, &settings, &plan)?;
     let runtime = runtime()?;

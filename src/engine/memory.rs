@@ -1,0 +1,430 @@
+//! How a GPU's memory is shared out at start, and what is left for the KV cache: the sizes that vLLM logs, and the ways in
+//! which it does not start.
+//!
+//! All sizes are per GPU. With `total` the memory a process can have:
+//!
+//! - KV cache = total · gpu-memory-utilization − weights − activations − other − graphs, as `determine_available_memory` of
+//!   vLLM's `gpu_worker.py` has it (graphs since version 0.21)
+//! - blocks = KV cache / (block-size · KV bytes of a token), rounded down; tokens = blocks · block-size
+//!
+//! What vLLM finds by a trial run is estimated here; each constant says from what.
+
+use std::fmt;
+
+use super::{
+    hardware::{GIB, Gpu},
+    model::{KvType, ModelShape, Quantization},
+};
+use crate::manifest::{Flag, Flags, WeightType};
+
+/// Bytes of the sampler's trial run for each sequence and entry of the vocabulary. vllm-project/vllm#10511 logs 1.26 GiB for
+/// 256 sequences of 128,256 logits (41), #13882 logs 1.42 GiB for 256 of 152,064 (39).
+const SAMPLER_BYTES: f64 = 40.0;
+
+/// Memory outside PyTorch's allocator: the context, cuBLAS and NCCL. vllm-project/vllm#10517 logs 0.35 GiB on one GPU, #13061
+/// 0.25 GiB on each of two, #16570 0.34 to 0.43 GiB on each of four.
+const OTHER_GIB: f64 = 0.35;
+
+/// Memory of captured CUDA graphs, MiB a layer: an estimate, from logs of some 0.2 to 0.5 GiB for models of 32 layers.
+const GRAPH_MIB_PER_LAYER: f64 = 12.0;
+
+/// What of a server's flags decides about memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `gpu-memory-utilization`.
+    pub utilization: f64,
+    /// `max-model-len`; the model's own unless told.
+    pub max_model_len: u64,
+    /// Whether `max-model-len` was told.
+    pub told_len: bool,
+    /// Whether a prompt may be computed in parts: `enable-chunked-prefill`.
+    pub chunked_prefill: bool,
+    /// `max-num-batched-tokens`.
+    pub max_num_batched_tokens: u64,
+    /// `max-num-seqs`.
+    pub max_num_seqs: u64,
+    /// `block-size`, tokens.
+    pub block_size: u64,
+    /// `tensor-parallel-size`.
+    pub tensor_parallel: u64,
+    /// `kv-cache-dtype`.
+    pub kv_type: KvType,
+    /// Whether CUDA graphs are captured: not with `enforce-eager`.
+    pub graphs: bool,
+    /// `kv-cache-memory-bytes`: a size that takes the place of the trial run's.
+    pub kv_bytes: Option<u64>,
+    /// `num-gpu-blocks-override`.
+    pub blocks: Option<u64>,
+}
+
+impl Settings {
+    /// From a server's flags, with the defaults of `vllm serve`; the model takes the type and the quantization that the flags
+    /// give it. On GPUs of at least 70 GiB that are no A100 vLLM schedules 8192 tokens and 1024 sequences a step, elsewhere
+    /// 2048 and 256 (`EngineArgs.get_batch_defaults`).
+    ///
+    /// # Errors
+    /// A sentence that names the flag whose value is none.
+    pub fn of_flags(flags: &Flags, gpu: &Gpu, model: &mut ModelShape) -> Result<Self, String> {
+        if let Some(word) = flags.text("dtype")
+            && word != "auto"
+        {
+            model.dtype = WeightType::named(&word).ok_or_else(|| unread("dtype", &word))?;
+        }
+        if let Some(word) = flags.text("quantization")
+            && let Some(form) = Quantization::of_flag(&word)
+            && model.quantization.is_none()
+        {
+            model.quantization = Some(form);
+        }
+        let kv_word = flags
+            .text("kv-cache-dtype")
+            .unwrap_or_else(|| "auto".to_owned());
+        let kv_type = KvType::named(&kv_word).ok_or_else(|| unread("kv-cache-dtype", &kv_word))?;
+        let told_len = match flags.text("max-model-len").as_deref() {
+            None | Some("auto" | "-1") => None,
+            Some(_) => count(flags, "max-model-len")?,
+        };
+        let max_model_len = told_len.unwrap_or(model.max_positions);
+        let large = gpu.memory_bytes as f64 >= 70.0 * GIB && !gpu.name.contains("A100");
+        let (tokens, sequences) = if large { (8192, 1024) } else { (2048, 256) };
+        let chunked = flags.get("enable-chunked-prefill") != Some(&Flag::Off);
+        let tokens = if chunked {
+            tokens
+        } else {
+            tokens.max(max_model_len)
+        };
+        let max_num_batched_tokens = count(flags, "max-num-batched-tokens")?.unwrap_or(tokens);
+        let max_num_seqs = count(flags, "max-num-seqs")?
+            .unwrap_or(sequences)
+            .min(max_num_batched_tokens);
+        let utilization = match flags.text("gpu-memory-utilization") {
+            None => 0.9,
+            Some(word) => word
+                .parse()
+                .ok()
+                .filter(|part: &f64| *part > 0.0 && *part <= 1.0)
+                .ok_or_else(|| unread("gpu-memory-utilization", &word))?,
+        };
+        Ok(Self {
+            utilization,
+            max_model_len,
+            told_len: told_len.is_some(),
+            chunked_prefill: chunked,
+            max_num_batched_tokens,
+            max_num_seqs,
+            block_size: count(flags, "block-size")?.unwrap_or(16),
+            tensor_parallel: count(flags, "tensor-parallel-size")?
+                .or(count(flags, "tp")?)
+                .unwrap_or(1),
+            kv_type,
+            graphs: flags.get("enforce-eager") != Some(&Flag::On) && !gpu.is_cpu,
+            kv_bytes: count(flags, "kv-cache-memory-bytes")?.or(count(flags, "kv-cache-memory")?),
+            blocks: count(flags, "num-gpu-blocks-override")?,
+        })
+    }
+}
+
+fn unread(flag: &str, word: &str) -> String {
+    format!("`{flag}` is {word:?}, which the engine model does not understand")
+}
+
+/// A flag that counts: a whole number above 0, or one with k, m or g (1000) or K, M or G (1024), as vLLM reads them.
+fn count(flags: &Flags, name: &str) -> Result<Option<u64>, String> {
+    let Some(word) = flags.text(name) else {
+        return Ok(None);
+    };
+    let letters = word.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let scale: f64 = match letters {
+        "" => 1.0,
+        "k" => 1e3,
+        "m" => 1e6,
+        "g" => 1e9,
+        "K" => 1024.0,
+        "M" => 1024.0 * 1024.0,
+        "G" => GIB,
+        _ => return Err(unread(name, &word)),
+    };
+    let number: Option<f64> = word[..word.len() - letters.len()].parse().ok();
+    number
+        .map(|number| (number * scale) as u64)
+        .filter(|number| *number > 0)
+        .map(Some)
+        .ok_or_else(|| unread(name, &word))
+}
+
+/// The memory of one GPU, shared out. Bytes, unless told otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// What the process may use: total · utilization.
+    pub budget: f64,
+    /// Weights, and the table of rotary positions.
+    pub weights: f64,
+    /// Activations of the largest step.
+    pub activations: f64,
+    /// Outside of PyTorch's allocator.
+    pub other: f64,
+    /// CUDA graphs.
+    pub graphs: f64,
+    /// Left for the KV cache.
+    pub kv_cache: f64,
+    /// Bytes of one token in it.
+    pub kv_bytes_per_token: u64,
+    /// Tokens of a block.
+    pub block_size: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// The longest request, tokens.
+    pub max_model_len: u64,
+    /// Most sequences in a step.
+    pub max_num_seqs: u64,
+    /// Most tokens in a step.
+    pub max_num_batched_tokens: u64,
+}
+
+impl Fit {
+    /// Tokens that the KV cache holds, as the log's `KV cache size` says.
+    pub fn kv_tokens(&self) -> u64 {
+        self.blocks * self.block_size
+    }
+
+    /// `Maximum concurrency for N tokens per request`: tokens / `max-model-len`.
+    pub fn max_concurrency(&self) -> f64 {
+        self.kv_tokens() as f64 / self.max_model_len as f64
+    }
+
+    /// How many requests of so many tokens, prompt and output together, run at once without one being preempted: each takes
+    /// whole blocks, one block is vLLM's own, and `max-num-seqs` is the most.
+    pub fn users(&self, tokens: u64) -> u64 {
+        let blocks = tokens.max(1).div_ceil(self.block_size);
+        (self.blocks.saturating_sub(1) / blocks).min(self.max_num_seqs)
+    }
+}
+
+/// Why a server does not start. The words are those that vLLM's log has, so that a reader of both finds the same.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Misfit {
+    /// The weights are larger than the memory.
+    Weights {
+        /// Bytes that are asked for.
+        needed: f64,
+        /// Bytes that there are.
+        total: f64,
+    },
+    /// The largest step does not fit beside the weights.
+    Activations {
+        /// Bytes that are asked for.
+        needed: f64,
+        /// Bytes that there are beside.
+        free: f64,
+        /// Bytes that there are.
+        total: f64,
+    },
+    /// No block of the KV cache fits.
+    NoBlocks,
+    /// One request of `max-model-len` does not fit.
+    KvTooSmall {
+        /// Tokens one request may need.
+        max_model_len: u64,
+        /// Bytes it needs.
+        needed: f64,
+        /// Bytes that there are.
+        available: f64,
+        /// The most tokens that would fit.
+        estimated: u64,
+    },
+    /// `max-model-len` is more than the model was made for.
+    LongerThanModel {
+        /// As told.
+        max_model_len: u64,
+        /// As the model has it.
+        max_positions: u64,
+    },
+    /// The heads cannot be split in so many parts.
+    Heads {
+        /// Query heads.
+        heads: u64,
+        /// `tensor-parallel-size`.
+        tensor_parallel: u64,
+    },
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Weights { needed, total } => write!(
+                f,
+                "torch.OutOfMemoryError: CUDA out of memory. The weights take {:.2} GiB. GPU 0 has a total capacity of {:.2} GiB.",
+                needed / GIB,
+                total / GIB
+            ),
+            Self::Activations {
+                needed,
+                free,
+                total,
+            } => write!(
+                f,
+                "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate {:.2} GiB. GPU 0 has a total capacity of {:.2} \
+                 GiB of which {:.2} GiB is free.",
+                needed / GIB,
+                total / GIB,
+                free / GIB
+            ),
+            Self::NoBlocks => f.write_str(
+                "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when \
+                 initializing the engine.",
+            ),
+            Self::KvTooSmall {
+                max_model_len,
+                needed,
+                available,
+                estimated,
+            } => write!(
+                f,
+                "ValueError: To serve at least one request with the model's max seq len ({max_model_len}), ({:.2} GiB KV cache \
+                 is needed, which is larger than the available KV cache memory ({:.2} GiB). Based on the available memory, the \
+                 estimated maximum model length is {estimated}. Try increasing `gpu_memory_utilization` or decreasing \
+                 `max_model_len` when initializing the engine.",
+                needed / GIB,
+                available / GIB
+            ),
+            Self::LongerThanModel {
+                max_model_len,
+                max_positions,
+            } => write!(
+                f,
+                "Value error, User-specified max_model_len ({max_model_len}) is greater than the derived max_model_len \
+                 (max_position_embeddings={max_positions})."
+            ),
+            Self::Heads {
+                heads,
+                tensor_parallel,
+            } => write!(
+                f,
+                "Value error, Total number of attention heads ({heads}) must be divisible by tensor parallel size \
+                 ({tensor_parallel})."
+            ),
+        }
+    }
+}
+
+/// Bytes of the activations of the trial run, the larger of its two parts:
+/// - a step of `max-num-batched-tokens` through a layer: T · (3 · hidden + 3 · width / tp) · bytes. That is the residual and
+///   what goes in and out, the gate's two results and their product; vllm-project/vllm#10517 logs 109.8 kB a token for
+///   Llama-3.1-8B at two lengths, the formula says 110.6. Of a mixture a token has `active` experts' results at once.
+/// - sampling of `max-num-seqs` sequences: S · vocab · 40.
+fn activations(model: &ModelShape, settings: &Settings) -> f64 {
+    let tp = settings.tensor_parallel.max(1) as f64;
+    let bytes = model.dtype.bytes() as f64;
+    let hidden = model.hidden as f64;
+    let per_token = match &model.experts {
+        None => 3.0 * hidden + 3.0 * model.intermediate as f64 / tp,
+        Some(experts) => {
+            let width = experts.intermediate.unwrap_or(model.intermediate) as f64 / tp;
+            3.0 * hidden + experts.active as f64 * ((2.0 * width).max(hidden) + width)
+        }
+    };
+    let step = settings.max_num_batched_tokens as f64 * per_token * bytes;
+    let sampler = settings.max_num_seqs as f64 * model.vocab as f64 * SAMPLER_BYTES;
+    step.max(sampler)
+}
+
+/// Bytes of the weights on each of `tp` GPUs, and of the table of rotary positions: cosines and sines, head_dim for each
+/// position. Llama-3.1-8B is logged as 14.9889 GiB (vllm-project/vllm#17122), of which the table is 0.0313.
+pub fn weights(model: &ModelShape, tp: u64) -> f64 {
+    let rotary = (model.max_positions * model.head_dim * model.dtype.bytes()) as f64;
+    model.weight_bytes(tp) as f64 + rotary
+}
+
+/// Shares out the memory of one GPU.
+///
+/// # Errors
+/// How the server would fail to start.
+pub fn fit(gpu: &Gpu, model: &ModelShape, settings: &Settings) -> Result<Fit, Misfit> {
+    let tp = settings.tensor_parallel.max(1);
+    if !model.heads.is_multiple_of(tp) {
+        return Err(Misfit::Heads {
+            heads: model.heads,
+            tensor_parallel: tp,
+        });
+    }
+    if settings.told_len && settings.max_model_len > model.max_positions {
+        return Err(Misfit::LongerThanModel {
+            max_model_len: settings.max_model_len,
+            max_positions: model.max_positions,
+        });
+    }
+    let total = gpu.memory_bytes as f64;
+    let other = if gpu.is_cpu { 0.0 } else { OTHER_GIB * GIB };
+    let weights = weights(model, tp);
+    if weights + other > total {
+        return Err(Misfit::Weights {
+            needed: weights,
+            total,
+        });
+    }
+    let activations = activations(model, settings);
+    let free = total - weights - other;
+    if activations > free {
+        return Err(Misfit::Activations {
+            needed: activations,
+            free,
+            total,
+        });
+    }
+    let graphs = if settings.graphs {
+        model.layers as f64 * GRAPH_MIB_PER_LAYER * 1024.0 * 1024.0
+    } else {
+        0.0
+    };
+    let budget = total * settings.utilization;
+    let kv_cache = settings
+        .kv_bytes
+        .map_or(budget - weights - activations - other - graphs, |told| {
+            told as f64
+        });
+    let per_token = model.kv_bytes_per_token(settings.kv_type, tp);
+    let per_block = (per_token * settings.block_size) as f64;
+    let blocks = settings
+        .blocks
+        .unwrap_or((kv_cache.max(0.0) / per_block) as u64);
+    if blocks == 0 {
+        return Err(Misfit::NoBlocks);
+    }
+    // One block is never given to a request: a recorded server with 8 blocks of 128 estimates 896 tokens.
+    let estimated = (blocks - 1) * settings.block_size;
+    if settings.max_model_len > estimated {
+        return Err(Misfit::KvTooSmall {
+            max_model_len: settings.max_model_len,
+            needed: (settings.max_model_len.div_ceil(settings.block_size)) as f64 * per_block,
+            available: kv_cache.max(0.0),
+            estimated,
+        });
+    }
+    Ok(Fit {
+        budget,
+        weights,
+        activations,
+        other,
+        graphs,
+        kv_cache,
+        kv_bytes_per_token: per_token,
+        block_size: settings.block_size,
+        blocks,
+        max_model_len: settings.max_model_len,
+        max_num_seqs: settings.max_num_seqs,
+        max_num_batched_tokens: settings.max_num_batched_tokens,
+    })
+}
+
+/// What the prediction rests on, in a line to be shown beside it.
+pub fn basis(gpu: &Gpu, model: &ModelShape) -> &'static str {
+    let logged = ["RTX 3090", "RTX 4090", "A100 80GB"];
+    if model.experts.is_some() || !logged.contains(&gpu.name.as_str()) {
+        "unvalidated: no log of a real server of this kind was compared"
+    } else {
+        "predicted: logs of other models and of older versions of vLLM on this GPU were met within 10 %"
+    }
+}
+
+#[cfg(test)]
+mod tests;
