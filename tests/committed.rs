@@ -1,4 +1,4 @@
-//! The results in the repository: a clone renders the notes and pictures that are committed, byte for byte.
+//! The results in the repository: a clone renders the notes, pictures and page that are committed, byte for byte.
 
 use std::{
     fs,
@@ -35,12 +35,12 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// What is rendered, by folder.
-const RENDERED: [&str; 2] = ["charts", "notes"];
+const RENDERED: [&str; 3] = ["charts", "notes", "report.html"];
 
 /// Every note, picture and table, by its path.
 fn rendered(run: &Path) -> Vec<(String, String)> {
-    let mut files = vec![run.join("cells.csv")];
-    for folder in RENDERED {
+    let mut files = vec![run.join("cells.csv"), run.join("report.html")];
+    for folder in &RENDERED[..2] {
         let entries = fs::read_dir(run.join(folder)).unwrap();
         files.extend(entries.map(|entry| entry.unwrap().path()));
     }

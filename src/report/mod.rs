@@ -32,6 +32,7 @@ mod insight_unstable;
 mod insight_verdict;
 mod interval;
 mod number;
+mod page;
 mod template;
 mod view;
 
@@ -94,6 +95,11 @@ pub fn json_lines(run: &StoredRun) -> String {
 /// The pictures of a run, for `charts/`.
 pub fn charts(run: &StoredRun) -> Vec<Chart> {
     chart::charts(run, &insight::blocks(run))
+}
+
+/// `report.html` of a run: one file with its pictures, all its cells and a page for each.
+pub fn page(run: &StoredRun, charts: &[Chart]) -> String {
+    page::page(run, charts)
 }
 
 /// What a template can see: plain numbers (milliseconds, tokens per second), names as they were written, `null` where

@@ -85,7 +85,7 @@ pub(super) fn values(run: &StoredRun) -> Value {
 }
 
 /// One sentence for each workload: of its best server, or how its cells ended.
-fn statements(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<String> {
+pub(super) fn statements(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<String> {
     if blocks.is_empty() {
         return vec![nothing(run)];
     }

@@ -60,7 +60,7 @@ pub(super) fn folder(run: &Utf8Path, settings: &Settings) -> Result<Utf8PathBuf,
         })
 }
 
-/// Renders the notes and pictures of a stored run into its folder. The paths are those of the notes.
+/// Renders the notes, pictures and page of a stored run into its folder. The paths are those of the notes.
 pub(super) fn written(
     folder: &Utf8Path,
     templates: Option<&Utf8Path>,
@@ -76,6 +76,8 @@ pub(super) fn written(
         open.write_text(&relative, &chart.svg())
             .map_err(unexpected)?;
     }
+    open.write_text("report.html", &report::page(&stored, &charts))
+        .map_err(unexpected)?;
     let mut paths = Vec::new();
     for note in notes {
         let relative = format!("notes/{}", note.file);

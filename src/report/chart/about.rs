@@ -44,7 +44,7 @@ pub(super) fn source(run: &StoredRun) -> String {
 }
 
 /// What the picture must say of where its numbers come from; `None` where they were measured here.
-pub(super) fn badge(run: &StoredRun) -> Option<&'static str> {
+pub(in crate::report) fn badge(run: &StoredRun) -> Option<&'static str> {
     if run.run.simulated || run.cells.iter().any(|cell| cell.simulated) {
         Some("SIMULATED")
     } else if run.run.imported.is_some() {

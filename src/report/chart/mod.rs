@@ -30,6 +30,7 @@ mod tests;
 
 use super::insight::Block;
 use crate::store::StoredRun;
+pub(super) use about::badge;
 use scope::Scope;
 
 /// One picture.

@@ -203,10 +203,7 @@ fn tile(
         Fate::Fits => match most {
             Some(most) => vec![
                 "fits".into(),
-                format!(
-                    "{} at once",
-                    number::thousands(Some((most * 10.0).round() / 10.0))
-                ),
+                format!("{} at once", number::rate_bare(Some(most))),
             ],
             None => vec!["fits".into()],
         },

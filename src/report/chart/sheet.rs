@@ -146,6 +146,16 @@ impl Chart {
         self.element(&format!("<style>\n{STYLE}</style>\n"))
     }
 
+    /// The picture as an element of a page that has [`Chart::style`] once.
+    pub(in crate::report) fn inline(&self) -> String {
+        self.element("")
+    }
+
+    /// The style that [`Chart::inline`] needs.
+    pub(in crate::report) fn style() -> &'static str {
+        STYLE
+    }
+
     fn element(&self, style: &str) -> String {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\" role=\"img\">\n<title>{}</title>\n<desc>{}</desc>\n{style}{}</svg>\n",

@@ -1,0 +1,435 @@
+"use strict";
+// The page of a run. Everything that came from a manifest, a server or a log is written by textContent or setAttribute,
+// never as markup.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const byId = (id) => document.getElementById(id);
+  const SVG = "http://www.w3.org/2000/svg";
+  const PAGE = 200;
+  const DASH = "–";
+
+  function make(name, attributes = {}, ...children) {
+    const svg = ["svg", "path", "line", "rect", "text", "g"].includes(name);
+    const node = svg ? document.createElementNS(SVG, name) : document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (value !== undefined && value !== null && value !== false) node.setAttribute(key, value === true ? "" : value);
+    }
+    node.append(...children.filter((child) => child !== null && child !== undefined));
+    return node;
+  }
+
+  // Three to four digits that matter, as in the notes.
+  function shown(value) {
+    if (typeof value !== "number" || !Number.isFinite(value)) return DASH;
+    const size = Math.abs(value);
+    const digits = size >= 99.95 ? 0 : size >= 9.995 ? 1 : 2;
+    return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  }
+  const whole = (value) => (typeof value === "number" ? value.toLocaleString("en-US") : DASH);
+  const said = (value) => (value === undefined || value === null ? DASH : typeof value === "object" ? JSON.stringify(value) : String(value));
+  const outcomeText = (outcome) => outcome.replaceAll("_", " ");
+  const isMeasured = (cell) => cell.outcome === "ok" || cell.outcome === "degraded";
+  const sign = (cell, key) => (cell.void ? " ‡" : (cell.unranked || []).includes(key) ? " †" : "");
+  const varying = data.axes.filter((axis) => new Set(data.cells.map((cell) => said((cell.at || {})[axis]))).size > 1);
+  const several = (get) => new Set(data.cells.map(get)).size > 1;
+
+  function place(cell) {
+    const names = varying.length ? varying : data.axes;
+    const parts = names.filter((axis) => axis in (cell.at || {})).map((axis) => `${axis} ${said(cell.at[axis])}`);
+    return parts.length ? parts.join(", ") : cell.id;
+  }
+
+  // ---- head ----
+
+  byId("title").textContent = document.title;
+  byId("source").textContent =
+    [data.source, data.engine ? `${data.engine.name} ${data.engine.version || ""}`.trim() : null, `run ${data.run}`,
+      `${whole(data.measured)} of ${whole(data.cells.length)} stored cells have numbers`].filter(Boolean).join(" · ");
+  const banners = {
+    SIMULATED: "SIMULATED. Nothing here was measured on a real engine: the embedded engine answered from a script. Do not plan, buy or rank with these numbers.",
+    IMPORTED: "IMPORTED. Another tool measured these numbers; what it did not tell is absent here.",
+  };
+  if (data.badge) {
+    byId("banner").textContent = banners[data.badge] || data.badge;
+    byId("banner").hidden = false;
+  }
+  byId("statements").append(...data.statements.map((text) => make("p", { class: "statement" }, text)));
+
+  // ---- pictures: what a pointer or the keyboard finds in them ----
+
+  const tip = byId("tip");
+  function tell(text, x, y) {
+    tip.textContent = text;
+    tip.hidden = false;
+    const box = tip.getBoundingClientRect();
+    const left = Math.max(8, Math.min(x + 14, innerWidth - box.width - 8));
+    const above = y + 18 + box.height > innerHeight;
+    tip.style.left = `${left}px`;
+    tip.style.top = `${Math.max(8, above ? y - box.height - 12 : y + 18)}px`;
+  }
+  const hush = () => { tip.hidden = true; };
+
+  function listen(figure) {
+    const marks = [...figure.querySelectorAll(".mark")];
+    marks.forEach((mark, index) => {
+      const title = mark.querySelector("title");
+      const text = title ? title.textContent : "";
+      if (title) title.remove();
+      mark.setAttribute("aria-label", text);
+      mark.setAttribute("role", mark.dataset.cell ? "link" : "img");
+      // One stop for the Tab key; the arrows go on from there.
+      mark.setAttribute("tabindex", index ? "-1" : "0");
+      mark.addEventListener("pointermove", (event) => tell(text, event.clientX, event.clientY));
+      mark.addEventListener("pointerleave", hush);
+      mark.addEventListener("blur", hush);
+      mark.addEventListener("focus", () => {
+        const box = mark.getBoundingClientRect();
+        tell(text, box.left + box.width / 2, box.top + box.height / 2);
+      });
+      mark.addEventListener("click", () => open(mark.dataset.cell));
+      mark.addEventListener("keydown", (event) => {
+        const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+        if (step) {
+          event.preventDefault();
+          const next = marks[(index + step + marks.length) % marks.length];
+          mark.setAttribute("tabindex", "-1");
+          next.setAttribute("tabindex", "0");
+          next.focus();
+        } else if (event.key === "Enter") {
+          open(mark.dataset.cell);
+        } else if (event.key === "Escape") {
+          hush();
+        }
+      });
+    });
+  }
+  const link = (id) => `#cell=${encodeURIComponent(id)}`;
+  function open(id) {
+    hush();
+    if (id) location.hash = link(id);
+  }
+  document.querySelectorAll("#pictures .figure").forEach((figure) => {
+    const svg = figure.querySelector("svg");
+    svg.setAttribute("role", "group");
+    const title = svg.querySelector(":scope > title");
+    svg.setAttribute("aria-label", `${title.textContent}. ${svg.querySelector(":scope > desc").textContent}`);
+    title.remove();
+    listen(figure);
+  });
+
+  // ---- table ----
+
+  const number = (metric) => ({
+    key: metric.key, head: metric.name, unit: metric.unit,
+    value: (cell) => (cell.m || {})[metric.key],
+    text: (cell) => shown((cell.m || {})[metric.key]) + (metric.key in (cell.m || {}) ? sign(cell, metric.key) : ""),
+  });
+  const columns = [
+    several((cell) => cell.workload) && { key: "workload", head: "workload", left: true, value: (cell) => cell.workload, text: (cell) => cell.workload },
+    ...(varying.length ? varying : data.axes).map((axis) => ({
+      key: axis, head: axis, axis: true, value: (cell) => (cell.at || {})[axis], text: (cell) => said((cell.at || {})[axis]),
+    })),
+    { key: "outcome", head: "outcome", left: true, value: (cell) => cell.outcome, text: (cell) => outcomeText(cell.outcome) },
+    ...data.metrics.map(number),
+    { key: "requests", head: "requests", value: (cell) => cell.requests, text: (cell) => whole(cell.requests) },
+    { key: "verdicts", head: "verdicts", left: true, value: (cell) => kinds(cell).join(" "), text: (cell) => kinds(cell).join(", ") },
+  ].filter(Boolean);
+  function kinds(cell) {
+    return [...new Set((cell.verdicts || []).map((at) => data.verdicts[at].kind))];
+  }
+  let sorted = { key: null, down: false };
+  let limit = PAGE;
+
+  function compare(a, b) {
+    const absent = (value) => value === undefined || value === null || value === "";
+    if (absent(a) || absent(b)) return absent(a) - absent(b);
+    const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
+    return sorted.down ? -order : order;
+  }
+
+  // Words must all begin a word of the cell; `name>=number` compares a column or axis.
+  function matcher(text) {
+    const tests = text.trim().toLowerCase().split(/\s+/).filter(Boolean).map((word) => {
+      const parts = /^([^<>=]+)(<=|>=|<|>|=)(.+)$/.exec(word);
+      if (!parts) return begins(word);
+      const [, name, how, wanted] = parts;
+      const column = columns.find((column) => column.key.toLowerCase() === name.replace(/_(ms|tok_s|req_s)$/, ""));
+      if (!column) return begins(word);
+      return (cell) => {
+        const value = column.value(cell);
+        if (value === undefined || value === null) return false;
+        const limit = Number(wanted);
+        if (how === "=" && (typeof value !== "number" || Number.isNaN(limit))) return String(value).toLowerCase() === wanted;
+        return { "<": value < limit, ">": value > limit, "<=": value <= limit, ">=": value >= limit, "=": value === limit }[how];
+      };
+    });
+    return (cell) => tests.every((test) => test(cell));
+  }
+  function begins(word) {
+    const pattern = new RegExp(`(^|[^\\p{L}\\p{N}])${word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}`, "u");
+    return (cell) => pattern.test(haystack(cell));
+  }
+  const haystacks = new Map();
+  function haystack(cell) {
+    if (!haystacks.has(cell)) {
+      const server = data.servers[cell.server];
+      const parts = [cell.id, cell.workload, place(cell), outcomeText(cell.outcome), cell.outcome, server ? server.label : "", ...kinds(cell)];
+      haystacks.set(cell, parts.join(" ").toLowerCase());
+    }
+    return haystacks.get(cell);
+  }
+
+  function choices(select, label, values) {
+    select.append(make("option", { value: "" }, label), ...values.map((value) => make("option", { value }, outcomeText(value))));
+  }
+  const workloads = [...new Set(data.cells.map((cell) => cell.workload))];
+  choices(byId("workload"), "all", workloads);
+  byId("workload-label").hidden = workloads.length < 2;
+  if (workloads.length < 2) byId("workload-label").style.display = "none";
+  choices(byId("outcome"), "all", [...new Set(data.cells.map((cell) => cell.outcome))]);
+
+  function headings() {
+    const row = make("tr");
+    for (const column of columns) {
+      const own = sorted.key === column.key;
+      const button = make("button", { type: "button" }, column.head, own ? make("span", { class: "way", "aria-hidden": "true" }, sorted.down ? " ↓" : " ↑") : null,
+        column.unit ? make("small", {}, column.unit) : null);
+      button.addEventListener("click", () => {
+        // Numbers of results: largest first on the first click; axes and names ascending.
+        sorted = own ? { key: column.key, down: !sorted.down } : { key: column.key, down: Boolean(column.unit) };
+        table();
+        byId("table").querySelector(`th[data-key="${CSS.escape(column.key)}"] button`).focus();
+      });
+      row.append(make("th", { scope: "col", class: column.left ? "text" : null, "data-key": column.key, "aria-sort": own ? (sorted.down ? "descending" : "ascending") : "none" }, button));
+    }
+    byId("table").tHead.replaceChildren(row);
+  }
+
+  function table() {
+    const matches = matcher(byId("filter").value);
+    const workload = byId("workload").value;
+    const outcome = byId("outcome").value;
+    const rows = data.cells.filter((cell) => (!workload || cell.workload === workload) && (!outcome || cell.outcome === outcome) && matches(cell));
+    const column = columns.find((column) => column.key === sorted.key);
+    if (column) rows.sort((a, b) => compare(column.value(a), column.value(b)));
+    headings();
+    byId("table").tBodies[0].replaceChildren(...rows.slice(0, limit).map((cell) => {
+      const row = make("tr", { "data-cell": cell.id });
+      columns.forEach((column, index) => {
+        const text = column.text(cell);
+        const bad = column.key === "outcome" && !isMeasured(cell);
+        const inner = index === 0 || column.key === "outcome" ? make("a", { href: link(cell.id), class: bad ? "outcome-bad" : null }, text) : text;
+        row.append(make("td", { class: column.left ? "text" : null, title: column.left ? text : null }, inner));
+      });
+      return row;
+    }));
+    const showing = Math.min(limit, rows.length);
+    byId("count").textContent = `${whole(rows.length)} of ${whole(data.cells.length)} cells` + (showing < rows.length ? `, the first ${whole(showing)} shown` : "");
+    byId("more").hidden = showing >= rows.length;
+  }
+  for (const id of ["filter", "workload", "outcome"]) {
+    byId(id).addEventListener("input", () => { limit = PAGE; table(); });
+  }
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  byId("more").addEventListener("click", () => { limit += 5 * PAGE; table(); });
+  table();
+
+  // ---- a cell's own page ----
+
+  function figure(title, width, height, draw) {
+    const svg = make("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": title });
+    svg.append(make("text", { x: 16, y: 26, class: "strong" }, title));
+    draw(svg);
+    const box = make("div", { class: "figure" }, svg);
+    listen(box);
+    return box;
+  }
+  function label(svg, x, y, anchor, text, style = "tick") {
+    svg.append(make("text", { x, y, "text-anchor": anchor, class: style }, text));
+  }
+  function mark(svg, about, ...shapes) {
+    svg.append(make("g", { class: "mark" }, make("title", {}, about), ...shapes));
+  }
+  // Round values from 0 to at least `most`, at most five.
+  function steps(most) {
+    const rough = (most || 1) / 4;
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const step = [1, 2, 2.5, 5, 10].find((digit) => digit * power >= rough * 0.999) * power;
+    const values = [];
+    for (let index = 0; index * step <= most + step * 0.999; index += 1) values.push(Number((index * step).toPrecision(12)));
+    return values;
+  }
+  const plain = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 6 });
+
+  function distribution(name, shape) {
+    const [left, right, top, bottom] = [16, 444, 62, 190];
+    return figure(`${name}, ms`, 460, 232, (svg) => {
+      const ratio = (shape.to / shape.from) ** (1 / shape.counts.length);
+      const most = Math.max(...shape.counts);
+      const span = Math.log(shape.to / shape.from) || 1;
+      const x = (value) => left + (right - left) * (shape.to > shape.from ? Math.max(0, Math.min(1, Math.log(value / shape.from) / span)) : 0.5);
+      label(svg, right, 26, "end", `${whole(shape.n)} samples${shape.to / shape.from > 3 ? ", logarithmic" : ""}`, "key");
+      shape.counts.forEach((count, index) => {
+        const [low, high] = [shape.from * ratio ** index, shape.from * ratio ** (index + 1)];
+        const single = shape.counts.length === 1;
+        const [from, to] = single ? [x(low) - 8, x(low) + 8] : [x(low), x(high)];
+        const height = ((bottom - top) * count) / most;
+        if (!count) return;
+        mark(svg, `${shown(low)} to ${shown(high)} ms\n${whole(count)} of ${whole(shape.n)}`,
+          make("rect", { x: from, y: top, width: Math.max(1, to - from), height: bottom - top, class: "hit" }),
+          make("rect", { x: from + 0.5, y: bottom - height, width: Math.max(1, to - from - 1), height, class: "f0", rx: 1 }));
+      });
+      svg.append(make("line", { x1: left, x2: right, y1: bottom, y2: bottom, class: "base" }));
+      label(svg, left, 46, "start", ["p50", "p95", "p99"].map((rank, index) => `${rank} ${shown(shape.p[index])}`).join(" · "), "note");
+      shape.p.forEach((value, index) => {
+        svg.append(make("line", { x1: x(value), x2: x(value), y1: top, y2: bottom, class: index ? "line unranked s1" : "line s1" }));
+      });
+      label(svg, left, bottom + 20, "start", shown(shape.from));
+      label(svg, right, bottom + 20, "end", shown(shape.to));
+    });
+  }
+
+  function overTime(title, lines, until, window, most) {
+    const [left, right, top, bottom] = [64, 704, 44, 168];
+    return figure(title, 720, 214, (svg) => {
+      const high = most || Math.max(...lines.flatMap((line) => line.points.map((point) => point[1])), 0);
+      const values = steps(high).filter((value) => !most || value <= most);
+      const top_value = values[values.length - 1] || 1;
+      const x = (value) => left + ((right - left) * Math.min(value, until)) / until;
+      const y = (value) => bottom - ((bottom - top) * value) / top_value;
+      if (window) svg.append(make("rect", { x: x(window[0]), width: Math.max(0, x(window[1]) - x(window[0])), y: top, height: bottom - top, class: "window" }));
+      for (const value of values) {
+        svg.append(make("line", { x1: left, x2: right, y1: y(value), y2: y(value), class: "grid" }));
+        label(svg, left - 8, y(value) + 4, "end", plain(value));
+      }
+      let end = right;
+      for (const line of lines) {
+        const path = line.points.map((point, index) => `${index ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`).join("");
+        svg.append(make("path", { d: path, class: `line s${line.colour}` }));
+        if (line.name) {
+          label(svg, end, 26, "end", line.name, `key f${line.colour}`);
+          end -= line.name.length * 7 + 20;
+        }
+        line.points.forEach((point, index) => {
+          const before = index ? (line.points[index - 1][0] + point[0]) / 2 : point[0];
+          const after = index + 1 < line.points.length ? (line.points[index + 1][0] + point[0]) / 2 : point[0];
+          if (line === lines[0]) {
+            const about = lines.map((other) => nearest(other, point[0])).filter(Boolean).join("\n");
+            mark(svg, `${shown(point[0])} s\n${about}`, make("rect", { x: x(before), y: top, width: Math.max(1, x(after) - x(before)), height: bottom - top, class: "hit" }));
+          }
+        });
+      }
+      svg.append(make("line", { x1: left, x2: right, y1: bottom, y2: bottom, class: "base" }));
+      steps(until).filter((value) => value <= until).forEach((value) => label(svg, x(value), bottom + 20, "middle", plain(value)));
+      label(svg, right, bottom + 38, "end", "seconds since the cell began", "note");
+    });
+  }
+  function nearest(line, time) {
+    let best = null;
+    for (const point of line.points) if (!best || Math.abs(point[0] - time) < Math.abs(best[0] - time)) best = point;
+    return best && `${line.name ? `${line.name}: ` : ""}${shown(best[1])}`;
+  }
+
+  function times(cell) {
+    const plots = [];
+    const flight = (cell.timeline || []).map((point) => [point[0], point[1]]);
+    const gauges = cell.gauges || [];
+    const until = Math.max(...flight.map((point) => point[0]), ...gauges.map((point) => point[0]), 1e-3);
+    const waiting = gauges.filter((point) => point[1] !== null).map((point) => [point[0], point[1]]);
+    const kv = gauges.filter((point) => point[2] !== null).map((point) => [point[0], point[2] * 100]);
+    if (flight.length) {
+      const lines = [{ name: "in flight", colour: 0, points: flight }];
+      if (waiting.length > 1) lines.push({ name: "waiting at the server", colour: 3, points: waiting });
+      plots.push(overTime("requests", lines, until, cell.window));
+      const per = cell.tokens_per_chunk || 1;
+      const tokens = cell.timeline.map((point) => [point[0], point[2] * per]);
+      plots.push(overTime(cell.tokens_per_chunk ? "output tokens per second" : "chunks with output per second", [{ colour: 1, points: tokens }], until, cell.window));
+    }
+    if (kv.length > 1) plots.push(overTime("KV cache in use, %", [{ colour: 2, points: kv }], until, cell.window, 100));
+    return plots;
+  }
+
+  function log(title, at) {
+    const lines = data.texts[at] || [];
+    return lines.length ? [make("h2", {}, title), make("pre", { tabindex: 0 }, lines.join("\n"))] : [];
+  }
+
+  function cellPage(cell) {
+    const at = data.cells.indexOf(cell);
+    const server = data.servers[cell.server] || {};
+    const parts = [];
+    const beside = (index, text) => (data.cells[index] ? make("a", { href: link(data.cells[index].id) }, text) : null);
+    parts.push(make("nav", { "aria-label": "Cells" }, make("a", { href: "#", id: "back" }, "← all cells"), beside(at - 1, "previous cell"), beside(at + 1, "next cell")));
+    parts.push(make("h1", { tabindex: -1 }, `${cell.workload}: ${place(cell)}`));
+    parts.push(make("p", { class: "quiet" }, [cell.id, server.model, server.label, cell.slo ? `SLO ${cell.slo}` : null].filter(Boolean).join(" · ")));
+    if (data.badge) parts.push(make("p", { class: "banner" }, data.badge));
+    const outcome = make("p", {}, make("strong", { class: isMeasured(cell) ? null : "outcome-bad" }, outcomeText(cell.outcome)));
+    const reason = cell.reason !== undefined ? data.texts[cell.reason] : isMeasured(cell) ? null : server.reason;
+    if (reason) outcome.append(`: ${reason}`);
+    parts.push(outcome);
+    const numbers = data.metrics.filter((metric) => metric.key in (cell.m || {}));
+    if (numbers.length) {
+      const tiles = numbers.map((metric) => make("div", {}, make("dt", {}, `${metric.name}, ${metric.unit}`), make("dd", {}, shown(cell.m[metric.key]) + sign(cell, metric.key))));
+      if (cell.requests !== undefined) tiles.push(make("div", {}, make("dt", {}, "requests"), make("dd", {}, whole(cell.requests))));
+      if (cell.failed) tiles.push(make("div", {}, make("dt", {}, "failed"), make("dd", {}, whole(cell.failed))));
+      if (cell.preemptions !== undefined) tiles.push(make("div", {}, make("dt", {}, "preemptions"), make("dd", {}, whole(cell.preemptions))));
+      parts.push(make("dl", {}, ...tiles));
+    }
+    const shapes = Object.entries(cell.shapes || {});
+    if (shapes.length) parts.push(make("h2", {}, "Distributions"), make("div", { class: "plots shapes" }, ...shapes.map(([name, shape]) => distribution(name.toUpperCase(), shape))));
+    const plots = times(cell);
+    if (plots.length) {
+      parts.push(make("h2", {}, "Timeline"), make("div", { class: "plots" }, ...plots));
+      if (cell.window) parts.push(make("p", { class: "quiet" }, "Grey: the measured window, without warm-up."));
+    }
+    const verdicts = (cell.verdicts || []).map((index) => data.verdicts[index]);
+    if (verdicts.length) {
+      const means = { note: "read on", metric: "not to be ranked: ", cell: "nothing in this cell is to be ranked" };
+      parts.push(make("h2", {}, "Verdicts"), ...verdicts.map((verdict) => make("div", { class: `verdict ${verdict.severity}` },
+        make("p", {}, make("strong", {}, verdict.kind), ` (${means[verdict.severity]}${verdict.severity === "metric" ? verdict.touches.join(", ") || "its metrics" : ""})`),
+        make("p", {}, verdict.reason), make("p", { class: "quiet" }, `→ ${verdict.hint}`))));
+    }
+    if (cell.errors) parts.push(make("h2", {}, "Errors"), make("ul", {}, ...cell.errors.map(([text, number]) => make("li", {}, `${whole(number)}× ${text}`))));
+    for (const attempt of cell.attempts || []) parts.push(make("p", {}, `An earlier attempt ended ${outcomeText(attempt.outcome)}: ${attempt.reason}`), ...log("Its log", attempt.log));
+    parts.push(...log("End of the server's log", cell.log !== undefined ? cell.log : server.log));
+    if (server.argv && server.argv.length) parts.push(make("h2", {}, "Server"), make("pre", { tabindex: 0 }, server.argv.join(" ")));
+    return parts;
+  }
+
+  // ---- which of the two is shown ----
+
+  let scrolled = 0;
+  let from = null;
+  function route() {
+    hush();
+    const named = /^#cell=(.*)$/.exec(location.hash);
+    let id = null;
+    try {
+      id = named && decodeURIComponent(named[1]);
+    } catch {
+      id = named[1];
+    }
+    const cell = named && data.cells.find((cell) => cell.id === id);
+    const overview = byId("overview");
+    if (named) {
+      if (!overview.hidden) scrolled = scrollY;
+      from = id;
+      const parts = cell ? cellPage(cell) : [make("p", {}, make("a", { href: "#", id: "back" }, "← all cells")), make("h1", { tabindex: -1 }, "There is no such cell in this run.")];
+      byId("cell").replaceChildren(...parts);
+    }
+    const wasCell = overview.hidden;
+    overview.hidden = Boolean(named);
+    byId("cell").hidden = !named;
+    if (named) {
+      scrollTo(0, 0);
+      byId("cell").querySelector("h1").focus({ preventScroll: true });
+    } else if (wasCell) {
+      scrollTo(0, scrolled);
+      const row = from && byId("table").querySelector(`tr[data-cell="${CSS.escape(from)}"] a`);
+      if (row) row.focus({ preventScroll: true });
+    }
+  }
+  addEventListener("hashchange", route);
+  addEventListener("scroll", hush, { passive: true });
+  route();
+})();
