@@ -335,6 +335,22 @@ fn fastest(block: &Block<'_>, ranked: &Ranked<'_>, good: &[&CellFile]) -> Best {
     }
 }
 
+/// The fastest of some cells, among those that meet the SLO where there is one; `None` where none does or has a throughput.
+pub(super) fn fastest_of(block: &Block<'_>, cells: &[&CellFile]) -> Option<Pick> {
+    let good: Vec<&CellFile> = cells
+        .iter()
+        .copied()
+        .filter(|cell| meets(block.slo, cell, Trust::Full))
+        .collect();
+    let best = by(&good, |cell| of(cell, "throughput")).first().copied()?;
+    let trust = if may_rank_by(best, "throughput") {
+        Trust::Full
+    } else {
+        Trust::Nothing
+    };
+    Some(pick("highest throughput", block, best, trust))
+}
+
 /// Without an SLO: the knee of each line, or where it has none its fastest cell; of those, the fastest.
 fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
     let of_ranked: HashSet<&str> = ranked.cells.iter().map(|cell| cell.id.as_str()).collect();

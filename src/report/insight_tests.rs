@@ -330,6 +330,96 @@ fn when_every_cell_failed_the_note_says_how() {
 }
 
 #[test]
+fn each_workload_has_a_recipe_with_reasons() {
+    let values = values(&fixtures::streamed());
+    let recipe = &values["recipes"][0];
+    assert_eq!(recipe["pick"]["concurrency"], 4.0);
+    let knobs = recipe["knobs"].as_array().unwrap();
+    let why = |name: &str| {
+        let knob = knobs.iter().find(|knob| knob["name"] == name).unwrap();
+        knob["why"].as_str().unwrap().to_owned()
+    };
+    let load = why("requests in flight, at most");
+    assert!(
+        load.contains("the most that was measured within p95_ttft ≤ 200ms"),
+        "{load}"
+    );
+    assert!(
+        load.contains("8 gives 260 tok/s at p95 TTFT 900 ms"),
+        "{load}"
+    );
+    assert!(why("gpu-memory-utilization").contains("margin"));
+    let avoid = recipe["avoid"].to_string();
+    assert!(
+        avoid.contains("Beyond the targets at concurrency 8"),
+        "{avoid}"
+    );
+    assert!(
+        recipe["scale_out"]
+            .as_str()
+            .unwrap()
+            .contains("4 users, 210 tok/s"),
+        "{recipe}"
+    );
+}
+
+#[test]
+fn notes_that_have_nothing_to_say_are_not_written() {
+    let files = |run: &StoredRun| -> Vec<String> {
+        render(run, None)
+            .unwrap()
+            .into_iter()
+            .map(|note| note.file)
+            .collect()
+    };
+    assert_eq!(files(&fixtures::streamed()), ["capacity.md", "playbook.md"]);
+    let mut run = fixtures::streamed();
+    for cell in &mut run.cells {
+        cell.objective = crate::manifest::Objective::Throughput;
+    }
+    assert_eq!(files(&run), ["batch.md", "capacity.md", "playbook.md"]);
+    assert_eq!(files(&fixtures::empty()), ["capacity.md"]);
+}
+
+#[test]
+fn hostile_names_do_no_harm_in_any_note() {
+    let mut run = fixtures::streamed();
+    run.plan.hardware.label = Some("<img src=x>|`a`".into());
+    for cell in &mut run.cells {
+        cell.workload = "[x](javascript:y)<b>|".into();
+        cell.objective = crate::manifest::Objective::Throughput;
+    }
+    for note in render(&run, None).unwrap() {
+        assert!(
+            !note.text.contains("<img") && !note.text.contains("<b>"),
+            "{}",
+            note.text
+        );
+        assert!(!note.text.contains("[x](java"), "{}", note.text);
+    }
+}
+
+#[test]
+fn the_playbook_and_the_batch_note_of_a_grid() {
+    let mut run = fixtures::grid();
+    for cell in &mut run.cells {
+        cell.objective = crate::manifest::Objective::Throughput;
+        cell.slo = Slo::default();
+    }
+    let notes = render(&run, None).unwrap();
+    let text = |name: &str| {
+        notes
+            .iter()
+            .find(|note| note.file == name)
+            .unwrap()
+            .text
+            .clone()
+    };
+    insta::assert_snapshot!("playbook", text("playbook.md"));
+    insta::assert_snapshot!("batch", text("batch.md"));
+}
+
+#[test]
 fn one_cell_invents_no_trend() {
     let run = line(&[(4, 100.0, 1e3)], 200);
     for kind in [

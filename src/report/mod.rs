@@ -9,8 +9,10 @@ mod chart;
 mod comparable;
 mod compare;
 mod compare_view;
+mod curves;
 mod escape;
 mod export;
+mod filters;
 mod gate;
 mod grid;
 mod headline;
@@ -25,6 +27,7 @@ mod insight_length;
 mod insight_load;
 mod insight_observe;
 mod insight_pareto;
+mod insight_recipe;
 mod insight_scaling;
 mod insight_server;
 mod insight_surface;
@@ -61,7 +64,7 @@ pub struct Note {
     pub text: String,
 }
 
-/// Renders the built-in note, and one note for every `*.md.j2` in `templates`; a file with a built-in's name takes its
+/// Renders the built-in notes that have something to say of the run, and one note for every `*.md.j2` in `templates`; a file with a built-in's name takes its
 /// place. The notes are in the order of their names.
 ///
 /// # Errors

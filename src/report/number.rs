@@ -98,6 +98,24 @@ pub(super) fn usd(value: Option<f64>) -> String {
     })
 }
 
+/// A time as long as it is: `42.5 s`, `12.3 min`, `5.2 h`, `3.1 days`.
+pub(super) fn duration(value: Option<f64>) -> String {
+    finite(value, |seconds| {
+        let (number, unit) = match seconds.abs() {
+            short if short < 120.0 => (seconds, "s"),
+            middle if middle < 7200.0 => (seconds / 60.0, "min"),
+            long if long < 172_800.0 => (seconds / 3600.0, "h"),
+            _ => (seconds / 86_400.0, "days"),
+        };
+        format!("{} {unit}", grouped(number, digits(number).min(1)))
+    })
+}
+
+/// Memory in GiB: `7.24 GiB`.
+pub(super) fn gib(value: Option<f64>) -> String {
+    finite(value, |gib| format!("{} GiB", grouped(gib, digits(gib))))
+}
+
 /// A factor: `1.37×`, `12×`.
 pub(super) fn times(factor: f64) -> String {
     finite(Some(factor), |factor| {

@@ -6,10 +6,10 @@ use camino::Utf8Path;
 use minijinja::{
     AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior,
     syntax::SyntaxConfig,
-    value::{Serde, Value, ValueKind},
+    value::{Serde, Value},
 };
 
-use super::{Note, axes_table, escape, number};
+use super::{Note, escape, filters, number};
 use crate::{
     diagnostic::{Finding, Findings, Place, Source},
     manifest::nearest,
@@ -18,31 +18,26 @@ use crate::{
 const SUFFIX: &str = ".md.j2";
 /// Under this name a template that replaces a built-in one can still include it.
 const BUILT_IN: &str = "built-in/";
-const CAPACITY: (&str, &str) = (
-    "capacity.md.j2",
-    include_str!("../../templates/capacity.md.j2"),
-);
+/// The notes of a run, in the order of their names.
+const NOTES: [(&str, &str); 3] = [
+    ("batch.md.j2", include_str!("../../templates/batch.md.j2")),
+    (
+        "capacity.md.j2",
+        include_str!("../../templates/capacity.md.j2"),
+    ),
+    (
+        "playbook.md.j2",
+        include_str!("../../templates/playbook.md.j2"),
+    ),
+];
+/// What they share; no note of its own.
+const MACROS: (&str, &str) = ("macros.md.j2", include_str!("../../templates/macros.md.j2"));
 const COMPARISON: (&str, &str) = (
     "comparison.md.j2",
     include_str!("../../templates/comparison.md.j2"),
 );
 /// Steps that one note may take: the built-in one takes a few thousand per cell. A loop without end is a mistake that says so.
 const FUEL: u64 = 20_000_000;
-const FILTERS: [&str; 13] = [
-    "ms",
-    "s",
-    "tok_s",
-    "thousands",
-    "percent",
-    "usd",
-    "code",
-    "md",
-    "fence",
-    "join",
-    "length",
-    "default",
-    "safe",
-];
 
 /// A template's name and where its text is shown to come from.
 pub(super) struct Template {
@@ -82,17 +77,16 @@ pub(super) fn comparison(folder: Option<&Utf8Path>) -> Result<Template, Findings
 
 /// The built-in templates of a run's notes and the user's own, sorted by name. That of a comparison is none of them.
 pub(super) fn sources(folder: Option<&Utf8Path>) -> Result<Vec<Template>, Findings> {
-    let mut templates = vec![Template::new(
-        CAPACITY.0,
-        "built-in capacity.md.j2",
-        CAPACITY.1.into(),
-    )];
+    let built_in = |(name, text): (&str, &str)| {
+        Template::new(name, &format!("built-in {name}"), text.to_owned())
+    };
+    let mut templates: Vec<Template> = NOTES.into_iter().map(built_in).collect();
     let Some(folder) = folder else {
         return Ok(templates);
     };
     let unread = |what: &Utf8Path, error: &std::io::Error| {
         Finding::error(format!("cannot read {what}: {error}")).help(
-            "give a folder of *.md.j2 files, or leave the setting out to use the built-in note",
+            "give a folder of *.md.j2 files, or leave the setting out to use the built-in notes",
         )
     };
     let mut findings = Findings::default();
@@ -108,7 +102,10 @@ pub(super) fn sources(folder: Option<&Utf8Path>) -> Result<Vec<Template>, Findin
             }
         };
         let Some(name) = path.file_name().filter(|name| {
-            name.ends_with(SUFFIX) && !name.starts_with('.') && *name != COMPARISON.0
+            name.ends_with(SUFFIX)
+                && !name.starts_with('.')
+                && *name != COMPARISON.0
+                && *name != MACROS.0
         }) else {
             continue;
         };
@@ -135,9 +132,10 @@ pub(super) fn render(
 ) -> Result<Vec<Note>, Findings> {
     let mut environment = environment();
     let mut findings = Findings::default();
-    let built_in = format!("{BUILT_IN}{}", CAPACITY.0);
-    if let Err(error) = environment.add_template(&built_in, CAPACITY.1) {
-        findings.push(finding(&error, templates, values));
+    for (name, text) in NOTES.into_iter().chain([MACROS]) {
+        if let Err(error) = environment.add_template_owned(format!("{BUILT_IN}{name}"), text) {
+            findings.push(finding(&error, templates, values));
+        }
     }
     for template in templates {
         if let Err(error) = environment.add_template(&template.name, &template.source.text) {
@@ -152,6 +150,8 @@ pub(super) fn render(
             continue;
         };
         match compiled.render(context.clone()) {
+            // One that has nothing to say of this run is no note.
+            Ok(text) if text.trim().is_empty() => {}
             Ok(text) => notes.push(Note {
                 file: template.name.trim_end_matches(".j2").to_owned(),
                 text: tidy(&text),
@@ -220,56 +220,8 @@ fn environment<'source>() -> Environment<'source> {
         };
         out.write_str(&text).map_err(Error::from)
     });
-    environment.add_filter("ms", |value: &Value| numeric("ms", value, number::ms));
-    environment.add_filter("s", |value: &Value| numeric("s", value, number::s));
-    environment.add_filter("tok_s", |value: &Value| {
-        numeric("tok_s", value, number::tok_s)
-    });
-    environment.add_filter("thousands", |value: &Value| {
-        numeric("thousands", value, number::thousands)
-    });
-    environment.add_filter("percent", |value: &Value| {
-        numeric("percent", value, number::percent)
-    });
-    environment.add_filter("usd", |value: &Value| numeric("usd", value, number::usd));
-    environment.add_function("grid", axes_table::grid);
-    environment.add_filter("md", |value: &Value| textual(value, escape::markdown));
-    environment.add_filter("code", |value: &Value| textual(value, escape::code));
-    environment.add_filter("fence", |value: &Value, language: Option<String>| {
-        let language = language.unwrap_or_default();
-        textual(value, |text| escape::fence(text, &language))
-    });
+    filters::add(&mut environment);
     environment
-}
-
-fn numeric(filter: &str, value: &Value, show: fn(Option<f64>) -> String) -> Result<String, Error> {
-    match value.kind() {
-        ValueKind::None => Ok(show(None)),
-        ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
-        _ => match f64::try_from(value.clone()) {
-            Ok(number) => Ok(show(Some(number))),
-            Err(_) => Err(Error::new(
-                ErrorKind::InvalidOperation,
-                format!(
-                    "the filter `{filter}` shows a number, and this is a {}",
-                    value.kind()
-                ),
-            )),
-        },
-    }
-}
-
-fn textual(value: &Value, shape: impl Fn(&str) -> String) -> Result<Value, Error> {
-    match value.kind() {
-        ValueKind::None => Ok(Value::from(number::ABSENT)),
-        ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
-        _ => {
-            let text = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            Ok(Value::from_safe_string(shape(&text)))
-        }
-    }
 }
 
 /// The error as a person reads it: where, why, and what could have been meant.
@@ -363,14 +315,14 @@ fn help(kind: ErrorKind, expression: &str, values: &serde_json::Value) -> Vec<St
             let near = words(expression)
                 .into_iter()
                 .rev()
-                .find_map(|word| nearest(word, &FILTERS));
+                .find_map(|word| nearest(word, &filters::NAMES));
             let mut help: Vec<String> = near
                 .map(|near| format!("did you mean `{near}`?"))
                 .into_iter()
                 .collect();
             help.push(format!(
                 "filters for notes: {}; and those of Jinja",
-                FILTERS.join(", ")
+                filters::NAMES.join(", ")
             ));
             help
         }
@@ -410,7 +362,7 @@ fn undefined_help(expression: &str, values: &serde_json::Value) -> Vec<String> {
         words(expression)
             .into_iter()
             .rev()
-            .filter(|word| !FILTERS.contains(word) && !everywhere.contains(word))
+            .filter(|word| !filters::NAMES.contains(word) && !everywhere.contains(word))
             .find_map(|word| nearest(word, &everywhere))
     };
     let near = nearest(word, &known).or_else(below);

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
+    curves::curves,
     grid::{MARKS, grids, not_measured},
     headline::{gpu, nothing, statement, title, without_numbers},
     insight::{Block, Insight, blocks, count, of, slo_text},
@@ -13,6 +14,7 @@ use super::{
     insight_load::load,
     insight_observe::observations,
     insight_pareto::front,
+    insight_recipe::recipes,
     insight_server::{server_side, story},
     insight_surface::{pairs, surface},
     insight_unstable::{thresholds, unstable},
@@ -73,6 +75,7 @@ pub(super) fn values(run: &StoredRun) -> Value {
             "alt": chart.alt,
         })).collect::<Vec<_>>(),
         "comparisons": comparisons(&blocks),
+        "recipes": recipes(run, &blocks),
         "marks": MARKS,
         "thresholds": thresholds(),
         "failures": failures,
@@ -328,6 +331,7 @@ fn block(run: &StoredRun, block: &Block<'_>) -> Value {
         "not_measured": not_measured(block),
         "best": best,
         "pareto": front(block),
+        "curves": curves(block),
         "unstable": unstable(block),
         "observations": observed,
         "server_side": story(block),
