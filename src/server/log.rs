@@ -65,7 +65,11 @@ impl Reader {
             self.line.extend_from_slice(&text[..text.len().min(room)]);
             if ended {
                 let line = std::mem::take(&mut self.line);
-                let text = String::from_utf8_lossy(&line).into_owned();
+                // Some terminals obey C1 controls, and JSON, where this line may end up, does not escape them.
+                let text: String = String::from_utf8_lossy(&line)
+                    .chars()
+                    .filter(|c| !matches!(c, '\u{80}'..='\u{9f}'))
+                    .collect();
                 if !text.trim().is_empty() {
                     self.take(text);
                 }

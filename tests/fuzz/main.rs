@@ -164,6 +164,7 @@ fn manifests() {
         let overrides = Overrides {
             set: Vec::new(),
             sim: below(random, 4) == 0,
+            gpu: None,
         };
         let (manifest, findings) = Manifest::load(&path, &overrides);
         let shown = findings.render(below(random, 2) == 0);
