@@ -24,7 +24,7 @@ pub struct Predict {
     /// What is predicted.
     #[command(flatten)]
     pub manifest: Manifest,
-    /// The GPU it would run on [default: the one that the label under [hardware] means].
+    /// The GPU it would run on (default: the one that `hardware.label` means).
     #[arg(long, value_name = "NAME")]
     pub gpu: Option<String>,
     /// Constants that `runner calibrate` fitted, in place of the catalogue's.
@@ -67,7 +67,7 @@ pub struct Calibrate {
     /// Where the constants go [default: printed].
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub out: Option<Utf8PathBuf>,
-    /// The GPU of the run [default: the one that the label under [hardware] means].
+    /// The GPU of the run (default: the one that `hardware.label` means).
     #[arg(long, value_name = "NAME")]
     pub gpu: Option<String>,
     /// The manifest with the run's prompts [default: the run's own copy].
