@@ -324,6 +324,8 @@ fn estimates(run: &StoredRun, cell: &CellFile) -> Vec<(String, Estimate, bool)> 
 }
 
 const COST: &str = "usd_per_million_output_tokens";
+/// One number a cell: there are no samples of it, and so no interval.
+const ENERGY: &str = "gpu_j_per_output_token";
 
 fn price(run: &StoredRun) -> Option<f64> {
     run.plan.hardware.usd_per_hour.filter(|price| *price > 0.0)
@@ -358,6 +360,13 @@ fn measured(run: &StoredRun, cell: &CellFile) -> Vec<(String, Estimate, bool)> {
             };
             found.push((COST.to_owned(), estimate, true));
         }
+    }
+    if let Some(value) = cell.gpu_j_per_output_token().filter(|j| *j > 0.0) {
+        let estimate = Estimate {
+            value,
+            between: None,
+        };
+        found.push((ENERGY.to_owned(), estimate, true));
     }
     if let Some(estimate) = rate(summary.req_s, |summary| summary.req_s) {
         found.push(("req_s".to_owned(), estimate, false));
@@ -405,6 +414,31 @@ mod tests {
                 Judgement::Better | Judgement::Worse
             ));
         }
+    }
+
+    #[test]
+    fn energy_for_a_token_has_a_ratio_and_no_interval() {
+        let with = |joules: f64| {
+            let mut run = grid();
+            for cell in &mut run.cells {
+                let gpu = json!({ "index": 0, "energy_j": joules });
+                cell.server_side = Some(crate::observe::ServerSide {
+                    gpus: vec![serde_json::from_value(gpu).unwrap()],
+                    ..Default::default()
+                });
+                cell.client_totals = Some(crate::measure::ClientTotals {
+                    output_tokens: Some(100),
+                    ..Default::default()
+                });
+            }
+            run
+        };
+        let comparison = compare(&with(300.0), &with(200.0));
+        let change = comparison.cells[0].change(ENERGY).unwrap();
+        assert_eq!((change.run, change.ratio), (3.0, 1.5));
+        assert_eq!(change.judgement, Judgement::Untold);
+        let without = compare(&grid(), &with(200.0));
+        assert!(without.cells[0].change(ENERGY).is_none());
     }
 
     #[test]

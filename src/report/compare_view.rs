@@ -9,9 +9,10 @@ use super::{
 };
 
 /// The metrics of the tables, in their order; the others decide gates only.
-const SHOWN: [&str; 7] = [
+const SHOWN: [&str; 8] = [
     "throughput_tok_s",
     "usd_per_million_output_tokens",
+    "gpu_j_per_output_token",
     "p50_ttft_ms",
     "p95_ttft_ms",
     "p50_tpot_ms",

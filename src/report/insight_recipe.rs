@@ -87,14 +87,6 @@ fn recipe(run: &StoredRun, block: &Block<'_>, best: Best, servers: usize) -> Opt
     let model = group.map(|group| group.server.model.clone());
     let price = run.plan.hardware.usd_per_hour.filter(|price| *price > 0.0);
     let rate = pick.throughput_tok_s.filter(|rate| *rate > 0.0);
-    let energy = cell
-        .server_side
-        .as_ref()
-        .and_then(|side| side.gpu_energy_j());
-    let tokens = cell
-        .client_totals
-        .and_then(|totals| totals.output_tokens)
-        .filter(|tokens| *tokens > 0);
     let mut knobs = load_knobs(block, &best, cell);
     knobs.extend(server_knobs(run, block, servers));
     Some(Recipe {
@@ -110,9 +102,7 @@ fn recipe(run: &StoredRun, block: &Block<'_>, best: Best, servers: usize) -> Opt
         usd_per_million: price
             .zip(rate)
             .map(|(price, rate)| price / (rate * 3600.0) * 1e6),
-        j_per_token: energy
-            .zip(tokens)
-            .map(|(joules, tokens)| joules / tokens as f64),
+        j_per_token: cell.gpu_j_per_output_token(),
         knobs,
         scale_out: scale_out(block, &best, &pick),
         avoid: avoid(run, block, cell),

@@ -48,7 +48,6 @@ pub(super) struct Row {
     pub(super) prefix_hit_rate: Option<f64>,
     pub(super) server_cores: Option<f64>,
     pub(super) server_rss_gib: Option<f64>,
-    pub(super) gpu_energy_j: Option<f64>,
 }
 
 impl Row {
@@ -85,7 +84,6 @@ impl Row {
             server_rss_gib: side
                 .process
                 .map(|process| process.peak_rss_bytes as f64 / f64::from(1 << 30)),
-            gpu_energy_j: side.gpu_energy_j(),
         })
     }
 
@@ -342,13 +340,7 @@ fn machine(rows: &[(&CellFile, Row)]) -> Option<Insight> {
     // What a token costs in energy, where it costs least.
     let energy = rows
         .iter()
-        .filter_map(|(cell, row)| {
-            let tokens = cell
-                .client_totals?
-                .output_tokens
-                .filter(|tokens| *tokens > 0)?;
-            Some((row, row.gpu_energy_j? / tokens as f64))
-        })
+        .filter_map(|(cell, row)| Some((row, cell.gpu_j_per_output_token()?)))
         .min_by(|a, b| a.1.total_cmp(&b.1));
     let mut numbers = vec![("server_cores", cores), ("server_rss_gib", rss)];
     let mut text = format!(

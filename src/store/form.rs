@@ -93,6 +93,16 @@ pub struct CellFile {
     pub finished_at: Timestamp,
 }
 
+impl CellFile {
+    /// GPU energy for an output token, joules: energy of the GPUs that the server used over all output tokens, warm-up in both.
+    /// Absent where the driver tells no energy or the answers no tokens.
+    pub fn gpu_j_per_output_token(&self) -> Option<f64> {
+        let energy = self.server_side.as_ref()?.gpu_energy_j()?;
+        let tokens = self.client_totals?.output_tokens?;
+        (tokens > 0).then(|| energy / tokens as f64)
+    }
+}
+
 /// An attempt at a cell that a crash or a hang of its server ended; the cell was tried again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
