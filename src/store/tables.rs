@@ -15,10 +15,10 @@ use crate::{
 pub(super) fn cells(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
     let columns = Columns::of(run);
     let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(columns.header(None))?;
+    table.write_record(harmless(columns.header(None)))?;
     for cell in &run.cells {
         let (summary, side) = (cell.summary.as_ref(), cell.server_side.as_ref());
-        table.write_record(columns.row(run, cell, None, summary, side))?;
+        table.write_record(harmless(columns.row(run, cell, None, summary, side)))?;
     }
     finish(table)
 }
@@ -27,7 +27,7 @@ pub(super) fn cells(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
 pub(super) fn repeats(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
     let columns = Columns::of(run);
     let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(columns.header(Some("repeat")))?;
+    table.write_record(harmless(columns.header(Some("repeat"))))?;
     for cell in &run.cells {
         let summaries: Vec<&Summary> = if cell.repeats.is_empty() {
             cell.summary.iter().collect()
@@ -39,7 +39,13 @@ pub(super) fn repeats(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
                 0 => cell.server_side.as_ref(),
                 _ => cell.server_side_repeats.get(at),
             };
-            table.write_record(columns.row(run, cell, Some(at + 1), Some(summary), side))?;
+            table.write_record(harmless(columns.row(
+                run,
+                cell,
+                Some(at + 1),
+                Some(summary),
+                side,
+            )))?;
         }
     }
     finish(table)
@@ -199,6 +205,21 @@ impl Columns {
         row.push(rounded(side.and_then(ServerSide::gpu_energy_j)));
         row
     }
+}
+
+/// A table is often looked at with `cat` or `column`: what a terminal would obey is shown as a replacement mark. A line break
+/// inside of a value is quoted, and stays.
+fn harmless(row: Vec<String>) -> Vec<String> {
+    let shown = |c: char| {
+        if c.is_control() && !matches!(c, '\n' | '\t') {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    row.into_iter()
+        .map(|text| text.chars().map(shown).collect())
+        .collect()
 }
 
 fn latency_columns() -> impl Iterator<Item = String> {
