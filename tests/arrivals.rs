@@ -113,11 +113,11 @@ fn an_open_loop_sends_what_its_schedule_holds_and_counts_what_it_drops() {
     assert!(notes.contains("8 were never sent"), "{notes}");
 }
 
-/// Every further stream adds 30 ms to each token, so two of them cannot meet 20 ms.
+/// Every further stream adds 100 ms to each token, so two of them cannot meet 20 ms.
 #[test]
 fn a_ladder_ends_where_the_slo_is_lost_and_a_resume_climbs_no_further() {
     let experiment = Experiment::new(&format!(
-        "{SERVER}per_token_load = \"30ms\"\n\
+        "{SERVER}per_token_load = \"100ms\"\n\
          [workload.chat]\nprompts = [\"hi\"]\nmax_tokens = 3\noutput = \"exact\"\nrequests_per_stream = 11\nslo = {{ p50_tpot = \"20ms\" }}\nstop_climbing = \"slo-lost\"\n\
          [workload.chat.sweep]\nconcurrency = [1, 2, 4, 8]\n"
     ))

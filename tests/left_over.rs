@@ -9,6 +9,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use processes::{RUNNER, alive, below, signal, until};
@@ -31,9 +32,19 @@ max_tokens = 1
 
 fn run(folder: &Path, manifest: &str) -> Command {
     fs::write(folder.join("manifest.toml"), manifest).unwrap();
+    // Two runs of one second would have one name.
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let name = format!("run-{}", RUNS.fetch_add(1, Ordering::Relaxed));
     let mut command = Command::new(RUNNER);
     command
-        .args(["run", "manifest.toml", "--results", "results"])
+        .args([
+            "run",
+            "manifest.toml",
+            "--results",
+            "results",
+            "--name",
+            &name,
+        ])
         .current_dir(folder)
         .env("XDG_STATE_HOME", folder.join("state"))
         .stdin(Stdio::null())
