@@ -291,15 +291,8 @@ pub(crate) fn truth(
                 each[0], each[1], each[2], each[3]
             ),
             format!(
-                "raw reader {:+.2} / {:+.2}, {:+.2} / {:+.2}; over it {:+.2} / {:+.2}, {:+.2} / {:+.2}",
-                raw[0],
-                raw[1],
-                raw[2],
-                raw[3],
-                each[0] - raw[0],
-                each[1] - raw[1],
-                each[2] - raw[2],
-                each[3] - raw[3]
+                "raw reader {:+.2} / {:+.2}, {:+.2} / {:+.2}",
+                raw[0], raw[1], raw[2], raw[3]
             ),
             target,
         ),
