@@ -42,11 +42,36 @@ fn quoted(word: &str) -> String {
     if let Some(rest) = word.strip_prefix("~/") {
         return format!("\"$HOME\"/{}", quoted(rest));
     }
+    // A terminal that shows the script obeys none of these when they are written in bash's own escapes, byte by byte so
+    // that no locale matters; bash makes the same word of them.
+    if word.contains(|c: char| is_obeyed(c)) {
+        let mut out = "$'".to_owned();
+        for c in word.chars() {
+            match c {
+                '\\' | '\'' => out.extend(['\\', c]),
+                c if is_obeyed(c) => {
+                    let mut bytes = [0; 4];
+                    for byte in c.encode_utf8(&mut bytes).bytes() {
+                        out.push_str(&format!("\\x{byte:02x}"));
+                    }
+                }
+                c => out.push(c),
+            }
+        }
+        out.push('\'');
+        return out;
+    }
     match shlex::try_quote(word) {
         Ok(text) => text.into_owned(),
         // A NUL byte cannot stand in an argument at all.
         Err(_) => quoted(&word.replace('\0', "")),
     }
+}
+
+/// Whether a terminal would move, colour or turn around what follows. A line break is quoted as it is.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() && !matches!(c, '\0' | '\n' | '\t')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Stands for the port until the words are quoted; no argument holds such a character.
@@ -296,6 +321,16 @@ mod tests {
             given(&script, Some("9001")),
             command::argv(&server, "runner", &host, 9001)
         );
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_written_out_and_given_all_the_same() {
+        let mut server = server(json!({ "x": 1 }));
+        let word = "\u{1b}[2Ja\u{9b}b it's \\x41 $HOME\u{202e}";
+        server.command = Some(["vllm", word, "{model}"].map(str::to_owned).into());
+        let script = recipe(&server).serve_sh;
+        assert!(!script.chars().any(is_obeyed), "{script:?}");
+        assert_eq!(given(&script, None)[1], word);
     }
 
     #[test]
