@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{headline::gpu, view};
+use super::{headline::gpu, note::values};
 use crate::store::{CellFile, StoredRun};
 
 /// Latencies of a summary; the rest of it is numbers and small objects.
@@ -38,7 +38,7 @@ fn line(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
     put("gpu", json!(gpu(run)));
     put("usd_per_hour", json!(run.plan.hardware.usd_per_hour));
     put("model", json!(model));
-    for (key, value) in view::cell(cell) {
+    for (key, value) in values::cell(cell) {
         match key.as_str() {
             "id" => put("cell", value),
             "verdicts" => put("verdicts", json!(verdicts)),

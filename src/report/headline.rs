@@ -1,8 +1,7 @@
 //! The first lines of a note: what it is about, and the result in one sentence per workload and server.
 
 use super::{
-    insight::{Block, count, of, slo_text},
-    insight_best::best,
+    insight::{Block, best::best, count, of, slo_text},
     number::{grouped, ms, tok_s},
 };
 use crate::{manifest::Objective, store::StoredRun};

@@ -2,54 +2,25 @@
 //!
 //! Pure but for reading the user's template folder: no clock, no server, no socket. The same light files give the
 //! same bytes. [`values`] turns a run into what a template sees; [`render`] fills the built-in template and the
-//! user's own. What the numbers say is found here, in the `insight` files, never in a template.
+//! user's own. What the numbers say is found in `insight`, never in a template; `chart` and `page` draw the same findings, `compare` sets two runs side by side.
 
-mod axes_table;
 mod chart;
-mod comparable;
 mod compare;
-mod compare_view;
-mod curves;
 mod escape;
 mod export;
-mod filters;
-mod gate;
-mod grid;
 mod headline;
 mod insight;
-mod insight_basis;
-mod insight_best;
-mod insight_caution;
-mod insight_compare;
-mod insight_failure;
-mod insight_humps;
-mod insight_length;
-mod insight_load;
-mod insight_observe;
-mod insight_pareto;
-mod insight_recipe;
-mod insight_scaling;
-mod insight_server;
-mod insight_surface;
-mod insight_unstable;
-mod insight_verdict;
-mod interval;
+mod note;
 mod number;
 mod page;
-mod template;
-mod view;
 
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
-mod insight_tests;
-#[cfg(test)]
 mod tests;
 
 pub use chart::Chart;
-pub use comparable::Difference;
-pub use compare::{Change, Comparison, Judgement, Pair, compare};
-pub use gate::Gate;
+pub use compare::{Change, Comparison, Difference, Gate, Judgement, Pair, compare};
 
 use camino::Utf8Path;
 
@@ -72,8 +43,8 @@ pub struct Note {
 /// Every mistake of every template at once: a folder or file that cannot be read, a syntax error, a value or filter
 /// that does not exist, each with its line where it has one.
 pub fn render(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<Vec<Note>, Findings> {
-    let sources = template::sources(templates)?;
-    template::render(&sources, &values(run))
+    let sources = note::template::sources(templates)?;
+    note::template::render(&sources, &values(run))
 }
 
 /// Renders a comparison.
@@ -85,8 +56,8 @@ pub fn render_comparison(
     comparison: &Comparison,
     templates: Option<&Utf8Path>,
 ) -> Result<String, Findings> {
-    let template = template::comparison(templates)?;
-    let notes = template::render(&[template], &compare_view::values(comparison))?;
+    let template = note::template::comparison(templates)?;
+    let notes = note::template::render(&[template], &compare::view::values(comparison))?;
     Ok(notes.into_iter().map(|note| note.text).collect())
 }
 
@@ -108,5 +79,5 @@ pub fn page(run: &StoredRun, charts: &[Chart]) -> String {
 /// What a template can see: plain numbers (milliseconds, tokens per second), names as they were written, `null` where
 /// something is absent. `templates/README.md` documents every value.
 pub fn values(run: &StoredRun) -> serde_json::Value {
-    view::values(run)
+    note::values::values(run)
 }

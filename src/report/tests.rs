@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::{
-    Note, fixtures, render,
-    template::{Template, render as render_templates},
-    values,
+    Note, fixtures,
+    note::template::{Template, render as render_templates},
+    render, values,
 };
 use crate::{
     manifest::Objective,

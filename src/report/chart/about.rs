@@ -1,16 +1,14 @@
 //! The words of the pictures: names of metrics, what a point is, where the numbers come from.
 
-use super::{
-    super::{
+use super::scope::Scope;
+use crate::{
+    manifest::{SloTerm, scalar_text},
+    measure::{Severity, VerdictKind},
+    report::{
         headline::gpu,
         insight::{coordinate, may_rank, may_rank_by, of, touches},
         number,
     },
-    scope::Scope,
-};
-use crate::{
-    manifest::{SloTerm, scalar_text},
-    measure::{Severity, VerdictKind},
     store::{CellFile, StoredRun},
 };
 

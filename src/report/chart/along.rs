@@ -1,7 +1,7 @@
 //! Where cells stand along one axis: numbers to scale, names side by side.
 
-use super::{super::insight::coordinate, scale::Scale, scope::values};
-use crate::{manifest::scalar_text, store::CellFile};
+use super::{scale::Scale, scope::values};
+use crate::{manifest::scalar_text, report::insight::coordinate, store::CellFile};
 
 /// Numbers that span this ratio stand on a logarithmic axis: 1, 2, 4, 8 at equal distances.
 const LOG_FROM: f64 = 8.0;

@@ -1,6 +1,6 @@
 //! Values → pixels, and the values worth a line across the picture.
 
-use super::super::number::grouped;
+use crate::report::number::grouped;
 
 /// A value axis.
 #[derive(Clone, Copy, Debug, PartialEq)]

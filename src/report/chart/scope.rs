@@ -7,12 +7,9 @@
 
 use serde_json::Value;
 
-use super::super::{
-    insight::{Block, coordinate, count, of},
-    insight_compare::in_order,
-};
 use crate::{
     manifest::{Slo, scalar_text},
+    report::insight::{Block, coordinate, count, of, servers::in_order},
     store::{CellFile, StoredRun},
 };
 

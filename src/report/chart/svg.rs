@@ -1,6 +1,6 @@
 //! The drawing layer: shapes and text with classes, written as XML. Every text and attribute is escaped here.
 
-use super::super::escape;
+use crate::report::escape;
 
 /// Where a text stands relative to its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::{
         chart::badge,
         headline::gpu,
         insight::{blocks, coordinate, may_rank, may_rank_by, of, server_label, slo_text},
-        view::statements,
+        note::values::statements,
     },
     store::{CellFile, StoredRun},
 };

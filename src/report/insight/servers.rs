@@ -1,0 +1,133 @@
+//! Which server serves a workload best, where the server axes give several.
+
+use std::cmp::Ordering;
+
+use serde::Serialize;
+
+use super::{
+    Block,
+    best::{Best, Pick, best},
+    count,
+};
+use crate::manifest::Objective;
+
+/// The servers of one workload side by side.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(in crate::report) struct Comparison {
+    pub(in crate::report) workload: String,
+    /// The best server first; ids in the order of the plan where they are as good.
+    pub(in crate::report) servers: Vec<Compared>,
+    /// What the order rests on, one sentence.
+    pub(in crate::report) basis: String,
+}
+
+/// One server's best cell for a workload.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(in crate::report) struct Compared {
+    pub(in crate::report) server: String,
+    pub(in crate::report) label: String,
+    /// Its best cell.
+    pub(in crate::report) pick: Pick,
+    /// `meets`, `meets by p50`, `misses`; empty without an SLO.
+    pub(in crate::report) slo: &'static str,
+}
+
+/// The blocks of a workload that have numbers, best first. What was simulated stands behind what was measured.
+pub(in crate::report) fn in_order<'a, 'b>(
+    blocks: &'a [Block<'b>],
+    workload: &str,
+) -> Vec<(&'a Block<'b>, Best)> {
+    let mut own: Vec<(&Block<'_>, Best)> = blocks
+        .iter()
+        .filter(|block| block.workload == workload)
+        .map(|block| (block, best(block)))
+        .filter(|(_, best)| !best.picks.is_empty())
+        .collect();
+    own.sort_by(|a, b| order(a, b));
+    own
+}
+
+fn order((left, a): &(&Block<'_>, Best), (right, b): &(&Block<'_>, Best)) -> Ordering {
+    let simulated = |block: &Block<'_>| block.cells.iter().any(|cell| cell.simulated);
+    let (Some(one), Some(other)) = (a.picks.first(), b.picks.first()) else {
+        return Ordering::Equal;
+    };
+    // Absent is worse than any number.
+    let larger = |x: Option<f64>, y: Option<f64>| match (x, y) {
+        (Some(x), Some(y)) => y.total_cmp(&x),
+        _ => y.is_some().cmp(&x.is_some()),
+    };
+    let users = match left.objective {
+        Objective::Latency if !left.slo.0.is_empty() => larger(
+            one.concurrency.or(one.rate),
+            other.concurrency.or(other.rate),
+        ),
+        _ => Ordering::Equal,
+    };
+    let misses = |best: &Best| best.meets_slo == Some(false);
+    let nearer = match (misses(a), misses(b)) {
+        (true, true) => larger(a.of_limit.map(|x| -x), b.of_limit.map(|x| -x)),
+        _ => Ordering::Equal,
+    };
+    simulated(left)
+        .cmp(&simulated(right))
+        .then(other.trusted.cmp(&one.trusted))
+        .then(misses(a).cmp(&misses(b)))
+        .then(a.contradicted.cmp(&b.contradicted))
+        .then(nearer)
+        .then(users)
+        .then(larger(one.throughput_tok_s, other.throughput_tok_s))
+}
+
+/// One comparison for every workload that several servers have numbers for.
+pub(in crate::report) fn comparisons(blocks: &[Block<'_>]) -> Vec<Comparison> {
+    let mut workloads: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
+    workloads.dedup();
+    workloads
+        .into_iter()
+        .filter_map(|workload| {
+            let own = in_order(blocks, workload);
+            let (first, _) = own.first().filter(|_| own.len() > 1)?;
+            let by = match first.objective {
+                Objective::Latency if !first.slo.0.is_empty() => {
+                    "those that meet the SLO, then most users, then output tokens per second"
+                }
+                _ if !first.slo.0.is_empty() => {
+                    "those that meet the SLO, then output tokens per second"
+                }
+                _ => "output tokens per second",
+            };
+            let basis = format!(
+                "The best cell of each of {}, best first: what may be ranked before what may not, then {by}.",
+                count(own.len(), "server")
+            );
+            Some(Comparison {
+                workload: workload.to_owned(),
+                servers: own
+                    .into_iter()
+                    .filter_map(|(block, best)| {
+                        let slo = slo(&best);
+                        Some(Compared {
+                            server: block.server.to_owned(),
+                            label: block.server_label.clone(),
+                            pick: best.picks.into_iter().next()?,
+                            slo,
+                        })
+                    })
+                    .collect(),
+                basis,
+            })
+        })
+        .collect()
+}
+
+fn slo(best: &Best) -> &'static str {
+    let trusted = best.picks.first().is_some_and(|pick| pick.trusted);
+    match best.meets_slo {
+        None => "",
+        Some(false) => "misses",
+        Some(true) if best.contradicted => "by p50 only",
+        Some(true) if !trusted => "meets, by p50",
+        Some(true) => "meets",
+    }
+}

@@ -1,0 +1,138 @@
+//! Filters and functions of note templates.
+
+use minijinja::{
+    Environment, Error, ErrorKind,
+    value::{Value, ValueKind},
+};
+
+use super::axes_table;
+use crate::report::{escape, number};
+
+/// The filters that are no part of Jinja, and those of Jinja that notes use most: for suggestions.
+pub(in crate::report) const NAMES: [&str; 18] = [
+    "ms",
+    "s",
+    "duration",
+    "tok_s",
+    "rate",
+    "thousands",
+    "percent",
+    "times",
+    "usd",
+    "gib",
+    "spark",
+    "code",
+    "md",
+    "fence",
+    "join",
+    "length",
+    "default",
+    "safe",
+];
+
+/// A filter that shows a number, by its name.
+type Shown = (&'static str, fn(Option<f64>) -> String);
+
+const NUMBERS: [Shown; 10] = [
+    ("ms", number::ms),
+    ("s", number::s),
+    ("duration", number::duration),
+    ("tok_s", number::tok_s),
+    ("rate", number::rate_bare),
+    ("thousands", number::thousands),
+    ("percent", number::percent),
+    ("times", times),
+    ("usd", number::usd),
+    ("gib", number::gib),
+];
+
+pub(in crate::report) fn add(environment: &mut Environment<'_>) {
+    for (name, show) in NUMBERS {
+        environment.add_filter(name, move |value: &Value| numeric(name, value, show));
+    }
+    environment.add_function("grid", axes_table::grid);
+    environment.add_filter("spark", spark);
+    environment.add_filter("md", |value: &Value| textual(value, escape::markdown));
+    environment.add_filter("code", |value: &Value| textual(value, escape::code));
+    environment.add_filter("fence", |value: &Value, language: Option<String>| {
+        let language = language.unwrap_or_default();
+        textual(value, |text| escape::fence(text, &language))
+    });
+}
+
+fn times(factor: Option<f64>) -> String {
+    factor.map_or_else(|| number::ABSENT.to_owned(), number::times)
+}
+
+/// Numbers as bars from the smallest to the largest of them; an absent one is a dot.
+fn spark(values: &Value) -> Result<String, Error> {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let numbers: Vec<Option<f64>> = values
+        .try_iter()?
+        .map(|value| {
+            f64::try_from(value)
+                .ok()
+                .filter(|number| number.is_finite())
+        })
+        .collect();
+    let known = || numbers.iter().flatten().copied();
+    let least = known().fold(f64::INFINITY, f64::min);
+    let most = known().fold(f64::NEG_INFINITY, f64::max);
+    let bar = |number: f64| {
+        let part = if most > least {
+            (number - least) / (most - least)
+        } else {
+            0.5
+        };
+        BARS[((part * 7.0).round() as usize).min(7)]
+    };
+    Ok(numbers
+        .iter()
+        .map(|number| number.map_or('·', bar))
+        .collect())
+}
+
+fn numeric(filter: &str, value: &Value, show: fn(Option<f64>) -> String) -> Result<String, Error> {
+    match value.kind() {
+        ValueKind::None => Ok(show(None)),
+        ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
+        _ => match f64::try_from(value.clone()) {
+            Ok(number) => Ok(show(Some(number))),
+            Err(_) => Err(Error::new(
+                ErrorKind::InvalidOperation,
+                format!(
+                    "the filter `{filter}` shows a number, and this is a {}",
+                    value.kind()
+                ),
+            )),
+        },
+    }
+}
+
+fn textual(value: &Value, shape: impl Fn(&str) -> String) -> Result<Value, Error> {
+    match value.kind() {
+        ValueKind::None => Ok(Value::from(number::ABSENT)),
+        ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
+        _ => {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            Ok(Value::from_safe_string(shape(&text)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use minijinja::value::Serde;
+
+    use super::*;
+
+    #[test]
+    fn a_spark_line_goes_from_least_to_most_and_shows_what_is_absent() {
+        let values = Value::from(Serde(&[Some(1.0), None, Some(8.0), Some(4.5)]));
+        assert_eq!(spark(&values).unwrap(), "▁·█▅");
+        assert_eq!(spark(&Value::from(Serde(&[2.0, 2.0]))).unwrap(), "▅▅");
+        assert_eq!(spark(&Value::from(Serde(&[0.0; 0]))).unwrap(), "");
+    }
+}

@@ -1,0 +1,419 @@
+//! Templates: the environment they are rendered in, their filters, and what is said when one has a mistake.
+
+use std::{fs, ops::Range, sync::Arc};
+
+use camino::Utf8Path;
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior,
+    syntax::SyntaxConfig,
+    value::{Serde, Value},
+};
+
+use super::filters;
+use crate::{
+    diagnostic::{Finding, Findings, Place, Source},
+    manifest::nearest,
+    report::{Note, escape, number},
+};
+
+const SUFFIX: &str = ".md.j2";
+/// Under this name a template that replaces a built-in one can still include it.
+const BUILT_IN: &str = "built-in/";
+/// The notes of a run, in the order of their names.
+const NOTES: [(&str, &str); 3] = [
+    (
+        "batch.md.j2",
+        include_str!("../../../templates/batch.md.j2"),
+    ),
+    (
+        "capacity.md.j2",
+        include_str!("../../../templates/capacity.md.j2"),
+    ),
+    (
+        "playbook.md.j2",
+        include_str!("../../../templates/playbook.md.j2"),
+    ),
+];
+/// What they share; no note of its own.
+const MACROS: (&str, &str) = (
+    "macros.md.j2",
+    include_str!("../../../templates/macros.md.j2"),
+);
+const COMPARISON: (&str, &str) = (
+    "comparison.md.j2",
+    include_str!("../../../templates/comparison.md.j2"),
+);
+/// Steps that one note may take: the built-in one takes a few thousand per cell. A loop without end is a mistake that says so.
+const FUEL: u64 = 20_000_000;
+
+/// A template's name and where its text is shown to come from.
+pub(in crate::report) struct Template {
+    name: String,
+    source: Arc<Source>,
+}
+
+impl Template {
+    pub(in crate::report) fn new(name: &str, shown: &str, text: String) -> Self {
+        Self {
+            name: name.into(),
+            source: Arc::new(Source {
+                name: shown.into(),
+                text,
+            }),
+        }
+    }
+}
+
+/// The template of a comparison: the built-in one, or the user's own of its name.
+pub(in crate::report) fn comparison(folder: Option<&Utf8Path>) -> Result<Template, Findings> {
+    let own = folder.map(|folder| folder.join(COMPARISON.0));
+    let Some(own) = own.filter(|path| path.exists()) else {
+        return Ok(Template::new(
+            COMPARISON.0,
+            "built-in comparison.md.j2",
+            COMPARISON.1.into(),
+        ));
+    };
+    match fs::read_to_string(&own) {
+        Ok(text) => Ok(Template::new(COMPARISON.0, own.as_str(), text)),
+        Err(error) => Err(Findings::from(Finding::error(format!(
+            "cannot read {own}: {error}"
+        )))),
+    }
+}
+
+/// The built-in templates of a run's notes and the user's own, sorted by name. That of a comparison is none of them.
+pub(in crate::report) fn sources(folder: Option<&Utf8Path>) -> Result<Vec<Template>, Findings> {
+    let built_in = |(name, text): (&str, &str)| {
+        Template::new(name, &format!("built-in {name}"), text.to_owned())
+    };
+    let mut templates: Vec<Template> = NOTES.into_iter().map(built_in).collect();
+    let Some(folder) = folder else {
+        return Ok(templates);
+    };
+    let unread = |what: &Utf8Path, error: &std::io::Error| {
+        Finding::error(format!("cannot read {what}: {error}")).help(
+            "give a folder of *.md.j2 files, or leave the setting out to use the built-in notes",
+        )
+    };
+    let mut findings = Findings::default();
+    let entries = folder
+        .read_dir_utf8()
+        .map_err(|error| Findings::from(unread(folder, &error)))?;
+    for entry in entries {
+        let path = match entry {
+            Ok(entry) => entry.into_path(),
+            Err(error) => {
+                findings.push(unread(folder, &error));
+                continue;
+            }
+        };
+        let Some(name) = path.file_name().filter(|name| {
+            name.ends_with(SUFFIX)
+                && !name.starts_with('.')
+                && *name != COMPARISON.0
+                && *name != MACROS.0
+        }) else {
+            continue;
+        };
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                templates.retain(|template| template.name != name);
+                templates.push(Template::new(name, path.as_str(), text));
+            }
+            Err(error) => findings.push(unread(&path, &error)),
+        }
+    }
+    templates.sort_by(|a, b| a.name.cmp(&b.name));
+    if findings.has_errors() {
+        Err(findings)
+    } else {
+        Ok(templates)
+    }
+}
+
+/// Renders every template.
+pub(in crate::report) fn render(
+    templates: &[Template],
+    values: &serde_json::Value,
+) -> Result<Vec<Note>, Findings> {
+    let mut environment = environment();
+    let mut findings = Findings::default();
+    for (name, text) in NOTES.into_iter().chain([MACROS]) {
+        if let Err(error) = environment.add_template_owned(format!("{BUILT_IN}{name}"), text) {
+            findings.push(finding(&error, templates, values));
+        }
+    }
+    for template in templates {
+        if let Err(error) = environment.add_template(&template.name, &template.source.text) {
+            findings.push(finding(&error, templates, values));
+        }
+    }
+    let context = Value::from(Serde(values));
+    let mut notes = Vec::new();
+    for template in templates {
+        // One that could not be added has its finding already.
+        let Ok(compiled) = environment.get_template(&template.name) else {
+            continue;
+        };
+        match compiled.render(context.clone()) {
+            // One that has nothing to say of this run is no note.
+            Ok(text) if text.trim().is_empty() => {}
+            Ok(text) => notes.push(Note {
+                file: template.name.trim_end_matches(".j2").to_owned(),
+                text: tidy(&text),
+            }),
+            Err(error) => findings.push(finding(&error, templates, values)),
+        }
+    }
+    if findings.has_errors() {
+        Err(findings)
+    } else {
+        Ok(notes)
+    }
+}
+
+/// Never more than one blank line outside a fence, no blanks at the end of a line, one line break at the end of the
+/// text: loops and conditions in a template need not care.
+fn tidy(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut fence: Option<&str> = None;
+    let mut blank = true;
+    for line in text.lines() {
+        let line = line.trim_end();
+        let ticks = &line[..line.len() - line.trim_start_matches('`').len()];
+        if let Some(open) = fence {
+            if ticks == open && line == ticks {
+                fence = None;
+            }
+        } else {
+            if ticks.len() >= 3 {
+                fence = Some(ticks);
+            } else if line.is_empty() && blank {
+                continue;
+            }
+            blank = line.is_empty();
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
+    format!("{}\n", out.trim_end())
+}
+
+/// Strict about what does not exist, Markdown-safe about what does: every string is escaped when it is printed
+/// unless a filter made it safe, and an absent value is a dash.
+fn environment<'source>() -> Environment<'source> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_debug(true);
+    environment.set_fuel(Some(FUEL));
+    // The formatter below does the escaping. This only tells macros and blocks that what they caught is escaped.
+    environment.set_auto_escape_callback(|_| AutoEscape::Custom("markdown".into()));
+    environment.set_syntax(
+        SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+            .unwrap_or_default(),
+    );
+    environment.set_formatter(|out, _, value| {
+        if value.is_undefined() {
+            return Err(Error::from(ErrorKind::UndefinedError));
+        }
+        let text = match value.as_str() {
+            _ if value.is_none() => number::ABSENT.to_owned(),
+            Some(text) if !value.is_safe() => escape::markdown(text),
+            _ => value.to_string(),
+        };
+        out.write_str(&text).map_err(Error::from)
+    });
+    filters::add(&mut environment);
+    environment
+}
+
+/// The error as a person reads it: where, why, and what could have been meant.
+fn finding(error: &Error, templates: &[Template], values: &serde_json::Value) -> Finding {
+    // An include wraps the error that counts: the innermost one with a place in a template.
+    let mut error = error;
+    while let Some(inner) =
+        std::error::Error::source(error).and_then(|inner| inner.downcast_ref::<Error>())
+    {
+        if inner.name().is_none() {
+            break;
+        }
+        error = inner;
+    }
+    let name = error.name().unwrap_or("the template").to_owned();
+    let reason = error.detail().map_or_else(
+        || error.kind().to_string(),
+        |detail| format!("{}: {detail}", error.kind()),
+    );
+    let Some(template) = templates.iter().find(|template| template.name == name) else {
+        return Finding::error(format!("{name} cannot be rendered: {reason}"));
+    };
+    let text = &template.source.text;
+    let span = error
+        .range()
+        .filter(|span| text.get(span.clone()).is_some_and(|part| !part.is_empty()))
+        .map(|span| match error.kind() {
+            ErrorKind::UndefinedError => before_filter(text, span),
+            _ => span,
+        })
+        .or_else(|| error.line().map(|line| line_span(text, line)));
+    let title = format!("the template {name} cannot be rendered");
+    let mut finding = match &span {
+        Some(span) => Finding::error(title).at(
+            &Place {
+                source: template.source.clone(),
+                span: span.clone(),
+            },
+            reason,
+        ),
+        None => Finding::error(format!("{title}: {reason}")),
+    };
+    let expression = span.and_then(|span| text.get(span)).unwrap_or_default();
+    for help in help(error.kind(), expression, values) {
+        finding = finding.help(help);
+    }
+    finding
+}
+
+/// Where a filter got a value that does not exist the engine points at the filter; the mistake stands before it.
+fn before_filter(text: &str, span: Range<usize>) -> Range<usize> {
+    let Some(before) = text[..span.start]
+        .trim_end()
+        .strip_suffix('|')
+        .map(str::trim_end)
+    else {
+        return span;
+    };
+    if text[span.clone()].contains(|c: char| !c.is_alphanumeric() && c != '_') {
+        return span;
+    }
+    let opened = before.rfind("{{").max(before.rfind("{%")).map(|at| at + 2);
+    match opened {
+        Some(opened) => {
+            let inside = &before[opened..];
+            opened + inside.len() - inside.trim_start_matches(['-', '+', ' ']).len()..before.len()
+        }
+        None => span,
+    }
+}
+
+/// The bytes of a 1-based line, without what indents it.
+fn line_span(text: &str, line: usize) -> Range<usize> {
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let own = text[start.min(text.len())..]
+        .lines()
+        .next()
+        .unwrap_or_default();
+    let indent = own.len() - own.trim_start().len();
+    start + indent..start + own.trim_end().len().max(indent)
+}
+
+fn help(kind: ErrorKind, expression: &str, values: &serde_json::Value) -> Vec<String> {
+    match kind {
+        ErrorKind::UndefinedError => undefined_help(expression, values),
+        ErrorKind::UnknownFilter => {
+            let near = words(expression)
+                .into_iter()
+                .rev()
+                .find_map(|word| nearest(word, &filters::NAMES));
+            let mut help: Vec<String> = near
+                .map(|near| format!("did you mean `{near}`?"))
+                .into_iter()
+                .collect();
+            help.push(format!(
+                "filters for notes: {}; and those of Jinja",
+                filters::NAMES.join(", ")
+            ));
+            help
+        }
+        ErrorKind::SyntaxError => {
+            vec!["templates are Jinja's; templates/README.md shows one that works".into()]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Follows the path in the expression as far as it exists: what is at hand there, and what it resembles.
+fn undefined_help(expression: &str, values: &serde_json::Value) -> Vec<String> {
+    let mut known: Vec<&str> = keys(values);
+    let mut place = "at hand".to_owned();
+    let mut missing = None;
+    let mut at = values;
+    let mut path = Vec::new();
+    for word in words(expression) {
+        match at.get(word) {
+            Some(inner) => {
+                at = inner;
+                path.push(word);
+                known = keys(inner);
+                place = format!("in `{}`", path.join("."));
+            }
+            None => {
+                missing = Some(word);
+                break;
+            }
+        }
+    }
+    let word = missing.unwrap_or(expression);
+    let mut everywhere = Vec::new();
+    all_keys(values, &mut everywhere);
+    // The name may belong to a loop's variable: then it is a key somewhere below.
+    let below = || {
+        words(expression)
+            .into_iter()
+            .rev()
+            .filter(|word| !filters::NAMES.contains(word) && !everywhere.contains(word))
+            .find_map(|word| nearest(word, &everywhere))
+    };
+    let near = nearest(word, &known).or_else(below);
+    let mut help: Vec<String> = near
+        .filter(|near| *near != word)
+        .map(|near| format!("did you mean `{near}`?"))
+        .into_iter()
+        .collect();
+    if !known.is_empty() {
+        help.push(format!("names {place}: {}", known.join(", ")));
+    }
+    help.push("templates/README.md documents every value".into());
+    help
+}
+
+fn keys(value: &serde_json::Value) -> Vec<&str> {
+    value
+        .as_object()
+        .map(|map| map.keys().map(String::as_str).collect())
+        .unwrap_or_default()
+}
+
+fn all_keys<'a>(value: &'a serde_json::Value, found: &mut Vec<&'a str>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, inner) in map {
+                if !found.contains(&key.as_str()) {
+                    found.push(key);
+                }
+                all_keys(inner, found);
+            }
+        }
+        // The elements of a list look alike: the first tells the names.
+        serde_json::Value::Array(items) => {
+            if let Some(first) = items.first() {
+                all_keys(first, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+        .collect()
+}
