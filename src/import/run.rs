@@ -283,6 +283,7 @@ fn cell(
         outcome: outcome(&rows, pooled.as_ref(), !reported.is_empty()),
         reason: None,
         ladder_ended_at: None,
+        proved_impossible_by: None,
         simulated: false,
         load,
         axes: values,

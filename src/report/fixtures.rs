@@ -93,6 +93,7 @@ pub(super) fn cell(
         reason: None,
         simulated: false,
         ladder_ended_at: None,
+        proved_impossible_by: None,
         axes: BTreeMap::from([
             ("concurrency".to_owned(), json!(concurrency)),
             ("max_tokens".to_owned(), json!(max_tokens)),

@@ -143,6 +143,7 @@ pub(super) fn unmeasured(
         reason: Some(reason),
         simulated: group.server.engine == Engine::Sim,
         ladder_ended_at: None,
+        proved_impossible_by: None,
         load: load_values(cell),
         axes: group
             .axes

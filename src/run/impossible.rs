@@ -12,8 +12,8 @@ const NEED: [&str; 3] = ["max-model-len", "max-num-seqs", "max-num-batched-token
 
 /// The server that was smaller, and why this one cannot be had.
 pub(super) struct Impossible {
-    /// A cell of the smaller one.
-    pub(super) at: String,
+    /// The smaller one.
+    pub(super) by: String,
     /// Why, as a sentence.
     pub(super) reason: String,
 }
@@ -31,22 +31,35 @@ impl Walk<'_> {
                     | ServerOutcome::Oom(OomAt::Weights | OomAt::KvCache | OomAt::Graphs)
             );
             let smaller = self.plan.groups.iter().find(|other| other.id == ended.id)?;
-            (out && smaller.id != group.id && needs_no_more(&smaller.server, &group.server)).then(
-                || Impossible {
-                    at: smaller
-                        .cells
-                        .first()
-                        .map_or_else(String::new, |cell| cell.id.clone()),
-                    reason: format!(
-                        "{} needs no more memory and ended as {}: {}",
-                        smaller.id,
-                        ended.outcome,
-                        ended.reason.as_deref().unwrap_or_default()
-                    ),
-                },
-            )
+            // A start that failed after another one went well proves nothing: somebody else had the memory then.
+            let fits = self
+                .stored
+                .cells
+                .iter()
+                .any(|cell| cell.server == smaller.id && cell.outcome.is_measured());
+            (out && !fits
+                && smaller.id != group.id
+                && needs_no_more(&smaller.server, &group.server))
+            .then(|| Impossible {
+                by: smaller.id.clone(),
+                reason: format!(
+                    "not tried: the server with {} needs no more memory and ended as {}: {}",
+                    memory_flags(&smaller.server),
+                    ended.outcome,
+                    ended.reason.as_deref().unwrap_or_default()
+                ),
+            })
         })
     }
+}
+
+/// The flags of memory that a server has, for a person.
+fn memory_flags(server: &Server) -> String {
+    let flags: Vec<String> = NEED
+        .iter()
+        .filter_map(|name| Some(format!("{name} {}", server.flags.integer(name)?)))
+        .collect();
+    flags.join(", ")
 }
 
 /// Whether two servers differ in nothing but flags of memory, and the first one needs no more of it in any.

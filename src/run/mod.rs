@@ -133,7 +133,15 @@ pub async fn run(
             done.extend(done_in(&old.cells));
             folder
         }
-        None => RunFolder::create(&order.results, &plan.experiment.name, &file.name)?,
+        None => {
+            let experiment = &plan.experiment.name;
+            let folder = match &order.name {
+                Some(name) => RunFolder::create(&order.results, experiment, name)?,
+                None => RunFolder::create_free(&order.results, experiment, &file.name)?,
+            };
+            file.name = folder.name().to_owned();
+            folder
+        }
     };
     folder.write_text("manifest.toml", &manifest.text)?;
     folder.write_text(
@@ -184,20 +192,32 @@ pub async fn run(
     walk.finish()
 }
 
-/// The cells that need not be run again. One that was skipped at the end of a ladder is done if the cell is at which the
-/// ladder ended: measured again, that one may hold.
+/// The cells that need not be run again. One that was skipped because of another one is done if that one is: measured again,
+/// a ladder may go on where it ended, and a server may fit that did not.
 fn done_in(cells: &[CellFile]) -> BTreeSet<String> {
     let is_done = |id: &String| {
         let mut same = cells.iter().filter(|cell| cell.id == *id);
         same.any(|cell| cell.outcome.is_done())
     };
+    let is_out_of_memory = |server: &String| {
+        let mut same = cells.iter().filter(|cell| cell.server == *server);
+        same.any(|cell| cell.outcome.is_on_oom_surface())
+    };
     cells
         .iter()
         .filter(|cell| cell.outcome.is_done())
         .filter(|cell| cell.ladder_ended_at.as_ref().is_none_or(is_done))
+        .filter(|cell| {
+            cell.proved_impossible_by
+                .as_ref()
+                .is_none_or(is_out_of_memory)
+        })
         .map(|cell| cell.id.clone())
         .collect()
 }
+
+/// The most characters of a label that a run's name shows: a folder's name has an end.
+const LONGEST_LABEL: usize = 64;
 
 /// `20261124T063000Z-RTX2000`
 fn run_name(plan: &Plan, now: Timestamp) -> String {
@@ -214,6 +234,7 @@ fn run_name(plan: &Plan, now: Timestamp) -> String {
     let label: String = label
         .unwrap_or("local")
         .chars()
+        .take(LONGEST_LABEL)
         .map(|c| {
             if c.is_ascii_alphanumeric() || "-_.".contains(c) {
                 c

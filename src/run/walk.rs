@@ -123,7 +123,7 @@ impl Walk<'_> {
                 if !self.settled.contains(&cell.id) {
                     let reason = impossible.reason.clone();
                     let file = CellFile {
-                        ladder_ended_at: Some(impossible.at.clone()),
+                        proved_impossible_by: Some(impossible.by.clone()),
                         ..cell::unmeasured(group, cell, CellOutcome::Skipped, reason, Vec::new())
                     };
                     self.store(file, &[])?;

@@ -89,6 +89,15 @@ pub(super) fn create_folders(path: &Utf8Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).map_err(|e| StoreError::io(path, "create the folder", &e))
 }
 
+/// Creates a folder; false when something of that name is there already, whoever was faster.
+pub(super) fn create_new_folder(path: &Utf8Path) -> Result<bool, StoreError> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(StoreError::io(path, "create the folder", &error)),
+    }
+}
+
 /// Makes the names in a folder survive a loss of power.
 pub(super) fn sync_folder(path: &Utf8Path) -> Result<(), StoreError> {
     fs::File::open(path)

@@ -50,6 +50,34 @@ impl RunFolder {
         let parent = results.join(experiment);
         let path = parent.join(name);
         atomic::create_folders(&path)?;
+        Self::begin(&parent, path)
+    }
+
+    /// Makes `results/<experiment>/<name>`, or `<name>-2`, `<name>-3` … where that is taken, and locks it. Of processes
+    /// that ask for one name at the same instant each has a folder of its own.
+    ///
+    /// # Errors
+    ///
+    /// When a name cannot be a folder's, or the disk refuses.
+    pub fn create_free(
+        results: &Utf8Path,
+        experiment: &str,
+        name: &str,
+    ) -> Result<Self, StoreError> {
+        check_id(results, experiment)?;
+        check_id(results, name)?;
+        let parent = results.join(experiment);
+        atomic::create_folders(&parent)?;
+        let mut path = parent.join(name);
+        let mut number = 1;
+        while !atomic::create_new_folder(&path)? {
+            number += 1;
+            path = parent.join(format!("{name}-{number}"));
+        }
+        Self::begin(&parent, path)
+    }
+
+    fn begin(parent: &Utf8Path, path: Utf8PathBuf) -> Result<Self, StoreError> {
         let lock = lock::take(&path)?;
         // A run that was cut off before it wrote its first file is nothing to go on with.
         if path.join(layout::RUN).exists() {
@@ -60,7 +88,7 @@ impl RunFolder {
             ));
         }
         atomic::write_file(&path.join(".gitignore"), IGNORED.as_bytes())?;
-        atomic::sync_folder(&parent)?;
+        atomic::sync_folder(parent)?;
         Ok(Self { path, lock })
     }
 
@@ -83,6 +111,11 @@ impl RunFolder {
     /// Where it is.
     pub fn path(&self) -> &Utf8Path {
         &self.path
+    }
+
+    /// The run's name: its folder's, as it is written.
+    pub fn name(&self) -> &str {
+        self.path.file_name().unwrap_or_default()
     }
 
     /// Refuses to write where the run is no more: half a run made anew would be taken for a whole one.

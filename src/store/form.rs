@@ -35,10 +35,13 @@ pub struct CellFile {
     /// Why it ended so, when that is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The cell at which the ladder it belongs to ended, or one of the smaller server that was out of memory, when it was
-    /// skipped for that.
+    /// The cell at which the ladder it belongs to ended, when it was skipped for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder_ended_at: Option<String>,
+    /// The server that needs no more memory than this cell's and was out of it at its start, when this cell was skipped for
+    /// that (`experiment.skip_impossible`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proved_impossible_by: Option<String>,
     /// Whether the embedded engine answered.
     pub simulated: bool,
     /// Resolved load values that always have a column: `concurrency`, `max_tokens`, `requests` …

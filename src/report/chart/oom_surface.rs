@@ -31,6 +31,8 @@ enum Fate {
     Partly,
     Tight,
     Oom,
+    /// It was not tried, for a smaller one was out of memory.
+    Implied,
     Unknown,
 }
 
@@ -40,14 +42,14 @@ impl Fate {
             Self::Fits => ("fits", "on-fits"),
             Self::Partly | Self::Tight => ("tight", "on-tight"),
             Self::Oom => ("oom", "on-oom"),
-            Self::Unknown => ("none", "on-none"),
+            Self::Implied | Self::Unknown => ("none", "on-none"),
         }
     }
 
     fn held(self) -> Option<bool> {
         match self {
             Self::Fits | Self::Partly => Some(true),
-            Self::Tight | Self::Oom => Some(false),
+            Self::Tight | Self::Oom | Self::Implied => Some(false),
             Self::Unknown => None,
         }
     }
@@ -173,6 +175,11 @@ fn fate(cells: Option<&Vec<&CellFile>>) -> Fate {
         if measured { Fate::Partly } else { Fate::Oom }
     } else if measured {
         Fate::Fits
+    } else if cells.is_some_and(|cells| {
+        let mut cells = cells.iter();
+        cells.any(|cell| cell.proved_impossible_by.is_some())
+    }) {
+        Fate::Implied
     } else {
         Fate::Unknown
     }
@@ -219,6 +226,7 @@ fn tile(
             Some(phase) => vec!["OOM".into(), phase],
             None => vec!["OOM".into()],
         },
+        Fate::Implied => vec!["not tried".into(), "a smaller one ended".into()],
         Fate::Unknown => vec!["no result".into()],
     };
     let axes: Vec<String> = group
@@ -372,6 +380,7 @@ fn keys(sheet: &mut Sheet, fates: impl Iterator<Item = Fate>) {
             Fate::Partly => "out of memory under load",
             Fate::Tight => "KV cache too small for one request",
             Fate::Oom => "out of memory at start",
+            Fate::Implied => "not tried: a smaller one was out of memory",
             Fate::Unknown => "no result",
         };
         sheet.svg.rect(x, 66.0, 18.0, 14.0, 2.0, fate.fill().0);

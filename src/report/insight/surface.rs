@@ -43,6 +43,8 @@ pub(in crate::report) struct SurfaceRow {
 enum Fate {
     Fits,
     Ends,
+    /// It was not tried, for a smaller one had ended.
+    Implied,
     Unknown,
 }
 
@@ -79,10 +81,11 @@ fn over(run: &StoredRun, down: &[String], across: Option<String>) -> Option<Surf
     }
     let of = |group: &Group| cells.get(group.id.as_str()).map_or(&[][..], Vec::as_slice);
     let groups = &run.plan.groups;
-    let hit = groups
-        .iter()
-        .filter(|group| fate(of(group)) == Fate::Ends)
-        .count();
+    let all = |wanted: Fate| {
+        let fates = groups.iter().map(|group| fate(of(group)));
+        fates.filter(|fate| *fate == wanted).count()
+    };
+    let (hit, implied) = (all(Fate::Ends), all(Fate::Implied));
     if hit == 0 {
         return None;
     }
@@ -136,6 +139,13 @@ fn over(run: &StoredRun, down: &[String], across: Option<String>) -> Option<Surf
         hit,
         count(groups.len(), "server")
     );
+    if implied > 0 {
+        let were = if implied == 1 { "was" } else { "were" };
+        text.push_str(&format!(
+            " {} {were} not tried, since a smaller one had ended (experiment.skip_impossible).",
+            count(implied, "server")
+        ));
+    }
     for sentence in boundary(run, &cells) {
         text.push(' ');
         text.push_str(&sentence);
@@ -185,21 +195,28 @@ fn boundary(run: &StoredRun, cells: &HashMap<&str, Vec<&CellFile>>) -> Vec<Strin
     let shown = |value: f64| grouped(value, if value.fract() == 0.0 { 0 } else { 2 });
     let mut told: Vec<String> = lines
         .iter_mut()
-        .filter(|(_, points)| points.iter().any(|(_, fate)| *fate == Fate::Ends))
+        .filter(|(_, points)| {
+            let ends = |(_, fate): &(f64, Fate)| matches!(fate, Fate::Ends | Fate::Implied);
+            points.iter().any(ends)
+        })
         .map(|(fixed, points)| {
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let at = |fate: Fate| {
+            let at = |fits: bool| {
                 points
                     .iter()
-                    .filter(move |point| point.1 == fate)
+                    .filter(move |point| match point.1 {
+                        Fate::Fits => fits,
+                        Fate::Ends | Fate::Implied => !fits,
+                        Fate::Unknown => false,
+                    })
                     .map(|point| point.0)
             };
+            let tried = points.iter().any(|(_, fate)| *fate == Fate::Ends);
             let with = match fixed.as_str() {
                 "" => String::new(),
                 fixed => format!("With {fixed}, "),
             };
-            let (fits, ends): (Vec<f64>, Vec<f64>) =
-                (at(Fate::Fits).collect(), at(Fate::Ends).collect());
+            let (fits, ends): (Vec<f64>, Vec<f64>) = (at(true).collect(), at(false).collect());
             let (last_fit, first_end) = (fits.last().copied(), ends.first().copied());
             let said = match (last_fit, first_end) {
                 (Some(fit), Some(end)) if fit < end => format!(
@@ -224,7 +241,8 @@ fn boundary(run: &StoredRun, cells: &HashMap<&str, Vec<&CellFile>>) -> Vec<Strin
                         .collect::<Vec<_>>()
                         .join(", ")
                 ),
-                (None, _) => format!("no {axis} that was tried fits"),
+                (None, _) if tried => format!("no {axis} that was tried fits"),
+                (None, _) => format!("no {axis} was tried: smaller servers had ended already"),
             };
             let said = format!("{with}{said}.");
             let mut chars = said.chars();
@@ -255,6 +273,8 @@ fn fate(cells: &[&CellFile]) -> Fate {
         Fate::Ends
     } else if cells.iter().any(|cell| cell.outcome.is_measured()) {
         Fate::Fits
+    } else if cells.iter().any(|cell| cell.proved_impossible_by.is_some()) {
+        Fate::Implied
     } else {
         Fate::Unknown
     }
@@ -294,6 +314,9 @@ fn in_words(run: &StoredRun, id: &str, cells: &[&CellFile]) -> String {
             },
             None => "OOM".into(),
         };
+    }
+    if measured == 0 && fate(cells) == Fate::Implied {
+        return "not tried (a smaller one was out of memory)".into();
     }
     if measured == 0 {
         return match server {

@@ -209,6 +209,25 @@ fn a_run_is_never_written_over() {
 }
 
 #[test]
+fn each_of_many_that_ask_for_one_name_at_once_has_a_folder_of_its_own() {
+    let (_guard, results) = scratch();
+    let folders: Vec<RunFolder> = std::thread::scope(|scope| {
+        let make = || RunFolder::create_free(&results, "small", "one").unwrap();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
+        let made = threads.into_iter().map(|thread| thread.join().unwrap());
+        made.collect()
+    });
+    let mut names: Vec<&str> = folders.iter().map(RunFolder::name).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "one", "one-2", "one-3", "one-4", "one-5", "one-6", "one-7", "one-8"
+        ]
+    );
+}
+
+#[test]
 fn no_name_leads_out_of_the_run_folder() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");

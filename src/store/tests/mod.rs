@@ -108,6 +108,7 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
         reason: None,
         simulated: false,
         ladder_ended_at: None,
+        proved_impossible_by: None,
         load: map(&[
             ("concurrency", json!(concurrency)),
             ("max_tokens", json!(8)),
