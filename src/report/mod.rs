@@ -2,12 +2,14 @@
 //!
 //! Pure but for reading the user's template folder: no clock, no server, no socket. The same light files give the
 //! same bytes. [`values`] turns a run into what a template sees; [`render`] fills the built-in template and the
-//! user's own. What the numbers say is found in `insight`, never in a template; `chart` and `page` draw the same findings, `compare` sets two runs side by side.
+//! user's own. What the numbers say is found in `insight`, never in a template; `chart` and `page` draw the same
+//! findings, `compare` sets two runs side by side.
 
 mod chart;
 mod compare;
 mod escape;
 mod export;
+mod file_name;
 mod headline;
 mod insight;
 mod note;

@@ -28,7 +28,7 @@ mod tradeoff;
 #[cfg(test)]
 mod tests;
 
-use super::insight::Block;
+use super::{file_name, insight::Block};
 use crate::store::StoredRun;
 pub(super) use about::badge;
 use scope::Scope;
@@ -90,41 +90,13 @@ fn named(mut charts: Vec<Chart>) -> Vec<Chart> {
     let mut taken: Vec<String> = Vec::new();
     for chart in &mut charts {
         let stem = match &chart.workload {
-            Some(workload) => format!("{}-{}", plain(workload), chart.kind),
+            Some(workload) => format!("{}-{}", file_name::plain(workload), chart.kind),
             None => chart.kind.to_owned(),
         }
         .replace('_', "-");
-        let mut name = stem.clone();
-        let mut number = 2;
-        while taken.contains(&name) {
-            name = format!("{stem}-{number}");
-            number += 1;
-        }
-        chart.file = format!("{name}.svg");
-        taken.push(name);
+        chart.file = format!("{}.svg", file_name::own(stem, &mut taken));
     }
     charts
-}
-
-/// Letters and digits of a name; everything else is a hyphen.
-fn plain(name: &str) -> String {
-    let text: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    let text: Vec<&str> = text.split('-').filter(|part| !part.is_empty()).collect();
-    let text = text.join("-");
-    if text.is_empty() {
-        "workload".into()
-    } else {
-        text.chars().take(48).collect()
-    }
 }
 
 /// The sentences that say something.

@@ -29,6 +29,8 @@ pub(in crate::report) struct Recipe {
     pub(in crate::report) workload: String,
     /// `latency` or `throughput`.
     pub(in crate::report) objective: &'static str,
+    /// Its latency targets in words; empty without.
+    pub(in crate::report) slo: String,
     /// The result in one sentence.
     pub(in crate::report) statement: String,
     /// The model; absent where it is not known.
@@ -99,6 +101,7 @@ fn recipe(run: &StoredRun, block: &Block<'_>, best: Best, servers: usize) -> Opt
             Objective::Latency => "latency",
             Objective::Throughput => "throughput",
         },
+        slo: slo_text(block.slo),
         statement: statement(run, block),
         model: model.filter(|model| !model.is_empty()),
         server: block.server_label.clone(),

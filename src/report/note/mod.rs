@@ -5,4 +5,6 @@ mod curves;
 mod filters;
 mod grid;
 pub(super) mod template;
+#[cfg(test)]
+mod tests;
 pub(super) mod values;

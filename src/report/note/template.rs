@@ -4,7 +4,7 @@ use std::{fs, ops::Range, sync::Arc};
 
 use camino::Utf8Path;
 use minijinja::{
-    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior,
+    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, context,
     syntax::SyntaxConfig,
     value::{Serde, Value},
 };
@@ -19,8 +19,10 @@ use crate::{
 const SUFFIX: &str = ".md.j2";
 /// Under this name a template that replaces a built-in one can still include it.
 const BUILT_IN: &str = "built-in/";
+/// A template of this name is rendered once for each workload: `capacity.workload.md.j2` gives `capacity-chat.md`.
+const PER_WORKLOAD: &str = ".workload.md.j2";
 /// The notes of a run, in the order of their names.
-const NOTES: [(&str, &str); 3] = [
+const NOTES: [(&str, &str); 4] = [
     (
         "batch.md.j2",
         include_str!("../../../templates/batch.md.j2"),
@@ -30,15 +32,25 @@ const NOTES: [(&str, &str); 3] = [
         include_str!("../../../templates/capacity.md.j2"),
     ),
     (
+        "capacity.workload.md.j2",
+        include_str!("../../../templates/capacity.workload.md.j2"),
+    ),
+    (
         "playbook.md.j2",
         include_str!("../../../templates/playbook.md.j2"),
     ),
 ];
-/// What they share; no note of its own.
-const MACROS: (&str, &str) = (
-    "macros.md.j2",
-    include_str!("../../../templates/macros.md.j2"),
-);
+/// What they share; no notes of their own.
+const SHARED: [(&str, &str); 2] = [
+    (
+        "macros.md.j2",
+        include_str!("../../../templates/macros.md.j2"),
+    ),
+    (
+        "workload.md.j2",
+        include_str!("../../../templates/workload.md.j2"),
+    ),
+];
 const COMPARISON: (&str, &str) = (
     "comparison.md.j2",
     include_str!("../../../templates/comparison.md.j2"),
@@ -112,7 +124,7 @@ pub(in crate::report) fn sources(folder: Option<&Utf8Path>) -> Result<Vec<Templa
             name.ends_with(SUFFIX)
                 && !name.starts_with('.')
                 && *name != COMPARISON.0
-                && *name != MACROS.0
+                && SHARED.iter().all(|(shared, _)| name != shared)
         }) else {
             continue;
         };
@@ -139,7 +151,7 @@ pub(in crate::report) fn render(
 ) -> Result<Vec<Note>, Findings> {
     let mut environment = environment();
     let mut findings = Findings::default();
-    for (name, text) in NOTES.into_iter().chain([MACROS]) {
+    for (name, text) in NOTES.into_iter().chain(SHARED) {
         if let Err(error) = environment.add_template_owned(format!("{BUILT_IN}{name}"), text) {
             findings.push(finding(&error, templates, values));
         }
@@ -156,14 +168,24 @@ pub(in crate::report) fn render(
         let Ok(compiled) = environment.get_template(&template.name) else {
             continue;
         };
-        match compiled.render(context.clone()) {
-            // One that has nothing to say of this run is no note.
-            Ok(text) if text.trim().is_empty() => {}
-            Ok(text) => notes.push(Note {
-                file: template.name.trim_end_matches(".j2").to_owned(),
-                text: tidy(&text),
-            }),
-            Err(error) => findings.push(finding(&error, templates, values)),
+        let file = template.name.trim_end_matches(".j2");
+        let files: Vec<(String, Value)> = match template.name.strip_suffix(PER_WORKLOAD) {
+            Some(stem) => each_workload(stem, values, &context),
+            None => vec![(file.to_owned(), context.clone())],
+        };
+        for (file, context) in files {
+            match compiled.render(context) {
+                // One that has nothing to say of this run is no note.
+                Ok(text) if text.trim().is_empty() => {}
+                Ok(text) => notes.push(Note {
+                    file,
+                    text: tidy(&text),
+                }),
+                Err(error) => {
+                    findings.push(finding(&error, templates, values));
+                    break;
+                }
+            }
         }
     }
     if findings.has_errors() {
@@ -171,6 +193,23 @@ pub(in crate::report) fn render(
     } else {
         Ok(notes)
     }
+}
+
+/// File and context of a note of every workload.
+fn each_workload(stem: &str, values: &serde_json::Value, context: &Value) -> Vec<(String, Value)> {
+    let workloads = values["workloads"].as_array();
+    workloads
+        .into_iter()
+        .flatten()
+        .map(|workload| {
+            let file = workload["file"].as_str().unwrap_or_default();
+            let workload = Value::from(Serde(workload));
+            (
+                format!("{stem}-{file}.md"),
+                context! { workload, ..context.clone() },
+            )
+        })
+        .collect()
 }
 
 /// Never more than one blank line outside a fence, no blanks at the end of a line, one line break at the end of the

@@ -10,6 +10,7 @@ use crate::{
     manifest::{Flag, Objective, scalar_text},
     observe::{Durations, EngineSide, ServerSide},
     report::{
+        file_name,
         headline::{gpu, nothing, statement, title, without_numbers},
         insight::{
             Block, Insight,
@@ -52,6 +53,9 @@ pub(in crate::report) fn values(run: &StoredRun) -> Value {
     json!({
         "format": FORMAT,
         "title": title(run),
+        "workloads": workloads(&blocks, &statements),
+        // Set in the notes of one workload.
+        "workload": Value::Null,
         "statements": statements,
         "simulated": simulated(run),
         "imported": run.run.imported.as_ref().map(imported),
@@ -107,6 +111,31 @@ pub(in crate::report) fn statements(run: &StoredRun, blocks: &[Block<'_>]) -> Ve
         .map(|workload| match in_order(blocks, workload).first() {
             Some((block, _)) => statement(run, block),
             None => without_numbers(run, blocks, workload),
+        })
+        .collect()
+}
+
+/// Every workload with its statement and, where there are several, the note that is all about it.
+fn workloads(blocks: &[Block<'_>], statements: &[String]) -> Vec<Value> {
+    let mut names: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
+    names.dedup();
+    let several = names.len() > 1;
+    let mut taken = Vec::new();
+    names
+        .iter()
+        .zip(statements)
+        .map(|(name, statement)| {
+            let own = || blocks.iter().filter(|block| block.workload == *name);
+            let cells = || own().flat_map(|block| &block.cells);
+            let file = file_name::own(file_name::plain(name), &mut taken);
+            json!({
+                "name": name,
+                "file": file,
+                "note": several.then(|| format!("capacity-{file}.md")),
+                "statement": statement,
+                "cells": cells().count(),
+                "measured": cells().filter(|cell| cell.outcome.is_measured()).count(),
+            })
         })
         .collect()
 }
