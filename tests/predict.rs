@@ -1,11 +1,15 @@
 //! Predicted beside measured, by the command that the README names.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 fn runner(words: &[&str]) -> (String, String, Option<i32>) {
+    in_folder(Path::new(env!("CARGO_MANIFEST_DIR")), words)
+}
+
+fn in_folder(folder: &Path, words: &[&str]) -> (String, String, Option<i32>) {
     let output = Command::new(env!("CARGO_BIN_EXE_runner"))
         .args(words)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(folder)
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -90,4 +94,180 @@ fn an_unknown_gpu_and_a_server_that_cannot_start_are_said() {
     let (table, said, code) = runner(&words);
     assert_eq!(code, Some(0), "{said}");
     assert!(table.contains("out of memory"), "{table}");
+}
+
+const SMALL: &str = "[experiment]\nname = \"small\"\n[server]\nmodel = \"Qwen/Qwen2.5-1.5B-Instruct\"\n\
+    [server.flags]\nmax-model-len = 4096\n[workload.chat]\nprompts = [\"Why is the sky blue?\"]\nrequests = 130\n\
+    max_tokens = 32\noutput = \"exact\"\nslo = { p95_e2e = \"3s\" }\n[workload.chat.sweep]\nconcurrency = [1, 8]\n";
+
+fn small(more: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("small.toml"), format!("{SMALL}{more}")).unwrap();
+    folder
+}
+
+#[test]
+fn a_predicted_grid_is_stored_as_a_run_and_every_place_says_predicted() {
+    let folder = small("");
+    let folder = folder.path();
+    let words = ["predict", "small.toml", "--gpu", "L4", "--name", "l4"];
+    let (notes, said, code) = in_folder(folder, &words);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        notes.contains("results/small/l4/notes/capacity.md"),
+        "{notes}"
+    );
+    assert!(said.contains("unvalidated: no measurement on L4"), "{said}");
+    let read = |path: &str| fs::read_to_string(folder.join("results/small/l4").join(path)).unwrap();
+    let note = read("notes/capacity.md");
+    assert!(
+        note.contains("> **PREDICTED. Nothing here was measured"),
+        "{note}"
+    );
+    assert!(
+        note.contains("**Predicted, not measured: L4 serves 8 users"),
+        "{note}"
+    );
+    assert!(
+        note.contains("2 of 2 planned cells were predicted."),
+        "{note}"
+    );
+    assert!(!note.contains("was measured once"), "{note}");
+    let table = read("cells.csv");
+    for row in table.lines().skip(1) {
+        assert!(row.contains(",predicted: L4,chat,ok,predicted"), "{row}");
+    }
+    for file in fs::read_dir(folder.join("results/small/l4/charts")).unwrap() {
+        let picture = fs::read_to_string(file.unwrap().path()).unwrap();
+        assert!(picture.contains(">PREDICTED<"), "{picture}");
+    }
+    assert!(read("report.html").contains("\"badge\":\"PREDICTED\""));
+    let run: serde_json::Value = serde_json::from_str(&read("run.json")).unwrap();
+    assert_eq!(run["predicted"]["hardware"], "L4");
+    assert_eq!(run["predicted"]["models"][0]["shape_from"], "the catalogue");
+    assert_eq!(run["predicted"]["answers"], 1.0);
+
+    // The same rows go to a program by --csv.
+    let (rows, said, code) = in_folder(folder, &["predict", "small.toml", "--gpu", "L4", "--csv"]);
+    assert_eq!((code, rows.as_str()), (Some(0), table.as_str()), "{said}");
+
+    // It is rendered again byte for byte, exported, and compared with its like.
+    let (_, said, code) = in_folder(folder, &["report", "small"]);
+    assert_eq!((code, read("notes/capacity.md")), (Some(0), note), "{said}");
+    let (lines, ..) = in_folder(folder, &["export", "small"]);
+    assert!(
+        lines
+            .lines()
+            .all(|line| line.contains("\"predicted\":true")),
+        "{lines}"
+    );
+    let (_, _, code) = in_folder(
+        folder,
+        &["predict", "small.toml", "--gpu", "A100", "--name", "a100"],
+    );
+    assert_eq!(code, Some(0));
+    let words = ["compare", "results/small/a100", "results/small/l4"];
+    let (comparison, said, code) = in_folder(folder, &words);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(comparison.contains("**PREDICTED."), "{comparison}");
+
+    // Nothing in it can be gone on with, and its name is taken.
+    let (_, said, code) = in_folder(folder, &["run", "small.toml", "--resume"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("was predicted"), "{said}");
+    let (_, said, code) = in_folder(
+        folder,
+        &["predict", "small.toml", "--gpu", "L4", "--name", "l4"],
+    );
+    assert_eq!(code, Some(2));
+    assert!(said.contains("already"), "{said}");
+}
+
+#[test]
+fn servers_that_would_not_start_are_on_the_predicted_surface_with_vllms_words() {
+    let folder = small("[sweep]\nserver.flags.gpu-memory-utilization = [0.2, 0.9]\n");
+    let words = ["predict", "small.toml", "--gpu", "T4", "--name", "t4"];
+    let (_, said, code) = in_folder(folder.path(), &words);
+    assert_eq!(code, Some(0), "{said}");
+    let run = folder.path().join("results/small/t4");
+    let note = fs::read_to_string(run.join("notes/capacity.md")).unwrap();
+    assert!(note.contains("## Where memory ends"), "{note}");
+    assert!(
+        note.contains("gpu-memory-utilization has to be at least 0.9"),
+        "{note}"
+    );
+    assert!(
+        note.contains("(predicted) ERROR ValueError: No available memory for the cache blocks"),
+        "{note}"
+    );
+    let table = fs::read_to_string(run.join("cells.csv")).unwrap();
+    let (out, ok): (Vec<&str>, Vec<&str>) = table
+        .lines()
+        .skip(1)
+        .partition(|row| row.contains(",oom,predicted,"));
+    assert_eq!((out.len(), ok.len()), (2, 2), "{table}");
+}
+
+#[test]
+fn a_card_and_a_model_of_one_s_own_are_predicted() {
+    let own = "[catalogue.gpu.my-card]\nmemory_gib = 20\nbandwidth_gb_s = 500\ntflops = { fp32 = 20, bf16 = 80 }\n\
+        [catalogue.model.\"me/mine\"]\nlayers = 16\nhidden = 1024\nheads = 16\nintermediate = 4096\nvocab = 32000\nmax_positions = 8192\n";
+    let folder = small(own);
+    let set = "server.model=\"me/mine\"";
+    let words = [
+        "predict",
+        "small.toml",
+        "--gpu",
+        "my-card",
+        "--csv",
+        "--set",
+        set,
+    ];
+    let (table, said, code) = in_folder(folder.path(), &words);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(table.contains("predicted: my-card"), "{table}");
+    let words = [
+        "predict",
+        "small.toml",
+        "--gpu",
+        "my-card",
+        "--set",
+        "server.model=\"me/other\"",
+    ];
+    let (_, said, code) = in_folder(folder.path(), &words);
+    assert_eq!(code, Some(2));
+    assert!(
+        said.contains("me/other") && said.contains("[catalogue.model."),
+        "{said}"
+    );
+    let words = [
+        "plan",
+        "small.toml",
+        "--set",
+        "hardware.gpu=\"my-card\"",
+        "--set",
+        "hardware.usd_per_hour=2",
+    ];
+    let (out, said, code) = in_folder(folder.path(), &words);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(out.contains("fits on my-card"), "{out}");
+    assert!(
+        said.contains("predicted on my-card: the requests take") && said.contains("at $2 an hour"),
+        "{said}"
+    );
+    // The price is not that of another card.
+    let words = [
+        "plan",
+        "small.toml",
+        "--sim=L4",
+        "--set",
+        "hardware.usd_per_hour=2",
+        "--set",
+        "hardware.label=\"my-card\"",
+    ];
+    let (_, said, _) = in_folder(folder.path(), &words);
+    assert!(
+        said.contains("predicted on L4") && !said.contains('$'),
+        "{said}"
+    );
 }

@@ -17,6 +17,7 @@ use super::{
         Examples:\n  \
         runner predict experiments/day003.toml\n  \
         runner predict experiments/day003.toml --gpu L4 --json\n  \
+        runner predict experiments/day003.toml --gpu A100 --name a100-predicted   notes, charts and page, as of a run\n  \
         runner predict experiments/day003.toml --only 'chat-*' --against measured.csv",
     after_help = Exit::help()
 )]
@@ -36,13 +37,26 @@ pub struct Predict {
     /// How long answers are that end by themselves, as part of max_tokens.
     #[arg(long, value_name = "PART", default_value_t = 1.0, value_parser = part)]
     pub answers: f64,
+    /// Store it as a run of that name, results/EXPERIMENT/NAME, with notes, charts and page; all of it says that it is
+    /// predicted. `report`, `compare` and `export` take it like a measured one.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
     /// Print JSON.
     #[arg(long, conflicts_with = "against")]
     pub json: bool,
+    /// Print the rows of cells.csv.
+    #[arg(long, conflicts_with_all = ["against", "json"])]
+    pub csv: bool,
     /// Only cells whose id matches; `*` stands for anything, and a pattern without one may stand anywhere in the id. May be
     /// given several times.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
+    /// Folder that holds the experiments' results [default: results].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub results: Option<Utf8PathBuf>,
+    /// Folder with note templates of your own [default: templates, where it exists].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub templates: Option<Utf8PathBuf>,
     /// How to talk.
     #[command(flatten)]
     pub talk: Talk,

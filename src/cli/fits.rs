@@ -7,45 +7,35 @@ use serde_json::{Value, json};
 use crate::{
     diagnostic::{Finding, Findings},
     engine::{
-        hardware::{GIB, find_gpu},
+        hardware::GIB,
         memory::{Fit, Misfit, basis},
         modelled::{About, Modelled, Unknown},
     },
-    manifest::{Engine, LaunchOn, Manifest, Server, Source, Workload, config_of_model},
+    manifest::{Engine, Manifest, Server, Source},
     plan::{Cell, Group},
+    predict::{self, Placed},
 };
 
 /// What is predicted of one server.
 pub(super) struct GroupFit {
     modelled: Modelled,
     fit: Result<Fit, Misfit>,
-    /// The longest request of its cells, prompt and answer, tokens; absent where prompts have no known length.
-    request_tokens: Option<u64>,
+    /// What a request of its cells takes in the KV cache, tokens.
+    request: Option<RequestTokens>,
 }
 
-/// The GPU that a server runs on, by what was written: the one that is rehearsed, `hardware.gpu`, or a label that the
-/// catalogue knows. The embedded engine without a GPU has none.
-fn gpu_of<'a>(manifest: &'a Manifest, server: &'a Server) -> Option<&'a str> {
-    if server.engine == Engine::Sim {
-        return server.sim.gpu.as_deref();
-    }
-    if server.engine != Engine::Vllm || server.launch.on == LaunchOn::Attach {
-        return None;
-    }
-    let hardware = &manifest.hardware;
-    let known = |label: &&str| find_gpu(label, &manifest.catalogue).is_some();
-    hardware
-        .gpu
-        .as_deref()
-        .or_else(|| hardware.label.as_deref().filter(known))
+/// Tokens of a request, prompt and answer.
+#[derive(Clone, Copy)]
+struct RequestTokens {
+    tokens: u64,
+    /// Whether it is the longest one, or one with a prompt of mean length.
+    longest: bool,
 }
 
-fn modelled(manifest: &Manifest, server: &Server) -> Option<Result<Modelled, Unknown>> {
-    let gpu = gpu_of(manifest, server)?;
-    let config = config_of_model(&server.model);
-    let text = config.as_ref().map(|(_, text)| text.as_str());
+fn placed(manifest: &Manifest, server: &Server) -> Option<Result<Placed, Unknown>> {
     let own = &manifest.catalogue;
-    Some(Modelled::of(gpu, &server.model, &server.flags, own, text))
+    let gpu = predict::gpu_of(server, &manifest.hardware, own, None)?;
+    Some(Placed::new(server, gpu, own))
 }
 
 /// What the engine model does not know of a plan's servers, each once: an error where a GPU is rehearsed, since the server
@@ -54,7 +44,7 @@ pub(super) fn unknown(manifest: &Manifest, groups: &[Group]) -> Findings {
     let mut findings = Findings::default();
     let mut said: Vec<Unknown> = Vec::new();
     for group in groups {
-        let Some(Err(unknown)) = modelled(manifest, &group.server) else {
+        let Some(Err(unknown)) = placed(manifest, &group.server) else {
             continue;
         };
         if said.contains(&unknown) {
@@ -80,31 +70,41 @@ pub(super) fn unknown(manifest: &Manifest, groups: &[Group]) -> Findings {
 }
 
 /// What is predicted of a server; `None` where its GPU or its model is not known.
-pub(super) fn of(manifest: &Manifest, group: &Group) -> Option<GroupFit> {
-    let modelled = modelled(manifest, &group.server)?.ok()?;
-    let lengths: Option<Vec<u64>> = group
+pub(super) fn of(manifest: &Manifest, group: &Group, placed: &Placed) -> GroupFit {
+    let requests: Option<Vec<RequestTokens>> = group
         .cells
         .iter()
-        .map(|cell: &Cell| request_tokens(manifest, &cell.spec))
+        .map(|cell| request_tokens(manifest, cell))
         .collect();
-    Some(GroupFit {
-        fit: modelled.fit(),
-        modelled,
-        request_tokens: lengths.and_then(|all| all.into_iter().max()),
-    })
+    GroupFit {
+        fit: placed.modelled.fit(),
+        modelled: placed.modelled.clone(),
+        request: requests.and_then(|all| all.into_iter().max_by_key(|request| request.tokens)),
+    }
 }
 
-/// The longest request of a workload, prompt and answer, tokens, where the manifest decides its length.
-fn request_tokens(manifest: &Manifest, spec: &Workload) -> Option<u64> {
+/// The longest request of a cell where the manifest decides its length, else one with a prompt of mean length, as the embedded
+/// engine counts it.
+fn request_tokens(manifest: &Manifest, cell: &Cell) -> Option<RequestTokens> {
+    let spec = &cell.spec;
     let answer = u64::from(manifest.inputs.longest_output(spec)?);
-    let prompt = match spec.source().ok()? {
-        Source::Synthetic(made) => u64::from(made.input_tokens.bounds().1),
+    let made = match spec.source().ok()? {
+        Source::Synthetic(made) => Some(u64::from(made.input_tokens.bounds().1)),
         Source::SharedPrefix(made) => {
-            u64::from(made.prefix_tokens) + u64::from(made.suffix_tokens.bounds().1)
+            Some(u64::from(made.prefix_tokens) + u64::from(made.suffix_tokens.bounds().1))
         }
-        _ => return None,
+        _ => None,
     };
-    Some(prompt + answer)
+    let prompt = match made {
+        Some(longest) => longest,
+        None => predict::mean_prompt_tokens(cell, &manifest.inputs)
+            .ok()?
+            .ceil() as u64,
+    };
+    Some(RequestTokens {
+        tokens: prompt + answer,
+        longest: made.is_some(),
+    })
 }
 
 impl GroupFit {
@@ -126,9 +126,14 @@ impl GroupFit {
                 value["graphs_gib"] = json!(fit.graphs / GIB);
                 value["max_concurrency"] = json!(fit.max_concurrency());
                 value["users_at_max_model_len"] = json!(fit.users(fit.max_model_len));
-                if let Some(tokens) = self.request_tokens {
-                    value["request_tokens"] = json!(tokens);
-                    value["users"] = json!(fit.users(tokens));
+                if let Some(request) = self.request {
+                    value["request_tokens"] = json!(request.tokens);
+                    value["request_tokens_of"] = json!(if request.longest {
+                        "longest"
+                    } else {
+                        "mean prompt"
+                    });
+                    value["users"] = json!(fit.users(request.tokens));
                 }
             }
         }
@@ -157,10 +162,15 @@ impl fmt::Display for GroupFit {
                     fit.users(fit.max_model_len),
                     fit.max_model_len
                 )?;
-                if let Some(tokens) = self.request_tokens {
+                if let Some(request) = self.request {
+                    let tokens = request.tokens;
+                    let prompts = match request.longest {
+                        true => "",
+                        false => ", with prompts of mean length",
+                    };
                     write!(
                         f,
-                        ", {} of {tokens} as the workloads ask",
+                        ", {} of {tokens} as the workloads ask{prompts}",
                         fit.users(tokens)
                     )?;
                 }

@@ -12,6 +12,7 @@ pub mod modelled;
 mod prefix_cache;
 mod scheduler;
 mod script;
+pub mod startup;
 mod step_time;
 pub mod tokens;
 mod vllm;

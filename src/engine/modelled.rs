@@ -113,8 +113,14 @@ impl Modelled {
         weights(&self.model, self.settings.tensor_parallel)
     }
 
-    /// An idle engine that schedules as vLLM does, in the KV cache of the fit, with steps as long as the roofline says.
-    pub fn engine(&self, fit: &Fit, prefix_caching: bool) -> Vllm {
+    /// What the hardware reaches with the model, by the catalogue.
+    pub fn speed(&self) -> Speed {
+        Speed::of(&self.gpu, &self.model)
+    }
+
+    /// An idle engine that schedules as vLLM does, in the KV cache of the fit, with steps as long as the roofline says at a
+    /// speed.
+    pub fn engine(&self, fit: &Fit, prefix_caching: bool, speed: Speed) -> Vllm {
         let settings = &self.settings;
         let blocks = u32::try_from(fit.blocks).unwrap_or(u32::MAX);
         let block_size = u32::try_from(fit.block_size).unwrap_or(u32::MAX);
@@ -128,7 +134,7 @@ impl Modelled {
             self.model.clone(),
             settings.kv_type,
             settings.tensor_parallel,
-            Speed::of(&self.gpu, &self.model),
+            speed,
         );
         let cache = KvCache::new(blocks, block_size, prefix_caching);
         Vllm::new(Scheduler::new(limits, cache), time)

@@ -97,6 +97,7 @@ pub(super) fn build(
         gpus: Vec::new(),
         engine: None,
         simulated: false,
+        predicted: None,
         imported: Some(Imported {
             client,
             files: files.iter().map(file).collect(),
@@ -117,6 +118,7 @@ pub(super) fn build(
         servers: Vec::new(),
         cells,
         effective: "# Imported: there is no manifest.\n".into(),
+        predictions: None,
     })
 }
 
@@ -285,6 +287,7 @@ fn cell(
         ladder_ended_at: None,
         proved_impossible_by: None,
         simulated: false,
+        predicted: false,
         load,
         axes: values,
         objective: told.objective,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::server::ServerOutcome;
+
 /// How a cell ended. `oom` and `does_not_fit` are results: they belong on the out-of-memory surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,6 +44,15 @@ impl CellOutcome {
             Self::Hung => "hung",
             Self::TimedOut => "timed_out",
             Self::Skipped => "skipped",
+        }
+    }
+
+    /// How the cells end of a server that did not start.
+    pub fn of_start(server: ServerOutcome) -> Self {
+        match server {
+            ServerOutcome::Oom(_) => Self::Oom,
+            ServerOutcome::KvTooSmall => Self::DoesNotFit,
+            _ => Self::ServerFailed,
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Severity {
 pub enum VerdictKind {
     /// The embedded engine answered: nothing here was measured on a real one.
     Simulated,
+    /// Computed in virtual time: nothing answered, and nothing was measured.
+    Predicted,
     /// Another tool measured, by its own definitions.
     Imported,
     /// Too few samples for a percentile.
@@ -82,6 +84,7 @@ impl VerdictKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Simulated => "simulated",
+            Self::Predicted => "predicted",
             Self::Imported => "imported",
             Self::FewSamples => "few_samples",
             Self::Errors => "errors",

@@ -7,6 +7,7 @@ mod expand;
 mod expression;
 mod identity;
 mod ladder;
+mod load_values;
 mod order;
 mod samples;
 mod select;

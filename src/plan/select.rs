@@ -1,5 +1,17 @@
 //! Which cells a person means.
 
+use super::Plan;
+
+impl Plan {
+    /// Leaves out the cells that no pattern means, and servers that then have none.
+    pub fn keep(&mut self, patterns: &[String]) {
+        for group in &mut self.groups {
+            group.cells.retain(|cell| selects(patterns, &cell.id));
+        }
+        self.groups.retain(|group| !group.cells.is_empty());
+    }
+}
+
 /// Whether an id matches one of the patterns; no pattern means every cell. `*` stands for anything, and a pattern without
 /// one may stand anywhere in the id.
 pub fn selects(patterns: &[String], id: &str) -> bool {

@@ -2,25 +2,100 @@
 
 use crate::{
     engine::{
-        KvCache, Limits, Scheduler, Speed, StepTime, Vllm,
-        hardware::{GIB, Gpu},
-        memory::{Misfit, Settings, fit},
-        model::{KvType, ModelShape},
+        Speed, Vllm,
+        hardware::{GIB, Gpu, find_gpu},
+        memory::{Fit, Misfit},
+        model::ModelShape,
+        modelled::{Modelled, Unknown},
     },
-    manifest::{Flag, Server},
+    manifest::{Catalogue, Engine, EnvValue, Flag, Hardware, LaunchOn, Server, config_of_model},
 };
+
+/// Tokens of a block on a CPU, unless told (`CpuPlatform.check_and_update_config`).
+const CPU_BLOCK: u64 = 128;
+/// GiB of KV cache on a CPU, unless told (`VLLM_CPU_KVCACHE_SPACE`).
+const CPU_KV_GIB: f64 = 4.0;
+
+/// The GPU that a server runs on, by what was written and seen: the one that is rehearsed, `hardware.gpu`, a label that the
+/// catalogue knows, or the one that was `seen`. `None` for a server of which that is not known: an attached one, another
+/// engine, and the embedded one when it answers from a script.
+pub fn gpu_of<'a>(
+    server: &'a Server,
+    hardware: &'a Hardware,
+    own: &Catalogue,
+    seen: Option<&'a str>,
+) -> Option<&'a str> {
+    if server.engine == Engine::Sim {
+        return server.sim.gpu.as_deref();
+    }
+    if server.engine != Engine::Vllm || server.launch.on == LaunchOn::Attach {
+        return None;
+    }
+    let known = |name: &&str| find_gpu(name, own).is_some();
+    hardware
+        .gpu
+        .as_deref()
+        .or_else(|| hardware.label.as_deref().filter(known))
+        .or_else(|| seen.filter(known))
+}
+
+/// A server on hardware, and whether it would start.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// What is known of it.
+    pub modelled: Modelled,
+    /// The machine it would be, or how its start would fail.
+    pub machine: Result<Machine, Misfit>,
+    /// Where the model's shape is from.
+    pub shape_from: &'static str,
+}
+
+impl Placed {
+    /// Finds GPU and model in the catalogues, the user's own first; a `config.json` of the model knows better than the
+    /// built-in one.
+    ///
+    /// # Errors
+    /// What is not known, and how it is added.
+    pub fn new(server: &Server, gpu: &str, own: &Catalogue) -> Result<Self, Unknown> {
+        let config = config_of_model(&server.model);
+        let text = config.as_ref().map(|(_, text)| text.as_str());
+        let mut modelled = Modelled::of(gpu, &server.model, &server.flags, own, text)?;
+        if modelled.gpu.is_cpu {
+            let told = |name: &str| server.flags.integer(name).filter(|value| *value > 0);
+            modelled.settings.block_size = told("block-size").unwrap_or(CPU_BLOCK);
+            let gib = match server.env.get("VLLM_CPU_KVCACHE_SPACE") {
+                Some(EnvValue::Text(text)) => text.parse().unwrap_or(CPU_KV_GIB),
+                _ => CPU_KV_GIB,
+            };
+            let bytes = Some((gib * GIB) as u64);
+            modelled.settings.kv_bytes = modelled.settings.kv_bytes.or(bytes);
+        }
+        let shape_from = match (own.model.contains_key(&server.model), text) {
+            (true, _) => "the manifest's catalogue",
+            (false, Some(_)) => "config.json",
+            (false, None) => "the catalogue",
+        };
+        Ok(Self {
+            machine: Machine::of(&modelled, server),
+            modelled,
+            shape_from,
+        })
+    }
+
+    /// The same, with constants of its own.
+    pub fn with_speed(self, speed: Speed) -> Self {
+        Self {
+            machine: self.machine.map(|machine| machine.with_speed(speed)),
+            ..self
+        }
+    }
+}
 
 /// A model on hardware, under a server's flags.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    gpu: Gpu,
-    shape: ModelShape,
-    kv: KvType,
-    ranks: u64,
-    limits: Limits,
-    /// Tokens that fit in the KV cache.
-    kv_tokens: u64,
-    block_size: u64,
+    modelled: Modelled,
+    fit: Fit,
     prefix_caching: bool,
     speed: Speed,
 }
@@ -29,53 +104,13 @@ impl Machine {
     /// By a server's flags, and vLLM's defaults where it has none.
     ///
     /// # Errors
-    /// A sentence when the server would not start: no room for the weights, or for one request.
-    pub fn new(server: &Server, gpu: &Gpu, shape: &ModelShape) -> Result<Self, String> {
-        let flags = &server.flags;
-        let number = |name: &str| flags.integer(name).filter(|value| *value > 0);
-        let on = |name: &str| match flags.get(name) {
-            Some(Flag::Off) => Some(false),
-            Some(_) => Some(true),
-            None => None,
-        };
-        let kv = flags
-            .text("kv-cache-dtype")
-            .and_then(|word| KvType::named(&word))
-            .unwrap_or_default();
-        let ranks = number("tensor-parallel-size").unwrap_or(1);
-        let max_model_len = number("max-model-len").unwrap_or(shape.max_positions);
-        let chunked_prefill = on("enable-chunked-prefill").unwrap_or(true);
-        // As vLLM's API server chooses them: cards of 70 GiB and more get larger steps.
-        let large = gpu.memory_bytes as f64 >= 70.0 * GIB;
-        let max_num_batched_tokens =
-            number("max-num-batched-tokens").unwrap_or(if large { 8192 } else { 2048 });
-        let max_num_seqs = number("max-num-seqs").unwrap_or(if large { 1024 } else { 256 });
-        let block_size = number("block-size").unwrap_or(if gpu.is_cpu { 128 } else { 16 });
-        let kv_tokens = match number("num-gpu-blocks-override") {
-            Some(blocks) => blocks * block_size,
-            None => kv_tokens(server, gpu, shape, kv, ranks)?,
-        };
-        if kv_tokens < max_model_len {
-            return Err(format!(
-                "the KV cache holds {kv_tokens} tokens, one request of max-model-len needs {max_model_len}; vLLM would not \
-                 start"
-            ));
-        }
+    /// How the server would fail to start.
+    pub fn of(modelled: &Modelled, server: &Server) -> Result<Self, Misfit> {
         Ok(Self {
-            gpu: gpu.clone(),
-            shape: shape.clone(),
-            kv,
-            ranks,
-            limits: Limits {
-                max_num_seqs: max_num_seqs as usize,
-                max_num_batched_tokens,
-                max_model_len,
-                chunked_prefill,
-            },
-            kv_tokens,
-            block_size,
-            prefix_caching: on("enable-prefix-caching").unwrap_or(true),
-            speed: Speed::of(gpu, shape),
+            fit: modelled.fit()?,
+            prefix_caching: server.flags.get("enable-prefix-caching") != Some(&Flag::Off),
+            speed: modelled.speed(),
+            modelled: modelled.clone(),
         })
     }
 
@@ -94,51 +129,22 @@ impl Machine {
 
     /// An idle engine.
     pub fn engine(&self) -> Vllm {
-        let blocks = u32::try_from(self.kv_tokens / self.block_size).unwrap_or(u32::MAX);
-        let cache = KvCache::new(blocks, self.block_size as u32, self.prefix_caching);
-        let time = StepTime::new(self.shape.clone(), self.kv, self.ranks, self.speed);
-        Vllm::new(Scheduler::new(self.limits, cache), time)
+        self.modelled
+            .engine(&self.fit, self.prefix_caching, self.speed)
     }
 
     /// The hardware.
     pub fn gpu(&self) -> &Gpu {
-        &self.gpu
+        &self.modelled.gpu
     }
 
     /// The model.
     pub fn model(&self) -> &ModelShape {
-        &self.shape
+        &self.modelled.model
     }
 
-    /// Tokens that fit in the KV cache.
-    pub fn kv_tokens(&self) -> u64 {
-        self.kv_tokens
-    }
-}
-
-/// Tokens that fit in the KV cache, by the model of vLLM's memory.
-fn kv_tokens(
-    server: &Server,
-    gpu: &Gpu,
-    shape: &ModelShape,
-    kv: KvType,
-    ranks: u64,
-) -> Result<u64, String> {
-    if gpu.is_cpu {
-        // GiB by vLLM's own variable; 4 unless told.
-        let gib = match server.env.get("VLLM_CPU_KVCACHE_SPACE") {
-            Some(crate::manifest::EnvValue::Text(text)) => text.parse().unwrap_or(4.0),
-            _ => 4.0,
-        };
-        return Ok((gib * GIB / shape.kv_bytes_per_token(kv, ranks) as f64) as u64);
-    }
-    // The flags may give the model another type; its shape stays.
-    let mut shape = shape.clone();
-    let settings = Settings::of_flags(&server.flags, gpu, &mut shape)?;
-    match fit(gpu, &shape, &settings) {
-        Ok(fit) => Ok(fit.kv_tokens()),
-        // The caller compares with the longest request itself.
-        Err(Misfit::KvTooSmall { estimated, .. }) => Ok(estimated),
-        Err(misfit) => Err(misfit.to_string()),
+    /// How its memory is shared out.
+    pub fn fit(&self) -> &Fit {
+        &self.fit
     }
 }

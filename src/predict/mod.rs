@@ -4,10 +4,13 @@
 //! [`crate::measure`] as measured ones. What comes out is predicted, says so, and is never ranked with what was measured.
 
 mod against;
+mod basis;
 mod calibrate;
+mod cells;
 mod forecast;
 mod machine;
 mod prompt;
+mod run;
 #[cfg(test)]
 mod tests;
 
@@ -21,12 +24,14 @@ use crate::{
     manifest::{Inputs, Output},
     measure::{self, Asked, Summary},
     plan::{Cell, Stop},
-    workload,
+    workload::{self, Requests},
 };
 
 pub use against::{Against, Comparison, Measured};
+pub use basis::basis;
 pub use calibrate::{Calibration, Fitted, calibrate};
-pub use machine::Machine;
+pub use machine::{Machine, Placed, gpu_of};
+pub use run::{Told, stored};
 
 use forecast::Forecast;
 
@@ -129,6 +134,30 @@ pub fn duration_s(
     Ok(window.length_s * requests as f64 / some as f64)
 }
 
+/// Mean length of a cell's prompts, tokens, as the embedded engine counts them: of many requests the first few hundred. Of
+/// conversations whose turns are all asked, that of their first turns.
+///
+/// # Errors
+/// As [`predict`].
+pub fn mean_prompt_tokens(cell: &Cell, inputs: &Inputs) -> Result<f64, String> {
+    const ENOUGH: u64 = 512;
+    let requests = requests(cell, inputs, 1)?;
+    let asked = match cell.stop {
+        Stop::Requests(requests) => requests + cell.spec.warmup,
+        Stop::Duration(_) => ENOUGH,
+    };
+    let some = asked.clamp(1, ENOUGH);
+    let length = |index: u64| {
+        let request = match requests.are_turns() {
+            true => requests.turn(&requests.begin(index), index),
+            false => requests.get(index),
+        };
+        prompt::tokens(&request.body).len() as u64
+    };
+    let sum: u64 = (0..some).map(length).sum();
+    Ok(sum as f64 / some as f64)
+}
+
 /// The records of one repeat of a cell on an engine, and what the engine held at the end.
 ///
 /// # Errors
@@ -140,15 +169,31 @@ pub fn records<E: Engine>(
     assumed: Assumptions,
     spill: &Path,
 ) -> Result<(Records, Gauges), String> {
-    const MODEL: &str = "model";
-    let requests = if workload::needs_vocabulary(&cell.spec) {
-        let vocabulary = prompt::vocabulary(&cell.spec, MODEL)?;
-        workload::made_requests(cell, inputs, &vocabulary, MODEL, 0)?
-    } else {
-        workload::requests(cell, inputs, MODEL, 0)?
-    };
-    let schedule = load::schedule(cell, inputs, 0)?;
+    repeat_records(cell, inputs, engine, assumed, spill, 1)
+}
+
+/// The same of a repeat, counted from 1.
+fn repeat_records<E: Engine>(
+    cell: &Cell,
+    inputs: &Inputs,
+    engine: E,
+    assumed: Assumptions,
+    spill: &Path,
+    repeat: u32,
+) -> Result<(Records, Gauges), String> {
+    let requests = requests(cell, inputs, repeat)?;
+    let schedule = load::schedule(cell, inputs, repeat)?;
     let forecast = Forecast::new(cell, &requests, &schedule, engine, assumed, spill);
     let (records, engine) = forecast.run()?;
     Ok((records, engine.gauges()))
+}
+
+/// What a cell asks in a repeat, counted from 1.
+fn requests(cell: &Cell, inputs: &Inputs, repeat: u32) -> Result<Requests, String> {
+    const MODEL: &str = "model";
+    if workload::needs_vocabulary(&cell.spec) {
+        let vocabulary = prompt::vocabulary(&cell.spec, MODEL)?;
+        return workload::made_requests(cell, inputs, &vocabulary, MODEL, repeat);
+    }
+    workload::requests(cell, inputs, MODEL, repeat)
 }

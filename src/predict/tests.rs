@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    engine::{Speed, hardware::find_gpu, model::find_model},
+    engine::Speed,
     load::{Outcome, Phase},
     manifest::{Catalogue, Manifest, Overrides},
     plan::Plan,
@@ -25,10 +25,9 @@ fn planned(workload: &str) -> (tempfile::TempDir, Manifest, Plan) {
 }
 
 fn machine(plan: &Plan) -> Machine {
-    let own = Catalogue::default();
-    let gpu = find_gpu("RTX 2000 Ada", &own).unwrap();
-    let shape = find_model("Qwen/Qwen2.5-1.5B-Instruct", &own).unwrap();
-    Machine::new(&plan.groups[0].server, &gpu, &shape).unwrap()
+    let server = &plan.groups[0].server;
+    let placed = Placed::new(server, "RTX 2000 Ada", &Catalogue::default()).unwrap();
+    placed.machine.unwrap()
 }
 
 fn spill() -> PathBuf {

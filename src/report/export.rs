@@ -35,6 +35,7 @@ fn line(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
     put("experiment", json!(run.plan.experiment.name));
     put("run", json!(run.run.name));
     put("imported", json!(run.run.imported.is_some()));
+    put("predicted", json!(run.run.predicted.is_some()));
     put("gpu", json!(gpu(run)));
     put("usd_per_hour", json!(run.plan.hardware.usd_per_hour));
     put("model", json!(model));

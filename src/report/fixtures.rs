@@ -92,6 +92,7 @@ pub(super) fn cell(
         outcome: CellOutcome::Ok,
         reason: None,
         simulated: false,
+        predicted: false,
         ladder_ended_at: None,
         proved_impossible_by: None,
         axes: BTreeMap::from([
@@ -147,6 +148,7 @@ pub(super) fn empty() -> StoredRun {
             }],
             engine: None,
             simulated: false,
+            predicted: None,
             imported: None,
             seed: 7,
             started_at: AT.parse().expect("an instant"),
@@ -167,6 +169,7 @@ pub(super) fn empty() -> StoredRun {
         servers: Vec::new(),
         cells: Vec::new(),
         effective: String::new(),
+        predictions: None,
     }
 }
 

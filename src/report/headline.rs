@@ -4,7 +4,10 @@ use super::{
     insight::{Block, best::best, count, of, slo_text},
     number::{grouped, ms, tok_s},
 };
-use crate::{manifest::Objective, store::StoredRun};
+use crate::{
+    manifest::Objective,
+    store::{CellFile, StoredRun},
+};
 
 /// The experiment's title, or its name.
 pub(super) fn title(run: &StoredRun) -> String {
@@ -58,9 +61,11 @@ pub(super) fn nothing(run: &StoredRun) -> String {
 /// The result of one block in one sentence.
 pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
     let gpu = gpu(run);
-    let simulated = block.cells.iter().any(|cell| cell.simulated);
-    let this = if simulated {
+    let any = |test: fn(&CellFile) -> bool| block.cells.iter().any(|cell| test(cell));
+    let this = if any(|cell| cell.simulated) {
         format!("Simulated, not measured: \"{gpu}\"")
+    } else if any(|cell| cell.predicted) {
+        format!("Predicted, not measured: {gpu}")
     } else {
         format!("This {gpu}")
     };
@@ -160,7 +165,11 @@ pub(super) fn without_numbers(run: &StoredRun, blocks: &[Block<'_>], workload: &
         .map(|(name, number)| format!("{} {}", count(*number, "cell"), name.replace('_', " ")))
         .collect();
     format!(
-        "{workload}: nothing was measured on {}; {}.",
+        "{workload}: nothing {} on {}; {}.",
+        match run.run.predicted {
+            Some(_) => "is predicted to run",
+            None => "was measured",
+        },
         gpu(run),
         parts.join(", ")
     )

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use camino::Utf8Path;
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::sync::watch;
 
 use super::vocabularies::Vocabularies;
@@ -13,7 +12,7 @@ use crate::{
     manifest::{Engine, Flag, Inputs},
     measure::{self, Asked, CellOutcome},
     observe::{Observer, ServerSide, Watched, Watching},
-    plan::{Cell, Group, Stop},
+    plan::{Cell, Group},
     secret::Mask,
     server::{Address, Running},
     store::{CellFile, FORMAT},
@@ -142,9 +141,10 @@ pub(super) fn unmeasured(
         outcome,
         reason: Some(reason),
         simulated: group.server.engine == Engine::Sim,
+        predicted: false,
         ladder_ended_at: None,
         proved_impossible_by: None,
-        load: load_values(cell),
+        load: cell.load_values(),
         axes: group
             .axes
             .iter()
@@ -239,31 +239,5 @@ pub(super) fn measured(
         started_at,
         finished_at: Timestamp::now(),
         ..unmeasured(group, cell, outcome, String::new(), Vec::new())
-    }
-}
-
-/// The resolved load values that always have a column.
-fn load_values(cell: &Cell) -> BTreeMap<String, Value> {
-    let mut values = BTreeMap::from([("max_tokens".to_owned(), cell.max_tokens.into())]);
-    match cell.spec.streams() {
-        Some(streams) => values.insert("concurrency".to_owned(), streams.into()),
-        None => values.insert("arrivals".to_owned(), cell.spec.arrivals.name().into()),
-    };
-    if let Some(rate) = cell.spec.rate {
-        values.insert("rate".to_owned(), plain(rate));
-    }
-    match cell.stop {
-        Stop::Requests(requests) => values.insert("requests".to_owned(), requests.into()),
-        Stop::Duration(span) => values.insert("duration".to_owned(), span.to_string().into()),
-    };
-    values
-}
-
-/// A whole number without its fraction of zero, as people write it.
-fn plain(number: f64) -> Value {
-    if number.fract() == 0.0 {
-        (number as u64).into()
-    } else {
-        number.into()
     }
 }

@@ -106,6 +106,7 @@ pub async fn run(
         engine: None,
         simulated,
         imported: None,
+        predicted: None,
         seed: plan.experiment.seed,
         started_at,
         finished_at: None,

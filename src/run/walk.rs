@@ -283,11 +283,7 @@ impl Walk<'_> {
         before: &[StartFailure],
         mut begun: BTreeMap<usize, Begun>,
     ) -> Result<(), RunError> {
-        let outcome = match failed.outcome {
-            ServerOutcome::Oom(_) => CellOutcome::Oom,
-            ServerOutcome::KvTooSmall => CellOutcome::DoesNotFit,
-            _ => CellOutcome::ServerFailed,
-        };
+        let outcome = CellOutcome::of_start(failed.outcome);
         let reason = format!("{}: {}", failed.outcome, failed.reason);
         for (index, cell) in group.cells.iter().enumerate() {
             if !self.settled.contains(&cell.id) {

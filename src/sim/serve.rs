@@ -21,6 +21,7 @@ use crate::engine::{
     hardware::GIB,
     memory::{Fit, Misfit, basis},
     modelled::Modelled,
+    startup,
 };
 
 /// Connections that may wait to be accepted; the system's own limit counts where it is lower.
@@ -115,7 +116,8 @@ async fn run(mut args: SimArgs) -> Result<(), SimError> {
     };
     let clock = match (&args.modelled, &fit) {
         (Some(modelled), Some(fit)) => {
-            Clock::start(Box::new(modelled.engine(fit, args.prefix_caching())))?
+            let engine = modelled.engine(fit, args.prefix_caching(), modelled.speed());
+            Clock::start(Box::new(engine))?
         }
         _ => Clock::start(Box::new(Script::new(
             args.script.clone(),
@@ -199,44 +201,24 @@ async fn last_words(clock: &Clock) {
     tokio::time::timeout(LAST_WORDS, words).await.ok();
 }
 
-/// Says how the memory of the GPU is shared out, in the order and in the words of vLLM, until something does not fit.
+/// Says how the memory of the GPU is shared out, until something does not fit.
 fn load(modelled: &Modelled) -> Result<Fit, SimError> {
     let model = &modelled.model;
     let told = modelled.fit();
-    if matches!(
-        told,
-        Err(Misfit::LongerThanModel { .. } | Misfit::Heads { .. })
-    ) {
-        return told.map_err(SimError::Misfit);
-    }
-    say(
-        "INFO",
-        &format!(
-            "Rehearsing {} on {}, {}",
-            model.name,
-            modelled.gpu.name,
-            basis(&modelled.gpu, model)
-        ),
-    );
-    say("INFO", &format!("Starting to load model {}...", model.name));
-    if matches!(told, Err(Misfit::Weights { .. })) {
-        return told.map_err(SimError::Misfit);
-    }
-    let weights = modelled.weights() / GIB;
-    say(
-        "INFO",
-        &format!("Model loading took {weights:.2} GiB memory and 0.00 seconds"),
-    );
-    let available = match &told {
-        Ok(fit) => Some(fit.kv_cache),
-        Err(Misfit::KvTooSmall { available, .. }) => Some(*available),
-        Err(_) => None,
-    };
-    if let Some(available) = available {
+    let lines = startup::lines(modelled, &told);
+    if !lines.is_empty() {
         say(
             "INFO",
-            &format!("Available KV cache memory: {:.2} GiB", available / GIB),
+            &format!(
+                "Rehearsing {} on {}, {}",
+                model.name,
+                modelled.gpu.name,
+                basis(&modelled.gpu, model)
+            ),
         );
+    }
+    for line in lines {
+        say("INFO", &line);
     }
     told.map_err(SimError::Misfit)
 }

@@ -28,6 +28,11 @@ pub fn fingerprint_difference(old: &RunFile, new: &RunFile) -> Vec<String> {
             Some(old.simulated.to_string()),
             Some(new.simulated.to_string()),
         ),
+        known(
+            "predicted",
+            Some(old.predicted.is_some().to_string()),
+            Some(new.predicted.is_some().to_string()),
+        ),
         known("gpu", Some(gpus(old)), Some(gpus(new))),
         known("engine", engine(old), engine(new)),
         known("engine version", version(old), version(new)),

@@ -4,7 +4,7 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::{
-    CellFile, RunFile, ServerFile, StoreError, StoredRun, atomic,
+    CellFile, Predictions, RunFile, ServerFile, StoreError, StoredRun, atomic,
     lock::{self, Lock},
     read, records, tables,
 };
@@ -19,6 +19,7 @@ pub(super) mod layout {
     pub(in crate::store) const CELL: &str = "cell.json";
     pub(in crate::store) const SERVERS: &str = "servers";
     pub(in crate::store) const SERVER: &str = "server.json";
+    pub(in crate::store) const PREDICTIONS: &str = "predicted.json";
     pub(in crate::store) const CHARTS: &str = "charts";
 }
 
@@ -195,6 +196,15 @@ impl RunFolder {
     /// When the disk refuses.
     pub fn write_run(&self, run: &RunFile) -> Result<(), StoreError> {
         self.write_json(&self.path.join(layout::RUN), run)
+    }
+
+    /// Writes `predicted.json`.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub fn write_predictions(&self, predictions: &Predictions) -> Result<(), StoreError> {
+        self.write_json(&self.path.join(layout::PREDICTIONS), predictions)
     }
 
     /// Writes `servers/<id>/server.json`.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::prediction::{Basis, Predictions};
 use crate::{
     load::ClientHealth,
     manifest::{Objective, Slo},
@@ -44,6 +45,9 @@ pub struct CellFile {
     pub proved_impossible_by: Option<String>,
     /// Whether the embedded engine answered.
     pub simulated: bool,
+    /// Whether the numbers were computed in virtual time, and nothing was measured.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub predicted: bool,
     /// Resolved load values that always have a column: `concurrency`, `max_tokens`, `requests` …
     pub load: BTreeMap<String, Value>,
     /// Value of every axis, server's and load's, by column name.
@@ -172,6 +176,9 @@ pub struct RunFile {
     /// Where the numbers come from, when another tool measured them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
+    /// What the numbers rest on, when all of them were predicted and nothing was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Basis>,
     /// Seed of the experiment.
     pub seed: u64,
     /// When the run began.
@@ -275,9 +282,16 @@ pub struct StoredRun {
     pub cells: Vec<CellFile>,
     /// The effective manifest, as text.
     pub effective: String,
+    /// What was predicted of its cells, to be laid beside what was measured; absent where nothing was.
+    pub predictions: Option<Predictions>,
 }
 
 impl CellFile {
+    /// Whether the numbers were measured on a real engine, by whatever tool: neither simulated nor predicted.
+    pub fn is_real(&self) -> bool {
+        !self.simulated && !self.predicted
+    }
+
     /// Whether the cell has numbers of its own: measured here, or reported by whoever measured it.
     pub fn has_numbers(&self) -> bool {
         self.outcome.is_measured() && (self.summary.is_some() || !self.reported.is_empty())

@@ -9,6 +9,7 @@ mod fingerprint;
 mod folder;
 mod form;
 mod lock;
+mod prediction;
 mod read;
 mod records;
 mod tables;
@@ -23,4 +24,8 @@ pub use form::{
     Attempt, CellFile, EngineFact, FORMAT, Gpu, Host, Imported, ImportedFile, RunFile, ServerFile,
     StoredRun, Tool,
 };
+pub use prediction::{
+    AnswersFrom, Basis, CalibrationBasis, ModelBasis, PredictedCell, PredictedServer, Predictions,
+};
 pub use read::{newest, read, read_records};
+pub use tables::cells as cells_csv;

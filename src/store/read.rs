@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    CellFile, RunFile, ServerFile, StoreError, StoredRun,
+    CellFile, Predictions, RunFile, ServerFile, StoreError, StoredRun,
     atomic::names,
     folder::{check_id, layout},
     form::FORMAT,
@@ -49,8 +49,14 @@ pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
         check_id(folder, id)?;
         cells.push(read_cell(&folder.join(layout::CELLS).join(id), id)?);
     }
+    let predictions = folder.join(layout::PREDICTIONS);
+    let predictions: Option<Predictions> = match predictions.exists() {
+        true => Some(json(&predictions)?),
+        false => None,
+    };
     Ok(StoredRun {
         folder: folder.to_owned(),
+        predictions,
         run,
         plan,
         servers,
@@ -93,7 +99,8 @@ pub fn read_records(folder: &Utf8Path, cell_id: &str) -> Result<Vec<Records>, St
     }
 }
 
-/// The run of an experiment that began last; `None` when there is none yet.
+/// The run of an experiment that began last; `None` when there is none yet. One that was only predicted counts where there is
+/// no other.
 ///
 /// # Errors
 ///
@@ -107,10 +114,11 @@ pub fn newest(results: &Utf8Path, experiment: &str) -> Result<Option<Utf8PathBuf
         if name.starts_with('.') || !folder.join(layout::RUN).exists() {
             continue;
         }
-        let started = read_run(&folder)?.started_at;
+        let run = read_run(&folder)?;
+        let age = (run.predicted.is_none(), run.started_at);
         // Names are sorted: of two runs that began at once, the last name counts.
-        if newest.as_ref().is_none_or(|(other, _)| started >= *other) {
-            newest = Some((started, folder));
+        if newest.as_ref().is_none_or(|(other, _)| age >= *other) {
+            newest = Some((age, folder));
         }
     }
     Ok(newest.map(|(_, folder)| folder))

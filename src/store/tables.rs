@@ -11,8 +11,11 @@ use crate::{
     observe::{Durations, EngineSide, ServerSide},
 };
 
-/// `cells.csv`: one row per cell, repeats pooled.
-pub(super) fn cells(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
+/// `cells.csv`: one row per cell, repeats pooled, for a run that may not lie on a disk.
+///
+/// # Errors
+/// What the writer of CSV refuses.
+pub fn cells(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
     let columns = Columns::of(run);
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record(harmless(columns.header(None)))?;
@@ -84,6 +87,9 @@ const SERVER_SIDE: [&str; 9] = [
     "gpu_energy_j",
 ];
 
+/// What was predicted of a measured cell, pooled repeats and single ones alike; empty where nothing was.
+const PREDICTED: [&str; 2] = ["predicted_p50_e2e_ms", "predicted_throughput_tok_s"];
+
 /// The columns that depend on the run.
 struct Columns {
     load: Vec<String>,
@@ -98,6 +104,7 @@ impl Columns {
             .chain(["repeat", "requests", "errors"])
             .chain(AFTER_LATENCIES)
             .chain(SERVER_SIDE)
+            .chain(PREDICTED)
             .map(str::to_owned)
             .chain(latency_columns())
             .collect();
@@ -132,6 +139,7 @@ impl Columns {
         header.extend(latency_columns());
         header.extend(AFTER_LATENCIES.map(str::to_owned));
         header.extend(SERVER_SIDE.map(str::to_owned));
+        header.extend(PREDICTED.map(str::to_owned));
         header
     }
 
@@ -203,6 +211,12 @@ impl Columns {
                 .map(|process| process.cpu_s),
         ));
         row.push(rounded(side.and_then(ServerSide::gpu_energy_j)));
+        let predicted = run
+            .predictions
+            .as_ref()
+            .and_then(|all| all.cells.get(&cell.id));
+        row.push(rounded(predicted.and_then(|cell| cell.p50_e2e_ms)));
+        row.push(rounded(predicted.and_then(|cell| cell.throughput_tok_s)));
         row
     }
 }
@@ -237,10 +251,13 @@ fn latency(summary: &Summary, metric: Metric) -> Option<&Latency> {
     }
 }
 
-/// What the numbers were measured on. What was simulated must not look like a machine.
+/// What the numbers were measured on. What was simulated or predicted must not look like a machine.
 fn gpu(run: &StoredRun, cell: &CellFile) -> String {
     if run.run.simulated || cell.simulated {
         return "simulated".into();
+    }
+    if let Some(basis) = &run.run.predicted {
+        return format!("predicted: {}", basis.hardware);
     }
     if let Some(label) = &run.plan.hardware.label {
         return label.clone();

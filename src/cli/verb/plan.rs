@@ -6,14 +6,11 @@ use super::{
         exit::Exit,
         fits,
         flags::{self, Ask},
+        outlook, placing,
     },
-    Ended, counted, planned, predict, print, refuse, runtime, say, selected, settings, show,
-    unexpected,
+    Ended, counted, planned, print, refuse, runtime, say, selected, settings, show, unexpected,
 };
-use crate::{
-    plan::{Plan, selects},
-    server,
-};
+use crate::{plan::Plan, server};
 
 pub(super) fn check(words: &args::Check) -> Ended {
     settings(&words.talk, None, None)?;
@@ -35,15 +32,13 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
     settings(&words.talk, None, None)?;
     let (manifest, mut plan) = planned(&words.manifest, words.sim.as_deref())?;
     selected(&plan, &words.only)?;
-    for group in &mut plan.groups {
-        group.cells.retain(|cell| selects(&words.only, &cell.id));
-    }
-    plan.groups.retain(|group| !group.cells.is_empty());
+    plan.keep(&words.only);
+    let placed = placing::known(&plan, &manifest.catalogue, None);
     if words.json {
         let mut value = serde_json::json!(plan);
         for (index, group) in plan.groups.iter().enumerate() {
-            if let Some(fit) = fits::of(&manifest, group) {
-                value["groups"][index]["predicted"] = fit.value();
+            if let Some(placed) = placed.get(&group.id) {
+                value["groups"][index]["predicted"] = fits::of(&manifest, group, placed).value();
             }
         }
         let text = serde_json::to_string_pretty(&value).unwrap_or_else(|error| error.to_string());
@@ -53,8 +48,8 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
     let mut out = String::new();
     for group in &plan.groups {
         out.push_str(&format!("{}  ({})\n", group.id, group.title()));
-        if let Some(fit) = fits::of(&manifest, group) {
-            out.push_str(&format!("  {fit}\n"));
+        if let Some(placed) = placed.get(&group.id) {
+            out.push_str(&format!("  {}\n", fits::of(&manifest, group, placed)));
         }
         for cell in &group.cells {
             let skip = cell
@@ -72,7 +67,7 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
     }
     print(&out);
     say(&size(&plan));
-    if let Some(outlook) = predict::outlook(&manifest, &plan) {
+    if let Some(outlook) = outlook::outlook(&manifest, &plan, &placed) {
         say(&outlook);
     }
     Ok(Exit::Finished)

@@ -113,6 +113,13 @@ fn resumed(
             .filter(|path| path.join("run.json").exists()),
         None => store::newest(&settings.results, experiment).map_err(unexpected)?,
     };
+    if let Some(path) = &path
+        && store::read(path).is_ok_and(|stored| stored.run.predicted.is_some())
+    {
+        return Err(wrong(format!(
+            "{path} was predicted, and nothing in it was measured, so there is nothing to go on with; start a run without --resume"
+        )));
+    }
     if path.is_none() {
         return Err(wrong(format!(
             "there is no run of {experiment} to go on with in {}; start one without --resume",

@@ -41,10 +41,15 @@ pub(super) fn source(run: &StoredRun) -> String {
     parts.join(" · ")
 }
 
+/// The badge of what was predicted.
+pub(super) const PREDICTED: &str = "PREDICTED";
+
 /// What the picture must say of where its numbers come from; `None` where they were measured here.
 pub(in crate::report) fn badge(run: &StoredRun) -> Option<&'static str> {
     if run.run.simulated || run.cells.iter().any(|cell| cell.simulated) {
         Some("SIMULATED")
+    } else if run.run.predicted.is_some() {
+        Some(PREDICTED)
     } else if run.run.imported.is_some() {
         Some("IMPORTED")
     } else {

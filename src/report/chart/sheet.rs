@@ -3,6 +3,7 @@
 
 use super::{
     Chart,
+    about::PREDICTED,
     svg::{Anchor, Svg, px},
     text::{fitted, width, wrapped},
 };
@@ -28,8 +29,9 @@ pub(super) enum Key {
 }
 
 impl Key {
-    fn text(self) -> &'static str {
+    fn text(self, badge: Option<&str>) -> &'static str {
         match self {
+            Self::Ranked if badge == Some(PREDICTED) => "predicted",
             Self::Ranked => "measured",
             Self::Unranked => "not to be ranked",
             Self::Front => "Pareto front",
@@ -78,7 +80,7 @@ impl Sheet {
         );
         let mut sheet = Self { svg, head: 66.0 };
         if !keys.is_empty() {
-            sheet.keys(keys);
+            sheet.keys(keys, badge);
             sheet.head = 92.0;
         }
         sheet
@@ -89,7 +91,7 @@ impl Sheet {
         self.head
     }
 
-    fn keys(&mut self, keys: &[Key]) {
+    fn keys(&mut self, keys: &[Key], badge: Option<&str>) {
         let mut x = EDGE;
         let y = 76.0;
         for key in keys {
@@ -111,8 +113,8 @@ impl Sheet {
                 }
             }
             self.svg
-                .text((x + 22.0, y), Anchor::Start, "key", key.text());
-            x += 22.0 + width(key.text(), 12.0) + 20.0;
+                .text((x + 22.0, y), Anchor::Start, "key", key.text(badge));
+            x += 22.0 + width(key.text(badge), 12.0) + 20.0;
         }
     }
 

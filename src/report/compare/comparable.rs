@@ -48,7 +48,8 @@ impl Difference {
 /// A cell with its server; what was imported was never planned.
 pub(in crate::report) type Placed<'a> = (&'a Group, Option<&'a Cell>);
 
-/// What differs between two runs as wholes: the engine, its version, the client, and whether one was only simulated. The
+/// What differs between two runs as wholes: the engine, its version, the client, and whether one was only simulated or
+/// predicted. The
 /// machine is what most comparisons are about, so it never counts.
 pub(in crate::report) fn of_runs(run: &StoredRun, anchor: &StoredRun) -> BTreeSet<Difference> {
     let engine = |run: &StoredRun| run.run.engine.as_ref().map(|engine| engine.name.clone());
@@ -61,11 +62,13 @@ pub(in crate::report) fn of_runs(run: &StoredRun, anchor: &StoredRun) -> BTreeSe
         let any = run.run.simulated || run.cells.iter().any(|cell| cell.simulated);
         Some(any.to_string())
     };
+    let predicted = |run: &StoredRun| Some(run.run.predicted.is_some().to_string());
     [
         ("engine", engine(run), engine(anchor)),
         ("engine_version", version(run), version(anchor)),
         ("client", client(run), client(anchor)),
         ("simulated", simulated(run), simulated(anchor)),
+        ("predicted", predicted(run), predicted(anchor)),
     ]
     .into_iter()
     .filter_map(|(key, run, anchor)| difference(key.to_owned(), run, anchor))

@@ -36,6 +36,8 @@ pub struct Comparison {
     pub machines: (String, String),
     /// Whether one of them was not measured on a real engine.
     pub simulated: bool,
+    /// Whether a side was only predicted.
+    pub predicted: bool,
     /// Whether one of them was measured by another tool.
     pub imported: bool,
     /// What differs beside the machine, allowed or not.
@@ -131,6 +133,9 @@ pub fn compare(run: &StoredRun, anchor: &StoredRun) -> Comparison {
         simulated: [run, anchor]
             .into_iter()
             .any(|run| run.run.simulated || run.cells.iter().any(|cell| cell.simulated)),
+        predicted: [run, anchor]
+            .into_iter()
+            .any(|run| run.run.predicted.is_some()),
         imported: [run, anchor]
             .into_iter()
             .any(|run| run.run.imported.is_some()),

@@ -31,6 +31,7 @@ pub(in crate::report) fn values(comparison: &Comparison) -> Value {
     json!({
         "machines": [comparison.machines.0, comparison.machines.1],
         "simulated": comparison.simulated,
+        "predicted": comparison.predicted,
         "imported": comparison.imported,
         "sentences": sentences(comparison),
         "differences": comparison.differences.iter().map(|difference| json!({

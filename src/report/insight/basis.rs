@@ -35,7 +35,7 @@ pub(in crate::report) fn basis(block: &Block<'_>, ranked: &Ranked<'_>, said: &st
             text.push_str(&format!(
                 "; {} of {} not ranked because of {}",
                 ranked.left_out,
-                count(ranked.measured, "measured cell"),
+                count(ranked.measured, &format!("{} cell", block.done())),
                 reasons(block, true)
             ));
         }
@@ -54,7 +54,8 @@ pub(in crate::report) fn basis(block: &Block<'_>, ranked: &Ranked<'_>, said: &st
         }
         Trust::Nothing => {
             text.push_str(&format!(
-                "; every measured cell carries a verdict against ranking it ({}), so this is an order by p50 to look at, not a result",
+                "; every {} cell carries a verdict against ranking it ({}), so this is an order by p50 to look at, not a result",
+                block.done(),
                 reasons(block, false)
             ));
         }

@@ -134,6 +134,15 @@ fn needed(block: &Block<'_>) -> Vec<String> {
     keys
 }
 
+/// How far from a measurement a cell's numbers are: measured, simulated, predicted.
+pub(super) fn remove(cell: &CellFile) -> u8 {
+    match (cell.is_real(), cell.simulated) {
+        (true, _) => 0,
+        (false, true) => 1,
+        (false, false) => 2,
+    }
+}
+
 fn rankable<'a>(block: &Block<'a>) -> Ranked<'a> {
     let measured: Vec<&CellFile> = block
         .cells
@@ -141,13 +150,12 @@ fn rankable<'a>(block: &Block<'a>) -> Ranked<'a> {
         .copied()
         .filter(|cell| cell.has_numbers())
         .collect();
-    // What was simulated is ranked among the simulated only, and never beside a measurement.
-    let real: Vec<&CellFile> = measured
-        .iter()
-        .copied()
-        .filter(|cell| !cell.simulated)
+    // What was simulated or predicted is ranked among its like only, and never beside a measurement.
+    let best = measured.iter().map(|cell| remove(cell)).min();
+    let measured: Vec<&CellFile> = measured
+        .into_iter()
+        .filter(|cell| Some(remove(cell)) == best)
         .collect();
-    let measured = if real.is_empty() { measured } else { real };
     let keys = needed(block);
     let full: Vec<&CellFile> = measured
         .iter()

@@ -23,6 +23,16 @@ pub(in crate::report) struct Block<'a> {
     pub(in crate::report) slo: &'a Slo,
 }
 
+impl Block<'_> {
+    /// What was done to have its numbers, as a participle: `measured`, or `predicted`.
+    pub(in crate::report) fn done(&self) -> &'static str {
+        match self.cells.iter().any(|cell| cell.predicted) {
+            true => "predicted",
+            false => "measured",
+        }
+    }
+}
+
 /// All blocks, workloads in the order of the plan, then servers in the order of the plan.
 pub(in crate::report) fn blocks(run: &StoredRun) -> Vec<Block<'_>> {
     let mut blocks: Vec<Block<'_>> = Vec::new();

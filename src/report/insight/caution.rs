@@ -18,9 +18,16 @@ pub(in crate::report) fn of_run(run: &StoredRun) -> Vec<String> {
     if run.run.simulated || measured.iter().any(|cell| cell.simulated) {
         out.push("Simulated numbers say nothing about any hardware.".into());
     }
+    if let Some(basis) = &run.run.predicted {
+        out.push(format!(
+            "Predicted numbers are those of a model: they have no jitter and no noise, so their tails are shorter than real ones, and \
+             what they rest on may be wrong ({}).",
+            basis.validation
+        ));
+    }
     let once = measured
         .iter()
-        .filter(|cell| cell.repeats.len() < 2)
+        .filter(|cell| cell.repeats.len() < 2 && !cell.predicted)
         .count();
     if once > 0 {
         out.push(format!(
@@ -97,8 +104,9 @@ pub(in crate::report) fn edge(block: &Block<'_>, best: &Best) -> Option<Insight>
         &[cell],
         &[("load", load)],
         format!(
-            "The best cell ({}) has the most {what} that were tried: where more stops paying was not measured; go on with {} {} and beyond.",
+            "The best cell ({}) has the most {what} that were tried: where more stops paying was not {}; go on with {} {} and beyond.",
             place(block, cell),
+            block.done(),
             ladder(block),
             grouped(load * 2.0, if load.fract() == 0.0 { 0 } else { 1 })
         ),

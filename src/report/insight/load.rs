@@ -142,7 +142,11 @@ fn ladders(block: &Block<'_>) -> Vec<Insight> {
     }
     ends.into_iter()
         .map(|(reason, cells)| {
-            let text = format!("{} not measured: {reason}.", count(cells.len(), "cell"));
+            let text = format!(
+                "{} not {}: {reason}.",
+                count(cells.len(), "cell"),
+                block.done()
+            );
             Insight::new("ladder_end", &cells, &[], text)
         })
         .collect()

@@ -153,7 +153,7 @@ fn load_knobs(block: &Block<'_>, best: &Best, cell: &CellFile) -> Vec<Knob> {
             name: "max_tokens".into(),
             value: scalar_text(value),
             why: match others.is_empty() {
-                true => "the only length that was measured here".into(),
+                true => format!("the only length that was {} here", block.done()),
                 false => format!("beside it at the same load {}", others.join("; ")),
             },
         });
@@ -182,7 +182,11 @@ fn why_load(block: &Block<'_>, best: &Best, cell: &CellFile, axis: &str) -> Stri
         )
     };
     let role = match (block.slo.0.is_empty(), best.meets_slo) {
-        (false, Some(true)) => format!("the most that was measured within {}", slo_text(block.slo)),
+        (false, Some(true)) => format!(
+            "the most that was {} within {}",
+            block.done(),
+            slo_text(block.slo)
+        ),
         (false, _) => format!(
             "no load meets {}; this misses it least",
             slo_text(block.slo)
@@ -298,7 +302,7 @@ fn server_knobs(run: &StoredRun, block: &Block<'_>, servers: usize) -> Vec<Knob>
                 name: name.clone(),
                 value: value(flag),
                 why: match why.is_empty() {
-                    true => "as it was measured".into(),
+                    true => format!("as it was {}", block.done()),
                     false => why.join("; "),
                 },
             }
@@ -333,8 +337,9 @@ fn scale_out(block: &Block<'_>, best: &Best, pick: &Pick) -> String {
             slo_text(block.slo)
         ),
         _ => format!(
-            "One of these machines does not meet {} at any load that was measured: take a faster one.",
-            slo_text(block.slo)
+            "One of these machines does not meet {} at any load that was {}: take a faster one.",
+            slo_text(block.slo),
+            block.done()
         ),
     }
 }

@@ -175,8 +175,9 @@ fn scaling(line: &Line<'_>, axis: &str) -> Option<(f64, Insight)> {
             value(to, axis)
         )),
         (None, Some(cell)) if last >= NEAR_LINEAR => text.push_str(&format!(
-            " That is near-linear up to {}, the most that was measured.",
-            value(cell, axis)
+            " That is near-linear up to {}, the most that was {}.",
+            value(cell, axis),
+            if cell.predicted { "predicted" } else { "measured" }
         )),
         (None, Some(cell)) => text.push_str(&format!(
             " That is near-linear up to {} (at least {} of perfect), with diminishing returns beyond.",

@@ -100,7 +100,10 @@ impl Row {
 }
 
 fn sides<'a>(block: &Block<'a>) -> Vec<(&'a CellFile, &'a ServerSide)> {
-    let measured = block.cells.iter().filter(|cell| cell.outcome.is_measured());
+    let measured = block
+        .cells
+        .iter()
+        .filter(|cell| cell.outcome.is_measured() && !cell.predicted);
     measured
         .filter_map(|cell| Some((*cell, cell.server_side.as_ref()?)))
         .collect()

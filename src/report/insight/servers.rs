@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Block,
-    best::{Best, Pick, best},
+    best::{Best, Pick, best, remove},
     count,
 };
 use crate::manifest::Objective;
@@ -32,7 +32,7 @@ pub(in crate::report) struct Compared {
     pub(in crate::report) slo: &'static str,
 }
 
-/// The blocks of a workload that have numbers, best first. What was simulated stands behind what was measured.
+/// The blocks of a workload that have numbers, best first. What was simulated or predicted stands behind what was measured.
 pub(in crate::report) fn in_order<'a, 'b>(
     blocks: &'a [Block<'b>],
     workload: &str,
@@ -48,7 +48,7 @@ pub(in crate::report) fn in_order<'a, 'b>(
 }
 
 fn order((left, a): &(&Block<'_>, Best), (right, b): &(&Block<'_>, Best)) -> Ordering {
-    let simulated = |block: &Block<'_>| block.cells.iter().any(|cell| cell.simulated);
+    let far = |block: &Block<'_>| block.cells.iter().map(|cell| remove(cell)).max();
     let (Some(one), Some(other)) = (a.picks.first(), b.picks.first()) else {
         return Ordering::Equal;
     };
@@ -69,8 +69,8 @@ fn order((left, a): &(&Block<'_>, Best), (right, b): &(&Block<'_>, Best)) -> Ord
         (true, true) => larger(a.of_limit.map(|x| -x), b.of_limit.map(|x| -x)),
         _ => Ordering::Equal,
     };
-    simulated(left)
-        .cmp(&simulated(right))
+    far(left)
+        .cmp(&far(right))
         .then(other.trusted.cmp(&one.trusted))
         .then(misses(a).cmp(&misses(b)))
         .then(a.contradicted.cmp(&b.contradicted))

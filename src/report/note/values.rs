@@ -32,7 +32,7 @@ use crate::{
             verdict::verdicts,
         },
     },
-    store::{CellFile, Imported, ServerFile, StoredRun},
+    store::{Basis, CellFile, Imported, ServerFile, StoredRun},
 };
 
 /// Version of the values: a template that was written for another one may have to change.
@@ -59,6 +59,7 @@ pub(in crate::report) fn values(run: &StoredRun) -> Value {
         "statements": statements,
         "simulated": simulated(run),
         "imported": run.run.imported.as_ref().map(imported),
+        "predicted": run.run.predicted.as_ref().map(predicted),
         "gpu": gpu(run),
         "experiment": {
             "name": run.plan.experiment.name,
@@ -153,6 +154,18 @@ fn imported(from: &Imported) -> Value {
         },
         "files": from.files,
         "caveats": from.caveats,
+    })
+}
+
+fn predicted(basis: &Basis) -> Value {
+    json!({
+        "hardware": basis.hardware,
+        "memory_gib": basis.memory_gib,
+        "source": basis.source,
+        "models": basis.models,
+        "answers": basis.answers,
+        "calibration": basis.calibration,
+        "validation": basis.validation,
     })
 }
 
@@ -266,6 +279,7 @@ pub(in crate::report) fn cell(cell: &CellFile) -> Map<String, Value> {
     row.insert("outcome".into(), json!(cell.outcome));
     row.insert("reason".into(), json!(cell.reason));
     row.insert("simulated".into(), json!(cell.simulated));
+    row.insert("predicted".into(), json!(cell.predicted));
     row.insert("axes".into(), json!(cell.axes));
     row.insert("load".into(), json!(cell.load));
     row.insert("verdicts".into(), json!(cell.verdicts));

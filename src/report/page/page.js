@@ -47,6 +47,7 @@
       `${whole(data.measured)} of ${whole(data.cells.length)} stored cells have numbers`].filter(Boolean).join(" · ");
   const banners = {
     SIMULATED: "SIMULATED. Nothing here was measured on a real engine: the embedded engine answered from a script. Do not plan, buy or rank with these numbers.",
+    PREDICTED: "PREDICTED. Nothing here was measured, and nothing was started: a model of the engine computed these numbers. Never rank them with what was measured.",
     IMPORTED: "IMPORTED. Another tool measured these numbers; what it did not tell is absent here.",
   };
   if (data.badge) {

@@ -107,6 +107,7 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
         outcome: summary.as_ref().map_or(CellOutcome::Oom, outcome),
         reason: None,
         simulated: false,
+        predicted: false,
         ladder_ended_at: None,
         proved_impossible_by: None,
         load: map(&[
@@ -213,6 +214,7 @@ fn run(name: &str) -> RunFile {
             version: Some("0.10.0".into()),
         }),
         simulated: false,
+        predicted: None,
         imported: None,
         seed: 7,
         started_at: at(0),

@@ -32,12 +32,13 @@ fn cells_have_their_columns_in_order_and_absent_is_empty() {
              p50_tpot_ms,p95_tpot_ms,p99_tpot_ms,p50_e2e_ms,p95_e2e_ms,p99_e2e_ms,\
              throughput_tok_s,total_tok_s,req_s,user_tok_s,goodput_req_s,input_tokens,output_tokens,window_s,steady_s,steady_tok_s,p99_issue_delay_ms,\
              server_queue_ms,server_prefill_ms,server_decode_ms,server_ttft_ms,\
-             preemptions,prefix_hit_rate,kv_usage_peak,server_cpu_s,gpu_energy_j",
+             preemptions,prefix_hit_rate,kv_usage_peak,server_cpu_s,gpu_energy_j,\
+             predicted_p50_e2e_ms,predicted_throughput_tok_s",
             "chat-c2-t8-0a1b2c3d,Card A,chat,degraded,few_samples;errors;warm_cache,2,,8,as-written,4096,3,1,\
              125.000,147.500,149.500,116.667,147.500,149.500,\
              120.833,124.583,124.917,366.667,396.667,399.333,\
-             8.571,37.143,2.857,8.286,2.857,20,6,0.700,,,0.000,,,,,,,,,",
-            "chat-c4-t8-0a1b2c3e,Card A,chat,oom,,4,,8,as-written,4096,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,",
+             8.571,37.143,2.857,8.286,2.857,20,6,0.700,,,0.000,,,,,,,,,,,",
+            "chat-c4-t8-0a1b2c3e,Card A,chat,oom,,4,,8,as-written,4096,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,",
         ]
     );
     assert!(!folder.path().join("repeats.csv").exists());

@@ -1,0 +1,36 @@
+//! What a cell asks, as every table shows it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Cell, Stop};
+
+impl Cell {
+    /// The resolved load values that always have a column: `concurrency` or `arrivals`, `rate`, `max_tokens`, and `requests` or
+    /// `duration`.
+    pub fn load_values(&self) -> BTreeMap<String, Value> {
+        let mut values = BTreeMap::from([("max_tokens".to_owned(), self.max_tokens.into())]);
+        match self.spec.streams() {
+            Some(streams) => values.insert("concurrency".to_owned(), streams.into()),
+            None => values.insert("arrivals".to_owned(), self.spec.arrivals.name().into()),
+        };
+        if let Some(rate) = self.spec.rate {
+            values.insert("rate".to_owned(), plain(rate));
+        }
+        match self.stop {
+            Stop::Requests(requests) => values.insert("requests".to_owned(), requests.into()),
+            Stop::Duration(span) => values.insert("duration".to_owned(), span.to_string().into()),
+        };
+        values
+    }
+}
+
+/// A whole number without its fraction of zero, as people write it.
+fn plain(number: f64) -> Value {
+    if number.fract() == 0.0 {
+        (number as u64).into()
+    } else {
+        number.into()
+    }
+}
