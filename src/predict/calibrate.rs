@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Assumptions, Machine, Predicted, predict};
-use crate::{engine::Speed, manifest::Inputs, measure::Summary, plan::Cell};
+use crate::{engine::Speed, manifest::Inputs, measure::Summary, plan::Cell, workload};
 
 /// What `runner calibrate` stores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,10 +109,12 @@ fn assumed(fitted: &Fitted<'_>, prompts: f64) -> Assumptions {
     }
 }
 
-/// Prompt tokens as the servers counted them over those the embedded engine counts; 1 where nobody counted.
+/// Prompt tokens as the servers counted them over those the embedded engine counts; 1 where nobody counted. Prompts that are
+/// made to a length have it by both counts, and tell nothing.
 fn prompt_ratio(cells: &[Fitted<'_>], inputs: &Inputs, spill: &Path) -> Result<f64, String> {
     let (mut theirs, mut ours) = (0.0, 0.0);
-    for fitted in cells {
+    let written = |fitted: &&Fitted<'_>| !workload::needs_vocabulary(&fitted.cell.spec);
+    for fitted in cells.iter().filter(written) {
         let predicted = predict(
             fitted.cell,
             inputs,

@@ -246,7 +246,11 @@ impl<'a, E: Engine> Forecast<'a, E> {
         let again = request.turn.is_none()
             && request.input_tokens.is_none()
             && self.cell.spec.cache == Cache::AsWritten;
-        let longer = self.assumed.prompts;
+        // A prompt of an exact length has it by the server's count already.
+        let longer = match request.input_tokens {
+            Some(_) => 1.0,
+            None => self.assumed.prompts,
+        };
         let read = || prompt::stretched(prompt::tokens(&request.body), longer).into();
         if !again {
             return read();
