@@ -1,6 +1,8 @@
 //! What only a real vLLM can show: that its starts and failures are read rightly, its tokens counted, and its processes
 //! ended. `bash tests/vllm/install.sh` provides one that needs no GPU.
 
+#[path = "real_vllm/calibrated.rs"]
+mod calibrated;
 mod experiment;
 #[path = "real_vllm/killed.rs"]
 mod killed;
@@ -35,6 +37,7 @@ fn main() {
         ("each_process_that_is_killed_costs_one_attempt", killed::each_process_that_is_killed_costs_one_attempt),
         ("a_start_that_stands_still_is_given_up", killed::a_start_that_stands_still_is_given_up),
         ("made_prompts_have_the_length_that_vllm_counts", made_prompts_have_the_length_that_vllm_counts),
+        ("four_cells_tell_the_other_eight", calibrated::four_cells_tell_the_other_eight),
     ]
     .map(|(name, test)| {
         Trial::ignorable_test(name, move || match vllm()? {

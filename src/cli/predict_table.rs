@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use crate::{
-    predict::{Against, Comparison},
+    predict::{Against, Calibration, Comparison, Measured},
     store::{CellFile, StoredRun},
 };
 
@@ -13,13 +13,13 @@ use crate::{
 pub(super) struct Row<'a> {
     run: &'a StoredRun,
     cell: &'a CellFile,
-    /// The median E2E that was measured, milliseconds.
-    measured: Option<f64>,
+    /// What was measured of it.
+    measured: Option<&'a Measured>,
 }
 
 impl<'a> Row<'a> {
     /// Every cell of a predicted run, beside what was measured of it.
-    pub(super) fn all(run: &'a StoredRun, against: Option<&Against>) -> Vec<Self> {
+    pub(super) fn all(run: &'a StoredRun, against: Option<&'a Against>) -> Vec<Self> {
         let planned = run.plan.groups.iter().flat_map(|group| {
             let cells = group.cells.iter();
             cells.map(move |cell| (cell.id.as_str(), (group, cell)))
@@ -32,7 +32,7 @@ impl<'a> Row<'a> {
                 cell,
                 measured: against.and_then(|table| {
                     let (group, planned) = planned.get(cell.id.as_str())?;
-                    table.p50_e2e_ms(group, planned)
+                    table.of(group, planned)
                 }),
             })
             .collect()
@@ -58,7 +58,8 @@ impl<'a> Row<'a> {
         let hardware = self.run.run.predicted.as_ref().map(|basis| &basis.hardware);
         json!({"cell": self.cell.id, "workload": self.cell.workload, "server": self.cell.server, "gpu": hardware,
                "predicted": true, "outcome": self.cell.outcome, "reason": self.cell.reason, "prediction": predicted,
-               "measured_p50_e2e_ms": self.measured})
+               "measured_p50_e2e_ms": self.measured.and_then(Measured::p50_e2e_ms),
+               "measured_throughput_tok_s": self.measured.and_then(Measured::throughput_tok_s)})
     }
 }
 
@@ -113,58 +114,87 @@ pub(super) fn table(rows: &[Row<'_>]) -> String {
     aligned(&lines) + &notes
 }
 
-/// The table of predicted beside measured.
-pub(super) fn compared(rows: &[Row<'_>]) -> Result<String, &'static str> {
+/// The table of predicted beside measured; a cell that the calibration was fitted to is no test of it, and says so.
+pub(super) fn compared(
+    rows: &[Row<'_>],
+    calibration: Option<&Calibration>,
+) -> Result<String, &'static str> {
     let mut lines = vec![
         [
             "cell",
             "output",
             "predicted p50 E2E ms",
-            "measured p50 E2E ms",
+            "measured",
             "error",
+            "predicted tok/s",
+            "measured",
+            "error",
+            "",
         ]
         .map(str::to_owned)
         .to_vec(),
     ];
-    let mut all = Vec::new();
+    // Errors of p50 E2E and of throughput: of the fitted cells, and of the others.
+    let mut errors: [[Vec<Comparison>; 2]; 2] = Default::default();
     for row in rows {
-        let Some(measured_ms) = row.measured else {
+        let (Some(measured), Some(summary)) = (row.measured, row.cell.summary.as_ref()) else {
             continue;
         };
-        let latency = row
-            .cell
-            .summary
-            .as_ref()
-            .and_then(|summary| summary.e2e.as_ref());
-        let (Some(latency), Some(output)) = (latency, row.output_tokens()) else {
-            continue;
-        };
-        let predicted_ms = latency.p50_ms;
-        let one = Comparison {
-            predicted_ms,
-            measured_ms,
-        };
-        lines.push(vec![
+        let e2e = summary.e2e.as_ref().map(|latency| latency.p50_ms);
+        let fitted = calibration.is_some_and(|known| known.fitted.contains(&row.cell.id));
+        let output = row.output_tokens();
+        let mut line = vec![
             row.cell.id.clone(),
-            format!("{output:.0}"),
-            format!("{predicted_ms:.0}"),
-            format!("{measured_ms:.0}"),
-            format!("{:+.1} %", one.error() * 100.0),
-        ]);
-        all.push(one);
+            output.map_or_else(|| "-".to_owned(), |tokens| format!("{tokens:.0}")),
+        ];
+        let pairs = [
+            (e2e, measured.p50_e2e_ms(), 0),
+            (summary.throughput_tok_s, measured.throughput_tok_s(), 1),
+        ];
+        for (which, (predicted, measured, digits)) in pairs.into_iter().enumerate() {
+            let shown = |number: Option<f64>| {
+                number.map_or_else(|| "-".to_owned(), |number| format!("{number:.digits$}"))
+            };
+            line.extend([shown(predicted), shown(measured)]);
+            let both = predicted.zip(measured);
+            let one = both.map(|(predicted, measured)| Comparison {
+                predicted,
+                measured,
+            });
+            line.push(one.map_or_else(
+                || "-".to_owned(),
+                |one| format!("{:+.1} %", one.error() * 100.0),
+            ));
+            errors[usize::from(fitted)][which].extend(one);
+        }
+        line.push(if fitted { "fitted" } else { "" }.to_owned());
+        lines.push(line);
     }
-    let Some(median) = Comparison::median_error(&all) else {
+    let [others, fitted] = errors;
+    let said = |[e2e, throughput]: &[Vec<Comparison>; 2], cells: &str| {
+        let median = Comparison::median_error(e2e)?;
+        let of_throughput = Comparison::median_error(throughput)
+            .map(|median| format!(", of throughput {}", percent(median)));
+        Some(format!(
+            "median absolute error of p50 E2E over {} {cells}: {}{}\n",
+            e2e.len(),
+            percent(median),
+            of_throughput.unwrap_or_default()
+        ))
+    };
+    let held_out = if fitted[0].is_empty() {
+        "cells"
+    } else {
+        "cells that were not fitted"
+    };
+    let lines_below = [said(&others, held_out), said(&fitted, "fitted cells")];
+    if lines_below.iter().all(Option::is_none) {
         return Err(
             "no row of the table is one cell's: columns concurrency or rate, max_tokens, the axes and workload are matched \
              where the table has them; --only leaves cells out that would match twice",
         );
-    };
-    Ok(format!(
-        "{}median absolute error of p50 E2E over {} cells: {}\n",
-        aligned(&lines),
-        all.len(),
-        percent(median)
-    ))
+    }
+    Ok(aligned(&lines) + &lines_below.into_iter().flatten().collect::<String>())
 }
 
 /// Columns under each other, numbers to the right.
@@ -185,6 +215,7 @@ fn aligned(lines: &[Vec<String>]) -> String {
                 _ => format!("  {text:>width$}"),
             });
         }
+        out.truncate(out.trim_end().len());
         out.push('\n');
     }
     out

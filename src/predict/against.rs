@@ -13,6 +13,23 @@ pub struct Measured {
     pub fields: BTreeMap<String, String>,
 }
 
+impl Measured {
+    /// The median E2E, milliseconds.
+    pub fn p50_e2e_ms(&self) -> Option<f64> {
+        self.number("p50_e2e_ms")
+    }
+
+    /// Output tokens per second, where the table has them.
+    pub fn throughput_tok_s(&self) -> Option<f64> {
+        self.number("throughput_tok_s")
+    }
+
+    fn number(&self, column: &str) -> Option<f64> {
+        let number: f64 = self.fields.get(column)?.parse().ok()?;
+        (number > 0.0).then_some(number)
+    }
+}
+
 /// A table of measurements.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Against {
@@ -20,19 +37,19 @@ pub struct Against {
     pub rows: Vec<Measured>,
 }
 
-/// A cell's median E2E, predicted and measured, milliseconds.
+/// A number of a cell, predicted and measured, in one unit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
     /// As predicted.
-    pub predicted_ms: f64,
+    pub predicted: f64,
     /// As measured.
-    pub measured_ms: f64,
+    pub measured: f64,
 }
 
 impl Comparison {
     /// (predicted − measured) / measured.
     pub fn error(&self) -> f64 {
-        self.predicted_ms / self.measured_ms - 1.0
+        self.predicted / self.measured - 1.0
     }
 
     /// The median of the absolute errors; `None` of none.
@@ -71,8 +88,8 @@ impl Against {
         Ok(Self { rows })
     }
 
-    /// The median E2E that was measured of a cell, milliseconds; `None` when no row, or more than one, is the cell's.
-    pub fn p50_e2e_ms(&self, group: &Group, cell: &Cell) -> Option<f64> {
+    /// What was measured of a cell; `None` when no row, or more than one, is the cell's.
+    pub fn of(&self, group: &Group, cell: &Cell) -> Option<&Measured> {
         let mut values: BTreeMap<&str, Value> = BTreeMap::from([
             ("workload", cell.workload.as_str().into()),
             ("max_tokens", cell.max_tokens.into()),
@@ -95,10 +112,7 @@ impl Against {
         };
         let mut found = self.rows.iter().filter(is_it);
         let row = found.next()?;
-        if found.next().is_some() {
-            return None;
-        }
-        row.fields.get("p50_e2e_ms")?.parse().ok()
+        found.next().is_none().then_some(row)
     }
 }
 

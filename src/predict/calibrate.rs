@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Assumptions, Machine, Predicted, predict};
+use super::{Assumptions, Comparison, Machine, Predicted, predict};
 use crate::{engine::Speed, manifest::Inputs, measure::Summary, plan::Cell, workload};
 
 /// What `runner calibrate` stores.
@@ -24,6 +24,9 @@ pub struct Calibration {
     pub model: String,
     /// How many cells it was fitted to.
     pub cells: usize,
+    /// Their ids: they are no test of it.
+    #[serde(default)]
+    pub fitted: Vec<String>,
     /// The server's tokens of a prompt for each of the embedded engine's.
     pub prompts: f64,
     /// Median over the fitted cells of the absolute error of the median E2E, as a fraction.
@@ -84,18 +87,25 @@ pub fn calibrate(
     };
     let speed = fit(first.machine.speed(), residuals)?;
     let predicted = all(speed)?;
-    let errors = |which: usize| {
+    let compared = |which: usize| -> Vec<Comparison> {
         let each = cells.iter().zip(&predicted);
-        let ratio = each.filter_map(|(f, p)| ratios(&p.summary, f.summary)[which]);
-        let mut errors: Vec<f64> = ratio.map(|ratio| (ratio - 1.0).abs()).collect();
-        errors.sort_by(f64::total_cmp);
-        errors
+        let both = |(f, p): (&Fitted<'_>, &Predicted)| {
+            let (predicted, measured) =
+                numbers(&p.summary)[which].zip(numbers(f.summary)[which])?;
+            (measured > 0.0).then_some(Comparison {
+                predicted,
+                measured,
+            })
+        };
+        each.filter_map(both).collect()
     };
-    let (e2e, throughput) = (errors(2), errors(3));
-    let (Some(largest), Some(middle)) = (e2e.last(), throughput.get(throughput.len() / 2)) else {
+    let (e2e, throughput) = (compared(2), compared(3));
+    let largest = e2e.iter().map(|one| one.error().abs()).reduce(f64::max);
+    let medians = Comparison::median_error(&e2e).zip(Comparison::median_error(&throughput));
+    let (Some(largest), Some((median, of_throughput))) = (largest, medians) else {
         return Err("no cell of the run has a latency and a throughput".to_owned());
     };
-    Ok((speed, prompts, [e2e[e2e.len() / 2], *largest, *middle]))
+    Ok((speed, prompts, [median, largest, of_throughput]))
 }
 
 /// What is known of a measured cell need not be assumed.
@@ -145,17 +155,19 @@ fn prompt_ratio(cells: &[Fitted<'_>], inputs: &Inputs, spill: &Path) -> Result<f
     })
 }
 
-/// Predicted over measured: median TTFT, TPOT, E2E, and throughput; what either lacks is absent.
+/// Median TTFT, TPOT, E2E, and throughput; what a summary lacks is absent.
+fn numbers(summary: &Summary) -> [Option<f64>; 4] {
+    [
+        summary.ttft.as_ref().map(|latency| latency.p50_ms),
+        summary.tpot.as_ref().map(|latency| latency.p50_ms),
+        summary.e2e.as_ref().map(|latency| latency.p50_ms),
+        summary.throughput_tok_s,
+    ]
+}
+
+/// Predicted over measured, of each of the [`numbers`] that both have.
 fn ratios(predicted: &Summary, measured: &Summary) -> [Option<f64>; 4] {
-    let of = |summary: &Summary| {
-        [
-            summary.ttft.as_ref().map(|latency| latency.p50_ms),
-            summary.tpot.as_ref().map(|latency| latency.p50_ms),
-            summary.e2e.as_ref().map(|latency| latency.p50_ms),
-            summary.throughput_tok_s,
-        ]
-    };
-    let (predicted, measured) = (of(predicted), of(measured));
+    let (predicted, measured) = (numbers(predicted), numbers(measured));
     std::array::from_fn(|which| {
         let (p, m) = predicted[which].zip(measured[which])?;
         (p > 0.0 && m > 0.0).then(|| p / m)

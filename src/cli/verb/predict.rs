@@ -76,7 +76,7 @@ pub(super) fn predict(words: &args::Predict) -> Ended {
         let table = store::cells_csv(&run).map_err(unexpected)?;
         print(&String::from_utf8_lossy(&table));
     } else if against.is_some() {
-        print(&compared(&rows).map_err(wrong)?);
+        print(&compared(&rows, calibration.as_ref()).map_err(wrong)?);
     } else if name.is_some() {
         for note in &notes {
             print(&format!("{note}\n"));
@@ -266,6 +266,7 @@ pub(super) fn calibrate(words: &args::Calibrate) -> Ended {
             .first()
             .map_or_else(String::new, |group| group.server.model.clone()),
         cells: fitted.len(),
+        fitted: fitted.iter().map(|one| one.cell.id.clone()).collect(),
         prompts,
         median_e2e_error: median,
         largest_e2e_error: largest,
