@@ -1,8 +1,8 @@
 //! The first lines of a note: what it is about, and the result in one sentence per workload and server.
 
 use super::{
-    insight::{Block, best::best, count, of, slo_text},
-    number::{grouped, ms, tok_s},
+    insight::{Block, Rank, best::best, count, load_words, of, slo_text},
+    number::{ms, tok_s},
 };
 use crate::{
     manifest::Objective,
@@ -86,65 +86,68 @@ pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
     let Some((pick, cell)) = cell else {
         return without_numbers(run, std::slice::from_ref(block), name);
     };
-    let latencies = |between: &str| -> Option<String> {
-        let known: Vec<String> = ["p95_ttft", "p95_e2e"]
-            .into_iter()
-            .filter(|key| of(cell, key).is_some())
-            .map(|key| format!("{} {}", latency_name(key), ms(of(cell, key))))
-            .collect();
-        (!known.is_empty()).then(|| known.join(between))
-    };
-    let rate = match pick.throughput_tok_s {
-        Some(_) => tok_s(pick.throughput_tok_s),
-        None => "an unknown rate".into(),
-    };
-    let users = match (pick.concurrency, pick.rate) {
-        (Some(number), _) => count_users(number),
-        (None, Some(rate)) => format!("{rate} requests per second"),
-        (None, None) => "its users".into(),
-    };
+    let known: Vec<String> = [
+        Rank::Tail.key(&[cell], "ttft"),
+        Rank::Tail.key(&[cell], "e2e"),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|key| format!("{} {}", latency_name(&key), ms(of(cell, &key))))
+    .collect();
     let slo = slo_text(block.slo);
+    // Where it stands, unless the load alone says so, and what is to be known of the choice.
+    let mut remarks = Vec::new();
+    if block
+        .axes
+        .iter()
+        .any(|axis| !["concurrency", "rate"].contains(axis))
+    {
+        remarks.push(pick.place.clone());
+    }
+    if block.slo.0.is_empty() {
+        remarks.push("no SLO was set".to_owned());
+    }
+    if !pick.trusted {
+        remarks.push("see what this rests on".to_owned());
+    }
+    let remarks = match remarks.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", remarks.join("; ")),
+    };
+    if best.meets_slo == Some(false) {
+        let mut near = known;
+        near.extend(pick.throughput_tok_s.map(|rate| tok_s(Some(rate))));
+        return format!(
+            "{this}{on} meets the SLO {slo} for {name} in no cell; nearest is {}: {}.",
+            pick.place,
+            near.join(", ")
+        );
+    }
     let within = match (best.meets_slo, pick.trusted) {
         (Some(true), true) => format!(" within the SLO {slo}"),
         (Some(true), false) if best.contradicted => {
-            format!(
-                ", by p50 within the SLO {slo}, yet not by the percentiles it asks for (see what this rests on)"
-            )
+            format!(", by p50 within the SLO {slo}, yet not by the percentiles it asks for")
         }
-        (Some(true), false) => {
-            format!(" within the SLO {slo}, judged by p50 (see what this rests on)")
-        }
-        (Some(false), _) => String::new(),
-        (None, true) => " (no SLO was set)".into(),
-        (None, false) => " (no SLO was set; see what this rests on)".into(),
+        (Some(true), false) => format!(" within the SLO {slo}, judged by p50"),
+        _ => String::new(),
     };
-    if best.meets_slo == Some(false) {
-        return format!(
-            "{this}{on} meets the SLO {slo} for {name} in no cell; nearest is {}: {}{rate}.",
-            pick.place,
-            latencies(", ")
-                .map(|text| format!("{text}, "))
-                .unwrap_or_default()
-        );
-    }
+    let rate = pick.throughput_tok_s.map(|rate| tok_s(Some(rate)));
     match block.objective {
         Objective::Latency => format!(
-            "{this}{on} serves {users} of {name}{} with {rate}{within} ({}).",
-            latencies(" and ")
-                .map(|text| format!(" at {text}"))
-                .unwrap_or_default(),
-            pick.place
+            "{this}{on} serves {} of {name}{}{}{within}{remarks}.",
+            load_words(block, cell).unwrap_or_else(|| "its users".into()),
+            match known.is_empty() {
+                true => String::new(),
+                false => format!(" at {}", known.join(" and ")),
+            },
+            rate.map_or_else(String::new, |rate| format!(" with {rate}")),
         ),
         Objective::Throughput => format!(
-            "{this}{on} gives {rate} of {name}{within} ({}).",
+            "{this}{on} gives {} of {name}{within} ({}).",
+            rate.unwrap_or_else(|| "an unknown rate".into()),
             pick.place
         ),
     }
-}
-
-fn count_users(number: f64) -> String {
-    let noun = if number == 1.0 { "user" } else { "users" };
-    format!("{} {noun}", grouped(number, 0))
 }
 
 /// A workload of which no cell has numbers, and how its cells ended: `3 cells oom, 1 cell skipped`.

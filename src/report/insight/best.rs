@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     Block,
     basis::{Ranked, Trust, basis},
-    concurrency, count, ladder, lines, may_rank, may_rank_by, of, offered, place, rate,
+    concurrency, count, ladder, lines, load_short, may_rank, may_rank_by, of, offered, place, rate,
     scaling::{self, worth},
     slo_text,
 };
@@ -29,6 +29,8 @@ pub(in crate::report) struct Pick {
     pub(in crate::report) place: String,
     /// Its id.
     pub(in crate::report) cell: String,
+    /// Its load in words: `16`, `5 req/s`, `2 to 50 req/s`; absent without one.
+    pub(in crate::report) load: Option<String>,
     /// Requests in flight, in a closed loop.
     pub(in crate::report) concurrency: Option<f64>,
     /// Requests due per second, in an open loop.
@@ -242,6 +244,7 @@ fn pick(what: &str, block: &Block<'_>, cell: &CellFile, trust: Trust) -> Pick {
         what: what.into(),
         place: place(block, cell),
         cell: cell.id.clone(),
+        load: load_short(block, cell),
         concurrency: concurrency(cell),
         rate: rate(cell),
         throughput_tok_s: of(cell, "throughput"),
@@ -380,7 +383,18 @@ fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
     );
     let quick = by(&ranked.cells, |cell| of(cell, "p50_e2e").map(|ms| -ms));
     let first = order.first().or(quick.first()).or(ranked.cells.first());
-    let what = if bent { "knee" } else { "highest throughput" };
+    let unknown = order.is_empty();
+    let by_requests = by(&ranked.cells, |cell| of(cell, "req_s"));
+    let first = match unknown {
+        true => by_requests.first().or(first),
+        false => first,
+    };
+    let what = match (bent, unknown) {
+        (true, _) => "knee",
+        (_, true) if !by_requests.is_empty() => "most requests per second",
+        (_, true) => "least latency",
+        _ => "highest throughput",
+    };
     let picks: Vec<Pick> = first
         .map(|cell| pick(what, block, cell, ranked.trust))
         .into_iter()
@@ -393,14 +407,20 @@ fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
             ladder(block)
         ),
         false if ranked.cells.len() == 1 => "the only cell there is".to_owned(),
+        false if unknown => format!("the {what}, for no cell has a throughput"),
         false => format!(
             "the least {} within 5 % of the most tokens per second on its line, over {}: none has a knee",
             ladder(block),
             count(ranked.cells.len(), "cell")
         ),
     };
+    // Beyond a knee more load costs latency for little: nothing there is still acceptable.
+    let mut near = near(&all);
+    if let Some(most) = first.filter(|_| bent).and_then(|cell| offered(cell)) {
+        near.retain(|cell| offered(cell).is_some_and(|load| load <= most));
+    }
     Best {
-        acceptable: others(block, ranked, &near(&all), &picks),
+        acceptable: others(block, ranked, &near, &picks),
         picks,
         most_users: Vec::new(),
         basis: basis(

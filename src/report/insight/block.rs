@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::{
-    manifest::{Objective, Slo, scalar_text},
+    manifest::{Objective, Slo, Workload, scalar_text},
+    report::number::grouped,
     store::{CellFile, StoredRun},
 };
 
@@ -21,6 +22,10 @@ pub(in crate::report) struct Block<'a> {
     pub(in crate::report) cells: Vec<&'a CellFile>,
     pub(in crate::report) objective: Objective,
     pub(in crate::report) slo: &'a Slo,
+    /// What a rate counts: `requests`, or `conversations` where these arrive and their turns follow.
+    pub(in crate::report) arriving: &'static str,
+    /// The rate at the end of each cell whose rate is a ramp, by the cell's id.
+    pub(in crate::report) ramps: HashMap<&'a str, f64>,
 }
 
 impl Block<'_> {
@@ -50,10 +55,30 @@ pub(in crate::report) fn blocks(run: &StoredRun) -> Vec<Block<'_>> {
                 cells: vec![cell],
                 objective: cell.objective,
                 slo: &cell.slo,
+                arriving: "requests",
+                ramps: HashMap::new(),
             }),
         }
     }
+    let specs: HashMap<&str, &Workload> = run
+        .plan
+        .groups
+        .iter()
+        .flat_map(|group| &group.cells)
+        .map(|cell| (cell.id.as_str(), cell.spec.as_ref()))
+        .collect();
     for block in &mut blocks {
+        for cell in &block.cells {
+            let Some(spec) = specs.get(cell.id.as_str()) else {
+                continue;
+            };
+            if spec.has_turns() {
+                block.arriving = "conversations";
+            }
+            if let Some(to) = spec.ramp_to {
+                block.ramps.insert(&cell.id, to);
+            }
+        }
         block.axes = run
             .plan
             .load_axes
@@ -116,6 +141,36 @@ pub(in crate::report) fn concurrency(cell: &CellFile) -> Option<f64> {
 /// Requests due per second, in an open loop.
 pub(in crate::report) fn rate(cell: &CellFile) -> Option<f64> {
     coordinate(cell, "rate").and_then(Value::as_f64)
+}
+
+/// The load of a cell in words: `16 users`, `5 requests per second`, `2 to 50 conversations per second`; `None` without one.
+pub(in crate::report) fn load_words(block: &Block<'_>, cell: &CellFile) -> Option<String> {
+    let number = |number: f64| grouped(number, if number.fract() == 0.0 { 0 } else { 2 });
+    let noun = |one: f64, word: &str| match one == 1.0 {
+        true => word.trim_end_matches('s').to_owned(),
+        false => word.to_owned(),
+    };
+    if let Some(users) = concurrency(cell) {
+        return Some(format!("{} {}", number(users), noun(users, "users")));
+    }
+    let from = rate(cell)?;
+    let span = block.ramps.get(cell.id.as_str()).map_or_else(
+        || number(from),
+        |to| format!("{} to {}", number(from), number(*to)),
+    );
+    Some(format!("{span} {} per second", noun(from, block.arriving)))
+}
+
+/// The same for a table: `16`, `5 req/s`.
+pub(in crate::report) fn load_short(block: &Block<'_>, cell: &CellFile) -> Option<String> {
+    let words = load_words(block, cell)?;
+    let short = words
+        .trim_end_matches(" users")
+        .trim_end_matches(" user")
+        .replace("requests per second", "req/s")
+        .replace("request per second", "req/s")
+        .replace(" per second", "/s");
+    Some(short)
 }
 
 /// How much was asked for: the streams of a closed loop, the rate of an open one.

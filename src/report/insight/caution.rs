@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Block, Insight, best::Best, concurrency, ladder, offered, place};
+use super::{
+    Block, Insight, best::Best, concurrency, ladder, lines, offered, place, scaling::share,
+};
 use crate::{
-    report::number::grouped,
+    report::number::{grouped, percent},
     store::{CellFile, StoredRun},
 };
 
@@ -96,15 +98,30 @@ pub(in crate::report) fn edge(block: &Block<'_>, best: &Best) -> Option<Insight>
         return None;
     }
     let what = match concurrency(cell) {
-        Some(_) => "requests in flight",
-        None => "requests per second",
+        Some(_) => "requests in flight".to_owned(),
+        None => format!("{} per second", block.arriving),
     };
+    // What the last step brought: little says that the limit is near all the same.
+    let line = lines(block, ladder(block))
+        .into_iter()
+        .find(|line| line.cells.iter().any(|other| other.id == cell.id));
+    let step = line.and_then(|line| {
+        let at = line.cells.iter().position(|other| other.id == cell.id)?;
+        share(line.cells.get(at.checked_sub(1)?)?, cell)
+    });
+    let last = step.map_or_else(String::new, |step| {
+        let brought = percent(Some(step));
+        match step > 0.3 {
+            true => format!(", and the last step still brought {brought} of its share"),
+            false => format!(", though the last step brought only {brought} of its share"),
+        }
+    });
     Some(Insight::new(
         "edge",
         &[cell],
         &[("load", load)],
         format!(
-            "The best cell ({}) has the most {what} that were tried: where more stops paying was not {}; go on with {} {} and beyond.",
+            "The best cell ({}) has the most {what} that were tried{last}: where more stops paying was not {}; go on with {} {} and beyond.",
             place(block, cell),
             block.done(),
             ladder(block),

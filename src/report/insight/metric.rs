@@ -6,7 +6,30 @@ use crate::{
     store::CellFile,
 };
 
-/// A number of a summary by its column name without unit: `p95_ttft`, or `throughput`, `user`, `goodput`.
+/// Which number of a latency stands for it: tools report different ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::report) enum Rank {
+    /// The median, else the mean.
+    Middle,
+    /// The 95th percentile, else the 99th, else the 90th.
+    Tail,
+}
+
+impl Rank {
+    /// The first of these that some cell has: `p95_ttft`, `mean_ttft`; `None` where no cell has any.
+    pub(in crate::report) fn key(self, cells: &[&CellFile], latency: &str) -> Option<String> {
+        let ranks: &[&str] = match self {
+            Self::Middle => &["p50", "mean"],
+            Self::Tail => &["p95", "p99", "p90"],
+        };
+        ranks
+            .iter()
+            .map(|rank| format!("{rank}_{latency}"))
+            .find(|key| cells.iter().any(|cell| of(cell, key).is_some()))
+    }
+}
+
+/// A number of a summary by its column name without unit: `p95_ttft`, `mean_e2e`, or `throughput`, `user`, `goodput`.
 /// Latencies in milliseconds. What is not finite is absent.
 pub(in crate::report) fn metric(summary: &Summary, key: &str) -> Option<f64> {
     let value = match key {
@@ -16,14 +39,19 @@ pub(in crate::report) fn metric(summary: &Summary, key: &str) -> Option<f64> {
         "goodput" => summary.goodput_req_s,
         "req_s" => summary.req_s,
         _ => {
-            let (percentile, metric) = SloTerm::parse_key(key).ok()?;
-            let latency = match metric.name() {
-                "ttft" => &summary.ttft,
-                "itl" => &summary.itl,
-                "tpot" => &summary.tpot,
-                _ => &summary.e2e,
+            let latency = |name: &str| match name {
+                "ttft" => summary.ttft.as_ref(),
+                "itl" => summary.itl.as_ref(),
+                "tpot" => summary.tpot.as_ref(),
+                _ => summary.e2e.as_ref(),
             };
-            latency.as_ref()?.percentile(percentile)
+            match key.strip_prefix("mean_") {
+                Some(name) => latency(name).map(|latency| latency.mean_ms),
+                None => {
+                    let (percentile, metric) = SloTerm::parse_key(key).ok()?;
+                    latency(metric.name())?.percentile(percentile)
+                }
+            }
         }
     };
     value.filter(|number| number.is_finite())
@@ -73,10 +101,10 @@ pub(in crate::report) fn may_rank_by(cell: &CellFile, key: &str) -> bool {
 
 /// `p95_ttft` touches itself; `ttft` touches all its percentiles; `throughput` touches `throughput_tok_s`.
 pub(in crate::report) fn touches(touched: &str, key: &str) -> bool {
-    let touched = touched
-        .trim_end_matches("_ms")
-        .trim_end_matches("_tok_s")
-        .trim_end_matches("_req_s");
+    let touched = ["_ms", "_tok_s", "_req_s"]
+        .iter()
+        .find_map(|unit| touched.strip_suffix(unit))
+        .unwrap_or(touched);
     touched == key
         || key
             .strip_suffix(touched)

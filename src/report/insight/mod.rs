@@ -8,7 +8,10 @@ mod basis;
 pub(super) mod best;
 mod block;
 pub(super) mod caution;
+mod delivered;
+pub(super) mod effect;
 pub(super) mod failure;
+pub(super) mod highlight;
 mod humps;
 mod length;
 pub(super) mod load;
@@ -16,20 +19,23 @@ mod metric;
 pub(super) mod observe;
 pub(super) mod pareto;
 pub(super) mod recipe;
-mod scaling;
+pub(super) mod scaling;
 pub(super) mod server;
 pub(super) mod servers;
+mod slower;
 pub(super) mod surface;
 pub(super) mod unstable;
 pub(super) mod verdict;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
 
 pub(super) use block::{
-    Block, Line, blocks, concurrency, coordinate, ladder, lines, offered, place, rate, server_label,
+    Block, Line, blocks, concurrency, coordinate, ladder, lines, load_short, load_words, offered,
+    place, rate, server_label,
 };
-pub(super) use metric::{may_rank, may_rank_by, metric, of, touches};
+pub(super) use metric::{Rank, may_rank, may_rank_by, metric, of, touches};
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,12 +1,14 @@
-//! What a reader of the grids would notice: speed of one stream, peak, tail, scaling, growth of TTFT, lengths, cost, goodput.
+//! What a reader of the grids would notice: speed of one stream, peak, tail, scaling, waiting, lengths, cost, goodput.
 
 use super::{
     Block, Insight, concurrency,
+    delivered::saturation,
     length::lengths,
     may_rank_by, of,
     pareto::said,
     place,
-    scaling::{growth, ttft_growth},
+    scaling::growth,
+    waiting::{held_up, waiting},
 };
 use crate::{
     observe::EngineSide,
@@ -16,6 +18,9 @@ use crate::{
 
 /// TTFT this close to E2E means that nothing was streamed.
 const SAME: f64 = 0.99;
+
+/// A p95 within this ratio of its p50 is a short tail.
+const SHORT: f64 = 1.3;
 
 /// Speeds within this ratio are nearly the same.
 const STEADY: f64 = 1.1;
@@ -36,9 +41,11 @@ pub(in crate::report) fn observations(
     found.extend(peak(block, &measured));
     found.extend(tail(block, &measured));
     found.extend(growth(block));
+    found.extend(saturation(block));
     let not_streamed = not_streamed(block, &measured);
     if not_streamed.is_none() {
-        found.extend(ttft_growth(block).or_else(|| ttft_share(block, &measured)));
+        found.extend(waiting(block).or_else(|| ttft_share(block, &measured)));
+        found.extend(held_up(block));
     }
     found.extend(lengths(block));
     found.extend(said(block));
@@ -107,6 +114,22 @@ fn decode_speed(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
             ),
         ));
     }
+    if let Some((cell, negative)) = largest(&lone, |cell| of(cell, "p50_itl").map(|ms| -ms))
+        && negative < 0.0
+    {
+        let speed = 1e3 / -negative;
+        return Some(Insight::new(
+            "decode_speed",
+            &[cell],
+            &[("user_tok_s", speed)],
+            format!(
+                "A single stream decodes at {} where each chunk is one token (1 / p50 ITL of {}) at {}.",
+                tok_s(Some(speed)),
+                ms(Some(-negative)),
+                place(block, cell)
+            ),
+        ));
+    }
     // Without a TPOT only the whole request can be told: prefill and waiting are in it.
     let (cell, speed) = largest(&lone, |cell| of(cell, "throughput"))?;
     let least =
@@ -167,12 +190,17 @@ fn tail(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
     };
     let (cell, most) = largest(measured, ratio)?;
     let which = if measured.len() > 1 { "at most " } else { "" };
+    let short = if most <= SHORT {
+        "Tails are short: "
+    } else {
+        ""
+    };
     Some(Insight::new(
         "tail",
         &[cell],
         &[("ratio", most)],
         format!(
-            "p95 E2E is {which}{} its p50: {} and {} at {}.",
+            "{short}p95 E2E is {which}{} its p50 ({} and {} at {}).",
             times(most),
             ms(of(cell, "p95_e2e")),
             ms(of(cell, "p50_e2e")),

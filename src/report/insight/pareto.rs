@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Block, Insight, may_rank, of, place};
+use super::{Block, Insight, Rank, may_rank, of, place};
 use crate::{
     report::number::{ms, tok_s},
     store::CellFile,
@@ -10,11 +10,13 @@ use crate::{
 
 /// So many points of a front are named in its sentence.
 const NAMED: usize = 6;
+/// So many that are not on it are named.
+const BEATEN: usize = 4;
 
 /// The front.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(in crate::report) struct Front {
-    /// The latency it is drawn against: the first term of the SLO, else `p95_e2e`.
+    /// The latency it is drawn against: the first term of the SLO, else the tail of E2E, else that of TTFT.
     pub(in crate::report) latency: String,
     /// Its cells, least latency first.
     pub(in crate::report) points: Vec<Point>,
@@ -37,7 +39,10 @@ pub(in crate::report) fn front(block: &Block<'_>) -> Option<Front> {
         .slo
         .0
         .first()
-        .map_or_else(|| "p95_e2e".to_owned(), |term| term.key());
+        .map(|term| term.key())
+        .filter(|key| block.cells.iter().any(|cell| of(cell, key).is_some()))
+        .or_else(|| Rank::Tail.key(&block.cells, "e2e"))
+        .or_else(|| Rank::Tail.key(&block.cells, "ttft"))?;
     let known = |only: &dyn Fn(&CellFile) -> bool| -> Vec<(f64, f64, &CellFile)> {
         let cells = block
             .cells
@@ -112,14 +117,35 @@ pub(in crate::report) fn said(block: &Block<'_>) -> Option<Insight> {
     } else {
         ""
     };
+    let name = crate::report::headline::latency_name(&front.latency);
+    let beaten: Vec<&CellFile> = block
+        .cells
+        .iter()
+        .copied()
+        .filter(|cell| {
+            of(cell, &front.latency).is_some()
+                && of(cell, "throughput").is_some()
+                && !points.iter().any(|point| point.cell == cell.id)
+        })
+        .collect();
+    let rest = match beaten.len() {
+        0 => " No cell is beaten in both.".to_owned(),
+        few if few <= BEATEN => format!(
+            " Beaten in both: {}.",
+            beaten
+                .iter()
+                .map(|cell| place(block, cell))
+                .collect::<Vec<_>>()
+                .join("; ")
+        ),
+        _ => " Each of the others is beaten in both by one of these.".to_owned(),
+    };
     Some(Insight::new(
         "pareto",
         &cells,
         &[("cells", points.len() as f64), ("of", front.of as f64)],
         format!(
-            "On the Pareto front of throughput against {} are {} of {} cells{among}: {}. Every other cell has another one that is \
-             at least as quick and gives more tokens per second.",
-            crate::report::headline::latency_name(&front.latency),
+            "{} of {} cells are on the Pareto front of throughput against {name}{among}: {}.{rest}",
             points.len(),
             front.of,
             named.join("; ")

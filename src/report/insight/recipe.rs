@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{
     Block,
     best::{Best, Pick},
-    concurrency, coordinate, count, ladder, lines, of, place,
+    concurrency, coordinate, count, ladder, lines, load_words, of, place,
     servers::in_order,
     slo_text,
     surface::surface,
@@ -15,7 +15,7 @@ use crate::{
     manifest::{Flag, Objective, scalar_text},
     report::{
         headline::{latency_name, statement},
-        number::{grouped, ms, percent, tok_s},
+        number::{ms, percent, tok_s},
     },
     store::{CellFile, StoredRun},
 };
@@ -111,7 +111,7 @@ fn recipe(run: &StoredRun, block: &Block<'_>, best: Best, servers: usize) -> Opt
             .map(|(price, rate)| price / (rate * 3600.0) * 1e6),
         j_per_token: cell.gpu_j_per_output_token(),
         knobs,
-        scale_out: scale_out(block, &best, &pick),
+        scale_out: scale_out(block, &best, &pick, cell),
         avoid: avoid(run, block, cell),
         basis: best.basis,
         pick,
@@ -125,7 +125,7 @@ fn load_knobs(block: &Block<'_>, best: &Best, cell: &CellFile) -> Vec<Knob> {
     if let Some(value) = coordinate(cell, axis) {
         knobs.push(Knob {
             name: match axis {
-                "rate" => "requests per second, at most".into(),
+                "rate" => format!("{} per second, at most", block.arriving),
                 _ => "requests in flight, at most".into(),
             },
             value: scalar_text(value),
@@ -318,14 +318,11 @@ fn value(flag: &Flag) -> String {
     }
 }
 
-fn scale_out(block: &Block<'_>, best: &Best, pick: &Pick) -> String {
-    let each = match (pick.concurrency, pick.rate, pick.throughput_tok_s) {
-        (Some(users), _, Some(rate)) => {
-            format!("{} users, {}", grouped(users, 0), tok_s(Some(rate)))
-        }
-        (_, Some(load), Some(rate)) => format!("{load} requests per second, {}", tok_s(Some(rate))),
-        (_, _, rate) => tok_s(rate),
-    };
+fn scale_out(block: &Block<'_>, best: &Best, pick: &Pick, cell: &CellFile) -> String {
+    let load = load_words(block, cell);
+    let rate = pick.throughput_tok_s.map(|rate| tok_s(Some(rate)));
+    let each: Vec<String> = load.into_iter().chain(rate).collect();
+    let each = each.join(", ");
     if block.slo.0.is_empty() {
         return format!(
             "Plan with {each} for each of these machines; without a latency target nothing says when one is full."

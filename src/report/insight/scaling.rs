@@ -1,26 +1,32 @@
-//! How throughput and latency grow with the load: efficiency, the knee, and what it costs those who wait.
+//! How throughput grows with the load: what each step brings, where it bends, and what that costs those who wait.
 
-use super::{Block, Insight, Line, concurrency, coordinate, count, ladder, lines, of, offered};
+use super::{
+    Block, Insight, Line, coordinate, count, ladder, lines, of, offered,
+    slower::{price, slower, slower_of_all},
+};
 use crate::{
     manifest::scalar_text,
-    report::number::{grouped, ms, percent, times, tok_s},
+    report::number::{listed, percent, times, tok_s},
     store::CellFile,
 };
 
-/// Scaling of at least this part of perfect is near-linear.
-const NEAR_LINEAR: f64 = 0.85;
+/// Each step brings at least this part of its share: near-linear.
+const NEAR_LINEAR: f64 = 0.7;
 /// Throughput that grows by less than this part altogether is flat: what bends in it is noise.
 const FLAT: f64 = 0.2;
 /// Among cells as good as the fastest, the least load is enough.
 const AS_GOOD: f64 = 0.95;
 /// A curve bends when it rises above its chord by at least this part of its range.
 const BEND: f64 = 0.1;
-/// So many lines are told one by one; of more, only those that scale best and worst.
-const TOLD: usize = 6;
+/// Beyond a knee one more request brings at most this part of what one brought up to it.
+const LESS_EACH: f64 = 0.5;
+/// More than this part of perfect says something about the first cell, not about the engine.
+const TOO_GOOD: f64 = 1.1;
 
 /// The knee of a line by Kneedle (Satopää, Albrecht, Irwin and Raghavan, "Finding a 'Kneedle' in a Haystack", 2011), without
 /// smoothing: load and throughput are each scaled to 0 to 1 between the first cell and the highest one, and the knee is the
-/// cell furthest above the diagonal. `None` where no cell is at least a tenth above it: the line is as good as straight.
+/// cell furthest above the diagonal. `None` where no cell is at least a tenth above it, or where one more request still
+/// brings more than half of what it brought up to there: the line is as good as straight.
 pub(in crate::report) fn knee<'a>(cells: &[&'a CellFile]) -> Option<&'a CellFile> {
     let points: Vec<(f64, f64, &CellFile)> = cells
         .iter()
@@ -39,7 +45,13 @@ pub(in crate::report) fn knee<'a>(cells: &[&'a CellFile]) -> Option<&'a CellFile
         .iter()
         .rev()
         .max_by(|a, b| above(a).total_cmp(&above(b)))?;
-    (above(best) >= BEND).then_some(best.2)
+    if above(best) < BEND {
+        return None;
+    }
+    let each = |from: &(f64, f64, &CellFile), to: &(f64, f64, &CellFile)| {
+        (to.1 - from.1) / (to.0 - from.0)
+    };
+    (each(best, last) <= LESS_EACH * each(first, best)).then_some(best.2)
 }
 
 /// The cell of a line worth going to: its knee, or where it has none the least load that is as good as the fastest.
@@ -60,6 +72,87 @@ pub(in crate::report) fn worth<'a>(cells: &[&'a CellFile]) -> Option<&'a CellFil
     })
 }
 
+/// What a step brings of its share: the throughput it adds over that of the cell before, against the load it adds over the
+/// load before. 1 is perfect, 0 is nothing, less than 0 a loss.
+pub(in crate::report) fn share(from: &CellFile, to: &CellFile) -> Option<f64> {
+    let (c1, c2) = (offered(from)?, offered(to)?);
+    let (t1, t2) = (of(from, "throughput")?, of(to, "throughput")?);
+    (c1 > 0.0 && c2 > c1 && t1 > 0.0).then(|| (t2 / t1 - 1.0) / (c2 / c1 - 1.0))
+}
+
+/// One line, measured.
+struct Scaled<'l, 'a> {
+    line: &'l Line<'a>,
+    first: &'a CellFile,
+    last: &'a CellFile,
+    /// Cells after the first with their throughput over that of the first and the part of perfect that this is.
+    ratios: Vec<(&'a CellFile, f64, f64)>,
+    /// Both cells of each step, and what it brings of its share.
+    steps: Vec<(&'a CellFile, &'a CellFile, f64)>,
+}
+
+impl<'l, 'a> Scaled<'l, 'a> {
+    fn of(line: &'l Line<'a>) -> Option<Self> {
+        let known: Vec<&'a CellFile> = line
+            .cells
+            .iter()
+            .copied()
+            .filter(|cell| of(cell, "throughput").is_some_and(|rate| rate > 0.0))
+            .collect();
+        let (first, last) = (*known.first()?, *known.last()?);
+        let (c1, t1) = (offered(first)?, of(first, "throughput")?);
+        let ratios: Vec<(&CellFile, f64, f64)> = known
+            .iter()
+            .skip(1)
+            .filter_map(|cell| {
+                let ratio = of(cell, "throughput")? / t1;
+                Some((*cell, ratio, ratio / (offered(cell)? / c1)))
+            })
+            .collect();
+        (!ratios.is_empty() && c1 > 0.0).then(|| Self {
+            line,
+            first,
+            last,
+            ratios,
+            steps: known
+                .windows(2)
+                .filter_map(|pair| Some((pair[0], pair[1], share(pair[0], pair[1])?)))
+                .collect(),
+        })
+    }
+
+    /// Throughput of the last cell over that of the first.
+    fn ratio(&self) -> f64 {
+        self.ratios.last().map_or(1.0, |last| last.1)
+    }
+
+    /// The same over the ratio of the load.
+    fn efficiency(&self) -> f64 {
+        self.ratios.last().map_or(1.0, |last| last.2)
+    }
+
+    /// As far as every step brings nearly its share; `None` where the first does not.
+    fn straight(&self) -> Option<&'a CellFile> {
+        self.steps
+            .iter()
+            .take_while(|step| step.2 >= NEAR_LINEAR)
+            .last()
+            .map(|step| step.1)
+    }
+
+    fn is_flat(&self) -> bool {
+        self.ratios.iter().all(|cell| cell.1 < 1.0 + FLAT)
+    }
+
+    /// The first step on which throughput falls.
+    fn fall(&self) -> Option<(&'a CellFile, &'a CellFile)> {
+        self.steps
+            .iter()
+            .find(|step| step.2 < 0.0)
+            .map(|step| (step.0, step.1))
+    }
+}
+
 /// Everything about growth, the load's own axis first.
 pub(in crate::report) fn growth(block: &Block<'_>) -> Vec<Insight> {
     let axis = ladder(block);
@@ -67,27 +160,20 @@ pub(in crate::report) fn growth(block: &Block<'_>) -> Vec<Insight> {
         .into_iter()
         .filter(|line| line.cells.len() > 1)
         .collect();
-    let mut told: Vec<(f64, Vec<Insight>)> = Vec::new();
-    for line in &lines {
-        let Some((efficiency, scaling)) = scaling(line, axis) else {
-            continue;
-        };
-        let own = [Some(scaling), bend(line, axis), slower(line, axis)];
-        told.push((efficiency, own.into_iter().flatten().collect()));
-    }
-    let lines = told.len();
-    if lines > TOLD {
-        told.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let worst = told.pop();
-        told.truncate(1);
-        told.extend(worst);
-    }
-    let mut found: Vec<Insight> = told.into_iter().flat_map(|(_, own)| own).collect();
-    if let Some(last) = found.last_mut().filter(|_| lines > TOLD) {
-        last.text.push_str(&format!(
-            " Of {} along {axis} the one that scales best and the one that scales worst are told here.",
-            count(lines, "line")
-        ));
+    let scaled: Vec<Scaled<'_, '_>> = lines.iter().filter_map(Scaled::of).collect();
+    let mut found = Vec::new();
+    match scaled.as_slice() {
+        [] => {}
+        [one] => {
+            found.push(scaling(one, axis));
+            found.extend(bend(one.line, axis));
+            found.extend(slower(one.line, axis));
+        }
+        several => {
+            found.extend(scaling_of_all(several, axis));
+            found.extend(bends(several, axis));
+            found.extend(slower_of_all(&lines.iter().collect::<Vec<_>>()));
+        }
     }
     found
 }
@@ -103,94 +189,205 @@ fn value(cell: &CellFile, axis: &str) -> String {
     coordinate(cell, axis).map(scalar_text).unwrap_or_default()
 }
 
-/// Throughput over that of the first cell, against the load over its load: 1 is perfect.
-fn efficiency(from: &CellFile, to: &CellFile) -> Option<f64> {
-    let (c1, c2) = (offered(from)?, offered(to)?);
-    let (t1, t2) = (of(from, "throughput")?, of(to, "throughput")?);
-    (c1 > 0.0 && c2 > c1 && t1 > 0.0).then(|| (t2 / t1) / (c2 / c1))
+fn unit(axis: &str) -> &'static str {
+    match axis {
+        "rate" => "per second",
+        _ => "in flight",
+    }
 }
 
-fn scaling(line: &Line<'_>, axis: &str) -> Option<(f64, Insight)> {
-    let first = line.cells.first()?;
-    let unit = match axis {
-        "rate" => "requests per second",
-        _ => "in flight",
-    };
-    let mut parts = Vec::new();
-    let mut numbers: Vec<(String, f64)> = Vec::new();
-    let mut straight = None;
-    let mut is_straight = true;
-    let mut last = None;
-    let mut most: f64 = 0.0;
-    for cell in line.cells.iter().skip(1) {
-        let (Some(part), Some(own)) = (efficiency(first, cell), of(cell, "throughput")) else {
-            continue;
-        };
-        let ratio = of(first, "throughput").map(|base| own / base)?;
-        is_straight &= part >= NEAR_LINEAR;
-        if is_straight {
-            straight = Some(*cell);
-        }
-        let of_perfect = if parts.is_empty() { " of perfect" } else { "" };
-        parts.push(format!(
-            "{} at {} ({}{of_perfect})",
-            times(ratio),
-            value(cell, axis),
-            percent(Some(part))
-        ));
-        most = most.max(ratio);
-        numbers.push((format!("efficiency_at_{}", value(cell, axis)), part));
-        last = Some(part);
-    }
-    let last = last?;
-    let steps: Vec<(&CellFile, &CellFile, f64)> = line
-        .cells
-        .windows(2)
-        .filter_map(|pair| Some((pair[0], pair[1], efficiency(pair[0], pair[1])?)))
+fn scaling(scaled: &Scaled<'_, '_>, axis: &str) -> Insight {
+    let last = scaled.ratios.len() - 1;
+    let parts: Vec<String> = scaled
+        .ratios
+        .iter()
+        .enumerate()
+        .map(|(index, (cell, ratio, part))| {
+            let of_perfect = match index == last {
+                true => format!(" ({} of perfect)", percent(Some(*part))),
+                false => String::new(),
+            };
+            format!("{} at {}{of_perfect}", times(*ratio), value(cell, axis))
+        })
         .collect();
     let mut text = format!(
-        "Throughput{} against that of {} {unit}: {}.",
-        at(line),
-        value(first, axis),
+        "Throughput{} against that of {} {}: {}.",
+        at(scaled.line),
+        value(scaled.first, axis),
+        unit(axis),
         parts.join(", ")
     );
-    if steps.len() > 1 {
-        let each: Vec<String> = steps.iter().map(|step| percent(Some(step.2))).collect();
-        text.push_str(&format!(" Step by step: {}.", each.join(", ")));
-        numbers.extend(
-            steps
-                .iter()
-                .map(|step| (format!("step_to_{}", value(step.1, axis)), step.2)),
-        );
-    }
-    let falls = steps
+    let each: Vec<String> = scaled
+        .steps
         .iter()
-        .find(|step| of(step.1, "throughput") < of(step.0, "throughput"));
-    match (falls, straight) {
-        _ if most < 1.0 + FLAT => text.push_str(" It hardly grows: the engine is at its limit from the first step on."),
-        (Some((from, to, _)), _) => text.push_str(&format!(
-            " It falls from {} to {} on the step to {}.",
+        .map(|step| percent(Some(step.2)))
+        .collect();
+    text.push_str(&format!(
+        " Step by step, the added load brings {} of its share",
+        listed(&each)
+    ));
+    match (scaled.fall(), scaled.straight()) {
+        _ if scaled.is_flat() => {
+            text.push_str(". It hardly grows: the engine is at its limit from the first step on.")
+        }
+        (Some((from, to)), _) => text.push_str(&format!(
+            ". It falls from {} to {} on the step to {}.",
             tok_s(of(from, "throughput")),
             tok_s(of(to, "throughput")),
             value(to, axis)
         )),
-        (None, Some(cell)) if last >= NEAR_LINEAR => text.push_str(&format!(
-            " That is near-linear up to {}, the most that was {}.",
+        (None, Some(cell)) if cell.id == scaled.last.id => text.push_str(&format!(
+            ": near-linear up to {}, the most that was {}.",
             value(cell, axis),
-            if cell.predicted { "predicted" } else { "measured" }
+            if cell.predicted {
+                "predicted"
+            } else {
+                "measured"
+            }
         )),
         (None, Some(cell)) => text.push_str(&format!(
-            " That is near-linear up to {} (at least {} of perfect), with diminishing returns beyond.",
-            value(cell, axis),
-            percent(Some(NEAR_LINEAR))
+            ": near-linear up to {}, with diminishing returns beyond.",
+            value(cell, axis)
         )),
-        (None, None) => text.push_str(" Returns diminish from the first step on."),
+        (None, None) => text.push_str(": returns diminish from the first step on."),
     }
+    if let Some((cell, _, _)) = scaled.ratios.iter().find(|cell| cell.2 > TOO_GOOD) {
+        text.push_str(&format!(
+            " More than perfect at {} means that the cell at {} is slower than it should be (a cold start, or few requests): ratios to it \
+             flatter.",
+            value(cell, axis),
+            value(scaled.first, axis)
+        ));
+    }
+    let mut numbers: Vec<(String, f64)> = scaled
+        .ratios
+        .iter()
+        .map(|(cell, _, part)| (format!("efficiency_at_{}", value(cell, axis)), *part))
+        .collect();
+    numbers.extend(
+        scaled
+            .steps
+            .iter()
+            .map(|step| (format!("step_to_{}", value(step.1, axis)), step.2)),
+    );
     let evidence: Vec<(&str, f64)> = numbers
         .iter()
         .map(|(name, number)| (name.as_str(), *number))
         .collect();
-    Some((last, Insight::new("scaling", &line.cells, &evidence, text)))
+    Insight::new("scaling", &scaled.line.cells, &evidence, text)
+}
+
+/// Several lines in one sentence: from the one that scales worst to the one that scales best.
+fn scaling_of_all(all: &[Scaled<'_, '_>], axis: &str) -> Option<Insight> {
+    let by = |scaled: &&Scaled<'_, '_>| scaled.efficiency();
+    let worst = all.iter().min_by(|a, b| by(a).total_cmp(&by(b)))?;
+    // Of equal ones the first.
+    let best = all.iter().rev().max_by(|a, b| by(a).total_cmp(&by(b)))?;
+    let flat = all.iter().filter(|scaled| scaled.is_flat()).count();
+    let mut text = if flat == all.len() {
+        format!(
+            "Throughput hardly grows along {axis} on any of {}: the engine is at its limit from the first step on.",
+            count(all.len(), "line")
+        )
+    } else {
+        let ends = |scaled: &Scaled<'_, '_>| {
+            format!(
+                "from {axis} {} to {}",
+                value(scaled.first, axis),
+                value(scaled.last, axis)
+            )
+        };
+        let said = |scaled: &Scaled<'_, '_>| {
+            format!(
+                "{} ({}; {} of perfect)",
+                times(scaled.ratio()),
+                match ends(scaled) == ends(best) {
+                    true => scaled.line.fixed.clone(),
+                    false => format!("{}, {}", scaled.line.fixed, ends(scaled)),
+                },
+                percent(Some(scaled.efficiency()))
+            )
+        };
+        let ends = ends(best);
+        let mut chars = ends.chars();
+        let ends = chars.next().map_or_else(String::new, |first| {
+            format!("{}{}", first.to_uppercase(), chars.as_str())
+        });
+        format!(
+            "{ends} throughput grows {} at best and {} at worst, over {}.",
+            said(best),
+            said(worst),
+            count(all.len(), "line")
+        )
+    };
+    if flat < all.len() {
+        let mut reached: Vec<(String, Vec<&str>)> = Vec::new();
+        for scaled in all {
+            let to = match scaled.straight() {
+                Some(cell) if cell.id == scaled.last.id => {
+                    format!(
+                        "up to {} (the most that was {})",
+                        value(cell, axis),
+                        if cell.predicted {
+                            "predicted"
+                        } else {
+                            "measured"
+                        }
+                    )
+                }
+                Some(cell) => format!("up to {}", value(cell, axis)),
+                None => "not even on the first step".into(),
+            };
+            match reached.iter_mut().find(|(known, _)| *known == to) {
+                Some((_, lines)) => lines.push(&scaled.line.fixed),
+                None => reached.push((to, vec![&scaled.line.fixed])),
+            }
+        }
+        let few = all.len() <= 6;
+        let parts: Vec<String> = reached
+            .iter()
+            .map(|(to, lines)| match (reached.len(), few) {
+                (1, _) => to.clone(),
+                (_, true) => format!("{to} at {}", listed(&shared(lines))),
+                (_, false) => format!("{to} on {}", count(lines.len(), "line")),
+            })
+            .collect();
+        text.push_str(&format!(" Near-linear {}.", parts.join("; ")));
+    }
+    let cells: Vec<&CellFile> = worst
+        .line
+        .cells
+        .iter()
+        .chain(&best.line.cells)
+        .copied()
+        .collect();
+    Some(Insight::new(
+        "scaling",
+        &cells,
+        &[
+            ("best_efficiency", best.efficiency()),
+            ("worst_efficiency", worst.efficiency()),
+        ],
+        text,
+    ))
+}
+
+/// `max_tokens 64`, `max_tokens 128` with the name of the axis once.
+fn shared(lines: &[&str]) -> Vec<String> {
+    let name = lines
+        .first()
+        .and_then(|line| line.rsplit_once(' '))
+        .map(|(name, _)| format!("{name} "));
+    lines
+        .iter()
+        .enumerate()
+        .map(|(index, line)| match &name {
+            Some(name) if index > 0 && !line.contains(", ") => {
+                line.strip_prefix(name.as_str()).unwrap_or(line).to_owned()
+            }
+            _ => (*line).to_owned(),
+        })
+        .collect()
 }
 
 fn bend(line: &Line<'_>, axis: &str) -> Option<Insight> {
@@ -201,12 +398,8 @@ fn bend(line: &Line<'_>, axis: &str) -> Option<Insight> {
     if most <= load || load <= 0.0 || rate <= 0.0 {
         return None;
     }
-    let later = of(at_knee, "p95_e2e")
-        .zip(of(last, "p95_e2e"))
-        // A knee that is slower than what lies beyond it is unstable, which is told elsewhere.
-        .filter(|(before, after)| *before > 0.0 && after >= before)
-        .map(|(before, after)| format!(" and {} the p95 E2E", times(after / before)))
-        .unwrap_or_default();
+    let mut brings = vec![format!("{} the tokens per second", times(end / rate))];
+    brings.extend(price(line, at_knee, last));
     Some(Insight::new(
         "knee",
         &[at_knee],
@@ -216,93 +409,59 @@ fn bend(line: &Line<'_>, axis: &str) -> Option<Insight> {
             ("throughput_ratio_beyond", end / rate),
         ],
         format!(
-            "The knee{} is at {axis} {} with {}: from there to {}, {} the load brings {} the tokens per second{later}.",
+            "The knee{} is at {axis} {} with {}: from there to {}, {} the load brings {}.",
             at(line),
             value(at_knee, axis),
             tok_s(Some(rate)),
             value(last, axis),
             times(most / load),
-            times(end / rate)
+            listed(&brings)
         ),
     ))
 }
 
-/// What those who wait pay for it.
-fn slower(line: &Line<'_>, axis: &str) -> Option<Insight> {
-    let key = ["p95_e2e", "p50_e2e", "p95_ttft"].into_iter().find(|key| {
-        line.cells
-            .iter()
-            .filter(|cell| of(cell, key).is_some())
-            .count()
-            > 1
-    })?;
-    let known: Vec<&CellFile> = line
-        .cells
+/// The knees of several lines: the one whose throughput is highest in full, the others by their place.
+fn bends(all: &[Scaled<'_, '_>], axis: &str) -> Option<Insight> {
+    let mut knees: Vec<(&Scaled<'_, '_>, &CellFile)> = all
         .iter()
-        .copied()
-        .filter(|cell| of(cell, key).is_some())
+        .filter_map(|scaled| Some((scaled, knee(&scaled.line.cells)?)))
         .collect();
-    let (first, last) = (known.first()?, known.last()?);
-    let (from, to) = (of(first, key)?, of(last, key)?);
-    let (c1, c2) = (offered(first)?, offered(last)?);
-    if from <= 0.0 || c1 <= 0.0 || c2 <= c1 {
-        return None;
-    }
-    let name = crate::report::headline::latency_name(key);
-    let share = (to / from - 1.0) / (c2 / c1 - 1.0);
-    let judged = match share {
-        little if little < 0.1 => ": the cost in latency is mild",
-        much if much > 0.8 => ": requests wait their turn rather than share the engine",
-        _ => "",
-    };
-    Some(Insight::new(
-        "latency_growth",
-        &[first, last],
-        &[("from_ms", from), ("to_ms", to), ("growth", to / from)],
-        format!(
-            "{name}{} goes from {} at {axis} {} to {} at {} ({}) for {} the load{judged}.",
-            at(line),
-            ms(Some(from)),
-            value(first, axis),
-            ms(Some(to)),
-            value(last, axis),
-            times(to / from),
-            times(c2 / c1)
-        ),
-    ))
-}
-
-/// How TTFT grows along the line with most steps.
-pub(in crate::report) fn ttft_growth(block: &Block<'_>) -> Option<Insight> {
-    // The line with most steps tells most; of equal ones the first.
-    let line = lines(block, "concurrency")
-        .into_iter()
+    let rate = |cell: &CellFile| of(cell, "throughput").unwrap_or(0.0);
+    // Of equal ones the first.
+    let top = knees
+        .iter()
         .rev()
-        .max_by_key(|line| line.cells.len())?;
-    let known: Vec<&CellFile> = line
-        .cells
-        .iter()
-        .copied()
-        .filter(|cell| of(cell, "p50_ttft").is_some())
-        .collect();
-    let (first, last) = (known.first()?, known.last()?);
-    let (from, to) = (of(first, "p50_ttft")?, of(last, "p50_ttft")?);
-    let (c1, c2) = (concurrency(first)?, concurrency(last)?);
-    (known.len() > 1 && from > 0.0).then(|| {
-        Insight::new(
-            "ttft_growth",
-            &[first, last],
-            &[("from_ms", from), ("to_ms", to), ("growth", to / from)],
-            format!(
-                "TTFT from concurrency {} to {}{}: p50 goes from {} to {} ({}), for {} the requests in flight.",
-                grouped(c1, 0),
-                grouped(c2, 0),
-                at(&line),
-                ms(Some(from)),
-                ms(Some(to)),
-                times(to / from),
-                times(c2 / c1)
-            ),
-        )
-    })
+        .max_by(|a, b| rate(a.1).total_cmp(&rate(b.1)))?
+        .1;
+    let at = knees.iter().position(|(_, cell)| cell.id == top.id)?;
+    let (scaled, _) = knees.remove(at);
+    let mut insight = bend(scaled.line, axis)?;
+    if !knees.is_empty() {
+        let mut places: Vec<(String, usize)> = Vec::new();
+        for (_, cell) in &knees {
+            let place = value(cell, axis);
+            match places.iter_mut().find(|(known, _)| *known == place) {
+                Some((_, number)) => *number += 1,
+                None => places.push((place, 1)),
+            }
+        }
+        let said: Vec<String> = places
+            .iter()
+            .map(|(place, number)| format!("{place} on {}", count(*number, "line")))
+            .collect();
+        insight
+            .text
+            .push_str(&format!(" Elsewhere it is at {}.", listed(&said)));
+    }
+    let straight = all.len() - knees.len() - 1;
+    if straight > 0 {
+        insight.text.push_str(&format!(
+            " {} no knee.",
+            match straight {
+                1 => "1 line has".to_owned(),
+                several => format!("{several} lines have"),
+            }
+        ));
+    }
+    Some(insight)
 }

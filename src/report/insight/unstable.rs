@@ -1,11 +1,14 @@
 //! Where the numbers jump: ridges and cliffs along an axis, tails far from the median, repeats that disagree.
 
-use super::{Block, Insight, coordinate, humps::two_humped, lines, metric, of, place};
+use super::{
+    Block, Insight, Rank, coordinate, humps::two_humped, ladder, lines, metric, of, place,
+};
 use crate::{
     manifest::scalar_text,
     measure::{Latency, Summary, VerdictKind},
     report::{
         compare::interval::Estimate,
+        headline::latency_name,
         number::{ms, percent, times, tok_s},
     },
     store::CellFile,
@@ -20,6 +23,8 @@ const TAIL_RIDGE: f64 = 1.2;
 const DIP: f64 = 0.9;
 /// So many zones of one kind are told; the strongest.
 const TOLD: usize = 8;
+/// A median below this part of that with less load has fallen.
+const FALL: f64 = 0.85;
 /// A step is a cliff when latency grows this many times faster than the axis.
 const CLIFF: f64 = 2.0;
 /// A tail is long when p95 is this many times p50: the whole answer, and its first token.
@@ -32,15 +37,16 @@ const REPEATS: f64 = 0.1;
 pub(in crate::report) fn thresholds() -> String {
     format!(
         "a p95 of TTFT or E2E more than {} both neighbours on an axis, a p95 over p50 more than {} that of both, a throughput below {} of both, a p95 that grows more than {} as fast as the axis \
-         itself, a p95 E2E above {} its p50, a p95 TTFT above {} its p50, repeats more than {} apart, or an ITL with two humps; a ridge, \
-         a cliff or a dip whose 95 % interval reaches that of its neighbours is not counted",
+         itself, a p95 E2E above {} its p50, a p95 TTFT above {} its p50, repeats more than {} apart, or an ITL with two humps, or a median E2E below {} of that with less load; a ridge, \
+         a cliff, a fall or a dip whose 95 % interval reaches that of its neighbours is not counted",
         times(RIDGE),
         times(TAIL_RIDGE),
         percent(Some(DIP)),
         times(CLIFF),
         times(TAIL_E2E),
         times(TAIL_TTFT),
-        percent(Some(REPEATS))
+        percent(Some(REPEATS)),
+        percent(Some(FALL))
     )
 }
 
@@ -56,6 +62,7 @@ pub(in crate::report) fn unstable(block: &Block<'_>) -> Vec<Insight> {
     for axis in &block.axes {
         dips(block, axis, &mut found);
     }
+    falls(block, &mut found);
     tails(block, &mut found);
     repeats(block, &mut found);
     found.extend(two_humped(block));
@@ -102,10 +109,14 @@ fn latency<'a>(cell: &'a CellFile, metric: &str) -> Option<&'a Latency> {
     }
 }
 
-/// Whether a p95 is above others beyond chance; `None` where there are too few samples to say.
-fn beyond_chance(own: &CellFile, others: &[&CellFile], metric: &str) -> Option<bool> {
+/// Whether a p95, or a median, is above others beyond chance; `None` where there are too few samples to say.
+fn beyond_chance(own: &CellFile, others: &[&CellFile], metric: &str, rank: Rank) -> Option<bool> {
+    let percentile = match rank {
+        Rank::Middle => Percentile::P50,
+        Rank::Tail => Percentile::P95,
+    };
     let between =
-        |cell: &CellFile| Estimate::percentile(latency(cell, metric)?, Percentile::P95)?.between;
+        |cell: &CellFile| Estimate::percentile(latency(cell, metric)?, percentile)?.between;
     let low = between(own)?.0;
     let highs: Option<Vec<f64>> = others.iter().map(|cell| Some(between(cell)?.1)).collect();
     Some(highs?.iter().all(|high| low > *high))
@@ -131,10 +142,15 @@ fn along(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
         } else {
             format!(" at {}", line.fixed)
         };
-        for (key, metric, name) in [
-            ("p95_e2e", "e2e", "p95 E2E"),
-            ("p95_ttft", "ttft", "p95 TTFT"),
+        for (rank, metric) in [
+            (Rank::Tail, "e2e"),
+            (Rank::Tail, "ttft"),
+            (Rank::Middle, "ttft"),
         ] {
+            let Some(key) = rank.key(&line.cells, metric) else {
+                continue;
+            };
+            let (key, name) = (key.as_str(), latency_name(&key));
             // Where nothing was streamed TTFT is E2E: one sentence is enough.
             if metric == "ttft" && line.cells.iter().all(|cell| came_whole(cell)) {
                 continue;
@@ -146,8 +162,12 @@ fn along(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
                     continue;
                 };
                 let neighbour = before.max(after);
+                // A median that stands out does so in the tail as well, or says nothing of jitter.
+                if rank == Rank::Middle {
+                    break;
+                }
                 let by_chance =
-                    beyond_chance(three[1], &[three[0], three[2]], metric) == Some(false);
+                    beyond_chance(three[1], &[three[0], three[2]], metric, rank) == Some(false);
                 if neighbour > 0.0 && own > RIDGE * neighbour && !by_chance {
                     let over = tail(three[1], metric)
                         .map(|over| format!(", and {} its own p50", times(over)))
@@ -178,9 +198,12 @@ fn along(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
                 let [Some(from), Some(to), Some(x1), Some(x2)] = numbers else {
                     continue;
                 };
-                let by_chance = beyond_chance(pair[1], &[pair[0]], metric) == Some(false);
-                if from > 0.0 && x1 > 0.0 && x2 > x1 && to / from > CLIFF * (x2 / x1) && !by_chance
-                {
+                let by_chance = beyond_chance(pair[1], &[pair[0]], metric, rank) == Some(false);
+                let told = found.iter().any(|zone| {
+                    zone.kind == "cliff" && zone.cells == [pair[0].id.clone(), pair[1].id.clone()]
+                });
+                let steep = from > 0.0 && x1 > 0.0 && x2 > x1 && to / from > CLIFF * (x2 / x1);
+                if steep && !by_chance && !told {
                     let spelled = |index: usize| {
                         coordinate(pair[index], axis)
                             .map(scalar_text)
@@ -245,6 +268,42 @@ fn dips(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
                     ),
                 ));
             }
+        }
+    }
+}
+
+/// Cells whose requests are quicker than with less in flight: then they are not the same requests.
+fn falls(block: &Block<'_>, found: &mut Vec<Insight>) {
+    let axis = ladder(block);
+    for line in lines(block, axis) {
+        let Some(key) = Rank::Middle.key(&line.cells, "e2e") else {
+            continue;
+        };
+        for pair in line.cells.windows(2) {
+            let (Some(before), Some(own)) = (of(pair[0], &key), of(pair[1], &key)) else {
+                continue;
+            };
+            // More in flight never makes a request quicker; beyond chance only where the samples say so, or where none are there.
+            let by_chance = beyond_chance(pair[0], &[pair[1]], "e2e", Rank::Middle) == Some(false);
+            if own >= FALL * before || by_chance {
+                continue;
+            }
+            let spelled =
+                |cell: &CellFile| coordinate(cell, axis).map(scalar_text).unwrap_or_default();
+            found.push(Insight::new(
+                "falls",
+                &[pair[0], pair[1]],
+                &[("from_ms", before), ("to_ms", own), ("ratio", own / before)],
+                format!(
+                    "Odd along {axis}: {} falls from {} at {} to {} at {}, though more is asked for: as a rule answers ended \
+                     earlier there, or the cell before began cold, so the two are not to be compared.",
+                    latency_name(&key),
+                    ms(Some(before)),
+                    spelled(pair[0]),
+                    ms(Some(own)),
+                    place(block, pair[1]),
+                ),
+            ));
         }
     }
 }
@@ -327,11 +386,12 @@ fn tails(block: &Block<'_>, found: &mut Vec<Insight>) {
                 &[cell],
                 &[("p50_ms", p50), ("p95_ms", p95), ("ratio", p95 / p50)],
                 format!(
-                    "Long tail at {}: p95 {name} {} is {} the p50 of {}.",
+                    "Long tail at {}: p95 {name} {} is {} the p50 of {}.{}",
                     place(block, cell),
                     ms(Some(p95)),
                     times(p95 / p50),
-                    ms(Some(p50))
+                    ms(Some(p50)),
+                    cold(block, cell, name, p95)
                 ),
             ));
         }
@@ -349,6 +409,26 @@ fn tails(block: &Block<'_>, found: &mut Vec<Insight>) {
                 ));
             }
         }
+    }
+}
+
+/// A tail at the least load that the next one does not have is not the load's.
+fn cold(block: &Block<'_>, cell: &CellFile, name: &str, p95: f64) -> String {
+    let axis = ladder(block);
+    let line = lines(block, axis)
+        .into_iter()
+        .find(|line| line.cells.first().is_some_and(|first| first.id == cell.id));
+    let next = line.and_then(|line| {
+        let next = *line.cells.get(1)?;
+        Some((next, of(next, &format!("p95_{}", name.to_lowercase()))?))
+    });
+    match next {
+        Some((next, own)) if own < p95 => format!(
+            " With more load, at {axis} {}, it is {}: as a rule that is a cold start, no trait of this load.",
+            coordinate(next, axis).map(scalar_text).unwrap_or_default(),
+            ms(Some(own))
+        ),
+        _ => String::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
         Block,
         best::{Pick, fastest_of},
         coordinate, ladder, lines, of,
+        scaling::share,
     },
 };
 
@@ -21,6 +22,8 @@ pub(in crate::report) struct Curve {
     /// Values of the axis, ascending.
     pub(in crate::report) loads: Vec<String>,
     pub(in crate::report) throughput_tok_s: Vec<Option<f64>>,
+    /// What each step brings of its share, one less than there are loads: see the definition in the note.
+    pub(in crate::report) steps: Vec<Option<f64>>,
     pub(in crate::report) p95_ttft_ms: Vec<Option<f64>>,
     pub(in crate::report) p95_e2e_ms: Vec<Option<f64>>,
     /// The cell with most tokens per second, among those that meet the SLO where there is one.
@@ -40,6 +43,11 @@ pub(in crate::report) fn curves(block: &Block<'_>) -> Vec<Curve> {
                 axis,
                 loads: line.cells.iter().filter_map(spelled).collect(),
                 throughput_tok_s: each("throughput"),
+                steps: line
+                    .cells
+                    .windows(2)
+                    .map(|pair| share(pair[0], pair[1]))
+                    .collect(),
                 p95_ttft_ms: each("p95_ttft"),
                 p95_e2e_ms: each("p95_e2e"),
                 best: fastest_of(block, &line.cells),

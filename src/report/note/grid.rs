@@ -8,8 +8,8 @@ use crate::{
     manifest::scalar_text,
     measure::CellOutcome,
     report::{
-        insight::{Block, coordinate, ladder, may_rank, may_rank_by, of},
-        number::{ABSENT, ms_bare, rate_bare},
+        insight::{Block, best::best, coordinate, ladder, may_rank, may_rank_by, of},
+        number::{ABSENT, ms_bare, rate_bare, thousands},
     },
     store::CellFile,
 };
@@ -26,6 +26,8 @@ pub(in crate::report) struct Grid {
     /// Headings of the other columns.
     pub(in crate::report) columns: Vec<String>,
     pub(in crate::report) rows: Vec<Row>,
+    /// Rows that are not there, because nobody reads so many.
+    pub(in crate::report) left_out: usize,
 }
 
 /// One row of a [`Grid`].
@@ -38,14 +40,61 @@ pub(in crate::report) struct Row {
 }
 
 /// The metrics of the grids: column name without unit, heading, whether it is a rate.
-const METRICS: [(&str, &str, bool); 6] = [
+const METRICS: [(&str, &str, bool); 7] = [
     ("throughput", "Throughput, tok/s", true),
     ("p50_ttft", "p50 TTFT, ms", false),
     ("p95_ttft", "p95 TTFT, ms", false),
     ("p95_e2e", "p95 E2E, ms", false),
     ("p50_tpot", "p50 TPOT, ms", false),
+    ("p95_itl", "p95 ITL, ms", false),
     ("user", "User tok/s", true),
 ];
+/// What stands for a metric that no cell has, where some have this: other tools report other ranks.
+const INSTEAD: [(&str, (&str, &str, bool)); 8] = [
+    ("throughput", ("req_s", "Requests per second", true)),
+    ("p50_ttft", ("mean_ttft", "mean TTFT, ms", false)),
+    ("p95_ttft", ("p99_ttft", "p99 TTFT, ms", false)),
+    ("p95_e2e", ("p99_e2e", "p99 E2E, ms", false)),
+    ("p95_e2e", ("mean_e2e", "mean E2E, ms", false)),
+    ("p50_tpot", ("mean_tpot", "mean TPOT, ms", false)),
+    ("p95_itl", ("p99_itl", "p99 ITL, ms", false)),
+    ("p95_itl", ("mean_itl", "mean ITL, ms", false)),
+];
+
+/// TTFT of at least this part of E2E: nothing was streamed.
+const WHOLE: f64 = 0.99;
+/// So many rows of a table can be read; of more only those of the best cell's combination are there.
+const ROWS: usize = 60;
+
+/// The metrics that some cell of a block has, each by the rank that is there.
+fn known(block: &Block<'_>) -> Vec<(&'static str, &'static str, bool)> {
+    let has = |key: &str| block.cells.iter().any(|cell| of(cell, key).is_some());
+    // Where nothing was streamed TTFT is E2E: one of them is enough.
+    let whole = |cell: &&CellFile| {
+        of(cell, "p50_ttft")
+            .zip(of(cell, "p50_e2e"))
+            .is_some_and(|(ttft, e2e)| ttft >= WHOLE * e2e)
+    };
+    let mut timed = block
+        .cells
+        .iter()
+        .filter(|cell| of(cell, "p50_ttft").is_some())
+        .peekable();
+    let came_whole = timed.peek().is_some() && timed.all(whole);
+    METRICS
+        .into_iter()
+        .filter(|(key, _, _)| !(came_whole && key.ends_with("_ttft")))
+        .filter_map(|metric| {
+            let instead = INSTEAD
+                .into_iter()
+                .filter(|(of, _)| *of == metric.0)
+                .map(|(_, instead)| instead);
+            std::iter::once(metric)
+                .chain(instead)
+                .find(|(key, _, _)| has(key))
+        })
+        .collect()
+}
 
 /// What the marks behind numbers mean.
 pub(in crate::report) const MARKS: &str = "† this number is not ranked, ‡ nothing of this cell is ranked (see the verdicts), ! some requests failed.";
@@ -79,26 +128,25 @@ pub(in crate::report) fn grids(block: &Block<'_>) -> Vec<Grid> {
     let Some(across) = across else {
         return vec![table(block, &varying)];
     };
-    let mut grids: Vec<Grid> = Vec::new();
-    let mut absent = Vec::new();
-    for metric in METRICS {
-        if block.cells.iter().any(|cell| of(cell, metric.0).is_some()) {
-            grids.push(grid(block, metric, &varying, across));
-        } else {
-            absent.push(metric);
-        }
+    let mut metrics = known(block);
+    if metrics.is_empty() {
+        metrics.push(METRICS[0]);
     }
-    if grids.is_empty() {
-        grids.push(grid(block, absent[0], &varying, across));
-    }
-    grids
+    metrics
+        .into_iter()
+        .map(|metric| grid(block, metric, &varying, across))
+        .collect()
 }
 
 /// Headings of the metrics that no cell of a block has.
 pub(in crate::report) fn not_measured(block: &Block<'_>) -> Vec<&'static str> {
     METRICS
         .iter()
-        .filter(|(key, _, _)| !block.cells.iter().any(|cell| of(cell, key).is_some()))
+        .filter(|(key, _, _)| {
+            let has = |key: &str| block.cells.iter().any(|cell| of(cell, key).is_some());
+            let instead = INSTEAD.iter().filter(|(of, _)| of == key);
+            !has(key) && !instead.into_iter().any(|(_, (key, _, _))| has(key))
+        })
         .map(|(_, title, _)| *title)
         .collect()
 }
@@ -134,7 +182,9 @@ fn value(cell: &CellFile, (key, _, is_rate): (&str, &str, bool)) -> String {
         };
     }
     let number = of(cell, key);
-    let mut text = if is_rate {
+    let mut text = if key == "req_s" {
+        thousands(number.map(|number| (number * 100.0).round() / 100.0))
+    } else if is_rate {
         rate_bare(number)
     } else {
         ms_bare(number)
@@ -179,7 +229,8 @@ fn grid(block: &Block<'_>, metric: (&str, &str, bool), down: &[&str], across: &s
         let column = labels(cell, &[across]).swap_remove(0);
         places.entry((labels(cell, down), column)).or_insert(cell);
     }
-    let rows = row_labels(block, down)
+    let (rows, left_out) = readable(block, down, row_labels(block, down));
+    let rows = rows
         .into_iter()
         .map(|own| Row {
             values: columns
@@ -199,7 +250,40 @@ fn grid(block: &Block<'_>, metric: (&str, &str, bool), down: &[&str], across: &s
         column_axis: across.into(),
         columns,
         rows,
+        left_out,
     }
+}
+
+/// The rows that can be read, and how many are left out: of too many those where all but the load is as in the best cell; of
+/// still too many the first.
+fn readable(
+    block: &Block<'_>,
+    axes: &[&str],
+    mut rows: Vec<Vec<String>>,
+) -> (Vec<Vec<String>>, usize) {
+    let all = rows.len();
+    if all <= ROWS {
+        return (rows, 0);
+    }
+    let load = ladder(block);
+    let best = best(block).picks.into_iter().next().and_then(|pick| {
+        block
+            .cells
+            .iter()
+            .copied()
+            .find(|cell| cell.id == pick.cell)
+    });
+    if let Some(best) = best {
+        let own = labels(best, axes);
+        rows.retain(|row| {
+            axes.iter()
+                .zip(row.iter().zip(&own))
+                .all(|(axis, (label, own))| *axis == load || label == own)
+        });
+    }
+    rows.truncate(ROWS);
+    let left_out = all - rows.len();
+    (rows, left_out)
 }
 
 fn table(block: &Block<'_>, axes: &[&str]) -> Grid {
@@ -211,11 +295,21 @@ fn table(block: &Block<'_>, axes: &[&str]) -> Grid {
         .map(|(at, row)| (row, at))
         .collect();
     cells.sort_by_cached_key(|cell| order.get(&labels(cell, axes)).copied());
+    let (kept, left_out) = readable(
+        block,
+        axes,
+        cells.iter().map(|cell| labels(cell, axes)).collect(),
+    );
+    cells.retain(|cell| kept.contains(&labels(cell, axes)));
+    let mut metrics = known(block);
+    if metrics.is_empty() {
+        metrics.push(METRICS[0]);
+    }
     Grid {
         title: String::new(),
         row_axes: axes.iter().map(|axis| (*axis).to_owned()).collect(),
         column_axis: String::new(),
-        columns: METRICS
+        columns: metrics
             .iter()
             .map(|(_, title, _)| (*title).to_owned())
             .collect(),
@@ -223,8 +317,9 @@ fn table(block: &Block<'_>, axes: &[&str]) -> Grid {
             .into_iter()
             .map(|cell| Row {
                 labels: labels(cell, axes),
-                values: METRICS.iter().map(|metric| value(cell, *metric)).collect(),
+                values: metrics.iter().map(|metric| value(cell, *metric)).collect(),
             })
             .collect(),
+        left_out,
     }
 }

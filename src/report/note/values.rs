@@ -1,5 +1,7 @@
 //! The values a template sees. `templates/README.md` documents every one; absent ones are `none`, never missing.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -18,7 +20,9 @@ use crate::{
             blocks,
             caution::{edge, of_run},
             count,
+            effect::effects,
             failure::failures,
+            highlight::highlights,
             load::load,
             observe::observations,
             of,
@@ -53,7 +57,7 @@ pub(in crate::report) fn values(run: &StoredRun) -> Value {
     json!({
         "format": FORMAT,
         "title": title(run),
-        "workloads": workloads(&blocks, &statements),
+        "workloads": workloads(run, &blocks, &statements),
         // Set in the notes of one workload.
         "workload": Value::Null,
         "statements": statements,
@@ -79,7 +83,7 @@ pub(in crate::report) fn values(run: &StoredRun) -> Value {
             "outcomes": outcomes(run),
         },
         "cells": run.cells.iter().map(cell).collect::<Vec<_>>(),
-        "blocks": blocks.iter().map(|block| self::block(run, block)).collect::<Vec<_>>(),
+        "blocks": blocks_of(run, &blocks),
         "charts": charts.iter().map(|chart| json!({
             "file": chart.file,
             "kind": chart.kind,
@@ -117,7 +121,7 @@ pub(in crate::report) fn statements(run: &StoredRun, blocks: &[Block<'_>]) -> Ve
 }
 
 /// Every workload with its statement and, where there are several, the note that is all about it.
-fn workloads(blocks: &[Block<'_>], statements: &[String]) -> Vec<Value> {
+fn workloads(run: &StoredRun, blocks: &[Block<'_>], statements: &[String]) -> Vec<Value> {
     let mut names: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
     names.dedup();
     let several = names.len() > 1;
@@ -129,8 +133,13 @@ fn workloads(blocks: &[Block<'_>], statements: &[String]) -> Vec<Value> {
             let own = || blocks.iter().filter(|block| block.workload == *name);
             let cells = || own().flat_map(|block| &block.cells);
             let file = file_name::own(file_name::plain(name), &mut taken);
+            let (highlights_of, highlights) = highlights(run, blocks, name);
             json!({
                 "name": name,
+                "highlights": highlights,
+                "highlights_of": highlights_of,
+                "effects": effects(run, blocks, name),
+                "servers": own().count(),
                 "file": file,
                 "note": several.then(|| format!("capacity-{file}.md")),
                 "statement": statement,
@@ -361,11 +370,32 @@ fn server_columns(cell: &CellFile, row: &mut Map<String, Value>) {
     row.extend(values.map(|(name, value)| (name.to_owned(), value)));
 }
 
+/// Every block, with its place among the servers of its workload.
+fn blocks_of(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<Value> {
+    let mut places: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut workloads: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
+    workloads.dedup();
+    for workload in workloads {
+        for (at, (block, _)) in in_order(blocks, workload).into_iter().enumerate() {
+            places.insert((block.workload, block.server), at + 1);
+        }
+    }
+    blocks
+        .iter()
+        .map(|block| {
+            let mut value = self::block(run, block);
+            value["place"] = json!(places.get(&(block.workload, block.server)));
+            value
+        })
+        .collect()
+}
+
 fn block(run: &StoredRun, block: &Block<'_>) -> Value {
     let mut observed: Vec<Insight> = observations(block, run.plan.hardware.usd_per_hour);
     let best = best(block);
     observed.extend(edge(block, &best));
     observed.extend(server_side(block));
+    let grids = grids(block);
     json!({
         "workload": block.workload,
         "server": block.server,
@@ -378,7 +408,8 @@ fn block(run: &StoredRun, block: &Block<'_>) -> Value {
         "load": load(block),
         "measured": block.cells.iter().filter(|cell| cell.outcome.is_measured()).count(),
         "cells": block.cells.iter().map(|cell| &cell.id).collect::<Vec<_>>(),
-        "grids": grids(block),
+        "marked": grids.iter().flat_map(|grid| &grid.rows).flat_map(|row| &row.values).any(|value| value.ends_with(['†', '‡', '!'])),
+        "grids": grids,
         "not_measured": not_measured(block),
         "best": best,
         "pareto": front(block),
