@@ -541,18 +541,15 @@ mod tests {
                 for _ in 0..users {
                     admit(&mut scheduler, prompt, output);
                 }
-                let (mut most, mut steps) = (0, 0);
+                let mut most = 0;
                 while scheduler.schedule(Nanos(0)).is_some() {
                     most = most.max(scheduler.running());
-                    steps += 1;
                     scheduler.complete(&mut Vec::new());
                 }
-                (most, steps)
+                most
             };
-            let (less, longer) = most_at_once(blocks);
-            let (enough, shorter) = most_at_once(blocks + more);
-            prop_assert!(enough >= less);
-            prop_assert!(shorter <= longer, "{} steps, then {}", longer, shorter);
+            // It may take more steps, though: who comes in with the memory may be thrown out again.
+            prop_assert!(most_at_once(blocks + more) >= most_at_once(blocks));
         }
     }
 }
