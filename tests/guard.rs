@@ -5,7 +5,7 @@ mod processes;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Lines},
+    io::{BufRead, BufReader, Lines, Read},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -134,6 +134,56 @@ fn a_command_that_cannot_be_started_is_named() {
         .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.starts_with("failed /nonexistent/engine: "), "{said}");
+}
+
+/// What answers a question may leave somebody behind, in a session of its own and with our pipe in its hands.
+#[test]
+fn whoever_a_question_leaves_behind_ends_with_the_answer() {
+    let mut asked = Command::new(RUNNER)
+        .args(["ask", "", "sh", "-c"])
+        .arg("setsid sleep 300 & sleep 300 & sleep 0.3; echo 1.2.3; exit 5")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = i32::try_from(asked.id()).unwrap();
+    until("the shell and three sleepers are there", || {
+        below(pid).len() == 4
+    });
+    let tree = below(pid);
+    let mut said = String::new();
+    asked
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!(said, "1.2.3\n");
+    assert_eq!(asked.wait().unwrap().code(), Some(5));
+    assert_eq!(alive(&tree), [] as [i32; 0]);
+}
+
+#[test]
+fn a_question_ends_with_whoever_asked_it() {
+    let mut asked = Command::new(RUNNER)
+        .args([
+            "ask",
+            "",
+            "sh",
+            "-c",
+            "trap '' TERM; setsid sleep 300 & sleep 300",
+        ])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = i32::try_from(asked.id()).unwrap();
+    until("the shell and two sleepers are there", || {
+        below(pid).len() == 3
+    });
+    let tree = below(pid);
+    drop(asked.stdin.take());
+    asked.wait().unwrap();
+    assert_eq!(alive(&tree), [] as [i32; 0]);
 }
 
 /// The runner itself, killed as `kill -9` does while its server works.

@@ -191,16 +191,19 @@ fn whatever_instant_anybody_is_killed_at_nothing_finished_is_lost() {
             *blows.entry(format!("{blow:?}")).or_default() += 1;
             in_the_middle += 1;
         }
+        let mut orphan = blow.leaves_an_orphan();
         if over.is_none() && blow.spares_the_runner() {
             // It starts another server, and is met again, or gets to its end.
             sleep(Duration::from_millis(u64::from(random.next_u32() % 600)));
             everybody.extend(below(pid));
             if child.try_wait().unwrap().is_none() && random.next_u32().is_multiple_of(2) {
                 Blow::Runner.strike(pid);
+                // It may have been about to end what its guardian left.
+                orphan |= matches!(blow, Blow::Guardian | Blow::Both);
             }
         }
         let status = ended(&mut child);
-        orphans |= over.is_none() && blow.leaves_an_orphan();
+        orphans |= over.is_none() && orphan;
         if !orphans {
             nothing_lives(&folder, &everybody);
             everybody.clear();

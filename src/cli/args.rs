@@ -98,6 +98,9 @@ pub enum Verb {
     /// Start a server and end its process tree when the runner is gone; the runner starts this itself.
     #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
     Guard(Raw),
+    /// Run a command that is to answer and end, and end its process tree with it; the runner starts this itself.
+    #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
+    Ask(Raw),
 }
 
 /// `runner run`

@@ -32,6 +32,8 @@ pub(super) fn verify(
 ) -> Findings {
     let mut findings = Findings::default();
     let cache = cache_folder();
+    let runner = std::env::current_exe().ok();
+    let runner = runner.and_then(|path| path.into_os_string().into_string().ok());
     let mut answers: BTreeMap<Vec<String>, Option<KnownFlags>> = BTreeMap::new();
     let mut named = BTreeSet::new();
     let launched = |group: &&Group| {
@@ -48,7 +50,7 @@ pub(super) fn verify(
                 return None;
             }
             talk(&format!("asking `{}` for its flags", command.join(" ")));
-            match runtime.block_on(known_flags(&command, &cache)) {
+            match runtime.block_on(known_flags(&command, &cache, runner.as_deref())) {
                 Ok(known) => Some(known),
                 Err(reason) => {
                     let reason = reason.trim_start_matches("flags not verified: ");

@@ -72,9 +72,10 @@ struct Message<'a> {
 
 #[derive(Deserialize)]
 struct WireUsage {
-    prompt_tokens: u64,
+    /// No model counts further than this type does; sums of them stay whole.
+    prompt_tokens: u32,
     #[serde(default)]
-    completion_tokens: Option<u64>,
+    completion_tokens: Option<u32>,
     #[serde(default)]
     prompt_tokens_details: Option<Details>,
 }
@@ -82,7 +83,7 @@ struct WireUsage {
 #[derive(Deserialize)]
 struct Details {
     #[serde(default)]
-    cached_tokens: Option<u64>,
+    cached_tokens: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -201,11 +202,12 @@ fn parse(data: &[u8]) -> Result<(Event, Option<&str>), String> {
     // A usage without completion tokens counts a prompt only; nothing can be said of the answer then.
     event.usage = wire.usage.and_then(|usage| {
         Some(Usage {
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens?,
+            prompt_tokens: usage.prompt_tokens.into(),
+            completion_tokens: usage.completion_tokens?.into(),
             cached_tokens: usage
                 .prompt_tokens_details
-                .and_then(|details| details.cached_tokens),
+                .and_then(|details| details.cached_tokens)
+                .map(u64::from),
         })
     });
     event.error = wire.error.map(|error| match error {

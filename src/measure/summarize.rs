@@ -28,6 +28,8 @@ pub struct Asked<'a> {
     pub flags_confirmed: Option<bool>,
     /// Whether the server keeps prefixes for later prompts; absent when that is not known.
     pub prefix_caching: Option<bool>,
+    /// The longest prompt and answer together that the server says it takes, tokens; absent where it says nothing.
+    pub max_model_len: Option<u64>,
     /// How our own client fared in each repeat; empty where nobody looked.
     pub client: &'a [ClientHealth],
     /// What the server said of all repeats; absent where nobody asked.

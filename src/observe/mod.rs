@@ -37,3 +37,4 @@ pub use gpu_side::{EnergyFrom, GpuSide};
 pub use observer::{Observer, Watched, Watching};
 pub use process_side::ProcessSide;
 pub use server_side::{GaugePoint, Scraping, ServerSide};
+pub use snapshot::between_pages;

@@ -2,6 +2,7 @@
 
 use super::{
     durations::{Bucket, Durations},
+    engine_side::EngineSide,
     exposition::samples,
 };
 
@@ -42,6 +43,26 @@ pub(super) struct Cumulative {
 /// The names vLLM's metrics carry: its own, one that passed through a system without colons, and none.
 const PREFIXES: [&str; 3] = ["vllm:", "vllm_", ""];
 
+/// The largest value that is believed, 2⁵³: beyond it a page's numbers count no more, and none of ours is so large.
+const MOST: f64 = 9_007_199_254_740_992.0;
+/// The longest finite bound of a bucket that is believed, seconds.
+const LONGEST_BOUND: f64 = 1e9;
+/// The most buckets of one histogram that are read; a real one has some thirty.
+const MOST_BUCKETS: usize = 512;
+
+/// Whether a value may be one: what is negative, infinite or beyond counting is unknown, not zero.
+fn is_sane(value: f64) -> bool {
+    (0.0..=MOST).contains(&value)
+}
+
+/// What two pages of `/metrics` say of the time between them, `span_s` seconds; `None` when nothing is known on one of
+/// them, or the server began anew in between.
+pub fn between_pages(before: &str, after: &str, span_s: f64) -> Option<EngineSide> {
+    let (before, after) = (Snapshot::read(before)?, Snapshot::read(after)?);
+    (!EngineSide::restarted(&before, &after))
+        .then(|| EngineSide::between(&before, &[], &after, span_s))
+}
+
 impl Snapshot {
     /// Reads a page; `None` when nothing on it is known by any name.
     pub(super) fn read(page: &str) -> Option<Self> {
@@ -53,15 +74,19 @@ impl Snapshot {
                     snapshot.take(name, sample.le, sample.value);
                 }
             }
+            snapshot.forget_what_cannot_be();
             (snapshot != Self::default()).then_some(snapshot)
         })
     }
 
     fn take(&mut self, name: &str, le: Option<f64>, value: f64) {
         let name = name.strip_suffix("_total").unwrap_or(name);
+        if !is_sane(value) {
+            return;
+        }
         if let Some(gauge) = self.gauge(name) {
             *gauge.get_or_insert(0.0) += value;
-        } else if matches!(name, "kv_cache_usage_perc" | "gpu_cache_usage_perc") {
+        } else if matches!(name, "kv_cache_usage_perc" | "gpu_cache_usage_perc") && value <= 1.0 {
             self.kv_usage = Some(self.kv_usage.map_or(value, |other| other.max(value)));
         } else if let Some((base, part)) = name.rsplit_once('_')
             && matches!(part, "bucket" | "sum" | "count")
@@ -74,6 +99,38 @@ impl Snapshot {
                 (_, Some(le)) => histogram.add(le, value),
                 (_, None) => {}
             }
+        }
+    }
+
+    /// A sum over labels may be beyond counting though none of its parts is.
+    fn forget_what_cannot_be(&mut self) {
+        for gauge in [
+            &mut self.running,
+            &mut self.waiting,
+            &mut self.prompt_tokens,
+            &mut self.generation_tokens,
+            &mut self.preemptions,
+            &mut self.prefix_queries,
+            &mut self.prefix_hits,
+            &mut self.finished,
+        ] {
+            gauge.take_if(|value| !is_sane(*value));
+        }
+        for histogram in [
+            &mut self.queue,
+            &mut self.prefill,
+            &mut self.decode,
+            &mut self.ttft,
+            &mut self.itl,
+            &mut self.tpot,
+            &mut self.e2e,
+        ] {
+            histogram.take_if(|histogram| {
+                let mut at_most = histogram.at_most.iter();
+                !(is_sane(histogram.sum)
+                    && is_sane(histogram.count)
+                    && at_most.all(|(_, value)| is_sane(*value)))
+            });
         }
     }
 
@@ -114,12 +171,16 @@ impl Snapshot {
 
 impl Cumulative {
     fn add(&mut self, le: f64, value: f64) {
+        if le != f64::INFINITY && !(0.0..=LONGEST_BOUND).contains(&le) {
+            return;
+        }
         match self
             .at_most
             .binary_search_by(|(bound, _)| bound.total_cmp(&le))
         {
             Ok(at) => self.at_most[at].1 += value,
-            Err(at) => self.at_most.insert(at, (le, value)),
+            Err(at) if self.at_most.len() < MOST_BUCKETS => self.at_most.insert(at, (le, value)),
+            Err(_) => {}
         }
     }
 
@@ -189,6 +250,55 @@ mod tests {
             page.e2e,
         ];
         assert!(all.iter().all(Option::is_some), "{all:?}");
+    }
+
+    #[test]
+    fn what_no_server_can_count_is_unknown_and_leaves_what_can_be_stored() {
+        let page = |value: &str, bound: &str| {
+            format!(
+                "vllm:num_requests_running {value}\nvllm:num_requests_waiting 1\nvllm:kv_cache_usage_perc {value}\n\
+                 vllm:prompt_tokens_total{{a=\"1\"}} {value}\nvllm:prompt_tokens_total{{a=\"2\"}} {value}\n\
+                 vllm:e2e_request_latency_seconds_bucket{{le=\"{bound}\"}} 1\n\
+                 vllm:e2e_request_latency_seconds_bucket{{le=\"+Inf\"}} 2\n\
+                 vllm:e2e_request_latency_seconds_sum {value}\nvllm:e2e_request_latency_seconds_count 2\n"
+            )
+        };
+        let zero = "vllm:num_requests_waiting 1";
+        for value in [
+            "+Inf",
+            "-Inf",
+            "-1",
+            "1e300",
+            "9e15",
+            "18446744073709551616",
+        ] {
+            for bound in ["-Inf", "NaN", "-3", "1e300", "0.5"] {
+                let side = between_pages(zero, &page(value, bound), 1.0).unwrap();
+                assert_eq!(side.prompt_tokens, None, "{value}");
+                assert_eq!(side.kv_usage_peak, None);
+                let text = serde_json::to_string(&side).unwrap();
+                assert_eq!(serde_json::from_str::<EngineSide>(&text).unwrap(), side);
+                let pooled = side.pool(&side);
+                let text = serde_json::to_string(&pooled).unwrap();
+                assert_eq!(serde_json::from_str::<EngineSide>(&text).unwrap(), pooled);
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_of_buckets_costs_no_more_than_its_length() {
+        use std::fmt::Write as _;
+
+        let mut page = String::new();
+        for number in (0..100_000).rev() {
+            writeln!(
+                page,
+                "vllm:e2e_request_latency_seconds_bucket{{le=\"{number}\"}} 1"
+            )
+            .unwrap();
+        }
+        let read = Snapshot::read(&page).unwrap();
+        assert_eq!(read.e2e.unwrap().at_most.len(), MOST_BUCKETS);
     }
 
     #[test]

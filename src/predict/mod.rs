@@ -95,6 +95,7 @@ pub fn predict(
             .count(&cell.spec)
             .map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
         flags_confirmed: None,
+        max_model_len: None,
         prefix_caching: None,
         client: &[],
         server: None,

@@ -194,6 +194,7 @@ pub(super) fn measured(
             .count(&cell.spec)
             .map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
         flags_confirmed: running.facts.flags_confirmed,
+        max_model_len: running.facts.max_model_len,
         prefix_caching: group
             .server
             .flags

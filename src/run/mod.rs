@@ -91,7 +91,7 @@ pub async fn run(
         .groups
         .iter()
         .all(|group| group.server.engine == Engine::Sim);
-    let (git_commit, git_dirty) = provenance::git(&order.manifest_folder);
+    let (git_commit, git_dirty) = provenance::git(&order.manifest_folder).await;
     let started_at = Timestamp::now();
     let mut file = RunFile {
         format: FORMAT,
@@ -102,7 +102,7 @@ pub async fn run(
         tool: provenance::tool(),
         command: order.command.clone(),
         host: Some(provenance::host()),
-        gpus: provenance::gpus(),
+        gpus: provenance::gpus().await,
         engine: None,
         simulated,
         imported: None,

@@ -1,8 +1,9 @@
 //! Where the numbers of a run come from: the machine, the command, the commit.
 
-use std::process::{Command, Stdio};
+use std::{process::Stdio, time::Duration};
 
 use camino::Utf8Path;
+use tokio::{process::Command, time::timeout};
 
 use crate::{
     server::seen_gpus,
@@ -16,13 +17,13 @@ pub(super) fn tool() -> Tool {
     }
 }
 
-pub(super) fn gpus() -> Vec<Gpu> {
+pub(super) async fn gpus() -> Vec<Gpu> {
     let gpu = |seen: crate::server::GpuSeen| Gpu {
         name: seen.name,
         memory_mib: seen.memory_mib,
         driver: Some(seen.driver),
     };
-    seen_gpus().into_iter().map(gpu).collect()
+    seen_gpus().await.into_iter().map(gpu).collect()
 }
 
 pub(super) fn host() -> Host {
@@ -52,28 +53,35 @@ fn processor_and_memory() -> (Option<String>, Option<u64>) {
     (None, None)
 }
 
+/// How long git may take for one answer: a disk that hangs must not keep a run from beginning.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Commit of the repository that holds a folder, and whether it has uncommitted changes.
-pub(super) fn git(folder: &Utf8Path) -> (Option<String>, Option<bool>) {
+pub(super) async fn git(folder: &Utf8Path) -> (Option<String>, Option<bool>) {
+    let commit = ask_git(folder, &["rev-parse", "HEAD"]).await;
+    let changes = match &commit {
+        Some(_) => ask_git(folder, &["status", "--porcelain"]).await,
+        None => None,
+    };
+    (commit, changes.map(|changes| !changes.is_empty()))
+}
+
+async fn ask_git(folder: &Utf8Path, words: &[&str]) -> Option<String> {
     let folder = if folder.as_str().is_empty() {
         Utf8Path::new(".")
     } else {
         folder
     };
-    let ask = |words: &[&str]| {
-        let output = Command::new("git")
-            .arg("-C")
-            .arg(folder)
-            .args(words)
-            .stdin(Stdio::null())
-            .output()
-            .ok()
-            .filter(|output| output.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let commit = ask(&["rev-parse", "HEAD"]);
-    let dirty = commit
-        .as_ref()
-        .and_then(|_| ask(&["status", "--porcelain"]))
-        .map(|changes| !changes.is_empty());
-    (commit, dirty)
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args(words)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(PATIENCE, output).await.ok()?.ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -96,6 +96,7 @@ impl Counter {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE)
             .build()
             .map_err(|error| format!("the client that counts tokens cannot start: {error}"))?;

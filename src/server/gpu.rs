@@ -1,9 +1,8 @@
 //! The GPUs of this machine, as the driver's own tool lists them.
 
-use std::{
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{process::Stdio, time::Duration};
+
+use tokio::{process::Command, time::timeout};
 
 /// How long the driver's tool may take; a hanging driver must not hang the runner.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,29 +25,22 @@ const QUERY: [&str; 2] = [
     "--format=csv,noheader,nounits",
 ];
 
-/// The GPUs that can be seen; none where the driver's tool is absent.
-pub fn seen_gpus() -> Vec<GpuSeen> {
+/// The GPUs that can be seen; none where the driver's tool is absent, or hangs.
+pub async fn seen_gpus() -> Vec<GpuSeen> {
     let output = Command::new("nvidia-smi")
         .args(QUERY)
         .stdin(Stdio::null())
+        .kill_on_drop(true)
         .output();
-    match output {
-        Ok(output) if output.status.success() => read(&String::from_utf8_lossy(&output.stdout)),
+    match timeout(PATIENCE, output).await {
+        Ok(Ok(output)) if output.status.success() => read(&String::from_utf8_lossy(&output.stdout)),
         _ => Vec::new(),
     }
 }
 
 /// Memory in use on every GPU, MiB; empty where that cannot be known.
 pub(super) async fn used_mib() -> Vec<u64> {
-    let output = tokio::process::Command::new("nvidia-smi")
-        .args(QUERY)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let gpus = match tokio::time::timeout(PATIENCE, output).await {
-        Ok(Ok(output)) if output.status.success() => read(&String::from_utf8_lossy(&output.stdout)),
-        _ => Vec::new(),
-    };
+    let gpus = seen_gpus().await;
     let used: Option<Vec<u64>> = gpus.iter().map(|gpu| gpu.used_mib).collect();
     used.unwrap_or_default()
 }

@@ -37,6 +37,9 @@ const LONGEST_MEMORY_PAUSE: Duration = Duration::from_secs(16);
 /// How long a tree may take to vanish after SIGKILL: the kernel may have memory of a GPU to give back.
 pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
 
+/// The exit code for a command that cannot be started, as shells have it.
+pub(super) const NOT_STARTED: i32 = 127;
+
 enum Told {
     /// The runner asks for the end, or is gone.
     Stop,
@@ -102,6 +105,94 @@ pub fn guard(words: &[String]) -> ExitCode {
         &memory,
     );
     say(&format!("started {id}"));
+    let told = news_of(leader);
+    // Whatever ends the waiting, what is left of the tree ends too: a dead API server leaves its engine running.
+    if let Some(news) = watch(leader, &told, &mut memory, &mut journal) {
+        hear(&news, &pipe);
+    }
+    let left = end_tree(leader, grace, &told, &|news| hear(news, &pipe));
+    if left.is_empty() {
+        memory.remove();
+        journal.into_iter().for_each(Journal::end);
+        // The news of the last ends may still be under way.
+        while let Ok(news) = told.recv_timeout(LOOK) {
+            hear(&news, &pipe);
+        }
+        pipe.close();
+        say("ended");
+        return ExitCode::SUCCESS;
+    }
+    let left: Vec<String> = left
+        .iter()
+        .map(|pid| pid.as_raw_nonzero().to_string())
+        .collect();
+    say(&format!("left {}", left.join(" ")));
+    ExitCode::from(1)
+}
+
+/// The hidden verb `runner ask JOURNAL COMMAND…`: a command that is to answer and end, such as an engine that is asked for its
+/// flags. Its output is this process's own; its whole tree ends with it, or with the runner, and is not waited for.
+/// Returns its exit code; for a signal, 128 and its number.
+pub fn ask(words: &[String]) -> i32 {
+    let [journal, program, arguments @ ..] = words else {
+        return 2;
+    };
+    if ignore_signals().is_err() {
+        return 1;
+    }
+    #[cfg(target_os = "linux")]
+    if rustix::process::set_child_subreaper(Some(getpid())).is_err() {
+        return 1;
+    }
+    let memory = SharedMemory::before();
+    let mut journal = Journal::begin(journal, "", 0, memory.there());
+    let mut command = Command::new(program);
+    if let Some(journal) = &journal {
+        command.env(MARKER, journal.marker());
+    }
+    let spawned = command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn();
+    let leader = match spawned {
+        Ok(child) => i32::try_from(child.id()).ok().and_then(Pid::from_raw),
+        Err(error) => {
+            journal.into_iter().for_each(Journal::end);
+            let _ = writeln!(std::io::stderr(), "{error}");
+            return NOT_STARTED;
+        }
+    };
+    let Some(leader) = leader else {
+        return 1;
+    };
+    note(
+        &mut journal,
+        leader,
+        &tree::members(getpid(), leader),
+        &memory,
+    );
+    let told = news_of(leader);
+    let answered = match told.recv() {
+        Ok(Told::Exited(code)) => code,
+        Ok(_) | Err(_) => None,
+    };
+    if end_tree(leader, Duration::ZERO, &told, &|news| {
+        matches!(news, Told::Empty)
+    })
+    .is_empty()
+    {
+        journal.into_iter().for_each(Journal::end);
+    }
+    match answered {
+        Some(code) if code < 0 => 128 - code,
+        Some(code) => code,
+        None => 1,
+    }
+}
+
+/// What happens to the runner, to the server's first process and to all children.
+fn news_of(leader: Pid) -> Receiver<Told> {
     let (tell, told) = mpsc::channel();
     let tell_stop = tell.clone();
     thread::spawn(move || {
@@ -122,28 +213,7 @@ pub fn guard(words: &[String]) -> ExitCode {
             }
         }
     });
-    // Whatever ends the waiting, what is left of the tree ends too: a dead API server leaves its engine running.
-    if let Some(news) = watch(leader, &told, &mut memory, &mut journal) {
-        hear(&news, &pipe);
-    }
-    let left = end_tree(leader, grace, &told, &pipe);
-    if left.is_empty() {
-        memory.remove();
-        journal.into_iter().for_each(Journal::end);
-        // The news of the last ends may still be under way.
-        while let Ok(news) = told.recv_timeout(LOOK) {
-            hear(&news, &pipe);
-        }
-        pipe.close();
-        say("ended");
-        return ExitCode::SUCCESS;
-    }
-    let left: Vec<String> = left
-        .iter()
-        .map(|pid| pid.as_raw_nonzero().to_string())
-        .collect();
-    say(&format!("left {}", left.join(" ")));
-    ExitCode::from(1)
+    told
 }
 
 /// Waits for the first news, looking now and then at what the tree has mapped; `None` when none can come.
@@ -239,8 +309,14 @@ fn hear(news: &Told, pipe: &LogPipe) -> bool {
     matches!(news, Told::Empty)
 }
 
-/// Asks everybody once, waits, then kills until nobody is left; returns who is left all the same.
-fn end_tree(leader: Pid, grace: Duration, told: &Receiver<Told>, pipe: &LogPipe) -> Vec<Pid> {
+/// Asks everybody once, waits, then kills until nobody is left; returns who is left all the same. `hear` takes the news
+/// meanwhile, and says whether they are that no child is left.
+fn end_tree(
+    leader: Pid,
+    grace: Duration,
+    told: &Receiver<Told>,
+    hear: &dyn Fn(&Told) -> bool,
+) -> Vec<Pid> {
     let me = getpid();
     let mut asked: Vec<Pid> = Vec::new();
     let start = Instant::now();
@@ -269,7 +345,7 @@ fn end_tree(leader: Pid, grace: Duration, told: &Receiver<Told>, pipe: &LogPipe)
             match told.recv_timeout(pause) {
                 Ok(news) => {
                     // Where orphans are not taken in, no child left does not mean nobody left.
-                    if hear(&news, pipe) {
+                    if hear(&news) {
                         break;
                     }
                 }

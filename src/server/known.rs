@@ -3,26 +3,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    process::Stdio,
     time::Duration,
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::Command,
-    time::timeout,
-};
 
+use super::asker::{Asker, Refusal};
 use crate::manifest::{Flag, Server, expand_home, hex, nearest};
 
 /// How long the engine may take for one answer: half of it goes into imports.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The most that is read of one answer.
-const LONGEST: u64 = 4 << 20;
 /// A help with fewer flags is another program's, or cut.
 const FEWEST: usize = 10;
 /// The flags an engine says it has.
@@ -69,11 +61,25 @@ pub fn installed_version(command: &[String]) -> Option<String> {
 }
 
 /// Asks a server's command for its version and its flags. The answer is kept in `cache_folder` by command and version, so
-/// that the long one is given once.
+/// that the long one is given once. The command runs under the guardian of `runner`, this binary; `None` runs it without.
+/// It costs at most 120 s for each of three questions, less when one is not answered, and 8 MiB of memory.
 ///
 /// # Errors
 /// Why the flags could not be learnt, as a sentence that begins with "flags not verified".
 pub async fn known_flags(
+    command: &[String],
+    cache_folder: &Utf8Path,
+    runner: Option<&str>,
+) -> Result<KnownFlags, String> {
+    let asker = Asker {
+        runner,
+        patience: PATIENCE,
+    };
+    learn(&asker, command, cache_folder).await
+}
+
+async fn learn(
+    asker: &Asker<'_>,
     command: &[String],
     cache_folder: &Utf8Path,
 ) -> Result<KnownFlags, String> {
@@ -88,12 +94,15 @@ pub async fn known_flags(
     // Asking takes ten seconds of imports, reading none.
     let version = match installed_version(command) {
         Some(version) => Some(version),
-        None => match ask(program, "--version").await {
+        None => match asker.ask(program, "--version").await {
             Ok(text) => version(&text),
             Err(Refusal::Absent(error)) => {
                 return Err(format!("flags not verified: cannot run {name}: {error}"));
             }
             Err(Refusal::Answered(_)) => None,
+            Err(Refusal::Endless(reason)) => {
+                return Err(format!("flags not verified: {name} --version: {reason}"));
+            }
         },
     };
     let file = version
@@ -102,16 +111,13 @@ pub async fn known_flags(
     if let Some(known) = file.as_ref().and_then(|file| read(file)) {
         return Ok(known);
     }
-    let help = match ask(&words, "--help=all").await {
+    let help = match asker.ask(&words, "--help=all").await {
         // Only newer versions know a help of everything.
-        Err(Refusal::Answered(_)) => ask(&words, "--help").await,
+        Err(Refusal::Answered(_)) => asker.ask(&words, "--help").await,
         answer => answer,
     };
     let help = help.map_err(|refusal| {
-        let reason = match refusal {
-            Refusal::Absent(error) => error.to_string(),
-            Refusal::Answered(reason) => reason,
-        };
+        let reason = refusal.reason();
         format!("flags not verified: {name} --help: {reason}")
     })?;
     let names = flags_in(&help);
@@ -145,73 +151,6 @@ pub fn unknown_flags(server: &Server, known: &KnownFlags) -> Vec<(String, Option
             (name, near.map(str::to_owned))
         })
         .collect()
-}
-
-enum Refusal {
-    /// It cannot be run.
-    Absent(io::Error),
-    /// It ran, and ended badly or not at all.
-    Answered(String),
-}
-
-/// Runs the words with one more, and returns what it writes to its standard output.
-async fn ask(words: &[&str], last: &str) -> Result<String, Refusal> {
-    let Some((program, rest)) = words.split_first() else {
-        return Err(Refusal::Absent(io::Error::other("the command is empty")));
-    };
-    let mut child = Command::new(expand_home(program))
-        .args(rest)
-        .arg(last)
-        // Help is folded at the width of the terminal.
-        .env("COLUMNS", "200")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(Refusal::Absent)?;
-    let group = child
-        .id()
-        .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let answer = async {
-        let (out, err) = tokio::join!(text(out), text(err));
-        (out, err, child.wait().await)
-    };
-    let answered = timeout(PATIENCE, answer).await;
-    match answered {
-        Ok((out, _, Ok(status))) if status.success() => Ok(out),
-        Ok((_, err, Ok(status))) => {
-            let why = err.lines().rev().find(|line| !line.trim().is_empty());
-            Err(Refusal::Answered(format!(
-                "it ended with {status}: {}",
-                why.unwrap_or("it said nothing").trim()
-            )))
-        }
-        Ok((_, _, Err(error))) => Err(Refusal::Answered(error.to_string())),
-        Err(_) => {
-            // A launcher's children would go on without it.
-            if let Some(group) = group {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
-            Err(Refusal::Answered(format!(
-                "no answer within {} s",
-                PATIENCE.as_secs()
-            )))
-        }
-    }
-}
-
-async fn text(pipe: Option<impl AsyncRead + Unpin>) -> String {
-    let mut bytes = Vec::new();
-    if let Some(mut pipe) = pipe {
-        // What was read before an error is still worth reading.
-        let _ = (&mut pipe).take(LONGEST).read_to_end(&mut bytes).await;
-        // The rest is passed over, so that the writer can end.
-        let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The version in the last line that has one: `0.32.0+cpu`, `vllm 0.8.5`.
@@ -279,6 +218,8 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use serde_json::json;
+
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -360,10 +301,10 @@ mod tests {
         let help = "for n in 1 2 3 4 5 6 7 8 9 10; do echo \"  --flag-$n VALUE, -f$n\"; done";
         let command = engine(folder, help);
         let cache = folder.join("cache");
-        let first = known_flags(&command, &cache).await.unwrap();
+        let first = known_flags(&command, &cache, None).await.unwrap();
         assert_eq!(first.version.as_deref(), Some("1.2.3"));
         assert!(first.names.contains("flag-10"));
-        assert_eq!(known_flags(&command, &cache).await.unwrap(), first);
+        assert_eq!(known_flags(&command, &cache, None).await.unwrap(), first);
         assert_eq!(fs::read_to_string(folder.join("asked")).unwrap(), "x\n");
     }
 
@@ -394,6 +335,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_has_no_end_is_asked_nothing_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let made = |name: &str, script: &str| {
+            let path = folder.join(name);
+            fs::write(
+                &path,
+                format!("#!/bin/sh\necho x >> {path}.asked\n{script}\n"),
+            )
+            .unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            vec![path.into_string(), "serve".into()]
+        };
+        for (command, says) in [
+            (made("flood", "exec yes flag"), "longer than"),
+            (made("line", "exec cat /dev/zero"), "longer than"),
+            (made("noise", "exec yes flag >&2"), "longer than"),
+            (made("hung", "exec sleep 300"), "no answer within 1 s"),
+        ] {
+            let asker = Asker {
+                runner: None,
+                patience: Duration::from_secs(1),
+            };
+            let begun = std::time::Instant::now();
+            let cache = folder.join("cache");
+            let asked = learn(&asker, &command, &cache);
+            let reason = timeout(Duration::from_secs(60), asked).await;
+            let reason = reason.unwrap().unwrap_err();
+            assert!(reason.contains(says), "{reason}");
+            let asked = fs::read_to_string(format!("{}.asked", command[0])).unwrap();
+            assert_eq!(asked, "x\n", "{} s", begun.elapsed().as_secs());
+        }
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_asked_is_said() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();
@@ -407,7 +383,7 @@ mod tests {
             (engine(&made("one"), "echo '  --one'"), "lists 1 flags"),
             (engine(&made("broken"), "echo broken >&2; exit 3"), "broken"),
         ] {
-            let reason = known_flags(&command, &cache).await.unwrap_err();
+            let reason = known_flags(&command, &cache, None).await.unwrap_err();
             assert!(reason.starts_with("flags not verified: "), "{reason}");
             assert!(reason.contains(says), "{reason}");
         }

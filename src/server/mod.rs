@@ -1,5 +1,6 @@
 //! Server specification → a ready server, or how it ended.
 
+mod asker;
 mod body;
 mod command;
 mod facts;
@@ -26,7 +27,7 @@ mod usage;
 pub use body::whole_body;
 pub use command::argv;
 pub use gpu::{GpuSeen, seen_gpus};
-pub use guard::guard;
+pub use guard::{ask, guard};
 pub use known::{KnownFlags, installed_version, known_flags, unknown_flags};
 pub use left_over::end_left_overs;
 pub use log::classify;

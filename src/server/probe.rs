@@ -10,6 +10,11 @@ use crate::manifest::{Server, expand_home};
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The longest name or version of a server that is believed, characters.
+const LONGEST_NAME: usize = 512;
+/// So many of the models that a server lists are named, each with so many characters.
+const NAMED: (usize, usize) = (5, 80);
+
 /// What stands behind an address.
 pub(super) enum Answer {
     /// The server that was meant, with what it says of itself.
@@ -33,6 +38,8 @@ impl Probe {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .no_proxy()
+            // Who answers elsewhere is not who listens here.
+            .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE)
             .build()
             .unwrap_or_else(|_| reqwest::Client::new());
@@ -85,7 +92,9 @@ impl Probe {
             Ok((200, models)) => match recognise(server, &models, attached) {
                 Ok(mut facts) => {
                     if let Ok((200, body)) = self.get("/version").await {
-                        facts.engine_version = body["version"].as_str().map(str::to_owned);
+                        facts.engine_version = body["version"]
+                            .as_str()
+                            .map(|version| version.chars().take(LONGEST_NAME).collect());
                     }
                     Answer::Ours(Box::new(facts))
                 }
@@ -117,13 +126,30 @@ fn recognise(server: &Server, models: &Value, attached: bool) -> Result<Facts, S
             .find(|model| attached && !named && model["root"] == root)
     });
     let Some(ours) = ours else {
-        let names: Vec<String> = listed.iter().map(|model| model["id"].to_string()).collect();
+        let (most, longest) = NAMED;
+        let mut names: Vec<String> = listed
+            .iter()
+            .take(most)
+            .map(|model| model["id"].to_string().chars().take(longest).collect())
+            .collect();
+        if listed.len() > most {
+            names.push(format!("and {} more", listed.len() - most));
+        }
         return Err(if names.is_empty() {
             format!("lists no model; {wanted:?} was asked for")
         } else {
             format!("serves {}, not {wanted:?}", names.join(", "))
         });
     };
+    // Every request carries it.
+    if ours["id"]
+        .as_str()
+        .is_some_and(|id| id.chars().count() > LONGEST_NAME)
+    {
+        return Err(format!(
+            "calls the model by a name of more than {LONGEST_NAME} characters"
+        ));
+    }
     let length = ours["max_model_len"].as_u64();
     if let (Some(asked), Some(length)) = (server.flags.integer("max-model-len"), length)
         && asked != length

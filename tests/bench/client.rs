@@ -120,6 +120,7 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
         engine_simulated: false,
         inputs: 1,
         flags_confirmed: None,
+        max_model_len: None,
         prefix_caching: None,
         client: &[],
         server: None,

@@ -68,6 +68,8 @@ pub fn dispatch(cli: Cli) -> Exit {
             let _ = server::guard(&raw.text());
             Ok(Exit::Finished)
         }
+        // The code is the asked command's, which is none of this program's own.
+        Verb::Ask(raw) => std::process::exit(server::ask(&raw.text())),
     };
     ended.unwrap_or_else(|early| early)
 }

@@ -86,6 +86,31 @@ pub(super) fn token_counts(case: Case<'_>) -> Option<Verdict> {
             "no token is smaller than a chunk: look for a proxy that splits chunks, or a server that counts otherwise",
         ));
     }
+    // Of several answers to one prompt the server counts all.
+    let told = |name: &str| case.asked.spec.extra_body.get(name)?.as_u64();
+    let several = told("n").or(told("best_of")).unwrap_or(1).max(1);
+    let beyond = |record: &Record| {
+        record.usage.is_some_and(|usage| {
+            let asked = u64::from(record.max_tokens).saturating_mul(several);
+            let longest = case.asked.max_model_len.unwrap_or(u64::MAX);
+            usage.completion_tokens > asked
+                || usage.prompt_tokens > longest
+                || usage
+                    .cached_tokens
+                    .is_some_and(|cached| cached > usage.prompt_tokens)
+        })
+    };
+    let wrong = case.completed().filter(beyond).count() as u64;
+    if wrong > 0 {
+        return Some(cell(
+            VerdictKind::TokenCounts,
+            format!(
+                "{wrong} of {} came with counts that cannot be: more output tokens than `max_tokens`, a prompt longer than `max-model-len`, or more cached tokens than the prompt has",
+                requests(completed)
+            ),
+            "ask the server for one answer by hand and count: a proxy may add counts up, or the server may count otherwise",
+        ));
+    }
     let untold = case
         .completed()
         .filter(|record| record.usage.is_none())

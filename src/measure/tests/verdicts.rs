@@ -229,6 +229,25 @@ fn token_counts_that_are_missing_or_cannot_be_are_told() {
         }
     });
     assert_eq!(found(&wrong), [(VerdictKind::TokenCounts, Severity::Cell)]);
+    // A billion of them, in a handful of chunks; two answers to a prompt have twice as many.
+    let counted = |spec: &Workload, tokens: u64| {
+        found(&after(spec, |place, record| {
+            if place == 0 {
+                record.usage.as_mut().unwrap().completion_tokens = tokens;
+            }
+        }))
+    };
+    let cell = [(VerdictKind::TokenCounts, Severity::Cell)];
+    assert_eq!(counted(&spec, 1_000_000_000), cell);
+    let asked = u64::from(plenty()[0].max_tokens);
+    assert_eq!(counted(&spec, asked + 1), cell);
+    let two = workload(json!({ "extra_body": { "n": 2 } }));
+    assert_eq!(counted(&two, asked + 1), []);
+    let cached = after(&spec, |_, record| {
+        let usage = record.usage.as_mut().unwrap();
+        usage.cached_tokens = Some(usage.prompt_tokens + 1);
+    });
+    assert_eq!(found(&cached)[0], cell[0]);
 }
 
 #[test]
@@ -471,6 +490,7 @@ fn who_answered_and_with_which_flags_is_told() {
         &Asked {
             engine_simulated: true,
             flags_confirmed: None,
+            max_model_len: None,
             ..asked(&spec)
         },
     );

@@ -46,6 +46,7 @@ fn asked(spec: &Workload) -> Asked<'_> {
         engine_simulated: false,
         inputs: 1,
         flags_confirmed: Some(true),
+        max_model_len: None,
         prefix_caching: Some(true),
         client: &[],
         server: None,
