@@ -7,11 +7,19 @@ use flate2::{Decompress, FlushDecompress, Status};
 /// What is decompressed at once, bytes: however much a part holds, no more of it is in memory.
 const STEP: usize = 16 << 10;
 
+/// So much is decompressed whatever it comes from, bytes; beyond it, at most [`MOST_TIMES`] what arrived. A stream of one
+/// token over and over packs into a fiftieth.
+const MOST_PLAIN: u64 = 16 << 20;
+const MOST_TIMES: u64 = 100;
+
 /// Decompresses one body.
 #[derive(Debug)]
 pub(super) struct Inflate {
     state: Decompress,
     gzip: bool,
+    /// Bytes that arrived, and bytes that they held.
+    packed: u64,
+    plain: u64,
 }
 
 impl Inflate {
@@ -22,7 +30,12 @@ impl Inflate {
             "deflate" => (Decompress::new(true), false),
             _ => return None,
         };
-        Some(Self { state, gzip })
+        Some(Self {
+            state,
+            gzip,
+            packed: 0,
+            plain: 0,
+        })
     }
 
     /// Takes the next part and gives `body` what it holds, in steps.
@@ -44,6 +57,13 @@ impl Inflate {
             let read = (self.state.total_in() - read) as usize;
             let made = (self.state.total_out() - made) as usize;
             part = &part[read..];
+            self.packed += read as u64;
+            self.plain += made as u64;
+            if self.plain > MOST_PLAIN.max(self.packed * MOST_TIMES) {
+                return Err(format!(
+                    "the compressed answer holds more than {MOST_TIMES} times its length"
+                ));
+            }
             if made > 0 {
                 body(&out[..made]);
             }
@@ -122,7 +142,7 @@ mod tests {
     fn members_follow_one_another_and_a_bomb_goes_by_in_steps() {
         let two = [gzip(b"one "), gzip(b"two")].concat();
         assert_eq!(read("gzip", &two, &[3, 30]).unwrap(), b"one two");
-        let bomb = gzip(&vec![0; 20 << 20]);
+        let bomb = gzip(&vec![0; 12 << 20]);
         let mut inflate = Inflate::of("gzip").unwrap();
         let (mut most, mut all) = (0, 0);
         inflate
@@ -131,7 +151,10 @@ mod tests {
                 all += part.len();
             })
             .unwrap();
-        assert_eq!((most, all), (STEP, 20 << 20));
+        assert_eq!((most, all), (STEP, 12 << 20));
+        let more = gzip(&vec![0; 20 << 20]);
+        let reason = read("gzip", &more, &[]).unwrap_err();
+        assert!(reason.contains("100 times"), "{reason}");
     }
 
     #[test]

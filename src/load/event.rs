@@ -5,9 +5,12 @@
 //! it, so nothing is left to check or to find: it costs two comparisons and a look at the text. Every other event is
 //! parsed whole. Either way all of its JSON is checked.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, SeqAccess, Visitor},
+};
 
 use super::record::Usage;
 
@@ -36,10 +39,41 @@ impl Text<'_> {
     }
 }
 
+/// The most choices of one event: each costs memory, and one is all that is asked for.
+const MOST_CHOICES: usize = 1024;
+
+/// A list of choices that is not taken in beyond [`MOST_CHOICES`].
+struct Choices<'a>(Vec<Choice<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Few;
+        impl<'de> Visitor<'de> for Few {
+            type Value = Choices<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MOST_CHOICES} choices")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut choices = Vec::with_capacity(1);
+                while let Some(choice) = list.next_element()? {
+                    if choices.len() == MOST_CHOICES {
+                        return Err(A::Error::invalid_length(MOST_CHOICES + 1, &self));
+                    }
+                    choices.push(choice);
+                }
+                Ok(Choices(choices))
+            }
+        }
+        deserializer.deserialize_seq(Few)
+    }
+}
+
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(borrow, default)]
-    choices: Option<Vec<Choice<'a>>>,
+    choices: Option<Choices<'a>>,
     #[serde(default)]
     usage: Option<WireUsage>,
     #[serde(borrow, default)]
@@ -188,7 +222,7 @@ fn parse(data: &[u8]) -> Result<(Event, Option<&str>), String> {
     }
     let mut event = Event::default();
     let text = wire.only_text();
-    for choice in wire.choices.into_iter().flatten() {
+    for choice in wire.choices.into_iter().flat_map(|choices| choices.0) {
         let text = choice.text.as_ref().is_some_and(|text| !text.is_empty());
         let message = [&choice.delta, &choice.message]
             .into_iter()
@@ -223,7 +257,7 @@ fn parse(data: &[u8]) -> Result<(Event, Option<&str>), String> {
 impl<'a> Wire<'a> {
     /// The only text of an event that says nothing else, when it is borrowed from the data and not empty.
     fn only_text(&self) -> Option<&'a str> {
-        let [choice] = &self.choices.as_ref()?[..] else {
+        let [choice] = &self.choices.as_ref()?.0[..] else {
             return None;
         };
         if self.usage.is_some() || self.error.is_some() || choice.finish_reason.is_some() {
@@ -262,7 +296,7 @@ pub(super) fn append_text(data: &[u8], said: &mut String) {
     let Ok(wire) = serde_json::from_slice::<Wire<'_>>(data.trim_ascii()) else {
         return;
     };
-    for choice in wire.choices.iter().flatten() {
+    for choice in wire.choices.iter().flat_map(|choices| &choices.0) {
         let messages = [&choice.delta, &choice.message].into_iter().flatten();
         let contents = messages.filter_map(|message| message.content.as_ref());
         said.extend(choice.text.iter().chain(contents).map(|text| &*text.0));

@@ -100,7 +100,9 @@ impl Sending<'_> {
     }
 }
 
-/// Writes what is left to write and reads until `take` has enough (false) or the connection ends: then why.
+/// Writes what is left to write and reads until `take` has enough (false) or the connection ends: then why. A server that
+/// writes as fast as it is read gets a buffer's worth at a time: the runtime looks at its clock and its sockets only between
+/// so many turns, and other streams, and this one's own timeout, wait for that.
 async fn talk(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
     mut sending: Sending<'_>,
@@ -110,9 +112,17 @@ async fn talk(
         if !sending.flushed {
             sending.go_on(io, cx);
         }
+        let mut came = 0;
         loop {
+            if came >= READ {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let mut more = true;
-            match std::task::ready!(read_some(io, cx, |bytes| more = take(bytes))) {
+            match std::task::ready!(read_some(io, cx, |bytes| {
+                came += bytes.len();
+                more = take(bytes);
+            })) {
                 Ok(true) if more => {}
                 Ok(true) => return Poll::Ready(None),
                 Ok(false) => return Poll::Ready(Some("the connection was closed".to_owned())),

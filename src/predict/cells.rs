@@ -138,6 +138,7 @@ pub(super) fn cell(
             .map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
         // Nothing could run with other ones.
         flags_confirmed: Some(true),
+        max_model_len: None,
         prefix_caching: Some(group.server.flags.get("enable-prefix-caching") != Some(&Flag::Off)),
         client: &[],
         server: None,

@@ -1,7 +1,7 @@
 //! The body of an answer that is no stream, up to a size.
 
-/// The largest answer that is read, bytes: a real server's have kilobytes.
-const LARGEST: usize = 16 << 20;
+/// The largest answer that is read, bytes: a real server's have kilobytes. As a tree of values it may take eighty times that.
+const LARGEST: usize = 1 << 20;
 
 /// Reads the body of an answer, in bounded memory.
 ///
