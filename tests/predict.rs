@@ -129,7 +129,7 @@ fn a_predicted_grid_is_stored_as_a_run_and_every_place_says_predicted() {
         "{note}"
     );
     assert!(
-        note.contains("2 of 2 planned cells were predicted."),
+        note.contains("2 of 2 planned cells are predicted to have numbers."),
         "{note}"
     );
     assert!(!note.contains("was measured once"), "{note}");
@@ -270,4 +270,125 @@ fn a_card_and_a_model_of_one_s_own_are_predicted() {
         said.contains("predicted on L4") && !said.contains('$'),
         "{said}"
     );
+}
+
+/// A manifest whose engine is vLLM by name, and the embedded one by its command.
+fn stand_in(more: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let command = env!("CARGO_BIN_EXE_runner");
+    let text = format!(
+        "[experiment]\nname = \"live\"\n[hardware]\nlabel = \"L4 in the attic\"\n[server]\nmodel = \"Qwen/Qwen2.5-1.5B-Instruct\"\n\
+         command = [{command:?}, \"sim\"]\n[server.flags]\nmax-model-len = 4096\nsim-ttft = \"5ms\"\nsim-per-token = \"1ms\"\n\
+         [workload.chat]\nprompts = {{ file = \"p.jsonl\", field = \"prompt\" }}\nrequests = 4\nmax_tokens = 32\noutput = \"natural\"\n\
+         [workload.chat.sweep]\nconcurrency = [1, 2]\n{more}"
+    );
+    fs::write(folder.path().join("live.toml"), text).unwrap();
+    fs::write(
+        folder.path().join("p.jsonl"),
+        "{\"prompt\": \"Why is the sky blue?\"}\n",
+    )
+    .unwrap();
+    folder
+}
+
+#[test]
+fn a_measured_run_shows_predicted_beside_measured_and_renews_it() {
+    let folder = stand_in("");
+    let folder = folder.path();
+    let words = ["run", "live.toml", "--name", "one", "--only", "c1-"];
+    let (_, said, code) = in_folder(folder, &words);
+    assert_eq!(code, Some(0), "{said}");
+    let read = |path: &str| fs::read_to_string(folder.join("results/live/one").join(path)).unwrap();
+    let predictions =
+        || -> serde_json::Value { serde_json::from_str(&read("predicted.json")).unwrap() };
+    let first = predictions();
+    assert_eq!(first["basis"]["hardware"], "L4");
+    let cells = first["cells"].as_object().unwrap();
+    let from: Vec<&str> = cells
+        .values()
+        .map(|cell| cell["answers_from"].as_str().unwrap())
+        .collect();
+    // One is measured by now, and the other is not.
+    assert_eq!(from, ["measured", "assumed"], "{first:#}");
+
+    let (_, said, code) = in_folder(folder, &["run", "live.toml", "--resume", "one"]);
+    assert_eq!(code, Some(0), "{said}");
+    let second = predictions();
+    assert!(
+        second["cells"]
+            .as_object()
+            .unwrap()
+            .values()
+            .all(|cell| cell["answers_from"] == "measured")
+    );
+    let note = read("notes/capacity.md");
+    assert!(note.contains("## Predicted beside measured"), "{note}");
+    assert!(note.contains("unvalidated: no measurement on L4"), "{note}");
+    assert!(note.contains("as measured |"), "{note}");
+    let table = read("cells.csv");
+    assert!(
+        table
+            .lines()
+            .next()
+            .unwrap()
+            .ends_with(",predicted_p50_e2e_ms,predicted_throughput_tok_s")
+    );
+    let last = table.lines().last().unwrap();
+    let fields: Vec<&str> = last.rsplit(',').take(2).collect();
+    assert!(
+        fields
+            .iter()
+            .all(|field| field.parse::<f64>().unwrap() > 0.0),
+        "{last}"
+    );
+    let (_, said, code) = in_folder(folder, &["report", "live"]);
+    assert_eq!((code, read("notes/capacity.md")), (Some(0), note), "{said}");
+
+    // Another GPU, by hand: what rests on other things stays when the run goes on.
+    let (table, said, code) = in_folder(folder, &["predict", "live", "--gpu", "A100"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        table.contains("median absolute error of p50 E2E over 2 cells"),
+        "{table}"
+    );
+    assert_eq!(predictions()["basis"]["hardware"], "A100 80GB");
+    assert!(read("notes/capacity.md").contains("Predicted for A100 80GB"));
+    let (_, said, code) = in_folder(folder, &["run", "live.toml", "--resume", "one"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(predictions()["basis"]["hardware"], "A100 80GB");
+    let (_, said, code) = in_folder(folder, &["predict", "live", "--name", "x"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("--name is for a manifest"), "{said}");
+}
+
+#[test]
+fn nothing_is_predicted_beside_a_rehearsal_or_on_hardware_that_nobody_knows() {
+    let folder = stand_in("");
+    let folder = folder.path();
+    let (_, said, code) = in_folder(folder, &["run", "live.toml", "--name", "sim", "--sim"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!folder.join("results/live/sim/predicted.json").exists());
+    let (_, said, code) = in_folder(folder, &["predict", "results/live/sim", "--gpu", "L4"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("was simulated"), "{said}");
+    let words = [
+        "run",
+        "live.toml",
+        "--name",
+        "attic",
+        "--set",
+        "hardware.label=\"a box\"",
+    ];
+    let (_, said, code) = in_folder(folder, &words);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!folder.join("results/live/attic/predicted.json").exists());
+    let (_, said, code) = in_folder(folder, &["predict", "results/live/attic"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        said.contains("no GPU called \"a box\"") && said.contains("[catalogue.gpu."),
+        "{said}"
+    );
+    let (_, said, code) = in_folder(folder, &["predict", "results/live/attic", "--gpu", "L4"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(folder.join("results/live/attic/predicted.json").exists());
 }

@@ -11,21 +11,32 @@ use super::{
 /// `runner predict`
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Predict every cell of a manifest, in virtual time.\n\n\
+    long_about = "Predict every cell of a manifest, in virtual time; or lay predictions beside a measured run.\n\n\
         Nothing is started. The cells' own requests arrive at a model of vLLM: its scheduler, its KV cache, and steps as long \
         as a roofline of the hardware says. What is printed is predicted, not measured.\n\n\
+        With a run in place of a manifest its cells are predicted as they were asked, where answers end by themselves with the \
+        length that was measured; predicted.json, the table, the notes and the page of the run then show both.\n\n\
         Examples:\n  \
         runner predict experiments/day003.toml\n  \
         runner predict experiments/day003.toml --gpu L4 --json\n  \
         runner predict experiments/day003.toml --gpu A100 --name a100-predicted   notes, charts and page, as of a run\n  \
-        runner predict experiments/day003.toml --only 'chat-*' --against measured.csv",
+        runner predict experiments/day003.toml --only 'chat-*' --against measured.csv\n  \
+        runner predict day003                                     its newest run, predicted beside measured\n  \
+        runner predict results/day003/monday --gpu L4 --calibration l4.toml",
     after_help = Exit::help()
 )]
 pub struct Predict {
-    /// What is predicted.
-    #[command(flatten)]
-    pub manifest: Manifest,
-    /// The GPU it would run on (default: the one that `hardware.label` means).
+    /// A manifest; or a measured run, to lay predictions beside it: its folder, or an experiment's name for its newest run.
+    #[arg(value_name = "MANIFEST_OR_RUN", value_hint = ValueHint::AnyPath)]
+    pub target: Utf8PathBuf,
+    /// Change a value of the manifest: a path in TOML's key syntax, and a value read as TOML, else as text. May be
+    /// given several times.
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Of a run: the manifest with its prompts [default: the run's own copy, or the one its command names].
+    #[arg(long, value_name = "MANIFEST", value_hint = ValueHint::FilePath)]
+    pub manifest: Option<Utf8PathBuf>,
+    /// The GPU it would run on (default: `hardware.gpu`, or the one that `hardware.label` means; of a run also the one it saw).
     #[arg(long, value_name = "NAME")]
     pub gpu: Option<String>,
     /// Constants that `runner calibrate` fitted, in place of the catalogue's.
@@ -62,6 +73,34 @@ pub struct Predict {
     pub talk: Talk,
 }
 
+impl Predict {
+    /// Whether a stored run is meant, and not a manifest.
+    pub fn is_of_run(&self) -> bool {
+        let path = &self.target;
+        path.join("run.json").exists() || !(path.is_file() || path.extension() == Some("toml"))
+    }
+
+    /// The manifest that is meant.
+    pub fn as_manifest(&self) -> Manifest {
+        Manifest {
+            path: self.target.clone(),
+            set: self.set.clone(),
+        }
+    }
+
+    /// An option that only a manifest has, where one was given.
+    pub fn of_manifest(&self) -> Option<&'static str> {
+        [
+            (self.name.is_some(), "--name"),
+            (self.against.is_some(), "--against"),
+            (!self.set.is_empty(), "--set"),
+            (!self.only.is_empty(), "--only"),
+        ]
+        .into_iter()
+        .find_map(|(given, option)| given.then_some(option))
+    }
+}
+
 /// `runner calibrate`
 #[derive(Debug, Args)]
 #[command(
@@ -84,7 +123,7 @@ pub struct Calibrate {
     /// The GPU of the run (default: the one that `hardware.label` means).
     #[arg(long, value_name = "NAME")]
     pub gpu: Option<String>,
-    /// The manifest with the run's prompts [default: the run's own copy].
+    /// The manifest with the run's prompts [default: the run's own copy, or the one its command names].
     #[arg(long, value_name = "MANIFEST", value_hint = ValueHint::FilePath)]
     pub manifest: Option<Utf8PathBuf>,
     /// Only cells whose id matches. May be given several times.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     diagnostic::{Finding, Findings},
-    engine::modelled::Unknown,
+    engine::{hardware::find_gpu, modelled::Unknown},
     manifest::{Catalogue, Hardware},
     plan::{Group, Plan},
     predict::{self, Calibration, Placed},
@@ -17,7 +17,7 @@ pub(super) fn finding(unknown: &Unknown) -> Finding {
 }
 
 /// The servers of a plan by their groups' ids, on the GPU that is named, else on the one a calibration is of, else on the
-/// one of the manifest.
+/// one of the manifest, else on the one that was seen where they ran.
 ///
 /// # Errors
 /// What is not known, each once.
@@ -26,6 +26,7 @@ pub(super) fn placed(
     own: &Catalogue,
     named: Option<&str>,
     calibration: Option<&Calibration>,
+    seen: Option<&str>,
 ) -> Result<BTreeMap<String, Placed>, Findings> {
     let mut findings = Findings::default();
     let mut said: Vec<Unknown> = Vec::new();
@@ -34,7 +35,7 @@ pub(super) fn placed(
         let known = calibration.map(|known| known.hardware.as_str());
         let Some(gpu) = named
             .or(known)
-            .or_else(|| of_manifest(group, &plan.hardware))
+            .or_else(|| of_manifest(group, &plan.hardware, own, seen))
         else {
             return Err(Findings(vec![
                 Finding::error("no GPU is named, so nothing can be predicted")
@@ -64,10 +65,18 @@ pub(super) fn placed(
 }
 
 /// What a manifest says that a server runs on.
-fn of_manifest<'a>(group: &'a Group, hardware: &'a Hardware) -> Option<&'a str> {
+fn of_manifest<'a>(
+    group: &'a Group,
+    hardware: &'a Hardware,
+    own: &Catalogue,
+    seen: Option<&'a str>,
+) -> Option<&'a str> {
     let rehearsed = || group.server.sim.gpu.as_deref();
     let written = hardware.gpu.as_deref().or_else(rehearsed);
-    written.or(hardware.label.as_deref())
+    // A label may be any name, so what was seen goes before one that means no GPU.
+    let label = hardware.label.as_deref();
+    let means = |name: &&str| find_gpu(name, own).is_some();
+    written.or_else(|| label.filter(means)).or(seen).or(label)
 }
 
 /// The servers of a plan that run on a GPU and have a model that are known; the others are left out.

@@ -198,7 +198,7 @@ pub(super) fn compared(
 }
 
 /// Columns under each other, numbers to the right.
-fn aligned(lines: &[Vec<String>]) -> String {
+pub(super) fn aligned(lines: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let widths = lines.iter().filter_map(|line| line.get(column));
         widths

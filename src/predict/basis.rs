@@ -49,6 +49,7 @@ pub fn basis<'a>(
                 run: known.run.clone(),
                 model: known.model.clone(),
                 cells: known.cells,
+                fitted: known.fitted.clone(),
                 median_e2e_error: known.median_e2e_error,
             });
             format!(

@@ -5,6 +5,7 @@
 
 mod against;
 mod basis;
+mod beside;
 mod calibrate;
 mod cells;
 mod forecast;
@@ -29,6 +30,7 @@ use crate::{
 
 pub use against::{Against, Comparison, Measured};
 pub use basis::basis;
+pub use beside::{Beside, beside};
 pub use calibrate::{Calibration, Fitted, calibrate};
 pub use machine::{Machine, Placed, gpu_of};
 pub use run::{Told, stored};
@@ -87,6 +89,17 @@ pub fn predict(
     spill: &Path,
 ) -> Result<Predicted, String> {
     let (records, gauges) = records(cell, inputs, machine.engine(), assumed, spill)?;
+    let summary = summary(cell, inputs, &records);
+    records.intact()?;
+    Ok(Predicted {
+        summary,
+        output_tokens: assumed.output_tokens(cell),
+        preemptions: gauges.preemptions,
+    })
+}
+
+/// The summary of one predicted repeat.
+fn summary(cell: &Cell, inputs: &Inputs, records: &Records) -> Summary {
     let asked = Asked {
         spec: &cell.spec,
         start: cell.start(),
@@ -100,13 +113,7 @@ pub fn predict(
         client: &[],
         server: None,
     };
-    let summary = measure::summarize(&records, &asked);
-    records.intact()?;
-    Ok(Predicted {
-        summary,
-        output_tokens: assumed.output_tokens(cell),
-        preemptions: gauges.preemptions,
-    })
+    measure::summarize(records, &asked)
 }
 
 /// About how long one repeat of a cell takes, seconds: of many requests the first few thousand are predicted, and the others

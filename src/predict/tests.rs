@@ -190,3 +190,85 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measured() {
+    let (_folder, manifest, plan) = planned(
+        "[workload.w]\nprompts = [\"a b c\"]\nrequests = 4\nmax_tokens = 100\noutput = \"natural\"\n\
+         [workload.x]\nprompts = [\"a b c\"]\nrequests = 4\nmax_tokens = 100\noutput = \"exact\"\n",
+    );
+    let group = &plan.groups[0];
+    let placed = Placed::new(&group.server, "RTX 2000 Ada", &Catalogue::default()).unwrap();
+    let placed = std::collections::BTreeMap::from([(group.id.clone(), placed)]);
+    let assumed = Assumptions::default();
+    let basis = basis(placed.values(), assumed, None).unwrap();
+    let spill = spill();
+    let tool = crate::store::Tool {
+        name: "runner".into(),
+        version: "0".into(),
+    };
+    let with = |measured, earlier| Beside {
+        plan: &plan,
+        placed: &placed,
+        inputs: &manifest.inputs,
+        basis: basis.clone(),
+        assumed,
+        measured,
+        earlier,
+        tool: tool.clone(),
+        spill: &spill,
+    };
+    let first = beside(&with(&[], None), &|| true);
+    let [natural, exact] = [0, 1].map(|at| group.cells[at].id.clone());
+    use crate::store::AnswersFrom;
+    assert_eq!(first.cells[&natural].answers_from, AnswersFrom::Assumed);
+    assert_eq!(first.cells[&natural].output_tokens, Some(100.0));
+    assert_eq!(first.cells[&exact].answers_from, AnswersFrom::Exact);
+    assert!(first.missing.is_empty());
+
+    // Both are measured with answers of 40 tokens: only where that is no fault it is the length to predict with.
+    let told = Told {
+        name: "n".into(),
+        tool: tool.clone(),
+        command: Vec::new(),
+        effective: String::new(),
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let shorter = Assumptions {
+        answers: 0.4,
+        ..assumed
+    };
+    let run = stored(
+        &plan,
+        &placed,
+        basis.clone(),
+        &manifest.inputs,
+        shorter,
+        told,
+        &spill,
+    )
+    .unwrap();
+    let second = beside(&with(&run.cells, Some(&first)), &|| true);
+    assert_eq!(second.cells[&natural].answers_from, AnswersFrom::Measured);
+    assert_eq!(second.cells[&natural].output_tokens, Some(40.0));
+    let e2e = run.cells[0]
+        .summary
+        .as_ref()
+        .unwrap()
+        .e2e
+        .as_ref()
+        .unwrap()
+        .p50_ms;
+    assert!((second.cells[&natural].p50_e2e_ms.unwrap() - e2e).abs() < 0.01);
+    assert_eq!(second.cells[&exact], first.cells[&exact]);
+    assert_eq!(beside(&with(&run.cells, Some(&second)), &|| true), second);
+
+    assert_eq!(beside(&with(&[], Some(&second)), &|| false), second);
+    let given_up = beside(&with(&[], None), &|| false);
+    assert!(given_up.cells.is_empty());
+    assert!(
+        given_up.missing[0].contains("2 of 2 cells were not predicted"),
+        "{:?}",
+        given_up.missing
+    );
+}

@@ -47,6 +47,17 @@ fn line(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
             key => put(key, value),
         }
     }
+    if let Some(predicted) = run
+        .predictions
+        .as_ref()
+        .and_then(|all| all.cells.get(&cell.id))
+    {
+        put("predicted_p50_e2e_ms", json!(predicted.p50_e2e_ms));
+        put(
+            "predicted_throughput_tok_s",
+            json!(predicted.throughput_tok_s),
+        );
+    }
     if let Ok(Value::Object(summary)) = serde_json::to_value(&cell.summary) {
         flatten(summary, &mut out);
     }

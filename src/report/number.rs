@@ -86,6 +86,14 @@ pub(super) fn percent(value: Option<f64>) -> String {
     })
 }
 
+/// A fraction as a percentage with its sign: 0.25 is `+25 %`.
+pub(super) fn signed(value: Option<f64>) -> String {
+    finite(value, |fraction| {
+        let sign = if fraction < 0.0 { "−" } else { "+" };
+        format!("{sign}{}", percent(Some(fraction.abs())))
+    })
+}
+
 /// A price: `USD 0.137`. The letters, not the sign: two dollar signs in a line are a formula on some pages.
 pub(super) fn usd(value: Option<f64>) -> String {
     finite(value, |price| {

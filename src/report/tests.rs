@@ -193,6 +193,30 @@ fn repeats_that_disagree_are_named() {
 }
 
 #[test]
+fn what_was_predicted_is_never_ranked_with_what_was_measured() {
+    let mut run = fixtures::streamed();
+    // The predicted cell would be the best by far.
+    let best = run.cells.last_mut().unwrap();
+    best.predicted = true;
+    best.summary.as_mut().unwrap().throughput_tok_s = Some(10_000.0);
+    best.summary.as_mut().unwrap().ttft = Some(fixtures::latency(200, 1.0, 2.0));
+    let values = values(&run);
+    let best = values["blocks"][0]["best"].to_string();
+    assert!(!best.contains("chat-c8-t64"), "{best}");
+    // Among its like it is ranked.
+    run.cells.iter_mut().for_each(|cell| cell.predicted = true);
+    let values = super::values(&run);
+    let best = values["blocks"][0]["best"].to_string();
+    assert!(best.contains("chat-c8-t64"), "{best}");
+    assert!(
+        values["statements"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("Predicted, not measured: ")
+    );
+}
+
+#[test]
 fn what_was_simulated_says_so_at_the_top_and_in_the_sentence() {
     let mut run = fixtures::streamed();
     run.run.simulated = true;

@@ -26,6 +26,8 @@ pub enum Event {
         /// Servers to start.
         servers: usize,
     },
+    /// The cells are being predicted, and that takes longer than a moment.
+    Predicting,
     /// A server is launched (or attached to).
     ServerStarting {
         /// Its id.

@@ -2,6 +2,7 @@
 
 mod cell;
 mod event;
+mod forecast;
 mod impossible;
 mod ladder;
 mod launch;
@@ -181,6 +182,7 @@ pub async fn run(
         observer: Observer::start(),
         open_files: load::raise_open_files(),
     };
+    walk.predict()?;
     for group in &plan.groups {
         if walk.is_stopped() {
             break;
@@ -190,6 +192,8 @@ pub async fn run(
             return Err(error);
         }
     }
+    // How long answers are that end by themselves is known now.
+    walk.predict()?;
     walk.finish()
 }
 

@@ -152,6 +152,13 @@ pub struct ServerFile {
     pub started_at: Timestamp,
 }
 
+impl ServerFile {
+    /// Whether it served.
+    pub fn is_ready(&self) -> bool {
+        self.outcome == ServerOutcome::Ready
+    }
+}
+
 /// `run.json`: where the numbers come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunFile {

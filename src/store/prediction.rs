@@ -70,6 +70,9 @@ pub struct CalibrationBasis {
     pub model: String,
     /// Cells they were fitted to.
     pub cells: usize,
+    /// Their ids: they are no test of the constants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fitted: Vec<String>,
     /// Median error of p50 E2E that was left there, as a fraction.
     pub median_e2e_error: f64,
 }
@@ -92,6 +95,16 @@ pub struct Predictions {
     pub missing: Vec<String>,
 }
 
+impl Predictions {
+    /// Ids of the cells that the constants were fitted to.
+    pub fn fitted(&self) -> &[String] {
+        self.basis
+            .calibration
+            .as_ref()
+            .map_or(&[], |known| &known.fitted)
+    }
+}
+
 /// How a server would start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictedServer {
@@ -103,6 +116,13 @@ pub struct PredictedServer {
     /// Tokens that would fit in its KV cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_cache_tokens: Option<u64>,
+}
+
+impl PredictedServer {
+    /// Whether it would serve.
+    pub fn is_ready(&self) -> bool {
+        self.outcome == ServerOutcome::Ready
+    }
 }
 
 /// Where the length of a cell's answers was taken from.

@@ -119,7 +119,7 @@ impl State {
             Event::ServerReady { .. } | Event::ServerEnded { .. } | Event::ServerStopped { .. } => {
                 self.now = Now::Nothing
             }
-            Event::Warning(_) => {}
+            Event::Warning(_) | Event::Predicting => {}
         }
         true
     }

@@ -133,6 +133,9 @@ pub(super) fn say(event: &Event, state: &State) -> Option<(Weight, String)> {
             };
             Some((weight, text))
         }
+        Event::Predicting => plain(
+            "predicting the cells, to be laid beside what is measured; Ctrl-C leaves that out and ends the run".into(),
+        ),
         Event::Interrupted => Some((
             Weight::Wrong,
             "interrupted: the running cell is given up, everything stored stays; once more ends now".into(),

@@ -4,6 +4,7 @@ mod compare;
 mod import;
 mod plan;
 mod predict;
+mod predict_run;
 mod report;
 mod run;
 mod sim;

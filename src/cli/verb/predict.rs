@@ -13,11 +13,13 @@ use super::{
         predict_table::{Row, compared, percent, table},
         settings::Settings,
     },
-    Ended, counted, planned, print, refuse, report, say, selected, settings, unexpected, wrong,
+    Ended, counted, planned,
+    predict_run::{manifest_of, predict_run},
+    print, refuse, report, say, selected, settings, unexpected, wrong,
 };
 use crate::{
     engine::hardware::find_gpu,
-    manifest::{Manifest, Overrides},
+    manifest::Manifest,
     plan::{Plan, selects},
     predict::{self, Against, Assumptions, Calibration, Fitted, Placed, Told},
     server,
@@ -33,7 +35,10 @@ pub(super) fn predict(words: &args::Predict) -> Ended {
         words.results.as_ref(),
         words.templates.as_ref(),
     )?;
-    let (manifest, mut plan) = planned(&words.manifest, None)?;
+    if words.is_of_run() {
+        return predict_run(words, &settings);
+    }
+    let (manifest, mut plan) = planned(&words.as_manifest(), None)?;
     selected(&plan, &words.only)?;
     plan.keep(&words.only);
     let name = words.name.as_deref();
@@ -54,7 +59,7 @@ pub(super) fn predict(words: &args::Predict) -> Ended {
         prompts: calibration.as_ref().map_or(1.0, |known| known.prompts),
     };
     let own = &manifest.catalogue;
-    let placed = placing::placed(&plan, own, words.gpu.as_deref(), calibration.as_ref())
+    let placed = placing::placed(&plan, own, words.gpu.as_deref(), calibration.as_ref(), None)
         .map_err(|findings| refuse(&findings))?;
     let run = predicted(
         &manifest,
@@ -110,10 +115,7 @@ fn predicted(
     plan.hardware.usd_per_hour = outlook::price(manifest, placed);
     let told = Told {
         name: name.unwrap_or("predicted").to_owned(),
-        tool: Tool {
-            name: "runner".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-        },
+        tool: tool(),
         command: std::iter::once("runner".to_owned())
             .chain(std::env::args().skip(1))
             .collect(),
@@ -131,6 +133,14 @@ fn predicted(
         &spill,
     )
     .map_err(wrong)
+}
+
+/// This tool.
+pub(super) fn tool() -> Tool {
+    Tool {
+        name: "runner".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    }
 }
 
 /// Writes a predicted run, and its notes; the paths are theirs.
@@ -187,7 +197,7 @@ fn measured(path: &Utf8Path) -> Result<Against, Exit> {
     Against::read(&text).map_err(|why| wrong(format!("{path} is no table of measurements: {why}")))
 }
 
-fn read_calibration(path: &Utf8Path) -> Result<Calibration, Exit> {
+pub(super) fn read_calibration(path: &Utf8Path) -> Result<Calibration, Exit> {
     let text =
         std::fs::read_to_string(path).map_err(|why| wrong(format!("cannot read {path}: {why}")))?;
     let known: Calibration = toml::from_str(&text).map_err(|why| {
@@ -208,17 +218,12 @@ pub(super) fn calibrate(words: &args::Calibrate) -> Ended {
     let settings = settings(&words.talk, words.results.as_ref(), None)?;
     let folder = report::folder(&words.run, &settings)?;
     let stored = store::read(&folder).map_err(unexpected)?;
-    let path = words
-        .manifest
-        .clone()
-        .unwrap_or_else(|| folder.join("effective.toml"));
-    let (manifest, findings) = Manifest::load(&path, &Overrides::default());
-    let Some(manifest) = manifest else {
+    let manifest = manifest_of(&stored, words.manifest.as_deref())?;
+    if stored.run.predicted.is_some() {
         return Err(wrong(format!(
-            "the prompts of the run cannot be read from {path}; name its manifest with --manifest\n{}",
-            findings.render(false)
+            "{folder} was predicted, and nothing in it was measured: constants fitted to it would be those it was made with"
         )));
-    };
+    }
     if stored.run.simulated {
         say("the run was simulated: constants fitted to it are the embedded engine's");
     }
@@ -227,6 +232,7 @@ pub(super) fn calibrate(words: &args::Calibrate) -> Ended {
         &manifest.catalogue,
         words.gpu.as_deref(),
         None,
+        stored.run.gpus.first().map(|gpu| gpu.name.as_str()),
     )
     .map_err(|findings| refuse(&findings))?;
     let hardware = placed

@@ -15,6 +15,7 @@ mod distribution;
 mod heat_map;
 mod oom_surface;
 mod plane;
+mod predicted;
 mod scale;
 mod scope;
 mod sheet;
@@ -80,6 +81,7 @@ pub(super) fn charts(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<Chart> {
         charts.extend(heat_map::draw(run, &scope));
         charts.extend(distribution::draw(run, &scope));
         charts.extend(timeline::draw(run, &scope));
+        charts.extend(predicted::draw(run, &scope));
     }
     charts.extend(oom_surface::draw(run));
     named(charts)

@@ -18,6 +18,7 @@ pub(super) mod load;
 mod metric;
 pub(super) mod observe;
 pub(super) mod pareto;
+pub(super) mod prediction;
 pub(super) mod recipe;
 pub(super) mod scaling;
 pub(super) mod server;

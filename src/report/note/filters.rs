@@ -9,7 +9,7 @@ use super::axes_table;
 use crate::report::{escape, number};
 
 /// The filters that are no part of Jinja, and those of Jinja that notes use most: for suggestions.
-pub(in crate::report) const NAMES: [&str; 18] = [
+pub(in crate::report) const NAMES: [&str; 19] = [
     "ms",
     "s",
     "duration",
@@ -17,6 +17,7 @@ pub(in crate::report) const NAMES: [&str; 18] = [
     "rate",
     "thousands",
     "percent",
+    "signed",
     "times",
     "usd",
     "gib",
@@ -33,7 +34,7 @@ pub(in crate::report) const NAMES: [&str; 18] = [
 /// A filter that shows a number, by its name.
 type Shown = (&'static str, fn(Option<f64>) -> String);
 
-const NUMBERS: [Shown; 10] = [
+const NUMBERS: [Shown; 11] = [
     ("ms", number::ms),
     ("s", number::s),
     ("duration", number::duration),
@@ -41,6 +42,7 @@ const NUMBERS: [Shown; 10] = [
     ("rate", number::rate_bare),
     ("thousands", number::thousands),
     ("percent", number::percent),
+    ("signed", number::signed),
     ("times", times),
     ("usd", number::usd),
     ("gib", number::gib),

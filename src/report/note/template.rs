@@ -41,10 +41,14 @@ const NOTES: [(&str, &str); 4] = [
     ),
 ];
 /// What they share; no notes of their own.
-const SHARED: [(&str, &str); 2] = [
+const SHARED: [(&str, &str); 3] = [
     (
         "macros.md.j2",
         include_str!("../../../templates/macros.md.j2"),
+    ),
+    (
+        "prediction.md.j2",
+        include_str!("../../../templates/prediction.md.j2"),
     ),
     (
         "workload.md.j2",

@@ -27,6 +27,7 @@ use crate::{
             observe::observations,
             of,
             pareto::front,
+            prediction::beside,
             recipe::recipes,
             server::{server_side, story},
             servers::{comparisons, in_order},
@@ -64,6 +65,11 @@ pub(in crate::report) fn values(run: &StoredRun) -> Value {
         "simulated": simulated(run),
         "imported": run.run.imported.as_ref().map(imported),
         "predicted": run.run.predicted.as_ref().map(predicted),
+        "prediction": beside(run).map(|beside| {
+            let mut value = json!(beside);
+            value["basis"] = predicted(&beside.basis);
+            value
+        }),
         "gpu": gpu(run),
         "experiment": {
             "name": run.plan.experiment.name,

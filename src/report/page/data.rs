@@ -10,10 +10,14 @@ use crate::{
     report::{
         chart::badge,
         headline::gpu,
-        insight::{blocks, coordinate, may_rank, may_rank_by, of, server_label, slo_text},
+        insight::{
+            blocks, coordinate, may_rank, may_rank_by, of,
+            prediction::{answers, error, signed},
+            server_label, slo_text,
+        },
         note::values::statements,
     },
-    store::{CellFile, StoredRun},
+    store::{CellFile, PredictedCell, StoredRun},
 };
 
 /// From this number of cells on, distributions and timelines are kept coarser: the page must open in seconds.
@@ -61,11 +65,18 @@ pub(super) fn of_run(run: &StoredRun) -> Value {
     let bins = if run.cells.len() > MANY { 20 } else { 48 };
     let points = if run.cells.len() > MANY { 20 } else { 60 };
     let axes = axes(run);
+    let predictions = run.predictions.as_ref();
     let (mut texts, mut verdicts) = (Pool::default(), Pool::default());
     let cells: Vec<Value> = run
         .cells
         .iter()
-        .map(|cell| self::cell(&axes, cell, (bins, points), &mut texts, &mut verdicts))
+        .map(|cell| {
+            let mut row = self::cell(&axes, cell, (bins, points), &mut texts, &mut verdicts);
+            if let Some(predicted) = predictions.and_then(|all| all.cells.get(&cell.id)) {
+                row["predicted"] = self::predicted(cell, predicted);
+            }
+            row
+        })
         .collect();
     let known = |key: &str| run.cells.iter().any(|cell| of(cell, key).is_some());
     let metrics: Vec<Value> = METRICS
@@ -73,7 +84,7 @@ pub(super) fn of_run(run: &StoredRun) -> Value {
         .filter(|(key, _, _)| known(key))
         .map(|(key, name, unit)| json!({ "key": key, "name": name, "unit": unit }))
         .collect();
-    json!({
+    let mut data = json!({
         "statements": statements(run, &blocks(run)),
         "source": gpu(run),
         "badge": badge(run),
@@ -86,6 +97,36 @@ pub(super) fn of_run(run: &StoredRun) -> Value {
         "cells": cells,
         "texts": texts.items,
         "verdicts": verdicts.items,
+    });
+    if let Some(predictions) = predictions {
+        let basis = &predictions.basis;
+        data["prediction"] = json!(format!(
+            "Predicted for {}: {}.",
+            basis.hardware, basis.validation
+        ));
+    }
+    data
+}
+
+/// What was predicted of a cell: each number with its error, and the length of its answers.
+fn predicted(cell: &CellFile, predicted: &PredictedCell) -> Value {
+    let numbers: Map<String, Value> = [
+        ("p50_ttft", predicted.p50_ttft_ms),
+        ("p50_tpot", predicted.p50_tpot_ms),
+        ("p50_e2e", predicted.p50_e2e_ms),
+        ("throughput", predicted.throughput_tok_s),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| {
+        let off = error(cell, predicted, key).map(signed);
+        Some((key.to_owned(), json!([significant(value?), off])))
+    })
+    .collect();
+    json!({
+        "outcome": predicted.outcome.name(),
+        "reason": predicted.reason,
+        "answers": answers(predicted),
+        "m": numbers,
     })
 }
 

@@ -376,6 +376,15 @@
       if (cell.preemptions !== undefined) tiles.push(make("div", {}, make("dt", {}, "preemptions"), make("dd", {}, whole(cell.preemptions))));
       parts.push(make("dl", {}, ...tiles));
     }
+    if (cell.predicted) {
+      const told = data.metrics.filter((metric) => metric.key in cell.predicted.m);
+      const off = (metric) => cell.predicted.m[metric.key][1];
+      parts.push(make("h2", {}, "Predicted beside measured"));
+      if (cell.predicted.reason) parts.push(make("p", {}, `Predicted ${outcomeText(cell.predicted.outcome)}: ${cell.predicted.reason}`));
+      if (told.length) parts.push(make("dl", {}, ...told.map((metric) => make("div", {}, make("dt", {}, `${metric.name}, ${metric.unit}, predicted`),
+        make("dd", {}, shown(cell.predicted.m[metric.key][0]) + (off(metric) ? ` (${off(metric).replace(" ", "\u00a0")})` : ""))))));
+      parts.push(make("p", { class: "quiet" }, `Answers, tokens: ${cell.predicted.answers}. ${data.prediction} In brackets: (predicted − measured) / measured.`));
+    }
     const shapes = Object.entries(cell.shapes || {});
     if (shapes.length) parts.push(make("h2", {}, "Distributions"), make("div", { class: "plots shapes" }, ...shapes.map(([name, shape]) => distribution(name.toUpperCase(), shape))));
     const plots = times(cell);
