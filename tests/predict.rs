@@ -117,7 +117,7 @@ fn a_predicted_grid_is_stored_as_a_run_and_every_place_says_predicted() {
         notes.contains("results/small/l4/notes/capacity.md"),
         "{notes}"
     );
-    assert!(said.contains("unvalidated: no measurement on L4"), "{said}");
+    assert!(said.contains("of this GPU, held out from tuning"), "{said}");
     let read = |path: &str| fs::read_to_string(folder.join("results/small/l4").join(path)).unwrap();
     let note = read("notes/capacity.md");
     assert!(

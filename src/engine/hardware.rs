@@ -29,6 +29,8 @@ pub struct Gpu {
     pub compute_efficiency: f64,
     /// What every step takes beside, seconds.
     pub step_s: f64,
+    /// What each layer adds to a step beside memory and compute, seconds; none where `step_us` is the user's own and means all.
+    pub layer_s: f64,
     /// What each sequence adds to a step, seconds.
     pub sequence_s: f64,
     /// Dollars an hour, where the catalogue has a price.
@@ -81,6 +83,7 @@ struct Class {
     bandwidth_efficiency: f64,
     compute_efficiency: f64,
     step_us: f64,
+    layer_us: f64,
     sequence_us: f64,
     #[serde(rename = "source")]
     _source: String,
@@ -175,6 +178,7 @@ fn gpu(name: &str, spec: &GpuSpec, builtin: &Builtin) -> Option<Gpu> {
             .unwrap_or(class.bandwidth_efficiency),
         compute_efficiency: spec.compute_efficiency.unwrap_or(class.compute_efficiency),
         step_s: spec.step_us.unwrap_or(class.step_us) * 1e-6,
+        layer_s: spec.step_us.map_or(class.layer_us, |_| 0.0) * 1e-6,
         sequence_s: spec.sequence_us.unwrap_or(class.sequence_us) * 1e-6,
         usd_per_hour: spec.usd_per_hour,
         is_cpu: spec.class == "cpu",

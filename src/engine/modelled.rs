@@ -134,6 +134,7 @@ impl Modelled {
             self.model.clone(),
             settings.kv_type,
             settings.tensor_parallel,
+            &self.gpu,
             speed,
         );
         let cache = KvCache::new(blocks, block_size, prefix_caching);
