@@ -439,9 +439,7 @@ pub fn basis(gpu: &Gpu, model: &ModelShape) -> &'static str {
         "A100 80GB",
         "H100",
     ];
-    // Some of whose layers see a window only, which is not modelled.
-    let windowed = model.name.to_lowercase().contains("gemma");
-    if windowed || !logged.contains(&gpu.name.as_str()) {
+    if model.other_attention || !logged.contains(&gpu.name.as_str()) {
         "unvalidated: no log of a real server of this kind was compared"
     } else if model.experts.is_some() {
         "predicted: of mixtures one log of a real server was compared, and met within 10 %"

@@ -115,6 +115,9 @@ pub struct ModelShape {
     pub dtype: WeightType,
     /// How its matrices are stored; absent: in `dtype`.
     pub quantization: Option<Quantization>,
+    /// Whether some layers keep keys and values otherwise than of every token and head: a window, a latent. They are taken for
+    /// layers with full attention, so its memory and speed are unvalidated.
+    pub other_attention: bool,
 }
 
 impl ModelShape {
@@ -351,6 +354,9 @@ pub fn model_of(name: &str, spec: &ModelSpec) -> ModelShape {
         max_positions: spec.max_positions,
         dtype: spec.dtype,
         quantization: Quantization::of_name(name),
+        other_attention: ["gemma", "mistral-7b-v0.1", "mistral-7b-instruct-v0.1"]
+            .iter()
+            .any(|windowed| name.to_lowercase().contains(windowed)),
     }
 }
 
@@ -425,7 +431,18 @@ pub fn model_of_config(name: &str, text: &str) -> Result<ModelShape, String> {
         // vLLM takes a checkpoint without a type for half a precision: its weights are stored in 32 bits.
         dtype: dtype.unwrap_or(WeightType::Float16),
         quantization: quantization_of_config(&whole).or_else(|| Quantization::of_name(name)),
+        other_attention: attends_otherwise(config),
     })
+}
+
+/// Whether a `config.json` tells of layers with a window, a latent or no attention at all.
+fn attends_otherwise(config: &Value) -> bool {
+    let window = config.get("sliding_window").is_some_and(Value::is_u64);
+    let used = config.get("use_sliding_window").and_then(Value::as_bool);
+    let layers = config.get("layer_types").and_then(Value::as_array);
+    let others = layers.is_some_and(|all| all.iter().any(|kind| kind != "full_attention"));
+    let latent = config.get("kv_lora_rank").is_some_and(Value::is_u64);
+    latent || others || (window && used.unwrap_or(true))
 }
 
 fn quantization_of_config(config: &Value) -> Option<Quantization> {
@@ -558,6 +575,23 @@ mod tests {
             "torch_dtype": "bfloat16", "vocab_size": 151936}"#;
         let name = "Qwen/Qwen2.5-1.5B-Instruct";
         assert_eq!(model_of_config(name, text).unwrap(), shape(name));
+        assert!(!shape(name).other_attention);
+        for told in [
+            r#""sliding_window": 4096"#,
+            r#""kv_lora_rank": 512"#,
+            r#""layer_types": ["sliding_attention", "full_attention"]"#,
+        ] {
+            let text = text.replacen('{', &format!("{{{told}, "), 1);
+            assert!(
+                model_of_config(name, &text).unwrap().other_attention,
+                "{told}"
+            );
+        }
+        let off = r#"{"sliding_window": 32768, "use_sliding_window": false, "#;
+        assert_eq!(
+            model_of_config(name, &text.replacen('{', off, 1)).unwrap(),
+            shape(name)
+        );
         let why = model_of_config("x", r#"{"hidden_size": 0, "vocab_size": 5}"#).unwrap_err();
         assert!(
             why.contains("`hidden_size`") && why.contains("`num_hidden_layers`"),

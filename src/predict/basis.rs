@@ -139,6 +139,10 @@ fn doubts_of(modelled: &Modelled) -> Vec<String> {
         (ranks, "tensor parallelism"),
         (modelled.model.experts.is_some(), "a mixture of experts"),
         (modelled.model.quantization.is_some(), "a quantized model"),
+        (
+            modelled.model.other_attention,
+            "attention over a window or a latent",
+        ),
     ];
     doubts
         .into_iter()
