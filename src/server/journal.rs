@@ -201,8 +201,23 @@ pub(super) fn identity(pid: i32) -> Option<Identity> {
     })
 }
 
+/// A child of ours that was not waited for: it may have ended, and nobody else has its number.
+#[cfg(target_os = "linux")]
+pub(super) fn born(pid: i32) -> Option<Identity> {
+    let stat = procfs::process::Process::new(pid).ok()?.stat().ok()?;
+    Some(Identity {
+        pid,
+        start: stat.starttime,
+    })
+}
+
 #[cfg(not(target_os = "linux"))]
 pub(super) fn identity(_pid: i32) -> Option<Identity> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn born(_pid: i32) -> Option<Identity> {
     None
 }
 

@@ -123,21 +123,28 @@ impl Process {
         else {
             return Err("the guardian ended before it was heard".into());
         };
+        // Known from the first instant on: a guardian that is killed before it is heard may have started the server.
+        let entry = journal.and_then(|folder| {
+            let guard = journal::born(guard_pid.as_raw_nonzero().get())?;
+            Some(journal::path(&folder, guard))
+        });
         let mut lines = BufReader::new(stdout).lines();
         let first = lines.next_line().await.ok().flatten().unwrap_or_default();
         let leader = first
             .strip_prefix("started ")
             .and_then(|pid| Pid::from_raw(pid.parse().ok()?));
         let Some(leader) = leader else {
-            return Err(match first.strip_prefix("failed ") {
-                Some(why) => format!("cannot start {why}"),
-                None => "the guardian said nothing".into(),
-            });
+            if let Some(why) = first.strip_prefix("failed ") {
+                return Err(format!("cannot start {why}"));
+            }
+            let _ = timeout(GUARD_PATIENCE, guard.wait()).await;
+            if let Some(path) = entry
+                && let Some(entry) = journal::read(&path)
+            {
+                left_over::end(&path, entry).await;
+            }
+            return Err("the guardian ended before it was heard".into());
         };
-        let entry = journal.and_then(|folder| {
-            let guard = journal::identity(guard_pid.as_raw_nonzero().get())?;
-            Some(journal::path(&folder, guard))
-        });
         let (tell, news) = watch::channel(News::default());
         tokio::spawn(listen(lines, tell));
         let log = Log::open(log).map_err(|error| format!("cannot read {log}: {error}"))?;

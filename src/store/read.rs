@@ -158,6 +158,13 @@ pub(super) fn refuse_newer(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreErr
 
 fn read_cell(folder: &Utf8Path, id: &str) -> Result<CellFile, StoreError> {
     let path = folder.join(layout::CELL);
+    if !path.exists() {
+        return Err(StoreError::new(
+            &path,
+            "is missing in the folder of its cell",
+            "restore it from the repository, or remove its folder and go on with --resume",
+        ));
+    }
     let cell: CellFile = json(&path)?;
     same_id(&path, &cell.id, id)?;
     Ok(cell)

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use rustix::process::Signal;
 
 use super::{
-    injected::{Told, at, manifest, nothing, run, told},
+    injected::{Told, at, manifest, nothing, run, surround, told},
     row::Fault,
 };
 
@@ -102,6 +102,25 @@ pub(crate) fn faults() -> Vec<Fault> {
             IN_A_CELL,
             |runner| signal(runner, Signal::HUP),
         ),
+        Fault {
+            name: "HUP in a cell of a run under nohup",
+            says: "finished: ",
+            inject: Box::new(move |folder| {
+                manifest(folder, "", "")?;
+                let mut command = Command::new("nohup");
+                command.arg(env!("CARGO_BIN_EXE_runner")).args([
+                    "run",
+                    "manifest.toml",
+                    "--results",
+                    "results",
+                ]);
+                surround(&mut command, folder);
+                // nohup becomes the runner.
+                let hang_up = |runner| signal(runner, Signal::HUP);
+                Ok(told(folder, at(command, IN_A_CELL, hang_up)?))
+            }),
+            lacks: nothing,
+        },
         to("Ctrl-C twice in a cell", IN_A_CELL, IN_A_CELL, |runner| {
             let _ = Command::new("sh")
                 .args([

@@ -168,27 +168,44 @@ async fn signals(tell: watch::Sender<bool>) {
     use tokio::signal::unix::{SignalKind, signal};
     // A limit on the size of files is then told by the write that met it, as a full disk is; the handler stays.
     let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
-    let kinds = [
+    let (asked, mut heard) = tokio::sync::mpsc::channel(1);
+    for kind in [
         SignalKind::interrupt(),
         SignalKind::terminate(),
         SignalKind::hangup(),
-    ];
-    let streams: Result<Vec<_>, _> = kinds.into_iter().map(signal).collect();
-    let Ok(mut streams) = streams else {
-        return;
-    };
-    let [interrupt, terminate, hangup] = streams.as_mut_slice() else {
-        return;
-    };
+    ] {
+        // `nohup`, and a shell that starts something in the background, ask by that to be left alone.
+        if is_ignored(kind) {
+            continue;
+        }
+        let Ok(mut stream) = signal(kind) else {
+            continue;
+        };
+        let asked = asked.clone();
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() && asked.send(()).await.is_ok() {}
+        });
+    }
+    drop(asked);
     for last in [false, true] {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+        if heard.recv().await.is_none() {
+            return;
         }
         if last {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
         let _ = tell.send(true);
     }
+}
+
+/// Whether whoever started this process had it ignore a signal.
+#[cfg(target_os = "linux")]
+fn is_ignored(kind: tokio::signal::unix::SignalKind) -> bool {
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    status.is_ok_and(|status| status.sigign >> (kind.as_raw_value() - 1) & 1 == 1)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_ignored(_kind: tokio::signal::unix::SignalKind) -> bool {
+    false
 }

@@ -30,12 +30,20 @@ const GRAIN_MS: f64 = 1.0;
 /// Beyond this, milliseconds, one turn of the event loop in a hundred is worth a word.
 const SLOW_LOOP_MS: f64 = 5.0;
 
+/// Beyond this, milliseconds, the client was stopped, or its machine: no load makes one turn so late.
+const STOPPED_MS: f64 = 500.0;
+/// Beyond this share of a repeat a stop is in every number of it.
+const STOPPED_SHARE: f64 = 0.01;
+
 /// Below this share of the concurrency asked for, on average, another one was measured.
 const MOSTLY_REACHED: f64 = 0.9;
 
 /// Whether our own client had time for what arrived: the repeat in which it had least.
 pub(super) fn client_saturated(case: Case<'_>) -> Option<Verdict> {
     let clients = case.asked.client;
+    if let Some(stopped) = stopped(clients) {
+        return Some(stopped);
+    }
     let cpu = clients
         .iter()
         .map(ClientHealth::cpu_share)
@@ -79,6 +87,30 @@ pub(super) fn client_saturated(case: Case<'_>) -> Option<Verdict> {
         metric(VerdictKind::ClientSaturated, tails, reason, hint)
     } else {
         note(VerdictKind::ClientSaturated, reason, hint)
+    })
+}
+
+/// Whether the client stood still once for so long that something had stopped it.
+fn stopped(clients: &[ClientHealth]) -> Option<Verdict> {
+    let (stood_ms, of_ms) = clients
+        .iter()
+        .filter_map(|client| Some((client.loop_delay?.max_ms, client.wall_s * 1e3)))
+        .max_by(|a, b| a.0.total_cmp(&b.0))?;
+    if stood_ms <= STOPPED_MS {
+        return None;
+    }
+    let reason = format!(
+        "the client stood still for {stood_ms:.0} ms of {:.1} s: it was stopped, or its machine had no time for it at all",
+        of_ms / 1e3
+    );
+    let hint = "measure the cell again while nothing stops the runner: no Ctrl-Z, no suspended machine, memory enough";
+    Some(if stood_ms > of_ms * STOPPED_SHARE {
+        cell(VerdictKind::ClientSaturated, reason, hint)
+    } else {
+        let tails = Metric::ALL
+            .into_iter()
+            .flat_map(|metric| [Percentile::P95, Percentile::P99].map(|rank| named(rank, metric)));
+        metric(VerdictKind::ClientSaturated, tails, reason, hint)
     })
 }
 

@@ -194,6 +194,27 @@ fn preempted_requests_are_told_by_size() {
 #[test]
 fn a_saturated_client_is_told_by_its_processor_time_and_by_its_loop() {
     let spec = workload(json!({}));
+    let standing = |wall_s: f64, max_ms: f64| {
+        let client = [ClientHealth {
+            wall_s,
+            cpu_s: 1.0,
+            loop_delay: Some(LoopDelay {
+                n: 1000,
+                p50_ms: 0.5,
+                p99_ms: 0.9,
+                max_ms,
+            }),
+        }];
+        let asked = Asked {
+            client: &client,
+            ..asked(&spec)
+        };
+        kinds(&of(&sound(), &asked))
+    };
+    let kind = VerdictKind::ClientSaturated;
+    assert_eq!(standing(10.0, 400.0), []);
+    assert_eq!(standing(10.0, 2000.0), [(kind, Severity::Cell)]);
+    assert_eq!(standing(1000.0, 2000.0), [(kind, Severity::Metric)]);
     let said = |cpu_s: f64, p50_ms: f64, p99_ms: f64| {
         let client = [ClientHealth {
             wall_s: 10.0,
@@ -215,7 +236,6 @@ fn a_saturated_client_is_told_by_its_processor_time_and_by_its_loop() {
     };
     // The median TTFT is 10 ms: beyond the timer's own grain of 1 ms a loop may be 1 ms late.
     assert_eq!(said(5.0, 0.9, 1.9), []);
-    let kind = VerdictKind::ClientSaturated;
     assert_eq!(kinds(&said(8.0, 0.9, 1.9)), [(kind, Severity::Note)]);
     assert_eq!(kinds(&said(9.5, 0.9, 1.9)), [(kind, Severity::Cell)]);
     let tail = said(5.0, 0.9, 2.5);
