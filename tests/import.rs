@@ -110,3 +110,83 @@ fn an_import_is_compared_with_a_measured_run_and_exported() {
     assert_eq!(code, 2);
     assert!(said.contains("choose another name with --as"), "{said}");
 }
+
+/// The cells of an import, as `runner export` gives them.
+fn imported(files: &[&str]) -> Vec<serde_json::Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let files: Vec<String> = files.iter().map(|name| data(name)).collect();
+    let mut words = vec!["import", "--as", "theirs", "-q"];
+    words.extend(files.iter().map(String::as_str));
+    let (code, _, said) = runner(folder.path(), &words);
+    assert_eq!(code, 0, "{said}");
+    let (code, lines, said) = runner(folder.path(), &["export", "theirs"]);
+    assert_eq!(code, 0, "{said}");
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn holds(cell: &serde_json::Value, numbers: &[(&str, f64)]) {
+    for (name, wanted) in numbers {
+        let own = cell[*name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no {name} in {cell}"));
+        assert!(
+            (own / wanted - 1.0).abs() < 1e-6,
+            "{name} is {own}, not {wanted}"
+        );
+    }
+}
+
+#[test]
+fn a_real_report_of_guidellm_0_5_keeps_its_numbers() {
+    let cells = imported(&["guidellm-0.5.0-t4-concurrent4.json"]);
+    assert_eq!(cells.len(), 1);
+    holds(
+        &cells[0],
+        &[
+            ("concurrency", 4.0),
+            ("max_tokens", 128.0),
+            ("counts_completed", 78.0),
+            // 9,984 tokens in a window of 60 s; its own "tokens per second" are a mean over tokens, not a rate.
+            ("throughput_tok_s", 166.4),
+            ("p50_ttft_ms", 96.38667106628418),
+            ("p95_e2e_ms", 3285.66312789917),
+            // What it calls inter-token latency is (E2E - TTFT) / (n - 1): our TPOT. Its "time per output token" has TTFT in it.
+            ("p50_tpot_ms", 22.69545127087691),
+        ],
+    );
+    assert_eq!(cells[0]["model"], "Qwen/Qwen3-0.6B");
+    assert!(cells[0]["p50_itl_ms"].is_null(), "{}", cells[0]);
+}
+
+#[test]
+fn real_summaries_of_aiperf_0_10_are_cells_of_one_line() {
+    let cells = imported(&[
+        "aiperf-0.10.0-rtx5090-agent-c16.json",
+        "aiperf-0.10.0-rtx5090-agent-c32.json",
+    ]);
+    assert_eq!(cells.len(), 2);
+    holds(
+        &cells[0],
+        &[
+            ("concurrency", 16.0),
+            ("counts_completed", 96.0),
+            ("throughput_tok_s", 1172.145991694937),
+            ("p95_ttft_ms", 672.0477902499999),
+            // Per request, which it calls inter-token latency; and the gaps between chunks themselves.
+            ("p50_tpot_ms", 12.245986588621273),
+            ("p99_itl_ms", 117.98615575276864),
+        ],
+    );
+    holds(
+        &cells[1],
+        &[
+            ("concurrency", 32.0),
+            ("p50_e2e_ms", 5805.0362435),
+            ("req_s", 3.2213452179811215),
+        ],
+    );
+    assert_eq!(cells[1]["model"], "qwen3.6-nvfp4");
+}

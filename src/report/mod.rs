@@ -14,6 +14,7 @@ mod headline;
 mod insight;
 mod note;
 mod number;
+mod origin;
 mod page;
 
 #[cfg(test)]
@@ -49,6 +50,33 @@ pub fn render(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<Vec<Note>
     note::template::render(&sources, &values(run))
 }
 
+/// Everything a run is shown by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    /// As [`render`] gives them.
+    pub notes: Vec<Note>,
+    /// As [`charts`] gives them.
+    pub charts: Vec<Chart>,
+    /// As [`page`] gives it.
+    pub page: String,
+}
+
+/// Notes, pictures and page of a run at once: each picture is drawn once.
+///
+/// # Errors
+///
+/// Those of [`render`].
+pub fn show(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<Shown, Findings> {
+    let sources = note::template::sources(templates)?;
+    let charts = charts(run);
+    let notes = note::template::render(&sources, &note::values::values(run, &charts))?;
+    Ok(Shown {
+        notes,
+        page: page(run, &charts),
+        charts,
+    })
+}
+
 /// Renders a comparison.
 ///
 /// # Errors
@@ -81,5 +109,5 @@ pub fn page(run: &StoredRun, charts: &[Chart]) -> String {
 /// What a template can see: plain numbers (milliseconds, tokens per second), names as they were written, `null` where
 /// something is absent. `templates/README.md` documents every value.
 pub fn values(run: &StoredRun) -> serde_json::Value {
-    note::values::values(run)
+    note::values::values(run, &charts(run))
 }

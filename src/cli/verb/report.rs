@@ -7,6 +7,7 @@ use super::{
     Ended, print, say, settings, show, unexpected, wrong,
 };
 use crate::{
+    diagnostic::Findings,
     report,
     store::{self, RunFolder, StoredRun},
 };
@@ -66,9 +67,12 @@ pub(super) fn written(
     templates: Option<&Utf8Path>,
 ) -> Result<Vec<Utf8PathBuf>, Exit> {
     let stored = store::read(folder).map_err(unexpected)?;
-    let notes = rendered(&stored, templates)?;
+    let report::Shown {
+        notes,
+        charts,
+        page,
+    } = report::show(&stored, templates).map_err(|findings| mend(&findings))?;
     let open = RunFolder::open(folder).map_err(unexpected)?;
-    let charts = report::charts(&stored);
     let names: Vec<&str> = charts.iter().map(|chart| chart.file.as_str()).collect();
     open.keep_charts(&names).map_err(unexpected)?;
     for chart in &charts {
@@ -76,8 +80,7 @@ pub(super) fn written(
         open.write_text(&relative, &chart.svg())
             .map_err(unexpected)?;
     }
-    open.write_text("report.html", &report::page(&stored, &charts))
-        .map_err(unexpected)?;
+    open.write_text("report.html", &page).map_err(unexpected)?;
     let mut paths = Vec::new();
     for note in notes {
         let relative = format!("notes/{}", note.file);
@@ -88,9 +91,11 @@ pub(super) fn written(
 }
 
 fn rendered(stored: &StoredRun, templates: Option<&Utf8Path>) -> Result<Vec<report::Note>, Exit> {
-    report::render(stored, templates).map_err(|findings| {
-        show(&findings);
-        say("the results are stored; mend the template, then render again with `runner report`");
-        Exit::Usage
-    })
+    report::render(stored, templates).map_err(|findings| mend(&findings))
+}
+
+fn mend(findings: &Findings) -> Exit {
+    show(findings);
+    say("the results are stored; mend the template, then render again with `runner report`");
+    Exit::Usage
 }

@@ -8,6 +8,7 @@ use crate::{
         headline::gpu,
         insight::{coordinate, may_rank, may_rank_by, of, touches},
         number,
+        origin::Origin,
     },
     store::{CellFile, StoredRun},
 };
@@ -39,22 +40,6 @@ pub(super) fn source(run: &StoredRun) -> String {
         });
     }
     parts.join(" · ")
-}
-
-/// The badge of what was predicted.
-pub(super) const PREDICTED: &str = "PREDICTED";
-
-/// What the picture must say of where its numbers come from; `None` where they were measured here.
-pub(in crate::report) fn badge(run: &StoredRun) -> Option<&'static str> {
-    if run.run.simulated || run.cells.iter().any(|cell| cell.simulated) {
-        Some("SIMULATED")
-    } else if run.run.predicted.is_some() {
-        Some(PREDICTED)
-    } else if run.run.imported.is_some() {
-        Some("IMPORTED")
-    } else {
-        None
-    }
 }
 
 /// A metric by its column name without unit, as a person says it: `p95 TTFT`.
@@ -123,6 +108,9 @@ pub(super) fn cell(scope: &Scope<'_>, cell: &CellFile) -> String {
         }
     }
     lines.push(numbers.join(" · "));
+    if scope.mixed {
+        lines.push(Origin::of(cell).word().to_uppercase());
+    }
     if let Some(n) = samples(cell) {
         lines.push(format!("{n} requests"));
     }

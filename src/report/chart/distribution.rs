@@ -95,7 +95,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     let mut sheet = Sheet::new(
         &chart.title,
         &about::source(run),
-        about::badge(run),
+        run,
         &[Key::P50, Key::P95],
     );
     let labels = along

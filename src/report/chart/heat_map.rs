@@ -83,7 +83,11 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
             ink: step.map_or("on-none", |step| INKS[step]),
             lines: vec![value.map_or_else(
                 || absent(cell),
-                |value| format!("{}{mark}", number::ms_bare(Some(value))),
+                |value| {
+                    let letter = scope.letter(cell);
+                    let space = if letter.is_empty() { "" } else { " " };
+                    format!("{}{mark}{space}{letter}", number::ms_bare(Some(value)))
+                },
             )],
             about: about::cell(scope, cell),
             cell: Some(cell.id.clone()),
@@ -113,7 +117,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         ),
     );
     let picked = shown().any(|cell| scope.best.is_some_and(|best| best.id == cell.id));
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), about::badge(run), &[]);
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[]);
     ramp(&mut sheet, &name, low, darkest, picked);
     let bottom = tiles::draw(&mut sheet, &table);
     let thinned = match (fewer_columns, fewer_rows) {

@@ -31,7 +31,6 @@ mod tests;
 
 use super::{file_name, insight::Block};
 use crate::store::StoredRun;
-pub(super) use about::badge;
 use scope::Scope;
 
 /// One picture.

@@ -140,7 +140,7 @@ pub(super) fn draw(run: &StoredRun) -> Option<Chart> {
             count(groups.len(), "server")
         ),
     );
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), about::badge(run), &[]);
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[]);
     keys(&mut sheet, kept.iter().map(|group| fate_of(group)));
     let bottom = tiles::draw(&mut sheet, &table);
     let numbers = kept.iter().any(|group| most(run, group).is_some());

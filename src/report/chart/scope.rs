@@ -7,9 +7,13 @@
 
 use serde_json::Value;
 
+use super::sheet::Key;
 use crate::{
     manifest::{Slo, scalar_text},
-    report::insight::{Block, coordinate, count, of, servers::in_order},
+    report::{
+        insight::{Block, coordinate, count, of, servers::in_order},
+        origin::{Origin, is_mixed, origins},
+    },
     store::{CellFile, StoredRun},
 };
 
@@ -28,6 +32,8 @@ pub(super) struct Scope<'a> {
     /// Where the best cell is, and its series.
     pub(super) best: Option<&'a CellFile>,
     pub(super) slo: &'a Slo,
+    /// Whether the run has cells of several kinds, so that each says its own.
+    pub(super) mixed: bool,
 }
 
 /// Cells that share everything but the axis along.
@@ -104,7 +110,82 @@ impl<'a> Scope<'a> {
             varying,
             best,
             slo: &first.slo,
+            mixed: is_mixed(run),
         })
+    }
+
+    /// The letter of a cell that was not measured, where the run has others; empty elsewhere.
+    pub(super) fn letter(&self, cell: &CellFile) -> &'static str {
+        match self.mixed {
+            true => Origin::of(cell).letter(),
+            false => "",
+        }
+    }
+
+    /// The keys of these letters.
+    pub(super) fn letters(&self) -> Vec<Key> {
+        let found = match self.mixed {
+            true => origins(self.measured()),
+            false => Vec::new(),
+        };
+        found
+            .into_iter()
+            .filter(|origin| *origin != Origin::Measured)
+            .map(Key::Origin)
+            .collect()
+    }
+
+    /// The colour and shape of the points of a picture that shows every cell: by the combination of the axes other than
+    /// `along` where there are at most six, else by the one along which the metric changes most, its values in at most six
+    /// groups. And a sentence on what shares a colour then.
+    pub(super) fn colours(&self, along: Option<&str>, metric: &str) -> (Vec<Series<'a>>, String) {
+        let others: Vec<&str> = self
+            .varying
+            .iter()
+            .copied()
+            .filter(|axis| Some(*axis) != along)
+            .collect();
+        let all = group(self.cells.iter().copied(), &others);
+        if all.len() <= SERIES {
+            return (all, String::new());
+        }
+        let Some(axis) = self.strongest(&others, metric) else {
+            return (Vec::new(), String::new());
+        };
+        let values = group(self.cells.iter().copied(), &[axis]);
+        let each = values.len().div_ceil(SERIES);
+        let mut grouped: Vec<Series<'a>> = Vec::new();
+        let value = |series: &Series<'_>| {
+            series
+                .label
+                .strip_prefix(&format!("{axis} "))
+                .unwrap_or(&series.label)
+                .to_owned()
+        };
+        let mut values = values.into_iter().peekable();
+        while values.peek().is_some() {
+            let own: Vec<Series<'a>> = values.by_ref().take(each).collect();
+            let names: Vec<String> = own.iter().map(value).collect();
+            let numeric = names.iter().all(|name| name.parse::<f64>().is_ok());
+            let label = match names.as_slice() {
+                [one] => one.clone(),
+                [first, .., last] if numeric => format!("{first} to {last}"),
+                several => several.join(", "),
+            };
+            grouped.push(Series {
+                label: format!("{axis} {label}"),
+                cells: own.into_iter().flat_map(|series| series.cells).collect(),
+            });
+        }
+        let rest: Vec<&str> = others.into_iter().filter(|other| *other != axis).collect();
+        let said = match rest.is_empty() {
+            true => String::new(),
+            false => format!(
+                "Colour and shape are {axis}, along which it changes most; {} may differ within one.",
+                rest.join(" and ")
+            ),
+        };
+        (grouped, said)
     }
 
     /// Cells with numbers.

@@ -3,11 +3,16 @@
 
 use super::{
     Chart,
-    about::PREDICTED,
     svg::{Anchor, Svg, px},
     text::{fitted, width, wrapped},
 };
-use crate::report::escape;
+use crate::{
+    report::{
+        escape,
+        origin::{Origin, badge},
+    },
+    store::StoredRun,
+};
 
 /// Width of every picture, pixels.
 pub(super) const WIDTH: f64 = 760.0;
@@ -26,12 +31,15 @@ pub(super) enum Key {
     Pick,
     P50,
     P95,
+    /// The letter beside what was not measured, where a run has cells of several kinds.
+    Origin(Origin),
 }
 
 impl Key {
     fn text(self, badge: Option<&str>) -> &'static str {
         match self {
-            Self::Ranked if badge == Some(PREDICTED) => "predicted",
+            Self::Ranked if badge == Some("PREDICTED") => "predicted",
+            Self::Ranked if badge == Some("SIMULATED") => "simulated",
             Self::Ranked => "measured",
             Self::Unranked => "not to be ranked",
             Self::Front => "Pareto front",
@@ -40,6 +48,7 @@ impl Key {
             Self::Pick => "best cell",
             Self::P50 => "p50",
             Self::P95 => "p95",
+            Self::Origin(origin) => origin.word(),
         }
     }
 }
@@ -52,7 +61,9 @@ pub(super) struct Sheet {
 
 impl Sheet {
     /// Begins with the head; the plot may start at [`Sheet::top`].
-    pub(super) fn new(title: &str, sub: &str, badge: Option<&str>, keys: &[Key]) -> Self {
+    pub(super) fn new(title: &str, sub: &str, run: &StoredRun, keys: &[Key]) -> Self {
+        let badge = badge(run);
+        let badge = badge.as_deref();
         let mut svg = Svg::default();
         let badge_width = badge.map_or(0.0, |text| width(text, 12.0) * 1.15 + 20.0);
         let room = WIDTH - 2.0 * EDGE - badge_width - 8.0;
@@ -107,6 +118,10 @@ impl Sheet {
                 Key::P50 => self
                     .svg
                     .line((x + 8.0, y - 11.0), (x + 8.0, y + 2.0), "line s5"),
+                Key::Origin(origin) => {
+                    self.svg
+                        .text((x + 8.0, y), Anchor::Middle, "origin", origin.letter())
+                }
                 Key::P95 => {
                     self.svg
                         .line((x + 8.0, y - 11.0), (x + 8.0, y + 2.0), "line unranked s5")

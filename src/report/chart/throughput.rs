@@ -64,7 +64,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         format!("{}: throughput by {axis}", scope.workload),
         alt(&with, axis, best),
     );
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), about::badge(run), &keys);
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &keys);
     let plane = Plane {
         left: EDGE + 52.0,
         right: WIDTH
@@ -103,6 +103,10 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
                 format!("hollow s{index}")
             };
             svg.marker(index, *at, 4.5, &class);
+            let letter = scope.letter(cell);
+            if !letter.is_empty() {
+                svg.text((at.0 - 6.0, at.1 - 5.0), Anchor::End, "origin on", letter);
+            }
             svg.close_mark();
         }
         if let Some((at, _)) = points.last() {

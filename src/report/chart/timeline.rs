@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     measure::Window,
-    report::number,
+    report::{number, origin::Origin},
     store::{CellFile, StoredRun},
 };
 
@@ -60,7 +60,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     let mut sheet = Sheet::new(
         &chart.title,
         &format!("{place} · {}", about::source(run)),
-        about::badge(run),
+        run,
         &[],
     );
     let mut top = sheet.top() + 34.0;
@@ -115,7 +115,11 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     } else {
         ""
     };
-    let notes = super::notes([measured, preempted, clock.into(), repeat.into()]);
+    let kind = match scope.letter(cell) {
+        "" => String::new(),
+        _ => format!("This cell was {}, not measured.", Origin::of(cell).word()),
+    };
+    let notes = super::notes([kind, measured, preempted, clock.into(), repeat.into()]);
     Some(sheet.finish(bottom + Plane::BELOW, &notes, chart))
 }
 

@@ -1,5 +1,7 @@
 //! Latency against throughput: every cell, the Pareto front, and the SLO's limit.
 
+use std::collections::HashMap;
+
 use super::{
     Chart, about,
     plane::Plane,
@@ -94,6 +96,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
             .then_some(Key::Limit),
     );
     keys.extend(best.map(|_| Key::Pick));
+    keys.extend(scope.letters());
     let chart = Chart::new(
         "latency_throughput",
         scope.workload,
@@ -109,20 +112,25 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         ),
     );
     let along = scope.along();
-    let choice = scope.series(along, &first.0);
-    let named = choice.held.is_empty() && choice.series.len() > 1;
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), about::badge(run), &keys);
+    let (series, shared) = scope.colours(along, &first.0);
+    let named = series.len() > 1;
+    let colours: HashMap<&str, usize> = series
+        .iter()
+        .enumerate()
+        .flat_map(|(index, series)| {
+            series
+                .cells
+                .iter()
+                .map(move |cell| (cell.id.as_str(), index))
+        })
+        .collect();
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &keys);
     let mut top = sheet.top() + 30.0;
     if named {
-        series_keys(&mut sheet.svg, &choice.series, sheet_top(top));
+        series_keys(&mut sheet.svg, &series, sheet_top(top));
         top += 22.0;
     }
-    let series_of = |cell: &CellFile| {
-        choice
-            .series
-            .iter()
-            .position(|series| named && series.cells.iter().any(|own| own.id == cell.id))
-    };
+    let series_of = |cell: &CellFile| colours.get(cell.id.as_str()).copied().filter(|_| named);
     let mut bottom = top;
     let mut sentences = Vec::new();
     let last = panels.len() - 1;
@@ -212,6 +220,11 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
                 3.0
             };
             svg.marker(own.unwrap_or(0), point.at, size, &class);
+            let letter = scope.letter(point.cell);
+            if !letter.is_empty() {
+                let at = (point.at.0 - 6.0, point.at.1 - 5.0);
+                svg.text(at, Anchor::End, "origin on", letter);
+            }
             svg.close_mark();
         }
         if let Some(point) =
@@ -248,6 +261,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     if let Some(axis) = along {
         notes.push(format!("The numbers beside the front are {axis}."));
     }
+    notes.extend((!shared.is_empty()).then_some(shared));
     notes.extend(sentences.into_iter().filter(|text| !text.is_empty()));
     Some(sheet.finish(bottom + Plane::BELOW, &notes, chart))
 }
@@ -267,10 +281,29 @@ fn said(term: &SloTerm) -> String {
 
 /// The series' shapes and names in a row.
 fn series_keys(svg: &mut Svg, series: &[super::scope::Series<'_>], y: f64) {
-    let room = (WIDTH - 2.0 * EDGE) / series.len() as f64;
+    // The name of an axis that all of them share stands once, before them.
+    let name = series
+        .first()
+        .and_then(|first| first.label.split_once(' '))
+        .map(|(name, _)| format!("{name} "))
+        .filter(|name| {
+            series
+                .iter()
+                .all(|one| one.label.starts_with(name) && !one.label[name.len()..].contains(", "))
+        });
     let mut x = EDGE;
+    if let Some(name) = &name {
+        let text = fitted(name.trim_end(), 12.0, 180.0);
+        svg.text((x, y), Anchor::Start, "key", &text);
+        x += width(&text, 12.0) + 14.0;
+    }
+    let room = (WIDTH - EDGE - x) / series.len() as f64;
     for (index, series) in series.iter().enumerate() {
-        let text = fitted(&series.label, 12.0, room - 30.0);
+        let label = name
+            .as_ref()
+            .and_then(|name| series.label.strip_prefix(name))
+            .unwrap_or(&series.label);
+        let text = fitted(label, 12.0, room - 30.0);
         svg.marker(index, (x + 8.0, y - 4.0), 4.5, &format!("f{index}"));
         svg.text((x + 22.0, y), Anchor::Start, "key", &text);
         x += 22.0 + width(&text, 12.0) + 18.0;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     manifest::{Objective, Slo, SloTerm},
-    report::number,
+    report::{number, origin::Origin},
     store::CellFile,
 };
 
@@ -242,7 +242,10 @@ fn most<'a>(cells: &[&'a CellFile]) -> Option<&'a CellFile> {
 fn pick(what: &str, block: &Block<'_>, cell: &CellFile, trust: Trust) -> Pick {
     Pick {
         what: what.into(),
-        place: place(block, cell),
+        place: match (block.mixed, Origin::of(cell)) {
+            (false, _) | (_, Origin::Measured) => place(block, cell),
+            (true, origin) => format!("{} ({})", place(block, cell), origin.word()),
+        },
         cell: cell.id.clone(),
         load: load_short(block, cell),
         concurrency: concurrency(cell),

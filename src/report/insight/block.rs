@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     manifest::{Objective, Slo, Workload, scalar_text},
-    report::number::grouped,
+    report::{number::grouped, origin::is_mixed},
     store::{CellFile, StoredRun},
 };
 
@@ -26,6 +26,8 @@ pub(in crate::report) struct Block<'a> {
     pub(in crate::report) arriving: &'static str,
     /// The rate at the end of each cell whose rate is a ramp, by the cell's id.
     pub(in crate::report) ramps: HashMap<&'a str, f64>,
+    /// Whether the run has cells of several kinds (measured, simulated, predicted, imported): then each says its own.
+    pub(in crate::report) mixed: bool,
 }
 
 impl Block<'_> {
@@ -40,6 +42,7 @@ impl Block<'_> {
 
 /// All blocks, workloads in the order of the plan, then servers in the order of the plan.
 pub(in crate::report) fn blocks(run: &StoredRun) -> Vec<Block<'_>> {
+    let mixed = is_mixed(run);
     let mut blocks: Vec<Block<'_>> = Vec::new();
     let mut known: HashMap<(&str, &str), usize> = HashMap::new();
     for cell in &run.cells {
@@ -57,6 +60,7 @@ pub(in crate::report) fn blocks(run: &StoredRun) -> Vec<Block<'_>> {
                 slo: &cell.slo,
                 arriving: "requests",
                 ramps: HashMap::new(),
+                mixed,
             }),
         }
     }

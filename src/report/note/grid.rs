@@ -10,6 +10,7 @@ use crate::{
     report::{
         insight::{Block, best::best, coordinate, ladder, may_rank, may_rank_by, of},
         number::{ABSENT, ms_bare, rate_bare, thousands},
+        origin::Origin,
     },
     store::CellFile,
 };
@@ -98,6 +99,8 @@ fn known(block: &Block<'_>) -> Vec<(&'static str, &'static str, bool)> {
 
 /// What the marks behind numbers mean.
 pub(in crate::report) const MARKS: &str = "† this number is not ranked, ‡ nothing of this cell is ranked (see the verdicts), ! some requests failed.";
+/// The same where a run has cells of several kinds.
+pub(in crate::report) const KINDS: &str = "S simulated, P predicted, I imported.";
 
 /// The tables of a block.
 pub(in crate::report) fn grids(block: &Block<'_>) -> Vec<Grid> {
@@ -174,7 +177,7 @@ fn labels(cell: &CellFile, axes: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn value(cell: &CellFile, (key, _, is_rate): (&str, &str, bool)) -> String {
+fn value(block: &Block<'_>, cell: &CellFile, (key, _, is_rate): (&str, &str, bool)) -> String {
     if !cell.outcome.is_measured() {
         return match cell.outcome {
             CellOutcome::Oom => "OOM".into(),
@@ -197,6 +200,11 @@ fn value(cell: &CellFile, (key, _, is_rate): (&str, &str, bool)) -> String {
         }
         if cell.outcome == CellOutcome::Degraded {
             text.push_str(" !");
+        }
+        let letter = Origin::of(cell).letter();
+        if block.mixed && !letter.is_empty() {
+            text.push(' ');
+            text.push_str(letter);
         }
     }
     text
@@ -238,7 +246,7 @@ fn grid(block: &Block<'_>, metric: (&str, &str, bool), down: &[&str], across: &s
                 .map(|column| {
                     places
                         .get(&(own.clone(), column.clone()))
-                        .map_or_else(|| ABSENT.to_owned(), |cell| value(cell, metric))
+                        .map_or_else(|| ABSENT.to_owned(), |cell| value(block, cell, metric))
                 })
                 .collect(),
             labels: own,
@@ -317,7 +325,10 @@ fn table(block: &Block<'_>, axes: &[&str]) -> Grid {
             .into_iter()
             .map(|cell| Row {
                 labels: labels(cell, axes),
-                values: metrics.iter().map(|metric| value(cell, *metric)).collect(),
+                values: metrics
+                    .iter()
+                    .map(|metric| value(block, cell, *metric))
+                    .collect(),
             })
             .collect(),
         left_out,

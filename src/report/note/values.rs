@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     curves::curves,
-    grid::{MARKS, grids, not_measured},
+    grid::{KINDS, MARKS, grids, not_measured},
 };
 use crate::{
     manifest::{Flag, Objective, scalar_text},
     observe::{Durations, EngineSide, ServerSide},
     report::{
-        file_name,
+        Chart, file_name,
         headline::{gpu, nothing, statement, title, without_numbers},
         insight::{
             Block, Insight,
@@ -36,6 +36,7 @@ use crate::{
             unstable::{thresholds, unstable},
             verdict::verdicts,
         },
+        origin::{Origin, origins},
     },
     store::{Basis, CellFile, Imported, ServerFile, StoredRun},
 };
@@ -44,11 +45,10 @@ use crate::{
 const FORMAT: u32 = 1;
 
 /// Everything a template can see.
-pub(in crate::report) fn values(run: &StoredRun) -> Value {
+pub(in crate::report) fn values(run: &StoredRun, charts: &[Chart]) -> Value {
     let blocks = blocks(run);
     let statements = statements(run, &blocks);
     let failures = failures(run);
-    let charts = crate::report::chart::charts(run, &blocks);
     let measured = run
         .cells
         .iter()
@@ -63,6 +63,7 @@ pub(in crate::report) fn values(run: &StoredRun) -> Value {
         "workload": Value::Null,
         "statements": statements,
         "simulated": simulated(run),
+        "mixed": mixed(run),
         "imported": run.run.imported.as_ref().map(imported),
         "predicted": run.run.predicted.as_ref().map(predicted),
         "prediction": beside(run).map(|beside| {
@@ -99,7 +100,10 @@ pub(in crate::report) fn values(run: &StoredRun) -> Value {
         })).collect::<Vec<_>>(),
         "comparisons": comparisons(&blocks),
         "recipes": recipes(run, &blocks),
-        "marks": MARKS,
+        "marks": match mixed(run) {
+            Some(_) => format!("{MARKS} {KINDS}"),
+            None => MARKS.to_owned(),
+        },
         "thresholds": thresholds(),
         "failures": failures,
         "surface": surface(run),
@@ -156,8 +160,23 @@ fn workloads(run: &StoredRun, blocks: &[Block<'_>], statements: &[String]) -> Ve
         .collect()
 }
 
+/// How many cells with numbers are of each kind, where they are of several.
+fn mixed(run: &StoredRun) -> Option<Vec<Value>> {
+    let found = origins(&run.cells);
+    (found.len() > 1).then(|| {
+        found
+            .into_iter()
+            .map(|origin| {
+                let own = run.cells.iter().filter(|cell| cell.has_numbers());
+                let cells = own.filter(|cell| Origin::of(cell) == origin).count();
+                json!({ "origin": origin.word(), "cells": cells })
+            })
+            .collect()
+    })
+}
+
 fn simulated(run: &StoredRun) -> bool {
-    run.run.simulated || run.cells.iter().any(|cell| cell.simulated)
+    run.run.simulated || origins(&run.cells) == [Origin::Simulated]
 }
 
 fn imported(from: &Imported) -> Value {
@@ -414,7 +433,7 @@ fn block(run: &StoredRun, block: &Block<'_>) -> Value {
         "load": load(block),
         "measured": block.cells.iter().filter(|cell| cell.outcome.is_measured()).count(),
         "cells": block.cells.iter().map(|cell| &cell.id).collect::<Vec<_>>(),
-        "marked": grids.iter().flat_map(|grid| &grid.rows).flat_map(|row| &row.values).any(|value| value.ends_with(['†', '‡', '!'])),
+        "marked": grids.iter().flat_map(|grid| &grid.rows).flat_map(|row| &row.values).any(|value| value.ends_with(['†', '‡', '!', 'S', 'P', 'I'])),
         "grids": grids,
         "not_measured": not_measured(block),
         "best": best,

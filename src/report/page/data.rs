@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 use crate::{
     measure::{CellOutcome, Latency, Point, Severity, Verdict},
     report::{
-        chart::badge,
         headline::gpu,
         insight::{
-            blocks, coordinate, may_rank, may_rank_by, of,
+            Block, blocks, coordinate, highlight::highlights, may_rank, may_rank_by, of,
             prediction::{answers, error, signed},
             server_label, slo_text,
         },
         note::values::statements,
+        origin::{Origin, badge, is_mixed},
     },
     store::{CellFile, PredictedCell, StoredRun},
 };
@@ -66,12 +66,21 @@ pub(super) fn of_run(run: &StoredRun) -> Value {
     let points = if run.cells.len() > MANY { 20 } else { 60 };
     let axes = axes(run);
     let predictions = run.predictions.as_ref();
+    let mixed = is_mixed(run);
+    let blocks = blocks(run);
     let (mut texts, mut verdicts) = (Pool::default(), Pool::default());
     let cells: Vec<Value> = run
         .cells
         .iter()
         .map(|cell| {
-            let mut row = self::cell(&axes, cell, (bins, points), &mut texts, &mut verdicts);
+            let mut row = self::cell(
+                &axes,
+                cell,
+                mixed,
+                (bins, points),
+                &mut texts,
+                &mut verdicts,
+            );
             if let Some(predicted) = predictions.and_then(|all| all.cells.get(&cell.id)) {
                 row["predicted"] = self::predicted(cell, predicted);
             }
@@ -85,7 +94,8 @@ pub(super) fn of_run(run: &StoredRun) -> Value {
         .map(|(key, name, unit)| json!({ "key": key, "name": name, "unit": unit }))
         .collect();
     let mut data = json!({
-        "statements": statements(run, &blocks(run)),
+        "statements": statements(run, &blocks),
+        "highlights": stand_out(run, &blocks),
         "source": gpu(run),
         "badge": badge(run),
         "run": run.run.name,
@@ -130,6 +140,23 @@ fn predicted(cell: &CellFile, predicted: &PredictedCell) -> Value {
     })
 }
 
+/// What stands out, as in the notes, for each workload.
+fn stand_out(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<Value> {
+    let mut workloads: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
+    workloads.dedup();
+    workloads
+        .into_iter()
+        .map(|workload| {
+            let (server, found) = highlights(run, blocks, workload);
+            json!({
+                "workload": workload,
+                "server": server,
+                "texts": found.into_iter().map(|insight| insight.text).collect::<Vec<_>>(),
+            })
+        })
+        .collect()
+}
+
 /// The axes of the run, load first, and what every cell has where nothing varies.
 fn axes(run: &StoredRun) -> Vec<&str> {
     let mut axes: Vec<&str> = run
@@ -169,6 +196,7 @@ fn server(run: &StoredRun, group: &crate::plan::Group, texts: &mut Pool) -> (Str
 fn cell(
     axes: &[&str],
     cell: &CellFile,
+    mixed: bool,
     (bins, points): (usize, usize),
     texts: &mut Pool,
     verdicts: &mut Pool,
@@ -194,6 +222,13 @@ fn cell(
             .map_or(Value::Null, |reason| json!(texts.place(json!(reason)))),
     );
     put("slo", json!(slo_text(&cell.slo)));
+    put(
+        "origin",
+        match mixed && cell.has_numbers() {
+            true => json!(Origin::of(cell).word()),
+            false => Value::Null,
+        },
+    );
     let places: Map<String, Value> = axes
         .iter()
         .filter_map(|axis| Some(((*axis).to_owned(), coordinate(cell, axis)?.clone())))

@@ -51,10 +51,15 @@
     IMPORTED: "IMPORTED. Another tool measured these numbers; what it did not tell is absent here.",
   };
   if (data.badge) {
-    byId("banner").textContent = banners[data.badge] || data.badge;
+    byId("banner").textContent = banners[data.badge] || `${data.badge}. Not every cell was measured; each says what it is, and what was measured is never to be ranked with the rest.`;
     byId("banner").hidden = false;
   }
   byId("statements").append(...data.statements.map((text) => make("p", { class: "statement" }, text)));
+  for (const told of data.highlights.filter((told) => told.texts.length)) {
+    const of = [data.highlights.length > 1 ? told.workload : null, told.server].filter(Boolean).join(", ");
+    byId("statements").append(make("details", { class: "stands-out", open: true }, make("summary", {}, `What stands out${of ? `: ${of}` : ""}`),
+      make("ul", {}, ...told.texts.map((text) => make("li", {}, text)))));
+  }
 
   // ---- pictures: what a pointer or the keyboard finds in them ----
 
@@ -130,6 +135,7 @@
     ...(varying.length ? varying : data.axes).map((axis) => ({
       key: axis, head: axis, axis: true, value: (cell) => (cell.at || {})[axis], text: (cell) => said((cell.at || {})[axis]),
     })),
+    data.cells.some((cell) => cell.origin) && { key: "origin", head: "numbers", left: true, value: (cell) => cell.origin, text: (cell) => said(cell.origin) },
     { key: "outcome", head: "outcome", left: true, value: (cell) => cell.outcome, text: (cell) => outcomeText(cell.outcome) },
     ...data.metrics.map(number),
     { key: "requests", head: "requests", value: (cell) => cell.requests, text: (cell) => whole(cell.requests) },
@@ -363,7 +369,8 @@
     parts.push(make("nav", { "aria-label": "Cells" }, make("a", { href: "#", id: "back" }, "← all cells"), beside(at - 1, "previous cell"), beside(at + 1, "next cell")));
     parts.push(make("h1", { tabindex: -1 }, `${cell.workload}: ${place(cell)}`));
     parts.push(make("p", { class: "quiet" }, [cell.id, server.model, server.label, cell.slo ? `SLO ${cell.slo}` : null].filter(Boolean).join(" · ")));
-    if (data.badge) parts.push(make("p", { class: "banner" }, data.badge));
+    const origin = cell.origin ? (cell.origin === "measured" ? null : cell.origin.toUpperCase()) : data.badge;
+    if (origin) parts.push(make("p", { class: "banner" }, origin));
     const outcome = make("p", {}, make("strong", { class: isMeasured(cell) ? null : "outcome-bad" }, outcomeText(cell.outcome)));
     const reason = cell.reason !== undefined ? data.texts[cell.reason] : isMeasured(cell) ? null : server.reason;
     if (reason) outcome.append(`: ${reason}`);

@@ -1,0 +1,167 @@
+//! Where numbers come from: what was not measured here says so wherever it is shown.
+
+use crate::{
+    measure::VerdictKind,
+    store::{CellFile, StoredRun},
+};
+
+/// What the numbers of one cell are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// Measured on a real engine by this tool.
+    Measured,
+    /// Answered by the embedded engine.
+    Simulated,
+    /// Computed, nothing was started.
+    Predicted,
+    /// Measured by another tool.
+    Imported,
+}
+
+impl Origin {
+    pub(super) fn of(cell: &CellFile) -> Self {
+        if cell.simulated {
+            Self::Simulated
+        } else if cell.predicted {
+            Self::Predicted
+        } else if cell
+            .verdicts
+            .iter()
+            .any(|verdict| verdict.kind == VerdictKind::Imported)
+        {
+            Self::Imported
+        } else {
+            Self::Measured
+        }
+    }
+
+    /// `simulated`.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Simulated => "simulated",
+            Self::Predicted => "predicted",
+            Self::Imported => "imported",
+        }
+    }
+
+    /// `S`: what stands beside a number in a picture or a table.
+    pub(super) fn letter(self) -> &'static str {
+        match self {
+            Self::Measured => "",
+            Self::Simulated => "S",
+            Self::Predicted => "P",
+            Self::Imported => "I",
+        }
+    }
+}
+
+/// The origins of the cells with numbers, each once.
+pub(super) fn origins<'a>(cells: impl IntoIterator<Item = &'a CellFile>) -> Vec<Origin> {
+    let mut found: Vec<Origin> = Vec::new();
+    for cell in cells.into_iter().filter(|cell| cell.has_numbers()) {
+        let own = Origin::of(cell);
+        if !found.contains(&own) {
+            found.push(own);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What a run says of all its numbers: `SIMULATED`, or where they are of several kinds `PARTLY SIMULATED`; `None` where all of
+/// them were measured here.
+pub(super) fn badge(run: &StoredRun) -> Option<String> {
+    let found = origins(&run.cells);
+    let own: Vec<String> = found
+        .iter()
+        .filter(|origin| **origin != Origin::Measured)
+        .map(|origin| origin.word().to_uppercase())
+        .collect();
+    match (found.as_slice(), own.as_slice()) {
+        // No cell says anything: what the run itself says.
+        (_, []) if run.run.simulated => Some("SIMULATED".into()),
+        (_, []) if run.run.predicted.is_some() => Some("PREDICTED".into()),
+        (_, []) if run.run.imported.is_some() => Some("IMPORTED".into()),
+        (_, []) => None,
+        ([_], [one]) => Some(one.clone()),
+        (_, several) => Some(format!("PARTLY {}", several.join(", "))),
+    }
+}
+
+/// Whether the cells of a run are of several kinds, so that each has to say its own.
+pub(super) fn is_mixed(run: &StoredRun) -> bool {
+    origins(&run.cells).len() > 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{charts, fixtures, page, render};
+
+    /// Four cells, of which the last two were predicted.
+    fn mixed() -> StoredRun {
+        let mut run = fixtures::streamed();
+        for cell in &mut run.cells[2..] {
+            cell.predicted = true;
+        }
+        run
+    }
+
+    #[test]
+    fn a_run_says_what_all_its_numbers_are_or_that_they_differ() {
+        assert_eq!(badge(&fixtures::streamed()), None);
+        assert_eq!(badge(&mixed()).as_deref(), Some("PARTLY PREDICTED"));
+        let mut run = mixed();
+        run.cells[0].simulated = true;
+        run.cells[1].simulated = true;
+        assert_eq!(badge(&run).as_deref(), Some("PARTLY SIMULATED, PREDICTED"));
+        for cell in &mut run.cells {
+            (cell.simulated, cell.predicted) = (true, false);
+        }
+        assert_eq!(badge(&run).as_deref(), Some("SIMULATED"));
+        assert!(!is_mixed(&run));
+    }
+
+    #[test]
+    fn where_kinds_mix_each_cell_says_its_own() {
+        let run = mixed();
+        let notes = render(&run, None).unwrap();
+        let note = &notes
+            .iter()
+            .find(|note| note.file == "capacity.md")
+            .unwrap()
+            .text;
+        assert!(
+            note.contains("**Not every cell was measured: 2 measured, 2 predicted.**"),
+            "{note}"
+        );
+        // The numbers of two cells carry the letter, those of the others do not.
+        assert!(
+            note.contains("| 4 | 210 P |") && note.contains("| 2 | 115 |"),
+            "{note}"
+        );
+        assert!(note.contains("P predicted"), "{note}");
+        let charts = charts(&run);
+        let throughput = charts
+            .iter()
+            .find(|chart| chart.kind == "throughput")
+            .unwrap();
+        let svg = throughput.svg();
+        assert_eq!(
+            svg.matches("class=\"origin on\">P</text>").count(),
+            2,
+            "{svg}"
+        );
+        assert!(svg.contains("PARTLY PREDICTED"), "{svg}");
+        let page = page(&run, &charts);
+        assert_eq!(page.matches("\"origin\":\"predicted\"").count(), 2);
+        // Where all are of one kind the badge says it once, and no cell needs to.
+        let plain = render(&fixtures::streamed(), None).unwrap();
+        assert!(
+            plain
+                .iter()
+                .all(|note| !note.text.contains("| 4 | 210 P |"))
+        );
+    }
+}
