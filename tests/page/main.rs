@@ -129,6 +129,11 @@ fn renders(browser: &mut Browser, _: &Path) -> Result<(), String> {
         "document.querySelectorAll('.statement').length",
         json!(1),
     )?;
+    expect(
+        browser,
+        "document.querySelectorAll('.stands-out li').length > 2",
+        json!(true),
+    )?;
     expect(browser, ROWS, json!(16))?;
     expect(
         browser,

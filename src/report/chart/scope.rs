@@ -12,6 +12,7 @@ use crate::{
     manifest::{Slo, scalar_text},
     report::{
         insight::{Block, coordinate, count, of, servers::in_order},
+        number::listed,
         origin::{Origin, is_mixed, origins},
     },
     store::{CellFile, StoredRun},
@@ -182,7 +183,12 @@ impl<'a> Scope<'a> {
             true => String::new(),
             false => format!(
                 "Colour and shape are {axis}, along which it changes most; {} may differ within one.",
-                rest.join(" and ")
+                listed(
+                    &rest
+                        .iter()
+                        .map(|axis| (*axis).to_owned())
+                        .collect::<Vec<_>>()
+                )
             ),
         };
         (grouped, said)

@@ -176,6 +176,16 @@ fn what_was_simulated_says_so_inside_the_picture() {
     }
     run.cells[0].simulated = true;
     for chart in drawn(&run) {
+        assert!(
+            chart.svg().contains(">PARTLY SIMULATED</text>"),
+            "{}",
+            chart.file
+        );
+    }
+    for cell in &mut run.cells {
+        cell.simulated = true;
+    }
+    for chart in drawn(&run) {
         assert!(chart.svg().contains(">SIMULATED</text>"), "{}", chart.file);
     }
 }
@@ -227,6 +237,21 @@ fn ten_thousand_cells_are_thinned() {
         let length = chart.svg().len();
         assert!(length < 400_000, "{} has {length} bytes", chart.file);
     }
+}
+
+#[test]
+fn beyond_six_combinations_each_cell_keeps_a_colour_and_a_shape() {
+    let run = five_axes([4, 3, 9, 2, 1]);
+    let svg = one(&run, "latency_throughput");
+    assert!(svg.contains("Colour and shape are "), "{svg}");
+    // At most six groups, and no point in the grey of those that have none.
+    let colours: Vec<usize> = (0..6)
+        .filter(|index| {
+            svg.contains(&format!("class=\"f{index}\""))
+                || svg.contains(&format!("class=\"hollow s{index}\""))
+        })
+        .collect();
+    assert!(colours.len() > 1, "{colours:?}");
 }
 
 #[test]

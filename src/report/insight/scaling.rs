@@ -352,7 +352,11 @@ fn scaling_of_all(all: &[Scaled<'_, '_>], axis: &str) -> Option<Insight> {
                 (_, false) => format!("{to} on {}", count(lines.len(), "line")),
             })
             .collect();
-        text.push_str(&format!(" Near-linear {}.", parts.join("; ")));
+        let none = all.iter().all(|scaled| scaled.straight().is_none());
+        text.push_str(&match none {
+            true => " Returns diminish from the first step on.".to_owned(),
+            false => format!(" Near-linear {}.", parts.join("; ")),
+        });
     }
     let cells: Vec<&CellFile> = worst
         .line

@@ -74,6 +74,8 @@
     tip.style.top = `${Math.max(8, above ? y - box.height - 12 : y + 18)}px`;
   }
   const hush = () => { tip.hidden = true; };
+  // Of a mark that has the focus: the focus itself may scroll the page, and what it tells goes along.
+  let follow = null;
 
   function listen(figure) {
     const marks = [...figure.querySelectorAll(".mark")];
@@ -87,10 +89,13 @@
       mark.setAttribute("tabindex", index ? "-1" : "0");
       mark.addEventListener("pointermove", (event) => tell(text, event.clientX, event.clientY));
       mark.addEventListener("pointerleave", hush);
-      mark.addEventListener("blur", hush);
+      mark.addEventListener("blur", () => { follow = null; hush(); });
       mark.addEventListener("focus", () => {
-        const box = mark.getBoundingClientRect();
-        tell(text, box.left + box.width / 2, box.top + box.height / 2);
+        follow = () => {
+          const box = mark.getBoundingClientRect();
+          tell(text, box.left + box.width / 2, box.top + box.height / 2);
+        };
+        follow();
       });
       mark.addEventListener("click", () => open(mark.dataset.cell));
       mark.addEventListener("keydown", (event) => {
@@ -447,6 +452,6 @@
     }
   }
   addEventListener("hashchange", route);
-  addEventListener("scroll", hush, { passive: true });
+  addEventListener("scroll", () => (follow && !tip.hidden ? follow() : hush()), { passive: true });
   route();
 })();
