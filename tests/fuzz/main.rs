@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use runner::{
     load::Outcome,
     manifest::{Manifest, Overrides},
-    plan, report, server, store,
+    observe, plan, report, server, store,
 };
 
 /// The most that all targets together may take of memory, bytes.
@@ -192,6 +192,34 @@ fn logs() {
         let (_, reason) = server::classify(input, code, below(random, 2) == 0);
         assert!(reason.len() < 100_000);
     });
+}
+
+/// Two pages of `/metrics`, and what is stored of the time between them.
+#[test]
+fn metrics() {
+    let corpus: Vec<Vec<u8>> = recorded("vllm")
+        .into_iter()
+        .filter(|(name, _)| name.contains("metrics"))
+        .map(|(_, bytes)| bytes)
+        .collect();
+    let mut known = 0;
+    fuzz("metrics", &corpus, |input, random| {
+        let other = &corpus[below(random, corpus.len())];
+        let (before, after) = if below(random, 2) == 0 {
+            (other.as_slice(), input)
+        } else {
+            (input, other.as_slice())
+        };
+        let page = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        if let Some(side) = observe::between_pages(&page(before), &page(after), 1.0) {
+            known += 1;
+            let text = serde_json::to_string(&side).unwrap();
+            let read: observe::EngineSide = serde_json::from_str(&text).unwrap();
+            // What a JSON number cannot say would be read as absent, or not at all.
+            assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        }
+    });
+    assert!(known > 0, "no page was known: the target tests nothing");
 }
 
 /// A stored run: read, its records too, and rendered with its own templates and with bent ones.
