@@ -55,7 +55,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
             count(points.len(), "cell")
         ),
     );
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), about::badge(run), &[]);
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[]);
     let top = sheet.top() + 30.0;
     let plane = Plane {
         left: EDGE + 62.0,

@@ -10,7 +10,9 @@ use crate::{
     report::{
         headline::gpu,
         insight::{
-            Block, blocks, coordinate, highlight::highlights, may_rank, may_rank_by, of,
+            Block, blocks, coordinate,
+            highlight::highlights,
+            may_rank, may_rank_by, of,
             prediction::{answers, error, signed},
             server_label, slo_text,
         },
