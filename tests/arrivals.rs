@@ -107,10 +107,14 @@ fn an_open_loop_sends_what_its_schedule_holds_and_counts_what_it_drops() {
             "an open loop has no streams"
         );
     }
-    let notes = experiment.run_folder().unwrap().join("notes/capacity.md");
-    let notes = fs::read_to_string(notes).unwrap();
-    assert!(notes.contains("Open loop (gamma)"), "{notes}");
-    assert!(notes.contains("8 were never sent"), "{notes}");
+    let notes = experiment.run_folder().unwrap().join("notes");
+    for (workload, said) in [
+        ("open", "Open loop (gamma)"),
+        ("burst", "8 were never sent"),
+    ] {
+        let note = fs::read_to_string(notes.join(format!("capacity-{workload}.md"))).unwrap();
+        assert!(note.contains(said), "{note}");
+    }
 }
 
 /// Every further stream adds 100 ms to each token, so two of them cannot meet 20 ms.

@@ -323,7 +323,10 @@ fn a_measured_run_shows_predicted_beside_measured_and_renews_it() {
     );
     let note = read("notes/capacity.md");
     assert!(note.contains("## Predicted beside measured"), "{note}");
-    assert!(note.contains("unvalidated: no measurement on L4"), "{note}");
+    assert!(
+        note.contains("What that rests on: figures that others published"),
+        "{note}"
+    );
     assert!(note.contains("as measured |"), "{note}");
     let table = read("cells.csv");
     assert!(

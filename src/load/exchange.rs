@@ -33,6 +33,8 @@ use crate::{unit::Nanos, workload::Request};
 const AFTER_DONE: Duration = Duration::from_secs(1);
 /// The most that is read at once, bytes.
 const READ: usize = 64 << 10;
+/// The same of a compressed body, which may hold a hundred times as much.
+const READ_PACKED: usize = 2 << 10;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
@@ -54,18 +56,19 @@ impl<C: Connect> Link<C> {
     /// Whether a request can be sent: a server may have closed a connection that idled, and whatever it said unasked makes
     /// the next answer unknowable.
     async fn is_open(&mut self) -> bool {
-        poll_fn(|cx| Poll::Ready(read_some(&mut self.io, cx, |_| ()).is_pending())).await
+        poll_fn(|cx| Poll::Ready(read_some(&mut self.io, cx, READ, |_| ()).is_pending())).await
     }
 }
 
-/// Reads once; what came is seen by `see` before this returns. False when the connection ended.
+/// Reads once, at most so many bytes; what came is seen by `see` before this returns. False when the connection ended.
 fn read_some(
     io: &mut (impl AsyncRead + Unpin),
     cx: &mut Waker<'_>,
+    most: usize,
     see: impl FnOnce(&[u8]),
 ) -> Poll<io::Result<bool>> {
     BUFFER.with_borrow_mut(|buffer| {
-        let mut buffer = ReadBuf::new(buffer);
+        let mut buffer = ReadBuf::new(&mut buffer[..most]);
         std::task::ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
         let filled = buffer.filled();
         if !filled.is_empty() {
@@ -100,31 +103,34 @@ impl Sending<'_> {
     }
 }
 
-/// Writes what is left to write and reads until `take` has enough (false) or the connection ends: then why. A server that
-/// writes as fast as it is read gets a buffer's worth at a time: the runtime looks at its clock and its sockets only between
-/// so many turns, and other streams, and this one's own timeout, wait for that.
+/// Writes what is left to write and reads until `take` has enough (else it says how much to read next) or the connection
+/// ends: then why. A server that writes as fast as it is read gets a buffer's worth at a time: the runtime looks at its clock
+/// and its sockets only between so many turns, and other streams, and this one's own timeout, wait for that.
 async fn talk(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
     mut sending: Sending<'_>,
-    mut take: impl FnMut(&[u8]) -> bool,
+    mut take: impl FnMut(&[u8]) -> Option<usize>,
 ) -> Option<String> {
+    let mut most = READ;
     poll_fn(|cx| {
         if !sending.flushed {
             sending.go_on(io, cx);
         }
         let mut came = 0;
         loop {
-            if came >= READ {
+            if came >= most {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let mut more = true;
-            match std::task::ready!(read_some(io, cx, |bytes| {
+            let mut more = Some(most);
+            match std::task::ready!(read_some(io, cx, most, |bytes| {
                 came += bytes.len();
                 more = take(bytes);
             })) {
-                Ok(true) if more => {}
-                Ok(true) => return Poll::Ready(None),
+                Ok(true) => match more {
+                    Some(next) => most = next,
+                    None => return Poll::Ready(None),
+                },
                 Ok(false) => return Poll::Ready(Some("the connection was closed".to_owned())),
                 Err(error) => return Poll::Ready(Some(error.to_string())),
             }
@@ -216,13 +222,18 @@ pub(super) async fn exchange<C: Connect>(
         rest: &bytes,
         flushed: false,
     };
-    let cut = talk(&mut open.io, sending, |bytes| reading.take(bytes)).await;
+    let cut = talk(&mut open.io, sending, |bytes| {
+        reading.take(bytes).then(|| reading.most())
+    })
+    .await;
     if reading.answer.done && cut.is_none() && !reading.http.is_done() {
         let sent = Sending {
             rest: &[],
             flushed: true,
         };
-        let rest = talk(&mut open.io, sent, |bytes| reading.take_rest(bytes));
+        let rest = talk(&mut open.io, sent, |bytes| {
+            reading.take_rest(bytes).then_some(READ)
+        });
         let _ = timeout(AFTER_DONE, rest).await;
     }
     if reading.settle(cut) {
@@ -307,6 +318,14 @@ impl Reading<'_> {
             || self.answer.done
             || self.answer.malformed.is_some()
             || refused_enough)
+    }
+
+    /// The most to read at once, bytes.
+    fn most(&self) -> usize {
+        match self.inflate {
+            Some(_) => READ_PACKED,
+            None => READ,
+        }
     }
 
     /// Takes what follows an answer that has said `[DONE]`; whether there is more to wait for.

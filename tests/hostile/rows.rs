@@ -342,7 +342,14 @@ pub(crate) const ROWS: &[Row] = &[
         })],
     ),
     Row {
-        early: Some(|to| stream(to, &answer(USAGE))),
+        // It says that it closes, so that nothing else is asked on that connection.
+        early: Some(|to| {
+            let head =
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
+            let text = answer(USAGE);
+            let all = format!("{head}content-length: {}\r\n\r\n{text}", text.len());
+            raw(to, all.as_bytes())
+        }),
         ..survives(
             "an answer before the request is read",
             &[(ASK, |_| Ok(false))],
