@@ -305,11 +305,14 @@ output = "exact"
         &seen,
         &BTreeSet::from(["chat".to_owned(), "long".to_owned()]),
     )?;
-    let note = fs::read_to_string(folder.join("notes/capacity.md")).map_err(|e| e.to_string())?;
-    if !note.contains("the same to the token") {
-        return Err(format!(
-            "the note does not say that the counts agree:\n{note}"
-        ));
+    for workload in &seen {
+        let note = folder.join(format!("notes/capacity-{workload}.md"));
+        let note = fs::read_to_string(note).map_err(|e| e.to_string())?;
+        if !note.contains("the same to the token") {
+            return Err(format!(
+                "the note of {workload} does not say that the counts agree:\n{note}"
+            ));
+        }
     }
     render_again(&experiment, &folder)
 }
