@@ -535,21 +535,29 @@ mod tests {
         fn more_memory_never_means_fewer_users(
             blocks in 8u32..60, more in 1u32..20, prompt in 1u64..20, output in 1u64..12, users in 1u64..20
         ) {
-            let most_at_once = |blocks: u32| {
+            let run = |blocks: u32| {
                 let limits = Limits { max_num_seqs: 64, max_num_batched_tokens: 4096, ..LIMITS };
                 let mut scheduler = Scheduler::new(limits, KvCache::new(blocks, 4, false));
                 for _ in 0..users {
                     admit(&mut scheduler, prompt, output);
                 }
-                let mut most = 0;
+                let (mut most, mut steps) = (0, 0u64);
                 while scheduler.schedule(Nanos(0)).is_some() {
                     most = most.max(scheduler.running());
+                    steps += 1;
                     scheduler.complete(&mut Vec::new());
                 }
-                most
+                (most, steps)
             };
-            // It may take more steps, though: who comes in with the memory may be thrown out again.
-            prop_assert!(most_at_once(blocks + more) >= most_at_once(blocks));
+            let (less, longer) = run(blocks);
+            let (enough, shorter) = run(blocks + more);
+            prop_assert!(enough >= less, "{} at once, then {}", less, enough);
+            // With somewhat more memory it may take more steps: who comes in with it may be thrown out again. With a place for
+            // everybody nobody is, and nothing is faster than a token of each in every step.
+            let everybody = users * (prompt + output).div_ceil(4) + 1;
+            let (all, fewest) = run(everybody as u32);
+            prop_assert_eq!((all as u64, fewest), (users, output));
+            prop_assert!(fewest <= longer.min(shorter), "{} steps, with less {} and {}", fewest, longer, shorter);
         }
     }
 }
