@@ -20,20 +20,20 @@ use rustix::{
 };
 
 use super::{
+    files::Files,
     journal::{Identity, Journal, MARKER},
     log_pipe::LogPipe,
     process::API_KEY,
-    shared_memory::SharedMemory,
     tree::{self, Member},
 };
 use crate::secret::{Mask, environment};
 
 /// How often a dying tree is looked at.
 const LOOK: Duration = Duration::from_millis(50);
-/// The shortest pause between two looks at what the tree has mapped: shared memory is made, then mapped.
-const SHORTEST_MEMORY_PAUSE: Duration = Duration::from_millis(50);
+/// The shortest pause between two looks at what the tree has mapped and bound: shared memory is made, then mapped.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest one. Looks cost a little of the machine that is measured, so they grow rarer until something new is there.
-const LONGEST_MEMORY_PAUSE: Duration = Duration::from_secs(16);
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 /// How long a tree may take to vanish after SIGKILL: the kernel may have memory of a GPU to give back.
 pub(super) const AFTER_KILL: Duration = Duration::from_secs(10);
 
@@ -68,8 +68,8 @@ pub fn guard(words: &[String]) -> ExitCode {
         say(&format!("failed to become a subreaper: {error}"));
         return ExitCode::from(1);
     }
-    let mut memory = SharedMemory::before();
-    let mut journal = Journal::begin(journal, log, grace_ms, memory.there());
+    let mut files = Files::before();
+    let mut journal = Journal::begin(journal, log, grace_ms, files.there());
     let mask = Mask::of(environment(), &[API_KEY]);
     let spawned = LogPipe::open(log, &mask).and_then(|(pipe, out)| {
         let err = out.try_clone()?;
@@ -102,17 +102,17 @@ pub fn guard(words: &[String]) -> ExitCode {
         &mut journal,
         leader,
         &tree::members(getpid(), leader),
-        &memory,
+        &files,
     );
     say(&format!("started {id}"));
     let told = news_of(leader);
     // Whatever ends the waiting, what is left of the tree ends too: a dead API server leaves its engine running.
-    if let Some(news) = watch(leader, &told, &mut memory, &mut journal) {
+    if let Some(news) = watch(leader, &told, &mut files, &mut journal) {
         hear(&news, &pipe);
     }
     let left = end_tree(leader, grace, &told, &|news| hear(news, &pipe));
     if left.is_empty() {
-        memory.remove();
+        files.remove();
         journal.into_iter().for_each(Journal::end);
         // The news of the last ends may still be under way.
         while let Ok(news) = told.recv_timeout(LOOK) {
@@ -144,8 +144,8 @@ pub fn ask(words: &[String]) -> i32 {
     if rustix::process::set_child_subreaper(Some(getpid())).is_err() {
         return 1;
     }
-    let memory = SharedMemory::before();
-    let mut journal = Journal::begin(journal, "", 0, memory.there());
+    let files = Files::before();
+    let mut journal = Journal::begin(journal, "", 0, files.there());
     let mut command = Command::new(program);
     if let Some(journal) = &journal {
         command.env(MARKER, journal.marker());
@@ -170,7 +170,7 @@ pub fn ask(words: &[String]) -> i32 {
         &mut journal,
         leader,
         &tree::members(getpid(), leader),
-        &memory,
+        &files,
     );
     let told = news_of(leader);
     let answered = match told.recv() {
@@ -216,36 +216,34 @@ fn news_of(leader: Pid) -> Receiver<Told> {
     told
 }
 
-/// Waits for the first news, looking now and then at what the tree has mapped; `None` when none can come.
+/// Waits for the first news, looking now and then at what the tree has mapped and bound; `None` when none can come.
 fn watch(
     leader: Pid,
     told: &Receiver<Told>,
-    memory: &mut SharedMemory,
+    files: &mut Files,
     journal: &mut Option<Journal>,
 ) -> Option<Told> {
-    let mut look = || {
+    let mut look = |files: &mut Files| {
         let members = tree::members(getpid(), leader);
-        memory.look(&members.iter().map(|member| member.pid).collect::<Vec<_>>());
-        note(journal, leader, &members, memory);
+        files.look(&members.iter().map(|member| member.pid).collect::<Vec<_>>());
+        note(journal, leader, &members, files);
     };
-    let (mut pause, mut due) = (SHORTEST_MEMORY_PAUSE, Instant::now());
-    let mut changed = SharedMemory::changed();
+    let (mut pause, mut due) = (SHORTEST_PAUSE, Instant::now());
     loop {
-        match told.recv_timeout(SHORTEST_MEMORY_PAUSE) {
+        match told.recv_timeout(SHORTEST_PAUSE) {
             Ok(news) => {
                 // The last chance before the tree ends.
-                look();
+                look(files);
                 return Some(news);
             }
             Err(RecvTimeoutError::Timeout) => {
-                let before = std::mem::replace(&mut changed, SharedMemory::changed());
-                if changed != before {
-                    (pause, due) = (SHORTEST_MEMORY_PAUSE, Instant::now());
+                if files.is_more() {
+                    (pause, due) = (SHORTEST_PAUSE, Instant::now());
                 }
                 if Instant::now() >= due {
-                    look();
+                    look(files);
                     due = Instant::now() + pause;
-                    pause = (pause * 2).min(LONGEST_MEMORY_PAUSE);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             }
             Err(RecvTimeoutError::Disconnected) => return None,
@@ -254,14 +252,14 @@ fn watch(
 }
 
 /// Keeps the journal up to date.
-fn note(journal: &mut Option<Journal>, leader: Pid, members: &[Member], memory: &SharedMemory) {
+fn note(journal: &mut Option<Journal>, leader: Pid, members: &[Member], files: &Files) {
     if let Some(journal) = journal {
         let members = members.iter().map(|member| Identity {
             pid: member.pid.as_raw_nonzero().get(),
             start: member.start,
         });
         let group = leader.as_raw_nonzero().get();
-        journal.note(group, members.collect(), memory.ours());
+        journal.note(group, members.collect(), files.ours());
     }
 }
 

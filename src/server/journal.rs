@@ -44,10 +44,11 @@ pub(super) struct Entry {
     pub(super) group: Option<i32>,
     /// The living processes of the tree, as last seen.
     pub(super) members: Vec<Identity>,
-    /// Files of shared memory that were there before the server.
+    /// Files of shared memory and sockets that were there before the server.
     pub(super) before: HashSet<PathBuf>,
-    /// Those that its processes had mapped since, with their inodes.
-    pub(super) memory: BTreeMap<PathBuf, u64>,
+    /// Those that its processes had mapped or bound since, with their inodes.
+    #[serde(alias = "memory")]
+    pub(super) files: BTreeMap<PathBuf, u64>,
 }
 
 impl Entry {
@@ -95,7 +96,7 @@ impl Journal {
                 group: None,
                 members: Vec::new(),
                 before: before.clone(),
-                memory: BTreeMap::new(),
+                files: BTreeMap::new(),
             },
         };
         (!folder.is_empty() && journal.write().is_ok()).then_some(journal)
@@ -110,12 +111,12 @@ impl Journal {
         &mut self,
         group: i32,
         members: Vec<Identity>,
-        memory: &BTreeMap<PathBuf, u64>,
+        files: &BTreeMap<PathBuf, u64>,
     ) {
         let news = Entry {
             group: Some(group),
             members,
-            memory: memory.clone(),
+            files: files.clone(),
             ..self.entry.clone()
         };
         if news != self.entry {

@@ -10,9 +10,9 @@ use rustix::process::Pid;
 use tokio::time::{Instant, sleep};
 
 use super::{
+    files::Files,
     guard::AFTER_KILL,
     journal::{self, Entry, Identity},
-    shared_memory::SharedMemory,
 };
 
 /// How often a dying process is looked at.
@@ -85,11 +85,11 @@ pub(super) async fn end(path: &Path, entry: Entry) -> Option<String> {
     let began = Instant::now();
     let mut asked: Vec<Identity> = Vec::new();
     let mut found = 0;
-    let mut memory = SharedMemory::known(entry.before.clone(), entry.memory.clone());
+    let mut files = Files::known(entry.before.clone(), entry.files.clone());
     loop {
         let left = left(&entry);
         let pids = left.iter().filter_map(|one| Pid::from_raw(one.pid));
-        memory.look(&pids.collect::<Vec<_>>());
+        files.look(&pids.collect::<Vec<_>>());
         if left.is_empty() {
             break;
         }
@@ -114,11 +114,11 @@ pub(super) async fn end(path: &Path, entry: Entry) -> Option<String> {
         }
         sleep(LOOK).await;
     }
-    let files = memory.remove();
+    let removed = files.remove();
     journal::remove(path);
-    (found + files > 0).then(|| {
+    (found + removed > 0).then(|| {
         format!(
-            "an earlier run (process {}) was killed together with the guardian of its server; ended {found} processes and removed {files} files of shared memory that were left of it; the server's log is {}",
+            "an earlier run (process {}) was killed together with the guardian of its server; ended {found} processes and removed {removed} files (shared memory, sockets) that were left of it; the server's log is {}",
             entry.runner.pid, entry.log
         )
     })

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead, BufReader},
+    os::unix::fs::FileTypeExt,
     path::Path,
     process::{Command, Stdio},
     thread::sleep,
@@ -36,8 +37,12 @@ output = "exact"
 max_tokens = [250, 251, 252]
 "#,
     )?)?;
+    let temporary = tempfile::tempdir().map_err(|e| e.to_string())?;
     let mut command = experiment.run();
-    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut runner = Runner(command.spawn().map_err(|e| format!("{command:?}: {e}"))?);
     let stderr = runner.0.stderr.take().ok_or("no standard error")?;
     let mut tree = BTreeMap::new();
@@ -103,7 +108,19 @@ max_tokens = [250, 251, 252]
     )
     .map_err(|error| format!("{error}\n{said}"))?;
     expect("exit code", &status.code(), &Some(0))?;
+    no_socket_is_left(temporary.path())?;
     nobody_is_left(&tree)
+}
+
+/// ZeroMQ's socket files lie among the temporary files, and a killed process removes none.
+fn no_socket_is_left(temporary: &Path) -> Result<(), String> {
+    let left: Vec<_> = fs::read_dir(temporary)
+        .map_err(|e| e.to_string())?
+        .flatten()
+        .filter(|file| file.file_type().is_ok_and(|kind| kind.is_socket()))
+        .map(|file| file.file_name())
+        .collect();
+    expect("sockets that are left", &left, &Vec::new())
 }
 
 /// Its engine is stopped before it is ready, which no log tells: the start is given up in time, made again, and its whole

@@ -1,6 +1,6 @@
 //! A server that dies or hangs while cells run: what the run, its files and its exit code say.
 
-use std::{collections::BTreeMap, error::Error, fs, iter, path::Path};
+use std::{collections::BTreeMap, error::Error, fs, iter, os::unix::net::UnixListener, path::Path};
 
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -48,25 +48,22 @@ pub(crate) fn trials() -> Vec<Trial> {
             always("STANDIN_HANG_AFTER = \"2\"", "hung")
         }),
         trial("a_flood_of_log_is_bounded_on_disk", log_is_bounded),
-        trial(
-            "shared_memory_of_a_killed_server_goes_and_others_stay",
-            shared_memory_goes,
-        ),
+        trial("files_of_a_killed_server_go_and_others_stay", files_go),
         #[cfg(target_os = "linux")]
         trial(
-            "shared_memory_that_nobody_was_left_to_remove_goes_at_the_next_run",
-            next_run_removes_shared_memory,
+            "files_that_nobody_was_left_to_remove_go_at_the_next_run",
+            next_run_removes_files,
         ),
     ]
 }
 
-/// Runner, guardian and server are all killed: the next run, of whatever, removes what they had mapped.
+/// Runner, guardian and server are all killed: the next run, of whatever, removes what they had mapped and bound.
 #[cfg(target_os = "linux")]
-fn next_run_removes_shared_memory() -> Result<(), Box<dyn Error>> {
+fn next_run_removes_files() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
-    let (told, state) = (folder.path().join("shm.txt"), folder.path().join("state"));
+    let (told, state) = (folder.path().join("left.txt"), folder.path().join("state"));
     let fault = format!(
-        "STANDIN_TOKEN_MS = \"100000\"\nSTANDIN_SHM = \"{}\"",
+        "STANDIN_TOKEN_MS = \"100000\"\nSTANDIN_LEAVES = \"{}\"",
         told.display()
     );
     let manifest = MANIFEST
@@ -78,10 +75,10 @@ fn next_run_removes_shared_memory() -> Result<(), Box<dyn Error>> {
     with_stand_in(&mut command)?;
     let mut runner = command.env("XDG_STATE_HOME", &state).spawn()?;
     let pid = i32::try_from(runner.id())?;
-    until("the guardian has seen the memory", || {
+    until("the guardian has seen both files", || {
         entry(&state).is_some_and(|entry| {
-            let memory = entry["memory"].as_object();
-            memory.is_some_and(|memory| !memory.is_empty())
+            let files = entry["files"].as_object();
+            files.is_some_and(|files| files.len() == 2)
         })
     });
     let tree = below(pid);
@@ -93,8 +90,11 @@ fn next_run_removes_shared_memory() -> Result<(), Box<dyn Error>> {
     }
     runner.wait()?;
     until("everybody is gone", || alive(&tree).is_empty());
-    let path = fs::read_to_string(&told)?;
-    assert!(Path::new(path.trim()).exists(), "{path} went by itself");
+    let paths = fs::read_to_string(&told)?;
+    assert_eq!(paths.lines().count(), 2, "{paths}");
+    for path in paths.lines() {
+        assert!(Path::new(path).exists(), "{path} went by itself");
+    }
     let next = Experiment::new(&MANIFEST.replace("{fault}", ""))?;
     let mut command = next.run();
     with_stand_in(&mut command)?;
@@ -103,10 +103,12 @@ fn next_run_removes_shared_memory() -> Result<(), Box<dyn Error>> {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(
         said.contains(&format!("an earlier run (process {pid}) was killed"))
-            && said.contains("removed 1 files"),
+            && said.contains("removed 2 files"),
         "{said}"
     );
-    assert!(!Path::new(path.trim()).exists(), "{path} is left");
+    for path in paths.lines() {
+        assert!(!Path::new(path).exists(), "{path} is left");
+    }
     assert!(entry(&state).is_none());
     Ok(())
 }
@@ -213,21 +215,25 @@ fn log_is_bounded() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Two servers of the run are killed with their memory mapped; what somebody else put there meanwhile is not touched.
-fn shared_memory_goes() -> Result<(), Box<dyn Error>> {
+/// Two servers of the run are killed with their memory mapped and their sockets bound; what somebody else put there meanwhile is not touched.
+fn files_go() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
-    let told = folder.path().join("shm.txt");
+    let told = folder.path().join("left.txt");
     let foreign = tempfile::NamedTempFile::new_in("/dev/shm")?;
+    let others = folder.path().join("socket");
+    let listener = UnixListener::bind(&others)?;
     run(&format!(
-        "STANDIN_DIE_AFTER = \"6\"\nSTANDIN_SHM = \"{}\"",
+        "STANDIN_DIE_AFTER = \"6\"\nSTANDIN_LEAVES = \"{}\"",
         told.display()
     ))?;
     let paths = fs::read_to_string(&told)?;
-    assert_eq!(paths.lines().count(), 3, "{paths}");
+    assert_eq!(paths.lines().count(), 6, "{paths}");
     for path in paths.lines() {
         assert!(!Path::new(path).exists(), "{path} is left");
     }
     assert!(foreign.path().exists());
+    drop(listener);
+    assert!(others.exists());
     Ok(())
 }
 

@@ -201,6 +201,7 @@ mod tests {
                 reason: "needs 16384, has 8192".into(),
                 log: Some("servers/s2/server.log".into()),
             },
+            starting("s2"),
             finished("chat-c3", CellOutcome::DoesNotFit, None, None),
             Event::Finished {
                 folder: "results/day/r1".into(),
@@ -245,6 +246,7 @@ mod tests {
         server s1: stopped
         server 2/2 s2: starting, ready within 10m 00s
         server s2: kv_too_small · needs 16384, has 8192 · log: servers/s2/server.log
+        server 2/2 s2: starting again, ready within 10m 00s
         cell 3/3 chat-c3: does_not_fit
         finished: 3 cells (1 ok, 1 failed, 1 does_not_fit)
         results: results/day/r1

@@ -35,7 +35,10 @@ pub(super) struct State {
     pub(super) cells: usize,
     pub(super) finished: usize,
     pub(super) servers: usize,
-    pub(super) started: usize,
+    /// Servers in the order of their first starts; one that died is started again.
+    pub(super) started: Vec<String>,
+    /// Whether the last start was of a server that had been started before.
+    pub(super) again: bool,
     /// When the run began; absent before and after it.
     pub(super) begun: Option<Instant>,
     pub(super) interrupted: bool,
@@ -49,7 +52,8 @@ impl State {
             cells: 0,
             finished: 0,
             servers: 0,
-            started: 0,
+            started: Vec::new(),
+            again: false,
             begun: None,
             interrupted: false,
             now: Now::Nothing,
@@ -66,7 +70,10 @@ impl State {
                 self.begun = Some(at);
             }
             Event::ServerStarting { server, .. } => {
-                self.started += 1;
+                self.again = self.started.contains(server);
+                if !self.again {
+                    self.started.push(server.clone());
+                }
                 self.now = Now::Starting {
                     server: server.clone(),
                     phase: StartPhase::Launch,

@@ -48,9 +48,14 @@ pub(super) fn say(event: &Event, state: &State) -> Option<(Weight, String)> {
             server,
             ready_within,
         } => plain(format!(
-            "server {}/{} {server}: starting, ready within {}",
-            state.started,
+            "server {}/{} {server}: starting{}, ready within {}",
+            state
+                .started
+                .iter()
+                .position(|started| started == server)
+                .map_or(state.started.len(), |position| position + 1),
             state.servers,
+            if state.again { " again" } else { "" },
             span(*ready_within)
         )),
         Event::ServerPhase {
