@@ -13,7 +13,8 @@ use std::fmt;
 
 use super::{
     hardware::{GIB, Gpu},
-    model::{KvType, ModelShape, Quantization},
+    model::{KvType, ModelShape},
+    quantization::Quantization,
 };
 use crate::manifest::{Flag, Flags, WeightType};
 

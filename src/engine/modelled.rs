@@ -4,7 +4,9 @@ use super::{
     KvCache, Limits, Scheduler, Speed, StepTime, Vllm,
     hardware::{Gpu, find_gpu, gpu_classes, unknown_gpu},
     memory::{Fit, Misfit, Settings, fit, weights},
-    model::{ModelShape, find_model, model_of_config, unknown_model},
+    model::ModelShape,
+    model_catalogue::{find_model, unknown_model},
+    model_config::model_of_config,
 };
 use crate::manifest::{Catalogue, Flags};
 

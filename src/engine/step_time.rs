@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     hardware::Gpu,
-    model::{KvType, ModelShape, Quantization},
+    model::{KvType, ModelShape},
+    quantization::Quantization,
     scheduler::Work,
 };
 
@@ -153,7 +154,7 @@ impl StepTime {
 mod tests {
     use super::*;
     use crate::{
-        engine::{hardware::find_gpu, model::find_model},
+        engine::{hardware::find_gpu, model_catalogue::find_model},
         manifest::Catalogue,
     };
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    engine::{hardware::find_gpu, model::find_model},
+    engine::{hardware::find_gpu, model_catalogue::find_model},
     manifest::Catalogue,
 };
 

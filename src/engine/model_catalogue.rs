@@ -1,0 +1,203 @@
+//! Models by name: the built-in catalogue and the user's own.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{model::ModelShape, quantization::Quantization};
+use crate::manifest::{Catalogue, ModelSpec, nearest};
+
+/// The built-in catalogue.
+const CATALOGUE: &str = include_str!("models.toml");
+
+#[derive(Deserialize)]
+struct Builtin {
+    model: BTreeMap<String, ModelSpec>,
+}
+
+fn builtin() -> BTreeMap<String, ModelSpec> {
+    // A test reads the embedded text, so that no build has another one.
+    toml::from_str(CATALOGUE).map_or_else(|_| BTreeMap::new(), |all: Builtin| all.model)
+}
+
+/// What a name is without organisation and the words that change no shape: tuning, quantization, date of a build.
+fn plain(name: &str) -> String {
+    const WORDS: [&str; 26] = [
+        "instruct",
+        "chat",
+        "it",
+        "hf",
+        "base",
+        "awq",
+        "gptq",
+        "int4",
+        "int8",
+        "fp8",
+        "dynamic",
+        "bnb",
+        "4bit",
+        "8bit",
+        "w4a16",
+        "w8a8",
+        "w8a16",
+        "quantized",
+        "bf16",
+        "fp16",
+        "meta",
+        "unsloth",
+        "block",
+        "gguf",
+        "neuralmagic",
+        "int",
+    ];
+    let last = name.rsplit('/').next().unwrap_or(name).to_lowercase();
+    let words: Vec<&str> = last
+        .split(['-', '_', '.'])
+        .filter(|word| !word.is_empty() && !WORDS.contains(word))
+        .collect();
+    words.concat()
+}
+
+/// The shape that a model's name means in the catalogues: organisation, case and words such as `Instruct` do not matter, and
+/// a quantization is read from the name. The user's own come first. `None` where it is in none.
+pub fn find_model(name: &str, own: &Catalogue) -> Option<ModelShape> {
+    let wanted = plain(name);
+    let builtin = builtin();
+    let find = |specs: &BTreeMap<String, ModelSpec>| {
+        specs
+            .iter()
+            .find(|(known, _)| *known == name)
+            .or_else(|| {
+                specs.iter().find(|(known, spec)| {
+                    std::iter::once(*known)
+                        .chain(&spec.also)
+                        .any(|known| plain(known) == wanted)
+                })
+            })
+            .map(|(_, spec)| model_of(name, spec))
+    };
+    find(&own.model).or_else(|| find(&builtin))
+}
+
+/// A shape from its numbers; a quantization is read from the name.
+pub fn model_of(name: &str, spec: &ModelSpec) -> ModelShape {
+    ModelShape {
+        name: name.to_owned(),
+        layers: spec.layers,
+        hidden: spec.hidden,
+        heads: spec.heads,
+        kv_heads: spec.kv_heads.unwrap_or(spec.heads),
+        head_dim: spec.head_dim.unwrap_or(spec.hidden / spec.heads.max(1)),
+        intermediate: spec.intermediate,
+        vocab: spec.vocab,
+        tied: spec.tied,
+        qkv_bias: spec.qkv_bias,
+        ffn_matrices: if spec.gated { 3 } else { 2 },
+        experts: spec.experts.clone(),
+        max_positions: spec.max_positions,
+        dtype: spec.dtype,
+        quantization: Quantization::of_name(name),
+        other_attention: ["gemma", "mistral-7b-v0.1", "mistral-7b-instruct-v0.1"]
+            .iter()
+            .any(|windowed| name.to_lowercase().contains(windowed)),
+    }
+}
+
+/// The names of all known models, the user's own first.
+pub fn model_names(own: &Catalogue) -> Vec<String> {
+    let known: Vec<String> = own.model.keys().cloned().collect();
+    let more: Vec<String> = builtin()
+        .into_keys()
+        .filter(|name| !known.contains(name))
+        .collect();
+    [known, more].concat()
+}
+
+/// Why a name means no shape, and what to do.
+pub fn unknown_model(name: &str, own: &Catalogue) -> (String, Vec<String>) {
+    let names = model_names(own);
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let meant = nearest(last, &known).map(|name| format!("; the nearest known is {name}"));
+    (
+        format!("the shape of {name} is not known{}", meant.unwrap_or_default()),
+        vec![
+            "it is read from the config.json of a local model or of the Hugging Face cache, else from the catalogue"
+                .to_owned(),
+            format!(
+                "add your own: [catalogue.model.\"{name}\"] with layers, hidden, heads, kv_heads, intermediate, vocab and \
+                 max_positions; an included file may hold it"
+            ),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(name: &str) -> ModelShape {
+        find_model(name, &Catalogue::default()).unwrap_or_else(|| panic!("{name}"))
+    }
+
+    #[test]
+    fn every_entry_is_sound_and_its_parameters_are_those_of_its_name() {
+        let all: Builtin = toml::from_str(CATALOGUE).unwrap();
+        for (name, spec) in &all.model {
+            assert!(spec.source.is_some(), "{name}");
+            assert_eq!(model_of(name, spec), shape(name), "{name} is found");
+            let parameters = model_of(name, spec).parameters() as f64;
+            // Published sizes, where the name has one: 0.5B is 494 million, 3B is 3.09 billion.
+            let lower = name.to_lowercase();
+            let size = lower.split(['-', '_']).find_map(|word| {
+                let digits = word.strip_suffix(['b', 'm'])?;
+                let unit = if word.ends_with('m') { 1e6 } else { 1e9 };
+                digits.parse::<f64>().ok().map(|number| number * unit)
+            });
+            if let Some(size) = size {
+                let ratio = parameters / size;
+                assert!(
+                    (0.85..1.35).contains(&ratio),
+                    "{name}: {parameters} is {ratio} of {size}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_are_the_published_ones() {
+        for (name, millions) in [
+            ("Qwen/Qwen2.5-1.5B-Instruct", 1543.7),
+            ("Qwen/Qwen2.5-7B-Instruct", 7615.6),
+            ("meta-llama/Llama-3.1-8B-Instruct", 8030.3),
+            ("meta-llama/Llama-3.2-1B", 1235.8),
+            ("HuggingFaceTB/SmolLM2-135M-Instruct", 134.5),
+            ("mistralai/Mistral-7B-v0.1", 7241.7),
+            ("Qwen/Qwen3-30B-A3B", 30532.1),
+        ] {
+            let found = shape(name).parameters() as f64 / 1e6;
+            assert!((found / millions - 1.0).abs() < 2e-3, "{name}: {found}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_leniently_and_their_quantization_too() {
+        assert_eq!(shape("qwen/qwen2.5-1.5b-instruct").quantization, None);
+        assert_eq!(
+            shape("Qwen/Qwen2.5-7B-Instruct-AWQ").quantization,
+            Some(Quantization::Grouped { bits: 4 })
+        );
+        assert_eq!(
+            shape("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8").quantization,
+            Some(Quantization::Grouped { bits: 8 })
+        );
+        assert_eq!(
+            shape("neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8").quantization,
+            Some(Quantization::Fp8)
+        );
+        assert!(find_model("someone/unheard-of-9B", &Catalogue::default()).is_none());
+        let (title, help) = unknown_model("Qwen/Qwen2.5-9B", &Catalogue::default());
+        assert!(title.contains("nearest"), "{title}");
+        assert!(help[1].contains("[catalogue.model.\"Qwen/Qwen2.5-9B\"]"));
+    }
+}
