@@ -25,6 +25,8 @@ mod tests;
 pub use chart::Chart;
 pub use compare::{Change, Comparison, Difference, Gate, Judgement, Pair, compare};
 
+use std::{panic::resume_unwind, thread};
+
 use camino::Utf8Path;
 
 use crate::{diagnostic::Findings, store::StoredRun};
@@ -69,10 +71,16 @@ pub struct Shown {
 pub fn show(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<Shown, Findings> {
     let sources = note::template::sources(templates)?;
     let charts = charts(run);
-    let notes = note::template::render(&sources, &note::values::values(run, &charts))?;
+    // Neither knows of the other, and of ten thousand cells each takes a second.
+    let (notes, page) = thread::scope(|scope| {
+        let page = scope.spawn(|| page(run, &charts));
+        let notes = note::template::render(&sources, &note::values::values(run, &charts));
+        let page = page.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (notes, page)
+    });
     Ok(Shown {
-        notes,
-        page: page(run, &charts),
+        notes: notes?,
+        page,
         charts,
     })
 }

@@ -1,6 +1,6 @@
 //! A run folder → what it holds.
 
-use std::{fs, io};
+use std::{fs, io, num::NonZero, panic::resume_unwind, thread};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -14,6 +14,9 @@ use super::{
 };
 use crate::{load::Records, plan::Plan};
 
+/// So few cells are read sooner than another thread is started for them.
+const FEW: usize = 100;
+
 /// Reads a run from its light files alone: what a clone of its repository holds.
 ///
 /// # Errors
@@ -24,7 +27,7 @@ pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
     let plan: Plan = json(&folder.join(layout::PLAN))?;
     let effective = text(&folder.join(layout::EFFECTIVE))?;
     let mut servers = Vec::new();
-    let mut cells = Vec::new();
+    let mut wanted: Vec<(Utf8PathBuf, &str)> = Vec::new();
     for group in &plan.groups {
         check_id(folder, &group.id)?;
         let path = folder
@@ -41,14 +44,15 @@ pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
             check_id(folder, &cell.id)?;
             let cell_folder = folder.join(layout::CELLS).join(&cell.id);
             if cell_folder.exists() {
-                cells.push(read_cell(&cell_folder, &cell.id)?);
+                wanted.push((cell_folder, &cell.id));
             }
         }
     }
     for id in run.imported.iter().flat_map(|imported| &imported.cells) {
         check_id(folder, id)?;
-        cells.push(read_cell(&folder.join(layout::CELLS).join(id), id)?);
+        wanted.push((folder.join(layout::CELLS).join(id), id));
     }
+    let cells = read_cells(&wanted)?;
     let predictions = folder.join(layout::PREDICTIONS);
     let predictions: Option<Predictions> = match predictions.exists() {
         true => Some(json(&predictions)?),
@@ -154,6 +158,30 @@ pub(super) fn refuse_newer(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreErr
         Ok(_) => Ok(()),
         Err(e) => Err(altered(path, &e)),
     }
+}
+
+/// Reads cells in their order, several at a time: a large run has more than a gigabyte of them. Of several mistakes the first
+/// one is told.
+fn read_cells(wanted: &[(Utf8PathBuf, &str)]) -> Result<Vec<CellFile>, StoreError> {
+    let readers = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = wanted.len().div_ceil(readers).max(FEW);
+    thread::scope(|scope| {
+        let parts: Vec<_> = wanted
+            .chunks(share)
+            .map(|part| {
+                scope.spawn(|| -> Result<Vec<CellFile>, StoreError> {
+                    part.iter()
+                        .map(|(folder, id)| read_cell(folder, id))
+                        .collect()
+                })
+            })
+            .collect();
+        let mut cells = Vec::with_capacity(wanted.len());
+        for part in parts {
+            cells.extend(part.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+        }
+        Ok(cells)
+    })
 }
 
 fn read_cell(folder: &Utf8Path, id: &str) -> Result<CellFile, StoreError> {

@@ -22,10 +22,13 @@
   function shown(value) {
     if (typeof value !== "number" || !Number.isFinite(value)) return DASH;
     const size = Math.abs(value);
-    const digits = size >= 99.95 ? 0 : size >= 9.995 ? 1 : 2;
-    return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    return withDigits[size >= 99.95 ? 0 : size >= 9.995 ? 1 : 2].format(value);
   }
-  const whole = (value) => (typeof value === "number" ? value.toLocaleString("en-US") : DASH);
+  // Made once: making one for every number is what a large table would wait for.
+  const withDigits = [0, 1, 2].map((digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+  const integers = new Intl.NumberFormat("en-US");
+  const names = new Intl.Collator("en", { numeric: true });
+  const whole = (value) => (typeof value === "number" ? integers.format(value) : DASH);
   const said = (value) => (value === undefined || value === null ? DASH : typeof value === "object" ? JSON.stringify(value) : String(value));
   const outcomeText = (outcome) => outcome.replaceAll("_", " ");
   const isMeasured = (cell) => cell.outcome === "ok" || cell.outcome === "degraded";
@@ -150,12 +153,13 @@
     return [...new Set((cell.verdicts || []).map((at) => data.verdicts[at].kind))];
   }
   let sorted = { key: null, down: false };
-  let limit = PAGE;
+  // The first row of the page of the table that is shown: more rows at once than PAGE make every browser slow.
+  let first = 0;
 
   function compare(a, b) {
     const absent = (value) => value === undefined || value === null || value === "";
     if (absent(a) || absent(b)) return absent(a) - absent(b);
-    const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
+    const order = typeof a === "number" && typeof b === "number" ? a - b : names.compare(a, b);
     return sorted.down ? -order : order;
   }
 
@@ -209,6 +213,7 @@
       button.addEventListener("click", () => {
         // Numbers of results: largest first on the first click; axes and names ascending.
         sorted = own ? { key: column.key, down: !sorted.down } : { key: column.key, down: Boolean(column.unit) };
+        first = 0;
         table();
         byId("table").querySelector(`th[data-key="${CSS.escape(column.key)}"] button`).focus();
       });
@@ -221,11 +226,16 @@
     const matches = matcher(byId("filter").value);
     const workload = byId("workload").value;
     const outcome = byId("outcome").value;
-    const rows = data.cells.filter((cell) => (!workload || cell.workload === workload) && (!outcome || cell.outcome === outcome) && matches(cell));
+    let rows = data.cells.filter((cell) => (!workload || cell.workload === workload) && (!outcome || cell.outcome === outcome) && matches(cell));
     const column = columns.find((column) => column.key === sorted.key);
-    if (column) rows.sort((a, b) => compare(column.value(a), column.value(b)));
+    if (column) {
+      const keyed = rows.map((cell) => [column.value(cell), cell]);
+      rows = keyed.sort((a, b) => compare(a[0], b[0])).map((pair) => pair[1]);
+    }
+    first = Math.min(first, Math.floor(Math.max(0, rows.length - 1) / PAGE) * PAGE);
+    const shownRows = rows.slice(first, first + PAGE);
     headings();
-    byId("table").tBodies[0].replaceChildren(...rows.slice(0, limit).map((cell) => {
+    byId("table").tBodies[0].replaceChildren(...shownRows.map((cell) => {
       const row = make("tr", { "data-cell": cell.id });
       columns.forEach((column, index) => {
         const text = column.text(cell);
@@ -235,15 +245,25 @@
       });
       return row;
     }));
-    const showing = Math.min(limit, rows.length);
-    byId("count").textContent = `${whole(rows.length)} of ${whole(data.cells.length)} cells` + (showing < rows.length ? `, the first ${whole(showing)} shown` : "");
-    byId("more").hidden = showing >= rows.length;
+    const some = shownRows.length < rows.length;
+    byId("count").textContent = `${whole(rows.length)} of ${whole(data.cells.length)} cells` + (some ? `, ${whole(first + 1)} to ${whole(first + shownRows.length)} shown` : "");
+    byId("leaf").hidden = !some;
+    byId("before").disabled = first === 0;
+    byId("after").disabled = first + PAGE >= rows.length;
   }
   for (const id of ["filter", "workload", "outcome"]) {
-    byId(id).addEventListener("input", () => { limit = PAGE; table(); });
+    byId(id).addEventListener("input", () => { first = 0; table(); });
   }
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("more").addEventListener("click", () => { limit += 5 * PAGE; table(); });
+  for (const [id, step] of [["before", -PAGE], ["after", PAGE]]) {
+    byId(id).addEventListener("click", () => {
+      first += step;
+      table();
+      byId("cells-heading").scrollIntoView();
+      // At an end the button that was pressed can no longer hold the focus.
+      if (byId(id).disabled) byId(id === "before" ? "after" : "before").focus({ preventScroll: true });
+    });
+  }
   table();
 
   // ---- a cell's own page ----
