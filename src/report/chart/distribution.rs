@@ -5,7 +5,7 @@ use super::{
     plane::Plane,
     scale::Scale,
     scope::{Scope, thinned, values},
-    sheet::{EDGE, Key, Sheet, WIDTH},
+    sheet::{EDGE, Key, NARROW, Sheet},
     svg::{Anchor, Svg},
     text::{fitted, width},
 };
@@ -97,45 +97,44 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         &about::source(run),
         run,
         &[Key::P50, Key::P95],
+        scope.wide,
     );
+    let narrow = scope.wide <= NARROW;
     let labels = along
+        .filter(|_| !narrow)
         .map(|axis| width(&down(axis), 14.5))
         .into_iter()
         .chain(rows.iter().map(|(text, _)| width(text, 13.0)))
         .fold(0.0, f64::max)
-        .min(130.0);
+        .min(if narrow { 90.0 } else { 130.0 });
     let left = EDGE + if labels > 0.0 { labels + 16.0 } else { 0.0 };
     let gap = 34.0;
-    let wide = (WIDTH - EDGE - left - gap * (panels.len() - 1) as f64) / panels.len() as f64;
-    let top = sheet.top() + 36.0;
-    let bottom = top + ROW * rows.len() as f64;
+    // On a phone the second panel stands below the first.
+    let across = if narrow { 1 } else { panels.len() };
+    let wide = (scope.wide - EDGE - left - gap * (across - 1) as f64) / across as f64;
+    let mut top = sheet.top() + 36.0;
+    let high = ROW * rows.len() as f64;
+    let mut bottom = top + high;
     let svg = &mut sheet.svg;
-    if let Some(axis) = along {
-        svg.text(
-            (EDGE, top - 16.0),
-            Anchor::Start,
-            "axis",
-            &fitted(&down(axis), 14.5, labels),
-        );
-        for (index, (text, _)) in rows.iter().enumerate() {
-            let y = top + ROW * (index as f64 + 1.0);
-            svg.text(
-                (left - 12.0, y - 4.0),
-                Anchor::End,
-                "tick",
-                &fitted(text, 13.0, labels),
-            );
-        }
-    }
     for (index, (name, get)) in panels.iter().enumerate() {
-        let from = left + (wide + gap) * index as f64;
+        let column = index % across;
+        if index > 0 && column == 0 {
+            top = bottom + Plane::BELOW_BARE + 40.0;
+            bottom = top + high;
+        }
+        let from = left + (wide + gap) * column as f64;
         let plane = Plane {
             left: from,
             right: from + wide,
             top,
             bottom,
         };
-        panel(svg, scope, &plane, name, *get, &rows, index);
+        let mut title = plane.left;
+        if let Some(axis) = along.filter(|_| column == 0) {
+            let room = if narrow { 170.0 } else { labels };
+            title = title.max(EDGE + 16.0 + steps(svg, axis, &rows, &plane, room));
+        }
+        panel(svg, scope, &plane, (name, title), *get, &rows, index);
     }
     let thinned = match along {
         Some(axis) if fewer => format!("Of {axis}, {ROWS} values are shown."),
@@ -152,6 +151,22 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     Some(sheet.finish(bottom + Plane::BELOW_BARE, &notes, chart))
 }
 
+/// The axis and its steps, at the left of a panel; how wide the name is.
+fn steps(svg: &mut Svg, axis: &str, rows: &[(String, &CellFile)], plane: &Plane, room: f64) -> f64 {
+    let name = fitted(&down(axis), 14.5, room);
+    svg.text((EDGE, plane.top - 16.0), Anchor::Start, "axis", &name);
+    for (index, (text, _)) in rows.iter().enumerate() {
+        let y = plane.top + ROW * (index as f64 + 1.0);
+        svg.text(
+            (plane.left - 12.0, y - 4.0),
+            Anchor::End,
+            "tick",
+            &fitted(text, 13.0, room),
+        );
+    }
+    width(&name, 14.5)
+}
+
 fn down(axis: &str) -> String {
     format!("{axis} ↓")
 }
@@ -166,7 +181,7 @@ fn panel(
     svg: &mut Svg,
     scope: &Scope<'_>,
     plane: &Plane,
-    name: &str,
+    (name, title): (&str, f64),
     get: Get,
     rows: &[(String, &CellFile)],
     colour: usize,
@@ -186,7 +201,7 @@ fn panel(
         return;
     };
     svg.text(
-        (plane.left, plane.top - 16.0),
+        (title, plane.top - 16.0),
         Anchor::Start,
         "axis",
         &format!(

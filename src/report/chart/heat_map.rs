@@ -3,8 +3,9 @@
 use super::{
     Chart, about,
     scope::{Scope, thinned, values},
-    sheet::{EDGE, Sheet, WIDTH},
+    sheet::{NARROW, Sheet},
     svg::Anchor,
+    text::width,
     tiles::{self, Tile, Tiles},
 };
 use crate::{
@@ -19,7 +20,11 @@ use crate::{
 
 /// Tiles that stay readable.
 const COLUMNS: usize = 10;
+/// The same on a phone.
+const FEW_COLUMNS: usize = 5;
 const ROWS: usize = 12;
+/// Width of one colour in the key.
+const STEP: f64 = 22.0;
 const FILLS: [&str; 7] = ["t0", "t1", "t2", "t3", "t4", "t5", "t6"];
 const INKS: [&str; 7] = ["u0", "u1", "u2", "u3", "u4", "u5", "u6"];
 /// Latencies that span this ratio are coloured by their logarithm.
@@ -44,8 +49,12 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
             .and_then(|cell| coordinate(cell, axis))
             .map(scalar_text)
     };
-    let (columns, fewer_columns) =
-        thinned(&values(&cells, across), COLUMNS, best(across).as_deref());
+    let most = if scope.wide <= NARROW {
+        FEW_COLUMNS
+    } else {
+        COLUMNS
+    };
+    let (columns, fewer_columns) = thinned(&values(&cells, across), most, best(across).as_deref());
     let (rows, fewer_rows) = thinned(&values(&cells, down), ROWS, best(down).as_deref());
     if columns.len() < 2 || rows.len() < 2 {
         return None;
@@ -117,14 +126,14 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         ),
     );
     let picked = shown().any(|cell| scope.best.is_some_and(|best| best.id == cell.id));
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[]);
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[], scope.wide);
     ramp(&mut sheet, &name, low, darkest, picked);
     let bottom = tiles::draw(&mut sheet, &table);
     let thinned = match (fewer_columns, fewer_rows) {
         (true, true) => {
-            format!("Of both axes some values are left out: {COLUMNS} and {ROWS} are shown.")
+            format!("Of both axes some values are left out: {most} and {ROWS} are shown.")
         }
-        (true, false) => format!("Of {across}, {COLUMNS} values are shown."),
+        (true, false) => format!("Of {across}, {most} values are shown."),
         (false, true) => format!("Of {down}, {ROWS} values are shown."),
         (false, false) => String::new(),
     };
@@ -194,24 +203,26 @@ fn step(value: f64, low: f64, high: f64) -> usize {
 
 /// What the colours mean: from the lowest to the highest value.
 fn ramp(sheet: &mut Sheet, name: &str, low: f64, high: f64, picked: bool) {
-    let svg = &mut sheet.svg;
-    let y = 66.0;
     let text = format!("{name}, ms");
-    svg.text((EDGE, y + 11.0), Anchor::Start, "key", &text);
-    let mut x = EDGE + super::text::width(&text, 12.0) + 14.0;
-    let from = number::ms_bare(Some(low));
-    svg.text((x, y + 11.0), Anchor::Start, "key", &from);
-    x += super::text::width(&from, 12.0) + 8.0;
+    let (from, to) = (number::ms_bare(Some(low)), number::ms_bare(Some(high)));
+    let mut flow = sheet.row();
+    let (x, y) = flow.place(width(&text, 12.0));
+    sheet.svg.text((x, y), Anchor::Start, "key", &text);
+    let (before, after) = (width(&from, 12.0) + 8.0, width(&to, 12.0) + 8.0);
+    let fills = STEP * FILLS.len() as f64;
+    let (mut x, y) = flow.place(before + fills + after);
+    let svg = &mut sheet.svg;
+    svg.text((x, y), Anchor::Start, "key", &from);
+    x += before;
     for fill in FILLS {
-        svg.rect(x, y, 22.0, 14.0, 0.0, fill);
-        x += 22.0;
+        svg.rect(x, y - 11.0, STEP, 14.0, 0.0, fill);
+        x += STEP;
     }
-    x += 8.0;
-    let to = number::ms_bare(Some(high));
-    svg.text((x, y + 11.0), Anchor::Start, "key", &to);
-    x += super::text::width(&to, 12.0) + 24.0;
-    if picked && x < WIDTH - 120.0 {
-        svg.rect(x, y, 18.0, 14.0, 2.0, "pick");
-        svg.text((x + 26.0, y + 11.0), Anchor::Start, "key", "best cell");
+    svg.text((x + 8.0, y), Anchor::Start, "key", &to);
+    if picked {
+        let (x, y) = flow.place(26.0 + width("best cell", 12.0));
+        svg.rect(x, y - 11.0, 18.0, 14.0, 2.0, "pick");
+        svg.text((x + 26.0, y), Anchor::Start, "key", "best cell");
     }
+    sheet.end_row(flow);
 }

@@ -13,6 +13,7 @@ mod about;
 mod along;
 mod distribution;
 mod heat_map;
+mod legend;
 mod oom_surface;
 mod plane;
 mod predicted;
@@ -32,6 +33,7 @@ mod tests;
 use super::{file_name, insight::Block};
 use crate::store::StoredRun;
 use scope::Scope;
+use sheet::{NARROW, WIDE};
 
 /// One picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,9 +48,16 @@ pub struct Chart {
     pub title: String,
     /// What it shows for who cannot see it, one sentence.
     pub alt: String,
-    body: String,
+    wide: Drawn,
+    narrow: Option<Drawn>,
+}
+
+/// What was drawn, for one width of screen.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Drawn {
     width: f64,
     height: f64,
+    body: String,
 }
 
 impl Chart {
@@ -59,9 +68,8 @@ impl Chart {
             workload: (!workload.is_empty()).then(|| workload.to_owned()),
             title,
             alt,
-            body: String::new(),
-            width: 0.0,
-            height: 0.0,
+            wide: Drawn::default(),
+            narrow: None,
         }
     }
 }
@@ -70,20 +78,31 @@ impl Chart {
 pub(super) fn charts(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<Chart> {
     let mut workloads: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
     workloads.dedup();
-    let mut charts = Vec::new();
-    for workload in workloads {
-        let Some(scope) = Scope::of(run, blocks, workload) else {
-            continue;
-        };
-        charts.extend(throughput::draw(run, &scope));
-        charts.extend(tradeoff::draw(run, &scope));
-        charts.extend(heat_map::draw(run, &scope));
-        charts.extend(distribution::draw(run, &scope));
-        charts.extend(timeline::draw(run, &scope));
-        charts.extend(predicted::draw(run, &scope));
+    let mut scopes: Vec<Scope<'_>> = workloads
+        .into_iter()
+        .filter_map(|workload| Scope::of(run, blocks, workload))
+        .collect();
+    let mut charts = drawn(run, &scopes, WIDE);
+    scopes.iter_mut().for_each(|scope| scope.wide = NARROW);
+    // Whether there is a picture does not depend on its width, so each has its other form at the same place.
+    for (chart, other) in charts.iter_mut().zip(drawn(run, &scopes, NARROW)) {
+        chart.narrow = Some(other.wide);
     }
-    charts.extend(oom_surface::draw(run));
     named(charts)
+}
+
+fn drawn(run: &StoredRun, scopes: &[Scope<'_>], wide: f64) -> Vec<Chart> {
+    let mut charts = Vec::new();
+    for scope in scopes {
+        charts.extend(throughput::draw(run, scope));
+        charts.extend(tradeoff::draw(run, scope));
+        charts.extend(heat_map::draw(run, scope));
+        charts.extend(distribution::draw(run, scope));
+        charts.extend(timeline::draw(run, scope));
+        charts.extend(predicted::draw(run, scope));
+    }
+    charts.extend(oom_surface::draw(run, wide));
+    charts
 }
 
 /// Gives every picture a file name that is safe anywhere and its own.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::{
     Chart, about,
     scope::thinned,
-    sheet::{EDGE, Sheet},
+    sheet::{NARROW, Sheet},
     svg::Anchor,
     text::width,
     tiles::{self, Tile, Tiles},
@@ -22,6 +22,8 @@ use crate::{
 };
 
 const COLUMNS: usize = 8;
+/// The same on a phone.
+const FEW_COLUMNS: usize = 4;
 const ROWS: usize = 12;
 
 /// What became of a server.
@@ -56,7 +58,7 @@ impl Fate {
 }
 
 /// The picture; `None` where no server met the end of memory, or the run has no server axis.
-pub(super) fn draw(run: &StoredRun) -> Option<Chart> {
+pub(super) fn draw(run: &StoredRun, wide: f64) -> Option<Chart> {
     let mut cells: BTreeMap<&str, Vec<&CellFile>> = BTreeMap::new();
     for cell in &run.cells {
         cells.entry(cell.server.as_str()).or_default().push(cell);
@@ -93,8 +95,13 @@ pub(super) fn draw(run: &StoredRun) -> Option<Chart> {
         .filter(|axis| !shown.contains(axis))
         .collect();
     let (kept, held) = held(&groups, &rest, &fate_of);
+    let narrow = wide <= NARROW;
     let (down, across) = match shown.as_slice() {
         [one] => (None, *one),
+        // On a phone there is more room down than across.
+        [one, other, ..] if narrow && values(&kept, other).len() > values(&kept, one).len() => {
+            (Some(*other), *one)
+        }
         [one, other, ..] => (Some(*one), *other),
         [] => return None,
     };
@@ -102,10 +109,20 @@ pub(super) fn draw(run: &StoredRun) -> Option<Chart> {
         Some(axis) => thinned(&values(&kept, axis), ROWS, None),
         None => (vec![String::new()], false),
     };
-    let (columns, fewer_columns) = thinned(&values(&kept, across), COLUMNS, None);
+    let (columns, fewer_columns) = thinned(
+        &values(&kept, across),
+        if narrow { FEW_COLUMNS } else { COLUMNS },
+        None,
+    );
     let tile = |group: &Group| {
         let server = run.servers.iter().find(|server| server.id == group.id);
-        tile(group, fate_of(group), server, cells.get(group.id.as_str()))
+        tile(
+            group,
+            fate_of(group),
+            server,
+            cells.get(group.id.as_str()),
+            narrow,
+        )
     };
     let at = |row: &str, column: &str| {
         kept.iter().copied().find(|group| {
@@ -140,7 +157,7 @@ pub(super) fn draw(run: &StoredRun) -> Option<Chart> {
             count(groups.len(), "server")
         ),
     );
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[]);
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[], wide);
     keys(&mut sheet, kept.iter().map(|group| fate_of(group)));
     let bottom = tiles::draw(&mut sheet, &table);
     let numbers = kept.iter().any(|group| most(run, group).is_some());
@@ -195,6 +212,7 @@ fn tile(
     fate: Fate,
     server: Option<&ServerFile>,
     cells: Option<&Vec<&CellFile>>,
+    narrow: bool,
 ) -> Tile {
     let facts = server.map(|server| &server.facts);
     let most = facts
@@ -229,6 +247,9 @@ fn tile(
         Fate::Implied => vec!["not tried".into(), "a smaller one ended".into()],
         Fate::Unknown => vec!["no result".into()],
     };
+    let told = lines.join(", ");
+    // Of a narrow tile the picture's keys say the rest.
+    let lines = if narrow { shortened(lines) } else { lines };
     let axes: Vec<String> = group
         .axes
         .iter()
@@ -238,7 +259,7 @@ fn tile(
     Tile {
         fill,
         ink,
-        about: format!("{}\n{}", axes.join(", "), lines.join(", ")),
+        about: format!("{}\n{}", axes.join(", "), told),
         lines,
         cell: cells
             .and_then(|cells| {
@@ -251,6 +272,21 @@ fn tile(
         picked: false,
         inside: fate.held(),
     }
+}
+
+/// The words of a tile on a phone.
+fn shortened(lines: Vec<String>) -> Vec<String> {
+    let short = |text: String| match text.as_str() {
+        "does not fit" => "too small".to_owned(),
+        "OOM under load" => "OOM, load".to_owned(),
+        "a smaller one ended" => String::new(),
+        _ => match text.strip_prefix("longest ") {
+            Some(length) => format!("≤ {length}"),
+            None => text.trim_end_matches(" cells").to_owned(),
+        },
+    };
+    let lines = lines.into_iter().map(short);
+    lines.filter(|text| !text.is_empty()).collect()
 }
 
 fn lost(cells: Option<&Vec<&CellFile>>) -> String {
@@ -373,7 +409,7 @@ fn keys(sheet: &mut Sheet, fates: impl Iterator<Item = Fate>) {
     let mut known: Vec<Fate> = fates.collect();
     known.sort_unstable();
     known.dedup();
-    let mut x = EDGE;
+    let mut flow = sheet.row();
     for fate in known {
         let word = match fate {
             Fate::Fits => "fits",
@@ -383,8 +419,9 @@ fn keys(sheet: &mut Sheet, fates: impl Iterator<Item = Fate>) {
             Fate::Implied => "not tried: a smaller one was out of memory",
             Fate::Unknown => "no result",
         };
-        sheet.svg.rect(x, 66.0, 18.0, 14.0, 2.0, fate.fill().0);
-        sheet.svg.text((x + 26.0, 77.0), Anchor::Start, "key", word);
-        x += 26.0 + width(word, 12.0) + 20.0;
+        let (x, y) = flow.place(26.0 + width(word, 12.0));
+        sheet.svg.rect(x, y - 11.0, 18.0, 14.0, 2.0, fate.fill().0);
+        sheet.svg.text((x + 26.0, y), Anchor::Start, "key", word);
     }
+    sheet.end_row(flow);
 }

@@ -5,7 +5,7 @@ use super::{
     plane::Plane,
     scale::Scale,
     scope::Scope,
-    sheet::{EDGE, Sheet, WIDTH},
+    sheet::{EDGE, Sheet},
 };
 use crate::{
     report::{
@@ -55,13 +55,13 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
             count(points.len(), "cell")
         ),
     );
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[]);
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[], scope.wide);
     let top = sheet.top() + 30.0;
     let plane = Plane {
-        left: EDGE + 62.0,
-        right: WIDTH - EDGE - 14.0,
+        left: EDGE + 52.0,
+        right: scope.wide - EDGE - 14.0,
         top,
-        bottom: top + HEIGHT,
+        bottom: top + HEIGHT.min(scope.wide - 2.0 * EDGE - 76.0),
     };
     let x = Scale::between(low, high, true, plane.left, plane.right);
     let y = Scale::between(low, high, true, plane.bottom, plane.top);

@@ -7,12 +7,12 @@
 
 use serde_json::Value;
 
-use super::sheet::Key;
+use super::sheet::{Key, WIDE};
 use crate::{
     manifest::{Slo, scalar_text},
     report::{
         insight::{Block, coordinate, count, of, servers::in_order},
-        number::listed,
+        number::{ABSENT, listed},
         origin::{Origin, is_mixed, origins},
     },
     store::{CellFile, StoredRun},
@@ -35,12 +35,18 @@ pub(super) struct Scope<'a> {
     pub(super) slo: &'a Slo,
     /// Whether the run has cells of several kinds, so that each says its own.
     pub(super) mixed: bool,
+    /// How wide its pictures are, pixels.
+    pub(super) wide: f64,
 }
 
 /// Cells that share everything but the axis along.
 pub(super) struct Series<'a> {
     /// `max_tokens 64`; empty when there is one series only.
     pub(super) label: String,
+    /// The axes it has its name of: `max_tokens`, or several with a point between.
+    pub(super) names: String,
+    /// Its values on these: `64`.
+    pub(super) values: String,
     pub(super) cells: Vec<&'a CellFile>,
 }
 
@@ -112,6 +118,7 @@ impl<'a> Scope<'a> {
             best,
             slo: &first.slo,
             mixed: is_mixed(run),
+            wide: WIDE,
         })
     }
 
@@ -156,17 +163,10 @@ impl<'a> Scope<'a> {
         let values = group(self.cells.iter().copied(), &[axis]);
         let each = values.len().div_ceil(SERIES);
         let mut grouped: Vec<Series<'a>> = Vec::new();
-        let value = |series: &Series<'_>| {
-            series
-                .label
-                .strip_prefix(&format!("{axis} "))
-                .unwrap_or(&series.label)
-                .to_owned()
-        };
         let mut values = values.into_iter().peekable();
         while values.peek().is_some() {
             let own: Vec<Series<'a>> = values.by_ref().take(each).collect();
-            let names: Vec<String> = own.iter().map(value).collect();
+            let names: Vec<String> = own.iter().map(|series| series.values.clone()).collect();
             let numeric = names.iter().all(|name| name.parse::<f64>().is_ok());
             let label = match names.as_slice() {
                 [one] => one.clone(),
@@ -175,6 +175,8 @@ impl<'a> Scope<'a> {
             };
             grouped.push(Series {
                 label: format!("{axis} {label}"),
+                names: axis.to_owned(),
+                values: label,
                 cells: own.into_iter().flat_map(|series| series.cells).collect(),
             });
         }
@@ -344,6 +346,14 @@ pub(super) fn group<'a>(
                     })
                     .collect::<Vec<_>>()
                     .join(", "),
+                names: axes.join(" · "),
+                values: axes
+                    .iter()
+                    .map(|axis| {
+                        coordinate(cell, axis).map_or_else(|| ABSENT.to_owned(), scalar_text)
+                    })
+                    .collect::<Vec<_>>()
+                    .join(" · "),
                 cells: Vec::new(),
             })
             .cells

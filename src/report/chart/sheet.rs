@@ -2,9 +2,10 @@
 //! signs, and the notes below.
 
 use super::{
-    Chart,
+    Chart, Drawn,
+    legend::Flow,
     svg::{Anchor, Svg, px},
-    text::{fitted, width, wrapped},
+    text::{lines, width, wrapped},
 };
 use crate::{
     report::{
@@ -15,7 +16,9 @@ use crate::{
 };
 
 /// Width of every picture, pixels.
-pub(super) const WIDTH: f64 = 760.0;
+pub(super) const WIDE: f64 = 760.0;
+/// The same on a phone, where the wide one would be too small to read.
+pub(super) const NARROW: f64 = 372.0;
 /// Free room at the left and right edge.
 pub(super) const EDGE: f64 = 20.0;
 const STYLE: &str = include_str!("style.css");
@@ -56,43 +59,54 @@ impl Key {
 /// A picture that is being drawn.
 pub(super) struct Sheet {
     pub(super) svg: Svg,
+    pub(super) wide: f64,
     head: f64,
 }
 
 impl Sheet {
     /// Begins with the head; the plot may start at [`Sheet::top`].
-    pub(super) fn new(title: &str, sub: &str, run: &StoredRun, keys: &[Key]) -> Self {
+    pub(super) fn new(title: &str, sub: &str, run: &StoredRun, keys: &[Key], wide: f64) -> Self {
         let badge = badge(run);
         let badge = badge.as_deref();
-        let mut svg = Svg::default();
-        let badge_width = badge.map_or(0.0, |text| width(text, 12.0) * 1.15 + 20.0);
-        let room = WIDTH - 2.0 * EDGE - badge_width - 8.0;
-        svg.text(
-            (EDGE, 32.0),
-            Anchor::Start,
-            "title",
-            &fitted(title, 17.0, room / 1.06),
-        );
+        let mut sheet = Self {
+            svg: Svg::default(),
+            wide,
+            head: 11.0,
+        };
+        let mut room = wide - 2.0 * EDGE;
         if let Some(text) = badge {
-            let x = WIDTH - EDGE - badge_width;
-            svg.rect(x, 15.0, badge_width, 23.0, 4.0, "badge");
-            svg.text(
+            let badge_width = width(text, 12.0) * 1.15 + 20.0;
+            let x = if sheet.is_narrow() {
+                sheet.head += 31.0;
+                EDGE
+            } else {
+                room -= badge_width + 8.0;
+                wide - EDGE - badge_width
+            };
+            sheet.svg.rect(x, 15.0, badge_width, 23.0, 4.0, "badge");
+            sheet.svg.text(
                 (x + badge_width / 2.0, 31.0),
                 Anchor::Middle,
                 "badge-text",
                 text,
             );
         }
-        svg.text(
-            (EDGE, 53.0),
-            Anchor::Start,
-            "sub",
-            &fitted(sub, 13.0, WIDTH - 2.0 * EDGE),
-        );
-        let mut sheet = Self { svg, head: 66.0 };
+        for line in lines(title, 17.0, room / 1.06, 3) {
+            sheet.head += 21.0;
+            sheet
+                .svg
+                .text((EDGE, sheet.head), Anchor::Start, "title", &line);
+        }
+        sheet.head += 4.0;
+        for line in lines(sub, 13.0, wide - 2.0 * EDGE, 3) {
+            sheet.head += 17.0;
+            sheet
+                .svg
+                .text((EDGE, sheet.head), Anchor::Start, "sub", &line);
+        }
+        sheet.head += 13.0;
         if !keys.is_empty() {
             sheet.keys(keys, badge);
-            sheet.head = 92.0;
         }
         sheet
     }
@@ -102,10 +116,25 @@ impl Sheet {
         self.head
     }
 
+    /// Whether it is drawn for a phone.
+    pub(super) fn is_narrow(&self) -> bool {
+        self.wide < WIDE
+    }
+
+    /// Begins a row of keys below the head; [`Sheet::end_row`] makes it part of the head.
+    pub(super) fn row(&self) -> Flow {
+        Flow::new(self.head + 10.0, self.wide)
+    }
+
+    pub(super) fn end_row(&mut self, flow: Flow) {
+        self.head = flow.y() + 16.0;
+    }
+
     fn keys(&mut self, keys: &[Key], badge: Option<&str>) {
-        let mut x = EDGE;
-        let y = 76.0;
+        let mut flow = self.row();
         for key in keys {
+            let text = key.text(badge);
+            let (x, y) = flow.place(22.0 + width(text, 12.0));
             let middle = (x + 8.0, y - 4.0);
             let (from, to) = ((x, y - 4.0), (x + 16.0, y - 4.0));
             match key {
@@ -127,17 +156,16 @@ impl Sheet {
                         .line((x + 8.0, y - 11.0), (x + 8.0, y + 2.0), "line unranked s5")
                 }
             }
-            self.svg
-                .text((x + 22.0, y), Anchor::Start, "key", key.text(badge));
-            x += 22.0 + width(key.text(badge), 12.0) + 20.0;
+            self.svg.text((x + 22.0, y), Anchor::Start, "key", text);
         }
+        self.end_row(flow);
     }
 
     /// Ends the picture: notes below `bottom`, one paragraph each.
     pub(super) fn finish(mut self, bottom: f64, notes: &[String], chart: Chart) -> Chart {
         let mut y = bottom + 8.0;
         for note in notes {
-            for line in wrapped(note, 12.0, WIDTH - 2.0 * EDGE) {
+            for line in wrapped(note, 12.0, self.wide - 2.0 * EDGE) {
                 y += 17.0;
                 self.svg.text((EDGE, y), Anchor::Start, "note", &line);
             }
@@ -145,13 +173,15 @@ impl Sheet {
         let height = y + 16.0;
         let frame = format!(
             "<rect width=\"{}\" height=\"{}\" rx=\"6\" class=\"paper\"/>\n",
-            px(WIDTH),
+            px(self.wide),
             px(height)
         );
         Chart {
-            body: format!("{frame}{}", self.svg.into_body()),
-            width: WIDTH,
-            height,
+            wide: Drawn {
+                width: self.wide,
+                height,
+                body: format!("{frame}{}", self.svg.into_body()),
+            },
             ..chart
         }
     }
@@ -160,12 +190,19 @@ impl Sheet {
 impl Chart {
     /// The picture as a file of its own: it looks after light and dark by itself.
     pub fn svg(&self) -> String {
-        self.element(&format!("<style>\n{STYLE}</style>\n"))
+        self.element(&self.wide, "", &format!("<style>\n{STYLE}</style>\n"))
     }
 
-    /// The picture as an element of a page that has [`Chart::style`] once.
+    /// The picture as elements of a page that has [`Chart::style`] once: for a wide screen and for a phone, one of which is shown.
     pub(in crate::report) fn inline(&self) -> String {
-        self.element("")
+        match &self.narrow {
+            Some(narrow) => format!(
+                "{}{}",
+                self.element(&self.wide, " for-wide", ""),
+                self.element(narrow, " for-narrow", "")
+            ),
+            None => self.element(&self.wide, "", ""),
+        }
     }
 
     /// The style that [`Chart::inline`] needs.
@@ -173,14 +210,14 @@ impl Chart {
         STYLE
     }
 
-    fn element(&self, style: &str) -> String {
+    fn element(&self, drawn: &Drawn, class: &str, style: &str) -> String {
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\" role=\"img\">\n<title>{}</title>\n<desc>{}</desc>\n{style}{}</svg>\n",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart{class}\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\" role=\"img\">\n<title>{}</title>\n<desc>{}</desc>\n{style}{}</svg>\n",
             escape::xml(&self.title),
             escape::xml(&self.alt),
-            self.body,
-            w = px(self.width),
-            h = px(self.height),
+            drawn.body,
+            w = px(drawn.width),
+            h = px(drawn.height),
         )
     }
 }

@@ -38,10 +38,44 @@ pub(super) fn fitted(text: &str, size: f64, room: f64) -> String {
     format!("{}…", out.trim_end())
 }
 
+/// Texts cut so that they fit and still differ: where cutting the ends makes two the same, what all begin with is left out.
+pub(super) fn told_apart(texts: &[&str], size: f64, room: f64) -> Vec<String> {
+    let cut: Vec<String> = texts.iter().map(|text| fitted(text, size, room)).collect();
+    let same = (1..cut.len()).any(|index| cut[..index].contains(&cut[index]));
+    let (Some(first), true) = (texts.first(), same) else {
+        return cut;
+    };
+    let shared = first
+        .char_indices()
+        .map(|(at, c)| at + c.len_utf8())
+        .take_while(|end| texts.iter().all(|text| text.starts_with(&first[..*end])))
+        .last()
+        .unwrap_or(0);
+    texts
+        .iter()
+        .map(|text| fitted(&format!("…{}", &text[shared..]), size, room))
+        .collect()
+}
+
+/// The text in at most `most` lines, the last one cut where there is more.
+pub(super) fn lines(text: &str, size: f64, room: f64, most: usize) -> Vec<String> {
+    let mut lines = wrapped(text, size, room);
+    if lines.len() > most {
+        let rest = lines.split_off(most - 1).join(" ");
+        lines.push(fitted(&rest, size, room));
+    }
+    lines
+}
+
 /// The text in lines that fit, broken at spaces.
 pub(super) fn wrapped(text: &str, size: f64, room: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    // A number and its per cent sign stay together.
+    let text = text.replace(" %", "\u{a0}%");
+    for word in text
+        .split([' ', '\n', '\t'])
+        .filter(|word| !word.is_empty())
+    {
         match lines.last_mut() {
             Some(line) if width(&format!("{line} {word}"), size) <= room => {
                 line.push(' ');
@@ -81,6 +115,25 @@ mod tests {
         assert_eq!(fitted("chat", 13.0, 100.0), "chat");
         let cut = fitted(&"long name ".repeat(20), 13.0, 100.0);
         assert!(cut.ends_with('…') && width(&cut, 13.0) <= 100.0, "{cut}");
+    }
+
+    #[test]
+    fn cut_texts_still_differ() {
+        let texts = [
+            "Qwen/Qwen2.5-1.5B-Instruct",
+            "Qwen/Qwen2.5-1.5B-Instruct-AWQ",
+        ];
+        let cut = told_apart(&texts, 12.0, 100.0);
+        assert_ne!(cut[0], cut[1]);
+        assert_eq!(cut[1], "…-AWQ");
+        assert_eq!(told_apart(&["a", "b"], 12.0, 100.0), ["a", "b"]);
+    }
+
+    #[test]
+    fn the_last_of_few_lines_is_cut() {
+        let two = lines("one two three four five six seven", 12.0, 80.0, 2);
+        assert_eq!(two.len(), 2);
+        assert!(two[1].ends_with('…'), "{two:?}");
     }
 
     #[test]

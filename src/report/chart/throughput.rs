@@ -3,12 +3,13 @@
 use super::{
     Chart, about,
     along::{self, Along},
+    legend,
     plane::Plane,
     scale::Scale,
     scope::Scope,
-    sheet::{EDGE, Key, Sheet, WIDTH},
+    sheet::{EDGE, Key, NARROW, Sheet},
     svg::{Anchor, Svg},
-    text::{apart, fitted, width},
+    text::{apart, told_apart, width},
 };
 use crate::{
     report::{
@@ -22,6 +23,8 @@ const KEY: &str = "throughput";
 /// Points of one line that are still told apart.
 const POINTS: usize = 60;
 const HEIGHT: f64 = 270.0;
+/// The most that the name of a line takes of the width.
+const LABEL: f64 = 190.0;
 
 /// The picture; `None` where nothing varies, or fewer than two places along the axis have numbers.
 pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
@@ -40,12 +43,30 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     if super::scope::values(&with, axis).len() < 2 {
         return None;
     }
-    let label_room = choice
-        .series
+    let texts = |values: bool| -> Vec<&str> {
+        let series = choice.series.iter();
+        series
+            .map(|series| match values {
+                true => series.values.as_str(),
+                false => series.label.as_str(),
+            })
+            .collect()
+    };
+    let widest = |texts: &[&str]| {
+        let widths = texts.iter().map(|text| width(text, 13.0));
+        widths.fold(0.0, f64::max)
+    };
+    // At the end of each line stands its name; where that is long the axes' names stand once, above.
+    let long = widest(&texts(false)) > LABEL;
+    let narrow = scope.wide <= NARROW;
+    let labels = match (narrow, long) {
+        (true, _) => Vec::new(),
+        (false, _) => told_apart(&texts(long), 13.0, LABEL),
+    };
+    let label_room = labels
         .iter()
-        .map(|series| width(&series.label, 13.0))
-        .fold(0.0, f64::max)
-        .min(190.0);
+        .map(|text| width(text, 13.0))
+        .fold(0.0, f64::max);
     let best = scope
         .best
         .filter(|best| with.iter().any(|cell| cell.id == best.id));
@@ -64,10 +85,13 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         format!("{}: throughput by {axis}", scope.workload),
         alt(&with, axis, best),
     );
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &keys);
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &keys, scope.wide);
+    if choice.series.len() > 1 && (narrow || long) {
+        legend::series(&mut sheet, &choice.series);
+    }
     let plane = Plane {
         left: EDGE + 52.0,
-        right: WIDTH
+        right: scope.wide
             - EDGE
             - if label_room > 0.0 {
                 label_room + 18.0
@@ -85,14 +109,20 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     )?;
     let x = Along::new(&shown, axis, plane.left + 14.0, plane.right - 14.0);
     let svg = &mut sheet.svg;
-    plane.values(svg, &y, "output tokens per second (tok/s)");
+    let title = if narrow {
+        "output tok/s"
+    } else {
+        "output tokens per second (tok/s)"
+    };
+    plane.values(svg, &y, title);
     plane.below(svg, x.ticks(), &along::title(axis));
     let mut ends = Vec::new();
     for (index, series) in choice.series.iter().enumerate() {
         let points = points(&series.cells, &x, &y);
         if x.is_numeric() {
-            let path: Vec<(f64, f64)> = points.iter().map(|(at, _)| *at).collect();
-            svg.polyline(&path, &format!("line s{index}"));
+            for path in unbroken(&points, &series.cells, &x) {
+                svg.polyline(&path, &format!("line s{index}"));
+            }
         }
         for (at, cell) in &points {
             svg.open_mark(Some(&cell.id), &about::cell(scope, cell));
@@ -109,11 +139,11 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
             }
             svg.close_mark();
         }
-        if let Some((at, _)) = points.last() {
-            ends.push((index, at.1, series.label.as_str()));
+        if let (Some((at, _)), Some(text)) = (points.last(), labels.get(index)) {
+            ends.push((index, at.1, text.as_str()));
         }
     }
-    labels(svg, &ends, &plane);
+    name_ends(svg, &ends, &plane);
     lost(svg, scope, &failed, &x, &plane);
     if let Some((best, x, value)) = best.and_then(|best| Some((best, x.at(best)?, of(best, KEY)?)))
     {
@@ -154,17 +184,40 @@ fn points<'a>(cells: &[&'a CellFile], x: &Along, y: &Scale) -> Vec<((f64, f64), 
         .collect()
 }
 
+/// The stretches of a line: where a cell between two others has no number, nothing is drawn from one to the other.
+fn unbroken(
+    points: &[((f64, f64), &CellFile)],
+    cells: &[&CellFile],
+    x: &Along,
+) -> Vec<Vec<(f64, f64)>> {
+    let lost: Vec<f64> = cells
+        .iter()
+        .filter(|cell| of(cell, KEY).is_none())
+        .filter_map(|cell| x.at(cell))
+        .collect();
+    let mut paths: Vec<Vec<(f64, f64)>> = Vec::new();
+    let mut before: Option<f64> = None;
+    for (at, _) in points {
+        let broken = before.is_none_or(|left| lost.iter().any(|x| *x > left && *x < at.0));
+        match paths.last_mut() {
+            Some(path) if !broken => path.push(*at),
+            _ => paths.push(vec![*at]),
+        }
+        before = Some(at.0);
+    }
+    paths
+}
+
 /// The names of the lines, at their ends.
-fn labels(svg: &mut Svg, ends: &[(usize, f64, &str)], plane: &Plane) {
+fn name_ends(svg: &mut Svg, ends: &[(usize, f64, &str)], plane: &Plane) {
     let wanted: Vec<f64> = ends.iter().map(|(_, y, _)| *y).collect();
     let placed = apart(&wanted, 17.0, plane.top + 4.0, plane.bottom - 8.0);
     for ((index, _, label), y) in ends.iter().zip(placed) {
-        let text = fitted(label, 13.0, 190.0);
         svg.text(
             (plane.right + 4.0, y + 4.5),
             Anchor::Start,
             &format!("strong f{index}"),
-            &text,
+            label,
         );
     }
 }

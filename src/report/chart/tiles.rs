@@ -1,7 +1,7 @@
 //! A table of coloured tiles over two axes: rows down, columns across.
 
 use super::{
-    sheet::{EDGE, Sheet, WIDTH},
+    sheet::{EDGE, Sheet},
     svg::Anchor,
     text::{fitted, width},
 };
@@ -34,47 +34,46 @@ pub(super) struct Tiles {
 }
 
 const HEIGHT: f64 = 42.0;
-const WIDEST: f64 = 170.0;
+const WIDEST: f64 = 220.0;
 
 /// Draws the tiles below the head; returns where they end.
 pub(super) fn draw(sheet: &mut Sheet, table: &Tiles) -> f64 {
+    let mut top = sheet.top() + 26.0;
+    let most = if sheet.is_narrow() { 84.0 } else { 170.0 };
+    let wide = sheet.wide;
     let svg = &mut sheet.svg;
-    let top = 118.0;
     let labels = table
         .rows
         .iter()
         .map(|row| width(row, 13.0))
         .fold(0.0, f64::max)
-        .min(170.0);
+        .min(most);
     let left = if labels > 0.0 {
         EDGE + labels.max(40.0) + 14.0
     } else {
         EDGE
     };
-    let wide = ((WIDTH - EDGE - left) / table.columns.len().max(1) as f64).min(WIDEST);
+    let column_wide = ((wide - EDGE - left) / table.columns.len().max(1) as f64).min(WIDEST);
+    let name = |text: &str| fitted(text, 14.5, (wide - 2.0 * EDGE).min(300.0));
+    let across = name(&format!("{} →", table.column_axis));
+    let mut x = left;
     if !table.row_axis.is_empty() {
-        let text = fitted(&down(&table.row_axis), 14.5, 300.0);
-        svg.text((EDGE, top - 12.0), Anchor::Start, "axis", &text);
+        let down = name(&format!("{} ↓", table.row_axis));
+        svg.text((EDGE, top - 12.0), Anchor::Start, "axis", &down);
+        x = x.max(EDGE + width(&down, 14.5) + 24.0);
+        if x + width(&across, 14.5) > wide - EDGE {
+            top += 20.0;
+            x = left.min(wide - EDGE - width(&across, 14.5)).max(EDGE);
+        }
     }
-    let room = if table.row_axis.is_empty() {
-        0.0
-    } else {
-        width(&down(&table.row_axis), 14.5).min(300.0) + 24.0
-    };
-    let text = fitted(&format!("{} →", table.column_axis), 14.5, 300.0);
-    svg.text(
-        ((EDGE + room).max(left), top - 12.0),
-        Anchor::Start,
-        "axis",
-        &text,
-    );
+    svg.text((x, top - 12.0), Anchor::Start, "axis", &across);
     for (index, column) in table.columns.iter().enumerate() {
-        let x = left + wide * (index as f64 + 0.5);
+        let x = left + column_wide * (index as f64 + 0.5);
         svg.text(
             (x, top + 8.0),
             Anchor::Middle,
             "tick",
-            &fitted(column, 13.0, wide - 6.0),
+            &fitted(column, 13.0, column_wide - 6.0),
         );
     }
     let start = top + 16.0;
@@ -87,10 +86,17 @@ pub(super) fn draw(sheet: &mut Sheet, table: &Tiles) -> f64 {
             &fitted(row, 13.0, labels),
         );
         for (column, tile) in table.tiles[index].iter().enumerate() {
-            let x = left + wide * column as f64;
+            let x = left + column_wide * column as f64;
             let Some(tile) = tile else { continue };
             svg.open_mark(tile.cell.as_deref(), &tile.about);
-            svg.rect(x, y, wide, HEIGHT, 3.0, &format!("tile {}", tile.fill));
+            svg.rect(
+                x,
+                y,
+                column_wide,
+                HEIGHT,
+                3.0,
+                &format!("tile {}", tile.fill),
+            );
             let lines = tile.lines.len();
             for (line, text) in tile.lines.iter().enumerate() {
                 let (size, class) = if line == 0 {
@@ -105,30 +111,36 @@ pub(super) fn draw(sheet: &mut Sheet, table: &Tiles) -> f64 {
                     middle - 8.0 + 15.0 * line as f64
                 };
                 svg.text(
-                    (x + wide / 2.0, at),
+                    (x + column_wide / 2.0, at),
                     Anchor::Middle,
                     &format!("{}{class}", tile.ink),
-                    &fitted(text, size, wide - 6.0),
+                    &fitted(text, size, column_wide - 6.0),
                 );
             }
             svg.close_mark();
         }
     }
-    edges(sheet, table, left, start, wide);
+    edges(sheet, table, left, start, column_wide);
     let svg = &mut sheet.svg;
     for (row, tiles) in table.tiles.iter().enumerate() {
         for (column, tile) in tiles.iter().enumerate() {
             if tile.as_ref().is_some_and(|tile| tile.picked) {
-                let (x, y) = (left + wide * column as f64, start + HEIGHT * row as f64);
-                svg.rect(x + 2.5, y + 2.5, wide - 5.0, HEIGHT - 5.0, 2.0, "pick");
+                let (x, y) = (
+                    left + column_wide * column as f64,
+                    start + HEIGHT * row as f64,
+                );
+                svg.rect(
+                    x + 2.5,
+                    y + 2.5,
+                    column_wide - 5.0,
+                    HEIGHT - 5.0,
+                    2.0,
+                    "pick",
+                );
             }
         }
     }
     start + HEIGHT * table.rows.len() as f64
-}
-
-fn down(axis: &str) -> String {
-    format!("{axis} ↓")
 }
 
 /// The border between tiles inside a limit and tiles beyond it.

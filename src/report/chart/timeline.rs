@@ -5,7 +5,7 @@ use super::{
     plane::Plane,
     scale::Scale,
     scope::Scope,
-    sheet::{EDGE, Sheet, WIDTH},
+    sheet::{EDGE, NARROW, Sheet},
     svg::{Anchor, Svg},
     text::width,
 };
@@ -50,7 +50,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         format!("{}: one cell over time", scope.workload),
         format!("Requests in flight and output over time, {place}."),
     );
-    let panels = panels(cell);
+    let panels = panels(cell, scope.wide <= NARROW);
     let length = panels
         .iter()
         .flat_map(|panel| &panel.lines)
@@ -62,6 +62,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         &format!("{place} · {}", about::source(run)),
         run,
         &[],
+        scope.wide,
     );
     let mut top = sheet.top() + 34.0;
     let window = window(cell);
@@ -70,7 +71,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     for (index, panel) in panels.iter().enumerate() {
         let plane = Plane {
             left: EDGE + 52.0,
-            right: WIDTH - EDGE - 14.0,
+            right: scope.wide - EDGE - 14.0,
             top,
             bottom: top + HEIGHT,
         };
@@ -123,7 +124,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     Some(sheet.finish(bottom + Plane::BELOW, &notes, chart))
 }
 
-fn panels(cell: &CellFile) -> Vec<Panel> {
+fn panels(cell: &CellFile, narrow: bool) -> Vec<Panel> {
     let start = cell
         .timeline
         .first()
@@ -152,7 +153,11 @@ fn panels(cell: &CellFile) -> Vec<Panel> {
             .collect()
     };
     let mut requests = vec![Curve {
-        label: "in flight, by the client",
+        label: if narrow {
+            "in flight"
+        } else {
+            "in flight, by the client"
+        },
         colour: 0,
         stepped: false,
         points: flight,
@@ -160,7 +165,11 @@ fn panels(cell: &CellFile) -> Vec<Panel> {
     let waiting = gauge(|point| point.waiting);
     if waiting.len() > 1 {
         requests.push(Curve {
-            label: "waiting, by the server",
+            label: if narrow {
+                "waiting"
+            } else {
+                "waiting, by the server"
+            },
             colour: 3,
             stepped: true,
             points: waiting,
@@ -175,7 +184,9 @@ fn panels(cell: &CellFile) -> Vec<Panel> {
         },
         Panel {
             title: match per_chunk {
-                Some(tokens) if (tokens - 1.0).abs() < 0.005 => "output tokens per second".into(),
+                Some(tokens) if narrow || (tokens - 1.0).abs() < 0.005 => {
+                    "output tokens per second".into()
+                }
                 Some(tokens) => format!(
                     "output tokens per second (chunks × {} tokens each)",
                     number::thousands(Some((tokens * 100.0).round() / 100.0))

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::{
-    Chart, about,
+    Chart, about, legend,
     plane::Plane,
     scale::Scale,
     scope::Scope,
-    sheet::{EDGE, Key, Sheet, WIDTH},
+    sheet::{EDGE, Key, Sheet},
     svg::{Anchor, Svg},
     text::{fitted, width},
 };
@@ -92,7 +92,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     keys.extend(
         panels
             .iter()
-            .any(|(_, term, _)| term.is_some())
+            .any(|(key, term, cells)| near(key, term.as_ref(), cells).is_some())
             .then_some(Key::Limit),
     );
     keys.extend(best.map(|_| Key::Pick));
@@ -124,12 +124,11 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
                 .map(move |cell| (cell.id.as_str(), index))
         })
         .collect();
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &keys);
-    let mut top = sheet.top() + 30.0;
+    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &keys, scope.wide);
     if named {
-        series_keys(&mut sheet.svg, &series, sheet_top(top));
-        top += 22.0;
+        legend::series(&mut sheet, &series);
     }
+    let mut top = sheet.top() + 30.0;
     let series_of = |cell: &CellFile| colours.get(cell.id.as_str()).copied().filter(|_| named);
     let mut bottom = top;
     let mut sentences = Vec::new();
@@ -137,16 +136,11 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     for (index, (key, term, cells)) in panels.iter().enumerate() {
         let plane = Plane {
             left: EDGE + 52.0,
-            right: WIDTH - EDGE - 14.0,
+            right: scope.wide - EDGE - 14.0,
             top,
             bottom: top + HEIGHT,
         };
-        let limit = term.as_ref().map(|term| term.limit.as_ms());
-        let highest = cells
-            .iter()
-            .filter_map(|cell| of(cell, key))
-            .fold(0.0, f64::max);
-        let near = limit.filter(|limit| *limit <= highest * FAR);
+        let near = near(key, term.as_ref(), cells);
         let x = Scale::over(
             cells.iter().filter_map(|cell| of(cell, "throughput")),
             true,
@@ -266,8 +260,14 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     Some(sheet.finish(bottom + Plane::BELOW, &notes, chart))
 }
 
-fn sheet_top(top: f64) -> f64 {
-    top - 16.0
+/// The limit of a term in milliseconds, where it lies in the picture.
+fn near(key: &str, term: Option<&SloTerm>, cells: &[&CellFile]) -> Option<f64> {
+    let highest = cells
+        .iter()
+        .filter_map(|cell| of(cell, key))
+        .fold(0.0, f64::max);
+    term.map(|term| term.limit.as_ms())
+        .filter(|limit| *limit <= highest * FAR)
 }
 
 /// A term as it stands at its line: `p95 TTFT ≤ 1,500 ms`.
@@ -277,37 +277,6 @@ fn said(term: &SloTerm) -> String {
         about::name(&term.key()),
         number::ms(Some(term.limit.as_ms()))
     )
-}
-
-/// The series' shapes and names in a row.
-fn series_keys(svg: &mut Svg, series: &[super::scope::Series<'_>], y: f64) {
-    // The name of an axis that all of them share stands once, before them.
-    let name = series
-        .first()
-        .and_then(|first| first.label.split_once(' '))
-        .map(|(name, _)| format!("{name} "))
-        .filter(|name| {
-            series
-                .iter()
-                .all(|one| one.label.starts_with(name) && !one.label[name.len()..].contains(", "))
-        });
-    let mut x = EDGE;
-    if let Some(name) = &name {
-        let text = fitted(name.trim_end(), 12.0, 180.0);
-        svg.text((x, y), Anchor::Start, "key", &text);
-        x += width(&text, 12.0) + 14.0;
-    }
-    let room = (WIDTH - EDGE - x) / series.len() as f64;
-    for (index, series) in series.iter().enumerate() {
-        let label = name
-            .as_ref()
-            .and_then(|name| series.label.strip_prefix(name))
-            .unwrap_or(&series.label);
-        let text = fitted(label, 12.0, room - 30.0);
-        svg.marker(index, (x + 8.0, y - 4.0), 4.5, &format!("f{index}"));
-        svg.text((x + 22.0, y), Anchor::Start, "key", &text);
-        x += 22.0 + width(&text, 12.0) + 18.0;
-    }
 }
 
 /// The cells that no other beats in both, by throughput; of those that may be ranked, where there are such.

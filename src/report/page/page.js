@@ -122,13 +122,12 @@
     hush();
     if (id) location.hash = link(id);
   }
-  document.querySelectorAll("#pictures .figure").forEach((figure) => {
-    const svg = figure.querySelector("svg");
+  document.querySelectorAll("#pictures svg").forEach((svg) => {
     svg.setAttribute("role", "group");
     const title = svg.querySelector(":scope > title");
     svg.setAttribute("aria-label", `${title.textContent}. ${svg.querySelector(":scope > desc").textContent}`);
     title.remove();
-    listen(figure);
+    listen(svg);
   });
 
   // ---- table ----
@@ -204,11 +203,15 @@
   if (workloads.length < 2) byId("workload-label").style.display = "none";
   choices(byId("outcome"), "all", [...new Set(data.cells.map((cell) => cell.outcome))]);
 
+  // A long name of an axis may be broken after its parts: the table stays narrow.
+  function breakable(text) {
+    return text.split(/(?<=[._-])/).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
+  }
   function headings() {
     const row = make("tr");
     for (const column of columns) {
       const own = sorted.key === column.key;
-      const button = make("button", { type: "button" }, column.head, own ? make("span", { class: "way", "aria-hidden": "true" }, sorted.down ? " ↓" : " ↑") : null,
+      const button = make("button", { type: "button" }, ...breakable(column.head), own ? make("span", { class: "way", "aria-hidden": "true" }, sorted.down ? " ↓" : " ↑") : null,
         column.unit ? make("small", {}, column.unit) : null);
       button.addEventListener("click", () => {
         // Numbers of results: largest first on the first click; axes and names ascending.
