@@ -100,7 +100,7 @@ fn what_a_killed_runner_and_a_killed_guardian_left_ends_at_the_next_run() {
     assert_eq!(alive(&tree), [] as [i32; 0]);
     assert!(
         said.contains(&format!("an earlier run (process {pid}) was killed"))
-            && said.contains("ended 1 processes"),
+            && said.contains("ended 1 process that"),
         "{said}"
     );
     assert_eq!(foreign.try_wait().unwrap(), None, "not ours to end");

@@ -117,11 +117,29 @@ pub(super) async fn end(path: &Path, entry: Entry) -> Option<String> {
     let removed = files.remove();
     journal::remove(path);
     (found + removed > 0).then(|| {
+        let done = [
+            several("ended", found, "process", "processes"),
+            several(
+                "removed",
+                removed,
+                "file of shared memory or a socket",
+                "files of shared memory and sockets",
+            ),
+        ];
+        let done: Vec<String> = done.into_iter().flatten().collect();
         format!(
-            "an earlier run (process {}) was killed together with the guardian of its server; ended {found} processes and removed {removed} files (shared memory, sockets) that were left of it; the server's log is {}",
-            entry.runner.pid, entry.log
+            "an earlier run (process {}) was killed together with the guardian of its server; {} that it had left; the server's log is {}",
+            entry.runner.pid,
+            done.join(" and "),
+            entry.log
         )
     })
+}
+
+/// `ended 2 processes`; nothing where there were none.
+fn several(did: &str, number: usize, one: &str, more: &str) -> Option<String> {
+    let what = if number == 1 { one } else { more };
+    (number > 0).then(|| format!("{did} {number} {what}"))
 }
 
 /// What a process is asked.

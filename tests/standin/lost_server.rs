@@ -103,7 +103,7 @@ fn next_run_removes_files() -> Result<(), Box<dyn Error>> {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(
         said.contains(&format!("an earlier run (process {pid}) was killed"))
-            && said.contains("removed 2 files"),
+            && said.contains("removed 2 files of shared memory and sockets"),
         "{said}"
     );
     for path in paths.lines() {
