@@ -1,7 +1,7 @@
 //! The first lines of a note: what it is about, and the result in one sentence per workload and server.
 
 use super::{
-    insight::{Block, Rank, best::best, count, load_words, of, slo_text},
+    insight::{Block, Rank, Yield, best::best, count, load_words, of, slo_text},
     number::{ms, tok_s},
 };
 use crate::{
@@ -18,6 +18,9 @@ pub(super) fn title(run: &StoredRun) -> String {
         .unwrap_or_else(|| experiment.name.clone())
 }
 
+/// What a machine is called of which nothing is known.
+pub(super) const UNNAMED: &str = "unnamed machine";
+
 /// What the machine is called: its label, else its GPUs, else its platform.
 pub(super) fn gpu(run: &StoredRun) -> String {
     if let Some(label) = &run.plan.hardware.label {
@@ -26,7 +29,7 @@ pub(super) fn gpu(run: &StoredRun) -> String {
     match run.run.gpus.as_slice() {
         [] => match &run.run.host {
             Some(host) => format!("{} without a GPU", host.platform),
-            None => "unnamed machine".into(),
+            None => UNNAMED.into(),
         },
         [one] => one.name.clone(),
         several if several.iter().all(|gpu| gpu.name == several[0].name) => {
@@ -86,14 +89,16 @@ pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
     let Some((pick, cell)) = cell else {
         return without_numbers(run, std::slice::from_ref(block), name);
     };
-    let known: Vec<String> = [
-        Rank::Tail.key(&[cell], "ttft"),
-        Rank::Tail.key(&[cell], "e2e"),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|key| format!("{} {}", latency_name(&key), ms(of(cell, &key))))
-    .collect();
+    // The tail where it is known, else the middle.
+    let known: Vec<String> = ["ttft", "e2e"]
+        .into_iter()
+        .filter_map(|metric| {
+            let tail = Rank::Tail.key(&[cell], metric);
+            tail.or_else(|| Rank::Middle.key(&[cell], metric))
+        })
+        .map(|key| format!("{} {}", latency_name(&key), ms(of(cell, &key))))
+        .collect();
+    let brings = Yield::of_cells(&block.cells);
     let slo = slo_text(block.slo);
     // Where it stands, unless the load alone says so, and what is to be known of the choice.
     let mut remarks = Vec::new();
@@ -131,21 +136,34 @@ pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
         (Some(true), false) => format!(" within the SLO {slo}, judged by p50"),
         _ => String::new(),
     };
-    let rate = pick.throughput_tok_s.map(|rate| tok_s(Some(rate)));
+    let rate = brings.and_then(|brings| Some(brings.said(Some(brings.of(cell)?))));
+    if block.slo.0.is_empty() && rate.is_none() && !known.is_empty() {
+        // Without a throughput and a target nothing can be called served: what was waited is all there is.
+        return format!(
+            "{this}{on} answers {name} at {} with the least load ({}; no throughput was told, and no SLO was set).",
+            known.join(" and "),
+            pick.place
+        );
+    }
+    let load = load_words(block, cell);
     match block.objective {
-        Objective::Latency => format!(
+        Objective::Latency if load.is_some() || rate.is_none() => format!(
             "{this}{on} serves {} of {name}{}{}{within}{remarks}.",
-            load_words(block, cell).unwrap_or_else(|| "its users".into()),
+            load.unwrap_or_else(|| "its users".into()),
             match known.is_empty() {
                 true => String::new(),
                 false => format!(" at {}", known.join(" and ")),
             },
             rate.map_or_else(String::new, |rate| format!(" with {rate}")),
         ),
-        Objective::Throughput => format!(
-            "{this}{on} gives {} of {name}{within} ({}).",
+        Objective::Latency | Objective::Throughput => format!(
+            "{this}{on} gives {} of {name}{within}{}.",
             rate.unwrap_or_else(|| "an unknown rate".into()),
-            pick.place
+            // Without a load and an axis the place is nothing but the cell's id.
+            match load.is_none() && block.axes.is_empty() {
+                true => String::new(),
+                false => format!(" ({})", pick.place),
+            }
         ),
     }
 }

@@ -19,7 +19,10 @@ use crate::{
     manifest::{Metric, scalar_text},
     measure::{Latency, Summary},
     plan::Group,
-    report::headline::gpu,
+    report::{
+        headline::{UNNAMED, gpu},
+        insight::offered,
+    },
     store::{CellFile, StoredRun},
     unit::Percentile,
 };
@@ -55,6 +58,8 @@ pub struct Pair {
     pub workload: String,
     /// The values that join the two, `concurrency 8, max_tokens 64`.
     pub label: String,
+    /// Requests in flight, or due per second, where both say so.
+    pub load: Option<f64>,
     /// Every metric that both have.
     pub changes: Vec<Change>,
 }
@@ -93,7 +98,7 @@ pub enum Judgement {
     Worse,
     /// The interval holds 1.
     WithinNoise,
-    /// No interval: too few samples.
+    /// No interval: too few samples, or none where another tool told the number alone.
     Untold,
 }
 
@@ -104,7 +109,7 @@ impl Judgement {
             Self::Better => "better",
             Self::Worse => "worse",
             Self::WithinNoise => "within the noise",
-            Self::Untold => "too few samples to tell",
+            Self::Untold => "no interval",
         }
     }
 }
@@ -124,6 +129,7 @@ pub fn compare(run: &StoredRun, anchor: &StoredRun) -> Comparison {
         cells.push(Pair {
             workload: cell.workload.clone(),
             label: key.label(),
+            load: offered(cell),
             changes: changes(run, cell, anchor, other),
         });
     }
@@ -151,9 +157,16 @@ fn names(run: &StoredRun, anchor: &StoredRun) -> (String, String) {
     if mine != its {
         return (mine, its);
     }
-    let named = |run: &StoredRun| match &run.run.imported {
-        Some(_) => format!("{mine}, {}", run.plan.experiment.name),
-        None => format!("{mine}, {}", run.run.name),
+    let named = |run: &StoredRun| {
+        let name = match &run.run.imported {
+            Some(_) => &run.plan.experiment.name,
+            None => &run.run.name,
+        };
+        // A machine that nobody named says nothing.
+        match mine == UNNAMED {
+            true => name.clone(),
+            false => format!("{mine}, {name}"),
+        }
     };
     (named(run), named(anchor))
 }

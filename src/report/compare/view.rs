@@ -4,21 +4,52 @@ use serde_json::{Value, json};
 
 use super::{Change, Comparison, Judgement, Pair};
 use crate::report::{
-    insight::count,
+    headline::latency_name,
+    insight::{count, turn::turn},
     number::{grouped, times},
 };
 
-/// The metrics of the tables, in their order; the others decide gates only.
-const SHOWN: [&str; 8] = [
-    "throughput_tok_s",
-    "usd_per_million_output_tokens",
-    "gpu_j_per_output_token",
-    "p50_ttft_ms",
-    "p95_ttft_ms",
-    "p50_tpot_ms",
-    "p50_e2e_ms",
-    "p95_e2e_ms",
+/// The metrics of the tables, in their order: of each row the first that some cell has on both sides. The others decide gates only.
+const SHOWN: [&[&str]; 9] = [
+    &["throughput_tok_s", "total_tok_s", "req_s"],
+    &["usd_per_million_output_tokens"],
+    &["gpu_j_per_output_token"],
+    &["p50_ttft_ms", "mean_ttft_ms"],
+    &["p95_ttft_ms", "p99_ttft_ms"],
+    &["p50_tpot_ms", "mean_tpot_ms", "p50_itl_ms", "mean_itl_ms"],
+    &["p99_itl_ms", "p95_itl_ms"],
+    &["p50_e2e_ms", "mean_e2e_ms"],
+    &["p95_e2e_ms", "p99_e2e_ms"],
 ];
+/// A ratio this close to 1 without an interval is about the same.
+const SAME: f64 = 0.05;
+
+/// The metrics that some of these cells have.
+fn shown(cells: &[&Pair]) -> Vec<&'static str> {
+    let has = |metric: &&&str| cells.iter().any(|cell| cell.change(metric).is_some());
+    let each = SHOWN.iter();
+    each.filter_map(|row| row.iter().find(has).copied())
+        .collect()
+}
+
+/// A metric as people read it: `p95 TTFT, ms`.
+fn name(metric: &str) -> (String, &'static str) {
+    match metric {
+        "throughput_tok_s" => ("throughput".into(), "tok/s"),
+        "total_tok_s" => ("throughput of prompt and output tokens".into(), "tok/s"),
+        "req_s" => ("requests per second".into(), ""),
+        "usd_per_million_output_tokens" => ("cost of a million output tokens".into(), "USD"),
+        "gpu_j_per_output_token" => ("GPU energy of an output token".into(), "J"),
+        latency => (latency_name(latency.trim_end_matches("_ms")), "ms"),
+    }
+}
+
+fn heading(metric: &str) -> String {
+    match name(metric) {
+        (name, "") => name,
+        (name, unit) => format!("{name}, {unit}"),
+    }
+}
 
 /// The values of `comparison.md.j2`.
 pub(in crate::report) fn values(comparison: &Comparison) -> Value {
@@ -50,8 +81,7 @@ fn workload(comparison: &Comparison, name: &str) -> Value {
         .iter()
         .filter(|cell| cell.workload == name)
         .collect();
-    let has = |metric: &&&str| cells.iter().any(|cell| cell.change(metric).is_some());
-    let metrics: Vec<&&str> = SHOWN.iter().filter(has).collect();
+    let metrics = shown(&cells);
     let row = |cell: &&Pair| {
         let each = |show: fn(&Change) -> String| -> Vec<String> {
             let texts = metrics.iter().map(|metric| cell.change(metric).map(show));
@@ -63,7 +93,7 @@ fn workload(comparison: &Comparison, name: &str) -> Value {
     };
     json!({
         "name": name,
-        "metrics": metrics,
+        "metrics": metrics.iter().map(|metric| heading(metric)).collect::<Vec<_>>(),
         "rows": cells.iter().map(row).collect::<Vec<_>>(),
     })
 }
@@ -86,56 +116,112 @@ fn both(change: &Change) -> String {
     format!("{} / {}", text(change.run), text(change.anchor))
 }
 
-/// What stands out, in words: for each shown metric how many cells are better, worse or not told apart, and the range.
+/// What stands out, in words: for each shown metric its ratio in the median, in how many cells it is better or worse, and where it turns.
 fn sentences(comparison: &Comparison) -> Vec<String> {
+    let (mine, its) = (&comparison.machines.0, &comparison.machines.1);
     let (alone, other) = comparison.alone;
     let mut out = vec![format!(
-        "{} measured on both; {} only on {}, {} only on {}.",
+        "{} measured on both{}.",
         count(comparison.cells.len(), "cell"),
-        alone,
-        comparison.machines.0,
-        other,
-        comparison.machines.1
+        match (alone, other) {
+            (0, 0) => String::new(),
+            _ => format!("; {alone} only on {mine}, {other} only on {its}"),
+        }
     )];
-    for metric in SHOWN {
-        let changes: Vec<&Change> = comparison
-            .cells
+    let cells: Vec<&Pair> = comparison.cells.iter().collect();
+    for metric in shown(&cells) {
+        let known: Vec<(&Pair, &Change)> = cells
             .iter()
-            .filter_map(|cell| cell.change(metric))
+            .filter_map(|cell| Some((*cell, cell.change(metric)?)))
             .collect();
-        let least = changes.iter().map(|change| change.ratio).reduce(f64::min);
-        let most = changes.iter().map(|change| change.ratio).reduce(f64::max);
-        let Some((least, most)) = least.zip(most) else {
-            continue;
-        };
-        let number = |judgement| {
-            let same = changes
-                .iter()
-                .filter(|change| change.judgement == judgement);
-            same.count()
-        };
-        let parts: Vec<String> = [
-            Judgement::Better,
-            Judgement::Worse,
-            Judgement::WithinNoise,
-            Judgement::Untold,
-        ]
-        .into_iter()
-        .filter(|judgement| number(*judgement) > 0)
-        .map(|judgement| format!("{} {}", number(judgement), judgement.words()))
-        .collect();
-        let (least, most) = (times(least), times(most));
-        let range = if least == most {
-            least
-        } else {
-            format!("{least} to {most}")
-        };
-        out.push(format!(
-            "{metric}: {range} of {}; of {}: {}.",
-            comparison.machines.1,
-            count(changes.len(), "cell"),
-            parts.join(", ")
-        ));
+        out.extend(sentence(metric, &known, its));
     }
     out
+}
+
+fn sentence(metric: &str, known: &[(&Pair, &Change)], its: &str) -> Option<String> {
+    let mut ratios: Vec<f64> = known.iter().map(|(_, change)| change.ratio).collect();
+    ratios.sort_by(f64::total_cmp);
+    let (least, most) = (*ratios.first()?, *ratios.last()?);
+    let middle = match ratios.len() {
+        odd if odd % 2 == 1 => ratios[odd / 2],
+        even => (ratios[even / 2 - 1] * ratios[even / 2]).sqrt(),
+    };
+    let (name, _) = name(metric);
+    let range = match times(least) == times(most) {
+        true => times(least),
+        false => format!(
+            "{} in the median ({} to {})",
+            times(middle),
+            times(least),
+            times(most)
+        ),
+    };
+    let judged = match known
+        .iter()
+        .all(|(_, change)| change.judgement == Judgement::Untold)
+    {
+        true => unjudged(&ratios, known.len()),
+        false => judged(known),
+    };
+    let points: Vec<(f64, f64)> = known
+        .iter()
+        .filter_map(|(pair, change)| Some((pair.load?, change.ratio)))
+        .collect();
+    let turned = turn(&points).map_or_else(String::new, |turn| {
+        format!(
+            " It turns with the load: {} at {}, {} at {}, crossing over between {} and {}.",
+            times(turn.first.1),
+            turn.first.0,
+            times(turn.last.1),
+            turn.last.0,
+            turn.between.0,
+            turn.between.1
+        )
+    });
+    Some(format!("{name}: {range} of {its}; {judged}.{turned}"))
+}
+
+/// In how many cells it is better, worse, or not told apart.
+fn judged(known: &[(&Pair, &Change)]) -> String {
+    let parts: Vec<String> = [
+        Judgement::Better,
+        Judgement::Worse,
+        Judgement::WithinNoise,
+        Judgement::Untold,
+    ]
+    .into_iter()
+    .filter_map(|judgement| {
+        let own = known
+            .iter()
+            .filter(|(_, change)| change.judgement == judgement);
+        match own.count() {
+            0 => None,
+            number => Some(format!("{number} {}", judgement.words())),
+        }
+    })
+    .collect();
+    format!("of {}: {}", count(known.len(), "cell"), parts.join(", "))
+}
+
+/// The same where no number has an interval.
+fn unjudged(ratios: &[f64], cells: usize) -> String {
+    let number = |test: &dyn Fn(f64) -> bool| ratios.iter().filter(|ratio| test(**ratio)).count();
+    let parts: Vec<String> = [
+        (number(&|ratio| ratio > 1.0 + SAME), "higher"),
+        (number(&|ratio| ratio < 1.0 / (1.0 + SAME)), "lower"),
+        (
+            number(&|ratio| (1.0 / (1.0 + SAME)..=1.0 + SAME).contains(&ratio)),
+            "within 5 %",
+        ),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, word)| format!("{number} {word}"))
+    .collect();
+    format!(
+        "of {}: {} (without samples or repeats there is no interval, so noise cannot be told)",
+        count(cells, "cell"),
+        parts.join(", ")
+    )
 }

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::{
-    Block,
+    Block, Yield,
     basis::{Ranked, Trust, basis},
     concurrency, count, ladder, lines, load_short, may_rank, may_rank_by, of, offered, place, rate,
-    scaling::{self, worth},
     slo_text,
+    without_slo::without_slo,
 };
 use crate::{
     manifest::{Objective, Slo, SloTerm},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What is within this part of the best throughput is still acceptable.
-const NEAR: f64 = 0.9;
+pub(super) const NEAR: f64 = 0.9;
 
 /// One recommended cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,6 +36,7 @@ pub(in crate::report) struct Pick {
     /// Requests due per second, in an open loop.
     pub(in crate::report) rate: Option<f64>,
     pub(in crate::report) throughput_tok_s: Option<f64>,
+    pub(in crate::report) req_s: Option<f64>,
     pub(in crate::report) p50_ttft_ms: Option<f64>,
     pub(in crate::report) p95_ttft_ms: Option<f64>,
     pub(in crate::report) p95_e2e_ms: Option<f64>,
@@ -99,7 +100,7 @@ pub(in crate::report) fn best(block: &Block<'_>) -> Best {
     let good = if contradicted { good } else { borne_out };
     let best = match block.objective {
         Objective::Latency if !block.slo.0.is_empty() => most_users(block, &ranked, &good),
-        Objective::Latency => knee(block, &ranked),
+        Objective::Latency => without_slo(block, &ranked),
         Objective::Throughput => fastest(block, &ranked, &good),
     };
     Best {
@@ -132,7 +133,7 @@ fn is_contradicted(slo: &Slo, cell: &CellFile) -> bool {
 /// The metrics a block is ranked by.
 fn needed(block: &Block<'_>) -> Vec<String> {
     let mut keys: Vec<String> = block.slo.0.iter().map(SloTerm::key).collect();
-    keys.push("throughput".into());
+    keys.extend(Yield::of_cells(&block.cells).map(|brings| brings.key().to_owned()));
     keys
 }
 
@@ -216,7 +217,10 @@ fn excess(slo: &Slo, cell: &CellFile, trust: Trust) -> Option<f64> {
         .max_by(f64::total_cmp)
 }
 
-fn by<'a>(cells: &[&'a CellFile], key: impl Fn(&CellFile) -> Option<f64>) -> Vec<&'a CellFile> {
+pub(super) fn by<'a>(
+    cells: &[&'a CellFile],
+    key: impl Fn(&CellFile) -> Option<f64>,
+) -> Vec<&'a CellFile> {
     let mut keyed: Vec<(f64, &CellFile)> = cells
         .iter()
         .filter_map(|cell| Some((key(cell)?, *cell)))
@@ -239,7 +243,7 @@ fn most<'a>(cells: &[&'a CellFile]) -> Option<&'a CellFile> {
         .or(Some(top))
 }
 
-fn pick(what: &str, block: &Block<'_>, cell: &CellFile, trust: Trust) -> Pick {
+pub(super) fn pick(what: &str, block: &Block<'_>, cell: &CellFile, trust: Trust) -> Pick {
     Pick {
         what: what.into(),
         place: match (block.mixed, Origin::of(cell)) {
@@ -251,6 +255,7 @@ fn pick(what: &str, block: &Block<'_>, cell: &CellFile, trust: Trust) -> Pick {
         concurrency: concurrency(cell),
         rate: rate(cell),
         throughput_tok_s: of(cell, "throughput"),
+        req_s: of(cell, "req_s"),
         p50_ttft_ms: of(cell, "p50_ttft"),
         p95_ttft_ms: of(cell, "p95_ttft"),
         p95_e2e_ms: of(cell, "p95_e2e"),
@@ -364,83 +369,6 @@ pub(in crate::report) fn fastest_of(block: &Block<'_>, cells: &[&CellFile]) -> O
     Some(pick("highest throughput", block, best, trust))
 }
 
-/// Without an SLO: the knee of each line, or where it has none its fastest cell; of those, the fastest.
-fn knee(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
-    let of_ranked: HashSet<&str> = ranked.cells.iter().map(|cell| cell.id.as_str()).collect();
-    let mut bent = false;
-    let mut knees: Vec<&CellFile> = Vec::new();
-    for line in lines(block, ladder(block)) {
-        let mut cells = line.cells;
-        cells.retain(|cell| of_ranked.contains(cell.id.as_str()));
-        bent |= scaling::knee(&cells).is_some();
-        knees.extend(worth(&cells));
-    }
-    // Cells without a concurrency or a throughput still have a best one: the quickest.
-    let order = by(
-        if knees.is_empty() {
-            &ranked.cells
-        } else {
-            &knees
-        },
-        |cell| of(cell, "throughput"),
-    );
-    let quick = by(&ranked.cells, |cell| of(cell, "p50_e2e").map(|ms| -ms));
-    let first = order.first().or(quick.first()).or(ranked.cells.first());
-    let unknown = order.is_empty();
-    let by_requests = by(&ranked.cells, |cell| of(cell, "req_s"));
-    let first = match unknown {
-        true => by_requests.first().or(first),
-        false => first,
-    };
-    let what = match (bent, unknown) {
-        (true, _) => "knee",
-        (_, true) if !by_requests.is_empty() => "most requests per second",
-        (_, true) => "least latency",
-        _ => "highest throughput",
-    };
-    let picks: Vec<Pick> = first
-        .map(|cell| pick(what, block, cell, ranked.trust))
-        .into_iter()
-        .collect();
-    let all = by(&ranked.cells, |cell| of(cell, "throughput"));
-    let rule = match bent {
-        true => format!(
-            "the knee over {}: the {} after which more load brings few more tokens per second",
-            count(ranked.cells.len(), "cell"),
-            ladder(block)
-        ),
-        false if ranked.cells.len() == 1 => "the only cell there is".to_owned(),
-        false if unknown => format!("the {what}, for no cell has a throughput"),
-        false => format!(
-            "the least {} within 5 % of the most tokens per second on its line, over {}: none has a knee",
-            ladder(block),
-            count(ranked.cells.len(), "cell")
-        ),
-    };
-    // Beyond a knee more load costs latency for little: nothing there is still acceptable.
-    let mut near = near(&all);
-    if let Some(most) = first.filter(|_| bent).and_then(|cell| offered(cell)) {
-        near.retain(|cell| offered(cell).is_some_and(|load| load <= most));
-    }
-    Best {
-        acceptable: others(block, ranked, &near, &picks),
-        picks,
-        most_users: Vec::new(),
-        basis: basis(
-            block,
-            ranked,
-            &format!("No SLO is declared, so this is {rule}"),
-        ),
-        acceptable_rule: format!(
-            "At least {} of the highest tokens per second.",
-            number::percent(Some(NEAR))
-        ),
-        meets_slo: None,
-        contradicted: false,
-        of_limit: None,
-    }
-}
-
 /// No cell meets the SLO: the one that misses it least.
 fn nearest(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
     let order = by(&ranked.cells, |cell| {
@@ -486,19 +414,21 @@ fn nearest(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
 }
 
 /// The cells that reach nearly the first one's throughput.
-fn near<'a>(order: &[&'a CellFile]) -> Vec<&'a CellFile> {
-    let top = order.first().and_then(|cell| of(cell, "throughput"));
+pub(super) fn near<'a>(order: &[&'a CellFile]) -> Vec<&'a CellFile> {
+    let brings = Yield::of_cells(order);
+    let rate = |cell: &CellFile| brings.and_then(|brings| brings.of(cell));
+    let top = order.first().and_then(|cell| rate(cell));
     order
         .iter()
         .copied()
         .filter(|cell| {
-            top.zip(of(cell, "throughput"))
+            top.zip(rate(cell))
                 .is_some_and(|(top, own)| own >= NEAR * top)
         })
         .collect()
 }
 
-fn others(
+pub(super) fn others(
     block: &Block<'_>,
     ranked: &Ranked<'_>,
     cells: &[&CellFile],

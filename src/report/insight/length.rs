@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Block, Insight, Line, coordinate, lines, of, offered};
+use super::{Block, Insight, Line, Rank, Yield, chance::is_less, coordinate, lines, of, offered};
 use crate::{
     manifest::scalar_text,
-    report::number::{ms, percent, times, tok_s},
+    report::{
+        headline::latency_name,
+        number::{ms, percent, times},
+    },
     store::CellFile,
 };
 
@@ -14,6 +17,8 @@ const OUTPUT: &str = "max_tokens";
 const LESS: f64 = 0.9;
 /// A growth within this part of that of the length is in proportion to it.
 const PROPORTION: f64 = 0.1;
+/// A pace that grows by less than this factor hardly moves.
+const KEPT: f64 = 1.1;
 /// So many combinations are named one by one.
 const NAMED: usize = 4;
 
@@ -62,7 +67,8 @@ fn output_length(block: &Block<'_>) -> Option<Insight> {
         .into_iter()
         .min_by(|a, b| load(a).total_cmp(&load(b)))?;
     let (first, last) = (line.cells.first()?, line.cells.last()?);
-    let (e1, e2) = (of(first, "p50_e2e")?, of(last, "p50_e2e")?);
+    let key = Rank::Middle.key(&line.cells, "e2e")?;
+    let (e1, e2) = (of(first, &key)?, of(last, &key)?);
     let length = |cell: &CellFile| coordinate(cell, OUTPUT).and_then(Value::as_f64);
     let (l1, l2) = (length(first)?, length(last)?);
     if e1 <= 0.0 || l1 <= 0.0 || l2 <= l1 {
@@ -76,24 +82,26 @@ fn output_length(block: &Block<'_>) -> Option<Insight> {
     } else {
         ", more than the length"
     };
-    let rates = of(first, "throughput").zip(of(last, "throughput"));
-    let rates = rates.map(|(t1, t2)| {
-        format!(
-            "; throughput goes from {} to {}",
-            tok_s(Some(t1)),
-            tok_s(Some(t2))
-        )
+    let brings = Yield::of_cells(&line.cells);
+    let rates = brings.and_then(|brings| {
+        Some(format!(
+            "; {} goes from {} to {}",
+            brings.name(),
+            brings.said(Some(brings.of(first)?)),
+            brings.said(Some(brings.of(last)?))
+        ))
     });
     Some(Insight::new(
         "output_length",
         &[first, last],
         &[("length_ratio", l2 / l1), ("e2e_ratio", e2 / e1)],
         format!(
-            "Output length{}: from {OUTPUT} {} to {} ({}), p50 E2E goes from {} to {} ({}){judged}{}.",
+            "Output length{}: from {OUTPUT} {} to {} ({}), {} goes from {} to {} ({}){judged}{}.",
             at(&line),
             spelled(first, OUTPUT),
             spelled(last, OUTPUT),
             times(l2 / l1),
+            latency_name(&key),
             ms(Some(e1)),
             ms(Some(e2)),
             times(e2 / e1),
@@ -106,7 +114,11 @@ fn output_length(block: &Block<'_>) -> Option<Insight> {
 fn output_costs(block: &Block<'_>) -> Option<Insight> {
     let mut hurt: Vec<(f64, String, &CellFile, &CellFile)> = Vec::new();
     for line in several(block, OUTPUT) {
-        let rate = |cell: &CellFile| of(cell, "throughput").filter(|rate| *rate > 0.0);
+        // Longer answers are fewer requests at any speed: only tokens count here.
+        let Some(brings) = Yield::of_cells(&line.cells).filter(|own| *own == Yield::Output) else {
+            continue;
+        };
+        let rate = |cell: &CellFile| brings.of(cell);
         let best = line.cells.iter().copied().max_by(|a, b| {
             rate(a)
                 .partial_cmp(&rate(b))
@@ -125,9 +137,9 @@ fn output_costs(block: &Block<'_>) -> Option<Insight> {
                     "" => String::new(),
                     fixed => format!("at {fixed} "),
                 },
-                tok_s(Some(most)),
+                brings.said(Some(most)),
                 spelled(best, OUTPUT),
-                tok_s(Some(end)),
+                brings.said(Some(end)),
                 spelled(last, OUTPUT),
                 times(end / most)
             );
@@ -135,6 +147,12 @@ fn output_costs(block: &Block<'_>) -> Option<Insight> {
         }
     }
     hurt.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // That one line falls beyond chance is enough to tell the others that do.
+    let worst_of =
+        |one: &(f64, String, &CellFile, &CellFile)| is_less(one.3, one.2, Yield::Output, LESS);
+    if !hurt.iter().any(worst_of) {
+        return None;
+    }
     let worst = hurt.first()?.0;
     let named: Vec<&str> = hurt.iter().take(NAMED).map(|one| one.1.as_str()).collect();
     let more = match hurt.len().saturating_sub(NAMED) {
@@ -153,50 +171,100 @@ fn output_costs(block: &Block<'_>) -> Option<Insight> {
     ))
 }
 
-/// Where least is in flight, prefill shows most plainly.
+/// Where least is in flight, prefill shows most plainly; where most is, what it costs.
 fn prompt_length(block: &Block<'_>, axis: &str) -> Option<Insight> {
-    let line = several(block, axis)
-        .into_iter()
-        .min_by(|a, b| load(a).total_cmp(&load(b)))?;
+    let lines = several(block, axis);
+    let by_load = |a: &&Line<'_>, b: &&Line<'_>| load(a).total_cmp(&load(b));
+    let line = lines.iter().min_by(by_load)?;
     let (first, last) = (line.cells.first()?, line.cells.last()?);
-    let key = if of(first, "p50_ttft").is_some() {
-        "p50_ttft"
-    } else {
-        "p50_e2e"
-    };
-    let (t1, t2) = (of(first, key)?, of(last, key)?);
+    let key = Rank::Middle
+        .key(&line.cells, "ttft")
+        .or_else(|| Rank::Middle.key(&line.cells, "e2e"));
+    let brings = Yield::of_cells(&line.cells);
     let length = |cell: &CellFile| coordinate(cell, axis).and_then(Value::as_f64);
     let (l1, l2) = (length(first)?, length(last)?);
-    if t1 <= 0.0 || l2 <= l1 || l1 <= 0.0 {
+    if l2 <= l1 || l1 <= 0.0 {
         return None;
     }
-    let each = (t2 - t1) / (l2 - l1) * 1e3;
-    let prefill = (each > 0.0 && key == "p50_ttft")
-        .then(|| format!(", {} for each 1,000 tokens more", ms(Some(each))));
-    let rates = of(first, "throughput")
-        .zip(of(last, "throughput"))
-        .filter(|(before, _)| *before > 0.0)
-        .map(|(before, after)| {
-            format!(
-                "; output throughput is {} of what it was",
-                percent(Some(after / before))
-            )
-        });
-    Some(Insight::new(
-        "prompt_length",
-        &[first, last],
-        &[("from_ms", t1), ("to_ms", t2), ("ms_per_1000_tokens", each)],
-        format!(
-            "Prompt length{}: from {axis} {} to {}, {} goes from {} to {} ({}){}{}.",
-            at(&line),
-            spelled(first, axis),
-            spelled(last, axis),
-            crate::report::headline::latency_name(key),
+    let mut parts = Vec::new();
+    let mut numbers = vec![("length_ratio", l2 / l1)];
+    if let Some(key) = key
+        && let (Some(t1), Some(t2)) = (of(first, &key), of(last, &key))
+        && t1 > 0.0
+    {
+        let each = (t2 - t1) / (l2 - l1) * 1e3;
+        numbers.extend([
+            ("from_ms", t1),
+            ("to_ms", t2),
+            ("ratio", t2 / t1),
+            ("ms_per_1000_tokens", each),
+        ]);
+        parts.push(format!(
+            "{} goes from {} to {} ({}){}",
+            latency_name(&key),
             ms(Some(t1)),
             ms(Some(t2)),
             times(t2 / t1),
-            prefill.unwrap_or_default(),
-            rates.unwrap_or_default()
-        ),
-    ))
+            match each > 0.0 && key.ends_with("ttft") {
+                true => format!(", {} for each 1,000 tokens more", ms(Some(each))),
+                false => String::new(),
+            }
+        ));
+    }
+    let pace = ["tpot", "itl"].map(|metric| Rank::Middle.key(&line.cells, metric));
+    if let Some(key) = pace.into_iter().flatten().next()
+        && let (Some(p1), Some(p2)) = (of(first, &key), of(last, &key))
+        && p1 > 0.0
+    {
+        parts.push(format!(
+            "{} {} from {} to {} ({})",
+            latency_name(&key),
+            match p2 / p1 < KEPT {
+                true => "hardly moves,",
+                false => "goes",
+            },
+            ms(Some(p1)),
+            ms(Some(p2)),
+            times(p2 / p1)
+        ));
+    }
+    let left = |line: &Line<'_>| {
+        let brings = brings?;
+        let (first, last) = (line.cells.first()?, line.cells.last()?);
+        Some(brings.of(last)? / brings.of(first)?)
+    };
+    if let (Some(brings), Some(part)) = (brings, left(line)) {
+        numbers.push(("throughput_part", part));
+        // The line with most in flight has to span the same lengths.
+        let most = lines
+            .iter()
+            .max_by(by_load)
+            .filter(|most| load(most) > load(line) && most.cells.len() == line.cells.len());
+        let busy = most.and_then(|most| Some((most, left(most)?)));
+        parts.push(format!(
+            "{} is {} of what it was{}",
+            brings.name(),
+            percent(Some(part)),
+            busy.map_or_else(String::new, |(most, part)| format!(
+                ", and {}{}",
+                percent(Some(part)),
+                at(most)
+            ))
+        ));
+    }
+    (!parts.is_empty()).then(|| {
+        Insight::new(
+            "prompt_length",
+            &[first, last],
+            &numbers,
+            format!(
+                "Prompt length{}: from {axis} {} to {} ({}), {}.",
+                at(line),
+                spelled(first, axis),
+                spelled(last, axis),
+                times(l2 / l1),
+                parts.join("; ")
+            ),
+        )
+    })
 }

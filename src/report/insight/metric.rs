@@ -3,8 +3,79 @@
 use crate::{
     manifest::SloTerm,
     measure::{Severity, Summary, VerdictKind},
+    report::number::{grouped, tok_s},
     store::CellFile,
 };
+
+/// What a server gives each second, by the best number that tells it: tools report different ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::report) enum Yield {
+    /// Output tokens.
+    Output,
+    /// Prompt and output tokens together.
+    Total,
+    /// Requests.
+    Requests,
+}
+
+impl Yield {
+    /// The first of these that some cell has, in the order above; `None` where no cell has any.
+    pub(in crate::report) fn of_cells(cells: &[&CellFile]) -> Option<Self> {
+        [Self::Output, Self::Total, Self::Requests]
+            .into_iter()
+            .find(|own| cells.iter().any(|cell| own.of(cell).is_some()))
+    }
+
+    /// Its name for [`of`].
+    pub(in crate::report) fn key(self) -> &'static str {
+        match self {
+            Self::Output => "throughput",
+            Self::Total => "total",
+            Self::Requests => "req_s",
+        }
+    }
+
+    /// Its column in the tables.
+    pub(in crate::report) fn column(self) -> &'static str {
+        match self {
+            Self::Output => "throughput_tok_s",
+            Self::Total => "total_tok_s",
+            Self::Requests => "req_s",
+        }
+    }
+
+    /// Its value in a cell; none is as good as unknown.
+    pub(in crate::report) fn of(self, cell: &CellFile) -> Option<f64> {
+        of(cell, self.key()).filter(|rate| *rate > 0.0)
+    }
+
+    /// What it is called: `throughput`, `requests per second`.
+    pub(in crate::report) fn name(self) -> &'static str {
+        match self {
+            Self::Output => "throughput",
+            Self::Total => "throughput of prompt and output tokens",
+            Self::Requests => "throughput in requests",
+        }
+    }
+
+    /// What it counts: `tokens per second`.
+    pub(in crate::report) fn noun(self) -> &'static str {
+        match self {
+            Self::Output => "tokens per second",
+            Self::Total => "prompt and output tokens per second",
+            Self::Requests => "requests per second",
+        }
+    }
+
+    /// A value with its unit.
+    pub(in crate::report) fn said(self, rate: Option<f64>) -> String {
+        match (self, rate) {
+            (Self::Requests, Some(rate)) => format!("{} req/s", grouped(rate, 2)),
+            (Self::Total, Some(_)) => format!("{} in and out", tok_s(rate)),
+            _ => tok_s(rate),
+        }
+    }
+}
 
 /// Which number of a latency stands for it: tools report different ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,11 +8,13 @@ mod basis;
 pub(super) mod best;
 mod block;
 pub(super) mod caution;
+mod chance;
 mod delivered;
 pub(super) mod effect;
 pub(super) mod failure;
 pub(super) mod highlight;
 mod humps;
+pub(super) mod knee;
 mod length;
 pub(super) mod load;
 mod metric;
@@ -20,23 +22,30 @@ pub(super) mod observe;
 pub(super) mod pareto;
 pub(super) mod prediction;
 pub(super) mod recipe;
+mod repeats;
+mod ridge;
 pub(super) mod scaling;
 pub(super) mod server;
 pub(super) mod servers;
 mod slower;
 pub(super) mod surface;
+mod tail;
+pub(super) mod turn;
 pub(super) mod unstable;
 pub(super) mod verdict;
 mod waiting;
+mod without_slo;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truth;
 
 pub(super) use block::{
     Block, Line, blocks, concurrency, coordinate, ladder, lines, load_short, load_words, offered,
     place, rate, server_label,
 };
-pub(super) use metric::{Rank, may_rank, may_rank_by, metric, of, touches};
+pub(super) use metric::{Rank, Yield, may_rank, may_rank_by, metric, of, touches};
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,12 +1,13 @@
 //! What a reader of the grids would notice: speed of one stream, peak, tail, scaling, waiting, lengths, cost, goodput.
 
 use super::{
-    Block, Insight, concurrency,
+    Block, Insight, Yield, concurrency,
     delivered::saturation,
     length::lengths,
     may_rank_by, of,
     pareto::said,
     place,
+    repeats::noise,
     scaling::growth,
     waiting::{held_up, waiting},
 };
@@ -54,6 +55,7 @@ pub(in crate::report) fn observations(
     found.extend(goodput(block, &measured));
     found.extend(not_streamed);
     found.extend(prefix_cache(block, &measured));
+    found.extend(noise(block));
     found.extend(errors(&measured));
     found
 }
@@ -161,22 +163,24 @@ fn decode_speed(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
 }
 
 fn peak(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
-    let (cell, rate) = largest(measured, |cell| of(cell, "throughput"))?;
+    let brings = Yield::of_cells(measured)?;
+    let (cell, rate) = largest(measured, |cell| brings.of(cell))?;
     let share = concurrency(cell).filter(|users| *users > 1.0);
     let each = share.map(|users| {
         format!(
             ", {} for each of {} in flight",
-            tok_s(Some(rate / users)),
+            brings.said(Some(rate / users)),
             grouped(users, 0)
         )
     });
     Some(Insight::new(
         "peak",
         &[cell],
-        &[("throughput_tok_s", rate)],
+        &[(brings.column(), rate)],
         format!(
-            "The highest throughput is {} at {}{}.",
-            tok_s(Some(rate)),
+            "The highest {} is {} at {}{}.",
+            brings.name(),
+            brings.said(Some(rate)),
             place(block, cell),
             each.unwrap_or_default()
         ),

@@ -1,88 +1,36 @@
 //! How throughput grows with the load: what each step brings, where it bends, and what that costs those who wait.
 
 use super::{
-    Block, Insight, Line, coordinate, count, ladder, lines, of, offered,
-    slower::{price, slower, slower_of_all},
+    Block, Insight, Line, Yield, coordinate, count,
+    knee::{FLAT, bend, bends},
+    ladder, lines, offered,
+    slower::{slower, slower_of_all},
 };
 use crate::{
     manifest::scalar_text,
-    report::number::{listed, percent, times, tok_s},
+    report::number::{listed, percent, times},
     store::CellFile,
 };
 
 /// Each step brings at least this part of its share: near-linear.
 const NEAR_LINEAR: f64 = 0.7;
-/// Throughput that grows by less than this part altogether is flat: what bends in it is noise.
-const FLAT: f64 = 0.2;
-/// Among cells as good as the fastest, the least load is enough.
-const AS_GOOD: f64 = 0.95;
-/// A curve bends when it rises above its chord by at least this part of its range.
-const BEND: f64 = 0.1;
-/// Beyond a knee one more request brings at most this part of what one brought up to it.
-const LESS_EACH: f64 = 0.5;
 /// More than this part of perfect says something about the first cell, not about the engine.
 const TOO_GOOD: f64 = 1.1;
-
-/// The knee of a line by Kneedle (Satopää, Albrecht, Irwin and Raghavan, "Finding a 'Kneedle' in a Haystack", 2011), without
-/// smoothing: load and throughput are each scaled to 0 to 1 between the first cell and the highest one, and the knee is the
-/// cell furthest above the diagonal. `None` where no cell is at least a tenth above it, or where one more request still
-/// brings more than half of what it brought up to there: the line is as good as straight.
-pub(in crate::report) fn knee<'a>(cells: &[&'a CellFile]) -> Option<&'a CellFile> {
-    let points: Vec<(f64, f64, &CellFile)> = cells
-        .iter()
-        .filter_map(|cell| Some((offered(cell)?, of(cell, "throughput")?, *cell)))
-        .collect();
-    let (first, last) = (points.first()?, points.last()?);
-    let most = points.iter().map(|point| point.1).max_by(f64::total_cmp)?;
-    let (wide, high) = (last.0 - first.0, most - first.1);
-    if points.len() < 3 || wide <= 0.0 || first.1 <= 0.0 || high < FLAT * first.1 {
-        return None;
-    }
-    let above =
-        |point: &(f64, f64, &'a CellFile)| (point.1 - first.1) / high - (point.0 - first.0) / wide;
-    // Of equal ones the first: less load for the same gain.
-    let best = points
-        .iter()
-        .rev()
-        .max_by(|a, b| above(a).total_cmp(&above(b)))?;
-    if above(best) < BEND {
-        return None;
-    }
-    let each = |from: &(f64, f64, &CellFile), to: &(f64, f64, &CellFile)| {
-        (to.1 - from.1) / (to.0 - from.0)
-    };
-    (each(best, last) <= LESS_EACH * each(first, best)).then_some(best.2)
-}
-
-/// The cell of a line worth going to: its knee, or where it has none the least load that is as good as the fastest.
-pub(in crate::report) fn worth<'a>(cells: &[&'a CellFile]) -> Option<&'a CellFile> {
-    knee(cells).or_else(|| {
-        let rate = |cell: &&CellFile| of(cell, "throughput");
-        let most = cells.iter().filter_map(rate).max_by(f64::total_cmp);
-        let as_good = |cell: &&CellFile| {
-            rate(cell)
-                .zip(most)
-                .is_some_and(|(own, most)| own >= AS_GOOD * most)
-        };
-        cells
-            .iter()
-            .copied()
-            .find(as_good)
-            .or(cells.first().copied())
-    })
-}
 
 /// What a step brings of its share: the throughput it adds over that of the cell before, against the load it adds over the
 /// load before. 1 is perfect, 0 is nothing, less than 0 a loss.
 pub(in crate::report) fn share(from: &CellFile, to: &CellFile) -> Option<f64> {
     let (c1, c2) = (offered(from)?, offered(to)?);
-    let (t1, t2) = (of(from, "throughput")?, of(to, "throughput")?);
-    (c1 > 0.0 && c2 > c1 && t1 > 0.0).then(|| (t2 / t1 - 1.0) / (c2 / c1 - 1.0))
+    let brings = Yield::of_cells(&[from, to])?;
+    let (t1, t2) = (brings.of(from)?, brings.of(to)?);
+    (c1 > 0.0 && c2 > c1).then(|| (t2 / t1 - 1.0) / (c2 / c1 - 1.0))
 }
 
 /// One line, measured.
-struct Scaled<'l, 'a> {
-    line: &'l Line<'a>,
+pub(super) struct Scaled<'l, 'a> {
+    pub(super) line: &'l Line<'a>,
+    /// What the load brings.
+    pub(super) brings: Yield,
     first: &'a CellFile,
     last: &'a CellFile,
     /// Cells after the first with their throughput over that of the first and the part of perfect that this is.
@@ -93,24 +41,26 @@ struct Scaled<'l, 'a> {
 
 impl<'l, 'a> Scaled<'l, 'a> {
     fn of(line: &'l Line<'a>) -> Option<Self> {
+        let brings = Yield::of_cells(&line.cells)?;
         let known: Vec<&'a CellFile> = line
             .cells
             .iter()
             .copied()
-            .filter(|cell| of(cell, "throughput").is_some_and(|rate| rate > 0.0))
+            .filter(|cell| brings.of(cell).is_some())
             .collect();
         let (first, last) = (*known.first()?, *known.last()?);
-        let (c1, t1) = (offered(first)?, of(first, "throughput")?);
+        let (c1, t1) = (offered(first)?, brings.of(first)?);
         let ratios: Vec<(&CellFile, f64, f64)> = known
             .iter()
             .skip(1)
             .filter_map(|cell| {
-                let ratio = of(cell, "throughput")? / t1;
+                let ratio = brings.of(cell)? / t1;
                 Some((*cell, ratio, ratio / (offered(cell)? / c1)))
             })
             .collect();
         (!ratios.is_empty() && c1 > 0.0).then(|| Self {
             line,
+            brings,
             first,
             last,
             ratios,
@@ -144,6 +94,11 @@ impl<'l, 'a> Scaled<'l, 'a> {
         self.ratios.iter().all(|cell| cell.1 < 1.0 + FLAT)
     }
 
+    /// More load brings less from the first step on, and is not made up for.
+    fn sinks(&self) -> bool {
+        self.is_flat() && self.ratio() < 1.0 - FLAT / 2.0
+    }
+
     /// The first step on which throughput falls.
     fn fall(&self) -> Option<(&'a CellFile, &'a CellFile)> {
         self.steps
@@ -162,8 +117,13 @@ pub(in crate::report) fn growth(block: &Block<'_>) -> Vec<Insight> {
         .collect();
     let scaled: Vec<Scaled<'_, '_>> = lines.iter().filter_map(Scaled::of).collect();
     let mut found = Vec::new();
+    let all: Vec<&Line<'_>> = lines.iter().collect();
     match scaled.as_slice() {
-        [] => {}
+        // Latency grows with the load whether or not anybody counted what came out.
+        [] => found.extend(match all.as_slice() {
+            [one] => slower(one, axis),
+            several => slower_of_all(several),
+        }),
         [one] => {
             found.push(scaling(one, axis));
             found.extend(bend(one.line, axis));
@@ -172,20 +132,20 @@ pub(in crate::report) fn growth(block: &Block<'_>) -> Vec<Insight> {
         several => {
             found.extend(scaling_of_all(several, axis));
             found.extend(bends(several, axis));
-            found.extend(slower_of_all(&lines.iter().collect::<Vec<_>>()));
+            found.extend(slower_of_all(&all));
         }
     }
     found
 }
 
-fn at(line: &Line<'_>) -> String {
+pub(super) fn at(line: &Line<'_>) -> String {
     match line.fixed.as_str() {
         "" => String::new(),
         fixed => format!(" at {fixed}"),
     }
 }
 
-fn value(cell: &CellFile, axis: &str) -> String {
+pub(super) fn value(cell: &CellFile, axis: &str) -> String {
     coordinate(cell, axis).map(scalar_text).unwrap_or_default()
 }
 
@@ -211,7 +171,8 @@ fn scaling(scaled: &Scaled<'_, '_>, axis: &str) -> Insight {
         })
         .collect();
     let mut text = format!(
-        "Throughput{} against that of {} {}: {}.",
+        "{}{} against that of {} {}: {}.",
+        capital(scaled.brings.name()),
         at(scaled.line),
         value(scaled.first, axis),
         unit(axis),
@@ -227,13 +188,20 @@ fn scaling(scaled: &Scaled<'_, '_>, axis: &str) -> Insight {
         listed(&each)
     ));
     match (scaled.fall(), scaled.straight()) {
+        _ if scaled.sinks() => text.push_str(&format!(
+            ". More load brings less: it falls from {} at {} to {} at {}.",
+            scaled.brings.said(scaled.brings.of(scaled.first)),
+            value(scaled.first, axis),
+            scaled.brings.said(scaled.brings.of(scaled.last)),
+            value(scaled.last, axis)
+        )),
         _ if scaled.is_flat() => {
             text.push_str(". It hardly grows: the engine is at its limit from the first step on.")
         }
         (Some((from, to)), _) => text.push_str(&format!(
             ". It falls from {} to {} on the step to {}.",
-            tok_s(of(from, "throughput")),
-            tok_s(of(to, "throughput")),
+            scaled.brings.said(scaled.brings.of(from)),
+            scaled.brings.said(scaled.brings.of(to)),
             value(to, axis)
         )),
         (None, Some(cell)) if cell.id == scaled.last.id => text.push_str(&format!(
@@ -284,7 +252,19 @@ fn scaling_of_all(all: &[Scaled<'_, '_>], axis: &str) -> Option<Insight> {
     // Of equal ones the first.
     let best = all.iter().rev().max_by(|a, b| by(a).total_cmp(&by(b)))?;
     let flat = all.iter().filter(|scaled| scaled.is_flat()).count();
-    let mut text = if flat == all.len() {
+    let mut text = if all.iter().all(|scaled| scaled.sinks()) {
+        format!(
+            "More load brings less on each of {}: at {} {} gives {} of what it gives at {} ({}) at best, and {} ({}) at worst.",
+            count(all.len(), "line"),
+            axis,
+            value(best.last, axis),
+            percent(Some(best.ratio())),
+            value(best.first, axis),
+            best.line.fixed,
+            percent(Some(worst.ratio())),
+            worst.line.fixed
+        )
+    } else if flat == all.len() {
         format!(
             "Throughput hardly grows along {axis} on any of {}: the engine is at its limit from the first step on.",
             count(all.len(), "line")
@@ -308,13 +288,10 @@ fn scaling_of_all(all: &[Scaled<'_, '_>], axis: &str) -> Option<Insight> {
                 percent(Some(scaled.efficiency()))
             )
         };
-        let ends = ends(best);
-        let mut chars = ends.chars();
-        let ends = chars.next().map_or_else(String::new, |first| {
-            format!("{}{}", first.to_uppercase(), chars.as_str())
-        });
+        let ends = capital(&ends(best));
         format!(
-            "{ends} throughput grows {} at best and {} at worst, over {}.",
+            "{ends} {} grows {} at best and {} at worst, over {}.",
+            best.brings.name(),
             said(best),
             said(worst),
             count(all.len(), "line")
@@ -376,6 +353,14 @@ fn scaling_of_all(all: &[Scaled<'_, '_>], axis: &str) -> Option<Insight> {
     ))
 }
 
+/// A sentence begins with a capital.
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        format!("{}{}", first.to_uppercase(), chars.as_str())
+    })
+}
+
 /// `max_tokens 64`, `max_tokens 128` with the name of the axis once.
 fn shared(lines: &[&str]) -> Vec<String> {
     let name = lines
@@ -392,80 +377,4 @@ fn shared(lines: &[&str]) -> Vec<String> {
             _ => (*line).to_owned(),
         })
         .collect()
-}
-
-fn bend(line: &Line<'_>, axis: &str) -> Option<Insight> {
-    let at_knee = knee(&line.cells)?;
-    let last = *line.cells.last()?;
-    let (load, most) = (offered(at_knee)?, offered(last)?);
-    let (rate, end) = (of(at_knee, "throughput")?, of(last, "throughput")?);
-    if most <= load || load <= 0.0 || rate <= 0.0 {
-        return None;
-    }
-    let mut brings = vec![format!("{} the tokens per second", times(end / rate))];
-    brings.extend(price(line, at_knee, last));
-    Some(Insight::new(
-        "knee",
-        &[at_knee],
-        &[
-            ("load", load),
-            ("throughput_tok_s", rate),
-            ("throughput_ratio_beyond", end / rate),
-        ],
-        format!(
-            "The knee{} is at {axis} {} with {}: from there to {}, {} the load brings {}.",
-            at(line),
-            value(at_knee, axis),
-            tok_s(Some(rate)),
-            value(last, axis),
-            times(most / load),
-            listed(&brings)
-        ),
-    ))
-}
-
-/// The knees of several lines: the one whose throughput is highest in full, the others by their place.
-fn bends(all: &[Scaled<'_, '_>], axis: &str) -> Option<Insight> {
-    let mut knees: Vec<(&Scaled<'_, '_>, &CellFile)> = all
-        .iter()
-        .filter_map(|scaled| Some((scaled, knee(&scaled.line.cells)?)))
-        .collect();
-    let rate = |cell: &CellFile| of(cell, "throughput").unwrap_or(0.0);
-    // Of equal ones the first.
-    let top = knees
-        .iter()
-        .rev()
-        .max_by(|a, b| rate(a.1).total_cmp(&rate(b.1)))?
-        .1;
-    let at = knees.iter().position(|(_, cell)| cell.id == top.id)?;
-    let (scaled, _) = knees.remove(at);
-    let mut insight = bend(scaled.line, axis)?;
-    if !knees.is_empty() {
-        let mut places: Vec<(String, usize)> = Vec::new();
-        for (_, cell) in &knees {
-            let place = value(cell, axis);
-            match places.iter_mut().find(|(known, _)| *known == place) {
-                Some((_, number)) => *number += 1,
-                None => places.push((place, 1)),
-            }
-        }
-        let said: Vec<String> = places
-            .iter()
-            .map(|(place, number)| format!("{place} on {}", count(*number, "line")))
-            .collect();
-        insight
-            .text
-            .push_str(&format!(" Elsewhere it is at {}.", listed(&said)));
-    }
-    let straight = all.len() - knees.len() - 1;
-    if straight > 0 {
-        insight.text.push_str(&format!(
-            " {} no knee.",
-            match straight {
-                1 => "1 line has".to_owned(),
-                several => format!("{several} lines have"),
-            }
-        ));
-    }
-    Some(insight)
 }

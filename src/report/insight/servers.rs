@@ -5,11 +5,14 @@ use std::cmp::Ordering;
 use serde::Serialize;
 
 use super::{
-    Block,
+    Block, Insight,
     best::{Best, Pick, best, remove},
     count,
 };
-use crate::manifest::Objective;
+use crate::{
+    manifest::Objective,
+    report::number::{grouped, listed, tok_s},
+};
 
 /// The servers of one workload side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,7 +80,71 @@ fn order((left, a): &(&Block<'_>, Best), (right, b): &(&Block<'_>, Best)) -> Ord
         .then(nearer)
         .then(users)
         .then(larger(one.throughput_tok_s, other.throughput_tok_s))
+        // Requests stand in where nobody counted tokens.
+        .then(match (one.throughput_tok_s, other.throughput_tok_s) {
+            (None, None) => larger(one.req_s, other.req_s),
+            _ => Ordering::Equal,
+        })
 }
+
+/// What is this close to the best throughput is as good.
+const AS_GOOD: f64 = 0.95;
+
+/// Servers that are as good as the best one at the same or less load: an order among them would be noise.
+pub(in crate::report) fn ties(blocks: &[Block<'_>], workload: &str) -> Option<Insight> {
+    let own = in_order(blocks, workload);
+    let (_, best) = own.first()?;
+    let top = best.picks.first()?;
+    let rate = |pick: &Pick| pick.throughput_tok_s.or(pick.req_s);
+    let most = rate(top)?;
+    let near: Vec<(&Block<'_>, &Pick)> = own
+        .iter()
+        .skip(1)
+        .filter_map(|(block, other)| Some((*block, other.picks.first()?)))
+        .filter(|(_, pick)| {
+            pick.concurrency == top.concurrency
+                && pick.rate == top.rate
+                && pick.throughput_tok_s.is_some() == top.throughput_tok_s.is_some()
+                && rate(pick).is_some_and(|own| own >= AS_GOOD * most)
+        })
+        .collect();
+    let first = near.first()?.1;
+    let least = rate(near.last()?.1)?;
+    let said = |pick: &Pick| match pick.throughput_tok_s {
+        Some(_) => tok_s(pick.throughput_tok_s),
+        None => format!("{} req/s", grouped(rate(pick).unwrap_or(f64::NAN), 2)),
+    };
+    let names: Vec<String> = near
+        .iter()
+        .take(NAMED)
+        .map(|(block, _)| block.server_label.clone())
+        .collect();
+    let more = near.len().saturating_sub(NAMED);
+    let names = match more {
+        0 => listed(&names),
+        more => format!("{} and {}", names.join("; "), count(more, "other")),
+    };
+    Some(Insight::new(
+        "tie",
+        &[],
+        &[
+            ("throughput_part", least / most),
+            ("servers", near.len() as f64),
+        ],
+        format!(
+            "{names} {} nearly as good in throughput as the best server at the same load ({} against {}): that order alone is no result.",
+            match near.len() {
+                1 => "is",
+                _ => "are",
+            },
+            said(first),
+            said(top)
+        ),
+    ))
+}
+
+/// So many servers of a tie are named.
+const NAMED: usize = 3;
 
 /// One comparison for every workload that several servers have numbers for.
 pub(in crate::report) fn comparisons(blocks: &[Block<'_>]) -> Vec<Comparison> {

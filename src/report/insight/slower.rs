@@ -10,6 +10,8 @@ use crate::{
     store::CellFile,
 };
 
+/// Latency that grows this many times as fast as the load is no longer shared work.
+const RUNS_AWAY: f64 = 1.5;
 /// A growth of at least this much is a price worth naming.
 const PRICE: f64 = 1.1;
 
@@ -80,6 +82,7 @@ impl<'a> Growth<'a> {
     fn judged(&self) -> &'static str {
         match (self.ratio() - 1.0) / (self.load - 1.0) {
             little if little < 0.1 => ": the cost in latency is mild",
+            more if more > RUNS_AWAY => ": it runs away from the load",
             much if much > 0.8 => ": requests wait their turn rather than share the engine",
             _ => "",
         }
@@ -93,6 +96,7 @@ fn whole(lines: &[&Line<'_>]) -> Option<String> {
         Rank::Tail.key(&cells, "e2e"),
         Rank::Middle.key(&cells, "e2e"),
         Rank::Tail.key(&cells, "ttft"),
+        Rank::Middle.key(&cells, "ttft"),
     ]
     .into_iter()
     .flatten()
