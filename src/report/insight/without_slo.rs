@@ -91,7 +91,7 @@ pub(super) fn without_slo(block: &Block<'_>, ranked: &Ranked<'_>) -> Best {
     };
     // Beyond a knee more load costs latency for little: nothing there is still acceptable.
     let mut near = near(&all);
-    if let Some(most) = first.filter(|_| at_knee).and_then(|cell| offered(cell)) {
+    if let Some(most) = first.filter(|_| at_knee).and_then(offered) {
         near.retain(|cell| offered(cell).is_some_and(|load| load <= most));
     }
     Best {
