@@ -1,24 +1,47 @@
 //! Public measurements, and what their authors wrote down: the notes say it, and say nothing that is not there.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
-/// The capacity note of a table of `tests/data`, and what stands out in it.
-fn note(name: &str) -> (String, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = format!("{}/tests/data/{name}.csv", env!("CARGO_MANIFEST_DIR"));
+fn run(folder: &Path, args: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_runner"))
-        .args(["import", &file, "--as", name, "-q"])
-        .current_dir(folder.path())
+        .args(args)
+        .current_dir(folder)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{output:?}");
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn table(name: &str) -> String {
+    format!("{}/tests/data/{name}.csv", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The capacity note of a table, and what a reader sees first of it: all up to what was tested.
+fn note_of(file: &str, options: &[&str]) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    run(
+        folder.path(),
+        &[&["import", file, "--as", "theirs", "-q"], options].concat(),
+    );
     let note = folder
         .path()
-        .join(format!("results/{name}/imported/notes/capacity.md"));
+        .join("results/theirs/imported/notes/capacity.md");
     let note = fs::read_to_string(note).unwrap();
-    let (_, rest) = note.split_once("## What stands out").unwrap();
-    let (first, _) = rest.split_once("## What was tested").unwrap();
+    let (first, _) = note.split_once("## What was tested").unwrap();
     (note.clone(), first.to_owned())
+}
+
+/// The same of a table of `tests/data`.
+fn note(name: &str) -> (String, String) {
+    note_of(&table(name), &[])
+}
+
+/// The same of a table that is given.
+fn note_of_text(text: &str, options: &[&str]) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("table.csv");
+    fs::write(&file, text).unwrap();
+    note_of(file.to_str().unwrap(), options)
 }
 
 fn holds(text: &str, said: &[&str]) {
@@ -107,5 +130,160 @@ fn the_ridge_of_the_rtx_2000_is_told_with_its_place_and_its_cause() {
             "the cost in latency is mild",
             "TTFT equals E2E in 12 of 12 measured cells",
         ],
+    );
+}
+
+#[test]
+fn on_the_a6000_throughput_peaks_at_256_and_the_tail_of_ttft_takes_off() {
+    let (_, first) = note("a6000_qwen7b");
+    holds(
+        &first,
+        &[
+            "serves 256 users of chat at p95 TTFT 517 ms",
+            "The knee is at concurrency 256 with 4,040 tok/s",
+            "It falls from 4,040 tok/s to 3,896 tok/s on the step to 512",
+            "p95 TTFT jumps 6.89× from 517 ms to 3,564 ms between concurrency 256 and 512",
+        ],
+    );
+    assert!(!first.contains("idge along"), "{first}");
+}
+
+#[test]
+fn a_longer_prompt_moves_the_first_token_and_not_the_pace() {
+    let (_, first) = note("prompts_qwen3b");
+    holds(
+        &first,
+        &[
+            "mean TTFT goes from 13.9 ms to 297 ms (21.4×)",
+            "mean TPOT hardly moves, from 12.0 ms to 12.5 ms (1.04×)",
+            "throughput is 95 % of what it was",
+        ],
+    );
+}
+
+#[test]
+fn a_small_step_of_the_rate_over_the_edge_is_named() {
+    let (_, first) = note("kv_rate_8192");
+    holds(
+        &first,
+        &[
+            "p95 E2E goes from 6,610 ms at rate 0.75 to 63,400 ms at 1.2 (9.59×) for 1.60× the load: it runs away from the load",
+            "Cliff along rate: p95 E2E jumps",
+            "between rate 1.05 and 1.",
+        ],
+    );
+}
+
+#[test]
+fn a_switch_that_costs_is_named_first_and_those_that_do_not_are_not_called_slow() {
+    let (_, first) = note_of(&table("h100_layouts"), &["--axis", "layout"]);
+    holds(
+        &first,
+        &[
+            "layout no-contiguous against vanilla, all else equal (1 pair): throughput in requests is 0.80×; mean TPOT is 3.14×",
+            "nearly as good in throughput as the best server",
+        ],
+    );
+    let costs = first.find("layout no-contiguous against").unwrap();
+    assert!(
+        first[..costs].matches("against vanilla").count() == 0,
+        "{first}"
+    );
+}
+
+#[test]
+fn graphs_that_reach_further_are_five_times_as_fast_and_more_load_still_brings_less() {
+    let axis = ["--axis", "max-cudagraph-capture-size"];
+    let (_, first) = note_of(&table("b300_graphs"), &axis);
+    holds(
+        &first,
+        &[
+            "max-cudagraph-capture-size 1024 against 512, all else equal (3 pairs): throughput is 5.64× (median; 4.93× at concurrency 256 to \
+             6.71× at concurrency 64)",
+            "More load brings less: it falls from 7,559 tok/s at 64 to 4,812 tok/s at 256",
+        ],
+    );
+}
+
+#[test]
+fn two_engines_that_are_alike_are_not_ranked() {
+    let (_, first) = note_of(&table("h100_engines"), &["--axis", "engine"]);
+    holds(
+        &first,
+        &[
+            "engine sglang is nearly as good in throughput as the best server at the same load (3,078 tok/s against 3,141 tok/s)",
+            "engine vllm-v1 against vllm-v0, all else equal (3 pairs): throughput is 1.11×",
+            "engine sglang against vllm-v0, all else equal (3 pairs): throughput is 1.13×",
+        ],
+    );
+}
+
+#[test]
+fn an_engine_that_is_quicker_until_it_is_not_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["pro6000_vllm", "pro6000_sglang"] {
+        run(folder.path(), &["import", &table(name), "--as", name, "-q"]);
+    }
+    let said = run(
+        folder.path(),
+        &["compare", "pro6000_vllm", "pro6000_sglang"],
+    );
+    holds(
+        &said,
+        &[
+            "# pro6000_vllm against pro6000_sglang",
+            "p50 E2E: 0.73× in the median (0.39× to 1.42×) of pro6000_sglang; of 4 cells: 1 higher, 3 lower",
+            "It turns with the load: 0.86× at 20, 1.42× at 200, crossing over between 100 and 200",
+        ],
+    );
+    let (_, vllm) = note("pro6000_vllm");
+    holds(
+        &vllm,
+        &["p50 E2E jumps 6.84× from 14,800 ms to 101,300 ms between concurrency 100 and 200"],
+    );
+}
+
+#[test]
+fn thin_tables_say_what_they_can() {
+    // Requests per second alone.
+    let (note, first) = note_of_text(
+        "concurrency,req_s\n1,1.3\n4,5.0\n16,17.1\n64,21.0\n128,21.4\n",
+        &[],
+    );
+    holds(
+        &first,
+        &[
+            "serves 16 users of chat with 17.10 req/s",
+            "The knee is at concurrency 16 with 17.10 req/s: from there to 128, 8× the load brings 1.25× the requests per second",
+        ],
+    );
+    assert!(!note.contains("NaN") && !note.contains("inf "), "{note}");
+    // Means alone, along the length of answers.
+    let text = "concurrency,max_tokens,mean_latency_s,req_s\n8,64,1.0,8.0\n8,128,2.0,4.0\n8,256,4.1,1.95\n";
+    let (_, first) = note_of_text(text, &[]);
+    holds(
+        &first,
+        &[
+            "from max_tokens 64 to 256 (4×), mean E2E goes from 1,000 ms to 4,100 ms (4.10×): in proportion to the length",
+        ],
+    );
+    // One cell, without a load.
+    let (_, first) = note_of_text("tok_s\n391.2\n", &[]);
+    holds(&first, &["gives 391 tok/s of chat."]);
+    // Names that have no order, one number each.
+    let text = "variant,tok_s\na,391.2\nb,208.1\nc,205.0\n";
+    let (_, first) = note_of_text(text, &["--axis", "variant"]);
+    holds(
+        &first,
+        &[
+            "with variant a gives 391 tok/s of chat",
+            "variant b against a, all else equal (1 pair): throughput is 0.53×",
+        ],
+    );
+    // Nothing was measured.
+    let (_, first) = note_of_text("concurrency,tok_s,outcome\n8,,oom\n16,,oom\n", &[]);
+    holds(
+        &first,
+        &["nothing was measured on unnamed machine; 2 cells oom"],
     );
 }

@@ -1,7 +1,7 @@
 //! A table with one row per point of a grid: the form of the journal this tool grew from, this tool's own `cells.csv`, and the
 //! `summary.csv` of `vllm bench sweep serve`.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use csv::StringRecord;
 use serde_json::{Map, Value, json};
@@ -162,10 +162,15 @@ pub(super) fn rows(name: &str, text: &str, axes: &[String], findings: &mut Findi
         }
     }
     let mut rows = Vec::new();
+    // What each row has in the columns that are not known.
+    let mut left_out: Vec<Vec<Option<String>>> = Vec::new();
     let mut record = StringRecord::new();
     loop {
         match reader.read_record(&mut record) {
-            Ok(false) => return rows,
+            Ok(false) => {
+                check_repeats(&source, &header, &rows, &left_out, findings);
+                return rows;
+            }
             Ok(true) => {}
             Err(error) => {
                 findings.push(Finding::error(format!("{name} is no table: {error}")));
@@ -183,9 +188,75 @@ pub(super) fn rows(name: &str, text: &str, axes: &[String], findings: &mut Findi
             row(&place, &header, &columns, &record)
         };
         match row {
-            Ok(row) => rows.push(row),
+            Ok(row) => {
+                let unknown = record.iter().zip(&columns);
+                let unknown =
+                    unknown.map(|(text, column)| column.is_none().then(|| text.to_owned()));
+                left_out.push(unknown.collect());
+                rows.push(row);
+            }
             Err(finding) => findings.push(finding),
         }
+    }
+}
+
+/// Names of columns that number the repeats of a point.
+const REPEATS: [&str; 8] = [
+    "repeat",
+    "repetition",
+    "run",
+    "run_id",
+    "iteration",
+    "trial",
+    "seed",
+    "timestamp",
+];
+
+/// Columns that were left out and yet tell rows of one point apart: those rows would be averaged as if they were repeats. A column
+/// of numbers of which some occur once is a measurement, and no reason to doubt.
+fn check_repeats(
+    source: &Arc<Source>,
+    header: &StringRecord,
+    rows: &[Row],
+    left_out: &[Vec<Option<String>>],
+    findings: &mut Findings,
+) {
+    let point =
+        |row: &Row| json!([row.workload, row.gpu, row.model, row.server, row.load]).to_string();
+    for (at, name) in header.iter().enumerate() {
+        let texts: Option<Vec<&str>> = left_out.iter().map(|row| row.get(at)?.as_deref()).collect();
+        let Some(texts) = texts.filter(|_| !REPEATS.contains(&name.to_lowercase().as_str())) else {
+            continue;
+        };
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for text in &texts {
+            *seen.entry(text).or_default() += 1;
+        }
+        let measured = seen
+            .iter()
+            .any(|(text, times)| *times < 2 && text.parse::<f64>().is_ok());
+        let mut values: BTreeMap<String, &str> = BTreeMap::new();
+        let differs = rows.iter().zip(&texts).find_map(|(row, text)| {
+            let first = *values.entry(point(row)).or_insert(text);
+            (first != *text).then_some((first, *text))
+        });
+        let Some((one, other)) = differs.filter(|_| !measured) else {
+            continue;
+        };
+        let place = Place {
+            source: source.clone(),
+            span: line(&source.text, 0),
+        };
+        findings.push(
+            Finding::error(format!(
+                "{}: rows that are the same else have {one:?} and {other:?} in `{name}`, a column that is not known: they would be averaged as repeats",
+                source.name
+            ))
+            .at(&place, "the columns it has")
+            .help(format!(
+                "where `{name}` is something the server was started with: --axis {name}; where it is nothing, take the column away"
+            )),
+        );
     }
 }
 

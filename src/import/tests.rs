@@ -121,6 +121,29 @@ fn tables_have_server_axes_outcomes_and_units() {
 }
 
 #[test]
+fn rows_that_an_unknown_column_tells_apart_are_no_repeats() {
+    let text = "capture_size,concurrency,throughput_tok_s\n512,64,1127\n512,128,904\n1024,64,7559\n1024,128,5101\n";
+    let said = read(&[file("graphs.csv", text)], &told()).unwrap_err();
+    assert!(
+        said.contains("averaged as repeats") && said.contains("--axis capture_size"),
+        "{said}"
+    );
+    let with_axis = Told {
+        axes: vec!["capture_size".into()],
+        ..told()
+    };
+    let (run, _) = read(&[file("graphs.csv", text)], &with_axis).unwrap();
+    assert_eq!((run.cells.len(), run.plan.groups.len()), (4, 2));
+    // What another tool measured beside is no axis, and the number of a repeat is what it says.
+    let text = "repeat,gpu_util,concurrency,throughput_tok_s\n1,91.2,64,1127\n2,93.7,64,1131\n";
+    assert_eq!(run_of(text).cells.len(), 1);
+}
+
+fn run_of(text: &str) -> StoredRun {
+    run("table.csv", text)
+}
+
+#[test]
 fn what_is_wrong_in_a_table_is_named_with_its_line_and_column() {
     let error = |text: &str| read(&[file("t.csv", text)], &told()).unwrap_err();
     let wrong = error("concurrency,p95_e2e_ms\n1,fast\nx,2\n");

@@ -24,7 +24,7 @@ const GROWS: f64 = 1.25;
 /// So many standard errors from no change are beyond chance.
 const SIGMAS: f64 = 3.0;
 /// An interval leaves out 1 by this part of its half width.
-const SURER: f64 = 0.5;
+const SURER: f64 = 0.3;
 /// So many numbers of an axis are told one by one.
 const TOLD: usize = 4;
 /// So many names.
@@ -291,7 +291,7 @@ impl<'a> Ratios<'a> {
         let steady = Estimate::repeated(middle, &ratios)
             .between
             .is_some_and(|(low, high)| {
-                // Five metrics are looked at: half as much again as the interval of one.
+                // Five metrics are looked at: a little more than the interval of one.
                 low.ln() > SURER * (middle.ln() - low.ln()).abs()
                     || high.ln() < -SURER * (high.ln() - middle.ln()).abs()
             });

@@ -3,7 +3,7 @@
 /// A ratio this close to 1 takes no side.
 const SAME: f64 = 0.05;
 /// Both ends are at least this far from 1, as the size of a logarithm.
-const FAR: f64 = 0.15;
+const FAR: f64 = 0.13;
 
 /// Where one side stops being better. Every point is a load and the ratio there.
 #[derive(Clone, Copy, Debug, PartialEq)]
