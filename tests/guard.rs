@@ -19,7 +19,7 @@ struct Guard {
     leash: Option<ChildStdin>,
     said: Vec<String>,
     lines: Lines<BufReader<ChildStdout>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// A guardian with a tree of shells; `grace` is in milliseconds.
@@ -41,7 +41,7 @@ fn guard(grace: &str, script: &str) -> Guard {
         child,
         said: Vec::new(),
         lines,
-        _folder: folder,
+        folder,
     }
 }
 
@@ -107,7 +107,15 @@ fn what_an_ended_server_left_running_ends_too() {
 fn signals_do_not_move_a_guardian_and_do_reach_the_server_s_defaults() {
     let mut guard = guard("5000", "exec sleep 300");
     let tree = guard.tree(1);
-    for which in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT] {
+    for which in [
+        Signal::TERM,
+        Signal::INT,
+        Signal::HUP,
+        Signal::QUIT,
+        Signal::ALARM,
+        Signal::USR1,
+        Signal::USR2,
+    ] {
         signal(guard.pid(), which);
     }
     // Its end would be seen by now if a signal had moved it: the tree is a look away from being asked.
@@ -224,4 +232,42 @@ max_tokens = 1
     until("the killed runner's tree is gone", || {
         alive(&tree).is_empty()
     });
+}
+
+#[test]
+fn a_stopped_server_hears_that_it_is_to_end() {
+    let mut guard = guard("20000", "sleep 300 & kill -STOP $$; wait");
+    let tree = guard.tree(2);
+    let begun = Instant::now();
+    drop(guard.leash.take());
+    guard.end();
+    assert_eq!(alive(&tree), [] as [i32; 0]);
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "it was waited for"
+    );
+}
+
+/// A gigabyte of a log, lines of a logger and then one line without end: what is kept is bounded, and the last words are
+/// there.
+#[test]
+fn a_gigabyte_of_log_takes_a_bounded_part_of_the_disk() {
+    let mut guard = guard(
+        "1000",
+        "yes '(EngineCore pid=7) INFO 11-24 19:52:04 [loggers.py:1] Engine 000: Running: 1 reqs, Waiting: 0 reqs' | head -c 600000000; \
+         echo; echo 'RuntimeError: in the middle'; \
+         yes '(EngineCore pid=7) INFO 11-24 19:52:04 [loggers.py:1] Engine 000: Running: 1 reqs, Waiting: 0 reqs' | head -c 200000000; \
+         head -c 200000000 /dev/zero | tr '\\0' x; echo; echo 'the last words'",
+    );
+    guard.end();
+    assert_eq!(guard.said, ["exited 0", "ended"]);
+    let log = guard.folder.path().join("log");
+    let size = fs::metadata(&log).unwrap().len();
+    assert!(size < 34 << 20, "{size} bytes");
+    let log = fs::read(log).unwrap();
+    assert!(log.ends_with(b"\nthe last words\n"));
+    assert!(memchr::memmem::find(&log, b"RuntimeError: in the middle\n").is_some());
+    let files = fs::read_dir(guard.folder.path()).unwrap().flatten();
+    let names: Vec<_> = files.map(|file| file.file_name()).collect();
+    assert_eq!(names, ["log"]);
 }

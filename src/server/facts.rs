@@ -2,6 +2,26 @@
 
 use super::outcome::{Facts, StartPhase};
 
+/// What a line holds that says something of the server; what tells of its start stands in [`PHASES`].
+pub(super) const TEXTS: &[&str] = &[
+    ARGUMENTS,
+    "KV cache size:",
+    "Maximum concurrency for ",
+    "Available KV cache memory:",
+    "Model loading took",
+    "Time spent downloading weights for ",
+    "Loading weights took",
+    "torch.compile took",
+    "torch.compile takes",
+    "Graph capturing finished in",
+    "warmup model) took",
+    "estimated maximum model length is",
+    "version ",
+];
+
+/// What stands before the flags that a server was given.
+pub(super) const ARGUMENTS: &str = "non-default args: ";
+
 /// The number that follows a text in a line, thousands separators taken out.
 fn number_after(line: &str, text: &str) -> Option<f64> {
     let (_, rest) = line.split_once(text)?;
@@ -76,39 +96,50 @@ fn version(line: &str) -> Option<String> {
     (banner && word.starts_with(|c: char| c.is_ascii_digit())).then(|| word.to_owned())
 }
 
+/// What lines say of how far a start got; the first that fits counts.
+pub(super) const PHASES: &[(&[&str], StartPhase)] = &[
+    (
+        &[
+            "Available KV cache memory",
+            "KV cache size",
+            "warmup model) took",
+            "Starting vLLM",
+            "Application startup complete",
+        ],
+        StartPhase::Warmup,
+    ),
+    (
+        &[
+            "for the compilation",
+            "torch.compile took",
+            "torch.compile takes",
+            "Dynamo bytecode transform",
+            "Compiling a graph",
+            "Capturing CUDA graphs",
+            "Graph capturing finished",
+        ],
+        StartPhase::Compile,
+    ),
+    (
+        &[
+            "Starting to load model",
+            "Time spent downloading weights",
+            "Loading safetensors",
+            "Loading pt checkpoint",
+            "Loading weights took",
+            "Model loading took",
+        ],
+        StartPhase::Load,
+    ),
+];
+
 /// What the server does from this line on, where the line tells.
 pub(super) fn phase(line: &str) -> Option<StartPhase> {
     let has = |texts: &[&str]| texts.iter().any(|text| line.contains(text));
-    if has(&[
-        "Available KV cache memory",
-        "KV cache size",
-        "warmup model) took",
-        "Starting vLLM",
-        "Application startup complete",
-    ]) {
-        Some(StartPhase::Warmup)
-    } else if has(&[
-        "for the compilation",
-        "torch.compile took",
-        "torch.compile takes",
-        "Dynamo bytecode transform",
-        "Compiling a graph",
-        "Capturing CUDA graphs",
-        "Graph capturing finished",
-    ]) {
-        Some(StartPhase::Compile)
-    } else if has(&[
-        "Starting to load model",
-        "Time spent downloading weights",
-        "Loading safetensors",
-        "Loading pt checkpoint",
-        "Loading weights took",
-        "Model loading took",
-    ]) {
-        Some(StartPhase::Load)
-    } else {
-        None
-    }
+    PHASES
+        .iter()
+        .find(|(texts, _)| has(texts))
+        .map(|(_, phase)| *phase)
 }
 
 #[cfg(test)]

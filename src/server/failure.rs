@@ -4,7 +4,7 @@ use super::outcome::{OomAt, ServerOutcome};
 
 /// What a rule means: an outcome, or out of memory at whatever step the server was.
 #[derive(Clone, Copy)]
-enum Meaning {
+pub(super) enum Meaning {
     Is(ServerOutcome),
     OomNow,
 }
@@ -16,7 +16,7 @@ use ServerOutcome::{
 
 /// Texts that name a cause, the surest first: a crash prints tracebacks of every process, so the earliest rule that
 /// matches any line wins, wherever the line stands. Each line must hold every part of a rule.
-const RULES: &[(&[&str], Meaning)] = &[
+pub(super) const RULES: &[(&[&str], Meaning)] = &[
     (&["error: unrecognized arguments"], Is(BadFlags)),
     (&["error: argument -"], Is(BadFlags)),
     (
@@ -100,7 +100,7 @@ const RULES: &[(&[&str], Meaning)] = &[
 ];
 
 /// Lines after which the next exception is the root of a crash.
-const MARKS: &[&str] = &[
+pub(super) const MARKS: &[&str] = &[
     "WorkerProc hit an exception",
     "WorkerProc failed to start",
     "EngineCore encountered a fatal error",
@@ -117,7 +117,7 @@ const ECHOES: &[&str] = &[
 ];
 
 /// Lines that tell of a crash without its root.
-const CRASHES: &[&str] = &[
+pub(super) const CRASHES: &[&str] = &[
     "died unexpectedly",
     "exited unexpectedly",
     "EngineCore encountered a fatal error",
@@ -125,16 +125,35 @@ const CRASHES: &[&str] = &[
     "EngineDeadError",
 ];
 
-/// Whether a line may say why a server failed.
+/// What loggers and Python put before an error.
+pub(super) const SEVERE: &[&str] = &["ERROR", "CRITICAL", "Traceback (most recent call last)"];
+
+/// How the name of an exception ends, with what follows it on the last line of a traceback.
+pub(super) const EXCEPTIONS: &[&str] = &["Error: ", "Exception: ", "Interrupt: "];
+
+/// What stands before a function's name in a traceback.
+pub(super) const FRAME: &str = ", in ";
+
+/// Whether a line may say why a server failed, each text searched by itself.
 pub(super) fn is_telling(line: &str) -> bool {
     let any = |texts: &[&str]| texts.iter().any(|text| line.contains(text));
-    any(&["ERROR", "CRITICAL", "Traceback (most recent call last)"])
+    let all = |parts: &[&str]| parts.iter().all(|part| line.contains(part));
+    any(SEVERE)
         || any(MARKS)
         || any(CRASHES)
-        || RULES
-            .iter()
-            .any(|(parts, _)| parts.iter().all(|part| line.contains(part)))
-        || is_exception(message(line))
+        || RULES.iter().any(|(parts, _)| all(parts))
+        || ends_a_traceback(line)
+}
+
+/// Whether a line holds every part of a rule that has several.
+pub(super) fn has_several_parts(line: &str) -> bool {
+    let all = |parts: &[&str]| parts.iter().all(|part| line.contains(part));
+    RULES.iter().any(|(parts, _)| parts.len() > 1 && all(parts))
+}
+
+/// Whether a line is the last one of a traceback.
+pub(super) fn ends_a_traceback(line: &str) -> bool {
+    is_exception(message(line))
 }
 
 /// The best explanation among the lines seen so far.
@@ -276,13 +295,13 @@ fn is_exception(text: &str) -> bool {
         return false;
     };
     let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
-    let ending = ["Error", "Exception", "Interrupt"];
-    name.chars().all(plain) && ending.iter().any(|end| name.ends_with(end))
+    let mut ending = EXCEPTIONS.iter().map(|end| end.trim_end_matches(": "));
+    name.chars().all(plain) && ending.any(|end| name.ends_with(end))
 }
 
 /// The step of a start that a traceback's frame belongs to.
 fn frame(line: &str) -> Option<OomAt> {
-    let (_, function) = line.trim_end().rsplit_once(", in ")?;
+    let (_, function) = line.trim_end().rsplit_once(FRAME)?;
     Some(match function {
         "load_model" => OomAt::Weights,
         "determine_available_memory"

@@ -6,10 +6,10 @@
 //! the server does (a negative code is a signal), and last `ended`, or `left PID…` when something could not be ended.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     os::unix::process::CommandExt,
     process::{Command, ExitCode, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::{Duration, Instant},
 };
@@ -71,8 +71,21 @@ pub fn guard(words: &[String]) -> ExitCode {
     let mut files = Files::before();
     let mut journal = Journal::begin(journal, log, grace_ms, files.there());
     let mask = Mask::of(environment(), &[API_KEY]);
-    let spawned = LogPipe::open(log, &mask).and_then(|(pipe, out)| {
-        let err = out.try_clone()?;
+    let opened = LogPipe::open(log, &mask)
+        .map_err(|error| format!("its log {log} cannot be written: {error}"))
+        .and_then(|(pipe, out)| {
+            let (lead, told) = news().map_err(|error| format!("no thread for its end: {error}"))?;
+            Ok((pipe, out, lead, told))
+        });
+    let (pipe, out, lead, told) = match opened {
+        Ok(opened) => opened,
+        Err(reason) => {
+            journal.into_iter().for_each(Journal::end);
+            say(&format!("failed the server: {reason}"));
+            return ExitCode::from(1);
+        }
+    };
+    let spawned = out.try_clone().and_then(|err| {
         let mut command = Command::new(program);
         if let Some(journal) = &journal {
             command.env(MARKER, journal.marker());
@@ -84,11 +97,11 @@ pub fn guard(words: &[String]) -> ExitCode {
             .stderr(err)
             .process_group(0)
             .spawn()?;
-        Ok((pipe, child))
+        Ok(child.id())
     });
-    // The child is waited for below with all others, never through this handle.
-    let (pipe, id) = match spawned {
-        Ok((pipe, child)) => (pipe, child.id()),
+    // The child is waited for below with all others, never through its handle.
+    let id = match spawned {
+        Ok(id) => id,
         Err(error) => {
             journal.into_iter().for_each(Journal::end);
             say(&format!("failed {program}: {error}"));
@@ -105,7 +118,7 @@ pub fn guard(words: &[String]) -> ExitCode {
         &files,
     );
     say(&format!("started {id}"));
-    let told = news_of(leader);
+    let _ = lead.send(leader);
     // Whatever ends the waiting, what is left of the tree ends too: a dead API server leaves its engine running.
     if let Some(news) = watch(leader, &told, &mut files, &mut journal) {
         hear(&news, &pipe);
@@ -146,6 +159,10 @@ pub fn ask(words: &[String]) -> i32 {
     }
     let files = Files::before();
     let mut journal = Journal::begin(journal, "", 0, files.there());
+    let Ok((lead, told)) = news() else {
+        journal.into_iter().for_each(Journal::end);
+        return 1;
+    };
     let mut command = Command::new(program);
     if let Some(journal) = &journal {
         command.env(MARKER, journal.marker());
@@ -159,7 +176,7 @@ pub fn ask(words: &[String]) -> i32 {
         Ok(child) => i32::try_from(child.id()).ok().and_then(Pid::from_raw),
         Err(error) => {
             journal.into_iter().for_each(Journal::end);
-            let _ = writeln!(std::io::stderr(), "{error}");
+            let _ = writeln!(io::stderr(), "{error}");
             return NOT_STARTED;
         }
     };
@@ -172,7 +189,7 @@ pub fn ask(words: &[String]) -> i32 {
         &tree::members(getpid(), leader),
         &files,
     );
-    let told = news_of(leader);
+    let _ = lead.send(leader);
     let answered = match told.recv() {
         Ok(Told::Exited(code)) => code,
         Ok(_) | Err(_) => None,
@@ -191,16 +208,21 @@ pub fn ask(words: &[String]) -> i32 {
     }
 }
 
-/// What happens to the runner, to the server's first process and to all children.
-fn news_of(leader: Pid) -> Receiver<Told> {
+/// What happens to the runner, to the server's first process and to all children. Where no thread can be started, that is
+/// known before there is a server; its first process is told of when there is one.
+fn news() -> io::Result<(Sender<Pid>, Receiver<Told>)> {
     let (tell, told) = mpsc::channel();
+    let (lead, leaders) = mpsc::channel();
     let tell_stop = tell.clone();
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         let mut byte = [0];
-        while std::io::stdin().read(&mut byte).is_ok_and(|read| read > 0) {}
+        while io::stdin().read(&mut byte).is_ok_and(|read| read > 0) {}
         let _ = tell_stop.send(Told::Stop);
-    });
-    thread::spawn(move || {
+    })?;
+    thread::Builder::new().spawn(move || {
+        let Ok(leader) = leaders.recv() else {
+            return;
+        };
         loop {
             let news = match wait(WaitOptions::empty()) {
                 Ok(Some((pid, status))) if pid == leader => Told::Exited(code(status)),
@@ -212,8 +234,8 @@ fn news_of(leader: Pid) -> Receiver<Told> {
                 return;
             }
         }
-    });
-    told
+    })?;
+    Ok((lead, told))
 }
 
 /// Waits for the first news, looking now and then at what the tree has mapped and bound; `None` when none can come.
@@ -265,7 +287,7 @@ fn note(journal: &mut Option<Journal>, leader: Pid, members: &[Member], files: &
 
 /// A guardian that a signal ended would leave the tree to nobody. A handler, unlike an ignored signal, is not handed down
 /// to the server.
-fn ignore_signals() -> std::io::Result<()> {
+fn ignore_signals() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -273,10 +295,15 @@ fn ignore_signals() -> std::io::Result<()> {
         .build()?;
     let _inside = runtime.enter();
     for kind in [
+        SignalKind::alarm(),
         SignalKind::hangup(),
         SignalKind::interrupt(),
         SignalKind::quit(),
         SignalKind::terminate(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+        // A log that meets a limit on the size of files loses words, and nothing else.
+        SignalKind::from_raw(Signal::XFSZ.as_raw()),
     ] {
         // The handler stays when the listener is dropped.
         let _ = signal(kind)?;
@@ -291,7 +318,7 @@ fn code(status: WaitStatus) -> Option<i32> {
 }
 
 fn say(line: &str) {
-    let mut out = std::io::stdout();
+    let mut out = io::stdout();
     // Nobody listens any more when the runner is gone.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
@@ -332,6 +359,8 @@ fn end_tree(
             }
             asked.extend(members.iter().map(|member| member.pid));
             tree::send(Signal::TERM, leader, &members);
+            // One that was stopped hears nothing before it goes on.
+            tree::send(Signal::CONT, leader, &members);
         } else if start.elapsed() < grace + AFTER_KILL {
             tree::send(Signal::KILL, leader, &members);
         } else {

@@ -99,7 +99,14 @@ impl Journal {
                 files: BTreeMap::new(),
             },
         };
-        (!folder.is_empty() && journal.write().is_ok()).then_some(journal)
+        if folder.is_empty() {
+            return None;
+        }
+        if journal.write().is_err() {
+            remove(&journal.path);
+            return None;
+        }
+        Some(journal)
     }
 
     pub(super) fn marker(&self) -> String {
@@ -135,8 +142,11 @@ impl Journal {
         let bytes = serde_json::to_vec(&self.entry)?;
         let beside = self.path.with_extension("tmp");
         let write = || {
-            fs::write(&beside, &bytes)?;
-            fs::rename(&beside, &self.path)
+            fs::write(&beside, &bytes)
+                .and_then(|()| fs::rename(&beside, &self.path))
+                .inspect_err(|_| {
+                    let _ = fs::remove_file(&beside);
+                })
         };
         write().or_else(|_| {
             // Whoever ends last removes the folder; that may have been a moment ago.
@@ -149,6 +159,15 @@ impl Journal {
 /// The file of a guardian's entry.
 pub(super) fn path(folder: &Path, guard: Identity) -> PathBuf {
     folder.join(format!("{}-{}.json", guard.pid, guard.start))
+}
+
+/// The guardian whose entry a file is, or was going to be.
+pub(super) fn guard_of(path: &Path) -> Option<Identity> {
+    let (pid, start) = path.file_stem()?.to_str()?.split_once('-')?;
+    Some(Identity {
+        pid: pid.parse().ok()?,
+        start: start.parse().ok()?,
+    })
 }
 
 /// An entry, when it is one.
@@ -170,14 +189,17 @@ pub(super) fn remove(path: &Path) {
 pub(super) fn folder() -> Option<PathBuf> {
     let absolute = |name: &str| {
         let path = PathBuf::from(env::var_os(name)?);
-        path.is_absolute().then_some(path)
+        // The guardian is told of the folder as a word.
+        (path.is_absolute() && path.to_str().is_some()).then_some(path)
     };
     let home = || absolute("HOME").map(|home| home.join(".local/state"));
     let state = absolute("XDG_STATE_HOME").or_else(home);
     let state = state.map(|state| state.join("runner/servers"));
     let user = rustix::process::getuid().as_raw();
     let passing = env::temp_dir().join(format!("runner-{user}"));
-    state.into_iter().chain([passing]).find(|folder| {
+    // The folder of the temporary files itself is nobody's to make.
+    let passing = Some(passing).filter(|_| env::temp_dir().is_dir());
+    state.into_iter().chain(passing).find(|folder| {
         create(folder).is_ok()
             && fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir() && found.uid() == user)
             && rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()

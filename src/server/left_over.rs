@@ -41,9 +41,22 @@ pub async fn end_left_overs() -> Vec<String> {
             told.extend(end(&path, entry).await);
         }
     }
+    forget_half_written(&folder);
     // It was made to be looked into; nobody needs an empty one.
     let _ = fs::remove_dir(&folder);
     told
+}
+
+/// Removes what a guardian was writing when it was killed.
+fn forget_half_written(folder: &Path) {
+    for path in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = path.path();
+        let guard =
+            journal::guard_of(&path).filter(|_| path.extension().is_some_and(|kind| kind == "tmp"));
+        if guard.is_some_and(|guard| !lives(guard)) {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

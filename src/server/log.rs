@@ -18,12 +18,15 @@ use super::{
     log_file::{LONGEST_LINE, segments},
     outcome::{Facts, OomAt, ServerOutcome, StartPhase},
     python,
+    telling::is_saying,
 };
 
 /// Lines kept of the log's end.
 const TAIL: usize = 60;
-/// The most that one look reads, so that a flood of log cannot hold up the start; more than a log has on disk.
-const LARGEST_LOOK: u64 = 64 << 20;
+/// The most that one look reads: a server that floods its log is asked all the same whether it is ready.
+const LARGEST_LOOK: u64 = 4 << 20;
+/// The most that is read where the end is wanted; more than a log has on disk.
+const LAST_LOOK: u64 = 64 << 20;
 
 /// What is known of a log, whatever it was read from.
 #[derive(Debug)]
@@ -66,10 +69,16 @@ impl Reader {
             if ended {
                 let line = std::mem::take(&mut self.line);
                 // Some terminals obey C1 controls, and JSON, where this line may end up, does not escape them.
-                let text: String = String::from_utf8_lossy(&line)
-                    .chars()
-                    .filter(|c| !matches!(c, '\u{80}'..='\u{9f}'))
-                    .collect();
+                let text = match String::from_utf8(line) {
+                    Ok(text) if text.is_ascii() => text,
+                    text => text
+                        .unwrap_or_else(|error| {
+                            String::from_utf8_lossy(error.as_bytes()).into_owned()
+                        })
+                        .chars()
+                        .filter(|c| !matches!(c, '\u{80}'..='\u{9f}'))
+                        .collect(),
+                };
                 if !text.trim().is_empty() {
                     self.take(text);
                 }
@@ -78,6 +87,16 @@ impl Reader {
     }
 
     fn take(&mut self, line: String) {
+        if is_saying(&line) {
+            self.learn(&line);
+        }
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line);
+    }
+
+    fn learn(&mut self, line: &str) {
         self.capturing |= line.contains("Capturing CUDA graphs");
         let loaded = self.facts.load_s.is_some() || self.facts.weights_gib.is_some();
         let step = match (self.capturing, loaded) {
@@ -85,23 +104,19 @@ impl Reader {
             (false, true) => OomAt::KvCache,
             (false, false) => OomAt::Weights,
         };
-        self.cause.consider(&line, step);
-        facts::read(&line, &mut self.facts);
-        if let Some(phase) = facts::phase(&line) {
+        self.cause.consider(line, step);
+        facts::read(line, &mut self.facts);
+        if let Some(phase) = facts::phase(line) {
             self.phase = phase;
         }
         // "Starting to load model" comes before the download.
         self.loading |= line.contains("Loading safetensors") || self.facts.load_s.is_some();
         self.loading |= matches!(self.phase, StartPhase::Compile | StartPhase::Warmup);
-        if let Some((_, repr)) = line.split_once("non-default args: ")
+        if let Some((_, repr)) = line.split_once(facts::ARGUMENTS)
             && self.arguments.is_none()
         {
             self.arguments = python::object(repr);
         }
-        if self.tail.len() == TAIL {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(line);
     }
 
     /// The last line, for the screen.
@@ -152,9 +167,13 @@ impl Log {
 
     /// Reads what was written since the last look. What was left out meanwhile is not seen.
     pub(super) fn look(&mut self) {
+        self.read(LARGEST_LOOK);
+    }
+
+    fn read(&mut self, most: u64) {
         let mut piece = [0; 64 << 10];
         let mut total = 0;
-        while total < LARGEST_LOOK {
+        while total < most {
             let file = match &mut self.segment {
                 Some((file, _)) => file,
                 None => &mut self.head,
@@ -201,9 +220,14 @@ impl Log {
         }
     }
 
+    /// Reads as far as the log goes now, where its end counts more than the time that takes.
+    pub(super) fn look_to_the_end(&mut self) {
+        self.read(LAST_LOOK);
+    }
+
     /// Reads to the end, for the last time.
     pub(super) fn finish(&mut self) {
-        self.look();
+        self.look_to_the_end();
         self.reader.feed(b"\n");
     }
 

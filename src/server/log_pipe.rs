@@ -20,8 +20,11 @@ use rustix::{
 use super::log_file::{Bounds, LogFile};
 use crate::secret::Mask;
 
-/// Most of what is written at once: as much as a pipe holds.
+/// Most of what is written at once.
 const PIECE: usize = 64 << 10;
+/// What the pipe shall hold, bytes: more than a log says in a second.
+#[cfg(target_os = "linux")]
+const PIPE: usize = 1 << 20;
 /// How long what a server wrote last may take to reach the file.
 const PATIENCE: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(2);
@@ -40,6 +43,9 @@ impl LogPipe {
     pub(super) fn open(log: &str, mask: &Mask) -> io::Result<(Self, PipeWriter)> {
         let mut file = LogFile::open(Path::new(log), Bounds::DEFAULT)?;
         let (reader, writer) = io::pipe()?;
+        // A burst then fits while the disk is slow; where pipes have a limit, it stays as it is.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
         let mut source = reader.try_clone()?;
         let (tell, closed) = mpsc::channel();
         let moving = Arc::new(Mutex::new(()));
@@ -49,7 +55,7 @@ impl LogPipe {
             closed,
         };
         let mut stream = mask.stream();
-        thread::spawn(move || {
+        let empty = move || {
             let (mut piece, mut out) = (vec![0; PIECE], Vec::new());
             loop {
                 // Waited for outside of the lock, so that whoever holds it finds either the bytes or their place in the log.
@@ -65,14 +71,15 @@ impl LogPipe {
                 };
                 stream.feed(&piece[..length], &mut out);
                 // On a full disk the pipe is emptied all the same: the server must not wait for its log.
-                let _ = file.write(&out);
+                file.write(&out);
                 out.clear();
             }
             stream.finish(&mut out);
-            let _ = file.write(&out);
+            file.write(&out);
             let _ = file.finish();
             let _ = tell.send(());
-        });
+        };
+        thread::Builder::new().name("log".into()).spawn(empty)?;
         Ok((pipe, writer))
     }
 

@@ -21,6 +21,7 @@ mod process;
 mod python;
 mod recipe;
 mod start;
+mod telling;
 mod tree;
 mod usage;
 

@@ -88,6 +88,8 @@ impl Process {
         // The log of an earlier try must not be read as this one's.
         log_file::begin(log.as_std_path())
             .map_err(|error| format!("cannot write {log}: {error}"))?;
+        // Before anything is started: what cannot be read later would leave a server behind now.
+        let reader = Log::open(log).map_err(|error| format!("cannot read {log}: {error}"))?;
         let gpu_mib = gpu::used_mib().await;
         let grace = what.server.stop_within.duration();
         let journal = journal::folder();
@@ -147,7 +149,6 @@ impl Process {
         };
         let (tell, news) = watch::channel(News::default());
         tokio::spawn(listen(lines, tell));
-        let log = Log::open(log).map_err(|error| format!("cannot read {log}: {error}"))?;
         Ok(Self {
             guard,
             guard_pid,
@@ -155,7 +156,7 @@ impl Process {
             leash: Some(leash),
             leader,
             news,
-            log,
+            log: reader,
             grace,
             gpu_mib,
             host: what.host.to_owned(),
@@ -203,6 +204,10 @@ impl Process {
     /// What is still there, as a sentence.
     pub(super) async fn end(&mut self) -> Result<(), String> {
         drop(self.leash.take());
+        if self.guard.id().is_some() {
+            // Somebody may have stopped it.
+            let _ = kill_process(self.guard_pid, Signal::CONT);
+        }
         let patience = self.grace + AFTER_KILL + GUARD_PATIENCE;
         let mut news = self.news.clone();
         let heard = async move {

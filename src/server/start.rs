@@ -456,7 +456,7 @@ impl Running {
         let Some(process) = &mut self.process else {
             return Vec::new();
         };
-        process.log.look();
+        process.log.look_to_the_end();
         process.log.tail()
     }
 
