@@ -29,6 +29,8 @@ use crate::{
 
 /// How long the engine may take to report that nothing runs any more.
 const SETTLES_WITHIN: Duration = Duration::from_secs(5);
+/// How long the thread may take to end; one that waits in a driver's library cannot be ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// The first pause before it is asked again whether it has; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The most points a timeline has.
@@ -61,6 +63,10 @@ impl fmt::Debug for Watched {
 #[derive(Debug)]
 pub struct Observer {
     orders: mpsc::UnboundedSender<Order>,
+    /// Dropped, the thread ends, and what it asks with it.
+    stop: Option<oneshot::Sender<()>>,
+    /// Hears of the thread's end.
+    ended: std::sync::mpsc::Receiver<()>,
 }
 
 /// A server that is being looked at; dropped, the looking ends and nothing is kept.
@@ -82,13 +88,17 @@ impl Observer {
     /// Starts the thread, which ends when this value is dropped.
     pub fn start() -> Self {
         let (orders, mut ordered) = mpsc::unbounded_channel::<Order>();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (end, ended) = std::sync::mpsc::channel();
         let work = move || {
+            // Dropped with the closure, after everything that is asked was ended.
+            let _end: std::sync::mpsc::Sender<()> = end;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
             // Without a runtime nothing is observed, and every order is answered with nothing.
             if let Ok(runtime) = runtime {
-                runtime.block_on(async {
+                let look = async {
                     let tools = Tools {
                         gpus: Gpus::find().await,
                         client: scrape::client(),
@@ -96,12 +106,22 @@ impl Observer {
                     while let Some(order) = ordered.recv().await {
                         watch(order, &tools).await;
                     }
+                };
+                runtime.block_on(async {
+                    tokio::select! {
+                        _ = stopped => {}
+                        () = look => {}
+                    }
                 });
             }
         };
         // Without a thread there is nobody to answer either.
         let _ = thread::Builder::new().name("observer".into()).spawn(work);
-        Self { orders }
+        Self {
+            orders,
+            stop: Some(stop),
+            ended,
+        }
     }
 
     /// Takes the first look, and goes on looking until [`Watching::end`].
@@ -122,6 +142,14 @@ impl Observer {
             end,
             seen: will_see,
         }
+    }
+}
+
+impl Drop for Observer {
+    /// A driver's tool that hangs is a process of ours: it ends before this returns.
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let _ = self.ended.recv_timeout(ENDS_WITHIN);
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) async fn measure_once(
     let watching = observer.watch(watched).await;
     let sink = Arc::new(Recorder::new(spill.as_std_path(), mask)?);
     let (done, records) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
+    let driving = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -113,7 +113,11 @@ pub(super) async fn measure_once(
             Err(error) => Err(format!("the client cannot start: {error}")),
         };
         let _ = done.send(result);
-    });
+    };
+    std::thread::Builder::new()
+        .name("client".into())
+        .spawn(driving)
+        .map_err(|error| format!("the client cannot start: {error}"))?;
     let (records, client) = records
         .await
         .map_err(|_| "the client's thread failed".to_owned())??;

@@ -145,13 +145,8 @@ pub async fn run(
             folder
         }
     };
-    folder.write_text("manifest.toml", &manifest.text)?;
-    folder.write_text(
-        "effective.toml",
-        &manifest.effective().map_err(RunError::Manifest)?,
-    )?;
-    folder.write_plan(plan)?;
-    folder.write_run(&file)?;
+    let effective = manifest.effective().map_err(RunError::Manifest)?;
+    let folder = folder.write_beginning(&manifest.text, &effective, plan, &file)?;
     let cells = || plan.groups.iter().flat_map(|group| &group.cells);
     let earlier = cells().filter(|cell| done.contains(&cell.id)).count();
     let left_out = cells().filter(|cell| !selects(&order.only, &cell.id));
@@ -182,19 +177,11 @@ pub async fn run(
         observer: Observer::start(),
         open_files: load::raise_open_files(),
     };
-    walk.predict()?;
-    for group in &plan.groups {
-        if walk.is_stopped() {
-            break;
-        }
-        if let Err(error) = walk.group(group).await {
-            walk.cut_short(&error);
-            return Err(error);
-        }
+    let ended = walk.whole().await;
+    if let Err(error) = &ended {
+        walk.cut_short(error);
     }
-    // How long answers are that end by themselves is known now.
-    walk.predict()?;
-    walk.finish()
+    ended
 }
 
 /// The cells that need not be run again. One that was skipped because of another one is done if that one is: measured again,

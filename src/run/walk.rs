@@ -98,8 +98,23 @@ impl Walk<'_> {
         *self.stop.borrow()
     }
 
+    /// Every server and its cells.
+    pub(super) async fn whole(&mut self) -> Result<Ended, RunError> {
+        self.predict()?;
+        let plan = self.plan;
+        for group in &plan.groups {
+            if self.is_stopped() {
+                break;
+            }
+            self.group(group).await?;
+        }
+        // How long answers are that end by themselves is known now.
+        self.predict()?;
+        self.finish()
+    }
+
     /// One server and its cells. Whatever ends them, the server is over when this returns.
-    pub(super) async fn group(&mut self, group: &Group) -> Result<(), RunError> {
+    async fn group(&mut self, group: &Group) -> Result<(), RunError> {
         let mut running = None;
         let result = self.cells(group, &mut running).await;
         if let Some(alive) = running {
@@ -421,7 +436,7 @@ impl Walk<'_> {
     }
 
     /// Writes what is written last.
-    pub(super) fn finish(mut self) -> Result<Ended, RunError> {
+    fn finish(&mut self) -> Result<Ended, RunError> {
         self.stored.run.finished_at = Some(Timestamp::now());
         self.folder.write_run(&self.stored.run)?;
         self.folder.write_tables(&self.stored)?;

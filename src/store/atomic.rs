@@ -23,6 +23,26 @@ pub(super) fn write_file(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError
     sync_folder(parent)
 }
 
+/// Writes a file that a person named, whole or not at all; into what is no file, such as a pipe, it is only written.
+///
+/// # Errors
+///
+/// When the disk refuses.
+pub fn write_whole(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let place = match path.parent() {
+        Some(parent) if parent.as_str().is_empty() => Utf8Path::new(".").join(path),
+        _ => path.to_owned(),
+    };
+    match fs::metadata(&place) {
+        Ok(there) if !there.is_file() => {
+            fs::write(&place, bytes).map_err(|e| StoreError::io(path, "write", &e))
+        }
+        // A link stays, and leads to the new content.
+        Ok(_) => write_file(&place.canonicalize_utf8().unwrap_or(place), bytes),
+        Err(_) => write_file(&place, bytes),
+    }
+}
+
 /// A file of a folder: its name, and what writes its content.
 pub(super) type Content<'a> = (
     String,
@@ -47,10 +67,19 @@ pub(super) fn write_folder(path: &Utf8Path, files: &[Content<'_>]) -> Result<(),
     fill().inspect_err(|_| give_back(&new))?;
     // A folder cannot be renamed onto one that is not empty. Between the two renames a crash leaves the older one
     // aside, from where `recover` brings it back.
-    if path.exists() {
-        rename(path, &old)?;
-    }
-    rename(&new, path)?;
+    let aside = path.exists();
+    let put = || {
+        if aside {
+            rename(path, &old)?;
+        }
+        rename(&new, path).inspect_err(|_| {
+            if aside {
+                // Where even this fails, `recover` does it.
+                let _ = rename(&old, path);
+            }
+        })
+    };
+    put().inspect_err(|_| give_back(&new))?;
     sync_folder(parent)?;
     remove(&old)
 }

@@ -37,6 +37,8 @@ server.log.*
 pub struct RunFolder {
     path: Utf8PathBuf,
     lock: Lock,
+    /// Whether the folder was made for a run that is only beginning.
+    made: bool,
 }
 
 impl RunFolder {
@@ -50,8 +52,10 @@ impl RunFolder {
         check_id(results, name)?;
         let parent = results.join(experiment);
         let path = parent.join(name);
-        atomic::create_folders(&path)?;
-        Self::begin(&parent, path)
+        let made = atomic::create_folders(&parent)
+            .and_then(|()| atomic::create_new_folder(&path))
+            .map_err(StoreError::before_the_run)?;
+        Self::begin(&parent, path, made)
     }
 
     /// Makes `results/<experiment>/<name>`, or `<name>-2`, `<name>-3` … where that is taken, and locks it. Of processes
@@ -68,29 +72,65 @@ impl RunFolder {
         check_id(results, experiment)?;
         check_id(results, name)?;
         let parent = results.join(experiment);
-        atomic::create_folders(&parent)?;
-        let mut path = parent.join(name);
-        let mut number = 1;
-        while !atomic::create_new_folder(&path)? {
-            number += 1;
-            path = parent.join(format!("{name}-{number}"));
-        }
-        Self::begin(&parent, path)
+        let free = || {
+            atomic::create_folders(&parent)?;
+            let mut path = parent.join(name);
+            let mut number = 1;
+            while !atomic::create_new_folder(&path)? {
+                number += 1;
+                path = parent.join(format!("{name}-{number}"));
+            }
+            Ok(path)
+        };
+        let path = free().map_err(StoreError::before_the_run)?;
+        Self::begin(&parent, path, true)
     }
 
-    fn begin(parent: &Utf8Path, path: Utf8PathBuf) -> Result<Self, StoreError> {
-        let lock = lock::take(&path)?;
-        // A run that was cut off before it wrote its first file is nothing to go on with.
-        if path.join(layout::RUN).exists() {
-            return Err(StoreError::new(
-                &path,
-                "there is a run of that name already",
-                "go on with it by --resume, or choose another name with --name",
-            ));
+    /// `made` says that the folder is this call's own: then nothing of it stays when there can be no run in it.
+    fn begin(parent: &Utf8Path, path: Utf8PathBuf, made: bool) -> Result<Self, StoreError> {
+        let begun = || {
+            let lock = lock::take(&path)?;
+            // A run that was cut off before it wrote its first file is nothing to go on with.
+            if path.join(layout::RUN).exists() {
+                return Err(StoreError::new(
+                    &path,
+                    "there is a run of that name already",
+                    "go on with it by --resume, or choose another name with --name",
+                ));
+            }
+            atomic::write_file(&path.join(".gitignore"), IGNORED.as_bytes())?;
+            atomic::sync_folder(parent)?;
+            Ok(lock)
+        };
+        match begun() {
+            Ok(lock) => Ok(Self { path, lock, made }),
+            Err(error) => Err(not_begun(error, made.then_some(&path))),
         }
-        atomic::write_file(&path.join(".gitignore"), IGNORED.as_bytes())?;
-        atomic::sync_folder(parent)?;
-        Ok(Self { path, lock })
+    }
+
+    /// Writes what a run begins with, or leaves nothing of it: a folder without `run.json` is no run, and can be neither gone
+    /// on with nor rendered.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub fn write_beginning(
+        self,
+        manifest: &str,
+        effective: &str,
+        plan: &Plan,
+        run: &RunFile,
+    ) -> Result<Self, StoreError> {
+        let write = || {
+            self.write_text("manifest.toml", manifest)?;
+            self.write_text(layout::EFFECTIVE, effective)?;
+            self.write_plan(plan)?;
+            self.write_run(run)
+        };
+        match write() {
+            Ok(()) => Ok(self),
+            Err(error) => Err(not_begun(error, self.made.then_some(&self.path))),
+        }
     }
 
     /// Locks a run folder that is there, and clears what an interrupted write left in it.
@@ -106,6 +146,7 @@ impl RunFolder {
         Ok(Self {
             path: path.to_owned(),
             lock,
+            made: false,
         })
     }
 
@@ -267,6 +308,16 @@ impl RunFolder {
     }
 }
 
+/// The error of a run that could not begin; of a folder that was made for it nothing stays.
+fn not_begun(error: StoreError, made: Option<&Utf8PathBuf>) -> StoreError {
+    let Some(path) = made else {
+        return error;
+    };
+    // What cannot be removed is no run either; the first error is what is told.
+    let _ = atomic::remove(path);
+    error.before_the_run()
+}
+
 fn pretty<T: Serialize>(path: &Utf8Path, value: &T) -> Result<Vec<u8>, StoreError> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|e| StoreError::io(path, "write it as JSON", &e.into()))?;
@@ -276,6 +327,23 @@ fn pretty<T: Serialize>(path: &Utf8Path, value: &T) -> Result<Vec<u8>, StoreErro
 
 /// Refuses a name that is no plain folder name: one that leads elsewhere, hides, or is taken for a flag.
 pub(super) fn check_id(folder: &Utf8Path, id: &str) -> Result<(), StoreError> {
+    check_name(id).map_err(|_| {
+        StoreError::new(
+            folder,
+            format!("{id:?} cannot be the name of a folder in it"),
+            PLAIN_NAMES,
+        )
+    })
+}
+
+const PLAIN_NAMES: &str = "use letters, digits, `-`, `_` and `.`, at most 200 of them, beginning with a letter or a digit";
+
+/// Whether a run may have a name: a plain one, that neither leads elsewhere nor hides nor is taken for a flag.
+///
+/// # Errors
+///
+/// A sentence that says which names may be.
+pub fn check_name(id: &str) -> Result<(), String> {
     let plain = !id.is_empty()
         && id.len() <= 200
         && !id.starts_with(['.', '-'])
@@ -284,9 +352,7 @@ pub(super) fn check_id(folder: &Utf8Path, id: &str) -> Result<(), StoreError> {
     if plain {
         return Ok(());
     }
-    Err(StoreError::new(
-        folder,
-        format!("{id:?} cannot be the name of a folder in it"),
-        "use letters, digits, `-`, `_` and `.`, at most 200 of them, beginning with a letter or a digit",
+    Err(format!(
+        "{id:?} cannot be the name of a folder; {PLAIN_NAMES}"
     ))
 }

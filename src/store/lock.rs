@@ -4,6 +4,8 @@ use std::{
     fs::File,
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::MetadataExt as _,
+    thread,
+    time::{Duration, Instant},
 };
 
 use camino::Utf8Path;
@@ -23,6 +25,18 @@ pub(super) struct Lock {
     file: File,
 }
 
+/// How long another holder is waited for before it is believed: a process that was just started has a copy of every open file
+/// of its parent for an instant, the lock of a runner that is gone by then among them.
+const PATIENCE: Duration = Duration::from_millis(300);
+const LOOK: Duration = Duration::from_millis(10);
+
+impl Drop for Lock {
+    /// Closing the file would not do while such a copy is open.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 impl Lock {
     /// Whether a folder still is the one that was locked: somebody may have removed it, and made another.
     pub(super) fn is_of(&self, folder: &Utf8Path) -> bool {
@@ -30,6 +44,17 @@ impl Lock {
         match (now, self.file.metadata()) {
             (Ok(now), Ok(own)) => (now.dev(), now.ino()) == (own.dev(), own.ino()),
             _ => false,
+        }
+    }
+}
+
+fn lock(file: &File) -> Result<(), Errno> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => thread::sleep(LOOK),
+            result => return result,
         }
     }
 }
@@ -47,7 +72,7 @@ pub(super) fn take(folder: &Utf8Path) -> Result<Lock, StoreError> {
         .truncate(false)
         .open(&path)
         .map_err(failed("open the lock"))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match lock(&file) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             let mut holder = String::new();
@@ -70,4 +95,21 @@ pub(super) fn take(folder: &Utf8Path) -> Result<Lock, StoreError> {
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(failed("write the lock"))?;
     Ok(Lock { file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_given_up_is_free_though_a_child_has_a_copy_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let lock = take(folder).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        assert!(take(folder).is_err());
+        drop(lock);
+        drop(take(folder).unwrap());
+        drop(copy);
+    }
 }

@@ -17,9 +17,10 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use atomic::write_whole;
 pub use error::StoreError;
 pub use fingerprint::fingerprint_difference;
-pub use folder::RunFolder;
+pub use folder::{RunFolder, check_name};
 pub use form::{
     Attempt, CellFile, EngineFact, FORMAT, Gpu, Host, Imported, ImportedFile, RunFile, ServerFile,
     StoredRun, Tool,

@@ -1,7 +1,5 @@
 //! `import` and `export`: numbers of other tools in, this tool's numbers out.
 
-use std::fs;
-
 use jiff::Timestamp;
 
 use super::{
@@ -45,7 +43,7 @@ pub(super) fn import(words: &args::Import) -> Ended {
     show(&findings);
     let path = stored(&run, &settings.results).map_err(unexpected)?;
     for note in report::written(&path, settings.templates.as_deref())? {
-        print(&format!("{note}\n"));
+        print(&format!("{note}\n"))?;
     }
     if !settings.quiet {
         say(&said(&run, files.len()));
@@ -95,12 +93,8 @@ pub(super) fn export(words: &args::Export) -> Ended {
         text.push_str(&json_lines(&store::read(&folder).map_err(unexpected)?));
     }
     match &words.out {
-        None => print(&text),
-        Some(path) => fs::write(path, &text).map_err(|error| {
-            unexpected(format!(
-                "cannot write {path}: {error}; give another file with -o"
-            ))
-        })?,
+        None => print(&text)?,
+        Some(path) => store::write_whole(path, text.as_bytes()).map_err(unexpected)?,
     }
     Ok(Exit::Finished)
 }

@@ -10,7 +10,7 @@ use super::{
     },
     Ended, counted, planned, print, refuse, runtime, say, selected, settings, show, unexpected,
 };
-use crate::{plan::Plan, server};
+use crate::{plan::Plan, server, store};
 
 pub(super) fn check(words: &args::Check) -> Ended {
     settings(&words.talk, None, None)?;
@@ -42,7 +42,7 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
             }
         }
         let text = serde_json::to_string_pretty(&value).unwrap_or_else(|error| error.to_string());
-        print(&format!("{text}\n"));
+        print(&format!("{text}\n"))?;
         return Ok(Exit::Finished);
     }
     let mut out = String::new();
@@ -65,7 +65,7 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
             out.push_str(&format!("  {}{skip}{ladder}\n", cell.id));
         }
     }
-    print(&out);
+    print(&out)?;
     say(&size(&plan));
     if let Some(outlook) = outlook::outlook(&manifest, &plan, &placed) {
         say(&outlook);
@@ -87,15 +87,17 @@ pub(super) fn recipe(words: &args::Recipe) -> Ended {
     for group in &plan.groups {
         let recipe = server::recipe(&group.server);
         let folder = words.out.join(&group.id);
-        std::fs::create_dir_all(&folder)
-            .and_then(|()| std::fs::write(folder.join("serve.sh"), &recipe.serve_sh))
-            .and_then(|()| std::fs::write(folder.join("config.yaml"), &recipe.config_yaml))
-            .map_err(|error| unexpected(format!("cannot write {folder}: {error}")))?;
+        for (name, text) in [
+            ("serve.sh", &recipe.serve_sh),
+            ("config.yaml", &recipe.config_yaml),
+        ] {
+            store::write_whole(&folder.join(name), text.as_bytes()).map_err(unexpected)?;
+        }
         print(&format!(
             "{}\n{}\n",
             folder.join("serve.sh"),
             folder.join("config.yaml")
-        ));
+        ))?;
     }
     Ok(Exit::Finished)
 }

@@ -76,18 +76,18 @@ pub(super) fn predict(words: &args::Predict) -> Ended {
     let rows = Row::all(&run, against.as_ref());
     if words.json {
         let all: Vec<_> = rows.iter().map(Row::json).collect();
-        print(&format!("{:#}\n", serde_json::Value::from(all)));
+        print(&format!("{:#}\n", serde_json::Value::from(all)))?;
     } else if words.csv {
         let table = store::cells_csv(&run).map_err(unexpected)?;
-        print(&String::from_utf8_lossy(&table));
+        print(&String::from_utf8_lossy(&table))?;
     } else if against.is_some() {
-        print(&compared(&rows, calibration.as_ref()).map_err(wrong)?);
+        print(&compared(&rows, calibration.as_ref()).map_err(wrong)?)?;
     } else if name.is_some() {
         for note in &notes {
-            print(&format!("{note}\n"));
+            print(&format!("{note}\n"))?;
         }
     } else {
-        print(&table(&rows));
+        print(&table(&rows))?;
     }
     if !settings.quiet {
         say(&rests_on(&run));
@@ -281,9 +281,8 @@ pub(super) fn calibrate(words: &args::Calibrate) -> Ended {
     };
     let text = toml::to_string(&calibration).map_err(unexpected)?;
     match &words.out {
-        Some(out) => std::fs::write(out, text)
-            .map_err(|why| unexpected(format!("cannot write {out}: {why}")))?,
-        None => print(&text),
+        Some(out) => store::write_whole(out, text.as_bytes()).map_err(unexpected)?,
+        None => print(&text)?,
     }
     say(&format!(
         "fitted to {} cells: median error of p50 E2E {}, largest {}; of throughput {}",
