@@ -13,6 +13,8 @@ use crate::{
 
 /// How long one count may take: counted in an answer's `usage`, it waits for a first token.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one may take that the engine has no part in.
+const WITHOUT_ENGINE: Duration = Duration::from_secs(10);
 /// Texts that are counted at once.
 const AT_ONCE: usize = 8;
 /// Seed of the texts that a vocabulary is tried with. They are nobody's prompts, so no cell's seed decides them.
@@ -97,7 +99,6 @@ impl Counter {
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE)
             .build()
             .map_err(|error| format!("the client that counts tokens cannot start: {error}"))?;
         Ok(Self {
@@ -166,14 +167,29 @@ impl Counter {
                 }
             }
         };
-        let answer = self.ask(path, body).await?;
+        let patience = match way {
+            Way::Tokenize => WITHOUT_ENGINE,
+            Way::Usage => PATIENCE,
+        };
+        let answer = self.ask(path, body, patience).await?;
         counted(way, &answer).ok_or_else(|| format!("{path} answers without a count"))
     }
 
-    async fn ask(&self, path: &str, body: Map<String, Value>) -> Result<Value, String> {
-        let said = |error: reqwest::Error| format!("{path} does not answer: {error}");
+    async fn ask(
+        &self,
+        path: &str,
+        body: Map<String, Value>,
+        patience: Duration,
+    ) -> Result<Value, String> {
+        let said = |error: reqwest::Error| {
+            let mut reason: &dyn std::error::Error = &error;
+            while let Some(deeper) = reason.source() {
+                reason = deeper;
+            }
+            format!("{path} does not answer: {reason}")
+        };
         let url = format!("{}{path}", self.url);
-        let mut request = self.client.post(&url).json(&body);
+        let mut request = self.client.post(&url).timeout(patience).json(&body);
         if let Some(key) = &self.api_key {
             request = request.bearer_auth(key);
         }

@@ -28,7 +28,7 @@ pub(super) enum Answer {
 /// Asks one address.
 pub(super) struct Probe {
     pub(super) url: String,
-    client: reqwest::Client,
+    client: Result<reqwest::Client, String>,
     api_key: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Probe {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(PATIENCE)
             .build()
-            .unwrap_or_else(|_| reqwest::Client::new());
+            .map_err(|error| format!("nothing can be asked here: {error}"));
         Self {
             url,
             client,
@@ -52,7 +52,7 @@ impl Probe {
 
     async fn get(&self, path: &str) -> Result<(u16, Value), String> {
         let url = format!("{}{path}", self.url);
-        let mut request = self.client.get(&url);
+        let mut request = self.client.as_ref().map_err(Clone::clone)?.get(&url);
         if let Some(key) = &self.api_key {
             request = request.bearer_auth(key);
         }

@@ -16,7 +16,7 @@ use std::{
     fs,
     path::Path,
     process::Stdio,
-    sync::Mutex,
+    sync::{Mutex, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -45,7 +45,7 @@ struct Seen {
     peak_kib: u64,
 }
 
-fn manifest(port: u16, timeout: &str) -> String {
+fn manifest(port: u16, asks: &str, timeout: &str) -> String {
     format!(
         r#"
 [experiment]
@@ -55,7 +55,7 @@ engine = "openai"
 model = "m"
 launch = {{ on = "attach", url = "http://127.0.0.1:{port}" }}
 [workload.ask]
-prompts = ["x"]
+{asks}
 requests = 4
 concurrency = 2
 max_tokens = 2
@@ -66,7 +66,7 @@ timeout = "{timeout}"
 
 fn see(row: &Row) -> Result<Seen, String> {
     let server = Server::start(row.answers, row.early);
-    let experiment = Experiment::new(&manifest(server.address.port(), row.timeout))?;
+    let experiment = Experiment::new(&manifest(server.address.port(), row.asks, row.timeout))?;
     let begun = Instant::now();
     let mut child = experiment
         .run()
@@ -229,6 +229,50 @@ fn every_harm_costs_a_bounded_time_and_memory_and_is_never_ranked() {
             .filter_map(|(_, row, seen)| Some((*row, seen.as_ref().ok()?))),
     );
     written(&table);
+}
+
+/// What is sent to whoever follows a server that answers: look there.
+static ELSEWHERE: OnceLock<String> = OnceLock::new();
+
+fn look_there(to: &mut std::net::TcpStream) -> std::io::Result<bool> {
+    let place = ELSEWHERE.get().expect("a place");
+    let head = "HTTP/1.1 307 Temporary Redirect\r\ncontent-length: 0\r\nlocation: ";
+    server::raw(to, format!("{head}http://{place}/\r\n\r\n").as_bytes())
+}
+
+#[test]
+fn the_key_is_taken_to_no_other_server() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    other.set_nonblocking(true).unwrap();
+    ELSEWHERE
+        .set(other.local_addr().unwrap().to_string())
+        .unwrap();
+    let beside: &[(&str, server::Answer)] = &[
+        ("/metrics", look_there),
+        ("/version", look_there),
+        ("/tokenize", look_there),
+        ("/v1/completions", look_there),
+    ];
+    for paths in [
+        beside,
+        &[("/v1/models", look_there)],
+        &[("/health", look_there)],
+    ] {
+        for asks in ["prompts = [\"x\"]", "synthetic = { input_tokens = 24 }"] {
+            let server = Server::start(paths, None);
+            let text = manifest(server.address.port(), asks, "2s");
+            let text = text.replace("launch = { ", "launch = { api_key_env = \"SOME_KEY\", ");
+            let experiment = Experiment::new(&text).unwrap();
+            let output = experiment
+                .run()
+                .env("SOME_KEY", "sk-planted")
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(3), "{output:?}");
+        }
+    }
+    let came = other.accept();
+    assert!(came.is_err(), "{came:?}");
 }
 
 const HEADING: &str = "| what the server does | requests | cell | what is said of it | exit code |\n|---|---|---|---|---|\n";

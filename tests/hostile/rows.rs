@@ -20,6 +20,29 @@ pub(crate) struct Row {
     pub(crate) ranked: bool,
     /// How long a request may take.
     pub(crate) timeout: &'static str,
+    /// Lines of the workload that say what is asked.
+    pub(crate) asks: &'static str,
+}
+
+const PROMPTS: &str = "prompts = [\"x\"]";
+/// Prompts of an exact length: what words cost is asked first.
+const MADE: &str = "synthetic = { input_tokens = 24 }";
+
+/// No prompt of an exact length can be made, so nothing is asked.
+const fn uncounted(name: &'static str, answers: &'static [(&'static str, Answer)]) -> Row {
+    Row {
+        cell: "failed",
+        asks: MADE,
+        ..refused(name, answers)
+    }
+}
+
+/// Sends whoever asks to another server.
+fn elsewhere(to: &mut TcpStream) -> std::io::Result<bool> {
+    raw(
+        to,
+        b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://localhost:9/\r\ncontent-length: 0\r\n\r\n",
+    )
 }
 
 const ASK: &str = "/v1/completions";
@@ -51,6 +74,7 @@ const fn fails(
         cell: "failed",
         ranked: false,
         timeout: "2s",
+        asks: PROMPTS,
     }
 }
 
@@ -64,6 +88,7 @@ const fn survives(name: &'static str, answers: &'static [(&'static str, Answer)]
         cell: "ok",
         ranked: true,
         timeout: "2s",
+        asks: PROMPTS,
     }
 }
 
@@ -85,6 +110,7 @@ const fn refused(name: &'static str, answers: &'static [(&'static str, Answer)])
         cell: "server_failed",
         ranked: false,
         timeout: "2s",
+        asks: PROMPTS,
     }
 }
 
@@ -540,4 +566,66 @@ pub(crate) const ROWS: &[Row] = &[
         "health, a byte a second",
         &[("/health", |to| dribble(to, b"HTTP/1.1 200 OK\r\nx: ", b"y"))],
     ),
+    refused(
+        "health with a header without end",
+        &[("/health", |to| over(to, b"HTTP/1.1 200 OK\r\nx: ", b"y"))],
+    ),
+    refused(
+        "models with header lines without end",
+        &[("/v1/models", |to| {
+            over(to, b"HTTP/1.1 200 OK\r\n", b"x: y\r\n")
+        })],
+    ),
+    refused("models at another server", &[("/v1/models", elsewhere)]),
+    survives(
+        "a model of -1 tokens",
+        &[("/v1/models", |to| {
+            json(to, r#"{"data":[{"id":"m","max_model_len":-1}]}"#)
+        })],
+    ),
+    refused(
+        "a model of 1e309 tokens",
+        &[("/v1/models", |to| {
+            json(to, r#"{"data":[{"id":"m","max_model_len":1e309}]}"#)
+        })],
+    ),
+    survives(
+        "metrics with a header without end",
+        &[("/metrics", |to| over(to, b"HTTP/1.1 200 OK\r\nx: ", b"y"))],
+    ),
+    survives(
+        "a version in a list of lists",
+        &[("/version", |to| json(to, &"[".repeat(1 << 19)))],
+    ),
+    uncounted(
+        "counts without end",
+        &[("/tokenize", |to| over(to, HEAD_OF_JSON, b"[1,"))],
+    ),
+    uncounted(
+        "counts, a byte a second",
+        &[("/tokenize", |to| {
+            dribble(to, HEAD_OF_JSON, b"{\"count\": 1}")
+        })],
+    ),
+    uncounted(
+        "counts with a header without end",
+        &[("/tokenize", |to| over(to, b"HTTP/1.1 200 OK\r\nx: ", b"y"))],
+    ),
+    uncounted(
+        "a count of -1",
+        &[("/tokenize", |to| json(to, r#"{"count":-1}"#))],
+    ),
+    uncounted(
+        "a count of 1e309",
+        &[("/tokenize", |to| json(to, r#"{"count":1e309}"#))],
+    ),
+    uncounted(
+        "a count of four billion",
+        &[("/tokenize", |to| json(to, r#"{"count":4294967295}"#))],
+    ),
+    uncounted(
+        "counts of nested JSON",
+        &[("/tokenize", |to| json(to, &"[".repeat(1 << 19)))],
+    ),
+    uncounted("counts at another server", &[("/tokenize", elsewhere)]),
 ];
