@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use runner::cli::{args::Cli, dispatch};
 
 fn main() -> ExitCode {
-    dispatch(Cli::parse()).into()
+    dispatch(Cli::read().unwrap_or_else(|error| error.exit())).into()
 }

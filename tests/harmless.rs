@@ -4,7 +4,13 @@
 #[expect(dead_code, reason = "other tests use more of it")]
 mod experiment;
 
-use std::{fs, path::Path, process::Output};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
 
 use experiment::Experiment;
 
@@ -124,7 +130,7 @@ fn nothing_that_was_named_or_logged_is_obeyed() {
 #[test]
 fn no_name_leads_out_of_the_results() {
     let (rest, _) = MANIFEST.split_once("[workload.\"w").unwrap();
-    for (name, code) in [("../out", 1), ("/tmp/out", 1), ("a\nb", 1), (".hidden", 1)] {
+    for name in ["..", "../out", "/tmp/out", "a/b", "", "a\nb", ".hidden"] {
         let experiment = Experiment::new(rest).unwrap();
         let output = experiment
             .runner(&[
@@ -137,12 +143,7 @@ fn no_name_leads_out_of_the_results() {
             ])
             .output()
             .unwrap();
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{name:?}: {}",
-            said(&output)
-        );
+        assert_eq!(output.status.code(), Some(2), "{name:?}: {}", said(&output));
         assert!(!experiment.path("deep/results/out").exists());
         assert!(!experiment.path("deep/out").exists() && !Path::new("/tmp/out").exists());
     }
@@ -152,5 +153,128 @@ fn no_name_leads_out_of_the_results() {
         let output = experiment.run().output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{name:?}: {}", said(&output));
         assert_eq!(obeyed(&output.stderr), None, "{name:?}");
+    }
+}
+
+/// A small run that goes well.
+const SMALL: &str = r#"
+[experiment]
+name = "small"
+[server]
+engine = "sim"
+model = "m"
+[server.sim]
+ttft = "1ms"
+per_token = "1ms"
+startup = "0s"
+[workload.chat]
+prompts = ["x"]
+requests = 2
+max_tokens = 2
+"#;
+
+fn small() -> Experiment {
+    Experiment::new(SMALL).unwrap()
+}
+
+/// A name that is no text.
+fn no_text() -> &'static OsStr {
+    OsStr::from_bytes(b"a\xffb")
+}
+
+/// The exit code, and what was said to the person.
+fn told(mut command: Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!text.contains("panicked"), "{text}");
+    (output.status.code(), text)
+}
+
+#[test]
+fn words_that_are_no_text_are_named_and_refused() {
+    let experiment = small();
+    for place in ["manifest", "--name", "--results"] {
+        let mut command = experiment.runner(&["run"]);
+        match place {
+            "manifest" => command.arg(no_text()),
+            option => command.args(["manifest.toml", option]).arg(no_text()),
+        };
+        let (code, text) = told(command);
+        assert_eq!(code, Some(2), "{text}");
+        assert!(text.contains(r#""a\xFFb", is not UTF-8"#), "{text}");
+    }
+    let mut command = experiment.runner(&["run", "manifest.toml"]);
+    command.env("RUNNER_RESULTS", no_text());
+    let (code, text) = told(command);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("RUNNER_RESULTS") && text.contains("not UTF-8"),
+        "{text}"
+    );
+    assert!(!experiment.path("results").exists());
+}
+
+#[test]
+fn a_manifest_without_end_is_not_read() {
+    let experiment = small();
+    let (code, text) = told(experiment.runner(&["check", "/dev/zero"]));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("a device"), "{text}");
+}
+
+#[test]
+fn a_command_that_is_told_can_be_copied_whatever_the_folder_is_called() {
+    let experiment = small();
+    let name = "it's \"a\" \u{1b}[2Jresult";
+    let (code, text) = told(experiment.runner(&["run", "manifest.toml", "--results", name]));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    let told = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("runner report "));
+    let words = shlex::split(told.unwrap()).unwrap();
+    assert_eq!(words.len(), 1, "{words:?}");
+    assert!(words[0].starts_with("it's \"a\" "), "{words:?}");
+}
+
+/// Closed, full or given up: a run ends as it would, and data that nobody got is told.
+#[test]
+fn a_run_needs_no_standard_streams() {
+    for streams in [
+        "<&- >&- 2>&-",
+        ">/dev/full 2>/dev/full",
+        "2>&1 | head -n 1 >/dev/null",
+    ] {
+        let experiment = small();
+        let mut command = Command::new("sh");
+        command
+            .args([
+                "-c",
+                &format!("\"$0\" run manifest.toml --results results {streams}"),
+            ])
+            .arg(env!("CARGO_BIN_EXE_runner"))
+            .current_dir(experiment.path(""))
+            .stdin(Stdio::null());
+        let (code, text) = told(command);
+        assert_eq!(code, Some(0), "{streams}: {text}");
+        let cells = experiment.cells().unwrap();
+        assert_eq!(cells.len(), 1, "{streams}");
+        assert_eq!(cells[0]["outcome"], "ok");
+        assert!(
+            experiment
+                .run_folder()
+                .unwrap()
+                .join("notes/capacity.md")
+                .exists()
+        );
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let experiment = small();
+        let mut command = experiment.runner(&["schema"]);
+        command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
+        let (code, text) = told(command);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("standard output"), "{text}");
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use camino::Utf8PathBuf;
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueHint, error::ErrorKind};
 
 pub use super::args_import::{Export, Import, Wanted};
 pub use super::args_predict::{Calibrate, Predict};
@@ -33,6 +33,34 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+impl Cli {
+    /// The words of this process.
+    ///
+    /// # Errors
+    /// What is wrong with them, or the help that they ask for, to be printed before the exit.
+    pub fn read() -> Result<Self, clap::Error> {
+        Self::try_parse().map_err(|error| {
+            let words = std::env::args_os().enumerate().skip(1);
+            match error.kind() {
+                ErrorKind::InvalidUtf8 => not_text(words).unwrap_or(error),
+                _ => error,
+            }
+        })
+    }
+}
+
+/// Says which word is no text.
+fn not_text(mut words: impl Iterator<Item = (usize, OsString)>) -> Option<clap::Error> {
+    let (number, word) = words.find(|(_, word)| word.to_str().is_none())?;
+    Some(clap::Error::raw(
+        ErrorKind::InvalidUtf8,
+        format!(
+            "word {number} of the command, {word:?}, is not UTF-8, and what is stored (TOML, JSON, CSV) can hold nothing else; \
+             rename the file or folder, or reach it through a link: ln -s {word:?} link\n"
+        ),
+    ))
 }
 
 /// What the command can do.

@@ -75,6 +75,12 @@ impl Screen {
         let thread = thread::Builder::new()
             .name("screen".into())
             .spawn(move || show(face, &inbox))
+            .inspect_err(|error| {
+                let _ = writeln!(
+                    anstream::stderr(),
+                    "warning: the run is not shown: no thread can be started for it: {error}"
+                );
+            })
             .ok();
         Self {
             events: Some(events),

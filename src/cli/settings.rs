@@ -1,6 +1,6 @@
 //! Settings of the tool: defaults < `runner.toml` < environment < flags. They never change what is measured.
 
-use std::sync::Arc;
+use std::{collections::HashMap, ffi::OsString, sync::Arc};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::ValueEnum;
@@ -77,7 +77,7 @@ impl Settings {
     /// Every mistake of `runner.toml` and of the environment at once, each with its place.
     pub fn read(
         folder: &Utf8Path,
-        environment: impl Fn(&str) -> Option<String>,
+        environment: impl Fn(&str) -> Option<OsString>,
         flags: Layer,
     ) -> Result<Self, Findings> {
         let mut findings = Findings::default();
@@ -179,8 +179,29 @@ fn suggestion(name: &str) -> String {
 }
 
 /// The variables are named one by one: CI systems set many `RUNNER_*` of their own.
-fn from_environment(variable: impl Fn(&str) -> Option<String>, findings: &mut Findings) -> Layer {
-    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+fn from_environment(variable: impl Fn(&str) -> Option<OsString>, findings: &mut Findings) -> Layer {
+    let mut texts = HashMap::new();
+    for name in [
+        "RUNNER_COLOR",
+        "NO_COLOR",
+        "RUNNER_QUIET",
+        "RUNNER_RESULTS",
+        "RUNNER_TEMPLATES",
+    ] {
+        match variable(name).map(OsString::into_string) {
+            Some(Ok(text)) if !text.is_empty() => drop(texts.insert(name, text)),
+            Some(Err(value)) => findings.push(
+                Finding::error(format!(
+                    "the environment variable {name} is {value:?}, which is not UTF-8"
+                ))
+                .help(format!(
+                    "set it to a path or word that is, or `unset {name}`"
+                )),
+            ),
+            _ => {}
+        }
+    }
+    let set = |name: &str| texts.get(name).cloned();
     let mut wrong = |name: &str, value: &str, may: &str| {
         findings.push(
             Finding::error(format!(
@@ -233,7 +254,7 @@ mod tests {
                 environment
                     .iter()
                     .find(|(key, _)| *key == name)
-                    .map(|(_, value)| (*value).to_owned())
+                    .map(|(_, value)| OsString::from(value))
             };
             Settings::read(folder, look, flags).map_err(|findings| findings.render(false))
         }

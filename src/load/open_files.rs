@@ -34,11 +34,13 @@ pub fn raise_open_files() -> u64 {
 pub fn too_many_connections(wanted: u64, limit: u64) -> Option<String> {
     let needed = wanted.saturating_add(BESIDE);
     (needed > limit).then(|| {
+        let fewer = match limit.saturating_sub(BESIDE) {
+            0 => String::new(),
+            fewer => format!(", or ask for at most {fewer} in flight"),
+        };
         format!(
             "{wanted} requests in flight need {needed} open files, and the limit is {limit}, the hard one: raise it with \
-             `ulimit -n {needed}` as root (or in /etc/security/limits.conf, or `docker run --ulimit nofile={needed}`), or ask for \
-             at most {} in flight",
-            limit.saturating_sub(BESIDE)
+             `ulimit -n {needed}` as root (or in /etc/security/limits.conf, or `docker run --ulimit nofile={needed}`){fewer}"
         )
     })
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
+    bounded,
     inputs::{Input, Inputs},
     path::Path,
     read::hex,
@@ -78,7 +79,7 @@ fn read(
     findings: &mut Findings,
 ) {
     let path = folder.join(name);
-    let bytes = match fs::read(&path) {
+    let bytes = match bounded::read(&path, bounded::LONGEST_INPUT) {
         Ok(bytes) => bytes,
         Err(error) => {
             findings.push(

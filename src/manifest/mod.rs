@@ -4,6 +4,7 @@
 //! Everything that can be wrong in the text itself is found here, all at once.
 
 mod arrivals;
+mod bounded;
 mod catalogue;
 mod content;
 mod conversation;

@@ -1,12 +1,13 @@
 //! Files, `--set` and `--sim` → one tree.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
 use super::{
+    bounded,
     declaration::Flags,
     path::Path,
     tree::{self, Entry, Item, Node, Table},
@@ -87,7 +88,7 @@ fn file(
         ));
         return None;
     }
-    let bytes = match fs::read(path) {
+    let bytes = match bounded::read(path, bounded::LONGEST_MANIFEST) {
         Ok(bytes) => bytes,
         Err(error) => {
             findings.push(point(

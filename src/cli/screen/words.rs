@@ -35,9 +35,10 @@ pub(super) fn say(event: &Event, state: &State) -> Option<(Weight, String)> {
             servers,
         } => {
             let mut text = format!(
-                "{experiment}: {} on {} → {folder}",
+                "{experiment}: {} on {} → {}",
                 count(*cells, "cell"),
-                count(*servers, "server")
+                count(*servers, "server"),
+                clean(folder.as_str())
             );
             if *done > 0 {
                 text.push_str(&format!(" ({done} done before)"));
@@ -177,18 +178,19 @@ fn finish(
     if !counted.is_empty() {
         text.push_str(&format!(" ({})", counted.join(", ")));
     }
-    text.push_str(&format!("\nresults: {folder}"));
+    text.push_str(&format!("\nresults: {}", clean(folder.as_str())));
     for note in notes {
-        text.push_str(&format!("\nnote:    {note}"));
+        text.push_str(&format!("\nnote:    {}", clean(note.as_str())));
     }
     if state.interrupted {
         text.push_str(&format!(
             "\nnext:    runner run {} --resume",
-            state.manifest
+            word(&state.manifest)
         ));
     } else {
         text.push_str(&format!(
-            "\nnext:    git add {folder}\n         runner report {folder}"
+            "\nnext:    git add {0}\n         runner report {0}",
+            word(folder.as_str())
         ));
     }
     text
@@ -269,6 +271,11 @@ pub(super) fn clean(text: &str) -> String {
         .collect::<String>()
         .trim()
         .to_owned()
+}
+
+/// A path as a word of a shell's command that a person may copy.
+fn word(path: &str) -> String {
+    clean(&shlex::try_quote(path).unwrap_or_default())
 }
 
 fn count(n: usize, thing: &str) -> String {

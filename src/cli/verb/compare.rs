@@ -26,7 +26,7 @@ pub(super) fn compare_verb(words: &args::Compare) -> Ended {
                 show(&findings);
                 Exit::Usage
             })?;
-        print(&text);
+        print(&text)?;
         for gate in &words.fail_on {
             failures.extend(gate.failures(&comparison).map_err(wrong)?);
         }

@@ -55,14 +55,12 @@ pub fn dispatch(cli: Cli) -> Exit {
         Verb::Schema => {
             let text =
                 serde_json::to_string_pretty(&schema()).unwrap_or_else(|error| error.to_string());
-            print(&format!("{text}\n"));
-            Ok(Exit::Finished)
+            print(&format!("{text}\n")).map(|()| Exit::Finished)
         }
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "runner", &mut out);
-            print(&String::from_utf8_lossy(&out));
-            Ok(Exit::Finished)
+            print(&String::from_utf8_lossy(&out)).map(|()| Exit::Finished)
         }
         Verb::Guard(raw) => {
             // The guardian's own exit code is read by nobody: its words on standard output are what counts.
@@ -77,13 +75,18 @@ pub fn dispatch(cli: Cli) -> Exit {
 
 /// The runtime of everything but the load, which has a thread of its own: one worker, so that the client's core stays free.
 fn runtime() -> Result<Runtime, Exit> {
-    let built = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build();
+    // The runtime panics where its first thread cannot be started.
+    let probe = std::thread::Builder::new().spawn(|| ());
+    let built = probe.map(std::thread::JoinHandle::join).and_then(|_| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+    });
     built.map_err(|error| {
-        say(&format!("cannot start: {error}"));
-        Exit::Unexpected
+        unexpected(format!(
+            "cannot start: {error}; see the limits on processes and open files (`ulimit -u`, `ulimit -n`)"
+        ))
     })
 }
 
@@ -91,8 +94,15 @@ fn say(text: &str) {
     let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
 }
 
-fn print(text: &str) {
-    let _ = anstream::stdout().write_all(text.as_bytes());
+/// Writes data to standard output. Whoever reads it may have had enough; a disk that is full loses it, and that is told.
+fn print(text: &str) -> Result<(), Exit> {
+    let mut out = anstream::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unexpected(format!(
+            "cannot write to standard output: {error}; send it to a place with room"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Says what went wrong, and that nobody's words were the reason.
@@ -129,7 +139,7 @@ fn settings(
         color: talk.color,
         quiet: talk.quiet.then_some(true),
     };
-    let settings = Settings::read(Utf8Path::new("."), |name| std::env::var(name).ok(), flags)
+    let settings = Settings::read(Utf8Path::new("."), |name| std::env::var_os(name), flags)
         .map_err(|findings| refuse(&findings))?;
     anstream::ColorChoice::write_global(settings.color.into());
     Ok(settings)

@@ -77,12 +77,12 @@ pub(super) fn predict_run(words: &args::Predict, settings: &Settings) -> Ended {
     };
     if words.json {
         let text = serde_json::to_string_pretty(predictions).map_err(unexpected)?;
-        print(&format!("{text}\n"));
+        print(&format!("{text}\n"))?;
     } else if words.csv {
         let table = store::cells_csv(&stored).map_err(unexpected)?;
-        print(&String::from_utf8_lossy(&table));
+        print(&String::from_utf8_lossy(&table))?;
     } else {
-        print(&table(&stored));
+        print(&table(&stored))?;
     }
     for missing in &predictions.missing {
         say(missing);

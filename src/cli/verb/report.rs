@@ -24,7 +24,7 @@ pub(super) fn report(words: &args::Report) -> Ended {
         let stored = store::read(&folder).map_err(unexpected)?;
         let text = serde_json::to_string_pretty(&report::values(&stored))
             .unwrap_or_else(|error| error.to_string());
-        print(&format!("{text}\n"));
+        print(&format!("{text}\n"))?;
     } else if let Some(wanted) = words.stdout.as_deref() {
         let notes = rendered(&store::read(&folder).map_err(unexpected)?, templates)?;
         let is_wanted = |note: &&report::Note| {
@@ -37,10 +37,10 @@ pub(super) fn report(words: &args::Report) -> Ended {
                 names.join(", ")
             ))
         })?;
-        print(&note.text);
+        print(&note.text)?;
     } else {
         for path in written(&folder, templates)? {
-            print(&format!("{path}\n"));
+            print(&format!("{path}\n"))?;
         }
     }
     Ok(Exit::Finished)

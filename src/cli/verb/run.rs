@@ -72,7 +72,8 @@ pub(super) fn run(words: &args::Run) -> Ended {
         }
     }
     drop(screen);
-    print(&format!("{}\n", ended.folder));
+    // The run is stored, whoever hears of it.
+    let _ = print(&format!("{}\n", ended.folder));
     Ok(exit_of(&ended.outcomes, ended.interrupted))
 }
 
@@ -80,7 +81,12 @@ fn order(words: &args::Run, settings: &Settings, plan: &Plan) -> Result<Order, E
     let runner = std::env::current_exe()
         .ok()
         .and_then(|path| Utf8PathBuf::from_path_buf(path).ok())
-        .ok_or_else(|| unexpected("cannot tell where this binary is; start it by its path"))?;
+        .ok_or_else(|| {
+            unexpected("cannot tell where this binary is, or its path is not UTF-8; start it by a path that is")
+        })?;
+    if let Some(name) = &words.name {
+        store::check_name(name).map_err(|why| wrong(format!("--name: {why}")))?;
+    }
     let parent = words.manifest.path.parent();
     Ok(Order {
         results: settings.results.clone(),
