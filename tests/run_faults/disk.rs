@@ -75,6 +75,34 @@ fn fill(shell: i32, folder: &Path) {
     while file.write_all(&[0; 4096]).is_ok() {}
 }
 
+/// Disks that are full at the plan, at a start script, at a cell, at a table, at a chart.
+#[cfg(target_os = "linux")]
+const SIZES_KIB: [u32; 6] = [16, 32, 56, 80, 120, 200];
+
+/// A run on a disk of each size; then the disk is made larger, and the run is gone on with.
+#[cfg(target_os = "linux")]
+fn of_every_size(folder: &Path) -> Result<Told, Box<dyn Error>> {
+    let mut last = None;
+    for size in SIZES_KIB {
+        let folder = folder.join(size.to_string());
+        fs::create_dir(&folder)?;
+        // Of a run that could not even begin nothing stays, so that there is nothing to go on with.
+        let then = r#"mount -o remount,size=8m results
+if [ -z "$(ls results/faults)" ]; then more=; else more=--resume; fi
+"$0" run manifest.toml --results results $more; code=$code$?"#;
+        let told = on_a_disk(&folder, &format!("size={size}k"), then, |_| (), "")?;
+        assert_eq!(told.code, "10", "{size} KiB: {}", told.said);
+        assert!(told.said.contains("free some space"), "{}", told.said);
+        super::injected::nothing_is_left(&folder)?;
+        last = Some(told);
+    }
+    let told = last.ok_or("no size was tried")?;
+    Ok(Told {
+        code: "1, then 0".into(),
+        ..told
+    })
+}
+
 pub(crate) fn faults() -> Vec<Fault> {
     let mut faults = vec![
         Fault {
@@ -136,6 +164,12 @@ pub(crate) fn faults() -> Vec<Fault> {
                 assert_eq!(told.code, "10", "{}", told.said);
                 Ok(Told { code: "1, then 0".into(), ..told })
             }),
+            lacks: mount,
+        },
+        Fault {
+            name: "the disk is full at whatever it has to take; room is made, then `--resume`",
+            says: "finished: ",
+            inject: Box::new(of_every_size),
             lacks: mount,
         },
         Fault {

@@ -74,6 +74,17 @@ pub(crate) fn faults() -> Vec<Fault> {
                 signal(server_and_guard(runner).1, Signal::KILL);
             },
         ),
+        to(
+            "USR1, TERM and HUP to the guardian in a cell",
+            "finished: ",
+            IN_A_CELL,
+            |runner| {
+                let (_, guard) = server_and_guard(runner);
+                for which in [Signal::USR1, Signal::TERM, Signal::HUP] {
+                    signal(guard, which);
+                }
+            },
+        ),
         to("Ctrl-C in a cell", "interrupted", IN_A_CELL, |runner| {
             signal(runner, Signal::INT)
         }),
