@@ -281,7 +281,7 @@ impl<'a> Ratios<'a> {
         let by = |a: &&(f64, &CellFile), b: &&(f64, &CellFile)| a.0.total_cmp(&b.0);
         let (low, high) = (self.each.iter().min_by(by)?, self.each.iter().max_by(by)?);
         if size(middle) <= SAME || self.beyond_chance == Some(false) {
-            return None;
+            return self.confined(rest);
         }
         let (first, most) = match middle > 1.0 {
             true => (low.0, high.0),
@@ -300,7 +300,7 @@ impl<'a> Ratios<'a> {
             _ => steady || first >= 1.0 + ALONE || (first >= 1.0 - SAME && most >= GROWS),
         };
         if !differs {
-            return None;
+            return self.confined(rest);
         }
         let varying: Vec<&str> = rest
             .iter()
@@ -329,6 +329,49 @@ impl<'a> Ratios<'a> {
             ),
         };
         Some((text, size(middle)))
+    }
+
+    /// A change that only the pairs with one value of another axis have, as a queue has beyond a limit: the median of all hides it.
+    fn confined(&self, rest: &[&str]) -> Option<(String, f64)> {
+        let mut best: Option<(f64, String)> = None;
+        for axis in rest {
+            let mut groups: Vec<(String, Vec<f64>)> = Vec::new();
+            for (ratio, cell) in &self.each {
+                let value = coordinate(cell, axis).map(scalar_text).unwrap_or_default();
+                match groups.iter_mut().find(|(known, _)| *known == value) {
+                    Some((_, own)) => own.push(*ratio),
+                    None => groups.push((value, vec![*ratio])),
+                }
+            }
+            if groups.len() < 2 {
+                continue;
+            }
+            for (value, mut own) in groups {
+                own.sort_by(f64::total_cmp);
+                let (low, high, middle) = (own[0], own[own.len() - 1], own[own.len() / 2]);
+                let agree = low > 1.0 + ALONE || high < 1.0 / (1.0 + ALONE);
+                let least = match own.len() {
+                    1 => GROWS.powi(2),
+                    _ => GROWS,
+                };
+                let strength = middle.ln().abs();
+                if agree
+                    && strength >= least.ln()
+                    && best.as_ref().is_none_or(|(known, _)| strength > *known)
+                {
+                    let of = match own.len() {
+                        1 => String::new(),
+                        several => format!(", the median of {several} pairs"),
+                    };
+                    let text = format!(
+                        "is {} at {axis} {value}{of}, and hardly any different over all",
+                        times(middle)
+                    );
+                    best = Some((strength, text));
+                }
+            }
+        }
+        best.map(|(strength, text)| (text, strength))
     }
 
     /// A metric that is better with little load and worse with much, or the other way: one median would hide both.
@@ -436,6 +479,17 @@ mod tests {
             told[0].contains(
                 "throughput turns: 1.50× at concurrency 1, 0.70× at 8 (it crosses over between 2 and 4)"
             ),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn an_effect_beyond_a_limit_alone_is_told_with_its_place() {
+        let run = two_servers([(1.0, 1.01), (1.0, 0.99), (1.0, 1.0), (1.0, 0.2)]);
+        let told = told(&run);
+        assert!(
+            told[0]
+                .contains("p50 TTFT is 0.20× at concurrency 8, and hardly any different over all"),
             "{told:?}"
         );
     }

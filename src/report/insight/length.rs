@@ -199,13 +199,15 @@ fn prompt_length(block: &Block<'_>, axis: &str) -> Option<Insight> {
             ("ratio", t2 / t1),
             ("ms_per_1000_tokens", each),
         ]);
+        let moves = t2 / t1 >= KEPT;
         parts.push(format!(
-            "{} goes from {} to {} ({}){}",
+            "{} {} from {} to {} ({}){}",
             latency_name(&key),
+            if moves { "goes" } else { "hardly moves," },
             ms(Some(t1)),
             ms(Some(t2)),
             times(t2 / t1),
-            match each > 0.0 && key.ends_with("ttft") {
+            match moves && key.ends_with("ttft") {
                 true => format!(", {} for each 1,000 tokens more", ms(Some(each))),
                 false => String::new(),
             }

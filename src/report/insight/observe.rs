@@ -1,7 +1,7 @@
 //! What a reader of the grids would notice: speed of one stream, peak, tail, scaling, waiting, lengths, cost, goodput.
 
 use super::{
-    Block, Insight, Yield, concurrency,
+    Block, Insight, Rank, Yield, concurrency,
     delivered::saturation,
     length::lengths,
     may_rank_by, of,
@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     observe::EngineSide,
-    report::number::{grouped, ms, percent, times, tok_s, usd},
+    report::{
+        headline::latency_name,
+        number::{grouped, ms, percent, times, tok_s, usd},
+    },
     store::CellFile,
 };
 
@@ -71,93 +74,91 @@ fn largest<'a>(
         .max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| b.0.id.cmp(&a.0.id)))
 }
 
+/// The cell whose latency is least, and that latency; of the median, else of the mean.
+fn quickest<'a>(cells: &[&'a CellFile], metric: &str) -> Option<(&'a CellFile, String, f64)> {
+    let key = Rank::Middle.key(cells, metric)?;
+    let (cell, negative) = largest(cells, |cell| of(cell, &key).map(|ms| -ms))?;
+    (negative < 0.0).then_some((cell, key, -negative))
+}
+
 fn decode_speed(block: &Block<'_>, measured: &[&CellFile]) -> Option<Insight> {
     let lone: Vec<&CellFile> = measured
         .iter()
         .copied()
         .filter(|cell| concurrency(cell) == Some(1.0))
         .collect();
-    let (cells, who) = if lone.is_empty() {
-        (measured, "One user")
-    } else {
-        (lone.as_slice(), "A single stream")
+    let (cells, who) = match lone.as_slice() {
+        [] => (measured, "One user"),
+        lone => (lone, "A single stream"),
     };
-    if let Some((cell, speed)) = largest(cells, |cell| of(cell, "user")) {
-        return Some(Insight::new(
-            "decode_speed",
-            &[cell],
-            &[("user_tok_s", speed)],
-            match of(cell, "p50_tpot") {
-                Some(tpot) => format!(
-                    "{who} decodes at {} (median over requests of 1 / TPOT; p50 TPOT {}) at {}.",
-                    tok_s(Some(speed)),
-                    ms(Some(tpot)),
-                    place(block, cell)
-                ),
-                None => format!(
-                    "{who} decodes at {} at {}.",
-                    tok_s(Some(speed)),
-                    place(block, cell)
-                ),
-            },
-        ));
-    }
-    if let Some((cell, negative)) = largest(cells, |cell| of(cell, "p50_tpot").map(|ms| -ms)) {
-        let speed = 1e3 / -negative;
-        return Some(Insight::new(
-            "decode_speed",
-            &[cell],
-            &[("user_tok_s", speed)],
+    let by_requests = || {
+        let (cell, speed) = largest(cells, |cell| of(cell, "user"))?;
+        let p50 = of(cell, "p50_tpot").map(|tpot| {
             format!(
-                "{who} decodes at {} (1 / p50 TPOT of {}) at {}.",
-                tok_s(Some(speed)),
-                ms(Some(-negative)),
-                place(block, cell)
-            ),
-        ));
-    }
-    if let Some((cell, negative)) = largest(&lone, |cell| of(cell, "p50_itl").map(|ms| -ms))
-        && negative < 0.0
-    {
-        let speed = 1e3 / -negative;
-        return Some(Insight::new(
-            "decode_speed",
-            &[cell],
-            &[("user_tok_s", speed)],
-            format!(
-                "A single stream decodes at {} where each chunk is one token (1 / p50 ITL of {}) at {}.",
-                tok_s(Some(speed)),
-                ms(Some(-negative)),
-                place(block, cell)
-            ),
-        ));
-    }
-    // Without a TPOT only the whole request can be told: prefill and waiting are in it.
-    let (cell, speed) = largest(&lone, |cell| of(cell, "throughput"))?;
-    let least =
-        largest(&lone, |cell| of(cell, "throughput").map(|rate| -rate)).map(|(_, rate)| -rate);
-    if let Some(least) = least.filter(|least| lone.len() > 1 && speed <= STEADY * least) {
-        return Some(Insight::new(
-            "decode_speed",
-            &lone,
-            &[("throughput_tok_s", speed), ("least_tok_s", least)],
-            format!(
-                "A single stream gets {} to {} over its whole requests, nearly the same in all {} cells with one in flight; \
-                 decoding alone is faster, but no TPOT was measured.",
-                tok_s(Some(least)),
-                tok_s(Some(speed)),
-                lone.len()
-            ),
-        ));
-    }
+                " (median over requests of 1 / TPOT; p50 TPOT {})",
+                ms(Some(tpot))
+            )
+        });
+        Some((cell, speed, p50.unwrap_or_default()))
+    };
+    let by_pace = || {
+        let (cell, key, pace) = quickest(cells, "tpot")?;
+        let how = format!(" (1 / {} of {})", latency_name(&key), ms(Some(pace)));
+        Some((cell, 1e3 / pace, how))
+    };
+    // Only without others in flight is a gap between chunks the pace of decoding.
+    let by_gaps = || {
+        let (cell, key, gap) = quickest(&lone, "itl")?;
+        let how = format!(
+            " where each chunk is one token (1 / {} of {})",
+            latency_name(&key),
+            ms(Some(gap))
+        );
+        Some((cell, 1e3 / gap, how))
+    };
+    let told = by_requests().or_else(by_pace).or_else(by_gaps);
+    let Some((cell, speed, how)) = told else {
+        return whole_requests(block, &lone);
+    };
     Some(Insight::new(
         "decode_speed",
         &[cell],
-        &[("throughput_tok_s", speed)],
+        &[("user_tok_s", speed)],
         format!(
-            "A single stream gets {} over its whole requests at {}; decoding alone is faster, but no TPOT was measured.",
+            "{who} decodes at {}{how} at {}.",
             tok_s(Some(speed)),
             place(block, cell)
+        ),
+    ))
+}
+
+/// Without a TPOT only the whole request can be told: prefill and waiting are in it.
+fn whole_requests(block: &Block<'_>, lone: &[&CellFile]) -> Option<Insight> {
+    let (cell, speed) = largest(lone, |cell| of(cell, "throughput"))?;
+    let (_, negative) = largest(lone, |cell| of(cell, "throughput").map(|rate| -rate))?;
+    let least = -negative;
+    let alike = lone.len() > 1 && speed <= STEADY * least;
+    let (cells, range, where_text) = match alike {
+        true => (
+            lone,
+            format!("{} to {}", tok_s(Some(least)), tok_s(Some(speed))),
+            format!(
+                ", nearly the same in all {} cells with one in flight",
+                lone.len()
+            ),
+        ),
+        false => (
+            std::slice::from_ref(&cell),
+            tok_s(Some(speed)),
+            format!(" at {}", place(block, cell)),
+        ),
+    };
+    Some(Insight::new(
+        "decode_speed",
+        cells,
+        &[("throughput_tok_s", speed), ("least_tok_s", least)],
+        format!(
+            "A single stream gets {range} over its whole requests{where_text}; decoding alone is faster, but no TPOT was measured."
         ),
     ))
 }

@@ -5,9 +5,11 @@ use super::{
     chance::{beyond, longer, samples},
     coordinate, lines, of, place,
     tail::tail,
+    touches,
 };
 use crate::{
     manifest::scalar_text,
+    measure::{Severity, VerdictKind},
     report::{
         headline::latency_name,
         number::{ms, times},
@@ -44,14 +46,37 @@ pub(super) fn thresholds() -> String {
     )
 }
 
-/// What is to be thought of a p95 of few samples; empty where there are enough, or nobody says.
-fn doubt(cell: &CellFile, metric: &str) -> String {
-    match samples(cell, metric) {
-        Some(n) if n < Percentile::P95.samples_needed() => {
+/// What is to be thought of a latency that stands out: of how few samples it is, and which verdicts speak against it.
+fn doubt(cell: &CellFile, key: &str) -> String {
+    let metric = key.rsplit('_').next().unwrap_or(key);
+    let mut text = match samples(cell, metric) {
+        Some(n) if n < Percentile::P95.samples_needed() && !key.starts_with("p50") => {
             format!(" It rests on {n} samples: measure it again before believing it.")
         }
         _ => String::new(),
+    };
+    let spoken: Vec<&str> = cell
+        .verdicts
+        .iter()
+        .filter(|verdict| {
+            !matches!(
+                verdict.kind,
+                VerdictKind::FewSamples | VerdictKind::Simulated
+            )
+        })
+        .filter(|verdict| match verdict.severity {
+            Severity::Cell => true,
+            Severity::Metric => verdict.touches.iter().any(|touched| touches(touched, key)),
+            Severity::Note => false,
+        })
+        .map(|verdict| verdict.kind.name())
+        .collect();
+    if let Some(kind) = spoken.first() {
+        text.push_str(&format!(
+            " Its verdict {kind} says that it may not be the server's."
+        ));
     }
+    text
 }
 
 fn came_whole(cell: &CellFile) -> bool {
@@ -106,7 +131,7 @@ pub(super) fn ridges(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
                         times(own / neighbour),
                         ms(Some(before)),
                         ms(Some(after)),
-                        doubt(three[1], metric)
+                        doubt(three[1], &key)
                     ),
                 ));
             }
@@ -200,7 +225,7 @@ pub(super) fn cliffs(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
                         ms(Some(cliff.high)),
                         spelled(cliff.from, axis),
                         spelled(cliff.to, axis),
-                        doubt(cliff.to, metric)
+                        doubt(cliff.to, &key)
                     ),
                 ));
             }
@@ -246,7 +271,7 @@ pub(super) fn tail_ridges(block: &Block<'_>, axis: &str, found: &mut Vec<Insight
                     times(after),
                     spelled(three[2], axis),
                     times(jump),
-                    doubt(three[1], metric)
+                    doubt(three[1], &format!("p95_{metric}"))
                 ),
             ));
         }

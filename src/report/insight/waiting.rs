@@ -15,6 +15,8 @@ const KEPT: f64 = 1.5;
 /// One latency gives way first when it grows by this factor more than the other.
 const FIRST: f64 = 1.5;
 
+/// What grows by less than this factor does not give way.
+const KEEPS: f64 = 1.1;
 /// TTFT that grows by this factor with the length of answers is waiting.
 const HELD_UP: f64 = 2.0;
 
@@ -144,6 +146,8 @@ pub(in crate::report) fn waiting(block: &Block<'_>) -> Option<Insight> {
                 ". The first token waits first; decoding slows down behind it."
             } else if slows >= KEPT {
                 ". Decoding itself slows down: the steps grow longer with what is in flight."
+            } else if waits < KEEPS && slows < KEEPS {
+                ". Neither gives way."
             } else {
                 "."
             });
