@@ -220,7 +220,7 @@ fn unjudged(ratios: &[f64], cells: usize) -> String {
     .map(|(number, word)| format!("{number} {word}"))
     .collect();
     format!(
-        "of {}: {} (without samples or repeats there is no interval, so noise cannot be told)",
+        "of {}: {} (too few samples for an interval, or none: what of it is noise cannot be told)",
         count(cells, "cell"),
         parts.join(", ")
     )
