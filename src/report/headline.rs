@@ -183,7 +183,15 @@ pub(super) fn without_numbers(run: &StoredRun, blocks: &[Block<'_>], workload: &
     }
     let parts: Vec<String> = known
         .iter()
-        .map(|(name, number)| format!("{} {}", count(*number, "cell"), name.replace('_', " ")))
+        .map(|(name, number)| {
+            let ended = match (*name, number) {
+                ("does_not_fit", 2..) => "do not fit".to_owned(),
+                ("oom", _) => "ran out of memory".to_owned(),
+                ("server_failed", _) => "whose server failed".to_owned(),
+                _ => name.replace('_', " "),
+            };
+            format!("{} {ended}", count(*number, "cell"))
+        })
         .collect();
     format!(
         "{workload}: nothing {} on {}; {}.",

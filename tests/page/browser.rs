@@ -168,8 +168,13 @@ impl Browser {
     /// Presses a key.
     pub(crate) fn press(&mut self, key: &str, code: u32) -> Result<(), String> {
         for kind in ["rawKeyDown", "keyUp"] {
-            let event =
+            let mut event =
                 json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+            // A button is pressed by the character that the key types.
+            if key == "Enter" && kind == "rawKeyDown" {
+                event["type"] = json!("keyDown");
+                event["text"] = json!("\r");
+            }
             self.call("Input.dispatchKeyEvent", event)?;
         }
         Ok(())

@@ -2,17 +2,14 @@
 //! a mouse, and does nothing that a name tells it to.
 
 mod browser;
+mod runs;
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, path::Path};
 
 use browser::Browser;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use runs::{BAD, Change, harmful, multiplied, rendered, unchanged};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 type Test = fn(&mut Browser, &Path) -> Result<(), String>;
 
@@ -27,6 +24,8 @@ fn main() {
         ("a_cell_has_its_own_page", cell_page),
         ("a_phone_need_not_scroll_sideways", phone),
         ("pictures_are_reached_by_keyboard_and_pointer", pictures),
+        ("all_of_it_is_reached_by_keyboard", keyboard),
+        ("a_large_run_is_shown_in_pages", pages),
         ("it_follows_light_and_dark", light_and_dark),
         ("names_and_logs_are_text", hostile),
     ]
@@ -49,7 +48,12 @@ fn main() {
 /// Runs a test on the page of the committed run, rendered anew.
 fn run(path: &Path, name: &str, test: Test) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let page = rendered(&folder, name == "names_and_logs_are_text")?;
+    let change = match name {
+        "names_and_logs_are_text" => harmful as Change,
+        "a_large_run_is_shown_in_pages" => multiplied,
+        _ => unchanged,
+    };
+    let page = rendered(&folder, change)?;
     let mut browser = Browser::start(path)?;
     browser.load(&page)?;
     test(&mut browser, &page)?;
@@ -57,53 +61,6 @@ fn run(path: &Path, name: &str, test: Test) -> Result<(), String> {
         [] => Ok(()),
         problems => Err(format!("the page has problems: {}", problems.join("\n"))),
     }
-}
-
-const BAD: &str = "</script><script>window.harmed = true</script><img src=x onerror=\"window.harmed = true\"> {{ 7 * 7 }}";
-
-/// The page of a copy of the committed run; its names and logs replaced by what would do harm as markup.
-fn rendered(folder: &TempDir, bad: bool) -> Result<PathBuf, String> {
-    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/cpu-smollm2/cpu-2core");
-    copy(&run, folder.path()).map_err(|error| error.to_string())?;
-    if bad {
-        let cells = fs::read_dir(folder.path().join("cells")).map_err(|error| error.to_string())?;
-        for cell in cells {
-            let path = cell
-                .map_err(|error| error.to_string())?
-                .path()
-                .join("cell.json");
-            let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
-            let mut value: Value =
-                serde_json::from_str(&text).map_err(|error| error.to_string())?;
-            value["workload"] = json!(BAD);
-            value["reason"] = json!(BAD);
-            value["log_tail"] = json!([BAD, "\u{1b}[31mred"]);
-            fs::write(&path, value.to_string()).map_err(|error| error.to_string())?;
-        }
-    }
-    let output = Command::new(env!("CARGO_BIN_EXE_runner"))
-        .arg("report")
-        .arg(folder.path())
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        return Err(format!("{output:?}"));
-    }
-    Ok(folder.path().join("report.html"))
-}
-
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let path = entry?.path();
-        let there = to.join(path.file_name().unwrap_or_default());
-        if path.is_dir() {
-            copy(&path, &there)?;
-        } else {
-            fs::copy(&path, there)?;
-        }
-    }
-    Ok(())
 }
 
 /// Fails unless an expression in the page has a value.
@@ -140,25 +97,26 @@ fn renders(browser: &mut Browser, _: &Path) -> Result<(), String> {
         "document.querySelectorAll('#pictures svg').length > 4",
         json!(true),
     )?;
-    // Nothing of a picture is cut off by its own edge, and no text of a picture covers another.
-    let overlaps = "(() => {
-        const found = [];
-        for (const svg of document.querySelectorAll('#pictures svg')) {
-            const edge = svg.getBoundingClientRect();
-            const boxes = [...svg.querySelectorAll('text')].map((text) => [text.textContent, text.getBoundingClientRect()]);
-            boxes.forEach(([text, box], index) => {
-                if (box.left < edge.left || box.right > edge.right || box.bottom > edge.bottom) found.push(`cut: ${text}`);
-                for (const [other, own] of boxes.slice(index + 1)) {
-                    const wide = Math.min(box.right, own.right) - Math.max(box.left, own.left);
-                    const high = Math.min(box.bottom, own.bottom) - Math.max(box.top, own.top);
-                    if (wide > 1 && high > 4) found.push(`over one another: ${text} and ${other}`);
-                }
-            });
-        }
-        return found;
-    })()";
-    expect(browser, overlaps, json!([]))
+    expect(browser, OVERLAPS, json!([]))
 }
+
+/// Nothing of a picture that is shown is cut off by its own edge, and no text of a picture covers another.
+const OVERLAPS: &str = "(() => {
+    const found = [];
+    for (const svg of document.querySelectorAll('#pictures svg')) {
+        const edge = svg.getBoundingClientRect();
+        const boxes = [...svg.querySelectorAll('text')].map((text) => [text.textContent, text.getBoundingClientRect()]);
+        boxes.forEach(([text, box], index) => {
+            if (box.left < edge.left || box.right > edge.right || box.bottom > edge.bottom) found.push(`cut: ${text}`);
+            for (const [other, own] of boxes.slice(index + 1)) {
+                const wide = Math.min(box.right, own.right) - Math.max(box.left, own.left);
+                const high = Math.min(box.bottom, own.bottom) - Math.max(box.top, own.top);
+                if (wide > 1 && high > 4) found.push(`over one another: ${text} and ${other}`);
+            }
+        });
+    }
+    return found;
+})()";
 
 fn click_heading(browser: &mut Browser, key: &str) -> Result<(), String> {
     browser
@@ -309,6 +267,24 @@ fn phone(browser: &mut Browser, page: &Path) -> Result<(), String> {
     browser.load(page)?;
     let fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth && document.documentElement.clientWidth === 360";
     expect(browser, fits, json!(true))?;
+    // The pictures are those drawn for a phone: nothing to scroll, and text as large as the page's.
+    let shown = "[...document.querySelectorAll('#pictures svg')].filter((svg) => svg.getBoundingClientRect().width > 0)";
+    let pictures = format!(
+        "{shown}.length > 4 && {shown}.every((svg) => svg.classList.contains('for-narrow') && svg.parentElement.scrollWidth <= 360)"
+    );
+    expect(browser, &pictures, json!(true))?;
+    let smallest = format!(
+        "Math.min(...{shown}.flatMap((svg) => [...svg.querySelectorAll('text')].map((text) => parseFloat(getComputedStyle(text).fontSize) * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width))) >= 10"
+    );
+    expect(browser, &smallest, json!(true))?;
+    expect(browser, OVERLAPS, json!([]))?;
+    // What a row is of stays in sight while its numbers are scrolled.
+    browser.value("document.querySelector('.scroll').scrollLeft = 300")?;
+    expect(
+        browser,
+        "Math.abs(document.querySelector('#table tbody td').getBoundingClientRect().left - document.querySelector('.scroll').getBoundingClientRect().left) < 2",
+        json!(true),
+    )?;
     for cell in ["chat-c4-t32-098ff91f", "chat-c8-t16-ceb60555"] {
         browser.value(&format!("location.hash = '#cell={cell}'"))?;
         browser.value(SETTLED)?;
@@ -341,6 +317,93 @@ fn pictures(browser: &mut Browser, _: &Path) -> Result<(), String> {
     browser.press("Enter", 13)?;
     browser.value(SETTLED)?;
     expect(browser, "location.hash.startsWith('#cell=')", json!(true))
+}
+
+/// Whether the element that has the focus shows that it has it.
+const FOCUS_SHOWN: &str = "(() => { const style = getComputedStyle(document.activeElement); return document.activeElement.matches(':focus-visible') && style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2; })()";
+
+fn keyboard(browser: &mut Browser, _: &Path) -> Result<(), String> {
+    // The first stop leads past the pictures.
+    browser.press("Tab", 9)?;
+    expect(browser, "document.activeElement.className", json!("skip"))?;
+    expect(browser, FOCUS_SHOWN, json!(true))?;
+    browser.press("Enter", 13)?;
+    browser.value(SETTLED)?;
+    // From there filter, outcome, table, the first heading: in the order in which they are seen.
+    let mut stops = Vec::new();
+    for _ in 0..4 {
+        browser.press("Tab", 9)?;
+        expect(browser, FOCUS_SHOWN, json!(true))?;
+        stops.push(browser.value(
+            "document.activeElement.id || document.activeElement.getAttribute('aria-label') || document.activeElement.closest('th').dataset.key",
+        )?);
+    }
+    if stops
+        != [
+            json!("filter"),
+            json!("outcome"),
+            json!("Table of cells"),
+            json!("concurrency"),
+        ]
+    {
+        return Err(format!("the stops are {stops:?}"));
+    }
+    // A heading sorts by its key, says how, and keeps the focus.
+    for way in ["ascending", "descending"] {
+        browser.press("Enter", 13)?;
+        expect(
+            browser,
+            "document.activeElement.closest('th').getAttribute('aria-sort')",
+            json!(way),
+        )?;
+        expect(
+            browser,
+            "document.activeElement.closest('th').dataset.key",
+            json!("concurrency"),
+        )?;
+    }
+    // What is no text has words: every picture and every mark of it.
+    expect(
+        browser,
+        "[...document.querySelectorAll('svg, svg .mark')].every((node) => (node.getAttribute('aria-label') || '').length > 3)",
+        json!(true),
+    )
+}
+
+fn pages(browser: &mut Browser, _: &Path) -> Result<(), String> {
+    let count = "document.getElementById('count').textContent";
+    let first = "document.querySelector('#table tbody tr').dataset.cell";
+    expect(browser, ROWS, json!(200))?;
+    expect(browser, count, json!("640 of 640 cells, 1 to 200 shown"))?;
+    let before = browser.value(first)?;
+    for _ in 0..3 {
+        browser.value("document.getElementById('after').click()")?;
+    }
+    expect(browser, ROWS, json!(40))?;
+    expect(browser, count, json!("640 of 640 cells, 601 to 640 shown"))?;
+    // The button at the end is off, and the focus is where one can go on.
+    expect(
+        browser,
+        "document.getElementById('after').disabled && document.activeElement.id",
+        json!("before"),
+    )?;
+    // Another order and another filter begin at the beginning.
+    click_heading(browser, "throughput")?;
+    expect(browser, count, json!("640 of 640 cells, 1 to 200 shown"))?;
+    browser.value("document.getElementById('after').click()")?;
+    filter(browser, "ok")?;
+    expect(browser, count, json!("320 of 640 cells, 1 to 200 shown"))?;
+    filter(browser, "ok concurrency=4 max_tokens=32")?;
+    expect(browser, count, json!("40 of 640 cells"))?;
+    expect(
+        browser,
+        "document.getElementById('leaf').hidden",
+        json!(true),
+    )?;
+    if browser.value(first)? == before {
+        return Err("the first row is what it was".into());
+    }
+    Ok(())
 }
 
 fn light_and_dark(browser: &mut Browser, page: &Path) -> Result<(), String> {

@@ -25,7 +25,8 @@ pub(super) fn source(run: &StoredRun) -> String {
     models.sort_unstable();
     models.dedup();
     match models.as_slice() {
-        [] => {}
+        // What was imported may not tell its model.
+        [] | [""] => {}
         // Of a local path its last part is the name.
         [one] if one.starts_with(['/', '.', '~']) => {
             parts.push(one.rsplit('/').next().unwrap_or(one).to_owned());

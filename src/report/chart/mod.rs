@@ -6,7 +6,8 @@
 //! JavaScript engine; `poloto` has classes, but neither direct labels nor heat maps, and its last release is of 2023. What
 //! is needed is a few shapes; the work is in choosing what to show, which no library does.
 //!
-//! Blue, orange, green and purple stay apart for colour-blind readers; a shape says the same once more. Numbers that may
+//! Of the six colours those that a colour-blind reader takes for one another (blue and purple, orange and brown, green and
+//! grey) differ in lightness; a shape says the same once more. Numbers that may
 //! not be ranked are hollow; what was simulated says so inside the picture.
 
 mod about;

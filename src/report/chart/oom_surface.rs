@@ -160,11 +160,22 @@ pub(super) fn draw(run: &StoredRun, wide: f64) -> Option<Chart> {
     let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[], wide);
     keys(&mut sheet, kept.iter().map(|group| fate_of(group)));
     let bottom = tiles::draw(&mut sheet, &table);
-    let numbers = kept.iter().any(|group| most(run, group).is_some());
+    let numbers = kept
+        .iter()
+        .any(|group| fate_of(group) == Fate::Fits && most(run, group).is_some());
+    let ends = [true, false].iter().all(|side| {
+        kept.iter()
+            .any(|group| fate_of(group).held() == Some(*side))
+    });
     let notes = super::notes([
         format!(
-            "Memory did not suffice in {hit} of {}. The line is where it ends.",
-            count(groups.len(), "server")
+            "Memory did not suffice in {hit} of {}.{}",
+            count(groups.len(), "server"),
+            if ends {
+                " The line is where it ends."
+            } else {
+                ""
+            }
         ),
         if numbers {
             "Where a server fits: how many requests of full length its KV cache holds at once, as it says itself.".into()

@@ -5,7 +5,7 @@ use super::{
     Chart, Drawn,
     legend::Flow,
     svg::{Anchor, Svg, px},
-    text::{lines, width, wrapped},
+    text::{fitted, lines, width, wrapped},
 };
 use crate::{
     report::{
@@ -43,6 +43,7 @@ impl Key {
         match self {
             Self::Ranked if badge == Some("PREDICTED") => "predicted",
             Self::Ranked if badge == Some("SIMULATED") => "simulated",
+            Self::Ranked if badge == Some("IMPORTED") => "imported",
             Self::Ranked => "measured",
             Self::Unranked => "not to be ranked",
             Self::Front => "Pareto front",
@@ -91,7 +92,7 @@ impl Sheet {
                 text,
             );
         }
-        for line in lines(title, 17.0, room / 1.06, 3) {
+        for line in headline(title, room / 1.06, if sheet.is_narrow() { 3 } else { 2 }) {
             sheet.head += 21.0;
             sheet
                 .svg
@@ -184,6 +185,18 @@ impl Sheet {
             },
             ..chart
         }
+    }
+}
+
+/// The title in a few lines. Where the name of a workload is too long for that, it is cut and not what the picture shows.
+fn headline(title: &str, room: f64, most: usize) -> Vec<String> {
+    match title.rsplit_once(": ") {
+        Some((name, what)) if wrapped(title, 17.0, room).len() > most => {
+            let mut cut = vec![fitted(&format!("{name}:"), 17.0, room)];
+            cut.extend(lines(what, 17.0, room, most));
+            cut
+        }
+        _ => lines(title, 17.0, room, most),
     }
 }
 

@@ -1,13 +1,13 @@
 //! What is drawn of odd runs, and what a picture must say.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
 use super::{Chart, charts};
 use crate::{
     manifest::Slo,
-    measure::{CellOutcome, Point},
+    measure::{CellOutcome, Point, Severity, Verdict, VerdictKind},
     report::{fixtures, insight::blocks},
     store::StoredRun,
 };
@@ -119,6 +119,114 @@ fn a_grid_has_its_pictures() {
             "oom_surface"
         ]
     );
+}
+
+/// The texts of a picture: class, where they begin and end by our own measure, and what they say.
+fn texts(svg: &str) -> Vec<(String, f64, f64, String)> {
+    let attribute = |tag: &str, name: &str| -> Option<String> {
+        let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
+        Some(rest.split_once('"')?.0.to_owned())
+    };
+    svg.split("<text")
+        .skip(1)
+        .filter_map(|part| {
+            let (tag, rest) = part.split_once('>')?;
+            let text = rest.split_once("</text>")?.0.to_owned();
+            let class = attribute(tag, "class")?;
+            let x: f64 = attribute(tag, "x")?.parse().ok()?;
+            let size = match class.as_str() {
+                "title" => 17.0,
+                "key" | "note" => 12.0,
+                _ => 13.0,
+            };
+            let wide = super::text::width(&text, size);
+            let from = match attribute(tag, "text-anchor")?.as_str() {
+                "middle" => x - wide / 2.0,
+                "end" => x - wide,
+                _ => x,
+            };
+            Some((class, from, from + wide, text))
+        })
+        .collect()
+}
+
+#[test]
+fn every_picture_has_a_form_for_a_phone_that_nothing_is_cut_off_from() {
+    let long = "a-workload-whose-name-says-everything-that-could-be-said-of-it";
+    let mut named = fixtures::grid();
+    for cell in &mut named.cells {
+        cell.workload = long.into();
+    }
+    for run in [
+        named,
+        fixtures::oom_surface(),
+        five_axes([3, 2, 9, 2, 2]),
+        fixtures::streamed(),
+    ] {
+        for chart in drawn(&run) {
+            let page = chart.inline();
+            let (wide, narrow) = page.split_once("</svg>").expect("two pictures");
+            assert!(wide.contains("for-wide") && narrow.contains("for-narrow"));
+            for (svg, most) in [(wide, 760.0), (narrow, 372.0)] {
+                for (class, from, to, text) in texts(svg) {
+                    assert!(
+                        from >= -1.0 && to <= most + 1.0,
+                        "{} {most}: {class} {text:?} from {from} to {to}",
+                        chart.file
+                    );
+                }
+            }
+            // However long a name is, the title says what is shown.
+            let title: String = texts(narrow)
+                .into_iter()
+                .filter(|(class, ..)| class == "title")
+                .map(|(.., text)| text + " ")
+                .collect();
+            let what = chart.title.rsplit_once(": ").map_or("", |(_, what)| what);
+            assert!(title.contains(what), "{title} {what}");
+        }
+    }
+}
+
+#[test]
+fn a_line_is_not_drawn_across_a_cell_without_a_number() {
+    let lines = |run: &StoredRun| one(run, "throughput").matches("class=\"line s0\"").count();
+    let mut run = fixtures::streamed();
+    assert_eq!((run.cells.len(), lines(&run)), (4, 1));
+    run.cells[1].outcome = CellOutcome::Oom;
+    run.cells[1].summary = None;
+    // The first point stands alone; the line is that of the last two.
+    let svg = one(&run, "throughput");
+    let path = svg
+        .split("<path d=\"")
+        .nth(1)
+        .and_then(|rest| rest.split_once('"'))
+        .map(|(path, _)| path.to_owned());
+    assert_eq!(lines(&run), 1);
+    assert_eq!(path.map(|path| path.matches(['M', 'L']).count()), Some(2));
+    assert!(svg.contains(">no numbers</text>"));
+}
+
+#[test]
+fn what_imported_numbers_are_is_said_and_no_model_leaves_no_trace() {
+    let mut run = fixtures::grid();
+    for cell in &mut run.cells {
+        cell.verdicts.push(Verdict {
+            kind: VerdictKind::Imported,
+            severity: Severity::Note,
+            touches: Vec::new(),
+            reason: "another tool measured it".into(),
+            hint: "compare it".into(),
+        });
+    }
+    for group in &mut run.plan.groups {
+        Arc::make_mut(&mut group.server).model = String::new();
+    }
+    let svg = one(&run, "throughput");
+    assert!(svg.contains(">imported</text>") && !svg.contains(">measured</text>"));
+    let sub = texts(&svg).into_iter().find(|(class, ..)| class == "sub");
+    let sub = sub.map(|(.., text)| text).unwrap_or_default();
+    assert!(!sub.ends_with(['·', ' ']) && !sub.contains("·  ·"), "{sub}");
 }
 
 #[test]

@@ -233,14 +233,9 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
             (Some(limit), Some(term)) => {
                 let at = y.at(limit);
                 svg.line((plane.left, at), (plane.right, at), "limit");
-                let below = at - plane.top < 20.0;
-                let text_y = if below { at + 16.0 } else { at - 7.0 };
-                svg.text(
-                    (plane.left + 8.0, text_y),
-                    Anchor::Start,
-                    "limit-text on",
-                    &said(term),
-                );
+                let text = said(term);
+                let (place, anchor) = beside_limit(&points, at, &plane, width(&text, 12.0));
+                svg.text(place, anchor, "limit-text on", &text);
             }
             (None, Some(term)) => {
                 sentences.push(format!("The SLO {} lies above the picture.", said(term)))
@@ -258,6 +253,31 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     notes.extend((!shared.is_empty()).then_some(shared));
     notes.extend(sentences.into_iter().filter(|text| !text.is_empty()));
     Some(sheet.finish(bottom + Plane::BELOW, &notes, chart))
+}
+
+/// Where the words of a limit stand: at the end and on the side of its line where they cover the fewest points.
+fn beside_limit(points: &[Point<'_>], at: f64, plane: &Plane, wide: f64) -> ((f64, f64), Anchor) {
+    let (left, right) = (plane.left + 8.0, plane.right - 8.0);
+    let places = [
+        ((left, at - 7.0), Anchor::Start),
+        ((right, at - 7.0), Anchor::End),
+        ((left, at + 16.0), Anchor::Start),
+        ((right, at + 16.0), Anchor::End),
+    ];
+    let covered = |((x, y), anchor): &((f64, f64), Anchor)| {
+        let from = if *anchor == Anchor::End { x - wide } else { *x };
+        let inside = |point: &&Point<'_>| {
+            point.at.0 > from - 6.0
+                && point.at.0 < from + wide + 6.0
+                && point.at.1 > y - 16.0
+                && point.at.1 < y + 8.0
+        };
+        let outside = y - 12.0 < plane.top || *y > plane.bottom - 2.0;
+        (outside, points.iter().filter(inside).count())
+    };
+    // The first of equals.
+    let best = places.iter().min_by_key(|place| covered(place));
+    *best.unwrap_or(&places[0])
 }
 
 /// The limit of a term in milliseconds, where it lies in the picture.

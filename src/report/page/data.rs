@@ -62,8 +62,9 @@ impl Pool {
     }
 }
 
-/// Everything the script needs.
-pub(super) fn of_run(run: &StoredRun) -> Value {
+/// Everything the script needs, as JSON. The cells are written one by one: as one value, ten thousand of them would take half
+/// a gigabyte of memory.
+pub(super) fn of_run(run: &StoredRun) -> String {
     let bins = if run.cells.len() > MANY { 20 } else { 48 };
     let points = if run.cells.len() > MANY { 20 } else { 60 };
     let axes = axes(run);
@@ -71,24 +72,24 @@ pub(super) fn of_run(run: &StoredRun) -> Value {
     let mixed = is_mixed(run);
     let blocks = blocks(run);
     let (mut texts, mut verdicts) = (Pool::default(), Pool::default());
-    let cells: Vec<Value> = run
-        .cells
-        .iter()
-        .map(|cell| {
-            let mut row = self::cell(
-                &axes,
-                cell,
-                mixed,
-                (bins, points),
-                &mut texts,
-                &mut verdicts,
-            );
-            if let Some(predicted) = predictions.and_then(|all| all.cells.get(&cell.id)) {
-                row["predicted"] = self::predicted(cell, predicted);
-            }
-            row
-        })
-        .collect();
+    let mut cells = String::new();
+    for cell in &run.cells {
+        let mut row = self::cell(
+            &axes,
+            cell,
+            mixed,
+            (bins, points),
+            &mut texts,
+            &mut verdicts,
+        );
+        if let Some(predicted) = predictions.and_then(|all| all.cells.get(&cell.id)) {
+            row["predicted"] = self::predicted(cell, predicted);
+        }
+        if !cells.is_empty() {
+            cells.push(',');
+        }
+        cells.push_str(&row.to_string());
+    }
     let known = |key: &str| run.cells.iter().any(|cell| of(cell, key).is_some());
     let metrics: Vec<Value> = METRICS
         .iter()
@@ -106,7 +107,6 @@ pub(super) fn of_run(run: &StoredRun) -> Value {
         "axes": axes,
         "metrics": metrics,
         "servers": run.plan.groups.iter().map(|group| server(run, group, &mut texts)).collect::<Map<String, Value>>(),
-        "cells": cells,
         "texts": texts.items,
         "verdicts": verdicts.items,
     });
@@ -117,7 +117,9 @@ pub(super) fn of_run(run: &StoredRun) -> Value {
             basis.hardware, basis.validation
         ));
     }
-    data
+    let rest = data.to_string();
+    let rest = rest.strip_prefix('{').unwrap_or(&rest);
+    format!("{{\"cells\":[{cells}],{rest}")
 }
 
 /// What was predicted of a cell: each number with its error, and the length of its answers.

@@ -19,6 +19,7 @@ const JS: &str = include_str!("page.js");
 
 /// The page of a run with its pictures.
 pub(super) fn page(run: &StoredRun, charts: &[Chart]) -> String {
+    let hint = "<p class=\"quiet\">Point at a mark, or go to it with Tab and the arrow keys, to read its numbers; Enter or a click opens its cell.</p>\n";
     let pictures = if charts.is_empty() {
         "<p class=\"quiet\">No picture: there are not enough cells with numbers to draw one.</p>\n"
             .into()
@@ -26,7 +27,7 @@ pub(super) fn page(run: &StoredRun, charts: &[Chart]) -> String {
         charts
             .iter()
             .map(|chart| format!("<div class=\"figure\">{}</div>\n", chart.inline()))
-            .collect::<String>()
+            .fold(hint.to_owned(), |all, one| all + &one)
     };
     let style = format!("{}{CSS}", Chart::style());
     let parts = [
@@ -52,12 +53,18 @@ pub(super) fn page(run: &StoredRun, charts: &[Chart]) -> String {
 
 /// JSON that cannot end the element it stands in: `<` is written by its number, and so are the two line ends that old
 /// scripts stumble over.
-fn safe_json(value: &serde_json::Value) -> String {
-    value
-        .to_string()
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
+fn safe_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        let (before, after) = rest.split_at(at);
+        safe.push_str(before);
+        let mut after = after.chars();
+        if let Some(c) = after.next() {
+            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+        }
+        rest = after.as_str();
+    }
+    safe.push_str(rest);
+    safe
 }

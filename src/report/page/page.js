@@ -47,7 +47,7 @@
   byId("title").textContent = document.title;
   byId("source").textContent =
     [data.source, data.engine ? `${data.engine.name} ${data.engine.version || ""}`.trim() : null, `run ${data.run}`,
-      `${whole(data.measured)} of ${whole(data.cells.length)} stored cells have numbers`].filter(Boolean).join(" · ");
+      `${whole(data.measured)} of ${whole(data.cells.length)} stored ${data.cells.length === 1 ? "cell has" : "cells have"} numbers`].filter(Boolean).join(" · ");
   const banners = {
     SIMULATED: "SIMULATED. Nothing here was measured on a real engine: the embedded engine answered from a script. Do not plan, buy or rank with these numbers.",
     PREDICTED: "PREDICTED. Nothing here was measured, and nothing was started: a model of the engine computed these numbers. Never rank them with what was measured.",
@@ -140,7 +140,7 @@
   const columns = [
     several((cell) => cell.workload) && { key: "workload", head: "workload", left: true, value: (cell) => cell.workload, text: (cell) => cell.workload },
     ...(varying.length ? varying : data.axes).map((axis) => ({
-      key: axis, head: axis, axis: true, value: (cell) => (cell.at || {})[axis], text: (cell) => said((cell.at || {})[axis]),
+      key: axis, head: axis, axis: true, left: data.cells.some((cell) => ["string", "object"].includes(typeof (cell.at || {})[axis])), value: (cell) => (cell.at || {})[axis], text: (cell) => said((cell.at || {})[axis]),
     })),
     data.cells.some((cell) => cell.origin) && { key: "origin", head: "numbers", left: true, value: (cell) => cell.origin, text: (cell) => said(cell.origin) },
     { key: "outcome", head: "outcome", left: true, value: (cell) => cell.outcome, text: (cell) => outcomeText(cell.outcome) },
@@ -249,7 +249,7 @@
       return row;
     }));
     const some = shownRows.length < rows.length;
-    byId("count").textContent = `${whole(rows.length)} of ${whole(data.cells.length)} cells` + (some ? `, ${whole(first + 1)} to ${whole(first + shownRows.length)} shown` : "");
+    byId("count").textContent = `${whole(rows.length)} of ${whole(data.cells.length)} ${data.cells.length === 1 ? "cell" : "cells"}` + (some ? `, ${whole(first + 1)} to ${whole(first + shownRows.length)} shown` : "");
     byId("leaf").hidden = !some;
     byId("before").disabled = first === 0;
     byId("after").disabled = first + PAGE >= rows.length;
@@ -294,11 +294,14 @@
     for (let index = 0; index * step <= most + step * 0.999; index += 1) values.push(Number((index * step).toPrecision(12)));
     return values;
   }
+  // Pictures as wide as the screen shows them: text keeps its size on a phone.
+  const isNarrow = () => matchMedia("(max-width: 600px)").matches;
   const plain = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 6 });
 
   function distribution(name, shape) {
-    const [left, right, top, bottom] = [16, 444, 62, 190];
-    return figure(`${name}, ms`, 460, 232, (svg) => {
+    const wide = isNarrow() ? 372 : 460;
+    const [left, right, top, bottom] = [16, wide - 16, 62, 190];
+    return figure(`${name}, ms`, wide, 232, (svg) => {
       const ratio = (shape.to / shape.from) ** (1 / shape.counts.length);
       const most = Math.max(...shape.counts);
       const span = Math.log(shape.to / shape.from) || 1;
@@ -325,8 +328,10 @@
   }
 
   function overTime(title, lines, until, window, most) {
-    const [left, right, top, bottom] = [64, 704, 44, 168];
-    return figure(title, 720, 214, (svg) => {
+    const wide = isNarrow() ? 372 : 720;
+    const top = lines.some((line) => line.name) ? 62 : 44;
+    const [left, right, bottom] = [64, wide - 16, top + 124];
+    return figure(title, wide, bottom + 46, (svg) => {
       const high = most || Math.max(...lines.flatMap((line) => line.points.map((point) => point[1])), 0);
       const values = steps(high).filter((value) => !most || value <= most);
       const top_value = values[values.length - 1] || 1;
@@ -337,13 +342,13 @@
         svg.append(make("line", { x1: left, x2: right, y1: y(value), y2: y(value), class: "grid" }));
         label(svg, left - 8, y(value) + 4, "end", plain(value));
       }
-      let end = right;
+      let start = 16;
       for (const line of lines) {
         const path = line.points.map((point, index) => `${index ? "L" : "M"}${x(point[0]).toFixed(1)} ${y(point[1]).toFixed(1)}`).join("");
         svg.append(make("path", { d: path, class: `line s${line.colour}` }));
         if (line.name) {
-          label(svg, end, 26, "end", line.name, `key f${line.colour}`);
-          end -= line.name.length * 7 + 20;
+          label(svg, start, 46, "start", line.name, `key f${line.colour}`);
+          start += line.name.length * 6.5 + 20;
         }
         line.points.forEach((point, index) => {
           const before = index ? (line.points[index - 1][0] + point[0]) / 2 : point[0];
@@ -386,7 +391,7 @@
 
   function log(title, at) {
     const lines = data.texts[at] || [];
-    return lines.length ? [make("h2", {}, title), make("pre", { tabindex: 0 }, lines.join("\n"))] : [];
+    return lines.length ? [make("h2", {}, title), make("pre", { tabindex: 0, role: "region", "aria-label": title }, lines.join("\n"))] : [];
   }
 
   function cellPage(cell) {
@@ -437,7 +442,7 @@
     if (cell.errors) parts.push(make("h2", {}, "Errors"), make("ul", {}, ...cell.errors.map(([text, number]) => make("li", {}, `${whole(number)}× ${text}`))));
     for (const attempt of cell.attempts || []) parts.push(make("p", {}, `An earlier attempt ended ${outcomeText(attempt.outcome)}: ${attempt.reason}`), ...log("Its log", attempt.log));
     parts.push(...log("End of the server's log", cell.log !== undefined ? cell.log : server.log));
-    if (server.argv && server.argv.length) parts.push(make("h2", {}, "Server"), make("pre", { tabindex: 0 }, server.argv.join(" ")));
+    if (server.argv && server.argv.length) parts.push(make("h2", {}, "Server"), make("pre", { class: "wrap" }, server.argv.join(" ")));
     return parts;
   }
 

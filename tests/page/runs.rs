@@ -1,0 +1,101 @@
+//! The run whose page is tested: a copy of the committed one, changed where a test needs another.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A name that would do harm as markup.
+pub(crate) const BAD: &str = "</script><script>window.harmed = true</script><img src=x onerror=\"window.harmed = true\"> {{ 7 * 7 }}";
+
+/// What is done to a copy of the run before it is rendered.
+pub(crate) type Change = fn(&Path) -> Result<(), String>;
+
+fn read(path: &Path) -> Result<Value, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+fn write(path: &Path, value: &Value) -> Result<(), String> {
+    fs::write(path, value.to_string()).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// As it is.
+pub(crate) fn unchanged(_: &Path) -> Result<(), String> {
+    Ok(())
+}
+
+/// Names and logs replaced by what would do harm as markup.
+pub(crate) fn harmful(run: &Path) -> Result<(), String> {
+    for cell in fs::read_dir(run.join("cells")).map_err(|error| error.to_string())? {
+        let cell = cell.map_err(|error| error.to_string())?.path();
+        let path = cell.join("cell.json");
+        let mut value = read(&path)?;
+        value["workload"] = json!(BAD);
+        value["reason"] = json!(BAD);
+        value["log_tail"] = json!([BAD, "\u{1b}[31mred"]);
+        write(&path, &value)?;
+    }
+    Ok(())
+}
+
+/// Every cell forty times: 640.
+pub(crate) fn multiplied(run: &Path) -> Result<(), String> {
+    let mut plan = read(&run.join("plan.json"))?;
+    for group in plan["groups"].as_array_mut().into_iter().flatten() {
+        let Some(cells) = group["cells"].as_array_mut() else {
+            continue;
+        };
+        let mut all = Vec::new();
+        for cell in cells.iter() {
+            let id = cell["id"].as_str().unwrap_or_default();
+            let stored = read(&run.join("cells").join(id).join("cell.json"))?;
+            for copy in 1..40 {
+                let (mut cell, mut stored) = (cell.clone(), stored.clone());
+                let own = format!("{id}-{copy}");
+                cell["id"] = json!(own);
+                stored["id"] = json!(own);
+                let folder = run.join("cells").join(&own);
+                fs::create_dir(&folder).map_err(|error| error.to_string())?;
+                write(&folder.join("cell.json"), &stored)?;
+                all.push(cell);
+            }
+        }
+        cells.extend(all);
+    }
+    write(&run.join("plan.json"), &plan)
+}
+
+/// The page of a copy of the committed run.
+pub(crate) fn rendered(folder: &TempDir, change: Change) -> Result<PathBuf, String> {
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/cpu-smollm2/cpu-2core");
+    copy(&run, folder.path()).map_err(|error| error.to_string())?;
+    change(folder.path())?;
+    let output = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .arg("report")
+        .arg(folder.path())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("{output:?}"));
+    }
+    Ok(folder.path().join("report.html"))
+}
+
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let there = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copy(&path, &there)?;
+        } else {
+            fs::copy(&path, there)?;
+        }
+    }
+    Ok(())
+}
