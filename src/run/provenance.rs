@@ -73,7 +73,8 @@ async fn ask_git(folder: &Utf8Path, words: &[&str]) -> Option<String> {
         folder
     };
     let output = Command::new("git")
-        .arg("-C")
+        // Given up in the middle, it must leave no lock in somebody's repository; and no daemon, whatever its settings say.
+        .args(["--no-optional-locks", "-c", "core.fsmonitor=false", "-C"])
         .arg(folder)
         .args(words)
         .stdin(Stdio::null())

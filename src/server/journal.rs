@@ -91,7 +91,9 @@ impl Journal {
                 namespace,
                 runner: identity(parent)?,
                 guard,
-                log: log.to_owned(),
+                // Whoever reads it may stand elsewhere.
+                log: std::path::absolute(log)
+                    .map_or_else(|_| log.to_owned(), |log| log.display().to_string()),
                 grace_ms,
                 group: None,
                 members: Vec::new(),

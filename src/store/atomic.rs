@@ -1,6 +1,11 @@
 //! Files and folders that are complete or not there: written beside, synced, renamed.
 
-use std::{fs, io};
+use std::{
+    fs, io,
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+    thread,
+    time::{Duration, Instant},
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -12,9 +17,33 @@ const NEW: &str = ".tmp-new-";
 /// A folder that was moved aside for its successor.
 const OLD: &str = ".tmp-old-";
 
+/// Held while something is half-written. It is of the process, as its end is.
+static WRITING: Mutex<()> = Mutex::new(());
+/// How long the end of a process waits for a write.
+const LONGEST_WRITE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(2);
+
+fn writing() -> MutexGuard<'static, ()> {
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets what is being written become whole, if that takes no second, and nothing begin after it: for a process that ends at
+/// once, and would leave half a file beside its place.
+pub fn stop_writing() {
+    let until = Instant::now() + LONGEST_WRITE;
+    loop {
+        match WRITING.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(LOOK),
+            // Never given back.
+            held => return std::mem::forget(held),
+        }
+    }
+}
+
 /// Writes a whole file: after a crash the old content is there, or the new, never a part.
 pub(super) fn write_file(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError> {
     let (parent, name) = split(path)?;
+    let _writing = writing();
     create_folders(parent)?;
     let beside = parent.join(format!("{BESIDE}{name}"));
     write_synced(&beside, &|file: &mut dyn io::Write| file.write_all(bytes))
@@ -52,6 +81,7 @@ pub(super) type Content<'a> = (
 /// Writes a whole folder of files; an older one of that name is replaced.
 pub(super) fn write_folder(path: &Utf8Path, files: &[Content<'_>]) -> Result<(), StoreError> {
     let (parent, name) = split(path)?;
+    let _writing = writing();
     create_folders(parent)?;
     let new = parent.join(format!("{NEW}{name}"));
     let old = parent.join(format!("{OLD}{name}"));
@@ -89,7 +119,8 @@ pub(super) fn recover(parent: &Utf8Path) -> Result<(), StoreError> {
     for name in names(parent)? {
         let path = parent.join(&name);
         match name.strip_prefix(OLD).map(|name| parent.join(name)) {
-            Some(place) if !place.exists() => rename(&path, &place)?,
+            // Only folders are moved aside.
+            Some(place) if path.is_dir() && !place.exists() => rename(&path, &place)?,
             _ if name.starts_with(BESIDE) => remove(&path)?,
             _ => {}
         }

@@ -21,6 +21,7 @@ pub(super) mod layout {
     pub(in crate::store) const SERVER: &str = "server.json";
     pub(in crate::store) const PREDICTIONS: &str = "predicted.json";
     pub(in crate::store) const CHARTS: &str = "charts";
+    pub(in crate::store) const NOTES: &str = "notes";
 }
 
 const IGNORED: &str = "\
@@ -142,7 +143,16 @@ impl RunFolder {
         read::read_run(path)?;
         let lock = lock::take(path)?;
         atomic::recover(path)?;
-        atomic::recover(&path.join(layout::CELLS))?;
+        for below in [layout::CELLS, layout::CHARTS, layout::NOTES] {
+            atomic::recover(&path.join(below))?;
+        }
+        let servers = path.join(layout::SERVERS);
+        for server in atomic::names(&servers)? {
+            let server = servers.join(server);
+            if server.is_dir() {
+                atomic::recover(&server)?;
+            }
+        }
         Ok(Self {
             path: path.to_owned(),
             lock,

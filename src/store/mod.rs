@@ -17,7 +17,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use atomic::write_whole;
+pub use atomic::{stop_writing, write_whole};
 pub use error::StoreError;
 pub use fingerprint::fingerprint_difference;
 pub use folder::{RunFolder, check_name};

@@ -198,6 +198,7 @@ async fn signals(tell: watch::Sender<bool>) {
             return;
         }
         if last {
+            store::stop_writing();
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
         let _ = tell.send(true);

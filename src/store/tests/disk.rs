@@ -196,6 +196,43 @@ fn one_runner_at_a_time_works_on_a_run() {
 }
 
 #[test]
+fn nothing_half_written_stays_in_a_run_that_is_gone_on_with() {
+    let (_guard, results) = scratch();
+    let run = write(&results, "one");
+    let path = run.path().to_owned();
+    drop(run);
+    let left = [
+        ".tmp-cells.csv",
+        "notes/.tmp-capacity.md",
+        "notes/.tmp-old-notes.md",
+        "charts/.tmp-a.svg",
+        "servers/s-1/.tmp-serve.sh",
+    ];
+    for name in left {
+        fs::create_dir_all(path.join(name).parent().unwrap()).unwrap();
+        fs::write(path.join(name), "half").unwrap();
+    }
+    fs::write(path.join("servers/.DS_Store"), "").unwrap();
+    drop(RunFolder::open(&path).unwrap());
+    for name in left {
+        assert!(!path.join(name).exists(), "{name}");
+    }
+    assert!(!path.join("notes/notes.md").exists());
+}
+
+#[test]
+fn of_a_run_that_cannot_begin_nothing_stays() {
+    let (_guard, results) = scratch();
+    let folder = RunFolder::create_free(&results, "small", "one").unwrap();
+    let path = folder.path().to_owned();
+    // Nothing can be put in its place.
+    fs::create_dir(path.join("plan.json")).unwrap();
+    let error = refused(folder.write_beginning("", "", &plan(), &run("one")));
+    assert!(error.contains("plan.json"), "{error}");
+    assert!(!path.exists());
+}
+
+#[test]
 fn a_run_is_never_written_over() {
     let (_guard, results) = scratch();
     drop(write(&results, "one"));
