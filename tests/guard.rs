@@ -248,6 +248,23 @@ fn a_stopped_server_hears_that_it_is_to_end() {
     );
 }
 
+/// A guardian that may open no file sees nobody: that is not to be taken for nobody being there.
+#[test]
+fn a_guardian_without_files_ends_the_server_all_the_same() {
+    let mut guard = guard("5000", "sleep 300 & exec sleep 300");
+    let tree = guard.tree(2);
+    let none = rustix::process::Rlimit {
+        current: Some(3),
+        maximum: Some(3),
+    };
+    let pid = rustix::process::Pid::from_raw(guard.pid());
+    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, none).unwrap();
+    drop(guard.leash.take());
+    guard.end();
+    assert_eq!(alive(&tree), [] as [i32; 0]);
+    assert_eq!(guard.said, ["exited -15", "ended"]);
+}
+
 /// A gigabyte of a log, lines of a logger and then one line without end: what is kept is bounded, and the last words are
 /// there.
 #[test]

@@ -111,19 +111,15 @@ pub fn guard(words: &[String]) -> ExitCode {
     let Some(leader) = i32::try_from(id).ok().and_then(Pid::from_raw) else {
         return ExitCode::from(1);
     };
-    note(
-        &mut journal,
-        leader,
-        &tree::members(getpid(), leader),
-        &files,
-    );
+    if let Some(members) = tree::members(getpid(), leader) {
+        note(&mut journal, leader, &members, &files);
+    }
     say(&format!("started {id}"));
     let _ = lead.send(leader);
     // Whatever ends the waiting, what is left of the tree ends too: a dead API server leaves its engine running.
-    if let Some(news) = watch(leader, &told, &mut files, &mut journal) {
-        hear(&news, &pipe);
-    }
-    let left = end_tree(leader, grace, &told, &|news| hear(news, &pipe));
+    let first = watch(leader, &told, &mut files, &mut journal);
+    let alone = first.is_some_and(|news| hear(&news, &pipe));
+    let left = end_tree(leader, grace, alone, &told, &|news| hear(news, &pipe));
     if left.is_empty() {
         files.remove();
         journal.into_iter().for_each(Journal::end);
@@ -183,18 +179,15 @@ pub fn ask(words: &[String]) -> i32 {
     let Some(leader) = leader else {
         return 1;
     };
-    note(
-        &mut journal,
-        leader,
-        &tree::members(getpid(), leader),
-        &files,
-    );
+    if let Some(members) = tree::members(getpid(), leader) {
+        note(&mut journal, leader, &members, &files);
+    }
     let _ = lead.send(leader);
     let answered = match told.recv() {
         Ok(Told::Exited(code)) => code,
         Ok(_) | Err(_) => None,
     };
-    if end_tree(leader, Duration::ZERO, &told, &|news| {
+    if end_tree(leader, Duration::ZERO, false, &told, &|news| {
         matches!(news, Told::Empty)
     })
     .is_empty()
@@ -246,7 +239,9 @@ fn watch(
     journal: &mut Option<Journal>,
 ) -> Option<Told> {
     let mut look = |files: &mut Files| {
-        let members = tree::members(getpid(), leader);
+        let Some(members) = tree::members(getpid(), leader) else {
+            return;
+        };
         files.look(&members.iter().map(|member| member.pid).collect::<Vec<_>>());
         note(journal, leader, &members, files);
     };
@@ -335,10 +330,11 @@ fn hear(news: &Told, pipe: &LogPipe) -> bool {
 }
 
 /// Asks everybody once, waits, then kills until nobody is left; returns who is left all the same. `hear` takes the news
-/// meanwhile, and says whether they are that no child is left.
+/// meanwhile, and says whether they are that no child is left; `alone` says that this is known already.
 fn end_tree(
     leader: Pid,
     grace: Duration,
+    mut alone: bool,
     told: &Receiver<Told>,
     hear: &dyn Fn(&Told) -> bool,
 ) -> Vec<Pid> {
@@ -346,8 +342,11 @@ fn end_tree(
     let mut asked: Vec<Pid> = Vec::new();
     let start = Instant::now();
     loop {
-        let mut members = tree::members(me, leader);
-        if members.is_empty() {
+        let listed = tree::members(me, leader);
+        // Where nobody can be listed, only the kernel's word that no child is left means that nobody is.
+        let nobody = listed.is_some() || alone;
+        let mut members = listed.unwrap_or_else(|| tree::whole_group(leader));
+        if members.is_empty() && nobody {
             return Vec::new();
         }
         if start.elapsed() < grace {
@@ -364,6 +363,10 @@ fn end_tree(
         } else if start.elapsed() < grace + AFTER_KILL {
             tree::send(Signal::KILL, leader, &members);
         } else {
+            if members.is_empty() {
+                // Somebody is, in a group of their own, and who cannot be told.
+                return vec![leader];
+            }
             return members.iter().map(|member| member.pid).collect();
         }
         let next_look = Instant::now() + LOOK;
@@ -373,6 +376,7 @@ fn end_tree(
                 Ok(news) => {
                     // Where orphans are not taken in, no child left does not mean nobody left.
                     if hear(&news) {
+                        alone = true;
                         break;
                     }
                 }

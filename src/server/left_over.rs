@@ -100,7 +100,12 @@ pub(super) async fn end(path: &Path, entry: Entry) -> Option<String> {
     let mut found = 0;
     let mut files = Files::known(entry.before.clone(), entry.files.clone());
     loop {
-        let left = left(&entry);
+        let Some(left) = left(&entry) else {
+            return Some(format!(
+                "what an earlier run (process {}) left of its server cannot be looked for: processes cannot be listed; raise the limit on open files (`ulimit -n`) and start again",
+                entry.runner.pid
+            ));
+        };
         let pids = left.iter().filter_map(|one| Pid::from_raw(one.pid));
         files.look(&pids.collect::<Vec<_>>());
         if left.is_empty() {
@@ -191,14 +196,13 @@ fn signal(_process: Identity, _ask: Ask) {}
 /// The living processes of a server: those that were seen, all below them, those in the group of one of them that the server
 /// was started in, and those that carry its marker.
 #[cfg(target_os = "linux")]
-fn left(entry: &Entry) -> Vec<Identity> {
+fn left(entry: &Entry) -> Option<Vec<Identity>> {
     use std::{collections::BTreeSet, ffi::OsStr};
 
     let me = std::process::id();
     let user = rustix::process::getuid().as_raw();
     let all: Vec<_> = procfs::process::all_processes()
-        .into_iter()
-        .flatten()
+        .ok()?
         .flatten()
         .filter(|process| process.uid().is_ok_and(|owner| owner == user))
         .filter_map(|process| Some((process.stat().ok()?, process)))
@@ -236,16 +240,18 @@ fn left(entry: &Entry) -> Vec<Identity> {
         }
         ours.extend(more);
     }
-    all.iter()
+    let ours = all
+        .iter()
         .filter(|(stat, _)| ours.contains(&stat.pid))
         .map(|(stat, _)| Identity {
             pid: stat.pid,
             start: stat.starttime,
         })
-        .collect()
+        .collect();
+    Some(ours)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn left(_entry: &Entry) -> Vec<Identity> {
-    Vec::new()
+fn left(_entry: &Entry) -> Option<Vec<Identity>> {
+    Some(Vec::new())
 }

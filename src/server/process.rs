@@ -216,7 +216,14 @@ impl Process {
         };
         let last = timeout(patience, heard).await.ok().flatten();
         match last {
-            Some(said) => said?,
+            Some(Ok(())) => {}
+            // It may have lacked the means to see them; the journal knows who they are.
+            Some(Err(said)) => {
+                self.kill().await?;
+                if self.entry.as_ref().is_none_or(|entry| entry.exists()) {
+                    return Err(said);
+                }
+            }
             None => self.kill().await?,
         }
         let _ = timeout(GUARD_PATIENCE, self.guard.wait()).await;
@@ -227,7 +234,8 @@ impl Process {
     async fn kill(&mut self) -> Result<(), String> {
         let until = Instant::now() + AFTER_KILL;
         loop {
-            let members = tree::members(self.guard_pid, self.leader);
+            let members = tree::members(self.guard_pid, self.leader)
+                .unwrap_or_else(|| tree::whole_group(self.leader));
             if members.is_empty() {
                 break;
             }

@@ -14,19 +14,23 @@ pub(super) struct Member {
 
 /// The living descendants of the guardian, whatever group or session they moved to, and the members of the server's group,
 /// with what the kernel says of each; and the guardian itself. Those that ended and were not yet waited for are no members.
+/// `None` where that cannot be told.
 #[cfg(target_os = "linux")]
 pub(super) fn living(
     guard: i32,
     group: i32,
-) -> (Vec<procfs::process::Stat>, Option<procfs::process::Stat>) {
+) -> Option<(Vec<procfs::process::Stat>, Option<procfs::process::Stat>)> {
     use std::collections::{HashMap, HashSet};
 
-    let Ok(processes) = procfs::process::all_processes() else {
-        return (Vec::new(), None);
-    };
-    let stats: Vec<_> = processes
-        .filter_map(|process| process.ok()?.stat().ok())
-        .collect();
+    let mut stats = Vec::new();
+    for process in procfs::process::all_processes().ok()? {
+        match process.and_then(|process| process.stat()) {
+            Ok(stat) => stats.push(stat),
+            Err(error) if is_want(&error) => return None,
+            // It ended meanwhile, or is none of ours.
+            Err(_) => {}
+        }
+    }
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for stat in &stats {
         children.entry(stat.ppid).or_default().push(stat.pid);
@@ -47,29 +51,44 @@ pub(super) fn living(
         .filter(|stat| !matches!(stat.state, 'Z' | 'X'))
         .filter(|stat| stat.pgrp == group || below.contains(&stat.pid))
         .collect();
-    (members, guardian.into_iter().next())
+    Some((members, guardian.into_iter().next()))
+}
+
+/// Whether a process could not be looked at for want of files or memory, which says nothing of the process.
+#[cfg(target_os = "linux")]
+fn is_want(error: &procfs::ProcError) -> bool {
+    use rustix::io::Errno;
+
+    let procfs::ProcError::Io(error, _) = error else {
+        return false;
+    };
+    let want = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| want.contains(&errno))
+}
+
+/// The living processes of a tree; `None` where they cannot be listed, which is not to be taken for nobody.
+#[cfg(target_os = "linux")]
+pub(super) fn members(guard: Pid, group: Pid) -> Option<Vec<Member>> {
+    let (guard, group) = (guard.as_raw_nonzero().get(), group.as_raw_nonzero().get());
+    let member = |stat: &procfs::process::Stat| {
+        Some(Member {
+            pid: Pid::from_raw(stat.pid)?,
+            in_group: stat.pgrp == group,
+            start: stat.starttime,
+        })
+    };
+    let (members, _) = living(guard, group)?;
+    Some(members.iter().filter_map(member).collect())
 }
 
 /// The living processes of a tree.
-#[cfg(target_os = "linux")]
-pub(super) fn members(guard: Pid, group: Pid) -> Vec<Member> {
-    let (guard, group) = (guard.as_raw_nonzero().get(), group.as_raw_nonzero().get());
-    living(guard, group)
-        .0
-        .iter()
-        .filter_map(|stat| {
-            Some(Member {
-                pid: Pid::from_raw(stat.pid)?,
-                in_group: stat.pgrp == group,
-                start: stat.starttime,
-            })
-        })
-        .collect()
+#[cfg(not(target_os = "linux"))]
+pub(super) fn members(_guard: Pid, group: Pid) -> Option<Vec<Member>> {
+    Some(whole_group(group))
 }
 
 /// Where processes cannot be listed, the group is all that is known: its leader stands for it while anybody is left.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn members(_guard: Pid, group: Pid) -> Vec<Member> {
+pub(super) fn whole_group(group: Pid) -> Vec<Member> {
     match rustix::process::test_kill_process_group(group) {
         Ok(()) => vec![Member {
             pid: group,
@@ -150,7 +169,8 @@ pub(super) fn listener(port: u16, guard: Pid, group: Pid) -> Listener {
     if sockets.is_empty() {
         return Listener::Nobody;
     }
-    match holds(&members(guard, group), &sockets) {
+    let held = members(guard, group).and_then(|members| holds(&members, &sockets));
+    match held {
         Some(true) => Listener::Ours,
         Some(false) => Listener::Foreign,
         None => Listener::Unknown,

@@ -29,7 +29,7 @@ impl ProcessTree {
             self.guard.as_raw_nonzero().get(),
             self.group.as_raw_nonzero().get(),
         );
-        let (members, guardian) = super::tree::living(guard, group);
+        let (members, guardian) = super::tree::living(guard, group)?;
         let own = |stat: &procfs::process::Stat| stat.utime + stat.stime;
         // What ended counts where it was waited for: with its parent, or with the guardian.
         let ended = |stat: &procfs::process::Stat| {
@@ -58,6 +58,7 @@ impl ProcessTree {
     pub fn pids(self) -> Vec<u32> {
         super::tree::members(self.guard, self.group)
             .into_iter()
+            .flatten()
             .map(|member| member.pid.as_raw_nonzero().get().unsigned_abs())
             .collect()
     }
