@@ -29,7 +29,7 @@ const FALL: f64 = 0.82;
 /// What counts as unstable, for the reader of an empty list.
 pub(in crate::report) fn thresholds() -> String {
     format!(
-        "{}; a throughput below {} of both neighbours ({} where a cell was measured once); a median E2E below {} of that with less load; {}; {}; or an ITL with two humps. What the \
+        "{}; a throughput below {} of both neighbours ({} where a cell has no repeats); a median E2E below {} of that with less load; {}; {}; or an ITL with two humps. What the \
          samples or the repeats of the cells may give by chance is not counted",
         super::ridge::thresholds(),
         percent(Some(DIP)),
