@@ -432,6 +432,7 @@ fn light_and_dark(browser: &mut Browser, page: &Path) -> Result<(), String> {
 
 fn hostile(browser: &mut Browser, _: &Path) -> Result<(), String> {
     expect(browser, ROWS, json!(16))?;
+    expect(browser, OVERLAPS, json!([]))?;
     browser.value("location.hash = '#cell=chat-c8-t16-ceb60555'")?;
     browser.value(SETTLED)?;
     expect(

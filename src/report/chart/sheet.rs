@@ -21,6 +21,8 @@ pub(super) const WIDE: f64 = 760.0;
 pub(super) const NARROW: f64 = 372.0;
 /// Free room at the left and right edge.
 pub(super) const EDGE: f64 = 20.0;
+/// How much wider a title is than [`width`] says, in the widest of the usual fonts.
+const SEMIBOLD: f64 = 1.14;
 const STYLE: &str = include_str!("style.css");
 
 /// A sign that the picture uses, for the row of keys.
@@ -92,7 +94,11 @@ impl Sheet {
                 text,
             );
         }
-        for line in headline(title, room / 1.06, if sheet.is_narrow() { 3 } else { 2 }) {
+        for line in headline(
+            title,
+            room / SEMIBOLD,
+            if sheet.is_narrow() { 3 } else { 2 },
+        ) {
             sheet.head += 21.0;
             sheet
                 .svg
