@@ -152,6 +152,7 @@ pub(in crate::report) fn slower_of_all(lines: &[&Line<'_>]) -> Option<Insight> {
             ms(Some(growth.to))
         )
     };
+    let falls = least.1.ratio() < 1.0;
     let judged = match (least.1.judged(), most.1.judged()) {
         (one, other) if one == other => one,
         _ => "",
@@ -164,10 +165,12 @@ pub(in crate::report) fn slower_of_all(lines: &[&Line<'_>]) -> Option<Insight> {
             ("growth", most.1.ratio()),
         ],
         format!(
-            "{} grows {} to {} for {} the load{judged}.",
+            "{} {} {} to {} {} {} the load{judged}.",
             latency_name(&key),
+            if falls { "becomes" } else { "grows" },
             said(least),
             said(most),
+            if falls { "what it was, for" } else { "for" },
             times(most.1.load)
         ),
     ))

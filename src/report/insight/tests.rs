@@ -454,6 +454,24 @@ fn the_playbook_and_the_batch_note_of_a_grid() {
 }
 
 #[test]
+fn a_latency_that_falls_is_not_said_to_grow() {
+    let mut run = fixtures::grid();
+    for cell in &mut run.cells {
+        // Of one line the slowest answers come with the least load.
+        if cell.load["max_tokens"] == 128 && cell.load["concurrency"] == 1 {
+            let summary = cell.summary.as_mut().unwrap();
+            summary.e2e = Some(fixtures::latency(200, 5_000.0, 5_134.0));
+        }
+    }
+    let growth = told(&run, "latency_growth");
+    assert!(
+        growth[0].starts_with("p95 E2E becomes 0.50×")
+            && growth[0].contains("what it was, for 16× the load"),
+        "{growth:?}"
+    );
+}
+
+#[test]
 fn one_cell_invents_no_trend() {
     let run = line(&[(4, 100.0, 1e3)], 200);
     for kind in [
