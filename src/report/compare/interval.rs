@@ -2,7 +2,8 @@
 //!
 //! - A percentile: the order statistics between which it lies, whatever the distribution, by the normal approximation of
 //!   the binomial (Conover, Practical Nonparametric Statistics, 3rd ed., section 3.2). Ranks are looked up in the stored
-//!   histogram, so the bounds carry its 1 %.
+//!   histogram, so the bounds carry its 1 %. Where a cell was measured several times, what differs from run to run is in no
+//!   sample of one run: the interval is at least as wide as the repeats' own percentiles make it (as of a rate).
 //! - A rate: from its repeats where there are several (Student's t of their logarithms). From one repeat of a closed loop,
 //!   by Little's law X = N / R: its relative error is that of the mean E2E, from the variance of the samples.
 //! - A ratio: from the two intervals, by the method of variance estimates recovery on logarithms (Zou and Donner, Statistics
@@ -70,6 +71,19 @@ impl Estimate {
             )
         });
         Self { value, between }
+    }
+
+    /// A percentile of pooled repeats, with what differs between them; `repeats` has the same percentile of each.
+    pub(in crate::report) fn with_repeats(self, repeats: &[f64]) -> Self {
+        let own = Self::repeated(self.value, repeats).between;
+        let wider = |(low, high): (f64, f64)| match own {
+            Some(own) => (low.min(own.0), high.max(own.1)),
+            None => (low, high),
+        };
+        Self {
+            value: self.value,
+            between: self.between.map(wider),
+        }
     }
 
     /// A rate that was measured once, in a closed loop whose requests took `e2e`.
@@ -179,6 +193,40 @@ mod tests {
             let share = f64::from(held) / f64::from(TIMES);
             assert!((0.92..=0.99).contains(&share), "{share}");
         }
+    }
+
+    /// Two cells that do the same, three runs each, and each run a few per cent slower or quicker as a whole.
+    #[test]
+    fn what_differs_from_run_to_run_is_no_difference_between_two_cells() {
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let (mut with, mut without) = (0, 0);
+        const TIMES: u32 = 200;
+        for _ in 0..TIMES {
+            let mut cell = || {
+                let runs: Vec<Vec<f64>> = (0..3)
+                    .map(|_| {
+                        let run = 0.94 + 0.12 * uniform(&mut random);
+                        (0..200)
+                            .map(|_| run * (95.0 + 10.0 * uniform(&mut random)))
+                            .collect()
+                    })
+                    .collect();
+                let median = |samples: &[f64]| {
+                    let latency = Latency::of(samples.to_vec()).unwrap();
+                    Estimate::percentile(&latency, Percentile::P50).unwrap()
+                };
+                let repeats: Vec<f64> = runs.iter().map(|run| median(run).value).collect();
+                let pooled = median(&runs.concat());
+                (pooled, pooled.with_repeats(&repeats))
+            };
+            let (one, other) = (cell(), cell());
+            let holds = |ratio: Estimate| ratio.between.is_some_and(|(a, b)| a <= 1.0 && 1.0 <= b);
+            without += u32::from(holds(one.0.over(other.0)));
+            with += u32::from(holds(one.1.over(other.1)));
+        }
+        let share = |held: u32| f64::from(held) / f64::from(TIMES);
+        assert!(share(without) < 0.8, "{}", share(without));
+        assert!(share(with) >= 0.93, "{}", share(with));
     }
 
     #[test]

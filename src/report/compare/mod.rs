@@ -397,19 +397,23 @@ fn measured(run: &StoredRun, cell: &CellFile) -> Vec<(String, Estimate, bool)> {
     if let Some(estimate) = rate(summary.req_s, |summary| summary.req_s) {
         found.push(("req_s".to_owned(), estimate, false));
     }
-    let latencies: [(Metric, &Option<Latency>); 4] = [
-        (Metric::Ttft, &summary.ttft),
-        (Metric::Itl, &summary.itl),
-        (Metric::Tpot, &summary.tpot),
-        (Metric::E2e, &summary.e2e),
+    let latencies: [(Metric, fn(&Summary) -> Option<&Latency>); 4] = [
+        (Metric::Ttft, |summary| summary.ttft.as_ref()),
+        (Metric::Itl, |summary| summary.itl.as_ref()),
+        (Metric::Tpot, |summary| summary.tpot.as_ref()),
+        (Metric::E2e, |summary| summary.e2e.as_ref()),
     ];
     for (metric, latency) in latencies {
         for rank in [Percentile::P50, Percentile::P95, Percentile::P99] {
-            let estimate = latency
-                .as_ref()
-                .and_then(|latency| Estimate::percentile(latency, rank));
-            if let Some(estimate) = estimate {
-                found.push((format!("{rank}_{}_ms", metric.name()), estimate, true));
+            let estimate = |summary: &Summary| Estimate::percentile(latency(summary)?, rank);
+            if let Some(pooled) = estimate(summary) {
+                let repeats = cell.repeats.iter().filter_map(estimate);
+                let repeats: Vec<f64> = repeats.map(|repeat| repeat.value).collect();
+                found.push((
+                    format!("{rank}_{}_ms", metric.name()),
+                    pooled.with_repeats(&repeats),
+                    true,
+                ));
             }
         }
     }
