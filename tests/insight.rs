@@ -284,6 +284,6 @@ fn thin_tables_say_what_they_can() {
     let (_, first) = note_of_text("concurrency,tok_s,outcome\n8,,oom\n16,,oom\n", &[]);
     holds(
         &first,
-        &["nothing was measured on unnamed machine; 2 cells oom"],
+        &["nothing was measured on unnamed machine; 2 cells ran out of memory"],
     );
 }
