@@ -24,6 +24,37 @@ fn a_run_is_within_the_noise_of_itself() {
 }
 
 #[test]
+fn of_too_many_cells_the_tables_show_those_that_changed_most() {
+    let run = grid();
+    let mut comparison = compare(&run, &run);
+    let pair = comparison.cells[0].clone();
+    comparison.cells = (0..500)
+        .map(|nth| {
+            let mut pair = pair.clone();
+            pair.label = format!("cell {nth}");
+            // Half of the cells changed, those further back by less.
+            if nth >= 250 {
+                for change in &mut pair.changes {
+                    change.ratio = 1.0 + 1.0 / f64::from(nth);
+                    change.judgement = Judgement::Better;
+                }
+            }
+            pair
+        })
+        .collect();
+    let values = view::values(&comparison);
+    let workload = &values["workloads"][0];
+    assert_eq!(workload["cells"], 500);
+    let rows = workload["rows"].as_array().unwrap();
+    let labels: Vec<&str> = rows
+        .iter()
+        .filter_map(|row| row["label"].as_str())
+        .collect();
+    let wanted: Vec<String> = (250..450).map(|nth| format!("cell {nth}")).collect();
+    assert_eq!(labels, wanted);
+}
+
+#[test]
 fn energy_for_a_token_has_a_ratio_and_no_interval() {
     let with = |joules: f64| {
         let mut run = grid();

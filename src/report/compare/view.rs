@@ -24,6 +24,9 @@ const SHOWN: [&[&str]; 9] = [
 /// A ratio this close to 1 without an interval is about the same.
 const SAME: f64 = 0.05;
 
+/// The most cells that the tables of a workload show: more cannot be read.
+const MOST_ROWS: usize = 200;
+
 /// The metrics that some of these cells have.
 fn shown(cells: &[&Pair]) -> Vec<&'static str> {
     let has = |metric: &&&str| cells.iter().any(|cell| cell.change(metric).is_some());
@@ -94,8 +97,33 @@ fn workload(comparison: &Comparison, name: &str) -> Value {
     json!({
         "name": name,
         "metrics": metrics.iter().map(|metric| heading(metric)).collect::<Vec<_>>(),
-        "rows": cells.iter().map(row).collect::<Vec<_>>(),
+        "rows": most_changed(&cells, &metrics).iter().map(row).collect::<Vec<_>>(),
+        "cells": cells.len(),
     })
+}
+
+/// The cells that the tables show, in their own order: of too many those that changed most, what is beyond chance first.
+fn most_changed<'a>(cells: &[&'a Pair], metrics: &[&str]) -> Vec<&'a Pair> {
+    let weight = |cell: &Pair| {
+        metrics
+            .iter()
+            .filter_map(|metric| cell.change(metric))
+            .map(|change| {
+                let judged = matches!(change.judgement, Judgement::Better | Judgement::Worse);
+                (judged, change.ratio.ln().abs())
+            })
+            .max_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)))
+            .unwrap_or((false, 0.0))
+    };
+    let mut weighed: Vec<(usize, (bool, f64))> =
+        cells.iter().map(|cell| weight(cell)).enumerate().collect();
+    weighed.sort_by(|(_, one), (_, other)| other.0.cmp(&one.0).then(other.1.total_cmp(&one.1)));
+    weighed.truncate(MOST_ROWS);
+    weighed.sort_by_key(|(place, _)| *place);
+    weighed
+        .iter()
+        .filter_map(|(place, _)| cells.get(*place).copied())
+        .collect()
 }
 
 /// `1.23× (1.20 to 1.26), better`
