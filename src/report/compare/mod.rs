@@ -397,7 +397,8 @@ fn measured(run: &StoredRun, cell: &CellFile) -> Vec<(String, Estimate, bool)> {
     if let Some(estimate) = rate(summary.req_s, |summary| summary.req_s) {
         found.push(("req_s".to_owned(), estimate, false));
     }
-    let latencies: [(Metric, fn(&Summary) -> Option<&Latency>); 4] = [
+    type LatencyOf = fn(&Summary) -> Option<&Latency>;
+    let latencies: [(Metric, LatencyOf); 4] = [
         (Metric::Ttft, |summary| summary.ttft.as_ref()),
         (Metric::Itl, |summary| summary.itl.as_ref()),
         (Metric::Tpot, |summary| summary.tpot.as_ref()),
