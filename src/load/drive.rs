@@ -36,6 +36,11 @@ const FIRST_STAMPS: usize = 256;
 /// How long a request waits before it is tried again for the first time; then twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+/// How soon a connection that was used before must end, unanswered, to be one that the server closed before it was asked:
+/// word of that takes one way through the network. Servers close what idled for some seconds (vLLM: five), and no look at
+/// the socket before sending sees a close that is still on its way (RFC 9112, 9.3.1 and 9.5).
+const CLOSED_BEFORE: Duration = Duration::from_secs(1);
+
 /// One measured execution: everything that decides what is sent, and when.
 #[derive(Clone, Debug)]
 pub struct Drive {
@@ -214,6 +219,7 @@ where
         let (context, connect) = (&self.context, &self.connect);
         let mut pause = FIRST_PAUSE;
         loop {
+            let asked = Instant::now();
             exchange(
                 context,
                 connect,
@@ -223,14 +229,24 @@ where
                 &self.progress,
             )
             .await;
+            let closed_before = record.outcome == Outcome::Reset
+                && record.reused_connection
+                && record.headers.is_none()
+                && asked.elapsed() < CLOSED_BEFORE;
+            // Where no other opens it was the server that ended, with this request in its hands.
+            if closed_before && let Ok(opened) = Link::open(connect).await {
+                *link = Some(opened);
+                record.reconnected = true;
+                again(record);
+                continue;
+            }
             if record.retried >= self.drive.retries || !record.outcome.may_pass() {
                 return;
             }
             sleep(pause).await;
             pause *= 2;
             record.retried += 1;
-            (record.headers, record.status, record.error) = (None, None, None);
-            record.end = record.scheduled;
+            again(record);
         }
     }
 
@@ -260,6 +276,12 @@ where
         self.sink.take(record)?;
         Ok(outcome)
     }
+}
+
+/// Forgets what came of a try, but for when the first was sent.
+fn again(record: &mut Record) {
+    (record.headers, record.status, record.error) = (None, None, None);
+    record.end = record.scheduled;
 }
 
 fn waited_for(record: &Record) -> Wait {

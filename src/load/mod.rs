@@ -31,6 +31,7 @@
 //! | another status than 200, a redirect among them | rejected(status) | all but two of seven clients: zeros or nothing, exit 0 |
 //! | nothing more, the connection open | timed_out(first_token or rest) | |
 //! | a connection that ends before the head | reset | |
+//! | the same within a second, on a connection that was used before | as of a second try, on a new connection | |
 
 mod alarm;
 mod answer;

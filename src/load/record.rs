@@ -62,6 +62,9 @@ pub struct Record {
     pub max_tokens: u32,
     /// Whether an open connection was used again.
     pub reused_connection: bool,
+    /// Whether it was sent again, on a new connection, because the server had closed the one it was sent on, unanswered.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub reconnected: bool,
     /// How often it was tried again, where the workload asks for that. `sent` is of the first try, all else of the last.
     #[serde(default, skip_serializing_if = "is_never")]
     pub retried: u32,
@@ -93,10 +96,15 @@ impl Record {
             input_tokens: request.input_tokens,
             max_tokens: request.max_tokens,
             reused_connection: false,
+            reconnected: false,
             retried: 0,
             error: None,
         }
     }
+}
+
+fn is_not(flag: &bool) -> bool {
+    !flag
 }
 
 fn is_never(times: &u32) -> bool {

@@ -152,6 +152,7 @@ mod tests {
             input_tokens: None,
             max_tokens: 1,
             reused_connection: false,
+            reconnected: false,
             retried: 0,
             error: None,
         }

@@ -298,6 +298,7 @@ mod tests {
             input_tokens: index.is_multiple_of(2).then_some(9),
             max_tokens: 7,
             reused_connection: true,
+            reconnected: false,
             retried: 0,
             error,
         }

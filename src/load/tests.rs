@@ -458,6 +458,30 @@ async fn a_connection_that_idled_away_is_opened_anew_before_anything_is_sent() {
     assert!(records.iter().all(|record| !record.reused_connection));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_met_a_closing_connection_is_sent_again_on_a_new_one() {
+    let close = |ms| vec![(ms, "CLOSE".to_owned())];
+    let pipes = Pipes::new(vec![ordinary(), close(3), ordinary()]);
+    let records = run(&pipes, drive_of(1, Stop::Requests(2), 0)).await;
+    let second = &records[1];
+    assert_eq!(second.outcome, Outcome::Completed);
+    assert!(second.reconnected && !second.reused_connection && second.retried == 0);
+    // The time that was lost is in every latency: 3 ms, then 50 to the first token.
+    assert_eq!(second.sent.map(ms), Some(80.0));
+    assert_eq!(second.chunks.first().map(ms), Some(133.0));
+    assert_eq!(second.error, None);
+    for (name, scripts) in [
+        ("a new one closes too", vec![ordinary(), close(3), close(3)]),
+        (
+            "it was waited for",
+            vec![ordinary(), close(1_500), ordinary()],
+        ),
+    ] {
+        let records = run(&Pipes::new(scripts), drive_of(1, Stop::Requests(2), 0)).await;
+        assert_eq!(records[1].outcome, Outcome::Reset, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn nobody_there_is_refused() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -88,6 +88,7 @@ fn record(sent: u64, chunks: &[u64], end: u64, tokens: u64) -> Record {
         answer: None,
         input_tokens: None,
         reused_connection: true,
+        reconnected: false,
         retried: 0,
         error: None,
     }

@@ -83,6 +83,7 @@ fn list() -> Vec<Record> {
         answer: None,
         input_tokens: None,
         reused_connection: false,
+        reconnected: false,
         retried: 0,
         error: None,
     };
