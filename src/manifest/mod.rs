@@ -15,6 +15,7 @@ mod grammar;
 mod inputs;
 mod length;
 mod path;
+mod range;
 mod read;
 mod scrape;
 mod sweep;
