@@ -7,6 +7,7 @@ mod processes;
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -52,17 +53,48 @@ fn run(folder: &Path, manifest: &str) -> Command {
     command
 }
 
+/// The guardian of a run's server, and its tree with it. What a run asks before (git, the driver's tool) has another kind.
+fn guarded(runner: i32) -> (i32, Vec<(i32, u64)>) {
+    let is_guard = |(pid, _): &(i32, u64)| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|byte| *byte == 0).nth(1) == Some(b"guard")
+    };
+    let Some(guard) = below(runner).into_iter().find(is_guard) else {
+        return (0, Vec::new());
+    };
+    let mut tree = below(guard.0);
+    tree.push(guard);
+    (guard.0, tree)
+}
+
 /// A run of a slow server: the runner, its guardian, and the server, which nobody has asked anything yet.
 fn slow(folder: &Path) -> (Child, i32, Vec<(i32, u64)>) {
     let runner = run(folder, SLOW).stderr(Stdio::null()).spawn().unwrap();
     let pid = i32::try_from(runner.id()).unwrap();
-    until("guardian and engine are there", || below(pid).len() == 2);
-    let tree = below(pid);
-    let guard = tree
-        .iter()
-        .find(|(pid, _)| !below(*pid).is_empty())
-        .unwrap()
-        .0;
+    until("guardian and engine are there", || {
+        guarded(pid).1.len() == 2
+    });
+    let (guard, tree) = guarded(pid);
+    (runner, guard, tree)
+}
+
+/// A run whose server does not hear TERM: its runner, and the guardian, a shell and a sleep.
+fn deaf(folder: &Path) -> (Child, i32, Vec<(i32, u64)>) {
+    let deaf = SLOW
+        .replace("[server.sim]", "")
+        .replace("startup = \"10m\"", "")
+        .replace(
+            "engine = \"sim\"",
+            r#"engine = "openai"
+command = ["sh", "-c", "trap '' TERM; while :; do sleep 1; done", "{port}"]
+stop_within = "2s""#,
+        );
+    let runner = run(folder, &deaf).stderr(Stdio::null()).spawn().unwrap();
+    let pid = i32::try_from(runner.id()).unwrap();
+    until("guardian, shell and sleep are there", || {
+        guarded(pid).1.len() == 3
+    });
+    let (guard, tree) = guarded(pid);
     (runner, guard, tree)
 }
 
@@ -110,25 +142,85 @@ fn what_a_killed_runner_and_a_killed_guardian_left_ends_at_the_next_run() {
     assert!(!next(folder).contains("an earlier run"));
 }
 
+/// What does not end at once is waited for, and a person is not left to wonder why nothing happens.
+#[test]
+fn the_next_run_says_at_once_that_it_ends_what_does_not_want_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut runner, guard, tree) = deaf(folder.path());
+    let pid = runner.id();
+    signal(i32::try_from(pid).unwrap(), Signal::STOP);
+    signal(guard, Signal::KILL);
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    let said = next(folder.path());
+    assert_eq!(alive(&tree), [] as [i32; 0]);
+    let at_work = said.find("ending it first, which takes up to 12 s; its log is /");
+    let ended = said.find("of its server; ended ");
+    assert!(at_work.is_some() && at_work < ended, "{said}");
+}
+
+/// A tool of the driver that never answers, and has started another process.
+#[test]
+fn a_hung_nvidia_smi_ends_with_a_killed_runner() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut runner = with_nvidia_smi(folder, "sleep 600 & sleep 600")
+        .spawn()
+        .unwrap();
+    let pid = i32::try_from(runner.id()).unwrap();
+    until("guardian, shell and two sleeps are there", || {
+        below(pid).len() == 4
+    });
+    let tree = below(pid);
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    until("nobody of them is left", || alive(&tree).is_empty());
+    until("nor their guardian's entry", || {
+        !folder.join("state/runner/servers").exists()
+    });
+}
+
+#[test]
+fn an_nvidia_smi_that_floods_costs_a_run_its_answer_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runner = with_nvidia_smi(folder.path(), "sleep 600 & exec yes 'H100, 81559, 550, 4'");
+    let output = runner.stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    let why = "warning: nvidia-smi: its answer is longer than 4194304 bytes, so this run does not know its GPUs";
+    assert!(said.contains(why), "{said}");
+    let folder = folder.path().display().to_string();
+    until("nobody of it is left", || {
+        let mut living = procfs::process::all_processes().unwrap().flatten();
+        // The others' environment cannot be read, nor would it name this folder.
+        !living.any(|process| {
+            let words = process.environ().unwrap_or_default().into_values();
+            let mut words = words.filter_map(|word| word.into_string().ok());
+            words.any(|word| word.contains(&folder))
+        })
+    });
+}
+
+/// A run of a fast server on a machine whose driver's tool is a script.
+fn with_nvidia_smi(folder: &Path, script: &str) -> Command {
+    let tools = folder.join("tools");
+    fs::create_dir(&tools).unwrap();
+    let tool = tools.join("nvidia-smi");
+    fs::write(&tool, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let mut command = run(folder, &SLOW.replace("10m", "0ms"));
+    command
+        .env("PATH", format!("{}:{path}", tools.display()))
+        .stderr(Stdio::null());
+    command
+}
+
 /// A guardian that is still at work ends the tree by itself, however long that takes: the next run waits for it.
 #[test]
 fn the_next_run_waits_for_a_guardian_that_is_still_at_work() {
     let folder = tempfile::tempdir().unwrap();
-    let deaf = SLOW
-        .replace("[server.sim]", "")
-        .replace("startup = \"10m\"", "")
-        .replace(
-            "engine = \"sim\"",
-            r#"engine = "openai"
-command = ["sh", "-c", "trap '' TERM; while :; do sleep 1; done", "{port}"]
-stop_within = "2s""#,
-        );
-    let mut runner = run(folder.path(), &deaf).spawn().unwrap();
-    let pid = i32::try_from(runner.id()).unwrap();
-    until("guardian, shell and sleep are there", || {
-        below(pid).len() == 3
-    });
-    let tree = below(pid);
+    let (mut runner, _, tree) = deaf(folder.path());
     runner.kill().unwrap();
     runner.wait().unwrap();
     let said = next(folder.path());

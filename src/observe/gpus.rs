@@ -15,12 +15,12 @@ pub(super) enum Gpus {
 
 impl Gpus {
     /// `None` where there is neither, or no GPU behind it.
-    pub(super) async fn find() -> Option<Self> {
+    pub(super) async fn find(runner: Option<String>) -> Option<Self> {
         #[cfg(target_os = "linux")]
         if let Some(library) = Nvml::load() {
             return Some(Self::Nvml(Box::new(library)));
         }
-        NvidiaSmi::find().await.map(Self::NvidiaSmi)
+        NvidiaSmi::find(runner).await.map(Self::NvidiaSmi)
     }
 
     /// Looks at every GPU. What one of them does not tell is absent.

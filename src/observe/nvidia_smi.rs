@@ -1,11 +1,10 @@
 //! The driver's own tool, asked once a look. It counts no energy, so that energy is the integral of its power. Nothing of
 //! this was tried on a real GPU: its lines are those that its manual shows.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
-
-use tokio::process::Command;
+use std::time::Duration;
 
 use super::gpu_side::GpuLook;
+use crate::server;
 
 /// How long one question may take: a driver that hangs must not hold up the looks at everything else for ever.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -16,17 +15,19 @@ const FORMAT: &str = "--format=csv,noheader,nounits";
 
 /// The tool, which has answered once.
 pub(super) struct NvidiaSmi {
-    program: PathBuf,
+    program: String,
+    /// This binary, which guards the tool; `None` asks without a guardian.
+    runner: Option<String>,
 }
 
 impl NvidiaSmi {
     /// `None` where there is no such tool on the `PATH`, or it shows no GPU.
-    pub(super) async fn find() -> Option<Self> {
-        Self::at("nvidia-smi".into()).await
+    pub(super) async fn find(runner: Option<String>) -> Option<Self> {
+        Self::at("nvidia-smi".into(), runner).await
     }
 
-    async fn at(program: PathBuf) -> Option<Self> {
-        let tool = Self { program };
+    async fn at(program: String, runner: Option<String>) -> Option<Self> {
+        let tool = Self { program, runner };
         let gpus = tool.ask(GPUS).await?;
         (!read(&gpus, "").is_empty()).then_some(tool)
     }
@@ -38,14 +39,9 @@ impl NvidiaSmi {
     }
 
     async fn ask(&self, question: &str) -> Option<String> {
-        let output = Command::new(&self.program)
-            .args([question, FORMAT])
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let output = tokio::time::timeout(PATIENCE, output).await.ok()?.ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then_some(text)
+        let words = [self.program.as_str(), question, FORMAT];
+        let answer = server::answer(self.runner.as_deref(), PATIENCE, &words).await;
+        answer.ok().flatten()
     }
 }
 
@@ -115,13 +111,17 @@ mod tests {
     #[cfg(unix)]
     #[tokio::test]
     async fn a_tool_that_fails_or_is_missing_shows_nothing_and_one_that_answers_is_asked_again() {
-        assert!(NvidiaSmi::at("/no/such/nvidia-smi".into()).await.is_none());
-        assert!(NvidiaSmi::at("/bin/false".into()).await.is_none());
+        assert!(
+            NvidiaSmi::at("/no/such/nvidia-smi".into(), None)
+                .await
+                .is_none()
+        );
+        assert!(NvidiaSmi::at("/bin/false".into(), None).await.is_none());
         let works = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/tests/standin/driver/nvidia-smi"
         );
-        let tool = NvidiaSmi::at(works.into()).await.unwrap();
+        let tool = NvidiaSmi::at(works.into(), None).await.unwrap();
         assert_eq!(tool.look().await[1].pids, [41]);
     }
 }

@@ -85,8 +85,10 @@ struct Order {
 }
 
 impl Observer {
-    /// Starts the thread, which ends when this value is dropped.
-    pub fn start() -> Self {
+    /// Starts the thread, which ends when this value is dropped. `runner` is this binary, which guards what is asked; `None`
+    /// asks without a guardian.
+    pub fn start(runner: Option<&str>) -> Self {
+        let runner = runner.map(str::to_owned);
         let (orders, mut ordered) = mpsc::unbounded_channel::<Order>();
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = std::sync::mpsc::channel();
@@ -100,7 +102,7 @@ impl Observer {
             if let Ok(runtime) = runtime {
                 let look = async {
                     let tools = Tools {
-                        gpus: Gpus::find().await,
+                        gpus: Gpus::find(runner).await,
                         client: scrape::client(),
                     };
                     while let Some(order) = ordered.recv().await {

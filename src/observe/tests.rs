@@ -41,7 +41,7 @@ async fn server(
 }
 
 async fn observe(url: String, every: ScrapeEvery, completed: u64) -> ServerSide {
-    let observer = Observer::start();
+    let observer = Observer::start(None);
     let watching = observer
         .watch(Watched {
             url,
@@ -148,7 +148,7 @@ async fn gauges_peak_while_it_is_watched() {
         _ => page(90, 2, 0),
     })
     .await;
-    let observer = Observer::start();
+    let observer = Observer::start(None);
     let watching = observer
         .watch(Watched {
             url,
@@ -168,7 +168,7 @@ async fn gauges_peak_while_it_is_watched() {
 #[tokio::test]
 async fn a_watch_that_is_given_up_leaves_the_observer_fit_for_the_next() {
     let (url, _) = server("200 OK", |_| page(1, 1, 0)).await;
-    let observer = Observer::start();
+    let observer = Observer::start(None);
     let watched = Watched {
         url,
         api_key: None,

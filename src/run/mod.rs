@@ -92,8 +92,13 @@ pub async fn run(
         .groups
         .iter()
         .all(|group| group.server.engine == Engine::Sim);
-    let (git_commit, git_dirty) = provenance::git(&order.manifest_folder).await;
+    let (git_commit, git_dirty) = provenance::git(&order.runner, &order.manifest_folder).await;
     let started_at = Timestamp::now();
+    let gpus = provenance::gpus(&order.runner).await;
+    let gpus = gpus.unwrap_or_else(|told| {
+        emit(Event::Warning(told));
+        Vec::new()
+    });
     let mut file = RunFile {
         format: FORMAT,
         name: order
@@ -103,7 +108,7 @@ pub async fn run(
         tool: provenance::tool(),
         command: order.command.clone(),
         host: Some(provenance::host()),
-        gpus: provenance::gpus().await,
+        gpus,
         engine: None,
         simulated,
         imported: None,
@@ -116,9 +121,7 @@ pub async fn run(
         git_dirty,
     };
     // Before anything is measured beside them.
-    for told in server::end_left_overs().await {
-        emit(Event::Warning(told));
-    }
+    server::end_left_overs(&mut |told| emit(Event::Warning(told))).await;
     let mut done = BTreeSet::new();
     let folder = match &order.resume {
         Some(path) => {
@@ -174,7 +177,7 @@ pub async fn run(
         emit,
         stop,
         vocabularies: Vocabularies::default(),
-        observer: Observer::start(),
+        observer: Observer::start(Some(&order.runner)),
         open_files: load::raise_open_files(),
     };
     let ended = walk.whole().await;

@@ -1,12 +1,11 @@
 //! Where the numbers of a run come from: the machine, the command, the commit.
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
 use camino::Utf8Path;
-use tokio::{process::Command, time::timeout};
 
 use crate::{
-    server::seen_gpus,
+    server::{answer, seen_gpus},
     store::{Gpu, Host, Tool},
 };
 
@@ -17,13 +16,14 @@ pub(super) fn tool() -> Tool {
     }
 }
 
-pub(super) async fn gpus() -> Vec<Gpu> {
+pub(super) async fn gpus(runner: &str) -> Result<Vec<Gpu>, String> {
     let gpu = |seen: crate::server::GpuSeen| Gpu {
         name: seen.name,
         memory_mib: seen.memory_mib,
         driver: Some(seen.driver),
     };
-    seen_gpus().await.into_iter().map(gpu).collect()
+    let seen = seen_gpus(runner).await?;
+    Ok(seen.into_iter().map(gpu).collect())
 }
 
 pub(super) fn host() -> Host {
@@ -57,32 +57,31 @@ fn processor_and_memory() -> (Option<String>, Option<u64>) {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Commit of the repository that holds a folder, and whether it has uncommitted changes.
-pub(super) async fn git(folder: &Utf8Path) -> (Option<String>, Option<bool>) {
-    let commit = ask_git(folder, &["rev-parse", "HEAD"]).await;
+pub(super) async fn git(runner: &str, folder: &Utf8Path) -> (Option<String>, Option<bool>) {
+    let commit = ask_git(runner, folder, &["rev-parse", "HEAD"]).await;
     let changes = match &commit {
-        Some(_) => ask_git(folder, &["status", "--porcelain"]).await,
+        Some(_) => ask_git(runner, folder, &["status", "--porcelain"]).await,
         None => None,
     };
     (commit, changes.map(|changes| !changes.is_empty()))
 }
 
-async fn ask_git(folder: &Utf8Path, words: &[&str]) -> Option<String> {
+async fn ask_git(runner: &str, folder: &Utf8Path, words: &[&str]) -> Option<String> {
     let folder = if folder.as_str().is_empty() {
         Utf8Path::new(".")
     } else {
         folder
     };
-    let output = Command::new("git")
+    let mut asked = vec![
+        "git",
         // Given up in the middle, it must leave no lock in somebody's repository; and no daemon, whatever its settings say.
-        .args(["--no-optional-locks", "-c", "core.fsmonitor=false", "-C"])
-        .arg(folder)
-        .args(words)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(PATIENCE, output).await.ok()?.ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        "--no-optional-locks",
+        "-c",
+        "core.fsmonitor=false",
+        "-C",
+        folder.as_str(),
+    ];
+    asked.extend(words);
+    let text = answer(Some(runner), PATIENCE, &asked).await;
+    Some(text.ok()??.trim().to_owned())
 }

@@ -10,14 +10,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    guard::{AFTER_KILL, NOT_STARTED},
-    journal,
-};
+use super::{guard::NOT_STARTED, journal};
 use crate::manifest::expand_home;
 
 /// The most that is read of one answer, bytes.
 const LONGEST: u64 = 4 << 20;
+/// How long the end of a program is waited for that was given up. Its guardian sees to it without us.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why there is no answer.
 pub(super) enum Refusal {
@@ -34,6 +33,27 @@ impl Refusal {
         match self {
             Self::Absent(reason) | Self::Answered(reason) | Self::Endless(reason) => reason,
         }
+    }
+}
+
+/// Runs a command that is to answer and end, such as the driver's own tool, and returns what it writes to its standard output.
+/// It costs at most `patience` and 2 s, and 8 MiB of memory. `runner` is this binary: under its guardian the command's whole
+/// tree ends with the answer, or with us, even by `kill -9`; `None` runs it without.
+///
+/// # Errors
+/// `Ok` of nothing where the command is not there or fails; an error, as a sentence, where it does not end or floods.
+pub async fn answer(
+    runner: Option<&str>,
+    patience: Duration,
+    words: &[&str],
+) -> Result<Option<String>, String> {
+    let Some((last, words)) = words.split_last() else {
+        return Ok(None);
+    };
+    match (Asker { runner, patience }).ask(words, last).await {
+        Ok(text) => Ok(Some(text)),
+        Err(Refusal::Endless(reason)) => Err(reason),
+        Err(Refusal::Absent(_) | Refusal::Answered(_)) => Ok(None),
     }
 }
 
@@ -98,10 +118,10 @@ impl Asker<'_> {
             Ok((_, _, Err(error))) => Err(Refusal::Answered(error.to_string())),
             Err(reason) => {
                 drop(leash);
-                let guarded = self.runner.is_some();
-                if !(guarded && timeout(AFTER_KILL, child.wait()).await.is_ok())
-                    && let Some(group) = child.id().and_then(|id| Pid::from_raw(id as i32))
-                {
+                if self.runner.is_some() {
+                    // What waits in a hung driver ends when the driver lets it.
+                    let _ = timeout(FAREWELL, child.wait()).await;
+                } else if let Some(group) = child.id().and_then(|id| Pid::from_raw(id as i32)) {
                     let _ = kill_process_group(group, Signal::KILL);
                 }
                 Err(Refusal::Endless(reason))

@@ -1,8 +1,8 @@
 //! The GPUs of this machine, as the driver's own tool lists them.
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
-use tokio::{process::Command, time::timeout};
+use super::asker::answer;
 
 /// How long the driver's tool may take; a hanging driver must not hang the runner.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,27 +20,28 @@ pub struct GpuSeen {
     pub driver: String,
 }
 
-const QUERY: [&str; 2] = [
+const QUERY: [&str; 3] = [
+    "nvidia-smi",
     "--query-gpu=name,memory.total,driver_version,memory.used",
     "--format=csv,noheader,nounits",
 ];
 
-/// The GPUs that can be seen; none where the driver's tool is absent, or hangs.
-pub async fn seen_gpus() -> Vec<GpuSeen> {
-    let output = Command::new("nvidia-smi")
-        .args(QUERY)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    match timeout(PATIENCE, output).await {
-        Ok(Ok(output)) if output.status.success() => read(&String::from_utf8_lossy(&output.stdout)),
-        _ => Vec::new(),
+/// The GPUs that can be seen; none where the driver's tool is absent. `runner` is this binary, which guards the tool.
+///
+/// # Errors
+/// What the tool did instead of answering, as a sentence.
+pub async fn seen_gpus(runner: &str) -> Result<Vec<GpuSeen>, String> {
+    match answer(Some(runner), PATIENCE, &QUERY).await {
+        Ok(text) => Ok(read(&text.unwrap_or_default())),
+        Err(reason) => Err(format!(
+            "nvidia-smi: {reason}, so this run does not know its GPUs; see what `nvidia-smi` does by hand: a driver that hangs needs a reboot"
+        )),
     }
 }
 
 /// Memory in use on every GPU, MiB; empty where that cannot be known.
-pub(super) async fn used_mib() -> Vec<u64> {
-    let gpus = seen_gpus().await;
+pub(super) async fn used_mib(runner: &str) -> Vec<u64> {
+    let gpus = seen_gpus(runner).await.unwrap_or_default();
     let used: Option<Vec<u64>> = gpus.iter().map(|gpu| gpu.used_mib).collect();
     used.unwrap_or_default()
 }

@@ -3,11 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    pin::pin,
     time::Duration,
 };
 
 use rustix::process::Pid;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     files::Files,
@@ -17,16 +18,18 @@ use super::{
 
 /// How often a dying process is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// What takes longer is told while it goes on.
+const MOMENT: Duration = Duration::from_millis(300);
 /// An entry of another boot or machine (homes may be shared) is kept for as long as a server may well run there.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Ends what earlier runs of this user left on this machine, and says what that was, a sentence each. What belongs to a run
-/// that is still at work, to another user or to nobody that is known is not touched.
-pub async fn end_left_overs() -> Vec<String> {
+/// Ends what earlier runs of this user left on this machine, and tells what that was, a sentence each; of what takes longer
+/// than a moment, also that it is at it. What belongs to a run that is still at work, to another user or to nobody that is
+/// known is not touched.
+pub async fn end_left_overs(tell: &mut (dyn FnMut(String) + Send)) {
     let Some(folder) = journal::folder() else {
-        return Vec::new();
+        return;
     };
-    let mut told = Vec::new();
     for path in entries(&folder) {
         let Some(entry) = journal::read(&path) else {
             continue;
@@ -38,13 +41,33 @@ pub async fn end_left_overs() -> Vec<String> {
                 journal::remove(&path);
             }
         } else if !lives(entry.runner) {
-            told.extend(end(&path, entry).await);
+            let log = entry.log.clone();
+            let runner = entry.runner.pid;
+            let most = Duration::from_millis(entry.grace_ms) + AFTER_KILL;
+            let mut ending = pin!(end(&path, entry));
+            let told = match timeout(MOMENT, &mut ending).await {
+                Ok(told) => told,
+                Err(_) => {
+                    let whose = if log.is_empty() {
+                        String::new()
+                    } else {
+                        format!("; its log is {log}")
+                    };
+                    tell(format!(
+                        "an earlier run (process {runner}) was killed, and what it had started is still there: ending it first, which takes up to {} s{whose}",
+                        most.as_secs()
+                    ));
+                    ending.await
+                }
+            };
+            if let Some(told) = told {
+                tell(told);
+            }
         }
     }
     forget_half_written(&folder);
     // It was made to be looked into; nobody needs an empty one.
     let _ = fs::remove_dir(&folder);
-    told
 }
 
 /// Removes what a guardian was writing when it was killed.
@@ -88,10 +111,13 @@ pub(super) async fn end(path: &Path, entry: Entry) -> Option<String> {
         sleep(LOOK).await;
     }
     if waited && !path.exists() {
-        return Some(format!(
-            "waited for the end of an earlier run's server, whose runner ({}) was killed",
-            entry.runner.pid
-        ));
+        // What was only asked something is no news.
+        return (!entry.log.is_empty()).then(|| {
+            format!(
+                "waited for the end of an earlier run's server, whose runner ({}) was killed",
+                entry.runner.pid
+            )
+        });
     }
     // The guardian may have written more before it ended.
     let entry = journal::read(path).unwrap_or(entry);
@@ -145,11 +171,15 @@ pub(super) async fn end(path: &Path, entry: Entry) -> Option<String> {
             ),
         ];
         let done: Vec<String> = done.into_iter().flatten().collect();
+        let (whose, log) = if entry.log.is_empty() {
+            ("a program it had asked something", String::new())
+        } else {
+            ("its server", format!("; the server's log is {}", entry.log))
+        };
         format!(
-            "an earlier run (process {}) was killed together with the guardian of its server; {} that it had left; the server's log is {}",
+            "an earlier run (process {}) was killed together with the guardian of {whose}; {} that it had left{log}",
             entry.runner.pid,
-            done.join(" and "),
-            entry.log
+            done.join(" and ")
         )
     })
 }

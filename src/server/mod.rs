@@ -25,6 +25,7 @@ mod telling;
 mod tree;
 mod usage;
 
+pub use asker::answer;
 pub use body::whole_body;
 pub use command::argv;
 pub use gpu::{GpuSeen, seen_gpus};

@@ -64,6 +64,8 @@ pub(super) struct Process {
     grace: Duration,
     /// GPU memory in use before the start, MiB, one value per GPU.
     gpu_mib: Vec<u64>,
+    /// This binary.
+    runner: String,
     host: String,
     port: u16,
     /// Whether the tree was ever seen to listen there; a port that others hold is not waited for.
@@ -90,7 +92,7 @@ impl Process {
             .map_err(|error| format!("cannot write {log}: {error}"))?;
         // Before anything is started: what cannot be read later would leave a server behind now.
         let reader = Log::open(log).map_err(|error| format!("cannot read {log}: {error}"))?;
-        let gpu_mib = gpu::used_mib().await;
+        let gpu_mib = gpu::used_mib(what.runner).await;
         let grace = what.server.stop_within.duration();
         let journal = journal::folder();
         let mut command = Command::new(what.runner);
@@ -159,6 +161,7 @@ impl Process {
             log: reader,
             grace,
             gpu_mib,
+            runner: what.runner.to_owned(),
             host: what.host.to_owned(),
             port: what.port,
             listened: false,
@@ -279,7 +282,7 @@ impl Process {
         }
         let until = Instant::now() + GPU_PATIENCE;
         while !self.gpu_mib.is_empty() {
-            let now = gpu::used_mib().await;
+            let now = gpu::used_mib(&self.runner).await;
             let held = now
                 .iter()
                 .zip(&self.gpu_mib)
