@@ -6,6 +6,7 @@ mod forecast;
 mod impossible;
 mod ladder;
 mod launch;
+mod loss;
 mod provenance;
 mod silence;
 mod vocabularies;
@@ -13,7 +14,7 @@ mod walk;
 
 use std::collections::BTreeSet;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use tokio::{sync::watch, time::Instant};
 
@@ -122,17 +123,25 @@ pub async fn run(
     };
     // Before anything is measured beside them.
     server::end_left_overs(&mut |told| emit(Event::Warning(told))).await;
+    let effective = manifest.effective().map_err(RunError::Manifest)?;
     let mut done = BTreeSet::new();
     let folder = match &order.resume {
         Some(path) => {
             let folder = RunFolder::open(path)?;
+            for told in folder.mend(plan, &effective)? {
+                emit(Event::Warning(told));
+            }
             let old = store::read(path)?;
             let differences = store::fingerprint_difference(&old.run, &file);
             if !differences.is_empty() {
                 return Err(RunError::Fingerprint(differences));
             }
+            if old.run.finished_at.is_none() {
+                emit(Event::Warning(cut_off(path, old.cells.len())));
+            }
             file = RunFile {
                 resumed: old.run.resumed + 1,
+                finished_at: None,
                 ..old.run
             };
             done.extend(done_in(&old.cells));
@@ -140,6 +149,12 @@ pub async fn run(
         }
         None => {
             let experiment = &plan.experiment.name;
+            if let Some(before) = store::unfinished(&order.results, experiment) {
+                emit(Event::Warning(format!(
+                    "{}; to go on with it: the same command with --resume; this is a new run",
+                    cut_off(&before.folder, before.cells)
+                )));
+            }
             let folder = match &order.name {
                 Some(name) => RunFolder::create(&order.results, experiment, name)?,
                 None => RunFolder::create_free(&order.results, experiment, &file.name)?,
@@ -148,7 +163,6 @@ pub async fn run(
             folder
         }
     };
-    let effective = manifest.effective().map_err(RunError::Manifest)?;
     let folder = folder.write_beginning(&manifest.text, &effective, plan, &file)?;
     let cells = || plan.groups.iter().flat_map(|group| &group.cells);
     let earlier = cells().filter(|cell| done.contains(&cell.id)).count();
@@ -185,6 +199,14 @@ pub async fn run(
         walk.cut_short(error);
     }
     ended
+}
+
+/// What became of an earlier start that nobody had asked to end.
+fn cut_off(folder: &Utf8Path, cells: usize) -> String {
+    let whole = if cells == 1 { "cell is" } else { "cells are" };
+    format!(
+        "{folder}: the last start of this run did not come to its end (it was killed, the machine went down, or its disk took no more); {cells} finished {whole} whole, and what it was at is to be measured again"
+    )
 }
 
 /// The cells that need not be run again. One that was skipped because of another one is done if that one is: measured again,

@@ -3,19 +3,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
-};
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     Ended, Event, Order, RunError,
     cell::{self, Seen},
     launch::api_key,
+    loss::end_behind,
     silence::silence,
     vocabularies::Vocabularies,
 };
@@ -32,8 +29,6 @@ use crate::{
 
 /// How often a cell is tried that a crash or a hang ends.
 const MOST_ATTEMPTS: usize = 2;
-/// How long the news of a server's end may take.
-const NEWS_OF_DEATH: Duration = Duration::from_secs(1);
 /// The tables of a long run grow with it: writing them takes at most one part in so many of the run's time.
 const TABLES_SHARE: u32 = 20;
 
@@ -362,7 +357,7 @@ impl Walk<'_> {
             records = &mut measuring => match records {
                 Ok(cell::Driven { records, client, watching }) => {
                     ended = true;
-                    match death_behind(&progress, alive).await {
+                    match end_behind(&progress, alive).await {
                         Some(death) => Turned::Lost(death.into()),
                         // Whatever becomes of the server now, the repeat is whole.
                         None => {
@@ -426,10 +421,15 @@ impl Walk<'_> {
     /// Says what there is of a run that cannot go on.
     pub(super) fn cut_short(&mut self, error: &RunError) {
         if matches!(error, RunError::Store(_)) {
+            let ended = "nothing more can be stored: the run ends here, its server is stopped";
+            if !self.folder.is_present() {
+                (self.emit)(Event::Warning(ended.to_owned()));
+                return;
+            }
             let whole = self.stored.cells.len();
             let cells = if whole == 1 { "cell is" } else { "cells are" };
             (self.emit)(Event::Warning(format!(
-                "nothing more can be stored: the run ends here, its server is stopped; {whole} finished {cells} whole in {}",
+                "{ended}; {whole} finished {cells} whole in {}",
                 self.folder.path()
             )));
         }
@@ -502,12 +502,4 @@ impl From<server::Death> for Loss {
 fn mask(group: &Group) -> Mask {
     let named = group.server.launch.api_key_env.as_deref();
     Mask::of(environment(), named.as_slice())
-}
-
-/// How the server died, when that is why requests failed: the last of them may fail before its end is known.
-async fn death_behind(progress: &Progress, alive: &mut Running) -> Option<server::Death> {
-    if progress.errors.load(Relaxed) == 0 {
-        return None;
-    }
-    timeout(NEWS_OF_DEATH, alive.died()).await.ok()
 }

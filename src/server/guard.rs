@@ -8,6 +8,7 @@
 use std::{
     io::{self, Read, Write},
     os::unix::process::CommandExt,
+    path::Path,
     process::{Command, ExitCode, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
@@ -23,6 +24,7 @@ use super::{
     files::Files,
     journal::{Identity, Journal, MARKER},
     log_pipe::LogPipe,
+    meeting,
     process::API_KEY,
     tree::{self, Member},
 };
@@ -128,6 +130,7 @@ pub fn guard(words: &[String]) -> ExitCode {
             hear(&news, &pipe);
         }
         pipe.close();
+        meeting::remove(Path::new(log));
         say("ended");
         return ExitCode::SUCCESS;
     }

@@ -14,6 +14,7 @@ use super::{
     files::Files,
     guard::AFTER_KILL,
     journal::{self, Entry, Identity},
+    meeting,
 };
 
 /// How often a dying process is looked at.
@@ -159,8 +160,9 @@ pub(super) async fn end(path: &Path, entry: Entry) -> Option<String> {
         sleep(LOOK).await;
     }
     let removed = files.remove();
+    let met = meeting::remove(Path::new(&entry.log));
     journal::remove(path);
-    (found + removed > 0).then(|| {
+    (found + removed + met > 0).then(|| {
         let done = [
             several("ended", found, "process", "processes"),
             several(
@@ -169,6 +171,7 @@ pub(super) async fn end(path: &Path, entry: Entry) -> Option<String> {
                 "file of shared memory or a socket",
                 "files of shared memory and sockets",
             ),
+            several("removed", met, "temporary file", "temporary files"),
         ];
         let done: Vec<String> = done.into_iter().flatten().collect();
         let (whose, log) = if entry.log.is_empty() {

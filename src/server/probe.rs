@@ -77,6 +77,17 @@ impl Probe {
         Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
 
+    /// What its `/health` says of a server that was ready once, when that is a failure, as a clause.
+    pub(super) async fn ailment(&self) -> Option<String> {
+        match self.get("/health").await {
+            Ok((status, _)) if status >= 500 => {
+                Some(format!("{}/health answers {status}", self.url))
+            }
+            Ok(_) => None,
+            Err(reason) => Some(reason),
+        }
+    }
+
     /// Whether the server answers, is healthy and serves our model. `attached` is a server that somebody else started: it
     /// may call our model by another name, as long as it says that it is ours.
     pub(super) async fn ask(&self, server: &Server, attached: bool) -> Answer {

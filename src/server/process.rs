@@ -192,6 +192,25 @@ impl Process {
         listener
     }
 
+    /// Where the server should listen.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where the server listens instead of its port, as a clause.
+    pub(super) fn elsewhere(&self) -> String {
+        let ports = tree::ports(self.guard_pid, self.leader);
+        let nothing = format!("nothing listens on port {}", self.port);
+        if ports.is_empty() {
+            return format!("{nothing} yet");
+        }
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        format!(
+            "{nothing}; its processes listen on {} (a command takes its port where it says {{port}})",
+            ports.join(", ")
+        )
+    }
+
     /// The server's processes, for those who look at them.
     pub(super) fn tree(&self) -> ProcessTree {
         ProcessTree {

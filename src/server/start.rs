@@ -82,7 +82,7 @@ pub struct Running {
     pub facts: Facts,
     /// The argument vector; empty for an attached one.
     pub argv: Vec<String>,
-    process: Option<Process>,
+    pub(super) process: Option<Process>,
 }
 
 /// Starts a server, or attaches to one, and waits until it is ready: our process, our model, our flags.
@@ -180,6 +180,8 @@ struct Launch<'a> {
     awaited: Option<Utf8PathBuf>,
     /// From when on the start is timed: the launch, or the arrival of the model's files.
     timed_from: Instant,
+    /// What the last answer on its port lacked.
+    lacking: Option<String>,
 }
 
 impl<'a> Launch<'a> {
@@ -210,6 +212,7 @@ impl<'a> Launch<'a> {
             began,
             awaited: hub::model_folder(server).filter(|folder| !hub::is_complete(folder)),
             timed_from: began,
+            lacking: None,
         })
     }
 
@@ -290,15 +293,23 @@ impl<'a> Launch<'a> {
             })
         } else {
             let span = self.server.ready_within;
-            over(self.timed_from, span)
-                .then(|| format!("not ready within {span} (server.ready_within)"))
+            over(self.timed_from, span).then(|| {
+                let lacking = match &self.lacking {
+                    Some(lacking) => lacking.clone(),
+                    None => self.process.elsewhere(),
+                };
+                format!("not ready within {span} (server.ready_within): {lacking}")
+            })
         }
     }
 
     /// Whether what listens on the port is the server that was launched; `None` while nothing can be said.
     async fn prove(&mut self) -> Option<(ServerOutcome, String)> {
         match self.process.listener() {
-            Listener::Nobody => return None,
+            Listener::Nobody => {
+                self.lacking = None;
+                return None;
+            }
             Listener::Foreign => {
                 return Some((
                     ServerOutcome::PortTaken,
@@ -308,7 +319,10 @@ impl<'a> Launch<'a> {
             Listener::Ours | Listener::Unknown => {}
         }
         match self.probe.ask(self.server, false).await {
-            Answer::NotYet(_) => None,
+            Answer::NotYet(seen) => {
+                self.lacking = Some(seen);
+                None
+            }
             Answer::NotOurs(reason) => Some((ServerOutcome::NotOurs, reason)),
             Answer::Ours(facts) => {
                 self.process.log.look();

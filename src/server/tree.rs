@@ -150,6 +150,27 @@ pub(super) enum Listener {
     Unknown,
 }
 
+/// The TCP ports that members of the tree listen on, ascending; none where that cannot be seen.
+#[cfg(target_os = "linux")]
+pub(super) fn ports(guard: Pid, group: Pid) -> std::collections::BTreeSet<u16> {
+    use procfs::net::TcpState;
+
+    let members = members(guard, group).unwrap_or_default();
+    let tables = [procfs::net::tcp(), procfs::net::tcp6()];
+    let entries = tables.into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.state == TcpState::Listen)
+        .filter(|entry| holds(&members, &[entry.inode].into()) == Some(true))
+        .map(|entry| entry.local_address.port())
+        .collect()
+}
+
+/// The TCP ports that members of the tree listen on.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn ports(_guard: Pid, _group: Pid) -> std::collections::BTreeSet<u16> {
+    std::collections::BTreeSet::new()
+}
+
 /// Who listens on a TCP port of this machine.
 #[cfg(target_os = "linux")]
 pub(super) fn listener(port: u16, guard: Pid, group: Pid) -> Listener {

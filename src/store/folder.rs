@@ -31,6 +31,7 @@ server.log
 server.log.*
 .lock
 .tmp-*
+.damaged-*
 ";
 
 /// A run folder that this process alone writes in, as long as this value lives.
@@ -170,15 +171,20 @@ impl RunFolder {
         self.path.file_name().unwrap_or_default()
     }
 
+    /// Whether the folder still is where this run began; a person may have moved or removed it.
+    pub fn is_present(&self) -> bool {
+        self.lock.is_of(&self.path)
+    }
+
     /// Refuses to write where the run is no more: half a run made anew would be taken for a whole one.
     fn check_present(&self) -> Result<(), StoreError> {
-        if self.lock.is_of(&self.path) {
+        if self.is_present() {
             return Ok(());
         }
         Err(StoreError::new(
             &self.path,
             "the folder of the run was removed, or replaced, while the run was at work",
-            "start the run again",
+            "where it was moved, put it back and go on with `runner run … --resume`; otherwise start the run again",
         ))
     }
 

@@ -97,6 +97,13 @@ pub(super) fn take(folder: &Utf8Path) -> Result<Lock, StoreError> {
     Ok(Lock { file })
 }
 
+/// Whether a runner works in a folder now.
+pub(super) fn is_held(folder: &Utf8Path) -> bool {
+    let asked = File::open(folder.join(FILE))
+        .map(|file| flock(&file, FlockOperation::NonBlockingLockShared));
+    matches!(asked, Ok(Err(Errno::WOULDBLOCK)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

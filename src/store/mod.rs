@@ -9,10 +9,12 @@ mod fingerprint;
 mod folder;
 mod form;
 mod lock;
+mod mend;
 mod prediction;
 mod read;
 mod records;
 mod tables;
+mod unfinished;
 
 #[cfg(test)]
 mod tests;
@@ -30,3 +32,4 @@ pub use prediction::{
 };
 pub use read::{newest, read, read_records};
 pub use tables::cells as cells_csv;
+pub use unfinished::{Unfinished, unfinished};

@@ -184,13 +184,12 @@ fn read_cells(wanted: &[(Utf8PathBuf, &str)]) -> Result<Vec<CellFile>, StoreErro
     })
 }
 
-fn read_cell(folder: &Utf8Path, id: &str) -> Result<CellFile, StoreError> {
+pub(super) fn read_cell(folder: &Utf8Path, id: &str) -> Result<CellFile, StoreError> {
     let path = folder.join(layout::CELL);
     if !path.exists() {
-        return Err(StoreError::new(
+        return Err(StoreError::damaged(
             &path,
             "is missing in the folder of its cell",
-            "restore it from the repository, or remove its folder and go on with --resume",
         ));
     }
     let cell: CellFile = json(&path)?;
@@ -209,14 +208,21 @@ fn same_id(path: &Utf8Path, found: &str, folder: &str) -> Result<(), StoreError>
     ))
 }
 
-fn json<T: DeserializeOwned>(path: &Utf8Path) -> Result<T, StoreError> {
+pub(super) fn json<T: DeserializeOwned>(path: &Utf8Path) -> Result<T, StoreError> {
     let bytes = text(path)?.into_bytes();
     refuse_newer(path, &bytes)?;
     serde_json::from_slice(&bytes).map_err(|e| altered(path, &e))
 }
 
-fn text(path: &Utf8Path) -> Result<String, StoreError> {
-    fs::read_to_string(path).map_err(|e| StoreError::io(path, "read", &e))
+pub(super) fn text(path: &Utf8Path) -> Result<String, StoreError> {
+    fs::read_to_string(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => StoreError::damaged(path, "is missing in the folder of its run"),
+        io::ErrorKind::InvalidData => StoreError::damaged(path, "is no text"),
+        io::ErrorKind::IsADirectory => {
+            StoreError::damaged(path, "is a folder, and should be a file")
+        }
+        _ => StoreError::io(path, "read", &e),
+    })
 }
 
 fn altered(path: &Utf8Path, error: &serde_json::Error) -> StoreError {
@@ -225,9 +231,5 @@ fn altered(path: &Utf8Path, error: &serde_json::Error) -> StoreError {
     } else {
         "is not as the runner wrote it"
     };
-    StoreError::new(
-        path,
-        format!("{what}: {error}"),
-        "restore it from the repository, or remove its folder and go on with --resume",
-    )
+    StoreError::damaged(path, format!("{what}: {error}"))
 }

@@ -5,7 +5,7 @@ use std::{
     error::Error,
     fs,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -23,6 +23,29 @@ pub(crate) fn lacking(reason: &str) -> Result<Option<String>, String> {
         return Err(format!("{reason}; and RUNNER_TEST_REQUIRE_ALL is set"));
     }
     Ok(Some(reason.to_owned()))
+}
+
+/// Cuts three files of the only run, each in its middle.
+fn cut_short(folder: &Path) -> std::io::Result<()> {
+    let run = first_entry(&folder.join("results/faults"))?;
+    let cell = first_entry(&run.join("cells"))?;
+    let server = first_entry(&run.join("servers"))?;
+    for path in [
+        cell.join("cell.json"),
+        server.join("server.json"),
+        run.join("plan.json"),
+    ] {
+        let bytes = fs::read(&path)?;
+        fs::write(&path, &bytes[..bytes.len() / 2])?;
+    }
+    Ok(())
+}
+
+/// The first of what is in a folder, by name.
+fn first_entry(folder: &Path) -> std::io::Result<PathBuf> {
+    let entries = fs::read_dir(folder)?.flatten();
+    let first = entries.map(|entry| entry.path()).min();
+    first.ok_or_else(|| std::io::Error::other("an empty folder"))
 }
 
 /// A small disk of one's own needs a namespace for mounts.
@@ -125,6 +148,21 @@ pub(crate) fn faults() -> Vec<Fault> {
                 manifest(folder, "", "")?;
                 fs::write(folder.join("results"), "")?;
                 Ok(told(folder, at(run(folder, &[]), "", |_| ())?))
+            }),
+            lacks: nothing,
+        },
+        Fault {
+            name: "a cell, the plan and a server's file are cut short; then `--resume`",
+            says: "the cell is measured again",
+            inject: Box::new(|folder| {
+                manifest(folder, "", "")?;
+                let first = at(run(folder, &[]), "", |_| ())?;
+                assert_eq!(first.0, "0", "{}", first.1);
+                cut_short(folder)?;
+                let (code, said) = at(run(folder, &["--resume"]), "", |_| ())?;
+                assert!(said.contains("plan.json is cut short"), "{said}");
+                assert!(said.contains("server.json is cut short"), "{said}");
+                Ok(told(folder, (format!("0, then {code}"), said)))
             }),
             lacks: nothing,
         },

@@ -114,7 +114,12 @@ fn only_run(results: &Path) -> Option<std::path::PathBuf> {
 fn cells(run: &Path) -> Result<String, Box<dyn Error>> {
     let mut all = Vec::new();
     for cell in fs::read_dir(run.join("cells")).into_iter().flatten() {
-        let path = cell?.path();
+        let cell = cell?;
+        // What was damaged is kept beside.
+        if cell.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let path = cell.path();
         let text = fs::read_to_string(path.join("cell.json"))?;
         let cell: Value = serde_json::from_str(&text)?;
         let mut words: Vec<&str> = cell["attempts"]

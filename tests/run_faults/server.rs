@@ -27,21 +27,23 @@ fn embedded(
 
 /// A failed start that was recorded of a real vLLM.
 fn recorded(name: &'static str, says: &'static str, log: &'static str) -> Fault {
+    let log = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/recorded/vllm")
+        .join(log);
+    stood_in(name, says, format!("STANDIN_FAIL = \"{}\"", log.display()))
+}
+
+/// A stand-in for vLLM that does what its environment says.
+fn stood_in(name: &'static str, says: &'static str, environment: String) -> Fault {
     Fault {
         name,
         says,
         inject: Box::new(move |folder| {
-            let log = Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("tests/recorded/vllm")
-                .join(log);
-            let server = format!("[server.env]\nSTANDIN_FAIL = \"{}\"", log.display());
-            manifest(folder, &server, "")?;
+            manifest(folder, &format!("[server.env]\n{environment}"), "")?;
             let text = std::fs::read_to_string(folder.join("manifest.toml"))?;
-            let text = text.replace("engine = \"sim\"", "engine = \"vllm\"");
-            let (text, _) = (
-                text.replace("[server.sim]\nttft = \"5ms\"\nper_token = \"20ms\"\n", ""),
-                (),
-            );
+            let text = text
+                .replace("engine = \"sim\"", "engine = \"vllm\"")
+                .replace("[server.sim]\nttft = \"5ms\"\nper_token = \"20ms\"\n", "");
             std::fs::write(folder.join("manifest.toml"), text)?;
             let mut command = run(folder, &[]);
             let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin");
@@ -126,6 +128,16 @@ pub(crate) fn faults() -> Vec<Fault> {
             }),
             lacks: nothing,
         },
+        stood_in(
+            "vLLM: its engine dies in a cell, and its API server lives",
+            ": crashed ·",
+            "STANDIN_SICK_AFTER = \"6\"".to_owned(),
+        ),
+        stood_in(
+            "vLLM: it lives, and ceases to listen in a cell",
+            ": crashed ·",
+            "STANDIN_DEAF_AFTER = \"6\"".to_owned(),
+        ),
         recorded(
             "vLLM: a flag it does not know",
             ": bad_flags",

@@ -144,7 +144,7 @@ pub(crate) fn faults() -> Vec<Fault> {
         }),
         resumed(
             "kill -9 of the runner in a cell, then `--resume`",
-            "finished: ",
+            "did not come to its end",
             IN_A_CELL,
             |runner| {
                 signal(runner, Signal::KILL);

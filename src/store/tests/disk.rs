@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     measure::summarize,
-    store::{StoreError, fingerprint_difference, newest, read, read_records},
+    store::{StoreError, fingerprint_difference, newest, read, read_records, unfinished},
 };
 
 fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
@@ -332,4 +332,88 @@ fn what_makes_two_starts_incomparable_is_named() {
     let differences = fingerprint_difference(&old, &new);
     assert_eq!(differences[0], "simulated: false → true");
     assert_eq!(differences[1], "gpu: Card A (16384 MiB) → none");
+}
+
+#[test]
+fn what_was_cut_is_kept_aside_and_the_run_can_be_read_again() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let path = folder.path().to_owned();
+    let cell = path.join("cells").join(CELL);
+    let half = |path: &Utf8Path| {
+        let whole = fs::read(path).unwrap();
+        fs::write(path, &whole[..whole.len() / 2]).unwrap();
+    };
+    assert_eq!(folder.mend(&plan(), "").unwrap(), [] as [String; 0]);
+    half(&cell.join("cell.json"));
+    half(&path.join("servers").join(&server().id).join("server.json"));
+    fs::remove_file(path.join("plan.json")).unwrap();
+    let told = folder.mend(&plan(), "").unwrap();
+    let says = |words: [&str; 2]| {
+        let told = told
+            .iter()
+            .any(|told| words.iter().all(|word| told.contains(word)));
+        assert!(told, "{words:?}");
+    };
+    assert_eq!(told.len(), 3, "{told:?}");
+    says(["plan.json is missing", "written anew from the manifest"]);
+    says(["server.json is cut short", "when the server starts again"]);
+    says(["cell.json is cut short", "the cell is measured again"]);
+    let stored = read(&path).unwrap();
+    assert_eq!(
+        (stored.plan, stored.cells.len(), stored.servers.len()),
+        (plan(), 0, 0)
+    );
+    // Nothing that was there is gone, and a second damage takes the place of no first one.
+    folder.write_cell(&measured(), &[records()]).unwrap();
+    half(&cell.join("cell.json"));
+    folder.mend(&plan(), "").unwrap();
+    for kept in [format!(".damaged-{CELL}"), format!(".damaged-{CELL}-2")] {
+        let kept = path.join("cells").join(kept);
+        assert!(kept.join("records-1.jsonl.gz").exists(), "{kept}");
+    }
+}
+
+#[test]
+fn what_a_newer_runner_wrote_is_no_damage() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    let json = folder.path().join("cells").join(CELL).join("cell.json");
+    let newer = fs::read_to_string(&json).unwrap();
+    let newer = newer.replacen("\"format\": 1", "\"format\": 99", 1);
+    fs::write(&json, &newer).unwrap();
+    assert_eq!(folder.mend(&plan(), "").unwrap(), [] as [String; 0]);
+    assert_eq!(fs::read_to_string(&json).unwrap(), newer);
+}
+
+#[test]
+fn run_json_is_never_to_be_removed_with_all_its_run() {
+    let (_guard, results) = scratch();
+    let folder = write(&results, "one");
+    fs::write(folder.path().join("run.json"), "{").unwrap();
+    let error = refused(read(folder.path()));
+    assert!(
+        error.contains("restore it") && !error.contains("remove"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_that_was_cut_off_is_known_once_nobody_works_on_it() {
+    let (_guard, results) = scratch();
+    assert_eq!(unfinished(&results, "small"), None);
+    let folder = write(&results, "one");
+    assert_eq!(unfinished(&results, "small"), None, "it is at work");
+    let path = folder.path().to_owned();
+    drop(folder);
+    let found = unfinished(&results, "small").unwrap();
+    assert_eq!((found.folder, found.cells), (path.clone(), 1));
+    let folder = RunFolder::open(&path).unwrap();
+    let over = RunFile {
+        finished_at: Some(at(9)),
+        ..run("one")
+    };
+    folder.write_run(&over).unwrap();
+    drop(folder);
+    assert_eq!(unfinished(&results, "small"), None);
 }
