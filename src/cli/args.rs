@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueHint, error::ErrorKind};
 
 pub use super::args_import::{Export, Import, Wanted};
 pub use super::args_predict::{Calibrate, Predict};
-use super::{exit::Exit, settings::ColorChoice};
+use super::{exit::Exit, help, settings::ColorChoice};
 use crate::report::Gate;
 
 /// Measure what an LLM server can really do, from a TOML manifest.
@@ -18,15 +18,7 @@ use crate::report::Gate;
     propagate_version = true,
     arg_required_else_help = true,
     subcommand_required = true,
-    long_about = "Measure what an LLM server can really do, from a TOML manifest.\n\n\
-        A manifest declares a server, workloads, the values to sweep and the latency targets. `run` starts each \
-        distinct server once, measures every cell on it, and leaves a folder of tables, raw records and Markdown \
-        notes under results/.\n\n\
-        A first quarter of an hour, no GPU needed:\n\n  \
-        runner init                           write experiments/first.toml, with comments\n  \
-        runner check experiments/first.toml   find mistakes before a model loads\n  \
-        runner plan experiments/first.toml    see every cell and every server start\n  \
-        runner run experiments/first.toml     measure, and write the notes",
+    long_about = help::RUNNER,
     after_help = Exit::help()
 )]
 pub struct Cli {
@@ -67,58 +59,46 @@ fn not_text(mut words: impl Iterator<Item = (usize, OsString)>) -> Option<clap::
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Measure every cell of a manifest and write the notes.
+    #[command(long_about = help::RUN)]
     Run(Run),
     /// Find every mistake in a manifest without starting a server.
+    #[command(long_about = help::CHECK)]
     Check(Check),
-    /// Show the cells and the server starts of a manifest, in order.
+    /// List the cells and the server starts of a manifest, in order.
+    #[command(long_about = help::PLAN)]
     Plan(Plan),
-    /// Predict every cell of a manifest, in virtual time.
+    /// Predict every cell of a manifest, or compare a measured run with its prediction.
+    #[command(long_about = help::PREDICT)]
     Predict(Predict),
-    /// Fit the constants of a prediction to a measured run.
+    /// Fit the constants of the predictions to a measured run.
+    #[command(long_about = help::CALIBRATE)]
     Calibrate(Calibrate),
-    /// Write the notes of a stored run again.
+    /// Write the notes, charts and page of a stored run again.
+    #[command(long_about = help::REPORT)]
     Report(Report),
-    /// Lay two stored runs side by side: another GPU, quantization, version or flag.
+    /// Compare two stored runs: another GPU, quantization, version or flag.
+    #[command(long_about = help::COMPARE)]
     Compare(Compare),
-    /// Take what another tool measured as a run to compare with.
+    /// Import what another tool measured, as a run to compare with.
+    #[command(long_about = help::IMPORT)]
     Import(Import),
     /// Write every cell of stored runs as JSON Lines, for notebooks.
+    #[command(long_about = help::EXPORT)]
     Export(Export),
     /// Write the scripts that start the manifest's servers by hand.
+    #[command(long_about = help::RECIPE)]
     Recipe(Recipe),
-    /// Serve the embedded engine: no GPU, no vLLM, an OpenAI-compatible API.
-    #[command(
-        long_about = "Serve the embedded engine: no GPU, no vLLM, an OpenAI-compatible API.\n\n\
-            The words after `sim` are read as the engine's own command line. A manifest with engine = \"sim\" \
-            starts this by itself; by hand it is a server to try a client against. What it answers is simulated \
-            and marked so wherever it is shown.\n\n\
-            Words of its own, beside those of `vllm serve` (`runner schema` says what each means, under SimScript and Faults):\n  \
-            --sim-ttft 40ms  --sim-per-token 8ms  --sim-per-token-load 100us  --sim-jitter 0.05\n  \
-            --sim-startup 300ms  --sim-kv-tokens 40000  --sim-gpu H100  --sim-seed 1\n  \
-            --sim-out-of-memory, --sim-crash, --sim-hang   at_request=20 or after=5s\n  \
-            --sim-hang-at-start\n  \
-            --sim-fault cut=0.1 crlf=1 …   the share of answers with a fault; an unknown one lists all\n  \
-            --sim-http-status 503          of the fault http_error\n\n\
-            Examples:\n  \
-            runner sim any/model --port 8000\n  \
-            runner sim any/model --port 8000 --sim-fault http_error=0.05 stall=0.01"
-    )]
+    /// Serve the embedded engine: an OpenAI-compatible API without a GPU or vLLM.
+    #[command(long_about = help::SIM)]
     Sim(Raw),
-    /// Write a commented manifest to begin with.
+    /// Write a commented manifest to start from.
+    #[command(long_about = help::INIT)]
     Init(Init),
     /// Print the JSON Schema of manifests, for editors.
-    #[command(long_about = "Print the JSON Schema of manifests, for editors.\n\n\
-            Examples:\n  \
-            runner schema > runner.schema.json\n\n\
-            Then put `#:schema ./runner.schema.json` on a manifest's first line: editors with a TOML language server \
-            complete and check its keys.")]
+    #[command(long_about = help::SCHEMA)]
     Schema,
-    /// Print the completions of a shell.
-    #[command(long_about = "Print the completions of a shell.\n\n\
-            Examples:\n  \
-            runner completions bash > ~/.local/share/bash-completion/completions/runner\n  \
-            runner completions zsh > ~/.zfunc/_runner\n  \
-            runner completions fish > ~/.config/fish/completions/runner.fish")]
+    /// Print shell completions.
+    #[command(long_about = help::COMPLETIONS)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -133,44 +113,30 @@ pub enum Verb {
 
 /// `runner run`
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Measure every cell of a manifest and write the notes.\n\n\
-        Each distinct server is started once, waited for, and stopped when its cells are done. A server that runs out of \
-        memory is a result; the sweep goes on. Everything is stored as soon as it is measured: Ctrl-C once ends cleanly \
-        and keeps it, twice ends now.\n\n\
-        Examples:\n  \
-        runner run experiments/day003.toml\n  \
-        runner run experiments/day003.toml --sim                 the same plan on the embedded engine\n  \
-        runner run experiments/day003.toml --sim=H100            as if on that GPU: what would not start does not\n  \
-        runner run experiments/day003.toml --only 'chat-*'       some of its cells\n  \
-        runner run experiments/day003.toml --set workload.chat.requests=64\n  \
-        runner run experiments/day003.toml --resume              go on with the newest run\n  \
-        runner run experiments/day003.toml --resume a100-monday  go on with that one",
-    after_help = Exit::help()
-)]
+#[command(after_help = Exit::help())]
 pub struct Run {
     /// What is asked.
     #[command(flatten)]
     pub manifest: Manifest,
-    /// Name of the run's folder; the UTC time and the hardware unless told.
+    /// Name of the run's folder [default: the UTC time and the hardware].
     #[arg(long, value_name = "NAME", conflicts_with = "resume")]
     pub name: Option<String>,
-    /// Go on with a stored run: the newest of the experiment, or the one named. What is missing, failed or changed is
-    /// measured; another GPU or engine is refused.
+    /// Continue a stored run: the newest of the experiment, or the one named. Measures what is missing, failed or has
+    /// changed; refuses another GPU or engine.
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
     pub resume: Option<String>,
-    /// Only cells whose id matches; `*` stands for anything, and a pattern without one may stand anywhere in the id. May be
-    /// given several times.
+    /// Only cells whose id matches; `*` stands for anything, and a pattern without `*` may match anywhere in the id. Can be
+    /// repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
-    /// Answer with the embedded engine instead of the manifest's: the whole run without a GPU, marked as simulated. With
-    /// the name of a GPU, its memory is rehearsed too.
+    /// Use the embedded engine instead of the manifest's: the whole run without a GPU, marked as simulated. With the name
+    /// of a GPU, servers that would not fit in its memory fail as they would there.
     #[arg(long, value_name = "GPU", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub sim: Option<String>,
     /// Folder that holds the experiments' results [default: results].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
-    /// Folder with note templates of your own [default: templates, where it exists].
+    /// Folder with your own note templates [default: templates, if it exists].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub templates: Option<Utf8PathBuf>,
     /// How to talk.
@@ -193,8 +159,8 @@ pub struct Manifest {
     /// The manifest, a TOML file.
     #[arg(value_name = "MANIFEST", value_hint = ValueHint::FilePath)]
     pub path: Utf8PathBuf,
-    /// Change a value of the manifest: a path in TOML's key syntax, and a value read as TOML, else as text. May be
-    /// given several times.
+    /// Change a value of the manifest: a path in TOML's key syntax, and a value that is read as TOML, or else as text.
+    /// Can be repeated.
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
 }
@@ -202,25 +168,17 @@ pub struct Manifest {
 /// How to talk on stderr.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Talk {
-    /// Say only what went wrong.
+    /// Print only errors and warnings.
     #[arg(short, long)]
     pub quiet: bool,
-    /// When to use colour [default: auto, on a terminal].
-    #[arg(long, value_name = "WHEN", value_enum)]
+    /// Use colour: auto (on a terminal), always or never [default: auto].
+    #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true)]
     pub color: Option<ColorChoice>,
 }
 
 /// `runner check`
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Find every mistake in a manifest without starting a server.\n\n\
-        All findings are shown at once, each at its line. The engine is asked for the flags it knows, so that a wrong one is \
-        found before a model loads.\n\n\
-        Examples:\n  \
-        runner check experiments/day003.toml\n  \
-        runner check experiments/day003.toml --set server.flags.max-model-len=8192",
-    after_help = Exit::help()
-)]
+#[command(after_help = Exit::help_of_reading())]
 pub struct Check {
     /// What is checked.
     #[command(flatten)]
@@ -232,28 +190,19 @@ pub struct Check {
 
 /// `runner plan`
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Show the cells and the server starts of a manifest, in order.\n\n\
-        Nothing is started. Cells that the manifest skips are listed with their reason.\n\n\
-        Examples:\n  \
-        runner plan experiments/day003.toml\n  \
-        runner plan experiments/day003.toml --only '*-c8-*'\n  \
-        runner plan experiments/day003.toml --sim=A100           what would fit on another GPU\n  \
-        runner plan experiments/day003.toml --json | jq '.groups[].cells[].id'",
-    after_help = Exit::help()
-)]
+#[command(after_help = Exit::help_of_reading())]
 pub struct Plan {
     /// What is planned.
     #[command(flatten)]
     pub manifest: Manifest,
-    /// Plan for the embedded engine; with the name of a GPU, say what fits on it.
+    /// Plan for the embedded engine; with the name of a GPU, say what would fit on it.
     #[arg(long, value_name = "GPU", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub sim: Option<String>,
     /// Print the plan as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Only cells whose id matches; `*` stands for anything, and a pattern without one may stand anywhere in the id. May be
-    /// given several times.
+    /// Only cells whose id matches; `*` stands for anything, and a pattern without `*` may match anywhere in the id. Can be
+    /// repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
     /// How to talk.
@@ -263,31 +212,21 @@ pub struct Plan {
 
 /// `runner report`
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Write the notes of a stored run again.\n\n\
-        The light files that git keeps suffice: a clone gives the same notes, byte for byte. Templates are minijinja; a \
-        file of your own replaces the built-in one of the same name.\n\n\
-        Examples:\n  \
-        runner report day003                                     the newest run of that experiment\n  \
-        runner report results/day003/20260301T101500Z-rtx2000\n  \
-        runner report day003 --values                            everything a template may name\n  \
-        runner report day003 --stdout capacity.md                one note, to stdout",
-    after_help = Exit::help()
-)]
+#[command(after_help = Exit::help_of_reading())]
 pub struct Report {
-    /// A run's folder, or an experiment's name for its newest run.
-    #[arg(value_name = "RUN_FOLDER_OR_EXPERIMENT", value_hint = ValueHint::DirPath)]
+    /// A run: its folder, EXPERIMENT/RUN, or an experiment's name for its newest run.
+    #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub run: Utf8PathBuf,
     /// Folder that holds the experiments' results [default: results].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
-    /// Folder with note templates of your own [default: templates, where it exists].
+    /// Folder with your own note templates [default: templates, if it exists].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub templates: Option<Utf8PathBuf>,
-    /// List the values a template can see, and write nothing.
+    /// Print the values that a template can use, and write nothing.
     #[arg(long, conflicts_with = "stdout")]
     pub values: bool,
-    /// Print one note instead of writing all.
+    /// Print one note, such as capacity.md, instead of writing all.
     #[arg(long, value_name = "NAME")]
     pub stdout: Option<String>,
     /// How to talk.
@@ -297,36 +236,25 @@ pub struct Report {
 
 /// `runner compare`
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Lay two stored runs side by side: another GPU, quantization, version or flag.\n\n\
-        Cells are joined by workload and axis values. Every ratio comes with its 95 % interval, and is called better, \
-        worse, or within the noise. When something else than the machine differs (the model, a flag, the lengths, the \
-        engine's version, this client), the comparison is refused and the key named; --despite KEY says that this is \
-        what you want to compare.\n\n\
-        Examples:\n  \
-        runner compare day003-a100 day003                        the newest runs of two experiments\n  \
-        runner compare results/day003/monday results/day003/friday\n  \
-        runner compare awq bf16 --despite model --despite flags.quantization\n  \
-        runner compare day003 baseline --fail-on 'p95_ttft_ms > +10%'",
-    after_help = Exit::help()
-)]
+#[command(after_help = Exit::help_of(&[Exit::Finished, Exit::Unexpected, Exit::Usage, Exit::GateFailed]))]
 pub struct Compare {
-    /// The run: its folder, or an experiment's name for its newest run.
+    /// The run: its folder, EXPERIMENT/RUN, or an experiment's name for its newest run.
     #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub run: Utf8PathBuf,
-    /// What it is compared to; with several, to each in turn.
+    /// The run to compare it with; of several, each in turn.
     #[arg(value_name = "ANCHOR", required = true, value_hint = ValueHint::DirPath)]
     pub anchors: Vec<Utf8PathBuf>,
-    /// A key that may differ; what begins with it before a dot may, too. May be given several times.
+    /// A key that may differ, and everything below it: `flags` allows every flag. Can be repeated.
     #[arg(long, value_name = "KEY")]
     pub despite: Vec<String>,
-    /// End with 5 when a metric of a cell changed by more than this: 'p95_ttft_ms > +10%'. May be given several times.
+    /// Exit with 5 if a metric of any cell changed by more than this, beyond the noise: 'p95_ttft_ms > +10%',
+    /// 'throughput_tok_s < -5%'. Can be repeated.
     #[arg(long, value_name = "CONDITION")]
     pub fail_on: Vec<Gate>,
     /// Folder that holds the experiments' results [default: results].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
-    /// Folder with templates of your own [default: templates, where it exists].
+    /// Folder with your own templates [default: templates, if it exists].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub templates: Option<Utf8PathBuf>,
     /// How to talk.
@@ -336,20 +264,12 @@ pub struct Compare {
 
 /// `runner recipe`
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Write the scripts that start the manifest's servers by hand.\n\n\
-        For every distinct server a serve.sh, quoted for a shell, and a config.yaml that `vllm serve --config` reads. A \
-        run stores the same two files beside each server's results.\n\n\
-        Examples:\n  \
-        runner recipe experiments/day003.toml\n  \
-        runner recipe experiments/day003.toml --out deploy",
-    after_help = Exit::help()
-)]
+#[command(after_help = Exit::help_of_reading())]
 pub struct Recipe {
     /// Whose servers.
     #[command(flatten)]
     pub manifest: Manifest,
-    /// Folder to write to, one folder a server.
+    /// Where to write, one folder for each server.
     #[arg(long, value_name = "DIR", default_value = "recipe", value_hint = ValueHint::DirPath)]
     pub out: Utf8PathBuf,
     /// How to talk.
@@ -359,12 +279,6 @@ pub struct Recipe {
 
 /// `runner init`
 #[derive(Debug, Args)]
-#[command(long_about = "Write a commented manifest to begin with.\n\n\
-        It explains every common key and runs anywhere: it uses the embedded engine until you change one line. A file \
-        that exists is never overwritten.\n\n\
-        Examples:\n  \
-        runner init\n  \
-        runner init experiments/oom-surface.toml")]
 pub struct Init {
     /// Where to write it.
     #[arg(value_name = "PATH", default_value = super::init::DEFAULT_PATH, value_hint = ValueHint::FilePath)]
@@ -467,6 +381,22 @@ mod tests {
                 panic!("not guard")
             };
             assert!(!raw.words.is_empty(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_every_command_shows_how_it_is_used() {
+        let mut command = Cli::command();
+        for verb in command
+            .get_subcommands_mut()
+            .filter(|verb| !verb.is_hide_set())
+        {
+            let name = verb.get_name().to_owned();
+            let help = verb.render_long_help().to_string();
+            assert!(
+                help.contains("Examples:") && help.contains(&format!("runner {name}")),
+                "{help}"
+            );
         }
     }
 

@@ -11,57 +11,45 @@ use crate::{
 
 /// `runner import`
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Take what another tool measured as a run to compare with and to render notes from.\n\n\
-        Read are tables with one row per cell (CSV with columns such as concurrency, max_tokens, p95_e2e_ms, \
-        throughput_tok_s), results of `vllm bench serve`, folders of `vllm bench sweep serve`, GuideLLM's benchmarks.json \
-        and AIPerf's profile_export_aiperf.json. What a file does not say stays absent, and everything is marked as \
-        imported.\n\n\
-        Examples:\n  \
-        runner import grid.csv --as journal --slo p95_e2e=3s --caveat 'Counts words, not tokens.'\n  \
-        runner import sweep-results/ --as sweep --gpu A100-40GB\n  \
-        runner import c*/profile_export_aiperf.json --as aiperf --workload chat\n  \
-        runner compare day003 journal --despite client",
-    after_help = Exit::help()
-)]
+#[command(after_help = Exit::help_of_reading())]
 pub struct Import {
-    /// Files, or folders that hold them.
+    /// Files, or folders that contain them.
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
     pub files: Vec<Utf8PathBuf>,
-    /// What the run is called: results/NAME/imported.
+    /// Name of the experiment: the run becomes results/NAME/imported.
     #[arg(long = "as", value_name = "NAME")]
     pub name: String,
-    /// The workload's name, where a file does not say. Cells are compared with those of the same name.
+    /// The workload's name, if the file does not say. `compare` joins cells of the same workload.
     #[arg(long, value_name = "NAME", default_value = "chat")]
     pub workload: String,
-    /// What the machine is called; of a file with several machines, the one to take.
+    /// Name of the machine; for a file with several machines, the one to take.
     #[arg(long, value_name = "LABEL")]
     pub gpu: Option<String>,
-    /// The price of an hour of the machine.
+    /// Price of the machine per hour.
     #[arg(long, value_name = "USD")]
     pub usd_per_hour: Option<f64>,
-    /// The model, where a file does not say.
+    /// The model, if the file does not say.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// How many requests the numbers of a cell rest on, where a file does not say.
+    /// How many requests each cell's numbers come from, if the file does not say.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
-    /// A latency target to rank by. May be given several times.
+    /// A latency target to rank by. Can be repeated.
     #[arg(long, value_name = "TERM=LIMIT", value_parser = slo_term)]
     pub slo: Vec<SloTerm>,
-    /// What the workload wants most.
+    /// What matters most for the workload.
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub objective: Wanted,
-    /// A column of a table that is something the server was started with. May be given several times.
+    /// A column of a table that is a setting of the server, such as max_num_seqs. Can be repeated.
     #[arg(long, value_name = "COLUMN")]
     pub axis: Vec<String>,
-    /// A sentence on what is to be known of these numbers, repeated in the notes. May be given several times.
+    /// A sentence the reader must know about these numbers; the notes repeat it. Can be repeated.
     #[arg(long, value_name = "TEXT")]
     pub caveat: Vec<String>,
     /// Folder that holds the experiments' results [default: results].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
-    /// Folder with note templates of your own [default: templates, where it exists].
+    /// Folder with your own note templates [default: templates, if it exists].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub templates: Option<Utf8PathBuf>,
     /// How to talk.
@@ -111,21 +99,12 @@ fn slo_term(text: &str) -> Result<SloTerm, String> {
 
 /// `runner export`
 #[derive(Debug, Args)]
-#[command(
-    long_about = "Write every cell of stored runs as JSON Lines, for notebooks.\n\n\
-        One flat object a line: where the cell stands (every axis and load value), what it was measured on, how it ended, \
-        and every number of its summary under the names of cells.csv. Absent numbers are null.\n\n\
-        Examples:\n  \
-        runner export day003 -o day003.jsonl\n  \
-        runner export day003 journal | jq -s 'map(select(.concurrency == 8))'\n  \
-        python -c \"import pandas; print(pandas.read_json('day003.jsonl', lines=True))\"",
-    after_help = Exit::help()
-)]
+#[command(after_help = Exit::help_of_reading())]
 pub struct Export {
-    /// Runs: their folders, or experiments' names for their newest runs.
+    /// Runs: their folders, EXPERIMENT/RUN, or experiments' names for their newest runs.
     #[arg(value_name = "RUN", required = true, value_hint = ValueHint::DirPath)]
     pub runs: Vec<Utf8PathBuf>,
-    /// Where to write to [default: stdout].
+    /// The file to write [default: stdout].
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub out: Option<Utf8PathBuf>,
     /// Folder that holds the experiments' results [default: results].

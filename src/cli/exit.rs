@@ -43,21 +43,31 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Finished => "finished (out-of-memory cells included: they are results)",
-            Self::Unexpected => "unexpected",
-            Self::Usage => "usage or manifest",
+            Self::Unexpected => "unexpected error",
+            Self::Usage => "mistake in the command line or the manifest",
             Self::NothingMeasured => {
-                "not one cell could be measured or placed on the out-of-memory surface"
+                "no cell could be measured or placed on the out-of-memory surface"
             }
-            Self::FailedCells => "finished with failed cells",
-            Self::GateFailed => "a gate did not hold",
-            Self::Interrupted => "interrupted, results kept",
+            Self::FailedCells => "finished, but some cells failed",
+            Self::GateFailed => "a gate (--fail-on) did not hold",
+            Self::Interrupted => "interrupted; results kept",
         }
     }
 
-    /// The table below the help texts.
+    /// The table of all codes, below the help texts.
     pub fn help() -> String {
+        Self::help_of(&Self::ALL)
+    }
+
+    /// The same for a command that only reads: what it was asked is done, or not.
+    pub fn help_of_reading() -> String {
+        Self::help_of(&[Self::Finished, Self::Unexpected, Self::Usage])
+    }
+
+    /// The table of some codes.
+    pub fn help_of(exits: &[Self]) -> String {
         let mut text = String::from("Exit codes:\n");
-        for exit in Self::ALL {
+        for exit in exits {
             text.push_str(&format!("  {:>3}  {}\n", exit.code(), exit.meaning()));
         }
         text

@@ -6,6 +6,7 @@ mod args_predict;
 pub mod exit;
 mod fits;
 mod flags;
+mod help;
 pub mod init;
 mod outlook;
 mod placing;

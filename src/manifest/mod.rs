@@ -95,6 +95,8 @@ impl Manifest {
     }
 
     fn build(path: &Utf8Path, reading: read::Reading, findings: &mut Findings) -> Option<Self> {
+        // A text with syntax errors may hold what seems to be missing.
+        let broken = findings.has_errors();
         let grammar = Grammar::new();
         let whole = reading.root.clone();
         let mut root = reading.root;
@@ -124,6 +126,7 @@ impl Manifest {
                 Some(node) => {
                     findings.extend(grammar.missing(node, &below, |path| sweep.gives(path)))
                 }
+                None if broken => {}
                 None => findings.push(
                     Finding::error(format!("there is no [{key}] table"))
                         .at(&head(&root.place), "in this file")
@@ -135,7 +138,7 @@ impl Manifest {
                 ),
             }
         }
-        if names.is_empty() {
+        if names.is_empty() && !broken {
             findings.push(
                 Finding::error("there is no workload")
                     .at(&head(&root.place), "in this file")

@@ -142,15 +142,24 @@ pub(crate) fn set_value(root: &mut Value, path: &[String], value: Value) {
     *slot = value;
 }
 
-/// Reads a text; every syntax error becomes a finding.
+/// The most syntax errors of one file that are shown: a file with more is no manifest, or each follows from the first.
+const MOST_SYNTAX_ERRORS: usize = 5;
+
+/// Reads a text; every syntax error becomes a finding, up to [`MOST_SYNTAX_ERRORS`].
 pub(crate) fn parse(source: &Arc<Source>, findings: &mut Findings) -> Node {
     let (document, errors) = DeTable::parse_recoverable(&source.text);
-    for error in errors {
+    let more = errors.len().saturating_sub(MOST_SYNTAX_ERRORS);
+    for (index, error) in errors.into_iter().take(MOST_SYNTAX_ERRORS).enumerate() {
         let span = error.span().unwrap_or(0..0);
-        findings.push(
+        let mut finding =
             Finding::error(format!("not TOML: {}", error.message().replace('\n', "; ")))
-                .at(&place(source, span), ""),
-        );
+                .at(&place(source, span), "");
+        if more > 0 && index + 1 == MOST_SYNTAX_ERRORS {
+            finding = finding.help(format!(
+                "{more} more places are not TOML; is this the manifest?"
+            ));
+        }
+        findings.push(finding);
     }
     let span = document.span();
     Node {

@@ -251,8 +251,8 @@ mod tests {
         finished: 3 cells (1 ok, 1 failed, 1 does_not_fit)
         results: results/day/r1
         note:    results/day/r1/notes/capacity.md
+        open:    results/day/r1/report.html
         next:    git add results/day/r1
-                 runner report results/day/r1
         ");
     }
 

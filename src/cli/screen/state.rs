@@ -42,6 +42,8 @@ pub(super) struct State {
     /// When the run began; absent before and after it.
     pub(super) begun: Option<Instant>,
     pub(super) interrupted: bool,
+    /// How the last server that did not start ended, as its cells say it.
+    lost: Option<String>,
     pub(super) now: Now,
     pub(super) manifest: String,
 }
@@ -56,6 +58,7 @@ impl State {
             again: false,
             begun: None,
             interrupted: false,
+            lost: None,
             now: Now::Nothing,
             manifest: manifest.to_owned(),
         }
@@ -123,12 +126,21 @@ impl State {
                 self.now = Now::Nothing;
                 self.begun = None;
             }
-            Event::ServerReady { .. } | Event::ServerEnded { .. } | Event::ServerStopped { .. } => {
-                self.now = Now::Nothing
+            Event::ServerEnded {
+                outcome, reason, ..
+            } => {
+                self.lost = Some(words::clean(&format!("{outcome}: {reason}")));
+                self.now = Now::Nothing;
             }
+            Event::ServerReady { .. } | Event::ServerStopped { .. } => self.now = Now::Nothing,
             Event::Warning(_) | Event::Predicting => {}
         }
         true
+    }
+
+    /// Whether a cell's reason is how its server ended, which was said then.
+    pub(super) fn told_of_server(&self, reason: &str) -> bool {
+        self.lost.as_deref() == Some(reason)
     }
 
     /// A guess at the time left: what each finished cell took so far, server starts included.

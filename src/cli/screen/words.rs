@@ -127,8 +127,11 @@ pub(super) fn say(event: &Event, state: &State) -> Option<(Weight, String)> {
             if *errors > 0 {
                 text.push_str(&format!(" · {}", count(*errors as usize, "error")));
             }
-            if let Some(reason) = reason {
-                text.push_str(&format!(" · {}", clean(reason)));
+            // Why a server did not start was said when it did not; each of its cells would repeat it.
+            if let Some(reason) = reason.as_deref().map(clean)
+                && !state.told_of_server(&reason)
+            {
+                text.push_str(&format!(" · {reason}"));
             }
             let weight = if outcome.is_on_oom_surface() {
                 Weight::Result
@@ -144,7 +147,7 @@ pub(super) fn say(event: &Event, state: &State) -> Option<(Weight, String)> {
         ),
         Event::Interrupted => Some((
             Weight::Wrong,
-            "interrupted: the running cell is given up, everything stored stays; once more ends now".into(),
+            "interrupted: the running cell is given up, what is stored is kept; Ctrl-C again ends at once".into(),
         )),
         Event::Warning(text) => Some((Weight::Wrong, format!("warning: {}", clean(text)))),
         Event::Finished {
@@ -179,19 +182,23 @@ fn finish(
         text.push_str(&format!(" ({})", counted.join(", ")));
     }
     text.push_str(&format!("\nresults: {}", clean(folder.as_str())));
-    for note in notes {
+    // The overview is what people read first.
+    let is_overview = |note: &&Utf8PathBuf| note.file_name() == Some("capacity.md");
+    let (overview, others): (Vec<_>, Vec<_>) = notes.iter().partition(is_overview);
+    for note in overview.into_iter().chain(others) {
         text.push_str(&format!("\nnote:    {}", clean(note.as_str())));
     }
+    text.push_str(&format!(
+        "\nopen:    {}/report.html",
+        clean(folder.as_str())
+    ));
     if state.interrupted {
         text.push_str(&format!(
             "\nnext:    runner run {} --resume",
             word(&state.manifest)
         ));
     } else {
-        text.push_str(&format!(
-            "\nnext:    git add {0}\n         runner report {0}",
-            word(folder.as_str())
-        ));
+        text.push_str(&format!("\nnext:    git add {0}", word(folder.as_str())));
     }
     text
 }

@@ -17,6 +17,14 @@ pub(super) fn compare_verb(words: &args::Compare) -> Ended {
     )?;
     let read = |run| store::read(&report::folder(run, &settings)?).map_err(unexpected);
     let run = read(&words.run)?;
+    let named = |run| report::folder(run, &settings);
+    if words
+        .anchors
+        .iter()
+        .any(|anchor| named(anchor).ok() == named(&words.run).ok())
+    {
+        say("note: a run is compared with itself");
+    }
     let mut failures = Vec::new();
     for anchor in &words.anchors {
         let comparison = compare(&run, &read(anchor)?);
@@ -26,10 +34,11 @@ pub(super) fn compare_verb(words: &args::Compare) -> Ended {
                 show(&findings);
                 Exit::Usage
             })?;
-        print(&text)?;
+        // A gate that looks at nothing is told before pages of tables.
         for gate in &words.fail_on {
             failures.extend(gate.failures(&comparison).map_err(wrong)?);
         }
+        print(&text)?;
     }
     if failures.is_empty() {
         return Ok(Exit::Finished);
@@ -38,8 +47,8 @@ pub(super) fn compare_verb(words: &args::Compare) -> Ended {
         say(failure);
     }
     say(&format!(
-        "{} beyond a gate",
-        counted(failures.len(), "cell")
+        "--fail-on: {} changed by more than is allowed",
+        counted(failures.len(), "number")
     ));
     Err(Exit::GateFailed)
 }
@@ -48,8 +57,8 @@ pub(super) fn compare_verb(words: &args::Compare) -> Ended {
 fn refuse(comparison: &Comparison, despite: &[String]) -> Result<(), Exit> {
     if comparison.cells.is_empty() {
         return Err(wrong(
-            "no cell was measured in both runs: they have no workload in common with the same axis values (`runner import \
-             --workload` says what the workload of an import is called)",
+            "no cell was measured in both runs: none has the same workload name and the same axis values in both. For an import, \
+             `runner import --workload NAME` sets the name",
         ));
     }
     let differences: String = comparison
@@ -67,6 +76,6 @@ fn refuse(comparison: &Comparison, despite: &[String]) -> Result<(), Exit> {
         return Ok(());
     }
     Err(wrong(format!(
-        "the runs are not comparable; add what you mean to compare:{differences}"
+        "the runs are not comparable as they are. Add the differences that you mean to compare:{differences}"
     )))
 }

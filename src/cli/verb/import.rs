@@ -21,7 +21,7 @@ pub(super) fn import(words: &args::Import) -> Ended {
     let folder = settings.results.join(&words.name);
     if folder.exists() {
         return Err(wrong(format!(
-            "there is a {folder} already; choose another name with --as, or remove that folder"
+            "{folder} already exists; choose another name with --as, or remove that folder"
         )));
     }
     let told = Told {
@@ -46,7 +46,7 @@ pub(super) fn import(words: &args::Import) -> Ended {
         print(&format!("{note}\n"))?;
     }
     if !settings.quiet {
-        say(&said(&run, files.len()));
+        say(&said(&run, files.len(), &path));
     }
     Ok(Exit::Finished)
 }
@@ -67,7 +67,7 @@ fn stored(
     Ok(folder.path().to_owned())
 }
 
-fn said(run: &StoredRun, files: usize) -> String {
+fn said(run: &StoredRun, files: usize, path: &camino::Utf8Path) -> String {
     let client = run
         .run
         .imported
@@ -79,7 +79,7 @@ fn said(run: &StoredRun, files: usize) -> String {
     };
     let name = &run.plan.experiment.name;
     format!(
-        "{} of {}{by}; compare with: runner compare RUN {name} --despite client",
+        "imported {} from {}{by}\nopen:    {path}/report.html\nnext:    runner compare RUN {name} --despite client",
         counted(run.cells.len(), "cell"),
         counted(files, "file"),
     )
@@ -94,7 +94,13 @@ pub(super) fn export(words: &args::Export) -> Ended {
     }
     match &words.out {
         None => print(&text)?,
-        Some(path) => store::write_whole(path, text.as_bytes()).map_err(unexpected)?,
+        Some(path) => {
+            store::write_whole(path, text.as_bytes()).map_err(unexpected)?;
+            if !settings.quiet {
+                let cells = counted(text.lines().count(), "cell");
+                say(&format!("wrote {cells} to {path}"));
+            }
+        }
     }
     Ok(Exit::Finished)
 }

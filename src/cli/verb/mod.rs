@@ -178,7 +178,7 @@ fn selected(plan: &Plan, only: &[String]) -> Result<(), Exit> {
         return Ok(());
     }
     Err(wrong(format!(
-        "no cell's id matches {}; `runner plan` lists them",
+        "no cell's id matches --only {}; `runner plan` lists the ids",
         only.join(" or ")
     )))
 }

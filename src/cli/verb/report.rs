@@ -46,19 +46,90 @@ pub(super) fn report(words: &args::Report) -> Ended {
     Ok(Exit::Finished)
 }
 
-/// The run's folder: named by its path, or the newest of an experiment.
+/// The run's folder: named by its path, by `EXPERIMENT/RUN`, or the newest of an experiment.
 pub(super) fn folder(run: &Utf8Path, settings: &Settings) -> Result<Utf8PathBuf, Exit> {
-    if run.join("run.json").exists() {
-        return Ok(run.to_owned());
+    let below = settings.results.join(run);
+    if let Some(folder) = [run, &below]
+        .into_iter()
+        .find(|folder| folder.join("run.json").exists())
+    {
+        return Ok(folder.to_owned());
     }
-    store::newest(&settings.results, run.as_str())
-        .map_err(unexpected)?
-        .ok_or_else(|| {
-            wrong(format!(
-                "{} is neither a run's folder nor an experiment in {}",
-                run, settings.results
-            ))
-        })
+    let is_name = run.components().count() == 1 && store::check_name(run.as_str()).is_ok();
+    let newest = match is_name {
+        true => store::newest(&settings.results, run.as_str()).map_err(unexpected)?,
+        false => None,
+    };
+    newest.ok_or_else(|| {
+        wrong(format!(
+            "there is no run {run}: it is neither the folder of a run, nor EXPERIMENT/RUN or an experiment in {}\n{}",
+            settings.results,
+            known(run, &settings.results)
+        ))
+    })
+}
+
+/// What there is instead: the runs of that name, else the experiments.
+fn known(run: &Utf8Path, results: &Utf8Path) -> String {
+    const MOST: usize = 8;
+    let experiments = folders(results);
+    let runs = |experiment: &String| {
+        let names = folders(&results.join(experiment)).into_iter();
+        let is_run = |name: &String| {
+            results
+                .join(experiment)
+                .join(name)
+                .join("run.json")
+                .exists()
+        };
+        names
+            .filter(is_run)
+            .map(|name| format!("{experiment}/{name}"))
+            .collect::<Vec<_>>()
+    };
+    let stored: Vec<(String, Vec<String>)> = experiments
+        .into_iter()
+        .map(|experiment| (runs(&experiment), experiment))
+        .map(|(runs, experiment)| (experiment, runs))
+        .collect();
+    let of_that_name: Vec<&str> = stored
+        .iter()
+        .flat_map(|(_, runs)| runs)
+        .map(String::as_str)
+        .filter(|path| Utf8Path::new(path).file_name() == run.file_name())
+        .collect();
+    if !of_that_name.is_empty() {
+        return format!("did you mean {}?", of_that_name.join(" or "));
+    }
+    let mut names: Vec<&str> = stored
+        .iter()
+        .filter(|(_, runs)| !runs.is_empty())
+        .map(|(experiment, _)| experiment.as_str())
+        .collect();
+    if names.is_empty() {
+        return format!(
+            "no run is stored in {results}; measure one with `runner run`, or name the folder with --results"
+        );
+    }
+    let more = names.len().saturating_sub(MOST);
+    names.truncate(MOST);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!("experiments there: {}{more}", names.join(", "))
+}
+
+/// The folders in a folder, by name; none where it cannot be listed.
+fn folders(parent: &Utf8Path) -> Vec<String> {
+    let entries = parent.read_dir_utf8().into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().is_dir() && !entry.file_name().starts_with('.'))
+        .map(|entry| entry.file_name().to_owned())
+        .collect();
+    names.sort();
+    names
 }
 
 /// Renders the notes, pictures and page of a stored run into its folder. The paths are those of the notes.
