@@ -232,8 +232,8 @@ fn an_engine_that_is_quicker_until_it_is_not_turns() {
         &said,
         &[
             "# pro6000_vllm against pro6000_sglang",
-            "p50 E2E: 0.73× in the median (0.39× to 1.42×) of pro6000_sglang; of 4 cells: 1 higher, 3 lower",
-            "It turns with the load: 0.86× at 20, 1.42× at 200, crossing over between 100 and 200",
+            "p50 E2E: median 0.73× (0.39× to 1.42×); of 4 cells: 1 higher, 3 lower",
+            "It changes sides with the load: 0.86× at 20, 1.42× at 200, crossing 1 between 100 and 200",
         ],
     );
     let (_, vllm) = note("pro6000_vllm");

@@ -57,6 +57,23 @@ pub(super) fn xml(text: &str) -> String {
     out
 }
 
+/// Prose of our own with code in backticks: the spans stay code, everything else is escaped.
+pub(super) fn prose(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    if parts.len().is_multiple_of(2) || parts.iter().skip(1).step_by(2).any(|part| part.is_empty())
+    {
+        return markdown(text);
+    }
+    let shaped = parts
+        .iter()
+        .enumerate()
+        .map(|(index, part)| match index % 2 {
+            0 => markdown(part),
+            _ => code(part),
+        });
+    shaped.collect()
+}
+
 /// An inline code span that also stands in a table. Text with a backtick or a pipe cannot be one everywhere, so it
 /// is escaped text instead.
 pub(super) fn code(text: &str) -> String {

@@ -508,7 +508,7 @@ fn where_the_time_went_is_told_where_the_server_told() {
         serde_json::from_value(json!({ "span_s": 1.0, "absent": ["no /metrics here"] })).unwrap();
     let text = note(&run);
     assert!(text.contains("the same in 2 of 3 cells"), "{text}");
-    assert!(text.contains("Not told: no /metrics here."), "{text}");
+    assert!(text.contains("Not reported: no /metrics here."), "{text}");
     assert!(
         !text.contains("| concurrency 2, max_tokens 64 | –"),
         "{text}"

@@ -124,7 +124,7 @@ pub(super) fn cell(scope: &Scope<'_>, cell: &CellFile) -> String {
     if !against.is_empty() {
         let mut kinds = against;
         kinds.dedup();
-        lines.push(format!("see its verdicts: {}", kinds.join(", ")));
+        lines.push(format!("verdicts: {}", kinds.join(", ")));
     }
     lines.join("\n")
 }
@@ -171,12 +171,12 @@ pub(super) fn unranked<'a>(cells: impl Iterator<Item = &'a CellFile>, key: &str)
     }
     let names: Vec<&str> = kinds.into_iter().map(VerdictKind::name).collect();
     let on = match few {
-        Some((low, high)) if low == high => format!("; from {low} requests a cell"),
-        Some((low, high)) => format!("; from {low} to {high} requests a cell"),
+        Some((low, high)) if low == high => format!("; {low} requests per cell"),
+        Some((low, high)) => format!("; {low} to {high} requests per cell"),
         None => String::new(),
     };
     format!(
-        "{}: not to be ranked in {hollow} of {all} ({}){on}.",
+        "{}: not ranked in {hollow} of {all} cells ({}){on}.",
         name(key),
         names.join(", ")
     )

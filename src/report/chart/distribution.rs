@@ -137,7 +137,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         panel(svg, scope, &plane, (name, title), *get, &rows, index);
     }
     let thinned = match along {
-        Some(axis) if fewer => format!("Of {axis}, {ROWS} values are shown."),
+        Some(axis) if fewer => format!("Only {ROWS} values of {axis} are shown."),
         _ => String::new(),
     };
     let few = few(&rows, &panels);
@@ -146,7 +146,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         held,
         thinned,
         few,
-        "Each ridge has its own height; n is the number of samples.".into(),
+        "Each curve is scaled to its own height; n is the number of samples.".into(),
     ]);
     Some(sheet.finish(bottom + Plane::BELOW_BARE, &notes, chart))
 }
@@ -329,7 +329,7 @@ fn few(rows: &[(String, &CellFile)], panels: &[(&str, Get)]) -> String {
         String::new()
     } else {
         format!(
-            "p95 of {} is not to be ranked in every cell: see n and the verdicts.",
+            "p95 of {} is not ranked in some cells: see n and the verdicts.",
             names.join(" and ")
         )
     }

@@ -131,15 +131,15 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     let bottom = tiles::draw(&mut sheet, &table);
     let thinned = match (fewer_columns, fewer_rows) {
         (true, true) => {
-            format!("Of both axes some values are left out: {most} and {ROWS} are shown.")
+            format!("Only {most} values of {across} and {ROWS} of {down} are shown.")
         }
-        (true, false) => format!("Of {across}, {most} values are shown."),
-        (false, true) => format!("Of {down}, {ROWS} values are shown."),
+        (true, false) => format!("Only {most} values of {across} are shown."),
+        (false, true) => format!("Only {ROWS} values of {down} are shown."),
         (false, false) => String::new(),
     };
     let edge = match &term {
         Some(term) if table_crosses(&table) => format!(
-            "The line is the SLO: {name} ≤ {}.",
+            "The line marks the SLO: {name} ≤ {}.",
             number::ms(Some(term.limit.as_ms()))
         ),
         Some(term) => {

@@ -153,7 +153,7 @@ pub(super) fn draw(run: &StoredRun, wide: f64) -> Option<Chart> {
         "",
         format!("Where memory ends, over {over}"),
         format!(
-            "Memory did not suffice in {hit} of {}, over {over}.",
+            "Not enough memory on {hit} of {}, over {over}.",
             count(groups.len(), "server")
         ),
     );
@@ -169,22 +169,22 @@ pub(super) fn draw(run: &StoredRun, wide: f64) -> Option<Chart> {
     });
     let notes = super::notes([
         format!(
-            "Memory did not suffice in {hit} of {}.{}",
+            "Not enough memory on {hit} of {}.{}",
             count(groups.len(), "server"),
             if ends {
-                " The line is where it ends."
+                " The line marks the boundary."
             } else {
                 ""
             }
         ),
         if numbers {
-            "Where a server fits: how many requests of full length its KV cache holds at once, as it says itself.".into()
+            "Where it fits: how many full-length requests its KV cache holds at once, by its own log.".into()
         } else {
             String::new()
         },
         held,
         if fewer_rows || fewer_columns {
-            "Some values of an axis are left out.".into()
+            "Some values of an axis are not shown.".into()
         } else {
             String::new()
         },
@@ -411,7 +411,10 @@ fn held<'a>(
         .collect();
     (
         members,
-        format!("Held where the boundary shows best: {}.", named.join(", ")),
+        format!(
+            "The other axes are held where the boundary shows best: {}.",
+            named.join(", ")
+        ),
     )
 }
 

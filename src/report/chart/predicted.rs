@@ -111,7 +111,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
             "Predicted for {}: {}.",
             predictions.basis.hardware, predictions.basis.validation
         ),
-        "On the line both are the same; dashed: one is a quarter more than the other.".into(),
+        "On the line both are equal; on the dashed lines one is 1.25× the other.".into(),
         about::unranked(points.iter().map(|point| point.0), KEY),
         scope.constant.clone(),
     ]);

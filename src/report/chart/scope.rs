@@ -107,8 +107,9 @@ impl<'a> Scope<'a> {
             workload,
             constant: if left_out > 0 {
                 format!(
-                    "Only {constant} gave numbers; {} elsewhere without any.",
-                    count(left_out, "cell")
+                    "Only {constant} has numbers; the {} with other values {} none.",
+                    count(left_out, "cell"),
+                    if left_out == 1 { "has" } else { "have" }
                 )
             } else {
                 String::new()
@@ -184,7 +185,7 @@ impl<'a> Scope<'a> {
         let said = match rest.is_empty() {
             true => String::new(),
             false => format!(
-                "Colour and shape are {axis}, along which it changes most; {} may differ within one.",
+                "Colour and shape show {axis}, which changes the numbers most; {} may differ within one series.",
                 listed(
                     &rest
                         .iter()
@@ -256,7 +257,7 @@ impl<'a> Scope<'a> {
         });
         let mut sentences = Vec::new();
         if thinned {
-            sentences.push(format!("Of {axis}, {SERIES} values are shown."));
+            sentences.push(format!("Only {SERIES} values of {axis} are shown."));
         }
         sentences.push(held);
         sentences.retain(|text| !text.is_empty());
@@ -317,7 +318,10 @@ impl<'a> Scope<'a> {
         let said = if named.is_empty() {
             String::new()
         } else {
-            format!("Held where the best cell is: {}.", named.join(", "))
+            format!(
+                "The other axes are those of the best cell: {}.",
+                named.join(", ")
+            )
         };
         (kept, said)
     }

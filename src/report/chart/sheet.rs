@@ -47,7 +47,7 @@ impl Key {
             Self::Ranked if badge == Some("SIMULATED") => "simulated",
             Self::Ranked if badge == Some("IMPORTED") => "imported",
             Self::Ranked => "measured",
-            Self::Unranked => "not to be ranked",
+            Self::Unranked => "not ranked",
             Self::Front => "Pareto front",
             Self::Limit => "SLO",
             Self::Failed => "no numbers",

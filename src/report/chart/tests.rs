@@ -262,9 +262,7 @@ fn numbers_that_may_not_be_ranked_are_hollow_and_said_with_their_samples() {
         "{svg}"
     );
     assert!(
-        svg.contains(
-            "p95 TTFT: not to be ranked in 12 of 12 (few_samples); from 16 requests a cell."
-        ),
+        svg.contains("p95 TTFT: not ranked in 12 of 12 cells (few_samples); 16 requests per cell."),
         "{svg}"
     );
     assert!(svg.contains("p95 TTFT ≤ 1,500 ms"), "{svg}");
@@ -332,7 +330,7 @@ fn of_five_axes_the_strongest_gives_the_series_and_the_rest_are_held_at_the_best
         );
     }
     assert!(
-        svg.contains("Held where the best cell is: temperature 1, dtype kind0, max-num-seqs 32."),
+        svg.contains("The other axes are those of the best cell: temperature 1, dtype kind0, max-num-seqs 32."),
         "{svg}"
     );
 }
@@ -351,7 +349,7 @@ fn ten_thousand_cells_are_thinned() {
 fn beyond_six_combinations_each_cell_keeps_a_colour_and_a_shape() {
     let run = five_axes([4, 3, 9, 2, 1]);
     let svg = one(&run, "latency_throughput");
-    assert!(svg.contains("Colour and shape are "), "{svg}");
+    assert!(svg.contains("Colour and shape show "), "{svg}");
     // At most six groups, and no point in the grey of those that have none.
     let colours: Vec<usize> = (0..6)
         .filter(|index| {
@@ -376,7 +374,7 @@ fn the_surface_shows_the_two_axes_along_which_memory_ends() {
     }
     let svg = one(&run, "oom_surface");
     assert!(
-        svg.contains("Held where the boundary shows best: dtype bfloat16."),
+        svg.contains("The other axes are held where the boundary shows best: dtype bfloat16."),
         "{svg}"
     );
 }

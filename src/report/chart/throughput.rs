@@ -117,6 +117,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     plane.values(svg, &y, title);
     plane.below(svg, x.ticks(), &along::title(axis));
     let mut ends = Vec::new();
+    let mut drawn: Vec<Vec<(f64, f64)>> = Vec::new();
     for (index, series) in choice.series.iter().enumerate() {
         let points = points(&series.cells, &x, &y);
         if x.is_numeric() {
@@ -139,6 +140,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
             }
             svg.close_mark();
         }
+        drawn.push(points.iter().map(|(at, _)| *at).collect());
         if let (Some((at, _)), Some(text)) = (points.last(), labels.get(index)) {
             ends.push((index, at.1, text.as_str()));
         }
@@ -150,9 +152,8 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         let y = y.at(value);
         svg.circle((x, y), 9.0, "halo");
         let text = number::tok_s(of(best, KEY));
-        let half = width(&text, 13.0) / 2.0;
-        let at = x.clamp(plane.left + half, plane.right - half);
-        svg.text((at, y - 15.0), Anchor::Middle, "strong on", &text);
+        let at = uncovered((x, y), width(&text, 13.0) / 2.0, &drawn, &plane);
+        svg.text(at, Anchor::Middle, "strong on", &text);
     }
     let notes = super::notes([
         scope.constant.clone(),
@@ -220,6 +221,52 @@ fn name_ends(svg: &mut Svg, ends: &[(usize, f64, &str)], plane: &Plane) {
             label,
         );
     }
+}
+
+/// Where the number of a point stands: above, below or beside it, where it covers least of the lines.
+fn uncovered(
+    (x, y): (f64, f64),
+    half: f64,
+    lines: &[Vec<(f64, f64)>],
+    plane: &Plane,
+) -> (f64, f64) {
+    let middle = x.clamp(plane.left + half, plane.right - half);
+    let places = [
+        (middle, y - 15.0),
+        (middle, y + 25.0),
+        (x - half - 15.0, y - 6.0),
+        (x + half + 15.0, y + 14.0),
+    ];
+    let covered = |(at, base): (f64, f64)| -> usize {
+        let inside = |(x, y): (f64, f64)| {
+            (x - at).abs() <= half + 4.0 && y <= base + 6.0 && y >= base - 14.0
+        };
+        let outside =
+            at - half < plane.left || at + half > plane.right || base > plane.bottom - 4.0;
+        let steps = lines
+            .iter()
+            .flat_map(|line| line.windows(2))
+            .flat_map(|ends| {
+                let ((x0, y0), (x1, y1)) = (ends[0], ends[1]);
+                (0..=40).map(move |step| {
+                    let part = f64::from(step) / 40.0;
+                    (x0 + (x1 - x0) * part, y0 + (y1 - y0) * part)
+                })
+            });
+        // A place outside of the picture is the last to be taken.
+        steps.filter(|point| inside(*point)).count() + if outside { 10_000 } else { 0 }
+    };
+    let mut places = places.into_iter();
+    let first = places.next().unwrap_or((middle, y - 15.0));
+    places
+        .fold(
+            (first, covered(first)),
+            |(best, least), place| match covered(place) {
+                fewer if fewer < least => (place, fewer),
+                _ => (best, least),
+            },
+        )
+        .0
 }
 
 /// Cells without numbers, crossed at the bottom: one cross for those at the same place.

@@ -107,12 +107,12 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         .iter()
         .any(|panel| panel.lines.iter().any(|line| line.colour > 1))
     {
-        "What the server says counts from the first look at it, which is just before the first request."
+        "Lines from the server start at its first scrape, just before the first request."
     } else {
         ""
     };
     let repeat = if cell.repeats.len() > 1 {
-        "The last repeat is shown."
+        "This is the last repeat."
     } else {
         ""
     };

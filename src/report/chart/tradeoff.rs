@@ -102,7 +102,7 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         scope.workload,
         format!("{}: latency against throughput", scope.workload),
         format!(
-            "{} of {}, with the front of those that no other beats in both.",
+            "{} of {}, with the Pareto front.",
             panels
                 .iter()
                 .map(|(key, _, _)| about::name(key))
@@ -234,11 +234,13 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
                 let at = y.at(limit);
                 svg.line((plane.left, at), (plane.right, at), "limit");
                 let text = said(term);
-                let (place, anchor) = beside_limit(&points, at, &plane, width(&text, 12.0));
-                svg.text(place, anchor, "limit-text on", &text);
+                match beside_limit(&points, at, &plane, width(&text, 12.0)) {
+                    Some((place, anchor)) => svg.text(place, anchor, "limit-text on", &text),
+                    None => sentences.push(format!("The SLO line is {text}.")),
+                }
             }
             (None, Some(term)) => {
-                sentences.push(format!("The SLO {} lies above the picture.", said(term)))
+                sentences.push(format!("The SLO {} is above the range shown.", said(term)))
             }
             _ => {}
         }
@@ -248,15 +250,24 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
     }
     let mut notes = Vec::new();
     if let Some(axis) = along {
-        notes.push(format!("The numbers beside the front are {axis}."));
+        notes.push(format!("Numbers next to the front: {axis}."));
     }
     notes.extend((!shared.is_empty()).then_some(shared));
     notes.extend(sentences.into_iter().filter(|text| !text.is_empty()));
     Some(sheet.finish(bottom + Plane::BELOW, &notes, chart))
 }
 
-/// Where the words of a limit stand: at the end and on the side of its line where they cover the fewest points.
-fn beside_limit(points: &[Point<'_>], at: f64, plane: &Plane, wide: f64) -> ((f64, f64), Anchor) {
+/// More points than this under the words of a limit, and neither can be read.
+const COVERED: usize = 3;
+
+/// Where the words of a limit stand: at the end and on the side of its line where they cover the fewest points; `None` where there
+/// are too many everywhere.
+fn beside_limit(
+    points: &[Point<'_>],
+    at: f64,
+    plane: &Plane,
+    wide: f64,
+) -> Option<((f64, f64), Anchor)> {
     let (left, right) = (plane.left + 8.0, plane.right - 8.0);
     let places = [
         ((left, at - 7.0), Anchor::Start),
@@ -276,8 +287,8 @@ fn beside_limit(points: &[Point<'_>], at: f64, plane: &Plane, wide: f64) -> ((f6
         (outside, points.iter().filter(inside).count())
     };
     // The first of equals.
-    let best = places.iter().min_by_key(|place| covered(place));
-    *best.unwrap_or(&places[0])
+    let best = places.into_iter().min_by_key(covered)?;
+    (covered(&best).1 <= COVERED).then_some(best)
 }
 
 /// The limit of a term in milliseconds, where it lies in the picture.

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use super::{Comparison, Judgement};
+use crate::report::number::grouped;
 
 /// When a comparison fails: a metric changed by more than this, one way.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +21,7 @@ impl FromStr for Gate {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "{text:?} is no gate; write a column of cells.csv, `>` or `<`, and a change in percent: \"p95_ttft_ms > +10%\", \"throughput_tok_s < -5%\""
+                "{text:?} is not a gate: write a column of cells.csv, `>` or `<`, and a change in percent, such as \"p95_ttft_ms > +10%\" or \"throughput_tok_s < -5%\""
             )
         };
         let at = text.find(['<', '>']).ok_or_else(wrong)?;
@@ -53,9 +54,17 @@ impl Gate {
             .filter_map(|cell| Some((cell, cell.change(&self.metric)?)))
             .collect();
         if cells.is_empty() {
+            let mut known: Vec<&str> = comparison
+                .cells
+                .iter()
+                .flat_map(|cell| cell.changes.iter().map(|change| change.metric.as_str()))
+                .collect();
+            known.sort_unstable();
+            known.dedup();
             return Err(format!(
-                "no cell of both runs has {}; the gate looked at nothing",
-                self.metric
+                "--fail-on: no cell has {} in both runs, so the gate would check nothing; both have {}",
+                self.metric,
+                known.join(", ")
             ));
         }
         Ok(cells
@@ -76,12 +85,17 @@ impl Gate {
                     cell.workload,
                     cell.label,
                     (change.ratio - 1.0) * 100.0,
-                    change.run,
-                    change.anchor
+                    digits(change.run),
+                    digits(change.anchor)
                 )
             })
             .collect())
     }
+}
+
+/// A number with as many digits as a person compares.
+fn digits(number: f64) -> String {
+    grouped(number, if number.abs() < 10.0 { 3 } else { 1 })
 }
 
 #[cfg(test)]
@@ -109,7 +123,7 @@ mod tests {
             "a b > 1%",
         ] {
             let reason = text.parse::<Gate>().unwrap_err();
-            assert!(reason.contains("is no gate"), "{text}: {reason}");
+            assert!(reason.contains("is not a gate"), "{text}: {reason}");
         }
     }
 }

@@ -149,7 +149,7 @@ fn sentences(comparison: &Comparison) -> Vec<String> {
     let (mine, its) = (&comparison.machines.0, &comparison.machines.1);
     let (alone, other) = comparison.alone;
     let mut out = vec![format!(
-        "{} measured on both{}.",
+        "{} measured on both{}. Every ratio is {mine} divided by {its}.",
         count(comparison.cells.len(), "cell"),
         match (alone, other) {
             (0, 0) => String::new(),
@@ -162,12 +162,12 @@ fn sentences(comparison: &Comparison) -> Vec<String> {
             .iter()
             .filter_map(|cell| Some((*cell, cell.change(metric)?)))
             .collect();
-        out.extend(sentence(metric, &known, its));
+        out.extend(sentence(metric, &known));
     }
     out
 }
 
-fn sentence(metric: &str, known: &[(&Pair, &Change)], its: &str) -> Option<String> {
+fn sentence(metric: &str, known: &[(&Pair, &Change)]) -> Option<String> {
     let mut ratios: Vec<f64> = known.iter().map(|(_, change)| change.ratio).collect();
     ratios.sort_by(f64::total_cmp);
     let (least, most) = (*ratios.first()?, *ratios.last()?);
@@ -179,7 +179,7 @@ fn sentence(metric: &str, known: &[(&Pair, &Change)], its: &str) -> Option<Strin
     let range = match times(least) == times(most) {
         true => times(least),
         false => format!(
-            "{} in the median ({} to {})",
+            "median {} ({} to {})",
             times(middle),
             times(least),
             times(most)
@@ -198,7 +198,7 @@ fn sentence(metric: &str, known: &[(&Pair, &Change)], its: &str) -> Option<Strin
         .collect();
     let turned = turn(&points).map_or_else(String::new, |turn| {
         format!(
-            " It turns with the load: {} at {}, {} at {}, crossing over between {} and {}.",
+            " It changes sides with the load: {} at {}, {} at {}, crossing 1 between {} and {}.",
             times(turn.first.1),
             turn.first.0,
             times(turn.last.1),
@@ -207,7 +207,7 @@ fn sentence(metric: &str, known: &[(&Pair, &Change)], its: &str) -> Option<Strin
             turn.between.1
         )
     });
-    Some(format!("{name}: {range} of {its}; {judged}.{turned}"))
+    Some(format!("{name}: {range}; {judged}.{turned}"))
 }
 
 /// In how many cells it is better, worse, or not told apart.
@@ -229,7 +229,17 @@ fn judged(known: &[(&Pair, &Change)]) -> String {
         }
     })
     .collect();
-    format!("of {}: {}", count(known.len(), "cell"), parts.join(", "))
+    match parts.as_slice() {
+        // One judgement on every cell needs no count of each.
+        [only] => match known.len() {
+            1 => only.trim_start_matches("1 ").to_owned(),
+            all => format!(
+                "{}: all {all} cells",
+                only.split_once(' ').map_or("", |(_, words)| words)
+            ),
+        },
+        _ => format!("of {}: {}", count(known.len(), "cell"), parts.join(", ")),
+    }
 }
 
 /// The same where no number has an interval.
@@ -248,7 +258,7 @@ fn unjudged(ratios: &[f64], cells: usize) -> String {
     .map(|(number, word)| format!("{number} {word}"))
     .collect();
     format!(
-        "of {}: {} (too few samples for an interval, or none: what of it is noise cannot be told)",
+        "of {}: {} (no interval: too few samples, or none, to tell noise from a difference)",
         count(cells, "cell"),
         parts.join(", ")
     )

@@ -9,7 +9,7 @@ use super::axes_table;
 use crate::report::{escape, number};
 
 /// The filters that are no part of Jinja, and those of Jinja that notes use most: for suggestions.
-pub(in crate::report) const NAMES: [&str; 19] = [
+pub(in crate::report) const NAMES: [&str; 20] = [
     "ms",
     "s",
     "duration",
@@ -23,6 +23,7 @@ pub(in crate::report) const NAMES: [&str; 19] = [
     "gib",
     "spark",
     "code",
+    "prose",
     "md",
     "fence",
     "join",
@@ -56,6 +57,7 @@ pub(in crate::report) fn add(environment: &mut Environment<'_>) {
     environment.add_filter("spark", spark);
     environment.add_filter("md", |value: &Value| textual(value, escape::markdown));
     environment.add_filter("code", |value: &Value| textual(value, escape::code));
+    environment.add_filter("prose", |value: &Value| textual(value, escape::prose));
     environment.add_filter("fence", |value: &Value, language: Option<String>| {
         let language = language.unwrap_or_default();
         textual(value, |text| escape::fence(text, &language))

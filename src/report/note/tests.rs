@@ -78,7 +78,7 @@ fn several_workloads_have_an_overview_and_a_note_each() {
     );
     let overview = &notes["capacity.md"];
     assert!(
-        overview.contains("All about it: [chat](capacity-chat.md)."),
+        overview.contains("Details: [chat](capacity-chat.md)."),
         "{overview}"
     );
     assert!(
@@ -97,7 +97,7 @@ fn several_workloads_have_an_overview_and_a_note_each() {
     );
     assert!(
         notes["capacity-lost.md"]
-            .contains("[cells without numbers](capacity.md#cells-without-numbers)"),
+            .contains("[Cells without numbers](capacity.md#cells-without-numbers)"),
         "{}",
         notes["capacity-lost.md"]
     );

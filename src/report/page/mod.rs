@@ -19,10 +19,9 @@ const JS: &str = include_str!("page.js");
 
 /// The page of a run with its pictures.
 pub(super) fn page(run: &StoredRun, charts: &[Chart]) -> String {
-    let hint = "<p class=\"quiet\">Point at a mark, or go to it with Tab and the arrow keys, to read its numbers; Enter or a click opens its cell.</p>\n";
+    let hint = "<p class=\"quiet\">Hover over a mark, or reach it with Tab and the arrow keys, to read its numbers. A click or Enter opens its cell.</p>\n";
     let pictures = if charts.is_empty() {
-        "<p class=\"quiet\">No picture: there are not enough cells with numbers to draw one.</p>\n"
-            .into()
+        "<p class=\"quiet\">No charts: too few cells have numbers to draw one.</p>\n".into()
     } else {
         charts
             .iter()

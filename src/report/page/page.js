@@ -50,11 +50,11 @@
       `${whole(data.measured)} of ${whole(data.cells.length)} stored ${data.cells.length === 1 ? "cell has" : "cells have"} numbers`].filter(Boolean).join(" · ");
   const banners = {
     SIMULATED: "SIMULATED. Nothing here was measured on a real engine: the embedded engine answered from a script. Do not plan, buy or rank with these numbers.",
-    PREDICTED: "PREDICTED. Nothing here was measured, and nothing was started: a model of the engine computed these numbers. Never rank them with what was measured.",
-    IMPORTED: "IMPORTED. Another tool measured these numbers; what it did not tell is absent here.",
+    PREDICTED: "PREDICTED. Nothing here was measured: a model of the engine computed these numbers. Do not rank them with measured ones.",
+    IMPORTED: "IMPORTED. Another tool measured these numbers; what it did not report is absent here.",
   };
   if (data.badge) {
-    byId("banner").textContent = banners[data.badge] || `${data.badge}. Not every cell was measured; each says what it is, and what was measured is never to be ranked with the rest.`;
+    byId("banner").textContent = banners[data.badge] || `${data.badge}. Not every cell was measured: each is labelled, and measured cells are never ranked with the rest.`;
     byId("banner").hidden = false;
   }
   byId("statements").append(...data.statements.map((text) => make("p", { class: "statement" }, text)));
@@ -62,6 +62,22 @@
     const of = [data.highlights.length > 1 ? told.workload : null, told.server].filter(Boolean).join(", ");
     byId("statements").append(make("details", { class: "stands-out", open: true }, make("summary", {}, `What stands out${of ? `: ${of}` : ""}`),
       make("ul", {}, ...told.texts.map((text) => make("li", {}, text)))));
+  }
+
+  // Why cells have no numbers, most cells first: what a failed run is opened for.
+  const lost = new Map();
+  for (const cell of data.cells.filter((cell) => !isMeasured(cell))) {
+    const server = data.servers[cell.server] || {};
+    const reason = cell.reason !== undefined ? data.texts[cell.reason] : server.reason;
+    const text = outcomeText(cell.outcome) + (reason ? `: ${reason}` : "");
+    lost.set(text, [...(lost.get(text) || []), cell]);
+  }
+  if (lost.size) {
+    const most = [...lost].sort((a, b) => b[1].length - a[1].length);
+    const items = most.slice(0, 5).map(([text, cells]) =>
+      make("li", {}, make("a", { href: `#cell=${encodeURIComponent(cells[0].id)}` }, `${whole(cells.length)} ${cells.length === 1 ? "cell" : "cells"}`), ` ${text}`));
+    if (most.length > 5) items.push(make("li", {}, `and ${whole(most.length - 5)} other reasons; filter the table by outcome`));
+    byId("statements").append(make("details", { class: "stands-out", open: data.measured === 0 }, make("summary", {}, "Cells without numbers"), make("ul", {}, ...items)));
   }
 
   // ---- pictures: what a pointer or the keyboard finds in them ----
@@ -434,7 +450,7 @@
     }
     const verdicts = (cell.verdicts || []).map((index) => data.verdicts[index]);
     if (verdicts.length) {
-      const means = { note: "read on", metric: "not to be ranked: ", cell: "nothing in this cell is to be ranked" };
+      const means = { note: "for information", metric: "not ranked: ", cell: "no number of this cell is ranked" };
       parts.push(make("h2", {}, "Verdicts"), ...verdicts.map((verdict) => make("div", { class: `verdict ${verdict.severity}` },
         make("p", {}, make("strong", {}, verdict.kind), ` (${means[verdict.severity]}${verdict.severity === "metric" ? verdict.touches.join(", ") || "its metrics" : ""})`),
         make("p", {}, verdict.reason), make("p", { class: "quiet" }, `→ ${verdict.hint}`))));

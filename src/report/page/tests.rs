@@ -76,7 +76,7 @@ fn names_cannot_leave_their_element() {
 fn a_run_without_cells_has_a_page() {
     let page = written(&fixtures::empty());
     assert!(
-        page.contains("No picture: there are not enough cells"),
+        page.contains("No charts: too few cells have numbers"),
         "{page}"
     );
     assert_eq!(data(&page)["cells"], json!([]));
