@@ -1,7 +1,11 @@
 //! The first lines of a note: what it is about, and the result in one sentence per workload and server.
 
 use super::{
-    insight::{Block, Rank, Yield, best::best, count, load_words, of, slo_text},
+    insight::{
+        Block, Rank, Yield,
+        best::{best, stand_in},
+        count, load_words, of, slo_text,
+    },
     number::{ms, tok_s},
 };
 use crate::{
@@ -133,7 +137,9 @@ pub(super) fn statement(run: &StoredRun, block: &Block<'_>) -> String {
         (Some(true), false) if best.contradicted => {
             format!(", by p50 within the SLO {slo}, yet not by the percentiles it asks for")
         }
-        (Some(true), false) => format!(" within the SLO {slo}, judged by p50"),
+        (Some(true), false) => {
+            format!(" within the SLO {slo}, judged by {}", stand_in(block))
+        }
         _ => String::new(),
     };
     let rate = brings.and_then(|brings| Some(brings.said(Some(brings.of(cell)?))));

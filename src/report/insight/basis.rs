@@ -1,6 +1,6 @@
 //! How far a ranking may be trusted, and the sentence that says so.
 
-use super::{Block, count};
+use super::{Block, best::stand_in, count};
 use crate::{
     measure::{Severity, VerdictKind},
     store::CellFile,
@@ -43,6 +43,12 @@ pub(in crate::report) fn basis(block: &Block<'_>, ranked: &Ranked<'_>, said: &st
         Trust::Medians if block.slo.0.is_empty() => {
             text.push_str(&format!(
                 "; the throughput may not be ranked in any cell ({}), so take it as a hint",
+                reasons(block, true)
+            ));
+        }
+        Trust::Medians if stand_in(block) != "p50" => {
+            text.push_str(&format!(
+                "; no cell has every number it takes fit to be ranked ({}), and nobody told the medians, so the percentiles stand as they are",
                 reasons(block, true)
             ));
         }

@@ -188,11 +188,30 @@ fn rankable<'a>(block: &Block<'a>) -> Ranked<'a> {
     }
 }
 
-/// The term's value as it may be ranked: its own percentile, or the median that stands in for it.
+/// The term's value as it may be ranked: its own percentile, or the median that stands in for it; where nobody told a median, a
+/// percentile of few samples is still better than none.
 fn value(term: &SloTerm, cell: &CellFile, trust: Trust) -> Option<f64> {
     match trust {
         Trust::Full => of(cell, &term.key()),
-        Trust::Medians | Trust::Nothing => of(cell, &format!("p50_{}", term.metric.name())),
+        Trust::Medians | Trust::Nothing => {
+            of(cell, &median(term)).or_else(|| of(cell, &term.key()))
+        }
+    }
+}
+
+fn median(term: &SloTerm) -> String {
+    format!("p50_{}", term.metric.name())
+}
+
+/// What an SLO is judged by where its percentiles may not be ranked.
+pub(in crate::report) fn stand_in(block: &Block<'_>) -> &'static str {
+    let told = |term: &SloTerm| {
+        let key = median(term);
+        block.cells.iter().any(|cell| of(cell, &key).is_some())
+    };
+    match block.slo.0.iter().all(told) {
+        true => "p50",
+        false => "percentiles of few samples",
     }
 }
 

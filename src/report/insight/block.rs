@@ -129,6 +129,18 @@ pub(in crate::report) fn server_label(run: &StoredRun, id: &str) -> String {
     }
 }
 
+/// What people call an axis: the plain word of a standard one whose path says little, else the path itself.
+pub(in crate::report) fn spoken(axis: &str) -> &str {
+    match axis {
+        "synthetic.input_tokens" => "prompt tokens",
+        "synthetic.output_tokens" | "shared_prefix.output_tokens" => "answer tokens",
+        "shared_prefix.prefix_tokens" => "shared prompt tokens",
+        "shared_prefix.suffix_tokens" => "own prompt tokens",
+        "shared_prefix.groups" => "groups of prompts",
+        path => path,
+    }
+}
+
 /// The value of an axis in a cell.
 pub(in crate::report) fn coordinate<'a>(cell: &'a CellFile, axis: &str) -> Option<&'a Value> {
     cell.axes
@@ -199,7 +211,10 @@ pub(in crate::report) fn place(block: &Block<'_>, cell: &CellFile) -> String {
     }
     let parts: Vec<String> = names
         .iter()
-        .filter_map(|axis| Some(format!("{axis} {}", scalar_text(coordinate(cell, axis)?))))
+        .filter_map(|axis| {
+            let value = scalar_text(coordinate(cell, axis)?);
+            Some(format!("{} {value}", spoken(axis)))
+        })
         .collect();
     if parts.is_empty() {
         cell.id.clone()
@@ -227,7 +242,10 @@ pub(in crate::report) fn lines<'a>(block: &Block<'a>, axis: &str) -> Vec<Line<'a
             .axes
             .iter()
             .filter(|other| **other != axis)
-            .filter_map(|other| Some(format!("{other} {}", scalar_text(coordinate(cell, other)?))))
+            .filter_map(|other| {
+                let value = scalar_text(coordinate(cell, other)?);
+                Some(format!("{} {value}", spoken(other)))
+            })
             .collect();
         let fixed = fixed.join(", ");
         match known.get(&fixed) {

@@ -2,9 +2,12 @@
 
 use super::{
     Block, Insight,
+    best::Best,
     caution::edge,
     effect::effects,
+    ladder, lines,
     observe::observations,
+    scaling::growth,
     server::server_side,
     servers::{in_order, ties},
     unstable::unstable,
@@ -90,6 +93,26 @@ fn answers(all: &[Insight], kinds: &[&str], most: usize) -> Vec<Insight> {
         .collect()
 }
 
+/// What more load does, as the best server that was asked for several loads shows it, where the best of all was asked for one.
+fn of_another(order: &[(&Block<'_>, Best)]) -> Vec<Insight> {
+    let has_line = |(block, _): &&(&Block<'_>, Best)| {
+        let lines = lines(block, ladder(block));
+        lines.iter().any(|line| line.cells.len() > 1)
+    };
+    let (Some(first), Some(other)) = (order.first(), order.iter().find(has_line)) else {
+        return Vec::new();
+    };
+    if first.0.server == other.0.server {
+        return Vec::new();
+    }
+    let mut found = growth(other.0);
+    found.extend(unstable(other.0));
+    for insight in &mut found {
+        insight.text = format!("With {}: {}", other.0.server_label, insight.text);
+    }
+    found
+}
+
 /// The first findings of a workload, with the label of the server that they are about (empty where there is one).
 pub(in crate::report) fn highlights(
     run: &StoredRun,
@@ -116,6 +139,7 @@ pub(in crate::report) fn highlights(
             || number("preemptions").is_some_and(|count| count > 0.0)
             || number("kv_usage_peak").is_some_and(|peak| peak >= FULL)
     });
+    all.extend(of_another(&order));
     all.extend(ties(blocks, workload));
     let effects = effects(run, blocks, workload);
     // That an axis does nothing is a headline only where no axis does anything.

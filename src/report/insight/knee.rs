@@ -3,7 +3,7 @@
 use super::{
     Insight, Line, Yield,
     chance::error,
-    count, offered,
+    concurrency, count, offered,
     scaling::{Scaled, at, value},
     slower::price,
 };
@@ -20,6 +20,8 @@ const AS_GOOD: f64 = 0.95;
 const BEND: f64 = 0.1;
 /// So many standard errors are beyond chance.
 const SIGMAS: f64 = 2.0;
+/// A later cell with this many times the power is better than the knee.
+const POWER: f64 = 1.25;
 /// Beyond a knee one more request brings at most this part of what one brought up to it.
 const LESS_EACH: f64 = 0.5;
 
@@ -27,6 +29,10 @@ const LESS_EACH: f64 = 0.5;
 /// smoothing: load and throughput are each scaled to 0 to 1 between the first cell and the highest one, and the knee is the
 /// cell furthest above the diagonal. `None` where no cell is at least a tenth above it, or where one more request still
 /// brings more than half of what it brought up to there: the line is as good as straight.
+///
+/// In a closed loop a bend that is far from the cell of most power gives way to that one: power is throughput over response time
+/// (Kleinrock, "Power and deterministic rules of thumb for probabilistic problems in computer communications", 1979), and by
+/// Little's law the square of the throughput over the requests in flight.
 pub(in crate::report) fn knee<'a>(cells: &[&'a CellFile]) -> Option<&'a CellFile> {
     let brings = Yield::of_cells(cells)?;
     let points: Vec<(f64, f64, &CellFile)> = cells
@@ -46,7 +52,17 @@ pub(in crate::report) fn knee<'a>(cells: &[&'a CellFile]) -> Option<&'a CellFile
         .iter()
         .rev()
         .max_by(|a, b| above(a).total_cmp(&above(b)))?;
-    if above(best) < BEND {
+    let closed = cells.iter().all(|cell| concurrency(cell).is_some());
+    let power = |point: &(f64, f64, &CellFile)| point.1 * point.1 / point.0;
+    let strongest = points
+        .iter()
+        .rev()
+        .max_by(|a, b| power(a).total_cmp(&power(b)))?;
+    let best = match closed && strongest.0 > best.0 && power(strongest) >= POWER * power(best) {
+        true => strongest,
+        false => best,
+    };
+    if above(best) < BEND || best.0 >= last.0 {
         return None;
     }
     let each = |from: &(f64, f64, &CellFile), to: &(f64, f64, &CellFile)| {

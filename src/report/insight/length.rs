@@ -19,6 +19,8 @@ const LESS: f64 = 0.9;
 const PROPORTION: f64 = 0.1;
 /// A pace that grows by less than this factor hardly moves.
 const KEPT: f64 = 1.1;
+/// What a token of a prompt costs differs between short and long ones by this factor.
+const BENT: f64 = 1.25;
 /// So many combinations are named one by one.
 const NAMED: usize = 4;
 
@@ -171,6 +173,29 @@ fn output_costs(block: &Block<'_>) -> Option<Insight> {
     ))
 }
 
+/// Whether each token costs more, or less, in long prompts than in short ones: what the first and the last step say of it.
+fn steeper(line: &Line<'_>, axis: &str, key: &str) -> String {
+    let points: Vec<(f64, f64)> = line
+        .cells
+        .iter()
+        .filter_map(|cell| Some((coordinate(cell, axis)?.as_f64()?, of(cell, key)?)))
+        .collect();
+    let each = |pair: &[(f64, f64)]| (pair[1].1 - pair[0].1) / (pair[1].0 - pair[0].0) * 1e3;
+    let steps: Vec<f64> = points.windows(2).map(each).collect();
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
+        return String::new();
+    };
+    let bent = *first > 0.0 && *last > 0.0 && (last / first).ln().abs() >= BENT.ln();
+    match steps.len() > 1 && bent {
+        true => format!(
+            " ({} on the first step, {} on the last)",
+            ms(Some(*first)),
+            ms(Some(*last))
+        ),
+        false => String::new(),
+    }
+}
+
 /// Where least is in flight, prefill shows most plainly; where most is, what it costs.
 fn prompt_length(block: &Block<'_>, axis: &str) -> Option<Insight> {
     let lines = several(block, axis);
@@ -208,7 +233,11 @@ fn prompt_length(block: &Block<'_>, axis: &str) -> Option<Insight> {
             ms(Some(t2)),
             times(t2 / t1),
             match moves && key.ends_with("ttft") {
-                true => format!(", {} for each 1,000 tokens more", ms(Some(each))),
+                true => format!(
+                    ", {} for each 1,000 tokens more{}",
+                    ms(Some(each)),
+                    steeper(line, axis, &key)
+                ),
                 false => String::new(),
             }
         ));
@@ -260,7 +289,7 @@ fn prompt_length(block: &Block<'_>, axis: &str) -> Option<Insight> {
             &[first, last],
             &numbers,
             format!(
-                "Prompt length{}: from {axis} {} to {} ({}), {}.",
+                "Prompt length{}: from {} to {} tokens ({}, axis {axis}), {}.",
                 at(line),
                 spelled(first, axis),
                 spelled(last, axis),

@@ -21,6 +21,8 @@ mod metric;
 pub(super) mod observe;
 pub(super) mod pareto;
 pub(super) mod prediction;
+mod profile;
+mod ratios;
 pub(super) mod recipe;
 mod repeats;
 mod ridge;
@@ -43,7 +45,7 @@ mod truth;
 
 pub(super) use block::{
     Block, Line, blocks, concurrency, coordinate, ladder, lines, load_short, load_words, offered,
-    place, rate, server_label,
+    place, rate, server_label, spoken,
 };
 pub(super) use metric::{Rank, Yield, may_rank, may_rank_by, metric, of, touches};
 

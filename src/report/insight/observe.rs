@@ -48,7 +48,15 @@ pub(in crate::report) fn observations(
     found.extend(saturation(block));
     let not_streamed = not_streamed(block, &measured);
     if not_streamed.is_none() {
-        found.extend(waiting(block).or_else(|| ttft_share(block, &measured)));
+        let waiting = waiting(block).or_else(|| ttft_share(block, &measured));
+        // Where TTFT is all that is known of latency, one sentence is enough.
+        let ends =
+            |told: &Insight| ["from_ms", "to_ms"].map(|name| told.numbers.get(name).cloned());
+        found.retain(|told| {
+            told.kind != "latency_growth"
+                || waiting.as_ref().is_none_or(|own| ends(own) != ends(told))
+        });
+        found.extend(waiting);
         found.extend(held_up(block));
     }
     found.extend(lengths(block));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Block,
+    Block, Rank, Yield,
     best::{Best, Pick},
     concurrency, coordinate, count, ladder, lines, load_words, of, place,
     servers::in_order,
@@ -170,16 +170,27 @@ fn why_load(block: &Block<'_>, best: &Best, cell: &CellFile, axis: &str) -> Stri
     let at = cells.iter().position(|other| other.id == cell.id);
     let step = |other: &CellFile| {
         let value = coordinate(other, axis).map(scalar_text).unwrap_or_default();
-        let latencies: Vec<String> = ["p95_ttft", "p95_e2e"]
+        let keys = ["ttft", "e2e"].map(|metric| {
+            let own = [other];
+            Rank::Tail
+                .key(&own, metric)
+                .or_else(|| Rank::Middle.key(&own, metric))
+        });
+        let latencies: Vec<String> = keys
             .into_iter()
-            .filter(|key| of(other, key).is_some())
-            .map(|key| format!("{} {}", latency_name(key), ms(of(other, key))))
+            .flatten()
+            .map(|key| format!("{} {}", latency_name(&key), ms(of(other, &key))))
             .collect();
-        format!(
-            "{value} gives {} at {}",
-            tok_s(of(other, "throughput")),
-            latencies.join(" and ")
-        )
+        let rate =
+            Yield::of_cells(&cells).and_then(|brings| Some(brings.said(Some(brings.of(other)?))));
+        let parts: Vec<String> = rate
+            .into_iter()
+            .chain((!latencies.is_empty()).then(|| latencies.join(" and ")))
+            .collect();
+        match parts.is_empty() {
+            true => format!("{value} has no numbers"),
+            false => format!("{value} gives {}", parts.join(" at ")),
+        }
     };
     let role = match (block.slo.0.is_empty(), best.meets_slo) {
         (false, Some(true)) => format!(

@@ -20,6 +20,10 @@ use crate::{
 
 /// A cell is a ridge when its value is this many times the larger of its two neighbours.
 const RIDGE: f64 = 1.25;
+/// The same of a median TTFT.
+const MEDIAN_RIDGE: f64 = 1.5;
+/// Of two latencies of one cell the second is told where its jump is this many times that of the first.
+const FAR_MORE: f64 = 2.0;
 /// A tail is a ridge when its p95 over p50 is this many times that of both neighbours: of whole answers, and of first tokens,
 /// whose tail goes up and down with the load in any engine.
 const TAIL_RIDGE: f64 = 1.2;
@@ -35,9 +39,10 @@ const SAME: f64 = 0.99;
 /// The definitions for the reader.
 pub(super) fn thresholds() -> String {
     format!(
-        "a p95 of TTFT or E2E more than {} both neighbours on an axis; a p95 over p50 more than {} that of both ({} for TTFT); a p95, or a median TTFT, \
+        "a p95 of TTFT or E2E more than {}, or a median TTFT more than {}, both neighbours on an axis; a p95 over p50 more than {} that of both ({} for TTFT); a p95, or a median TTFT, \
          that grows more than {} as fast as the axis itself, or on a small step more than {} and {} the part that the axis grows by",
         times(RIDGE),
+        times(MEDIAN_RIDGE),
         times(TAIL_RIDGE),
         times(TTFT_TAIL_RIDGE),
         times(CLIFF),
@@ -96,8 +101,12 @@ fn is_own(line: &Line<'_>, metric: &str) -> bool {
 /// Cells whose tail is higher than those of both cells beside them.
 pub(super) fn ridges(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
     for line in lines(block, axis) {
-        for metric in ["e2e", "ttft"] {
-            let key = Rank::Tail.key(&line.cells, metric);
+        for (rank, metric, least) in [
+            (Rank::Tail, "e2e", RIDGE),
+            (Rank::Tail, "ttft", RIDGE),
+            (Rank::Middle, "ttft", MEDIAN_RIDGE),
+        ] {
+            let key = rank.key(&line.cells, metric);
             let Some(key) = key.filter(|_| is_own(&line, metric)) else {
                 continue;
             };
@@ -108,15 +117,24 @@ pub(super) fn ridges(block: &Block<'_>, axis: &str, found: &mut Vec<Insight>) {
                     continue;
                 };
                 let neighbour = before.max(after);
-                let told = found
-                    .iter()
-                    .any(|zone| zone.kind == "ridge" && zone.cells == [three[1].id.clone()]);
                 let by_chance =
-                    beyond(three[1], &[three[0], three[2]], metric, Rank::Tail) == Some(false);
-                if neighbour <= 0.0 || own <= RIDGE * neighbour || by_chance || told {
+                    beyond(three[1], &[three[0], three[2]], metric, rank) == Some(false);
+                if neighbour <= 0.0 || own <= least * neighbour || by_chance {
                     continue;
                 }
+                // One sentence a cell: another latency takes its place only where it stands out far more.
+                let told = found
+                    .iter()
+                    .position(|zone| zone.kind == "ridge" && zone.cells == [three[1].id.clone()]);
+                let jump = |zone: &Insight| zone.numbers.get("jump")?.as_f64();
+                if let Some(told) = told {
+                    match jump(&found[told]) {
+                        Some(jump) if own / neighbour > FAR_MORE * jump => found.remove(told),
+                        _ => continue,
+                    };
+                }
                 let over = tail(three[1], metric)
+                    .filter(|_| rank == Rank::Tail)
                     .map(|over| format!(", and {} its own p50", times(over)))
                     .unwrap_or_default();
                 found.push(Insight::new(

@@ -14,6 +14,9 @@ use crate::{
 
 /// Each step brings at least this part of its share: near-linear.
 const NEAR_LINEAR: f64 = 0.7;
+/// Throughput that goes below this part of what it was has fallen; below the other one even where more load makes up for it.
+const FALLS: f64 = 0.97;
+const DEEP: f64 = 0.85;
 /// More than this part of perfect says something about the first cell, not about the engine.
 const TOO_GOOD: f64 = 1.1;
 
@@ -99,12 +102,20 @@ impl<'l, 'a> Scaled<'l, 'a> {
         self.is_flat() && self.ratio() < 1.0 - FLAT / 2.0
     }
 
-    /// The first step on which throughput falls.
+    /// The first step on which throughput falls, and is not made up for by more load.
     fn fall(&self) -> Option<(&'a CellFile, &'a CellFile)> {
+        let rate = |cell: &CellFile| self.brings.of(cell).unwrap_or(f64::NAN);
         self.steps
             .iter()
-            .find(|step| step.2 < 0.0)
-            .map(|step| (step.0, step.1))
+            .enumerate()
+            .find(|(at, (from, to, _))| {
+                let made_up = self.steps[*at..]
+                    .iter()
+                    .any(|later| rate(later.1) > rate(from));
+                let falls = rate(to) / rate(from);
+                falls < if made_up { DEEP } else { FALLS }
+            })
+            .map(|(_, step)| (step.0, step.1))
     }
 }
 

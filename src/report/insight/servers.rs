@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{
     Block, Insight,
-    best::{Best, Pick, best, remove},
-    count,
+    best::{Best, Pick, best, remove, stand_in},
+    count, of,
 };
 use crate::{
     manifest::Objective,
@@ -80,11 +80,32 @@ fn order((left, a): &(&Block<'_>, Best), (right, b): &(&Block<'_>, Best)) -> Ord
         .then(nearer)
         .then(users)
         .then(larger(one.throughput_tok_s, other.throughput_tok_s))
-        // Requests stand in where nobody counted tokens.
+        // Requests stand in where nobody counted tokens, and latency where nobody counted those.
         .then(match (one.throughput_tok_s, other.throughput_tok_s) {
             (None, None) => larger(one.req_s, other.req_s),
             _ => Ordering::Equal,
         })
+        .then(match (brings(one), brings(other)) {
+            (false, false) => larger(quickness(left, one, other), quickness(right, other, one)),
+            _ => Ordering::Equal,
+        })
+}
+
+fn brings(pick: &Pick) -> bool {
+    pick.throughput_tok_s.is_some() || pick.req_s.is_some()
+}
+
+/// How quick a pick is beside another one at the same load, as a number of which more is better.
+fn quickness(block: &Block<'_>, own: &Pick, other: &Pick) -> Option<f64> {
+    let same = own.concurrency == other.concurrency && own.rate == other.rate;
+    let cell = block
+        .cells
+        .iter()
+        .find(|cell| same && cell.id == own.cell)?;
+    ["p50_e2e", "mean_e2e", "p50_ttft", "mean_ttft"]
+        .into_iter()
+        .find_map(|key| of(cell, key))
+        .map(|ms| -ms)
 }
 
 /// What is this close to the best throughput is as good.
@@ -173,7 +194,7 @@ pub(in crate::report) fn comparisons(blocks: &[Block<'_>]) -> Vec<Comparison> {
                 servers: own
                     .into_iter()
                     .filter_map(|(block, best)| {
-                        let slo = slo(&best);
+                        let slo = slo(block, &best);
                         Some(Compared {
                             server: block.server.to_owned(),
                             label: block.server_label.clone(),
@@ -188,12 +209,13 @@ pub(in crate::report) fn comparisons(blocks: &[Block<'_>]) -> Vec<Comparison> {
         .collect()
 }
 
-fn slo(best: &Best) -> &'static str {
+fn slo(block: &Block<'_>, best: &Best) -> &'static str {
     let trusted = best.picks.first().is_some_and(|pick| pick.trusted);
     match best.meets_slo {
         None => "",
         Some(false) => "misses",
         Some(true) if best.contradicted => "by p50 only",
+        Some(true) if !trusted && stand_in(block) != "p50" => "meets, by few samples",
         Some(true) if !trusted => "meets, by p50",
         Some(true) => "meets",
     }

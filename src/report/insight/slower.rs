@@ -12,6 +12,8 @@ use crate::{
 
 /// Latency that grows this many times as fast as the load is no longer shared work.
 const RUNS_AWAY: f64 = 1.5;
+/// Requests wait their turn where TTFT, if it is known, makes up this part of what is added.
+const WAITS: f64 = 0.5;
 /// A growth of at least this much is a price worth naming.
 const PRICE: f64 = 1.1;
 
@@ -53,6 +55,8 @@ struct Growth<'a> {
     from: f64,
     to: f64,
     load: f64,
+    /// Whether the wait for the first token makes up most of it; absent where nobody told it.
+    waits: Option<bool>,
 }
 
 impl<'a> Growth<'a> {
@@ -66,12 +70,17 @@ impl<'a> Growth<'a> {
         let (first, last) = (*known.first()?, *known.last()?);
         let (from, to) = (of(first, key)?, of(last, key)?);
         let (c1, c2) = (offered(first)?, offered(last)?);
+        let ttft = Rank::Middle.key(&[first, last], "ttft");
+        let waits = ttft
+            .and_then(|key| of(first, &key).zip(of(last, &key)))
+            .map(|(before, after)| after - before >= WAITS * (to - from));
         (from > 0.0 && c1 > 0.0 && c2 > c1).then_some(Self {
             first,
             last,
             from,
             to,
             load: c2 / c1,
+            waits,
         })
     }
 
@@ -83,7 +92,9 @@ impl<'a> Growth<'a> {
         match (self.ratio() - 1.0) / (self.load - 1.0) {
             little if little < 0.1 => ": the cost in latency is mild",
             more if more > RUNS_AWAY => ": it runs away from the load",
-            much if much > 0.8 => ": requests wait their turn rather than share the engine",
+            much if much > 0.8 && self.waits != Some(false) => {
+                ": requests wait their turn rather than share the engine"
+            }
             _ => "",
         }
     }

@@ -28,8 +28,11 @@ struct Ends {
 }
 
 impl Ends {
-    fn of(cells: &[&CellFile], rank: Rank, metric: &str) -> Option<Self> {
-        let key = rank.key(cells, metric)?;
+    /// Of the median or mean, else of the tail, where nothing else is told.
+    fn of(cells: &[&CellFile], metric: &str) -> Option<Self> {
+        let key = Rank::Middle
+            .key(cells, metric)
+            .or_else(|| Rank::Tail.key(cells, metric))?;
         let (from, to) = (of(cells.first()?, &key)?, of(cells.last()?, &key)?);
         (from > 0.0).then_some(Self { key, from, to })
     }
@@ -55,8 +58,8 @@ pub(in crate::report) fn held_up(block: &Block<'_>) -> Option<Insight> {
         .into_iter()
         .rev()
         .max_by_key(|line| line.cells.len())?;
-    let ttft = Ends::of(&line.cells, Rank::Middle, "ttft")?;
-    let pace = ["tpot", "itl"].map(|metric| Ends::of(&line.cells, Rank::Middle, metric));
+    let ttft = Ends::of(&line.cells, "ttft")?;
+    let pace = ["tpot", "itl"].map(|metric| Ends::of(&line.cells, metric));
     let pace = pace.into_iter().flatten().next()?;
     let (first, last) = (*line.cells.first()?, *line.cells.last()?);
     let whole = of(first, "p50_ttft")
@@ -101,9 +104,11 @@ pub(in crate::report) fn waiting(block: &Block<'_>) -> Option<Insight> {
         .iter()
         .copied()
         .filter(|cell| {
-            ["p50_ttft", "mean_ttft"]
-                .iter()
-                .any(|key| of(cell, key).is_some())
+            let own = [*cell];
+            Rank::Middle
+                .key(&own, "ttft")
+                .or_else(|| Rank::Tail.key(&own, "ttft"))
+                .is_some()
         })
         .collect();
     let (first, last) = (*cells.first()?, *cells.last()?);
@@ -111,8 +116,8 @@ pub(in crate::report) fn waiting(block: &Block<'_>) -> Option<Insight> {
     if cells.len() < 2 || c1 <= 0.0 || c2 <= c1 {
         return None;
     }
-    let ttft = Ends::of(&cells, Rank::Middle, "ttft")?;
-    let pace = ["tpot", "itl"].map(|metric| Ends::of(&cells, Rank::Middle, metric));
+    let ttft = Ends::of(&cells, "ttft")?;
+    let pace = ["tpot", "itl"].map(|metric| Ends::of(&cells, metric));
     let pace = pace.into_iter().flatten().next();
     let spelled = |cell: &CellFile| coordinate(cell, axis).map(scalar_text).unwrap_or_default();
     let at = match line.fixed.as_str() {
