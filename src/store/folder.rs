@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{
     CellFile, Predictions, RunFile, ServerFile, StoreError, StoredRun, atomic,
     lock::{self, Lock},
-    read, records, tables,
+    never_begun, read, records, tables,
 };
 use crate::{load::Records, plan::Plan};
 
@@ -54,6 +54,7 @@ impl RunFolder {
         check_id(results, name)?;
         let parent = results.join(experiment);
         let path = parent.join(name);
+        never_begun::sweep(&parent);
         let made = atomic::create_folders(&parent)
             .and_then(|()| atomic::create_new_folder(&path))
             .map_err(StoreError::before_the_run)?;
@@ -74,6 +75,7 @@ impl RunFolder {
         check_id(results, experiment)?;
         check_id(results, name)?;
         let parent = results.join(experiment);
+        never_begun::sweep(&parent);
         let free = || {
             atomic::create_folders(&parent)?;
             let mut path = parent.join(name);

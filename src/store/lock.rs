@@ -104,6 +104,11 @@ pub(super) fn is_held(folder: &Utf8Path) -> bool {
     matches!(asked, Ok(Err(Errno::WOULDBLOCK)))
 }
 
+/// Whether somebody once held the lock of a folder.
+pub(super) fn was_held(folder: &Utf8Path) -> bool {
+    std::fs::metadata(folder.join(FILE)).is_ok_and(|file| file.len() > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ mod folder;
 mod form;
 mod lock;
 mod mend;
+mod never_begun;
 mod prediction;
 mod read;
 mod records;

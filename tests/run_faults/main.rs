@@ -9,6 +9,8 @@ mod disk;
 mod experiment;
 mod injected;
 #[cfg(target_os = "linux")]
+mod operations;
+#[cfg(target_os = "linux")]
 #[expect(dead_code, reason = "other tests use more of it")]
 #[path = "../processes/mod.rs"]
 mod processes;
@@ -52,6 +54,8 @@ fn main() {
             })
         })
         .collect();
+    #[cfg(target_os = "linux")]
+    trials.extend(operations::trials());
     trials.push(Trial::test("every_row_is_of_a_fault", || {
         let text = fs::read_to_string(readme()).map_err(|error| error.to_string())?;
         let names: Vec<String> = rows(&text).map(|row| row.0).collect();

@@ -417,3 +417,27 @@ fn a_run_that_was_cut_off_is_known_once_nobody_works_on_it() {
     drop(folder);
     assert_eq!(unfinished(&results, "small"), None);
 }
+
+#[test]
+fn what_was_killed_before_it_became_a_run_goes_with_the_next_one() {
+    let (_guard, results) = scratch();
+    let there = |name: &str| results.join("small").join(name).exists();
+    let made = |name: &str, files: &[&str]| {
+        let folder = RunFolder::create(&results, "small", name).unwrap();
+        for file in files {
+            fs::write(folder.path().join(file), "x").unwrap();
+        }
+        folder
+    };
+    let killed = made("killed", &["manifest.toml", ".tmp-plan.json"]);
+    let at_work = made("at-work", &["manifest.toml"]);
+    drop(made("not-ours", &["thesis.txt"]));
+    assert!(there("killed"), "somebody is at work in it");
+    drop(killed);
+    drop(made("next", &["run.json"]));
+    assert!(!there("killed"));
+    for name in ["at-work", "not-ours", "next"] {
+        assert!(there(name), "{name}");
+    }
+    drop(at_work);
+}

@@ -1,0 +1,262 @@
+//! A file operation of a run fails, or is the runner's last: one trial each. strace lets it fail.
+//!
+//! One run is traced first, so that every operation of the runner on its run folder is known by its call, its path and which
+//! of several it is; some are then drawn with a stated seed, and others with another one (`RUNNER_TEST_SEED=7`).
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use libtest_mimic::{Completion, Failed, Trial};
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng, SeedableRng},
+};
+
+use super::{
+    disk::lacking,
+    injected::{at, manifest, nothing_is_left, surround},
+};
+
+const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
+/// The seed, where none is told.
+const SEED: u64 = 6;
+/// So many operations of each call are tried, each once failing and once as the last.
+const OF_EACH_CALL: usize = 3;
+/// The calls, and how each fails.
+const CALLS: [(&str, &str); 7] = [
+    ("mkdir", "ENOSPC"),
+    ("openat", "EIO"),
+    ("write", "ENOSPC"),
+    ("ftruncate", "EIO"),
+    ("fsync", "EIO"),
+    ("rename", "EIO"),
+    ("unlink", "EIO"),
+];
+/// Where the run is.
+const RUN: &str = "results/faults/run";
+
+/// One operation of a run: the n-th of a call on a path, which counts from the folder of the trial.
+#[derive(Clone, Debug)]
+struct Operation {
+    call: &'static str,
+    error: &'static str,
+    path: PathBuf,
+    number: usize,
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let drawn = match traceable() {
+        Ok(None) => drawn(),
+        Ok(Some(reason)) => {
+            return vec![Trial::ignorable_test("file_operations_that_fail", || {
+                Ok(Completion::ignored_with(reason))
+            })];
+        }
+        Err(error) => Err(error),
+    };
+    match drawn {
+        Ok(drawn) => drawn.into_iter().flat_map(both).collect(),
+        Err(error) => vec![Trial::test("file_operations_that_fail", || {
+            Err(Failed::from(error))
+        })],
+    }
+}
+
+/// The two trials of an operation.
+fn both(operation: Operation) -> [Trial; 2] {
+    [("fails", false), ("is_the_last", true)].map(|(what, last)| {
+        let operation = operation.clone();
+        let name = format!(
+            "{}_{}_of_{}_{what}",
+            operation.call,
+            operation.number,
+            operation.path.display()
+        );
+        Trial::test(name, move || {
+            tried(&operation, last).map_err(|error| Failed::from(error.to_string()))
+        })
+    })
+}
+
+fn traceable() -> Result<Option<String>, String> {
+    let tried = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "true"])
+        .stderr(Stdio::null())
+        .status();
+    if tried.is_ok_and(|status| status.success()) {
+        return Ok(None);
+    }
+    lacking(
+        "a file operation that fails needs strace, and leave to trace; get it with: apt-get install strace",
+    )
+}
+
+/// A run of the runner's own thread under strace, and what it is to do with the calls.
+fn traced(folder: &Path, more: &[&str], options: &[&str]) -> Command {
+    let mut command = Command::new("strace");
+    command
+        .args(["-qq", "-y", "-o"])
+        .arg(folder.join("trace"))
+        .args(options)
+        .arg(RUNNER);
+    run(command, folder, more)
+}
+
+fn run(mut command: Command, folder: &Path, more: &[&str]) -> Command {
+    command
+        .args(["run", "manifest.toml", "--results"])
+        .arg(folder.join("results"))
+        .args(more);
+    surround(&mut command, folder);
+    command
+}
+
+/// The operations of a whole run, and some of them.
+fn drawn() -> Result<Vec<Operation>, String> {
+    let said = |error: std::io::Error| error.to_string();
+    let folder = tempfile::tempdir().map_err(said)?;
+    let folder = folder.path().canonicalize().map_err(said)?;
+    manifest(&folder, "", "").map_err(said)?;
+    let calls: Vec<&str> = CALLS.iter().map(|(call, _)| *call).collect();
+    let trace = format!("trace={}", calls.join(","));
+    let command = traced(&folder, &["--name", "run"], &["-e", &trace]);
+    let (code, told) = at(command, "", |_| ()).map_err(|error| error.to_string())?;
+    if code != "0" {
+        return Err(format!("a run under strace ended with {code}: {told}"));
+    }
+    let trace = fs::read_to_string(folder.join("trace")).map_err(said)?;
+    let mut random = ChaCha8Rng::seed_from_u64(seed()?);
+    let mut drawn = Vec::new();
+    for (call, error) in CALLS {
+        let mut seen: BTreeMap<PathBuf, usize> = BTreeMap::new();
+        let mut all: Vec<Operation> = Vec::new();
+        let begins = format!("{call}(");
+        for line in trace.lines().filter(|line| line.starts_with(&begins)) {
+            let Some(path) = path_of(line, &folder) else {
+                continue;
+            };
+            let number = seen.entry(path.clone()).or_default();
+            *number += 1;
+            all.push(Operation {
+                call,
+                error,
+                path,
+                number: *number,
+            });
+        }
+        if all.is_empty() {
+            return Err(format!("a run makes no {call} in its folder:\n{trace}"));
+        }
+        for _ in 0..OF_EACH_CALL.min(all.len()) {
+            let which = random.next_u32() as usize % all.len();
+            drawn.push(all.swap_remove(which));
+        }
+    }
+    Ok(drawn)
+}
+
+fn seed() -> Result<u64, String> {
+    match env::var("RUNNER_TEST_SEED") {
+        Ok(told) => told
+            .parse()
+            .map_err(|error| format!("RUNNER_TEST_SEED={told}: {error}")),
+        Err(_) => Ok(SEED),
+    }
+}
+
+/// What a call is about, when that is in the run's folder: `mkdir("/a/b", 0777)`, `fsync(9</a/b>)`.
+fn path_of(line: &str, folder: &Path) -> Option<PathBuf> {
+    let results = folder.join("results");
+    let results = results.to_str()?;
+    let begin = line.find(results)?;
+    let path = line[begin..].split(['"', '>']).next()?;
+    let path = Path::new(path).strip_prefix(folder).ok()?;
+    Some(path.to_owned())
+}
+
+/// A run of which one operation fails, or is the last; then the next run.
+fn tried(operation: &Operation, last: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path().canonicalize()?;
+    manifest(&folder, "", "")?;
+    let Operation {
+        call,
+        error,
+        path,
+        number,
+    } = operation;
+    let what = if last {
+        "signal=KILL".to_owned()
+    } else {
+        format!("error={error}")
+    };
+    let inject = format!("inject={call}:{what}:when={number}");
+    let trace = format!("trace={call}");
+    let path = folder.join(path);
+    let path = path.to_str().ok_or("a path that is text")?;
+    let options = ["-P", path, "-e", &trace, "-e", &inject];
+    let (code, said) = at(traced(&folder, &["--name", "run"], &options), "", |_| ())?;
+    let whole = cells(&folder)?;
+    match code.as_str() {
+        "killed" if last => {}
+        // What only speeds things up, or is looked at without need, may fail unheard.
+        "0" if !last => {}
+        "1" if !last && said.contains("error: ") => nothing_is_left(&folder)?,
+        _ => return Err(format!("ended with {code}:\n{said}").into()),
+    }
+    if said.contains("panicked") {
+        return Err(said.into());
+    }
+    let more: &[&str] = if folder.join(RUN).join("run.json").exists() {
+        &["--resume"]
+    } else {
+        &["--name", "run"]
+    };
+    let (code, again) = at(run(Command::new(RUNNER), &folder, more), "", |_| ())?;
+    if code != "0" {
+        return Err(format!("{said}\nthen {more:?} ended with {code}:\n{again}").into());
+    }
+    nothing_is_left(&folder)?;
+    let now = cells(&folder)?;
+    if now.len() != 3 {
+        return Err(format!("{} cells are there:\n{said}\n{again}", now.len()).into());
+    }
+    for (name, files) in whole {
+        if now.get(&name) != Some(&files) {
+            return Err(format!("{name:?} was whole, and is another one:\n{said}\n{again}").into());
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of each cell's files, in the order of their names.
+type Cells = BTreeMap<PathBuf, Vec<Vec<u8>>>;
+
+/// Every cell of the run, with the bytes of its files. One that is not whole is an error.
+fn cells(folder: &Path) -> Result<Cells, Box<dyn std::error::Error>> {
+    let mut cells = BTreeMap::new();
+    let there = fs::read_dir(folder.join(RUN).join("cells"));
+    for cell in there.into_iter().flatten() {
+        let cell = cell?.path();
+        let name = cell.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let text = fs::read_to_string(cell.join("cell.json"))?;
+        let value: serde_json::Value = serde_json::from_str(&text)?;
+        if value["outcome"] != "ok" {
+            return Err(format!("{}: {value:#}", cell.display()).into());
+        }
+        let mut paths: Vec<PathBuf> = fs::read_dir(&cell)?
+            .map(|file| file.map(|file| file.path()))
+            .collect::<Result<_, _>>()?;
+        paths.sort();
+        let files: Result<Vec<Vec<u8>>, _> = paths.iter().map(fs::read).collect();
+        cells.insert(cell, files?);
+    }
+    Ok(cells)
+}
