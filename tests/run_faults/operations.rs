@@ -168,14 +168,18 @@ fn seed() -> Result<u64, String> {
     }
 }
 
-/// What a call is about, when that is in the run's folder: `mkdir("/a/b", 0777)`, `fsync(9</a/b>)`.
+/// What a call is about, when that is in the run's folder: `mkdir("/a/b", 0777)`, `openat(AT_FDCWD</c>, "/a/b", O_RDONLY)`,
+/// `fsync(9</a/b>)`. What is written may name the folder too.
 fn path_of(line: &str, folder: &Path) -> Option<PathBuf> {
-    let results = folder.join("results");
-    let results = results.to_str()?;
-    let begin = line.find(results)?;
-    let path = line[begin..].split(['"', '>']).next()?;
-    let path = Path::new(path).strip_prefix(folder).ok()?;
-    Some(path.to_owned())
+    let (_, arguments) = line.split_once('(')?;
+    let path = if arguments.starts_with(|c: char| c.is_ascii_digit()) {
+        arguments.split(['<', '>']).nth(1)?
+    } else {
+        arguments.split('"').nth(1)?
+    };
+    let path = Path::new(path);
+    path.starts_with(folder.join("results"))
+        .then(|| path.strip_prefix(folder).ok().map(Path::to_owned))?
 }
 
 /// A run of which one operation fails, or is the last; then the next run.
