@@ -6,6 +6,7 @@ mod processes;
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -178,6 +179,40 @@ fn a_hung_nvidia_smi_ends_with_a_killed_runner() {
     until("nor their guardian's entry", || {
         !folder.join("state/runner/servers").exists()
     });
+}
+
+/// Who waits for it is told so, and can give up.
+#[test]
+fn ctrl_c_while_nvidia_smi_hangs_ends_before_anything_is_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut command = with_nvidia_smi(folder, "exec sleep 600");
+    let mut runner = command.stderr(Stdio::piped()).spawn().unwrap();
+    let pid = i32::try_from(runner.id()).unwrap();
+    let mut lines = BufReader::new(runner.stderr.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains("nvidia-smi has not answered yet"), "{first}");
+    let tree = below(pid);
+    signal(pid, Signal::INT);
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(runner.wait().unwrap().code(), Some(130));
+    assert_eq!(
+        rest,
+        ["interrupted before anything was begun; nothing was stored"]
+    );
+    until("nobody is left", || alive(&tree).is_empty());
+    assert!(!folder.join("results").exists());
+}
+
+/// An entry that was damaged tells of nobody.
+#[test]
+fn a_damaged_entry_of_a_guardian_that_is_gone_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let servers = folder.path().join("state/runner/servers");
+    fs::create_dir_all(&servers).unwrap();
+    fs::write(servers.join("4194304-5.json"), "\0\0").unwrap();
+    // Asserts that the journal's folder is gone, too.
+    next(folder.path());
 }
 
 #[test]

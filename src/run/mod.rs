@@ -12,11 +12,14 @@ mod silence;
 mod vocabularies;
 mod walk;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, pin::pin, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use self::{vocabularies::Vocabularies, walk::Walk};
 use crate::{
@@ -26,7 +29,7 @@ use crate::{
     observe::Observer,
     plan::{Group, Plan, selects},
     server,
-    store::{self, CellFile, FORMAT, RunFile, RunFolder, StoreError},
+    store::{self, CellFile, FORMAT, Gpu, RunFile, RunFolder, StoreError},
 };
 
 pub use event::Event;
@@ -70,6 +73,8 @@ pub enum RunError {
     Fingerprint(Vec<String>),
     /// The manifest cannot be written down.
     Manifest(String),
+    /// The person asked to stop before anything was begun.
+    Interrupted,
 }
 
 impl From<StoreError> for RunError {
@@ -95,11 +100,11 @@ pub async fn run(
         .all(|group| group.server.engine == Engine::Sim);
     let (git_commit, git_dirty) = provenance::git(&order.runner, &order.manifest_folder).await;
     let started_at = Timestamp::now();
-    let gpus = provenance::gpus(&order.runner).await;
-    let gpus = gpus.unwrap_or_else(|told| {
-        emit(Event::Warning(told));
-        Vec::new()
-    });
+    let mut asked_to_stop = stop.clone();
+    let gpus = tokio::select! {
+        gpus = gpus(&order.runner, emit) => gpus,
+        _ = asked_to_stop.wait_for(|stop| *stop) => return Err(RunError::Interrupted),
+    };
     let mut file = RunFile {
         format: FORMAT,
         name: order
@@ -123,6 +128,9 @@ pub async fn run(
     };
     // Before anything is measured beside them.
     server::end_left_overs(&mut |told| emit(Event::Warning(told))).await;
+    if *stop.borrow() {
+        return Err(RunError::Interrupted);
+    }
     let effective = manifest.effective().map_err(RunError::Manifest)?;
     let mut done = BTreeSet::new();
     let folder = match &order.resume {
@@ -201,11 +209,32 @@ pub async fn run(
     ended
 }
 
-/// What became of an earlier start that nobody had asked to end.
+/// The GPUs of this machine, while whoever waits for a driver's tool that hangs is told so.
+async fn gpus(runner: &str, emit: &mut (dyn FnMut(Event) + Send)) -> Vec<Gpu> {
+    let mut asking = pin!(provenance::gpus(runner));
+    let gpus = match timeout(MOMENT, &mut asking).await {
+        Ok(gpus) => gpus,
+        Err(_) => {
+            emit(Event::Warning(
+                "nvidia-smi has not answered yet; waiting a little longer for it".into(),
+            ));
+            asking.await
+        }
+    };
+    gpus.unwrap_or_else(|told| {
+        emit(Event::Warning(told));
+        Vec::new()
+    })
+}
+
+/// How long a person is left without a word.
+const MOMENT: Duration = Duration::from_secs(2);
+
+/// What became of an earlier start that did not end as it should.
 fn cut_off(folder: &Utf8Path, cells: usize) -> String {
     let whole = if cells == 1 { "cell is" } else { "cells are" };
     format!(
-        "{folder}: the last start of this run did not come to its end (it was killed, the machine went down, or its disk took no more); {cells} finished {whole} whole, and what it was at is to be measured again"
+        "{folder}: the last start of this run did not come to its end (it was killed or stopped at once, the machine went down, or its disk took no more); {cells} finished {whole} whole, and what it was at is to be measured again"
     )
 }
 

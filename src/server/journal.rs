@@ -177,6 +177,11 @@ pub(super) fn read(path: &Path) -> Option<Entry> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
+/// Whether a file can be read and holds no entry of any version.
+pub(super) fn is_damaged(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).is_err())
+}
+
 /// Removes an entry, and the folder when it was the last one.
 pub(super) fn remove(path: &Path) {
     let _ = fs::remove_file(path);

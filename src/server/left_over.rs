@@ -33,6 +33,11 @@ pub async fn end_left_overs(tell: &mut (dyn FnMut(String) + Send)) {
     };
     for path in entries(&folder) {
         let Some(entry) = journal::read(&path) else {
+            // What is no JSON at all was not left by another version.
+            let dead = journal::guard_of(&path).is_some_and(|guard| !lives(guard));
+            if dead && journal::is_damaged(&path) {
+                journal::remove(&path);
+            }
             continue;
         };
         if !entry.is_of_here() {

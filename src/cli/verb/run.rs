@@ -148,6 +148,10 @@ fn failed(error: &RunError) -> Exit {
             ))
         }
         RunError::Manifest(reason) => unexpected(reason),
+        RunError::Interrupted => {
+            say("interrupted before anything was begun; nothing was stored");
+            Exit::Interrupted
+        }
     }
 }
 
