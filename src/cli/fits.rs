@@ -155,7 +155,7 @@ impl fmt::Display for GroupFit {
             Ok(fit) => {
                 write!(
                     f,
-                    "fits on {on}: {:.2} GiB of weights, {:.2} GiB of KV cache for {} tokens; at once {} users of {} tokens",
+                    "fits on {on}: {:.2} GiB of weights, {:.2} GiB of KV cache for {} tokens; room at once for {} users of {} tokens",
                     fit.weights / GIB,
                     fit.kv_cache / GIB,
                     fit.kv_tokens(),
@@ -166,11 +166,11 @@ impl fmt::Display for GroupFit {
                     let tokens = request.tokens;
                     let prompts = match request.longest {
                         true => "",
-                        false => ", with prompts of mean length",
+                        false => " with prompts of mean length",
                     };
                     write!(
                         f,
-                        ", {} of {tokens} as the workloads ask{prompts}",
+                        ", or {} of {tokens} as the workloads ask{prompts}",
                         fit.users(tokens)
                     )?;
                 }

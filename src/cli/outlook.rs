@@ -29,11 +29,11 @@ pub(super) fn outlook(
         }
     }
     let cost = price(manifest, placed).map_or_else(String::new, |price| {
-        format!(", ${:.2} at ${price} an hour", price * seconds / 3600.0)
+        format!(", ${:.2} at ${price} per hour", price * seconds / 3600.0)
     });
     let whole = std::time::Duration::from_secs(seconds.ceil() as u64);
     Some(format!(
-        "predicted on {}: the requests take {}{cost}; starts of servers come beside",
+        "predicted on {}: the requests take {}{cost}, plus the time that servers take to start",
         gpu.name,
         TimeSpan::from(whole)
     ))

@@ -118,6 +118,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn prose_keeps_its_code_and_nothing_else() {
+        assert_eq!(
+            prose("ask with `cache = \"a|b\"` or <b>"),
+            "ask with cache = \"a\\|b\" or &lt;b&gt;"
+        );
+        assert_eq!(
+            prose("raise `requests`, *now*"),
+            "raise `requests`, \\*now\\*"
+        );
+        assert_eq!(prose("one ` alone"), "one \\` alone");
+    }
+
+    #[test]
     fn names_do_no_harm() {
         assert_eq!(markdown("a|b`c"), "a\\|b\\`c");
         assert_eq!(

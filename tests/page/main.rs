@@ -88,6 +88,16 @@ fn renders(browser: &mut Browser, _: &Path) -> Result<(), String> {
     )?;
     expect(
         browser,
+        "document.querySelectorAll('.tiles dd').length > 3",
+        json!(true),
+    )?;
+    expect(
+        browser,
+        "[...document.querySelectorAll('summary')].some((said) => said.textContent === 'Cells without numbers: 8')",
+        json!(true),
+    )?;
+    expect(
+        browser,
         "document.querySelectorAll('.stands-out li').length > 2",
         json!(true),
     )?;

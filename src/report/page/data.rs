@@ -14,7 +14,9 @@ use crate::{
             highlight::highlights,
             may_rank, may_rank_by, of,
             prediction::{answers, error, signed},
-            server_label, slo_text,
+            server_label,
+            servers::in_order,
+            slo_text,
         },
         note::values::statements,
         origin::{Origin, badge, is_mixed},
@@ -100,6 +102,7 @@ pub(super) fn of_run(run: &StoredRun) -> String {
         "statements": statements(run, &blocks),
         "highlights": stand_out(run, &blocks),
         "source": gpu(run),
+        "usd_per_hour": run.plan.hardware.usd_per_hour,
         "badge": badge(run),
         "run": run.run.name,
         "engine": run.run.engine,
@@ -155,6 +158,10 @@ fn stand_out(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<Value> {
             json!({
                 "workload": workload,
                 "server": server,
+                "best": in_order(blocks, workload)
+                    .first()
+                    .and_then(|(_, best)| best.picks.first())
+                    .map(|pick| pick.cell.clone()),
                 "texts": found.into_iter().map(|insight| insight.text).collect::<Vec<_>>(),
             })
         })

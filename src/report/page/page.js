@@ -58,11 +58,29 @@
     byId("banner").hidden = false;
   }
   byId("statements").append(...data.statements.map((text) => make("p", { class: "statement" }, text)));
-  for (const told of data.highlights.filter((told) => told.texts.length)) {
-    const of = [data.highlights.length > 1 ? told.workload : null, told.server].filter(Boolean).join(", ");
-    byId("statements").append(make("details", { class: "stands-out", open: true }, make("summary", {}, `What stands out${of ? `: ${of}` : ""}`),
-      make("ul", {}, ...told.texts.map((text) => make("li", {}, text)))));
+  // The best cell of each workload in numbers, and below it what stands out.
+  function bestTiles(cell) {
+    const m = cell.m || {};
+    const cost = data.usd_per_hour > 0 && m.throughput > 0 ? (data.usd_per_hour / (m.throughput * 3600)) * 1e6 : undefined;
+    const at = cell.at || {};
+    const tiles = [
+      "concurrency" in at ? ["users in flight", said(at.concurrency)] : ["rate, req/s", "rate" in at ? said(at.rate) : undefined],
+      ...["throughput", "p95_ttft", "p95_e2e", "user"].flatMap((key) => data.metrics.filter((metric) => metric.key === key && key in m))
+        .map((metric) => [`${metric.key === "user" ? "per user" : metric.name}, ${metric.unit}`, shown(m[metric.key]) + sign(cell, metric.key)]),
+      ["USD per M tokens", cost === undefined ? undefined : cost < 1 ? cost.toFixed(3) : shown(cost)],
+    ].filter(([, text]) => text !== undefined);
+    return make("dl", { class: "tiles" }, ...tiles.map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text))));
   }
+  const overviews = make("div", { class: "workloads" });
+  for (const told of data.highlights.filter((told) => told.texts.length || told.best)) {
+    const of = data.highlights.length > 1 ? ` of ${told.workload}` : "";
+    const best = data.cells.find((cell) => cell.id === told.best);
+    const part = make("section", { "aria-label": told.workload });
+    if (best) part.append(make("p", { class: "best" }, `Best cell${of}: `, make("a", { href: `#cell=${encodeURIComponent(best.id)}` }, place(best))), bestTiles(best));
+    if (told.texts.length) part.append(make("details", { class: "stands-out", open: true }, make("summary", {}, "What stands out"), make("ul", {}, ...told.texts.map((text) => make("li", {}, text)))));
+    overviews.append(part);
+  }
+  byId("statements").append(overviews);
 
   // Why cells have no numbers, most cells first: what a failed run is opened for.
   const lost = new Map();
@@ -77,7 +95,7 @@
     const items = most.slice(0, 5).map(([text, cells]) =>
       make("li", {}, make("a", { href: `#cell=${encodeURIComponent(cells[0].id)}` }, `${whole(cells.length)} ${cells.length === 1 ? "cell" : "cells"}`), ` ${text}`));
     if (most.length > 5) items.push(make("li", {}, `and ${whole(most.length - 5)} other reasons; filter the table by outcome`));
-    byId("statements").append(make("details", { class: "stands-out", open: data.measured === 0 }, make("summary", {}, "Cells without numbers"), make("ul", {}, ...items)));
+    byId("statements").append(make("details", { class: "stands-out", open: data.measured === 0 }, make("summary", {}, `Cells without numbers: ${whole([...lost.values()].flat().length)}`), make("ul", {}, ...items)));
   }
 
   // ---- pictures: what a pointer or the keyboard finds in them ----
@@ -410,6 +428,9 @@
     return lines.length ? [make("h2", {}, title), make("pre", { tabindex: 0, role: "region", "aria-label": title }, lines.join("\n"))] : [];
   }
 
+  // Words in backticks are code, as in the notes.
+  const prose = (text) => text.split("`").map((part, index, all) => (index % 2 && all.length % 2 ? make("code", {}, part) : part));
+
   function cellPage(cell) {
     const at = data.cells.indexOf(cell);
     const server = data.servers[cell.server] || {};
@@ -453,7 +474,7 @@
       const means = { note: "for information", metric: "not ranked: ", cell: "no number of this cell is ranked" };
       parts.push(make("h2", {}, "Verdicts"), ...verdicts.map((verdict) => make("div", { class: `verdict ${verdict.severity}` },
         make("p", {}, make("strong", {}, verdict.kind), ` (${means[verdict.severity]}${verdict.severity === "metric" ? verdict.touches.join(", ") || "its metrics" : ""})`),
-        make("p", {}, verdict.reason), make("p", { class: "quiet" }, `→ ${verdict.hint}`))));
+        make("p", {}, ...prose(verdict.reason)), make("p", { class: "quiet" }, "→ ", ...prose(verdict.hint)))));
     }
     if (cell.errors) parts.push(make("h2", {}, "Errors"), make("ul", {}, ...cell.errors.map(([text, number]) => make("li", {}, `${whole(number)}× ${text}`))));
     for (const attempt of cell.attempts || []) parts.push(make("p", {}, `An earlier attempt ended ${outcomeText(attempt.outcome)}: ${attempt.reason}`), ...log("Its log", attempt.log));
