@@ -231,7 +231,7 @@ fn a_command_that_is_told_can_be_copied_whatever_the_folder_is_called() {
     assert!(!text.contains('\u{1b}'), "{text:?}");
     let told = text
         .lines()
-        .find_map(|line| line.trim().strip_prefix("runner report "));
+        .find_map(|line| line.trim().strip_prefix("next:    git add "));
     let words = shlex::split(told.unwrap()).unwrap();
     assert_eq!(words.len(), 1, "{words:?}");
     assert!(words[0].starts_with("it's \"a\" "), "{words:?}");

@@ -252,7 +252,7 @@ fn a_card_and_a_model_of_one_s_own_are_predicted() {
     assert_eq!(code, Some(0), "{said}");
     assert!(out.contains("fits on my-card"), "{out}");
     assert!(
-        said.contains("predicted on my-card: the requests take") && said.contains("at $2 an hour"),
+        said.contains("predicted on my-card: the requests take") && said.contains("at $2 per hour"),
         "{said}"
     );
     // The price is not that of another card.

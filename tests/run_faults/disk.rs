@@ -25,7 +25,7 @@ pub(crate) fn lacking(reason: &str) -> Result<Option<String>, String> {
     Ok(Some(reason.to_owned()))
 }
 
-/// Cuts three files of the only run, each in its middle.
+/// Cuts three files of the only run, each behind its first byte: where its middle is differs from run to run.
 fn cut_short(folder: &Path) -> std::io::Result<()> {
     let run = first_entry(&folder.join("results/faults"))?;
     let cell = first_entry(&run.join("cells"))?;
@@ -36,7 +36,7 @@ fn cut_short(folder: &Path) -> std::io::Result<()> {
         run.join("plan.json"),
     ] {
         let bytes = fs::read(&path)?;
-        fs::write(&path, &bytes[..bytes.len() / 2])?;
+        fs::write(&path, &bytes[..1])?;
     }
     Ok(())
 }
