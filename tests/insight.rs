@@ -244,6 +244,139 @@ fn an_engine_that_is_quicker_until_it_is_not_turns() {
 }
 
 #[test]
+fn a_number_of_drafted_tokens_that_is_best_in_the_middle_is_found_there() {
+    let axis = ["--axis", "num_speculative_tokens"];
+    let (_, first) = note_of(&table("strix_mtp"), &axis);
+    holds(
+        &first,
+        &[
+            "with num_speculative_tokens 4 serves 1 user of chat with 31.2 tok/s",
+            "throughput is 1.15×, 1.26×, 1.22×, 1.27×, 1.12× and 1.09× of that at 0 with 1, 2, 3, 4, 5 and 6",
+            "highest at 4, and hardly any different from 2 to 4; at 6 it is 0.86× of that",
+            "num_speculative_tokens 2 and num_speculative_tokens 3 are nearly as good",
+        ],
+    );
+}
+
+#[test]
+fn where_ttft_becomes_unstable_is_told_and_a_throughput_that_goes_up_and_down_has_not_fallen() {
+    let (_, first) = note("h200_llama70b");
+    holds(
+        &first,
+        &[
+            "serves 60 users of chat",
+            "p50 TPOT goes from 44.0 ms to 84.0 ms (1.91×)",
+            "p95 E2E goes from 46,600 ms at concurrency 50 to 93,600 ms at 120 (2.01×)",
+            "p95 TTFT jumps 21.7× from 268 ms to 5,815 ms between concurrency 80 and 90",
+            "p50 TTFT is 2,214 ms at concurrency 110, 7.45× the larger of its neighbours",
+        ],
+    );
+    assert!(!first.contains("It falls"), "{first}");
+}
+
+const TARGETS: [&str; 4] = ["--slo", "p99_ttft=1s", "--slo", "p99_tpot=60ms"];
+
+#[test]
+fn under_an_slo_the_term_that_gives_way_is_named_and_switches_that_do_nothing_are_left_alone() {
+    let options = [&["--axis", "variant"][..], &TARGETS].concat();
+    let (note, first) = note_of(&table("h200_tuning"), &options);
+    holds(
+        &first,
+        &[
+            "serves 2 requests per second of chat",
+            "What gives way first: at rate 2.5, the next step, p99 TPOT is 66.0 ms, beyond its target of 60ms, while p99 TTFT is 977 ms",
+            // A limit on what runs at once makes others wait under overload, and not before.
+            "variant seqs128 against baseline-rerun, all else equal (12 pairs): p99 TTFT is 2.68× to 20.7× from rate 3.5 to 5, and hardly \
+             any different elsewhere",
+            "variant moderate against baseline-rerun, all else equal (12 pairs): p99 TTFT turns",
+        ],
+    );
+    holds(
+        &note,
+        &[
+            "variant batch16k and aggressive against baseline-rerun, all else equal (12 pairs each): no difference in throughput",
+        ],
+    );
+}
+
+#[test]
+fn drafts_that_nobody_accepts_are_worse_and_the_other_server_is_the_best() {
+    let options = [&["--axis", "eagle3"][..], &TARGETS].concat();
+    let (note, first) = note_of(&table("h200_eagle3"), &options);
+    holds(
+        &first,
+        &[
+            "with eagle3 false serves 2 requests per second of chat",
+            "throughput turns: 1.60× at rate 0.5, 0.71× at 3 (it crosses over between 1.5 and 2)",
+            "p99 TTFT is 68.9× (median; 1.03× at rate 0.5 to 166× at rate 3), growing with the load",
+        ],
+    );
+    // Three quarters of the capacity are gone: 0.5 instead of 2 requests per second.
+    holds(&note, &["| eagle3 true | rate 0.5 |"]);
+}
+
+#[test]
+fn a_load_that_costs_little_is_within_the_knee() {
+    let (_, first) = note("h200_glm52");
+    holds(
+        &first,
+        &[
+            "serves 12 users of chat with 694 tok/s",
+            "The knee is at concurrency 12 with 694 tok/s: from there to 16, 1.33× the load brings 1.11× the tokens per second",
+        ],
+    );
+}
+
+#[test]
+fn a_small_change_that_every_pair_shows_is_told_as_small() {
+    let (_, first) = note("a100_fp8kv");
+    holds(
+        &first,
+        &[
+            "kv-cache-dtype fp8 against auto, all else equal (4 pairs): mean TTFT is a little more, 1.03× (median; 1.02× to 1.05× in all pairs)",
+            "no clear difference in throughput (1.00× to 1.06× at prompt tokens 16384)",
+            "mean TTFT goes from 569 ms to 12,206 ms (21.5×), 758 ms for each 1,000 tokens more (574 ms on the first step, 864 ms on the last)",
+        ],
+    );
+}
+
+#[test]
+fn a_second_card_that_helps_one_stream_and_hurts_many_is_told_so() {
+    let (_, first) = note("rtx3090_tp");
+    holds(
+        &first,
+        &[
+            "with tensor-parallel-size 1 serves 64 users of chat with 948 tok/s",
+            "tensor-parallel-size 2 against 1, all else equal (2 pairs): throughput is 1.31× at concurrency 1 and 0.91× at concurrency 64",
+        ],
+    );
+}
+
+#[test]
+fn of_latencies_alone_the_quicker_server_is_the_best_and_the_gain_fades() {
+    let axis = ["--axis", "eagle3-fp8"];
+    let (_, first) = note_of(&table("h100_eagle3_fp8"), &axis);
+    holds(
+        &first,
+        &[
+            "with eagle3-fp8 true answers chat at mean E2E 620 ms",
+            "mean E2E is 0.44× (median; 0.37× at concurrency 1 to 0.62× at concurrency 8), fading with the load",
+        ],
+    );
+}
+
+#[test]
+fn a_prefix_cache_that_helps_is_told_with_both_numbers() {
+    let (_, first) = note("spark_prefix");
+    holds(
+        &first,
+        &[
+            "enable-prefix-caching true against false, all else equal (1 pair): throughput is 1.76×; p50 TTFT is 0.44×.",
+        ],
+    );
+}
+
+#[test]
 fn thin_tables_say_what_they_can() {
     // Requests per second alone.
     let (note, first) = note_of_text(

@@ -137,7 +137,7 @@ fn effect(cells: &[&CellFile], axes: &[&str], axis: &str) -> Vec<Insight> {
     let mut told = Vec::new();
     let mut alike: Option<Compared<'_>> = None;
     for level in levels.iter().take(NAMED) {
-        let compared = Compared::of(&rest, scalar_text(level.value), &base.pairs(level));
+        let compared = Compared::of(&rest, level, &base.pairs(level), levels.len());
         let Some(compared) = compared else {
             continue;
         };
@@ -252,10 +252,16 @@ struct Compared<'a> {
 }
 
 impl<'a> Compared<'a> {
-    fn of(rest: &[&str], value: String, pairs: &[(&'a CellFile, &'a CellFile)]) -> Option<Self> {
+    /// `values` is how many are held against the same one.
+    fn of(
+        rest: &[&str],
+        level: &Level<'a>,
+        pairs: &[(&'a CellFile, &'a CellFile)],
+        values: usize,
+    ) -> Option<Self> {
         let own: Vec<&CellFile> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
         let mut found = Self {
-            value: vec![value],
+            value: vec![scalar_text(level.value)],
             cells: own.iter().copied().take(40).collect(),
             pairs: 0,
             differs: Vec::new(),
@@ -264,7 +270,7 @@ impl<'a> Compared<'a> {
             strength: 0.0,
         };
         for (name, key) in metrics(&own) {
-            let ratios = Ratios::of(&key, pairs);
+            let ratios = Ratios::of(&key, pairs).one_of(values);
             let (Some(middle), Some((least, most))) = (ratios.middle(), ratios.ends()) else {
                 continue;
             };

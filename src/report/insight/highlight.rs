@@ -5,7 +5,9 @@ use super::{
     best::Best,
     caution::edge,
     effect::effects,
-    ladder, lines,
+    ladder,
+    limit::limit,
+    lines,
     observe::observations,
     scaling::growth,
     server::server_side,
@@ -20,7 +22,7 @@ const MOST: usize = 8;
 /// What a reader asks in turn: how it scales, whether the numbers hold, what waits, what the axes do, what is unstable. Each with its
 /// kinds and how many of them may be shown.
 const QUESTIONS: [(&[&str], usize); 5] = [
-    (&["scaling", "knee", "edge"], 3),
+    (&["limit", "scaling", "knee", "edge"], 3),
     (&["saturation", "not_streamed", "errors"], 2),
     (&["ttft_growth", "held_up", "latency_growth"], 2),
     (
@@ -125,6 +127,7 @@ pub(in crate::report) fn highlights(
     };
     let mut all = observations(block, run.plan.hardware.usd_per_hour);
     all.extend(server_side(block));
+    all.extend(limit(block, best));
     all.extend(edge(block, best));
     all.extend(unstable(block));
     // A KV cache with room and without preemptions is no headline; the server's side tells it further below.

@@ -16,6 +16,7 @@ pub(super) mod highlight;
 mod humps;
 pub(super) mod knee;
 mod length;
+mod limit;
 pub(super) mod load;
 mod metric;
 pub(super) mod observe;
@@ -42,6 +43,8 @@ mod without_slo;
 mod tests;
 #[cfg(test)]
 mod truth;
+#[cfg(test)]
+mod truth_axis;
 
 pub(super) use block::{
     Block, Line, blocks, concurrency, coordinate, ladder, lines, load_short, load_words, offered,

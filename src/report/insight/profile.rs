@@ -181,7 +181,10 @@ pub(super) fn profile<'a>(
         numbers.push((format!("{key}_ratio"), last));
         let each: Vec<_> = levels
             .iter()
-            .filter_map(|level| Some((level, Ratios::of(&key, &base.pairs(level)).said(rest)?)))
+            .filter_map(|level| {
+                let ratios = Ratios::of(&key, &base.pairs(level)).one_of(levels.len());
+                Some((level, ratios.said(rest)?))
+            })
             .collect();
         let throughout = each.iter().any(|(_, said)| said.throughout);
         let inside = along.inside(&key);

@@ -14,6 +14,8 @@ use crate::{
 const SAME: f64 = 0.05;
 /// Where nobody knows the noise, a change has to be at least this large in every pair.
 const ALONE: f64 = 0.1;
+/// A single pair, of an axis with one, two and more such pairs: the largest of several is large by chance too.
+const SINGLE: [f64; 3] = [1.1, 1.15, 1.2];
 /// Pairs that agree but for little, up to this large, are a change that grows along another axis.
 const GROWS: f64 = 1.25;
 /// So many standard errors from no change are beyond chance.
@@ -44,10 +46,20 @@ pub(super) struct Ratios<'a> {
     each: Vec<(f64, &'a CellFile)>,
     /// Whether chance alone gives none of it, where the samples tell.
     pub(super) beyond_chance: Option<bool>,
+    /// How large a change of a single pair has to be.
+    single: f64,
 }
 
 fn size(ratio: f64) -> f64 {
     ratio.ln().abs()
+}
+
+/// Whether all of these are on one side of no change, and clearly.
+fn agree(ratios: &[f64], more: bool) -> bool {
+    ratios.iter().all(|ratio| match more {
+        true => *ratio > 1.0 + ALONE,
+        false => *ratio < 1.0 / (1.0 + ALONE),
+    })
 }
 
 impl<'a> Ratios<'a> {
@@ -80,6 +92,15 @@ impl<'a> Ratios<'a> {
         Self {
             each,
             beyond_chance,
+            single: SINGLE[0],
+        }
+    }
+
+    /// As one of so many values that are held against one.
+    pub(super) fn one_of(self, values: usize) -> Self {
+        Self {
+            single: SINGLE[values.clamp(1, SINGLE.len()) - 1],
+            ..self
         }
     }
 
@@ -165,7 +186,7 @@ impl<'a> Ratios<'a> {
                 // Small, and yet every pair says so.
                 self.each.len() > FEW && size(middle) > LEAST && first > 1.0 && sure(SUREST)
             }
-            1 => self.beyond_chance == Some(true) || size(middle) >= ALONE,
+            1 => self.beyond_chance == Some(true) || size(middle) >= self.single.ln(),
             _ => sure(SURER) || first >= 1.0 + ALONE || (first >= 1.0 - SAME && most >= GROWS),
         };
         if !differs {
@@ -247,46 +268,59 @@ impl<'a> Ratios<'a> {
         }
     }
 
-    /// A change that only the pairs with one value of another axis have, as a queue has beyond a limit: the median of all hides it.
+    /// A change that only the pairs with one value of another axis have, or with several in a row, as a queue has beyond a limit: the
+    /// median of all hides it.
     fn confined(&self, rest: &[&str]) -> Option<Said> {
         let mut best: Option<(f64, String)> = None;
         for axis in rest {
-            let mut groups: Vec<(String, Vec<f64>)> = Vec::new();
-            for (ratio, cell) in &self.each {
-                let value = coordinate(cell, axis).map(scalar_text).unwrap_or_default();
-                match groups.iter_mut().find(|(known, _)| *known == value) {
-                    Some((_, own)) => own.push(*ratio),
-                    None => groups.push((value, vec![*ratio])),
-                }
-            }
-            if groups.len() < 2 {
+            let groups = self.groups(axis);
+            if groups.len() < 2 || self.each.len() <= FEW {
                 continue;
             }
-            for (value, mut own) in groups {
-                own.sort_by(f64::total_cmp);
-                let (low, high, middle) = (own[0], own[own.len() - 1], own[own.len() / 2]);
-                let agree = low > 1.0 + ALONE || high < 1.0 / (1.0 + ALONE);
+            for (at, (value, own)) in groups.iter().enumerate() {
+                let middle = own[own.len() / 2];
                 let least = match own.len() {
                     1 => GROWS.powi(2),
                     _ => GROWS,
                 };
                 let strength = size(middle);
-                if agree
-                    && self.each.len() > FEW
-                    && strength >= least.ln()
-                    && best.as_ref().is_none_or(|(known, _)| strength > *known)
+                if !agree(own, middle > 1.0)
+                    || strength < least.ln()
+                    || best.as_ref().is_some_and(|(known, _)| strength <= *known)
                 {
-                    let of = match own.len() {
-                        1 => String::new(),
-                        several => format!(", the median of {several} pairs"),
-                    };
-                    let text = format!(
-                        "is {} at {} {value}{of}, and hardly any different over all",
+                    continue;
+                }
+                let same = |group: &&(String, Vec<f64>)| agree(&group.1, middle > 1.0);
+                let numeric = groups.iter().all(|(value, _)| value.parse::<f64>().is_ok());
+                let (from, to) = match numeric {
+                    true => (
+                        at - groups[..at].iter().rev().take_while(same).count(),
+                        at + groups[at + 1..].iter().take_while(same).count(),
+                    ),
+                    false => (at, at),
+                };
+                let spelled = |at: usize| times(groups[at].1[groups[at].1.len() / 2]);
+                let text = match (from == to, own.len()) {
+                    (true, 1) => format!(
+                        "is {} at {} {value}, and hardly any different over all",
                         times(middle),
                         spoken(axis)
-                    );
-                    best = Some((strength, text));
-                }
+                    ),
+                    (true, several) => format!(
+                        "is {} at {} {value}, the median of {several} pairs, and hardly any different over all",
+                        times(middle),
+                        spoken(axis)
+                    ),
+                    (false, _) => format!(
+                        "is {} to {} from {} {} to {}, and hardly any different elsewhere",
+                        spelled(from),
+                        spelled(to),
+                        spoken(axis),
+                        groups[from].0,
+                        groups[to].0
+                    ),
+                };
+                best = Some((strength, text));
             }
         }
         best.map(|(strength, text)| Said {
@@ -294,6 +328,30 @@ impl<'a> Ratios<'a> {
             strength,
             throughout: false,
         })
+    }
+
+    /// The ratios of each value of an axis, least first, numbers ascending.
+    fn groups(&self, axis: &str) -> Vec<(String, Vec<f64>)> {
+        let mut groups: Vec<(String, Vec<f64>)> = Vec::new();
+        for (ratio, cell) in &self.each {
+            let value = coordinate(cell, axis).map(scalar_text).unwrap_or_default();
+            match groups.iter_mut().find(|(known, _)| *known == value) {
+                Some((_, own)) => own.push(*ratio),
+                None => groups.push((value, vec![*ratio])),
+            }
+        }
+        for (_, own) in &mut groups {
+            own.sort_by(f64::total_cmp);
+        }
+        let number = |group: &(String, Vec<f64>)| group.0.parse::<f64>().ok();
+        if groups.iter().all(|group| number(group).is_some()) {
+            groups.sort_by(|a, b| {
+                number(a)
+                    .partial_cmp(&number(b))
+                    .unwrap_or(std::cmp::Ordering::Equal)
+            });
+        }
+        groups
     }
 
     /// Few pairs that say different things: the median of them says nothing.

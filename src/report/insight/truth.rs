@@ -21,34 +21,34 @@ const LENGTHS: [u32; 3] = [64, 128, 256];
 
 /// How a grid is measured.
 #[derive(Clone, Copy, Debug)]
-struct Noise {
+pub(super) struct Noise {
     /// The standard deviation of a request's logarithm.
-    requests: f64,
+    pub(super) requests: f64,
     /// The same of a whole repeat: what one run differs from another by.
-    runs: f64,
+    pub(super) runs: f64,
     /// Requests of a repeat.
-    n: usize,
-    repeats: usize,
+    pub(super) n: usize,
+    pub(super) repeats: usize,
     /// Whether only the numbers are told, as another tool would.
-    reported: bool,
+    pub(super) reported: bool,
 }
 
 /// What one cell truly does, beside the law.
 #[derive(Clone, Copy, Debug)]
-struct Planted {
+pub(super) struct Planted {
     /// Factor on all latencies of a cell.
-    slower: f64,
+    pub(super) slower: f64,
     /// Factor on the slowest tenth of its requests.
-    tail: f64,
+    pub(super) tail: f64,
     /// Factor on one of its repeats.
-    odd_repeat: f64,
+    pub(super) odd_repeat: f64,
     /// The part of the gaps between tokens that a prompt holds up, six times as long.
-    held_up: f64,
+    pub(super) held_up: f64,
     /// Whether its answers come whole.
-    whole: bool,
+    pub(super) whole: bool,
 }
 
-const NOTHING: Planted = Planted {
+pub(super) const NOTHING: Planted = Planted {
     slower: 1.0,
     tail: 1.0,
     odd_repeat: 1.0,
@@ -56,9 +56,13 @@ const NOTHING: Planted = Planted {
     whole: false,
 };
 
-struct Dice(ChaCha8Rng);
+pub(super) struct Dice(ChaCha8Rng);
 
 impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
     fn uniform(&mut self) -> f64 {
         (f64::from(self.0.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0)
     }
@@ -115,7 +119,13 @@ fn summary(users: u32, tokens: u32, samples: [Vec<f64>; 4]) -> Summary {
     summary
 }
 
-fn cell(dice: &mut Dice, noise: Noise, id: &str, at: (u32, u32), planted: Planted) -> CellFile {
+pub(super) fn cell(
+    dice: &mut Dice,
+    noise: Noise,
+    id: &str,
+    at: (u32, u32),
+    planted: Planted,
+) -> CellFile {
     let (users, tokens) = at;
     let mut cell = fixtures::cell(id, "qwen-1", users, tokens, &Slo::default());
     let samples: Vec<[Vec<f64>; 4]> = (0..noise.repeats)
@@ -166,7 +176,7 @@ fn grid(
     servers: &[bool],
     plant: impl Fn(bool, u32, u32) -> Planted,
 ) -> StoredRun {
-    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
+    let mut dice = Dice::new(seed);
     let mut run = fixtures::empty();
     if servers.len() > 1 {
         run.plan.server_axes = vec!["enable-prefix-caching".into()];
@@ -286,7 +296,7 @@ fn noise_around_a_smooth_law_claims_nothing() {
 }
 
 /// Usual noise: requests a twentieth apart, runs a hundredth.
-const USUAL: Noise = Noise {
+pub(super) const USUAL: Noise = Noise {
     requests: 0.05,
     runs: 0.01,
     n: 64,
