@@ -84,3 +84,25 @@ fn a_clone_renders_what_is_committed() {
         );
     }
 }
+
+/// An excerpt of notes in the README is of the notes that are there.
+#[test]
+fn the_readme_quotes_its_notes_as_they_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, rest) = readme.split_once("<!-- notes:begin -->").unwrap();
+    let (excerpt, _) = rest.split_once("<!-- notes:end -->").unwrap();
+    let (_, link) = excerpt.split_once("](").unwrap();
+    let (note, _) = link.split_once(')').unwrap();
+    let run = note.strip_suffix("notes/capacity.md").unwrap();
+    let notes = fs::read_to_string(root.join(note)).unwrap();
+    let quoted: Vec<String> = excerpt
+        .lines()
+        .filter_map(|line| line.strip_prefix('>'))
+        .map(|line| line.trim_start().replace(run, "../"))
+        .collect();
+    assert!(quoted.len() > 5, "{excerpt}");
+    for line in quoted {
+        assert!(notes.lines().any(|there| there == line), "{line}");
+    }
+}
