@@ -58,16 +58,12 @@ impl FromStr for TimeSpan {
         }
         let mut total: f64 = 0.0;
         while !rest.is_empty() {
-            let digits = rest
-                .find(|c: char| !c.is_ascii_digit() && c != '.')
-                .unwrap_or(rest.len());
+            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
             let number: f64 = rest[..digits].parse().map_err(|_| {
                 format!("{text:?} is not a time; write a number and a unit, as in \"1500ms\"")
             })?;
             rest = rest[digits..].trim_start();
-            let letters = rest
-                .find(|c: char| !c.is_alphabetic())
-                .unwrap_or(rest.len());
+            let letters = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
             let unit = &rest[..letters];
             let Some((_, ns)) = UNITS.iter().find(|(name, _)| *name == unit) else {
                 return Err(if unit.is_empty() {
@@ -139,9 +135,7 @@ impl JsonSchema for TimeSpan {
 }
 
 /// An instant: nanoseconds of one monotonic clock since the cell's epoch.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Nanos(pub u64);
 
@@ -209,14 +203,10 @@ impl FromStr for Percentile {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rank = text
-            .strip_prefix('p')
-            .and_then(|digits| digits.parse::<f64>().ok());
+        let rank = text.strip_prefix('p').and_then(|digits| digits.parse::<f64>().ok());
         match rank {
             Some(rank) if rank > 0.0 && rank < 100.0 => Ok(Self(rank)),
-            _ => Err(format!(
-                "{text:?} is not a percentile; write p50, p95, p99 or p99.9"
-            )),
+            _ => Err(format!("{text:?} is not a percentile; write p50, p95, p99 or p99.9")),
         }
     }
 }
@@ -259,10 +249,7 @@ mod tests {
     #[test]
     fn samples_needed_are_those_of_the_early_stopping_table() {
         let needed = |text: &str| text.parse::<Percentile>().unwrap().samples_needed();
-        assert_eq!(
-            [needed("p90"), needed("p95"), needed("p99")],
-            [64, 130, 662]
-        );
+        assert_eq!([needed("p90"), needed("p95"), needed("p99")], [64, 130, 662]);
         assert_eq!(needed("p50"), 11);
     }
 

@@ -31,11 +31,7 @@ pub(super) enum Form {
 
 impl Form {
     pub(super) fn of(head: &http::Head) -> Self {
-        let is = |kind: &str| {
-            head.content_type
-                .as_ref()
-                .is_some_and(|said| said.starts_with(kind))
-        };
+        let is = |kind: &str| head.content_type.as_ref().is_some_and(|said| said.starts_with(kind));
         if head.status != 200 {
             Self::Refused(head.status, Vec::new())
         } else if is("application/json") {
@@ -48,13 +44,7 @@ impl Form {
     }
 
     /// Takes the next part of the body, which arrived at `now`.
-    pub(super) fn take(
-        &mut self,
-        part: &[u8],
-        now: Nanos,
-        answer: &mut Answer,
-        record: &mut Record,
-    ) {
+    pub(super) fn take(&mut self, part: &[u8], now: Nanos, answer: &mut Answer, record: &mut Record) {
         match self {
             Self::Stream(decoder) => {
                 let fed = decoder.feed(part, &mut |event| answer.take(event, now, record));
@@ -111,14 +101,12 @@ impl Answer {
                     if let Some(said) = &mut record.answer {
                         event::append_text(data, said);
                         if said.len() > LONGEST_ANSWER {
-                            self.malformed = Some(format!(
-                                "the answer has more than {LONGEST_ANSWER} bytes of text"
-                            ));
+                            self.malformed =
+                                Some(format!("the answer has more than {LONGEST_ANSWER} bytes of text"));
                         }
                     }
                     if record.chunks.len() >= MOST_CHUNKS {
-                        self.malformed =
-                            Some(format!("the answer has more than {MOST_CHUNKS} chunks"));
+                        self.malformed = Some(format!("the answer has more than {MOST_CHUNKS} chunks"));
                         return;
                     }
                     record.chunks.push(now);
@@ -139,8 +127,7 @@ impl Answer {
     }
 
     fn too_large(&mut self) {
-        self.malformed
-            .get_or_insert_with(|| format!("an event is larger than {LARGEST_EVENT} bytes"));
+        self.malformed.get_or_insert_with(|| format!("an event is larger than {LARGEST_EVENT} bytes"));
     }
 
     /// The outcome, from all that was said; `cut` is why the body did not end as it should.
@@ -153,19 +140,13 @@ impl Answer {
         } else if reason == Some("abort") {
             (Outcome::Aborted, None)
         } else if reason == Some("error") {
-            (
-                Outcome::ServerError,
-                Some("finish_reason: error".to_owned()),
-            )
+            (Outcome::ServerError, Some("finish_reason: error".to_owned()))
         } else if let Some(cut) = cut {
             (Outcome::Truncated, Some(cut))
         } else if self.events == 0 {
             (Outcome::Empty, Some("the answer holds no event".to_owned()))
         } else if !self.done && reason.is_none() {
-            (
-                Outcome::Truncated,
-                Some("the stream ended without a finish_reason or [DONE]".to_owned()),
-            )
+            (Outcome::Truncated, Some("the stream ended without a finish_reason or [DONE]".to_owned()))
         } else if record.chunks.is_empty() {
             (Outcome::Empty, None)
         } else {

@@ -19,10 +19,7 @@ pub struct Chunks {
 impl Chunks {
     /// No stamps yet, with room for so many bytes.
     pub(super) fn with_capacity(bytes: usize) -> Self {
-        Self {
-            packed: Vec::with_capacity(bytes),
-            ..Self::default()
-        }
+        Self { packed: Vec::with_capacity(bytes), ..Self::default() }
     }
 
     /// Adds the stamp of the next chunk.
@@ -154,14 +151,8 @@ impl<'de> Deserialize<'de> for Chunks {
             let stamps = Vec::<Nanos>::deserialize(deserializer)?;
             return Ok(stamps.into_iter().collect());
         }
-        let (count, first, last, packed) =
-            <(u32, Nanos, Nanos, Packed<'_>)>::deserialize(deserializer)?;
-        Ok(Self {
-            packed: packed.0.into_owned(),
-            count,
-            first,
-            last,
-        })
+        let (count, first, last, packed) = <(u32, Nanos, Nanos, Packed<'_>)>::deserialize(deserializer)?;
+        Ok(Self { packed: packed.0.into_owned(), count, first, last })
     }
 }
 

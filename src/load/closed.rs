@@ -82,13 +82,7 @@ where
             from += spread;
         }
         let link = links.pop();
-        streams.spawn(stream(
-            all.clone(),
-            number,
-            epoch + from,
-            link,
-            cancel.clone(),
-        ));
+        streams.spawn(stream(all.clone(), number, epoch + from, link, cancel.clone()));
     }
     // The first failure ends the others: dropping the set stops its tasks.
     while let Some(done) = streams.join_next().await {
@@ -130,9 +124,7 @@ impl<C, S> Loop<C, S> {
     /// Whether a request may still start at an instant.
     fn is_open(&self, at: Nanos) -> bool {
         match (self.shared.drive.stop, self.measured_from.get()) {
-            (Stop::Duration(span), Some(start)) => {
-                u128::from(at.0 - start.0) < span.duration().as_nanos()
-            }
+            (Stop::Duration(span), Some(start)) => u128::from(at.0 - start.0) < span.duration().as_nanos(),
             (Stop::Duration(_), None) => true,
             (Stop::Requests(requests), _) => {
                 self.next.load(Relaxed) < self.shared.drive.warmup.saturating_add(requests)
@@ -198,23 +190,14 @@ where
         };
         let (outcome, said) = shared.perform(arrival, &mut link, &mut cancel).await?;
         talk = match (talk, said) {
-            (Some(talk), Some(said)) if outcome == Outcome::Completed => {
-                requests.answered(talk, &said)
-            }
+            (Some(talk), Some(said)) if outcome == Outcome::Completed => requests.answered(talk, &said),
             _ => None,
         };
         if number == 0 {
             all.first_end.notify_one();
         }
-        let nobody = matches!(
-            outcome,
-            Outcome::Refused | Outcome::Reset | Outcome::Unreachable
-        );
-        let wait = if nobody {
-            Some(AFTER_REFUSAL)
-        } else {
-            think.as_mut().map(Think::draw)
-        };
+        let nobody = matches!(outcome, Outcome::Refused | Outcome::Reset | Outcome::Unreachable);
+        let wait = if nobody { Some(AFTER_REFUSAL) } else { think.as_mut().map(Think::draw) };
         if let Some(wait) = wait {
             let at = Nanos(shared.context.now().0 + wait.as_nanos() as u64);
             if !all.is_open(at) || is_cancelled_before(Instant::now() + wait, &mut cancel).await {

@@ -60,8 +60,7 @@ impl Target {
     /// # Errors
     /// A sentence when it is not an address, or the system's certificates cannot be read.
     pub fn parse(url: &str) -> Result<Self, String> {
-        let wrong =
-            |why: &str| format!("{url:?} is not an address ({why}); write http://host:port");
+        let wrong = |why: &str| format!("{url:?} is not an address ({why}); write http://host:port");
         let parsed = reqwest::Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
         let tls = match parsed.scheme() {
             "http" => None,
@@ -71,9 +70,7 @@ impl Target {
         let host = parsed.host_str().ok_or_else(|| wrong("no host"))?;
         Ok(Self {
             host: host.trim_matches(['[', ']']).to_owned(),
-            port: parsed
-                .port_or_known_default()
-                .ok_or_else(|| wrong("no port"))?,
+            port: parsed.port_or_known_default().ok_or_else(|| wrong("no port"))?,
             base: parsed.path().trim_end_matches('/').to_owned(),
             tls,
         })
@@ -97,9 +94,8 @@ impl Target {
 fn tls() -> Result<TlsConnector, String> {
     // A second installation fails, and the first one is the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = rustls::ClientConfig::with_platform_verifier().map_err(|error| {
-        format!("the system's certificates cannot be read: {error}; {NAME_THE_CA}")
-    })?;
+    let config = rustls::ClientConfig::with_platform_verifier()
+        .map_err(|error| format!("the system's certificates cannot be read: {error}; {NAME_THE_CA}"))?;
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
@@ -126,9 +122,8 @@ impl Connect for Target {
     type Io = Box<dyn Stream>;
 
     async fn connect(&self) -> Result<Self::Io, ConnectError> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| ConnectError {
+        let stream =
+            TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|error| ConnectError {
                 outcome: match error.kind() {
                     io::ErrorKind::ConnectionRefused => Outcome::Refused,
                     io::ErrorKind::ConnectionReset => Outcome::Reset,
@@ -136,22 +131,17 @@ impl Connect for Target {
                 },
                 message: explained(&error),
             })?;
-        let unreachable = |message: String| ConnectError {
-            outcome: Outcome::Unreachable,
-            message,
-        };
+        let unreachable = |message: String| ConnectError { outcome: Outcome::Unreachable, message };
         // Nagle's algorithm would hold a small request back until an answer that never comes.
-        stream
-            .set_nodelay(true)
-            .map_err(|error| unreachable(error.to_string()))?;
+        stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
         let Some(tls) = &self.tls else {
             return Ok(Box::new(stream));
         };
-        let name = ServerName::try_from(self.host.clone())
-            .map_err(|error| unreachable(error.to_string()))?;
-        let stream = tls.connect(name, stream).await.map_err(|error| {
-            unreachable(format!("TLS: {error}{}", tls_hint(&error.to_string())))
-        })?;
+        let name = ServerName::try_from(self.host.clone()).map_err(|error| unreachable(error.to_string()))?;
+        let stream = tls
+            .connect(name, stream)
+            .await
+            .map_err(|error| unreachable(format!("TLS: {error}{}", tls_hint(&error.to_string()))))?;
         Ok(Box::new(stream))
     }
 }

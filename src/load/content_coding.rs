@@ -30,23 +30,14 @@ impl Inflate {
             "deflate" => (Decompress::new(true), false),
             _ => return None,
         };
-        Some(Self {
-            state,
-            gzip,
-            packed: 0,
-            plain: 0,
-        })
+        Some(Self { state, gzip, packed: 0, plain: 0 })
     }
 
     /// Takes the next part and gives `body` what it holds, in steps.
     ///
     /// # Errors
     /// A sentence when the bytes are not what their coding says.
-    pub(super) fn feed(
-        &mut self,
-        mut part: &[u8],
-        body: &mut impl FnMut(&[u8]),
-    ) -> Result<(), String> {
+    pub(super) fn feed(&mut self, mut part: &[u8], body: &mut impl FnMut(&[u8])) -> Result<(), String> {
         let mut out = [0; STEP];
         loop {
             let (read, made) = (self.state.total_in(), self.state.total_out());
@@ -60,9 +51,7 @@ impl Inflate {
             self.packed += read as u64;
             self.plain += made as u64;
             if self.plain > MOST_PLAIN.max(self.packed * MOST_TIMES) {
-                return Err(format!(
-                    "the compressed answer holds more than {MOST_TIMES} times its length"
-                ));
+                return Err(format!("the compressed answer holds more than {MOST_TIMES} times its length"));
             }
             if made > 0 {
                 body(&out[..made]);
@@ -132,10 +121,7 @@ mod tests {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(b"data: 1\n\n").unwrap();
         encoder.flush().unwrap();
-        assert_eq!(
-            read("gzip", encoder.get_ref(), &[]).unwrap(),
-            b"data: 1\n\n"
-        );
+        assert_eq!(read("gzip", encoder.get_ref(), &[]).unwrap(), b"data: 1\n\n");
     }
 
     #[test]

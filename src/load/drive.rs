@@ -133,11 +133,7 @@ where
 }
 
 /// Opens connections at once. One that does not open is tried again by its first request, which then has an outcome.
-async fn connections<C>(
-    count: usize,
-    connect: &C,
-    mut cancel: watch::Receiver<bool>,
-) -> Vec<Link<C>>
+async fn connections<C>(count: usize, connect: &C, mut cancel: watch::Receiver<bool>) -> Vec<Link<C>>
 where
     C: Connect + Clone + Send + Sync + 'static,
 {
@@ -159,22 +155,12 @@ where
 {
     /// The part of the cell that an arrival belongs to.
     pub(super) fn phase(&self, index: u64) -> Phase {
-        if index < self.drive.warmup {
-            Phase::Warmup
-        } else {
-            Phase::Measured
-        }
+        if index < self.drive.warmup { Phase::Warmup } else { Phase::Measured }
     }
 
     /// A record with nothing in it but the arrival: never sent.
     fn blank(&self, arrival: &Arrival) -> Record {
-        Record::unsent(
-            arrival.index,
-            arrival.stream,
-            arrival.phase,
-            arrival.scheduled,
-            &arrival.request,
-        )
+        Record::unsent(arrival.index, arrival.stream, arrival.phase, arrival.scheduled, &arrival.request)
     }
 
     /// Sends one request and reads its answer to its end, whatever way that is; `link` holds the connection, before and
@@ -220,15 +206,7 @@ where
         let mut pause = FIRST_PAUSE;
         loop {
             let asked = Instant::now();
-            exchange(
-                context,
-                connect,
-                link,
-                request.clone(),
-                record,
-                &self.progress,
-            )
-            .await;
+            exchange(context, connect, link, request.clone(), record, &self.progress).await;
             let closed_before = record.outcome == Outcome::Reset
                 && record.reused_connection
                 && record.headers.is_none()
@@ -251,11 +229,7 @@ where
     }
 
     /// An arrival that is not sent, and why.
-    pub(super) fn drop_arrival(
-        &self,
-        arrival: &Arrival,
-        reason: String,
-    ) -> Result<Outcome, String> {
+    pub(super) fn drop_arrival(&self, arrival: &Arrival, reason: String) -> Result<Outcome, String> {
         let mut record = self.blank(arrival);
         record.end = self.context.now();
         record.error = Some(reason);

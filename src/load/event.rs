@@ -135,10 +135,7 @@ impl Message<'_> {
         [&self.content, &self.reasoning, &self.reasoning_content]
             .iter()
             .any(|part| part.as_ref().is_some_and(|text| !text.is_empty()))
-            || self
-                .tool_calls
-                .as_ref()
-                .is_some_and(|calls| !calls.is_empty())
+            || self.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
     }
 }
 
@@ -154,10 +151,7 @@ impl Reader {
     /// Reads the data of one event.
     pub(super) fn read(&mut self, data: &[u8]) -> Result<Event, String> {
         if let Some(text) = self.text_of(data) {
-            return Ok(Event {
-                output: !text.is_empty(),
-                ..Event::default()
-            });
+            return Ok(Event { output: !text.is_empty(), ..Event::default() });
         }
         let data = data.trim_ascii();
         let (event, text) = parse(data)?;
@@ -177,9 +171,7 @@ impl Reader {
         if self.before.is_empty() {
             return None;
         }
-        let text = data
-            .strip_prefix(&self.before[..])?
-            .strip_suffix(&self.behind[..])?;
+        let text = data.strip_prefix(&self.before[..])?.strip_suffix(&self.behind[..])?;
         is_string(text).then_some(text)
     }
 }
@@ -209,10 +201,7 @@ pub(super) fn read(data: &[u8]) -> Result<Event, String> {
 /// Parses an event; beside it its text, borrowed from the data, when the event says nothing else.
 fn parse(data: &[u8]) -> Result<(Event, Option<&str>), String> {
     if data == b"[DONE]" {
-        let event = Event {
-            done: true,
-            ..Event::default()
-        };
+        let event = Event { done: true, ..Event::default() };
         return Ok((event, None));
     }
     let wire: Wire<'_> = serde_json::from_slice(data)
@@ -224,10 +213,7 @@ fn parse(data: &[u8]) -> Result<(Event, Option<&str>), String> {
     let text = wire.only_text();
     for choice in wire.choices.into_iter().flat_map(|choices| choices.0) {
         let text = choice.text.as_ref().is_some_and(|text| !text.is_empty());
-        let message = [&choice.delta, &choice.message]
-            .into_iter()
-            .flatten()
-            .any(Message::has_output);
+        let message = [&choice.delta, &choice.message].into_iter().flatten().any(Message::has_output);
         event.output |= text || message;
         if let Some(reason) = choice.finish_reason {
             event.finish_reason = Some(reason.0.into_owned());
@@ -245,10 +231,9 @@ fn parse(data: &[u8]) -> Result<(Event, Option<&str>), String> {
         })
     });
     event.error = wire.error.map(|error| match error {
-        WireError::Object { message } => message.map_or_else(
-            || "an error without a message".to_owned(),
-            |text| text.0.into_owned(),
-        ),
+        WireError::Object { message } => {
+            message.map_or_else(|| "an error without a message".to_owned(), |text| text.0.into_owned())
+        }
         WireError::Text(text) => text.0.into_owned(),
     });
     Ok((event, text))
@@ -264,23 +249,13 @@ impl<'a> Wire<'a> {
             return None;
         }
         let messages = [&choice.delta, &choice.message].into_iter().flatten();
-        let tools = |message: &&Message<'a>| {
-            message
-                .tool_calls
-                .as_ref()
-                .is_some_and(|calls| !calls.is_empty())
-        };
+        let tools =
+            |message: &&Message<'a>| message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty());
         if messages.clone().any(|message| tools(&message)) {
             return None;
         }
         let mut texts = messages
-            .flat_map(|message| {
-                [
-                    &message.content,
-                    &message.reasoning,
-                    &message.reasoning_content,
-                ]
-            })
+            .flat_map(|message| [&message.content, &message.reasoning, &message.reasoning_content])
             .chain([&choice.text])
             .flatten()
             .filter(|text| !text.is_empty());
@@ -314,28 +289,13 @@ mod tests {
         for (data, output) in [
             (r#"{"choices":[{"text":"a"}]}"#, true),
             (r#"{"choices":[{"text":""}]}"#, false),
-            (
-                r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
-                false,
-            ),
+            (r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#, false),
             (r#"{"choices":[{"delta":{"content":"\u00e9\n"}}]}"#, true),
-            (
-                r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#,
-                true,
-            ),
+            (r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#, true),
             (r#"{"choices":[{"delta":{"reasoning":"hm"}}]}"#, true),
-            (
-                r#"{"choices":[{"delta":{"content":null,"tool_calls":[{"index":0}]}}]}"#,
-                true,
-            ),
-            (
-                r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
-                false,
-            ),
-            (
-                r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":8}}"#,
-                false,
-            ),
+            (r#"{"choices":[{"delta":{"content":null,"tool_calls":[{"index":0}]}}]}"#, true),
+            (r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, false),
+            (r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":8}}"#, false),
         ] {
             assert_eq!(read(data.as_bytes()).unwrap().output, output, "{data}");
         }
@@ -346,11 +306,7 @@ mod tests {
         let usage = read(br#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":8,"prompt_tokens_details":{"cached_tokens":4}}}"#).unwrap();
         assert_eq!(
             usage.usage,
-            Some(Usage {
-                prompt_tokens: 7,
-                completion_tokens: 8,
-                cached_tokens: Some(4)
-            })
+            Some(Usage { prompt_tokens: 7, completion_tokens: 8, cached_tokens: Some(4) })
         );
         assert!(read(b" [DONE]").unwrap().done);
         let error = read(br#"{"error": {"message": "EngineCore died", "code": 500}}"#).unwrap();
@@ -377,12 +333,8 @@ mod tests {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();
             let mut events = Vec::new();
             let mut decoder = crate::load::sse::Decoder::default();
-            decoder
-                .feed(&bytes, &mut |data| events.push(data.to_vec()))
-                .unwrap();
-            decoder
-                .finish(&mut |data| events.push(data.to_vec()))
-                .unwrap();
+            decoder.feed(&bytes, &mut |data| events.push(data.to_vec())).unwrap();
+            decoder.finish(&mut |data| events.push(data.to_vec())).unwrap();
             same_as_parsed(&events).unwrap();
             let mut reader = Reader::default();
             for event in &events {

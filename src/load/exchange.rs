@@ -159,12 +159,7 @@ impl Context {
     fn http(&self, body: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(512 + body.len());
         let length = body.len().to_string();
-        for part in [
-            b"POST ",
-            self.path.as_bytes(),
-            b" HTTP/1.1\r\nhost: ",
-            self.authority.as_bytes(),
-        ] {
+        for part in [b"POST ", self.path.as_bytes(), b" HTTP/1.1\r\nhost: ", self.authority.as_bytes()] {
             bytes.extend_from_slice(part);
         }
         if let Some(key) = &self.authorization {
@@ -218,22 +213,11 @@ pub(super) async fn exchange<C: Connect>(
         answer: Answer::default(),
         not_http: None,
     };
-    let sending = Sending {
-        rest: &bytes,
-        flushed: false,
-    };
-    let cut = talk(&mut open.io, sending, |bytes| {
-        reading.take(bytes).then(|| reading.most())
-    })
-    .await;
+    let sending = Sending { rest: &bytes, flushed: false };
+    let cut = talk(&mut open.io, sending, |bytes| reading.take(bytes).then(|| reading.most())).await;
     if reading.answer.done && cut.is_none() && !reading.http.is_done() {
-        let sent = Sending {
-            rest: &[],
-            flushed: true,
-        };
-        let rest = talk(&mut open.io, sent, |bytes| {
-            reading.take_rest(bytes).then_some(READ)
-        });
+        let sent = Sending { rest: &[], flushed: true };
+        let rest = talk(&mut open.io, sent, |bytes| reading.take_rest(bytes).then_some(READ));
         let _ = timeout(AFTER_DONE, rest).await;
     }
     if reading.settle(cut) {
@@ -277,12 +261,9 @@ impl Reading<'_> {
         while !rest.is_empty() {
             let (form, answer, record) = (&mut self.form, &mut self.answer, &mut *self.record);
             let took = match &mut self.inflate {
-                None => self
-                    .http
-                    .next(rest, &mut |part| form.take(part, now, answer, record)),
+                None => self.http.next(rest, &mut |part| form.take(part, now, answer, record)),
                 Some(inflate) => self.http.next(rest, &mut |part| {
-                    let fed =
-                        inflate.feed(part, &mut |plain| form.take(plain, now, answer, record));
+                    let fed = inflate.feed(part, &mut |plain| form.take(plain, now, answer, record));
                     if let Err(reason) = fed {
                         answer.malformed.get_or_insert(reason);
                     }
@@ -312,12 +293,8 @@ impl Reading<'_> {
                 self.form = Form::of(head);
             }
         }
-        let refused_enough =
-            matches!(&self.form, Form::Refused(_, body) if body.len() >= LONGEST_REFUSAL);
-        !(self.http.is_done()
-            || self.answer.done
-            || self.answer.malformed.is_some()
-            || refused_enough)
+        let refused_enough = matches!(&self.form, Form::Refused(_, body) if body.len() >= LONGEST_REFUSAL);
+        !(self.http.is_done() || self.answer.done || self.answer.malformed.is_some() || refused_enough)
     }
 
     /// The most to read at once, bytes.
@@ -366,9 +343,7 @@ impl Reading<'_> {
                 record.whole = true;
                 if cut.is_none() && self.answer.malformed.is_none() {
                     self.answer.take(&body, at, record);
-                    self.progress
-                        .chunks
-                        .fetch_add(record.chunks.len() as u64, Relaxed);
+                    self.progress.chunks.fetch_add(record.chunks.len() as u64, Relaxed);
                     // A whole answer needs no end mark: its length was its end.
                     self.answer.done |= self.answer.malformed.is_none();
                 }

@@ -96,8 +96,7 @@ impl Delays {
     }
 
     fn add(&mut self, delay: Duration) {
-        self.0
-            .saturating_record(u64::try_from(delay.as_micros()).unwrap_or(LARGEST_US));
+        self.0.saturating_record(u64::try_from(delay.as_micros()).unwrap_or(LARGEST_US));
     }
 
     fn summary(&self) -> Option<LoopDelay> {
@@ -152,13 +151,7 @@ mod tests {
         };
         let (_, worked) = with_health(busy).await;
         let (_, waited) = with_health(tokio::time::sleep(Duration::from_millis(30))).await;
-        assert!(
-            worked.cpu_s > 0.0 && worked.cpu_s <= worked.wall_s * 1.5,
-            "{worked:?}"
-        );
-        assert!(
-            waited.cpu_share() < worked.cpu_share(),
-            "{waited:?} {worked:?}"
-        );
+        assert!(worked.cpu_s > 0.0 && worked.cpu_s <= worked.wall_s * 1.5, "{worked:?}");
+        assert!(waited.cpu_share() < worked.cpu_share(), "{waited:?} {worked:?}");
     }
 }

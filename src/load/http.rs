@@ -69,12 +69,7 @@ pub(super) struct Reader {
 
 impl Default for Reader {
     fn default() -> Self {
-        Self {
-            state: State::Head,
-            part: Vec::new(),
-            head: None,
-            reusable: true,
-        }
+        Self { state: State::Head, part: Vec::new(), head: None, reusable: true }
     }
 }
 
@@ -143,11 +138,7 @@ impl Reader {
                         left => State::Chunk(left),
                     }
                 }
-                State::Size {
-                    size,
-                    digits,
-                    length,
-                } => {
+                State::Size { size, digits, length } => {
                     rest = behind;
                     match (byte as char).to_digit(16) {
                         Some(digit) if digits < 15 => State::Size {
@@ -175,19 +166,10 @@ impl Reader {
                     rest = behind;
                     match byte {
                         b'\n' if line == 0 => State::Done,
-                        b'\n' => State::Trailer {
-                            line: 0,
-                            length: length + 1,
-                        },
-                        b'\r' => State::Trailer {
-                            line,
-                            length: length + 1,
-                        },
+                        b'\n' => State::Trailer { line: 0, length: length + 1 },
+                        b'\r' => State::Trailer { line, length: length + 1 },
                         _ if length >= LONGEST_LINE => return Err("a trailer does not end".into()),
-                        _ => State::Trailer {
-                            line: line + 1,
-                            length: length + 1,
-                        },
+                        _ => State::Trailer { line: line + 1, length: length + 1 },
                     }
                 }
             };
@@ -211,9 +193,7 @@ impl Reader {
             self.part = part;
         }
         if self.part.len() > LARGEST_HEAD {
-            return Err(format!(
-                "the head of the answer is larger than {LARGEST_HEAD} bytes"
-            ));
+            return Err(format!("the head of the answer is larger than {LARGEST_HEAD} bytes"));
         }
         Ok(&[])
     }
@@ -232,18 +212,13 @@ impl Reader {
         };
         match status {
             101 => {
-                return Err(
-                    "the server changes to another protocol, which nobody asked for".into(),
-                );
+                return Err("the server changes to another protocol, which nobody asked for".into());
             }
             // An interim answer: the final one follows.
             100..200 => return Ok(Some(length)),
             _ => {}
         }
-        self.head = Some(Head {
-            status,
-            ..Head::default()
-        });
+        self.head = Some(Head { status, ..Head::default() });
         self.reusable = response.version == Some(1);
         let mut lengths: Option<u64> = None;
         let mut chunked = None;
@@ -292,11 +267,7 @@ impl Reader {
                 *length = Some(each);
             }
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            for coding in value
-                .split(',')
-                .map(str::trim)
-                .filter(|coding| !coding.is_empty())
-            {
+            for coding in value.split(',').map(str::trim).filter(|coding| !coding.is_empty()) {
                 *chunked = Some(coding.eq_ignore_ascii_case("chunked"));
                 if *chunked == Some(false) && !coding.eq_ignore_ascii_case("identity") {
                     head.encoding = Some(coding.to_ascii_lowercase());
@@ -315,11 +286,7 @@ impl Reader {
     }
 }
 
-const NEXT_SIZE: State = State::Size {
-    size: 0,
-    digits: 0,
-    length: 0,
-};
+const NEXT_SIZE: State = State::Size { size: 0, digits: 0, length: 0 };
 
 /// A byte behind the digits of a chunk's size: an extension means nothing here.
 fn size_rest(byte: u8, size: u64, length: u64) -> Result<State, String> {
@@ -361,45 +328,16 @@ mod tests {
             reader.closed();
         }
         let text = String::from_utf8_lossy(&body).into_owned();
-        Ok((
-            reader.head().cloned(),
-            text,
-            reader.is_done(),
-            reader.is_reusable(),
-        ))
+        Ok((reader.head().cloned(), text, reader.is_done(), reader.is_reusable()))
     }
 
     #[test]
     fn every_framing_is_read() {
         for (name, answer, body, done, reusable) in [
-            (
-                "length",
-                "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc",
-                "abc",
-                true,
-                true,
-            ),
-            (
-                "too short",
-                "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabc",
-                "abc",
-                false,
-                false,
-            ),
-            (
-                "too long",
-                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nabc",
-                "ab",
-                true,
-                false,
-            ),
-            (
-                "empty",
-                "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
-                "",
-                true,
-                true,
-            ),
+            ("length", "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc", "abc", true, true),
+            ("too short", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabc", "abc", false, false),
+            ("too long", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nabc", "ab", true, false),
+            ("empty", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "", true, true),
             (
                 "chunks",
                 "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0002\r\nbc\r\n0\r\n\r\n",
@@ -414,13 +352,7 @@ mod tests {
                 true,
                 true,
             ),
-            (
-                "bare LF",
-                "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n3\nabc\n0\n\n",
-                "abc",
-                true,
-                true,
-            ),
+            ("bare LF", "HTTP/1.1 200 OK\ntransfer-encoding: chunked\n\n3\nabc\n0\n\n", "abc", true, true),
             (
                 "cut chunk",
                 "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nabc",
@@ -435,20 +367,8 @@ mod tests {
                 true,
                 true,
             ),
-            (
-                "until close",
-                "HTTP/1.1 200 OK\r\n\r\nabc",
-                "abc",
-                true,
-                false,
-            ),
-            (
-                "HTTP/1.0",
-                "HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\nabc",
-                "abc",
-                true,
-                false,
-            ),
+            ("until close", "HTTP/1.1 200 OK\r\n\r\nabc", "abc", true, false),
+            ("HTTP/1.0", "HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\nabc", "abc", true, false),
             (
                 "close",
                 "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc",
@@ -463,20 +383,10 @@ mod tests {
                 true,
                 true,
             ),
-            (
-                "no content",
-                "HTTP/1.1 204 No Content\r\n\r\n",
-                "",
-                true,
-                true,
-            ),
+            ("no content", "HTTP/1.1 204 No Content\r\n\r\n", "", true, true),
         ] {
             let (head, text, whole, again) = read(&[answer.as_bytes()], true).unwrap();
-            assert_eq!(
-                (text.as_str(), whole, again),
-                (body, done, reusable),
-                "{name}"
-            );
+            assert_eq!((text.as_str(), whole, again), (body, done, reusable), "{name}");
             assert!(head.is_some(), "{name}");
         }
     }
@@ -506,8 +416,7 @@ mod tests {
             ("content-encoding: identity", None),
             ("transfer-encoding: gzip, chunked", Some("gzip")),
         ] {
-            let answer =
-                format!("HTTP/1.1 200 OK\r\n{line}\r\ncontent-type: Text/Event-Stream\r\n\r\n");
+            let answer = format!("HTTP/1.1 200 OK\r\n{line}\r\ncontent-type: Text/Event-Stream\r\n\r\n");
             let head = read(&[answer.as_bytes()], false).unwrap().0.unwrap();
             assert_eq!(head.encoding.as_deref(), encoding, "{line}");
             assert_eq!(head.content_type.as_deref(), Some("text/event-stream"));

@@ -63,10 +63,7 @@ impl<C: Connect> Pool<C> {
     }
 
     fn put(&self, link: Link<C>) {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(link);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(link);
     }
 }
 
@@ -83,10 +80,7 @@ where
 {
     let alarm = Alarm::new(shared.drive.timer);
     let spare = links.len().min(SPARE);
-    let pool = Arc::new(Pool {
-        idle: Mutex::new(links),
-        opening: AtomicUsize::new(0),
-    });
+    let pool = Arc::new(Pool { idle: Mutex::new(links), opening: AtomicUsize::new(0) });
     let in_flight = Arc::new(AtomicU64::new(0));
     let mut flights = JoinSet::new();
     let mut openers = JoinSet::new();
@@ -214,13 +208,8 @@ impl Conversation {
                 return Ok(());
             }
             let index = self.later.fetch_add(1, Relaxed);
-            arrival = Arrival {
-                index,
-                stream: 0,
-                phase,
-                scheduled,
-                request: requests.turn(&self.talk, index),
-            };
+            arrival =
+                Arrival { index, stream: 0, phase, scheduled, request: requests.turn(&self.talk, index) };
         }
     }
 }

@@ -19,10 +19,7 @@ pub fn raise_open_files() -> u64 {
         if soft(now) >= wanted {
             break;
         }
-        let raised = Rlimit {
-            current: Some(wanted),
-            maximum: now.maximum,
-        };
+        let raised = Rlimit { current: Some(wanted), maximum: now.maximum };
         if setrlimit(Resource::Nofile, raised).is_ok() {
             break;
         }
@@ -56,12 +53,7 @@ mod tests {
         assert!(limit >= hard.min(MOST_OF_MACOS), "{limit} of {hard}");
         assert_eq!(too_many_connections(1000, 1064), None);
         let told = too_many_connections(1001, 1064).unwrap();
-        for number in [
-            "1001 requests",
-            "1065 open files",
-            "ulimit -n 1065",
-            "at most 1000",
-        ] {
+        for number in ["1001 requests", "1065 open files", "ulimit -n 1065", "at most 1000"] {
             assert!(told.contains(number), "{told}");
         }
     }

@@ -167,10 +167,7 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the same request may fare better in a moment: the server was busy, or not there.
     pub(super) fn may_pass(self) -> bool {
-        matches!(
-            self,
-            Self::Rejected(429 | 502 | 503 | 504) | Self::Refused | Self::Reset
-        )
+        matches!(self, Self::Rejected(429 | 502 | 503 | 504) | Self::Refused | Self::Reset)
     }
 }
 
@@ -250,8 +247,6 @@ impl Serialize for Outcome {
 
 impl<'de> Deserialize<'de> for Outcome {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<str>::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }

@@ -64,13 +64,7 @@ impl Recorder {
                 packer.finish()
             })
             .map_err(|error| format!("no thread can be started for the records: {error}"))?;
-        Ok(Self {
-            batch: Mutex::new(Vec::with_capacity(BATCH)),
-            full,
-            waiting,
-            failure,
-            packing,
-        })
+        Ok(Self { batch: Mutex::new(Vec::with_capacity(BATCH)), full, waiting, failure, packing })
     }
 
     /// Waits for the last of them to be packed.
@@ -82,9 +76,7 @@ impl Recorder {
         // Who does not listen any more has failed, and says why when it is joined.
         let _ = self.full.send(rest);
         drop(self.full);
-        self.packing
-            .join()
-            .map_err(|_| "the thread that packs the records failed".to_owned())?
+        self.packing.join().map_err(|_| "the thread that packs the records failed".to_owned())?
     }
 }
 
@@ -174,10 +166,7 @@ mod tests {
                 std::thread::yield_now();
             }
         };
-        assert!(
-            said.contains("/nonexistent/folder") && said.contains("No such file"),
-            "{said}"
-        );
+        assert!(said.contains("/nonexistent/folder") && said.contains("No such file"), "{said}");
         assert_eq!(recorder.finish().unwrap_err(), said);
     }
 }

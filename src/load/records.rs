@@ -53,12 +53,7 @@ impl Records {
     /// Reads them. When the file cannot be read any more the iterator ends early, and [`Records::intact`] says so: whoever
     /// uses what came of it asks afterwards.
     pub fn iter(&self) -> Iter<'_> {
-        Iter {
-            records: self,
-            next: 0,
-            block: Vec::new(),
-            at: 0,
-        }
+        Iter { records: self, next: 0, block: Vec::new(), at: 0 }
     }
 
     /// Whether every reading so far reached the end.
@@ -90,10 +85,8 @@ impl Records {
             return Ok(true);
         }
         let number = number - self.held.len();
-        let Some((spilled, end)) = self
-            .spilled
-            .as_ref()
-            .and_then(|spilled| Some((spilled, *spilled.ends.get(number)?)))
+        let Some((spilled, end)) =
+            self.spilled.as_ref().and_then(|spilled| Some((spilled, *spilled.ends.get(number)?)))
         else {
             return Ok(false);
         };
@@ -112,9 +105,7 @@ impl Records {
             None => String::new(),
         };
         // The first failure is the reason of every later one.
-        let _ = self
-            .failure
-            .set(format!("the records cannot be read back{place}: {error}"));
+        let _ = self.failure.set(format!("the records cannot be read back{place}: {error}"));
     }
 }
 
@@ -195,12 +186,7 @@ impl Packer {
     }
 
     pub(super) fn holding(folder: &Path, room: usize) -> Self {
-        Self {
-            records: Records::default(),
-            block: Vec::new(),
-            folder: folder.to_owned(),
-            room,
-        }
+        Self { records: Records::default(), block: Vec::new(), folder: folder.to_owned(), room }
     }
 
     /// Adds one.
@@ -339,9 +325,8 @@ mod tests {
     #[test]
     fn blocks_go_to_the_file_when_memory_has_its_share() {
         let chunks: Vec<u64> = (0..1000).map(|n| n * 10_000_000).collect();
-        let records: Vec<Record> = (0..500)
-            .map(|index| record(index, chunks.clone(), Outcome::Completed, None))
-            .collect();
+        let records: Vec<Record> =
+            (0..500).map(|index| record(index, chunks.clone(), Outcome::Completed, None)).collect();
         let kept = packed(&records, 3 * BLOCK);
         assert!(!kept.held.is_empty());
         assert!(kept.spilled.as_ref().unwrap().ends.len() > 2);

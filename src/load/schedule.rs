@@ -86,27 +86,15 @@ pub fn schedule(cell: &Cell, inputs: &Inputs, repeat: u32) -> Result<Schedule, S
         Arrivals::Closed | Arrivals::AtOnce => Model::AtOnce,
         Arrivals::Constant => Model::Constant { rate: rate()? },
         // A gamma distribution of shape 1 is the exponential one.
-        Arrivals::Poisson => Model::Gamma {
-            rate: rate()?,
-            shape: 1.0,
-        },
-        Arrivals::Gamma => Model::Gamma {
-            rate: rate()?,
-            shape: need(spec.burstiness, "burstiness")?,
-        },
-        Arrivals::Ramp => Model::Ramp {
-            from: rate()?,
-            to: need(spec.ramp_to, "ramp_to")?,
-        },
+        Arrivals::Poisson => Model::Gamma { rate: rate()?, shape: 1.0 },
+        Arrivals::Gamma => Model::Gamma { rate: rate()?, shape: need(spec.burstiness, "burstiness")? },
+        Arrivals::Ramp => Model::Ramp { from: rate()?, to: need(spec.ramp_to, "ramp_to")? },
         Arrivals::Bursts => Model::Bursts {
             rate: rate()?,
             size: u64::from(spec.burst.ok_or("arrivals = \"bursts\" needs `burst`")?),
         },
         Arrivals::Trace => {
-            let trace = spec
-                .trace
-                .as_ref()
-                .ok_or("arrivals = \"trace\" needs `trace`")?;
+            let trace = spec.trace.as_ref().ok_or("arrivals = \"trace\" needs `trace`")?;
             let lines = inputs.trace(trace)?;
             Model::Instants(lines.iter().map(|line| line.at_s / trace.speed).collect())
         }
@@ -258,19 +246,14 @@ impl Think {
     pub fn of(think: Option<ThinkTime>, seed: u64, number: u64) -> Option<Self> {
         let mut random = random(seed);
         random.set_stream(STREAM.wrapping_add(1 + number));
-        Some(Self {
-            think: think?,
-            random,
-        })
+        Some(Self { think: think?, random })
     }
 
     /// How long it waits this time.
     pub fn draw(&mut self) -> Duration {
         match self.think {
             ThinkTime::Fixed(span) => span.duration(),
-            ThinkTime::Exponential(mean) => {
-                mean.mean.duration().mul_f64(exponential(&mut self.random))
-            }
+            ThinkTime::Exponential(mean) => mean.mean.duration().mul_f64(exponential(&mut self.random)),
         }
     }
 }
@@ -302,14 +285,8 @@ mod tests {
         let third = Model::Constant { rate: 3.0 };
         let due = due(&third, 0, Stop::Requests(1_000_001), 7).unwrap();
         assert_eq!(due[1_000_000], Nanos(333_333_333_333_333));
-        let bursts = Model::Bursts {
-            rate: 100.0,
-            size: 3,
-        };
-        assert_eq!(
-            ms(&bursts, 0, Stop::Requests(7)),
-            [0.0, 0.0, 0.0, 30.0, 30.0, 30.0, 60.0]
-        );
+        let bursts = Model::Bursts { rate: 100.0, size: 3 };
+        assert_eq!(ms(&bursts, 0, Stop::Requests(7)), [0.0, 0.0, 0.0, 30.0, 30.0, 30.0, 60.0]);
         assert_eq!(ms(&Model::AtOnce, 0, Stop::Requests(3)), [0.0; 3]);
         let trace = Model::Instants(vec![0.0, 0.5, 0.5, 2.0]);
         assert_eq!(ms(&trace, 1, Stop::Requests(2)), [0.0, 500.0, 500.0]);
@@ -321,20 +298,14 @@ mod tests {
     #[test]
     fn a_ramp_goes_evenly_from_one_rate_to_the_other() {
         // From 10 to 30 per second in 10 s: 200 arrivals; the k-th at the t with 10 t + t² = k.
-        let ramp = Model::Ramp {
-            from: 10.0,
-            to: 30.0,
-        };
+        let ramp = Model::Ramp { from: 10.0, to: 30.0 };
         let by_requests = ms(&ramp, 0, Stop::Requests(200));
         assert_eq!(by_requests, ms(&ramp, 0, for_ms(10_000)));
         assert_eq!(by_requests.len(), 200);
         assert_eq!(by_requests[11], 1000.0);
         assert_eq!(by_requests[75], 5000.0);
         // Downwards, and after a warm-up at the first rate.
-        let down = Model::Ramp {
-            from: 30.0,
-            to: 10.0,
-        };
+        let down = Model::Ramp { from: 30.0, to: 10.0 };
         let due = ms(&down, 3, Stop::Requests(200));
         assert_eq!(due.len(), 203);
         assert_eq!(due[3], 100.0);
@@ -353,10 +324,7 @@ mod tests {
     fn gaps(shape: f64, seed: u64) -> (f64, f64) {
         let model = Model::Gamma { rate: 50.0, shape };
         let due = due(&model, 0, Stop::Requests(20_000), seed).unwrap();
-        let gaps: Vec<f64> = due
-            .windows(2)
-            .map(|pair| pair[1].ms_since(pair[0]))
-            .collect();
+        let gaps: Vec<f64> = due.windows(2).map(|pair| pair[1].ms_since(pair[0])).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
         (mean, variance.sqrt() / mean)
@@ -368,14 +336,8 @@ mod tests {
             let (mean, variation) = gaps(shape, 7);
             let wanted = 1.0 / f64::sqrt(shape);
             // Six standard errors of the mean of 20,000 gaps.
-            assert!(
-                (mean / 20.0 - 1.0).abs() < 6.0 * wanted / f64::sqrt(2e4),
-                "{shape}: {mean}"
-            );
-            assert!(
-                (variation / wanted - 1.0).abs() < 0.06,
-                "{shape}: {variation}"
-            );
+            assert!((mean / 20.0 - 1.0).abs() < 6.0 * wanted / f64::sqrt(2e4), "{shape}: {mean}");
+            assert!((variation / wanted - 1.0).abs() < 0.06, "{shape}: {variation}");
         }
     }
 

@@ -17,9 +17,7 @@ pub trait Sink: Send + Sync + 'static {
 /// Keeps them in memory.
 impl Sink for Mutex<Vec<Record>> {
     fn take(&self, record: Record) -> Result<(), String> {
-        self.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(record);
+        self.lock().unwrap_or_else(PoisonError::into_inner).push(record);
         Ok(())
     }
 }

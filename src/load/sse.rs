@@ -28,11 +28,7 @@ pub(super) struct TooLarge;
 
 impl Decoder {
     /// Takes the next piece; calls `event` with the data of every event it completes.
-    pub(super) fn feed(
-        &mut self,
-        mut piece: &[u8],
-        event: &mut impl FnMut(&[u8]),
-    ) -> Result<(), TooLarge> {
+    pub(super) fn feed(&mut self, mut piece: &[u8], event: &mut impl FnMut(&[u8])) -> Result<(), TooLarge> {
         if self.after_cr && !piece.is_empty() {
             self.after_cr = false;
             if piece[0] == b'\n' {

@@ -38,11 +38,7 @@ struct Pipes {
 
 impl Pipes {
     fn new(scripts: Vec<Script>) -> Self {
-        Self {
-            scripts: Arc::new(scripts),
-            served: Arc::default(),
-            in_flight: Arc::default(),
-        }
+        Self { scripts: Arc::new(scripts), served: Arc::default(), in_flight: Arc::default() }
     }
 }
 
@@ -91,10 +87,7 @@ async fn read_request(io: &mut DuplexStream) -> Option<Vec<u8>> {
             let head = String::from_utf8_lossy(&bytes[..at]).to_lowercase();
             let length: usize = head
                 .lines()
-                .find_map(|line| {
-                    line.strip_prefix("content-length: ")
-                        .map(|n| n.parse().unwrap())
-                })
+                .find_map(|line| line.strip_prefix("content-length: ").map(|n| n.parse().unwrap()))
                 .unwrap();
             let mut body = vec![0; length];
             io.read_exact(&mut body).await.unwrap();
@@ -103,31 +96,22 @@ async fn read_request(io: &mut DuplexStream) -> Option<Vec<u8>> {
     }
 }
 
-const HEAD: &str =
-    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
 fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
 fn token(text: &str) -> String {
-    chunk(&format!(
-        "data: {{\"choices\":[{{\"text\":\"{text}\",\"finish_reason\":null}}]}}\n\n"
-    ))
+    chunk(&format!("data: {{\"choices\":[{{\"text\":\"{text}\",\"finish_reason\":null}}]}}\n\n"))
 }
 
 fn end(reason: &str, tokens: u64) -> String {
-    let finish =
-        format!("data: {{\"choices\":[{{\"text\":\"\",\"finish_reason\":\"{reason}\"}}]}}\n\n");
+    let finish = format!("data: {{\"choices\":[{{\"text\":\"\",\"finish_reason\":\"{reason}\"}}]}}\n\n");
     let usage = format!(
         "data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":3,\"completion_tokens\":{tokens}}}}}\n\n"
     );
-    format!(
-        "{}{}{}0\r\n\r\n",
-        chunk(&finish),
-        chunk(&usage),
-        chunk("data: [DONE]\n\n")
-    )
+    format!("{}{}{}0\r\n\r\n", chunk(&finish), chunk(&usage), chunk("data: [DONE]\n\n"))
 }
 
 /// Head at 1 ms, an empty chunk at 5 ms, tokens at 50, 60 and 75 ms, the end at 80 ms.
@@ -189,9 +173,7 @@ where
     C: Connect + Clone + Send + Sync + 'static,
 {
     let sink = Arc::new(Mutex::new(Vec::new()));
-    drive(drive_it, connect, Arc::default(), cancel, sink.clone())
-        .await
-        .unwrap();
+    drive(drive_it, connect, Arc::default(), cancel, sink.clone()).await.unwrap();
     let mut records = std::mem::take(&mut *sink.lock().unwrap());
     records.sort_by_key(|record| record.index);
     records
@@ -212,11 +194,7 @@ async fn stamps_are_the_instants_at_which_the_server_wrote() {
         assert_eq!(ms(record.sent.unwrap()), start);
         assert_eq!(ms(record.headers.unwrap()), start + 1.0);
         let chunks: Vec<f64> = record.chunks.iter().map(ms).collect();
-        assert_eq!(
-            chunks,
-            [start + 50.0, start + 60.0, start + 75.0],
-            "an empty chunk is no token"
-        );
+        assert_eq!(chunks, [start + 50.0, start + 60.0, start + 75.0], "an empty chunk is no token");
         assert_eq!(ms(record.end), start + 80.0);
         assert_eq!(record.usage.unwrap().completion_tokens, 3);
         assert_eq!(record.finish_reason.as_deref(), Some("length"));
@@ -234,10 +212,7 @@ async fn the_concurrency_asked_for_is_reached_and_every_arrival_has_one_record()
     assert_eq!(records.len(), 24);
     let indexes: Vec<u64> = records.iter().map(|record| record.index).collect();
     assert_eq!(indexes, (0..24).collect::<Vec<_>>());
-    let warm = records
-        .iter()
-        .filter(|record| record.phase == Phase::Warmup)
-        .count();
+    let warm = records.iter().filter(|record| record.phase == Phase::Warmup).count();
     assert_eq!(warm, 4);
     // Warm-up hands over without draining: its requests start together with the first measured ones.
     assert_eq!(records[3].scheduled, records[4].scheduled);
@@ -248,16 +223,8 @@ async fn a_duration_stops_new_requests_and_waits_for_the_last() {
     let pipes = Pipes::new(vec![ordinary()]);
     let stop = Stop::Duration(TimeSpan::from_millis(200));
     let records = run(&pipes, drive_of(2, stop, 0)).await;
-    assert_eq!(
-        records.len(),
-        6,
-        "starts at 0, 80 and 160 ms, on two streams"
-    );
-    assert!(
-        records
-            .iter()
-            .all(|record| record.outcome == Outcome::Completed)
-    );
+    assert_eq!(records.len(), 6, "starts at 0, 80 and 160 ms, on two streams");
+    assert!(records.iter().all(|record| record.outcome == Outcome::Completed));
     assert_eq!(ms(records[5].end), 240.0);
 }
 
@@ -273,10 +240,7 @@ async fn every_ending_has_its_outcome() {
         whole.len()
     );
     let refused = "{\"error\":{\"message\":\"too long\",\"code\":400}}";
-    let rejected = format!(
-        "HTTP/1.1 400 Bad Request\r\ncontent-length: {}\r\n\r\n{refused}",
-        refused.len()
-    );
+    let rejected = format!("HTTP/1.1 400 Bad Request\r\ncontent-length: {}\r\n\r\n{refused}", refused.len());
     let crlf = chunk("data:{\"choices\":[{\"text\":\"x\",\"finish_reason\":\"stop\"}]}\r\n\r\n");
     let rows: Vec<(&str, Script, Outcome, usize)> = vec![
         ("whole", ordinary(), Outcome::Completed, 3),
@@ -301,11 +265,7 @@ async fn every_ending_has_its_outcome() {
         let pipes = Pipes::new(vec![script]);
         let records = run(&pipes, drive_of(1, Stop::Requests(1), 0)).await;
         assert_eq!(records.len(), 1, "{name}");
-        assert_eq!(
-            records[0].outcome, outcome,
-            "{name}: {:?}",
-            records[0].error
-        );
+        assert_eq!(records[0].outcome, outcome, "{name}: {:?}", records[0].error);
         assert_eq!(records[0].chunks.len(), chunks, "{name}");
         assert!(records[0].end >= records[0].scheduled, "{name}");
     }
@@ -315,76 +275,32 @@ async fn every_ending_has_its_outcome() {
 async fn an_answer_that_is_one_json_value_is_known_for_whole_whatever_its_head_says() {
     let body = "\n{\"choices\":[{\"text\":\"abc\",\"finish_reason\":\"length\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":3}}";
     let untold = |content_type: &str, split: usize| -> Script {
-        let head = format!(
-            "HTTP/1.1 200 OK\r\n{content_type}content-length: {}\r\n\r\n",
-            body.len()
-        );
-        vec![
-            (1, head),
-            (40, body[..split].into()),
-            (90, body[split..].into()),
-        ]
+        let head = format!("HTTP/1.1 200 OK\r\n{content_type}content-length: {}\r\n\r\n", body.len());
+        vec![(1, head), (40, body[..split].into()), (90, body[split..].into())]
     };
     let unnamed = format!("{}{}{}", token("a"), token("b"), end("length", 2));
     let stream = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     for (name, script, whole, chunks) in [
-        (
-            "json",
-            untold("content-type: application/json\r\n", 9),
-            true,
-            vec![90.0],
-        ),
-        (
-            "json by another name",
-            untold("content-type: text/plain\r\n", 1),
-            true,
-            vec![90.0],
-        ),
+        ("json", untold("content-type: application/json\r\n", 9), true, vec![90.0]),
+        ("json by another name", untold("content-type: text/plain\r\n", 1), true, vec![90.0]),
         ("json without a name", untold("", 9), true, vec![90.0]),
         ("a stream", ordinary(), false, vec![50.0, 60.0, 75.0]),
-        (
-            "a stream without a name",
-            vec![(1, stream.into()), (30, unnamed)],
-            false,
-            vec![30.0, 30.0],
-        ),
+        ("a stream without a name", vec![(1, stream.into()), (30, unnamed)], false, vec![30.0, 30.0]),
     ] {
         let records = run(&Pipes::new(vec![script]), drive_of(1, Stop::Requests(1), 0)).await;
         let record = &records[0];
-        assert_eq!(
-            record.outcome,
-            Outcome::Completed,
-            "{name}: {:?}",
-            record.error
-        );
+        assert_eq!(record.outcome, Outcome::Completed, "{name}: {:?}", record.error);
         assert_eq!(record.whole, whole, "{name}");
-        assert_eq!(
-            record.chunks.iter().map(ms).collect::<Vec<_>>(),
-            chunks,
-            "{name}"
-        );
+        assert_eq!(record.chunks.iter().map(ms).collect::<Vec<_>>(), chunks, "{name}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_is_tried_again_only_when_asked_and_its_latency_counts_from_the_first_try() {
-    let busy = |status: &str| -> Script {
-        vec![(
-            5,
-            format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\n\r\nbusy"),
-        )]
-    };
-    let scripts = || {
-        vec![
-            busy("503 Service Unavailable"),
-            busy("429 Too Many Requests"),
-            ordinary(),
-        ]
-    };
-    let patient = Drive {
-        retries: 2,
-        ..drive_of(1, Stop::Requests(1), 0)
-    };
+    let busy =
+        |status: &str| -> Script { vec![(5, format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\n\r\nbusy"))] };
+    let scripts = || vec![busy("503 Service Unavailable"), busy("429 Too Many Requests"), ordinary()];
+    let patient = Drive { retries: 2, ..drive_of(1, Stop::Requests(1), 0) };
     let records = run(&Pipes::new(scripts()), patient.clone()).await;
     let record = &records[0];
     assert_eq!((record.outcome, record.retried), (Outcome::Completed, 2));
@@ -396,32 +312,13 @@ async fn a_request_is_tried_again_only_when_asked_and_its_latency_counts_from_th
     for (name, script, retries, outcome, retried) in [
         ("off", scripts(), 0, Outcome::Rejected(503), 0),
         ("too often", scripts(), 1, Outcome::Rejected(429), 1),
-        (
-            "no use",
-            vec![busy("400 Bad Request")],
-            5,
-            Outcome::Rejected(400),
-            0,
-        ),
-        (
-            "late",
-            vec![busy("503 Service Unavailable")],
-            20,
-            Outcome::TimedOut(Wait::FirstToken),
-            4,
-        ),
+        ("no use", vec![busy("400 Bad Request")], 5, Outcome::Rejected(400), 0),
+        ("late", vec![busy("503 Service Unavailable")], 20, Outcome::TimedOut(Wait::FirstToken), 4),
     ] {
-        let drive_it = Drive {
-            retries,
-            ..drive_of(1, Stop::Requests(1), 0)
-        };
+        let drive_it = Drive { retries, ..drive_of(1, Stop::Requests(1), 0) };
         let records = run(&Pipes::new(script), drive_it).await;
         assert_eq!(records.len(), 1, "{name}");
-        assert_eq!(
-            (records[0].outcome, records[0].retried),
-            (outcome, retried),
-            "{name}"
-        );
+        assert_eq!((records[0].outcome, records[0].retried), (outcome, retried), "{name}");
     }
 }
 
@@ -449,12 +346,7 @@ async fn a_connection_that_idled_away_is_opened_anew_before_anything_is_sent() {
     closing.push((80, "CLOSE".into()));
     let pipes = Pipes::new(vec![closing]);
     let records = run(&pipes, drive_of(1, Stop::Requests(3), 0)).await;
-    assert!(
-        records
-            .iter()
-            .all(|record| record.outcome == Outcome::Completed),
-        "{records:?}"
-    );
+    assert!(records.iter().all(|record| record.outcome == Outcome::Completed), "{records:?}");
     assert!(records.iter().all(|record| !record.reused_connection));
 }
 
@@ -472,10 +364,7 @@ async fn a_request_that_met_a_closing_connection_is_sent_again_on_a_new_one() {
     assert_eq!(second.error, None);
     for (name, scripts) in [
         ("a new one closes too", vec![ordinary(), close(3), close(3)]),
-        (
-            "it was waited for",
-            vec![ordinary(), close(1_500), ordinary()],
-        ),
+        ("it was waited for", vec![ordinary(), close(1_500), ordinary()]),
     ] {
         let records = run(&Pipes::new(scripts), drive_of(1, Stop::Requests(2), 0)).await;
         assert_eq!(records[1].outcome, Outcome::Reset, "{name}");
@@ -502,13 +391,9 @@ async fn the_recorded_streams_of_real_servers_are_read_whole() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = String::from_utf8(std::fs::read(&path).unwrap()).unwrap();
-        let body = text
-            .split_once("\r\n\r\n")
-            .map_or(text.as_str(), |(_, body)| body)
-            .to_owned();
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{body}"
-        );
+        let body = text.split_once("\r\n\r\n").map_or(text.as_str(), |(_, body)| body).to_owned();
+        let answer =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{body}");
         let pipes = Pipes::new(vec![vec![(5, answer), (6, "CLOSE".into())]]);
         let records = run(&pipes, drive_of(1, Stop::Requests(1), 0)).await;
         let record = &records[0];
@@ -522,10 +407,7 @@ async fn the_recorded_streams_of_real_servers_are_read_whole() {
         assert_eq!(record.outcome, wanted, "{name}: {:?}", record.error);
         if wanted == Outcome::Completed && !name.contains("nousage") {
             let usage = record.usage.unwrap_or_else(|| panic!("{name} has usage"));
-            assert!(
-                usage.completion_tokens >= record.chunks.len() as u64,
-                "{name}"
-            );
+            assert!(usage.completion_tokens >= record.chunks.len() as u64, "{name}");
         }
         assert!(!record.chunks.is_empty(), "{name}");
         seen += 1;
@@ -539,11 +421,7 @@ async fn a_sink_that_takes_no_more_ends_the_execution() {
     struct Full(AtomicUsize);
     impl Sink for Full {
         fn take(&self, _: Record) -> Result<(), String> {
-            if self.0.fetch_add(1, Ordering::SeqCst) < 2 {
-                Ok(())
-            } else {
-                Err("no space is left".into())
-            }
+            if self.0.fetch_add(1, Ordering::SeqCst) < 2 { Ok(()) } else { Err("no space is left".into()) }
         }
     }
     let pipes = Pipes::new(vec![ordinary()]);

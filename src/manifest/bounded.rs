@@ -26,10 +26,7 @@ pub(super) fn read(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        return Err(io::Error::other(format!(
-            "it has more than {} MiB, the most that is read",
-            most >> 20
-        )));
+        return Err(io::Error::other(format!("it has more than {} MiB, the most that is read", most >> 20)));
     }
     Ok(bytes)
 }
@@ -44,12 +41,7 @@ mod tests {
         let path = Utf8Path::from_path(folder.path()).unwrap().join("long");
         File::create(&path).unwrap().set_len(101).unwrap();
         assert_eq!(read(&path, 101).unwrap().len(), 101);
-        assert!(
-            read(&path, 100)
-                .unwrap_err()
-                .to_string()
-                .contains("more than")
-        );
+        assert!(read(&path, 100).unwrap_err().to_string().contains("more than"));
         let device = read(Utf8Path::new("/dev/zero"), 100).unwrap_err();
         assert!(device.to_string().contains("a device"), "{device}");
     }

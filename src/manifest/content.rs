@@ -134,10 +134,7 @@ impl Source<'_> {
 
     /// Whether prompts are made rather than given: each is new, and its length is counted in the server's tokens.
     pub fn is_made(&self) -> bool {
-        matches!(
-            self,
-            Self::Synthetic(_) | Self::SharedPrefix(_) | Self::Trace(_)
-        )
+        matches!(self, Self::Synthetic(_) | Self::SharedPrefix(_) | Self::Trace(_))
     }
 }
 
@@ -150,9 +147,7 @@ impl Workload {
     /// The key that says how long answers are, exactly, in place of `max_tokens`.
     pub fn exact_length_key(&self) -> Option<&'static str> {
         match &self.prompts {
-            Some(Prompts::File(file)) if file.output_tokens_field.is_some() => {
-                Some("output_tokens_field")
-            }
+            Some(Prompts::File(file)) if file.output_tokens_field.is_some() => Some("output_tokens_field"),
             _ if matches!(self.source(), Ok(Source::Trace(_))) => Some("trace"),
             _ => self.output_tokens().map(|_| "output_tokens"),
         }
@@ -160,14 +155,8 @@ impl Workload {
 
     /// The exact length of each answer, where the workload has one of its own beside `max_tokens`.
     pub fn output_tokens(&self) -> Option<&Length> {
-        let synthetic = self
-            .synthetic
-            .as_ref()
-            .and_then(|s| s.output_tokens.as_ref());
-        let shared = self
-            .shared_prefix
-            .as_ref()
-            .and_then(|s| s.output_tokens.as_ref());
+        let synthetic = self.synthetic.as_ref().and_then(|s| s.output_tokens.as_ref());
+        let shared = self.shared_prefix.as_ref().and_then(|s| s.output_tokens.as_ref());
         synthetic.or(shared)
     }
 
@@ -199,13 +188,13 @@ impl Workload {
         match (given.as_slice(), &self.trace) {
             ([source], _) => Ok(*source),
             ([], Some(trace)) => Ok(Source::Trace(trace)),
-            ([], None) => Err("there is nothing to ask: no prompts, documents, conversations, synthetic or shared_prefix".into()),
+            ([], None) => Err(
+                "there is nothing to ask: no prompts, documents, conversations, synthetic or shared_prefix"
+                    .into(),
+            ),
             (several, _) => {
                 let keys: Vec<&str> = several.iter().map(Source::key).collect();
-                Err(format!(
-                    "there are {}; one of them is enough",
-                    keys.join(" and ")
-                ))
+                Err(format!("there are {}; one of them is enough", keys.join(" and ")))
             }
         }
     }

@@ -73,10 +73,7 @@ impl Conversations {
         let mut read = Self::default();
         if text.trim_start().starts_with('[') {
             let all: Vec<Wire> = serde_json::from_str(text).map_err(|error| {
-                format!(
-                    "{file}:{} is not a list of conversations: {error}",
-                    error.line()
-                )
+                format!("{file}:{} is not a list of conversations: {error}", error.line())
             })?;
             for one in all {
                 read.take(one);
@@ -86,9 +83,8 @@ impl Conversations {
                 if line.trim().is_empty() {
                     continue;
                 }
-                let one = serde_json::from_str(line).map_err(|error| {
-                    format!("{file}:{} is not a conversation: {error}", index + 1)
-                })?;
+                let one = serde_json::from_str(line)
+                    .map_err(|error| format!("{file}:{} is not a conversation: {error}", index + 1))?;
                 read.take(one);
             }
         }
@@ -152,17 +148,9 @@ mod tests {
         let kept: Vec<(Option<&str>, Vec<&str>)> = read
             .kept
             .iter()
-            .map(|c| {
-                (
-                    c.system.as_deref(),
-                    c.turns.iter().map(String::as_str).collect(),
-                )
-            })
+            .map(|c| (c.system.as_deref(), c.turns.iter().map(String::as_str).collect()))
             .collect();
-        assert_eq!(
-            kept,
-            [(Some("Be brief."), vec!["one", "two"]), (None, vec!["hi"])]
-        );
+        assert_eq!(kept, [(Some("Be brief."), vec!["one", "two"]), (None, vec!["hi"])]);
         assert_eq!(read.left_out, 3);
     }
 
@@ -178,14 +166,8 @@ mod tests {
     fn what_is_not_a_conversation_is_named_by_its_line() {
         for (text, wanted) in [
             ("[\n{\"conversations\": [}\n]", "c.json:2 is not a list"),
-            (
-                "{\"messages\":[]}\n{\"x\": 1}\n",
-                "c.json:2 is not a conversation",
-            ),
-            (
-                "[{\"conversations\": [{\"from\": \"human\", \"value\": [1]}]}]",
-                "not text",
-            ),
+            ("{\"messages\":[]}\n{\"x\": 1}\n", "c.json:2 is not a conversation"),
+            ("[{\"conversations\": [{\"from\": \"human\", \"value\": [1]}]}]", "not text"),
             ("[]", "holds no conversation"),
             ("", "holds no conversation"),
         ] {

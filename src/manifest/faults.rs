@@ -94,9 +94,7 @@ impl Moment {
 
 /// What may be wrong, or merely unusual, with one answer. Those that end an answer early exclude each other: of several drawn
 /// for one request the first of this list counts. All others add up.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerFault {
     /// Refused, with `http_status`.
@@ -190,10 +188,7 @@ impl FromStr for AnswerFault {
         let known = Self::ALL.iter().find(|fault| fault.to_string() == text);
         known.copied().ok_or_else(|| {
             let all: Vec<String> = Self::ALL.iter().map(Self::to_string).collect();
-            format!(
-                "{text:?} is no fault of an answer; there are {}",
-                all.join(", ")
-            )
+            format!("{text:?} is no fault of an answer; there are {}", all.join(", "))
         })
     }
 }
@@ -260,10 +255,7 @@ mod tests {
         for (place, fault) in AnswerFault::ALL.into_iter().enumerate() {
             assert_eq!(fault as usize, place, "{fault}");
             assert_eq!(fault.to_string().parse(), Ok(fault));
-            assert!(
-                keys[&fault.to_string()]["description"].is_string(),
-                "{fault}"
-            );
+            assert!(keys[&fault.to_string()]["description"].is_string(), "{fault}");
         }
     }
 
@@ -278,10 +270,7 @@ mod tests {
         let mut faults = AnswerFaults::default();
         faults.add("cut=0.25").unwrap();
         faults.add("crlf").unwrap();
-        assert_eq!(
-            faults.0,
-            BTreeMap::from([(AnswerFault::Cut, 0.25), (AnswerFault::Crlf, 1.0)])
-        );
+        assert_eq!(faults.0, BTreeMap::from([(AnswerFault::Cut, 0.25), (AnswerFault::Crlf, 1.0)]));
         assert!(faults.add("cut=2").unwrap_err().contains("cut=2"));
         assert!(faults.add("cute=1").unwrap_err().contains("no_done"));
     }

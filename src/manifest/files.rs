@@ -71,13 +71,7 @@ fn given(sweep: &Sweep, path: &[&str]) -> Vec<(Value, Place)> {
         .collect()
 }
 
-fn read(
-    name: &str,
-    place: &Place,
-    folder: &Utf8Path,
-    inputs: &mut Inputs,
-    findings: &mut Findings,
-) {
+fn read(name: &str, place: &Place, folder: &Utf8Path, inputs: &mut Inputs, findings: &mut Findings) {
     let path = folder.join(name);
     let bytes = match bounded::read(&path, bounded::LONGEST_INPUT) {
         Ok(bytes) => bytes,
@@ -93,9 +87,7 @@ fn read(
     let sha256 = hex(&Sha256::digest(&bytes));
     match String::from_utf8(bytes) {
         Ok(text) => {
-            inputs
-                .0
-                .insert(Utf8PathBuf::from(name), Input::new(sha256, text));
+            inputs.0.insert(Utf8PathBuf::from(name), Input::new(sha256, text));
         }
         Err(_) => findings.push(
             Finding::error(format!("{path} is not UTF-8"))
@@ -107,10 +99,7 @@ fn read(
 
 /// Looks for the models: a path that is missing is an error, a hub id that is not here yet a note.
 pub(crate) fn models(root: &Node, sweep: &Sweep, findings: &mut Findings) {
-    let engine = root
-        .get(&["server", "engine"])
-        .and_then(Node::text)
-        .unwrap_or("vllm");
+    let engine = root.get(&["server", "engine"]).and_then(Node::text).unwrap_or("vllm");
     let attached = root.get(&["server", "launch", "on"]).and_then(Node::text) == Some("attach");
     if engine != "vllm" || attached {
         return;
@@ -133,22 +122,16 @@ pub(crate) fn models(root: &Node, sweep: &Sweep, findings: &mut Findings) {
             }
         } else if !in_hub_cache(model) {
             findings.push(
-                Finding::note(format!(
-                    "{model} is not in this machine's Hugging Face cache"
-                ))
-                .at(&place, "will be downloaded by the first start")
-                .help(
-                    "its size is unknown here; fetch it before the clock runs: hf download <model>",
-                ),
+                Finding::note(format!("{model} is not in this machine's Hugging Face cache"))
+                    .at(&place, "will be downloaded by the first start")
+                    .help("its size is unknown here; fetch it before the clock runs: hf download <model>"),
             );
         }
     }
 }
 
 fn is_path(model: &str) -> bool {
-    ["/", "./", "../", "~/"]
-        .iter()
-        .any(|prefix| model.starts_with(prefix))
+    ["/", "./", "../", "~/"].iter().any(|prefix| model.starts_with(prefix))
 }
 
 /// A leading `~/` as the home folder.
@@ -166,10 +149,8 @@ pub(crate) fn config_of_model(model: &str) -> Option<(Utf8PathBuf, String)> {
         vec![expand_home(model)]
     } else {
         let entries = fs::read_dir(snapshots(model)?).ok()?;
-        let mut found: Vec<Utf8PathBuf> = entries
-            .flatten()
-            .filter_map(|entry| Utf8PathBuf::from_path_buf(entry.path()).ok())
-            .collect();
+        let mut found: Vec<Utf8PathBuf> =
+            entries.flatten().filter_map(|entry| Utf8PathBuf::from_path_buf(entry.path()).ok()).collect();
         found.sort_by_key(|path| path.metadata().and_then(|data| data.modified()).ok());
         found.reverse();
         found
@@ -193,17 +174,10 @@ fn snapshots(model: &str) -> Option<Utf8PathBuf> {
     let cache = env::var("HF_HUB_CACHE")
         .map(Utf8PathBuf::from)
         .or_else(|_| {
-            env::var("HF_HOME")
-                .map(|home| Utf8PathBuf::from(home).join("hub"))
-                .or_else(|_| {
-                    env::var("HOME")
-                        .map(|home| Utf8PathBuf::from(home).join(".cache/huggingface/hub"))
-                })
+            env::var("HF_HOME").map(|home| Utf8PathBuf::from(home).join("hub")).or_else(|_| {
+                env::var("HOME").map(|home| Utf8PathBuf::from(home).join(".cache/huggingface/hub"))
+            })
         })
         .ok()?;
-    Some(
-        cache
-            .join(format!("models--{}", model.replace('/', "--")))
-            .join("snapshots"),
-    )
+    Some(cache.join(format!("models--{}", model.replace('/', "--"))).join("snapshots"))
 }

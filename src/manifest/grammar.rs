@@ -94,10 +94,7 @@ impl Grammar {
 
     fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
         match schema.get("$ref").and_then(Value::as_str) {
-            Some(reference) => self
-                .root
-                .pointer(reference.trim_start_matches('#'))
-                .unwrap_or(schema),
+            Some(reference) => self.root.pointer(reference.trim_start_matches('#')).unwrap_or(schema),
             None => schema,
         }
     }
@@ -143,9 +140,7 @@ impl Grammar {
         }
         if let Some(patterns) = schema.get("patternProperties").and_then(Value::as_object) {
             // The only patterned table is the SLO; its own parser knows its keys better than a regular expression.
-            return SloTerm::parse_key(key)
-                .ok()
-                .and_then(|_| patterns.values().next());
+            return SloTerm::parse_key(key).ok().and_then(|_| patterns.values().next());
         }
         match schema.get("additionalProperties") {
             Some(Value::Bool(false)) | None => None,
@@ -207,9 +202,8 @@ impl Grammar {
                         None => {
                             let finding = unknown_key(key, path, option).at(&entry.key, "unknown");
                             findings.push(match split_target(key, &entry.node) {
-                                Some(whole) => finding.help(format!(
-                                    "a name with a point in it stands in quotes: \"{whole}\""
-                                )),
+                                Some(whole) => finding
+                                    .help(format!("a name with a point in it stands in quotes: \"{whole}\"")),
                                 None => finding,
                             });
                         }
@@ -220,12 +214,7 @@ impl Grammar {
     }
 
     /// Keys that must be there and are not, in the table at `path`; `given` says what else will bring one.
-    pub(crate) fn missing(
-        &self,
-        node: &Node,
-        path: &Path,
-        given: impl Fn(&Path) -> bool,
-    ) -> Vec<Finding> {
+    pub(crate) fn missing(&self, node: &Node, path: &Path, given: impl Fn(&Path) -> bool) -> Vec<Finding> {
         let Ok(schema) = self.at(path) else {
             return Vec::new();
         };
@@ -304,12 +293,7 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     known
         .iter()
-        .map(|candidate| {
-            (
-                strsim::jaro_winkler(&plain(word), &plain(candidate)),
-                *candidate,
-            )
-        })
+        .map(|candidate| (strsim::jaro_winkler(&plain(word), &plain(candidate)), *candidate))
         .filter(|(score, _)| *score > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
@@ -340,11 +324,7 @@ fn accepts(schema: &Value, node: &Node) -> bool {
 
 fn choices(schema: &Value) -> Vec<&str> {
     let constants = schema.get("oneOf").and_then(Value::as_array);
-    constants
-        .into_iter()
-        .flatten()
-        .filter_map(|option| option.get("const").and_then(Value::as_str))
-        .collect()
+    constants.into_iter().flatten().filter_map(|option| option.get("const").and_then(Value::as_str)).collect()
 }
 
 fn expectation(options: &[&Value]) -> String {
@@ -384,13 +364,10 @@ fn help(options: &[&Value], node: &Node) -> String {
     {
         return format!("write the unit: \"{number}ms\" or \"{number}s\"");
     }
-    options
-        .iter()
-        .find_map(|option| option.get("description").and_then(Value::as_str))
-        .map_or_else(
-            || "see `runner schema` for what may stand here".to_owned(),
-            |text| first_sentence(text).to_owned(),
-        )
+    options.iter().find_map(|option| option.get("description").and_then(Value::as_str)).map_or_else(
+        || "see `runner schema` for what may stand here".to_owned(),
+        |text| first_sentence(text).to_owned(),
+    )
 }
 
 /// What to do with several values, or a computed one, where one value belongs; `None` for any other mistake.
@@ -423,10 +400,7 @@ fn scalar(value: &Value, schema: &Value, path: &Path, node: &Node, findings: &mu
         let choices = choices(schema);
         if !choices.is_empty() && !choices.contains(&text) {
             let near = suggestion(text, &choices);
-            wrong(
-                format!("`{path}` cannot be {text:?}{near}"),
-                format!("one of {}", choices.join(", ")),
-            );
+            wrong(format!("`{path}` cannot be {text:?}{near}"), format!("one of {}", choices.join(", ")));
         }
         let time = match schema.get("format").and_then(Value::as_str) {
             Some("time-span") => text.parse::<TimeSpan>().err(),
@@ -443,18 +417,11 @@ fn scalar(value: &Value, schema: &Value, path: &Path, node: &Node, findings: &mu
     if let Some(number) = value.as_f64() {
         let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
         if let Some(min) = bound("minimum").filter(|min| number < *min) {
-            wrong(
-                format!("`{path}` is {value}"),
-                format!("must be at least {min}"),
-            );
+            wrong(format!("`{path}` is {value}"), format!("must be at least {min}"));
         }
-        let format_max =
-            (schema.get("format") == Some(&json!("uint32"))).then_some(f64::from(u32::MAX));
+        let format_max = (schema.get("format") == Some(&json!("uint32"))).then_some(f64::from(u32::MAX));
         if let Some(max) = bound("maximum").or(format_max).filter(|max| number > *max) {
-            wrong(
-                format!("`{path}` is {value}"),
-                format!("must be at most {max}"),
-            );
+            wrong(format!("`{path}` is {value}"), format!("must be at most {max}"));
         }
     }
 }

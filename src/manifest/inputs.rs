@@ -37,12 +37,7 @@ pub struct Input {
 impl Input {
     /// A file's content, with the hash of its bytes in hex.
     pub fn new(sha256: String, text: String) -> Self {
-        Self {
-            sha256,
-            text: Arc::from(text),
-            conversations: Arc::default(),
-            trace: Arc::default(),
-        }
+        Self { sha256, text: Arc::from(text), conversations: Arc::default(), trace: Arc::default() }
     }
 }
 
@@ -63,11 +58,8 @@ impl Inputs {
             Some(separator) => whole.split(separator.as_str()).collect(),
             None => vec![whole],
         };
-        let documents_found: Vec<&str> = parts
-            .into_iter()
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-            .collect();
+        let documents_found: Vec<&str> =
+            parts.into_iter().map(str::trim).filter(|text| !text.is_empty()).collect();
         if documents_found.is_empty() {
             return Err(format!("{} holds no document", documents.file));
         }
@@ -87,10 +79,7 @@ impl Inputs {
             let map: Map<String, Value> = serde_json::from_str(line)
                 .map_err(|error| format!("{file}:{number} is not a JSON object: {error}"))?;
             if !map.get(&prompts.field).is_some_and(Value::is_string) {
-                return Err(format!(
-                    "{file}:{number} has no text field `{}`",
-                    prompts.field
-                ));
+                return Err(format!("{file}:{number} has no text field `{}`", prompts.field));
             }
             if let Some(field) = &prompts.output_tokens_field
                 && output_tokens(&map, field).is_none()
@@ -108,10 +97,7 @@ impl Inputs {
     }
 
     /// The conversations of a file.
-    pub fn conversations(
-        &self,
-        conversations: &ConversationFile,
-    ) -> Result<&Conversations, String> {
+    pub fn conversations(&self, conversations: &ConversationFile) -> Result<&Conversations, String> {
         let file = &conversations.file;
         let input = self.read(file)?;
         input
@@ -128,10 +114,7 @@ impl Inputs {
     pub fn trace(&self, trace: &Trace) -> Result<Arc<[TraceLine]>, String> {
         let file = &trace.file;
         let input = self.read(file)?;
-        input
-            .trace
-            .get_or_init(|| TraceLine::parse(file, &input.text).map(Arc::from))
-            .clone()
+        input.trace.get_or_init(|| TraceLine::parse(file, &input.text).map(Arc::from)).clone()
     }
 
     /// The most tokens that any request of a workload may generate; `None` when nothing says it.
@@ -143,10 +126,7 @@ impl Inputs {
             Ok(Source::Lines(file)) if file.output_tokens_field.is_some() => {
                 let field = file.output_tokens_field.as_deref()?;
                 let lines = self.lines(file).ok()?;
-                lines
-                    .iter()
-                    .filter_map(|line| output_tokens(line, field))
-                    .max()
+                lines.iter().filter_map(|line| output_tokens(line, field)).max()
             }
             Ok(Source::Trace(trace)) => {
                 let lines = self.trace(trace).ok()?;

@@ -54,27 +54,21 @@ impl Moments {
     /// The most, told or not.
     pub fn most(&self) -> u32 {
         // A float that is too large for the type becomes its largest value.
-        self.max
-            .unwrap_or((self.mean + 4.0 * self.stddev).ceil() as u32)
+        self.max.unwrap_or((self.mean + 4.0 * self.stddev).ceil() as u32)
     }
 
     fn wrong(&self) -> Option<String> {
-        let Self {
-            mean, stddev, min, ..
-        } = *self;
+        let Self { mean, stddev, min, .. } = *self;
         let most = self.most();
         if !(mean.is_finite() && mean > 0.0 && stddev.is_finite() && stddev >= 0.0) {
-            return Some(format!(
-                "a mean of {mean} and a standard deviation of {stddev} give no length"
-            ));
+            return Some(format!("a mean of {mean} and a standard deviation of {stddev} give no length"));
         }
         if min == 0 || min > most {
             return Some(format!("no length lies between {min} and {most}"));
         }
         // Drawing again ends only where the bounds leave something to be drawn.
         let far = |bound: f64| (bound - mean).abs() > 4.0 * stddev + 1.0;
-        if (f64::from(most) < mean && far(f64::from(most)))
-            || (f64::from(min) > mean && far(f64::from(min)))
+        if (f64::from(most) < mean && far(f64::from(most))) || (f64::from(min) > mean && far(f64::from(min)))
         {
             return Some(format!(
                 "{min} to {most} lies more than four standard deviations ({stddev}) away from the mean {mean}"
@@ -93,10 +87,7 @@ impl Length {
             Self::Drawn(Distribution::Normal(m) | Distribution::Lognormal(m)) => (m.min, m.most()),
             Self::Drawn(Distribution::Histogram(rows)) => {
                 let lengths = || rows.iter().filter(|row| row.1 > 0.0).map(|row| row.0);
-                (
-                    lengths().min().unwrap_or(u32::MAX),
-                    lengths().max().unwrap_or(u32::MIN),
-                )
+                (lengths().min().unwrap_or(u32::MAX), lengths().max().unwrap_or(u32::MIN))
             }
         }
     }
@@ -106,14 +97,12 @@ impl Length {
         match self {
             Self::Fixed(0) => Some("it is 0".into()),
             Self::Fixed(_) => None,
-            Self::Drawn(Distribution::Uniform([least, most])) => (*least == 0 || least > most)
-                .then(|| format!("no length lies between {least} and {most}")),
+            Self::Drawn(Distribution::Uniform([least, most])) => {
+                (*least == 0 || least > most).then(|| format!("no length lies between {least} and {most}"))
+            }
             Self::Drawn(Distribution::Normal(m) | Distribution::Lognormal(m)) => m.wrong(),
             Self::Drawn(Distribution::Histogram(rows)) => {
-                if rows
-                    .iter()
-                    .any(|(_, weight)| !(weight.is_finite() && *weight >= 0.0))
-                {
+                if rows.iter().any(|(_, weight)| !(weight.is_finite() && *weight >= 0.0)) {
                     Some("a weight is a number from 0 up".into())
                 } else if rows.iter().all(|(_, weight)| *weight == 0.0) {
                     Some("no length has a weight".into())
@@ -136,9 +125,7 @@ impl<'de> Deserialize<'de> for Length {
                 .and_then(|tokens| u32::try_from(tokens).ok())
                 .map(Self::Fixed)
                 .ok_or_else(|| de::Error::custom(format!("{number} is not a number of tokens"))),
-            _ => Distribution::deserialize(value)
-                .map(Self::Drawn)
-                .map_err(de::Error::custom),
+            _ => Distribution::deserialize(value).map(Self::Drawn).map_err(de::Error::custom),
         }
     }
 }
@@ -203,18 +190,9 @@ mod tests {
         for (form, bounds) in [
             (json!(512), (512, 512)),
             (json!({ "uniform": [3, 9] }), (3, 9)),
-            (
-                json!({ "normal": { "mean": 100.0, "stddev": 10.0, "min": 1 } }),
-                (1, 140),
-            ),
-            (
-                json!({ "lognormal": { "mean": 100.0, "stddev": 50.0, "min": 8, "max": 4096 } }),
-                (8, 4096),
-            ),
-            (
-                json!({ "histogram": [[16, 1.0], [64, 3.0], [999, 0.0]] }),
-                (16, 64),
-            ),
+            (json!({ "normal": { "mean": 100.0, "stddev": 10.0, "min": 1 } }), (1, 140)),
+            (json!({ "lognormal": { "mean": 100.0, "stddev": 50.0, "min": 8, "max": 4096 } }), (8, 4096)),
+            (json!({ "histogram": [[16, 1.0], [64, 3.0], [999, 0.0]] }), (16, 64)),
         ] {
             let length = read(form.clone()).unwrap();
             assert_eq!(length.bounds(), bounds, "{form}");
@@ -228,34 +206,21 @@ mod tests {
         for (form, why) in [
             (json!(0), "is 0"),
             (json!({ "uniform": [9, 3] }), "between 9 and 3"),
-            (
-                json!({ "normal": { "mean": -1.0, "stddev": 1.0 } }),
-                "give no length",
-            ),
-            (
-                json!({ "normal": { "mean": 10.0, "stddev": 1.0, "min": 50, "max": 20 } }),
-                "between 50 and 20",
-            ),
+            (json!({ "normal": { "mean": -1.0, "stddev": 1.0 } }), "give no length"),
+            (json!({ "normal": { "mean": 10.0, "stddev": 1.0, "min": 50, "max": 20 } }), "between 50 and 20"),
             (
                 json!({ "normal": { "mean": 10.0, "stddev": 1.0, "min": 500, "max": 600 } }),
                 "away from the mean",
             ),
-            (
-                json!({ "histogram": [[16, 0.0]] }),
-                "no length has a weight",
-            ),
+            (json!({ "histogram": [[16, 0.0]] }), "no length has a weight"),
             (json!({ "histogram": [[16, -1.0]] }), "a weight is"),
         ] {
             let said = read(form.clone()).unwrap().wrong().unwrap_or_default();
             assert!(said.contains(why), "{form}: {said}");
         }
-        for form in [
-            json!(1.5),
-            json!(-1),
-            json!({ "gamma": [1, 2] }),
-            json!({ "uniform": [1] }),
-            json!("12"),
-        ] {
+        for form in
+            [json!(1.5), json!(-1), json!({ "gamma": [1, 2] }), json!({ "uniform": [1] }), json!("12")]
+        {
             assert!(read(form.clone()).is_err(), "{form}");
         }
     }

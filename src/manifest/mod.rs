@@ -115,17 +115,12 @@ impl Manifest {
             None => Sweep::default(),
         };
         let sweep = read(global, &[]);
-        let own: Vec<Sweep> = names
-            .iter()
-            .zip(sweeps)
-            .map(|(name, node)| read(node, &["workload", name]))
-            .collect();
+        let own: Vec<Sweep> =
+            names.iter().zip(sweeps).map(|(name, node)| read(node, &["workload", name])).collect();
         for key in ["experiment", "server"] {
             let below = Path(vec![key.to_owned()]);
             match root.get(&[key]) {
-                Some(node) => {
-                    findings.extend(grammar.missing(node, &below, |path| sweep.gives(path)))
-                }
+                Some(node) => findings.extend(grammar.missing(node, &below, |path| sweep.gives(path))),
                 None if broken => {}
                 None => findings.push(
                     Finding::error(format!("there is no [{key}] table"))
@@ -191,8 +186,7 @@ impl Manifest {
 
     /// The manifest with includes, overrides and `--sim` applied, as TOML. Comments name the files it was made of.
     pub fn effective(&self) -> Result<String, String> {
-        let mut out =
-            String::from("# The manifest with includes and overrides applied. It was made of:\n");
+        let mut out = String::from("# The manifest with includes and overrides applied. It was made of:\n");
         for file in &self.files {
             let name = file.path.file_name().unwrap_or("manifest");
             out.push_str(&format!("#   {name}  sha256 {}\n", file.sha256));
@@ -213,10 +207,7 @@ fn head(place: &Place) -> Place {
     let text = &place.source.text;
     let start = place.span.start.min(text.len());
     let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
-    Place {
-        source: place.source.clone(),
-        span: start..end.min(place.span.end.max(start)),
-    }
+    Place { source: place.source.clone(), span: start..end.min(place.span.end.max(start)) }
 }
 
 fn take(node: &mut Node, key: &str) -> Option<Node> {
@@ -246,8 +237,7 @@ fn root_workload<'a>(root: &'a mut Node, name: &str) -> Option<&'a mut Node> {
 /// Names become folders and table cells, so they keep to letters that are harmless in both.
 fn check_names(root: &Node, workloads: &[String], findings: &mut Findings) {
     let harmless = |name: &str| {
-        name.chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name.len() <= 100
     };
@@ -257,25 +247,17 @@ fn check_names(root: &Node, workloads: &[String], findings: &mut Findings) {
         && !harmless(name)
     {
         findings.push(
-            Finding::error(format!(
-                "the experiment's name {name:?} cannot be a folder's name"
-            ))
-            .at(&node.place, "")
-            .help(hint),
+            Finding::error(format!("the experiment's name {name:?} cannot be a folder's name"))
+                .at(&node.place, "")
+                .help(hint),
         );
     }
     for name in workloads.iter().filter(|name| !harmless(name)) {
-        if let Some(entry) = root
-            .get(&["workload"])
-            .and_then(Node::table)
-            .and_then(|t| t.get(name))
-        {
+        if let Some(entry) = root.get(&["workload"]).and_then(Node::table).and_then(|t| t.get(name)) {
             findings.push(
-                Finding::error(format!(
-                    "the workload's name {name:?} cannot be part of a folder's name"
-                ))
-                .at(&entry.key, "")
-                .help(hint),
+                Finding::error(format!("the workload's name {name:?} cannot be part of a folder's name"))
+                    .at(&entry.key, "")
+                    .help(hint),
             );
         }
     }

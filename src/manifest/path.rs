@@ -9,19 +9,14 @@ pub(crate) struct Path(pub(crate) Vec<String>);
 impl Path {
     /// Reads a dotted key: bare keys, `"quoted keys"` and `'literal keys'`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "{text:?} is not a path; write keys with dots between them, as in server.flags.dtype"
-            )
-        };
+        let wrong =
+            || format!("{text:?} is not a path; write keys with dots between them, as in server.flags.dtype");
         // A dotted key followed by a value is a whole TOML document, so its own parser reads the key.
         let document = format!("{text} = 0");
         if text.contains(['\n', '=', '#', '[', ']']) {
             return Err(wrong());
         }
-        let mut value: toml::Value = toml::from_str::<toml::Table>(&document)
-            .map_err(|_| wrong())?
-            .into();
+        let mut value: toml::Value = toml::from_str::<toml::Table>(&document).map_err(|_| wrong())?.into();
         let mut keys = Vec::new();
         while let toml::Value::Table(table) = value {
             let (key, next) = table.into_iter().next().ok_or_else(wrong)?;
@@ -48,10 +43,8 @@ impl fmt::Display for Path {
             if index > 0 {
                 f.write_str(".")?;
             }
-            let bare = !key.is_empty()
-                && key
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+            let bare =
+                !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
             if bare {
                 f.write_str(key)?;
             } else {

@@ -9,8 +9,7 @@ const LONGEST_RANGE: usize = 10_000;
 
 /// Whether a table is meant as a range.
 pub(super) fn is_range(node: &Node) -> bool {
-    node.table()
-        .is_some_and(|table| table.contains_key("from") || table.contains_key("to"))
+    node.table().is_some_and(|table| table.contains_key("from") || table.contains_key("to"))
 }
 
 /// The values from `from` up to `to`, whole numbers where all three are.
@@ -19,10 +18,7 @@ pub(super) fn is_range(node: &Node) -> bool {
 /// Half a sentence: what the range lacks, or why it never ends.
 pub(super) fn values(node: &Node) -> Result<Vec<Value>, String> {
     let table = node.table().ok_or("not a range")?;
-    if let Some(key) = table
-        .keys()
-        .find(|key| !["from", "to", "step", "factor"].contains(&key.as_str()))
-    {
+    if let Some(key) = table.keys().find(|key| !["from", "to", "step", "factor"].contains(&key.as_str())) {
         return Err(format!("a range has no key `{key}`"));
     }
     let number = |key: &str| -> Result<Option<&Value>, String> {
@@ -57,11 +53,7 @@ pub(super) fn values(node: &Node) -> Result<Vec<Value>, String> {
     // The slack keeps the last value of 0.1, 0.2 … 0.5, whatever binary fractions make of it.
     let slack = (end.abs() + by) * 1e-9;
     for index in 0.. {
-        let value = if multiply {
-            start * by.powi(index)
-        } else {
-            start + by * f64::from(index)
-        };
+        let value = if multiply { start * by.powi(index) } else { start + by * f64::from(index) };
         if value > end + slack {
             break;
         }

@@ -43,11 +43,7 @@ pub(crate) struct Reading {
 }
 
 /// Reads a manifest with its includes and overrides.
-pub(crate) fn read(
-    path: &Utf8Path,
-    overrides: &Overrides,
-    findings: &mut Findings,
-) -> Option<Reading> {
+pub(crate) fn read(path: &Utf8Path, overrides: &Overrides, findings: &mut Findings) -> Option<Reading> {
     let mut files = Vec::new();
     let mut chain = Vec::new();
     let (mut root, text) = file(path, None, &mut chain, &mut files, findings)?;
@@ -57,8 +53,7 @@ pub(crate) fn read(
     if overrides.sim {
         set(&mut root, "server.engine=\"sim\"", findings);
         if let Item::Table(top) = &mut root.item
-            && let Some(Item::Table(server)) =
-                top.get_mut("server").map(|entry| &mut entry.node.item)
+            && let Some(Item::Table(server)) = top.get_mut("server").map(|entry| &mut entry.node.item)
         {
             server.shift_remove("command");
             server.shift_remove("launch");
@@ -83,9 +78,7 @@ fn file(
     };
     let identity = path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
     if chain.contains(&identity) {
-        findings.push(point(
-            Finding::error(format!("{path} includes itself")).help("take one include away"),
-        ));
+        findings.push(point(Finding::error(format!("{path} includes itself")).help("take one include away")));
         return None;
     }
     let bytes = match bounded::read(path, bounded::LONGEST_MANIFEST) {
@@ -98,10 +91,7 @@ fn file(
             return None;
         }
     };
-    files.push(SourceFile {
-        path: path.to_owned(),
-        sha256: hex(&Sha256::digest(&bytes)),
-    });
+    files.push(SourceFile { path: path.to_owned(), sha256: hex(&Sha256::digest(&bytes)) });
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -110,16 +100,12 @@ fn file(
                 .filter(|&&b| b == b'\n')
                 .count();
             findings.push(point(
-                Finding::error(format!("{path}:{line} is not UTF-8"))
-                    .help("save the file as UTF-8"),
+                Finding::error(format!("{path}:{line} is not UTF-8")).help("save the file as UTF-8"),
             ));
             return None;
         }
     };
-    let source = Arc::new(Source {
-        name: path.to_string(),
-        text: text.clone(),
-    });
+    let source = Arc::new(Source { name: path.to_string(), text: text.clone() });
     let mut root = tree::parse(&source, findings);
     canonical_flags(&mut root, findings);
     let includes = includes(&mut root, findings);
@@ -156,10 +142,7 @@ fn includes(root: &mut Node, findings: &mut Findings) -> Vec<(String, Place)> {
     let Some(entry) = table.shift_remove("include") else {
         return Vec::new();
     };
-    let items = entry
-        .node
-        .array()
-        .unwrap_or(std::slice::from_ref(&entry.node));
+    let items = entry.node.array().unwrap_or(std::slice::from_ref(&entry.node));
     items
         .iter()
         .filter_map(|item| match item.text() {
@@ -204,14 +187,8 @@ fn canonical_flags(root: &mut Node, findings: &mut Findings) {
 }
 
 fn set(root: &mut Node, pair: &str, findings: &mut Findings) {
-    let source = Arc::new(Source {
-        name: "--set".into(),
-        text: pair.to_owned(),
-    });
-    let whole = Place {
-        source: source.clone(),
-        span: 0..pair.len(),
-    };
+    let source = Arc::new(Source { name: "--set".into(), text: pair.to_owned() });
+    let whole = Place { source: source.clone(), span: 0..pair.len() };
     let Some((key, value)) = pair.split_once('=') else {
         findings.push(
             Finding::error("`--set` needs a path and a value")
@@ -229,10 +206,7 @@ fn set(root: &mut Node, pair: &str, findings: &mut Findings) {
     };
     // A value that is not TOML is a string, so that shells need no second layer of quotes.
     let mut unread = Findings::default();
-    let document = Arc::new(Source {
-        name: "--set".into(),
-        text: format!("v = {value}"),
-    });
+    let document = Arc::new(Source { name: "--set".into(), text: format!("v = {value}") });
     let mut parsed = tree::parse(&document, &mut unread);
     let item = match &mut parsed.item {
         Item::Table(table) if !unread.has_errors() && table.len() == 1 => {
@@ -240,20 +214,12 @@ fn set(root: &mut Node, pair: &str, findings: &mut Findings) {
         }
         _ => None,
     };
-    let mut node = Node {
-        item: item.unwrap_or_else(|| Item::Scalar(value.trim().into())),
-        place: whole.clone(),
-    };
+    let mut node =
+        Node { item: item.unwrap_or_else(|| Item::Scalar(value.trim().into())), place: whole.clone() };
     point_at(&mut node, &whole);
     for key in path.0.into_iter().rev() {
-        let entry = Entry {
-            key: whole.clone(),
-            node,
-        };
-        node = Node {
-            item: Item::Table(IndexMap::from([(key, entry)])),
-            place: whole.clone(),
-        };
+        let entry = Entry { key: whole.clone(), node };
+        node = Node { item: Item::Table(IndexMap::from([(key, entry)])), place: whole.clone() };
     }
     canonical_flags(&mut node, findings);
     let place = root.place.clone();

@@ -30,9 +30,7 @@ impl FromStr for ScrapeEvery {
         if text == "off" {
             return Ok(Self::Off);
         }
-        let span: TimeSpan = text
-            .parse()
-            .map_err(|reason| format!("{reason}; or write \"off\""))?;
+        let span: TimeSpan = text.parse().map_err(|reason| format!("{reason}; or write \"off\""))?;
         // A page takes milliseconds to make: asked without a pause it would be a load of its own.
         if !span.duration().is_zero() && span < TimeSpan::from_millis(10) {
             return Err(format!(

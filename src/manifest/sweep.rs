@@ -68,10 +68,7 @@ impl Sweep {
     pub(crate) fn gives(&self, path: &Path) -> bool {
         let sets = |point: &Point| point.sets.iter().any(|(set, _)| set == path);
         self.derived.iter().any(|derived| derived.path == *path)
-            || self
-                .factors
-                .iter()
-                .any(|factor| factor.points.iter().any(sets))
+            || self.factors.iter().any(|factor| factor.points.iter().any(sets))
     }
 }
 
@@ -83,13 +80,7 @@ pub(crate) fn read(
     workloads: &[String],
     findings: &mut Findings,
 ) -> Sweep {
-    let mut reader = Reader {
-        grammar,
-        workloads,
-        findings,
-        sweep: Sweep::default(),
-        zipped: false,
-    };
+    let mut reader = Reader { grammar, workloads, findings, sweep: Sweep::default(), zipped: false };
     let prefix = Path(prefix.iter().map(|key| (*key).to_owned()).collect());
     let Some(table) = node.table() else {
         reader.findings.push(
@@ -129,10 +120,7 @@ impl Reader<'_> {
             match path.0.get(1) {
                 Some(name) if !self.workloads.contains(name) => {
                     let known: Vec<&str> = self.workloads.iter().map(String::as_str).collect();
-                    Some(format!(
-                        "there is no workload `{name}`{}",
-                        super::grammar::suggestion(name, &known)
-                    ))
+                    Some(format!("there is no workload `{name}`{}", super::grammar::suggestion(name, &known)))
                 }
                 _ if path.0.get(2).is_some_and(|key| key == "sweep") => {
                     Some("an axis cannot change a sweep".to_owned())
@@ -195,10 +183,7 @@ impl Reader<'_> {
                     place,
                 })
                 .collect();
-            self.sweep.factors.push(Factor {
-                columns: vec![Column::Path(path)],
-                points,
-            });
+            self.sweep.factors.push(Factor { columns: vec![Column::Path(path)], points });
         }
     }
 
@@ -210,28 +195,19 @@ impl Reader<'_> {
                 for item in items {
                     self.grammar.check_at(item, path, self.findings);
                 }
-                items
-                    .iter()
-                    .map(|item| (item.to_value(), item.place.clone()))
-                    .collect()
+                items.iter().map(|item| (item.to_value(), item.place.clone())).collect()
             }
             Item::Table(_) if range::is_range(node) => match range::values(node) {
                 Ok(values) => {
                     for value in &values {
-                        let item = Node {
-                            item: Item::Scalar(value.clone()),
-                            place: node.place.clone(),
-                        };
+                        let item = Node { item: Item::Scalar(value.clone()), place: node.place.clone() };
                         let already = self.findings.0.len();
                         self.grammar.check_at(&item, path, self.findings);
                         if self.findings.0.len() > already {
                             break;
                         }
                     }
-                    values
-                        .into_iter()
-                        .map(|value| (value, node.place.clone()))
-                        .collect()
+                    values.into_iter().map(|value| (value, node.place.clone())).collect()
                 }
                 Err(reason) => {
                     self.findings.push(
@@ -247,9 +223,7 @@ impl Reader<'_> {
                 self.findings.push(
                     Finding::error(format!("axis `{path}` is {}, not an array", node.kind()))
                         .at(&node.place, "an axis lists its values")
-                        .help(format!(
-                            "write [{value}], or set the value outside the sweep"
-                        )),
+                        .help(format!("write [{value}], or set the value outside the sweep")),
                 );
                 return None;
             }
@@ -268,14 +242,10 @@ impl Reader<'_> {
         for (index, (value, place)) in values.iter().enumerate() {
             if let Some((_, first)) = values[..index].iter().find(|(earlier, _)| earlier == value) {
                 self.findings.push(
-                    Finding::error(format!(
-                        "two cells are the same: axis `{path}` lists {value} twice"
-                    ))
-                    .at(place, "again")
-                    .related(first, "first")
-                    .help(
-                        "take one away; to measure a cell several times, set `experiment.repeats`",
-                    ),
+                    Finding::error(format!("two cells are the same: axis `{path}` lists {value} twice"))
+                        .at(place, "again")
+                        .related(first, "first")
+                        .help("take one away; to measure a cell several times, set `experiment.repeats`"),
                 );
             }
         }
@@ -284,11 +254,9 @@ impl Reader<'_> {
     fn derived(&mut self, node: &Node, path: Path, key: &Place) {
         if self.zipped {
             self.findings.push(
-                Finding::error(format!(
-                    "`{path}`: a derived value has no length to be zipped"
-                ))
-                .at(&node.place, "inside a zip")
-                .help("move it beside the zip: it is computed for every combination anyway"),
+                Finding::error(format!("`{path}`: a derived value has no length to be zipped"))
+                    .at(&node.place, "inside a zip")
+                    .help("move it beside the zip: it is computed for every combination anyway"),
             );
             return;
         }
@@ -296,21 +264,15 @@ impl Reader<'_> {
         let expr = table.and_then(|table| table["expr"].node.text());
         let Some(expr) = expr else {
             self.findings.push(
-                Finding::error(format!(
-                    "`{path}`: a derived value has one key, `expr`, which is a string"
-                ))
-                .at(&node.place, "this value")
-                .help("{ expr = \"concurrency * 2\" }"),
+                Finding::error(format!("`{path}`: a derived value has one key, `expr`, which is a string"))
+                    .at(&node.place, "this value")
+                    .help("{ expr = \"concurrency * 2\" }"),
             );
             return;
         };
         let expr = expr.to_owned();
         if let Some(path) = self.known_path(path, key) {
-            self.sweep.derived.push(Derived {
-                path,
-                expr,
-                place: node.place.clone(),
-            });
+            self.sweep.derived.push(Derived { path, expr, place: node.place.clone() });
         }
     }
 
@@ -331,10 +293,8 @@ impl Reader<'_> {
             let factors = inner.sweep.factors;
             let lengths: Vec<usize> = factors.iter().map(|f| f.points.len()).collect();
             if lengths.windows(2).any(|pair| pair[0] != pair[1]) {
-                let said: Vec<String> = factors
-                    .iter()
-                    .map(|f| format!("`{}` has {}", f.columns[0], f.points.len()))
-                    .collect();
+                let said: Vec<String> =
+                    factors.iter().map(|f| format!("`{}` has {}", f.columns[0], f.points.len())).collect();
                 self.findings.push(
                     Finding::error(format!("axes of a zip differ in length: {}", said.join(", ")))
                         .at(&block.place, "this block")
@@ -347,32 +307,22 @@ impl Reader<'_> {
             };
             let points: Vec<Point> = (0..length)
                 .map(|row| Point {
-                    values: factors
-                        .iter()
-                        .map(|f| f.points[row].values[0].clone())
-                        .collect(),
-                    sets: factors
-                        .iter()
-                        .flat_map(|f| f.points[row].sets.clone())
-                        .collect(),
+                    values: factors.iter().map(|f| f.points[row].values[0].clone()).collect(),
+                    sets: factors.iter().flat_map(|f| f.points[row].sets.clone()).collect(),
                     place: factors[0].points[row].place.clone(),
                 })
                 .collect();
             for (index, point) in points.iter().enumerate() {
-                if points[..index]
-                    .iter()
-                    .any(|earlier| earlier.values == point.values)
-                {
+                if points[..index].iter().any(|earlier| earlier.values == point.values) {
                     self.findings.push(
                         Finding::error("two cells are the same: a zip repeats a combination")
                             .at(&point.place, "again"),
                     );
                 }
             }
-            self.sweep.factors.push(Factor {
-                columns: factors.into_iter().flat_map(|f| f.columns).collect(),
-                points,
-            });
+            self.sweep
+                .factors
+                .push(Factor { columns: factors.into_iter().flat_map(|f| f.columns).collect(), points });
         }
     }
 
@@ -402,11 +352,7 @@ impl Reader<'_> {
                 path.0.push(key.clone());
                 self.bundle(&inner.node, path, &inner.key, &mut sets);
             }
-            points.push(Point {
-                values: vec![name.clone().into()],
-                sets,
-                place: entry.key.clone(),
-            });
+            points.push(Point { values: vec![name.clone().into()], sets, place: entry.key.clone() });
         }
         if points.is_empty() {
             self.findings.push(
@@ -415,10 +361,7 @@ impl Reader<'_> {
             );
             return;
         }
-        self.sweep.factors.push(Factor {
-            columns: vec![Column::Variant],
-            points,
-        });
+        self.sweep.factors.push(Factor { columns: vec![Column::Variant], points });
     }
 
     fn bundle(&mut self, node: &Node, path: Path, key: &Place, sets: &mut Vec<(Path, Value)>) {
@@ -453,10 +396,7 @@ impl Reader<'_> {
         };
         for item in items {
             let (when, reason) = match &item.item {
-                Item::Table(_) => (
-                    item.get(&["when"]),
-                    item.get(&["reason"]).and_then(Node::text),
-                ),
+                Item::Table(_) => (item.get(&["when"]), item.get(&["reason"]).and_then(Node::text)),
                 _ => (Some(item), None),
             };
             match when.and_then(|when| when.text().map(|text| (when, text))) {
@@ -465,12 +405,10 @@ impl Reader<'_> {
                     reason: reason.map(str::to_owned),
                     place: when.place.clone(),
                 }),
-                None => self
-                    .findings
-                    .push(Finding::error("a skip condition is an expression").at(
-                        &item.place,
-                        "expected a string, or { when = \"…\", reason = \"…\" }",
-                    )),
+                None => self.findings.push(
+                    Finding::error("a skip condition is an expression")
+                        .at(&item.place, "expected a string, or { when = \"…\", reason = \"…\" }"),
+                ),
             }
         }
     }
@@ -481,11 +419,8 @@ impl Reader<'_> {
             items.iter().partition(|item| item.table().is_some());
         for other in others {
             self.findings.push(
-                Finding::error(format!(
-                    "`sweep.{name}` is {}, not a list of tables",
-                    other.kind()
-                ))
-                .at(&other.place, format!("write {spelling}")),
+                Finding::error(format!("`sweep.{name}` is {}, not a list of tables", other.kind()))
+                    .at(&other.place, format!("write {spelling}")),
             );
         }
         tables

@@ -41,13 +41,10 @@ struct BurstGpt {
 impl TraceLine {
     /// Reads a trace; the lines ascend in time.
     pub(super) fn parse(file: &Utf8Path, text: &str) -> Result<Vec<Self>, String> {
-        let (lines, per_second) = if text.trim_start().starts_with('{') {
-            (mooncake(text), 1e3)
-        } else {
-            (burst_gpt(text), 1.0)
-        };
-        let mut lines = lines
-            .map_err(|(line, reason)| format!("{file}:{line} is no line of a trace: {reason}"))?;
+        let (lines, per_second) =
+            if text.trim_start().starts_with('{') { (mooncake(text), 1e3) } else { (burst_gpt(text), 1.0) };
+        let mut lines =
+            lines.map_err(|(line, reason)| format!("{file}:{line} is no line of a trace: {reason}"))?;
         if let Some(at) = lines.iter().position(|line| !line.at_s.is_finite()) {
             return Err(format!("arrival {} of {file} has no finite time", at + 1));
         }
@@ -71,8 +68,7 @@ fn mooncake(text: &str) -> Lines {
         if line.trim().is_empty() {
             continue;
         }
-        let line: Mooncake =
-            serde_json::from_str(line).map_err(|error| (number, error.to_string()))?;
+        let line: Mooncake = serde_json::from_str(line).map_err(|error| (number, error.to_string()))?;
         lines.push(TraceLine {
             at_s: line.timestamp,
             input_tokens: line.input_length,
@@ -117,10 +113,7 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert_eq!((lines[0].at_s, lines[1].at_s), (0.0, 3.053));
         assert_eq!(lines[0].hash_ids, [46, 47]);
-        assert_eq!(
-            (lines[1].input_tokens, lines[1].output_tokens),
-            (Some(6472), Some(1))
-        );
+        assert_eq!((lines[1].input_tokens, lines[1].output_tokens), (Some(6472), Some(1)));
     }
 
     #[test]
@@ -129,10 +122,7 @@ mod tests {
                     118,ChatGPT,1087,230,1317,Conversation log\n5,ChatGPT,472,18,490,Conversation log\n";
         let lines = read(text).unwrap();
         assert_eq!((lines[0].at_s, lines[1].at_s), (0.0, 113.0));
-        assert_eq!(
-            (lines[0].input_tokens, lines[1].output_tokens),
-            (Some(472), Some(230))
-        );
+        assert_eq!((lines[0].input_tokens, lines[1].output_tokens), (Some(472), Some(230)));
     }
 
     #[test]
@@ -140,10 +130,7 @@ mod tests {
         for (text, words) in [
             ("", "holds no arrival"),
             ("{\"timestamp\": 1}\n{\"time\": 2}\n", "t:2"),
-            (
-                "Timestamp,Request tokens,Response tokens\nsoon,1,2\n",
-                "t:2",
-            ),
+            ("Timestamp,Request tokens,Response tokens\nsoon,1,2\n", "t:2"),
             ("a,b\n1,2\n", "Timestamp"),
         ] {
             let error = read(text).unwrap_err();

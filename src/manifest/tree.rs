@@ -64,9 +64,7 @@ impl Node {
 
     /// The node at a path below this one.
     pub(crate) fn get<S: AsRef<str>>(&self, path: &[S]) -> Option<&Node> {
-        path.iter().try_fold(self, |node, key| {
-            node.table()?.get(key.as_ref()).map(|entry| &entry.node)
-        })
+        path.iter().try_fold(self, |node, key| node.table()?.get(key.as_ref()).map(|entry| &entry.node))
     }
 
     /// The value without its places.
@@ -74,12 +72,9 @@ impl Node {
         match &self.item {
             Item::Scalar(value) => value.clone(),
             Item::Array(items) => items.iter().map(Node::to_value).collect(),
-            Item::Table(table) => Value::Object(
-                table
-                    .iter()
-                    .map(|(key, entry)| (key.clone(), entry.node.to_value()))
-                    .collect(),
-            ),
+            Item::Table(table) => {
+                Value::Object(table.iter().map(|(key, entry)| (key.clone(), entry.node.to_value())).collect())
+            }
         }
     }
 
@@ -122,9 +117,7 @@ impl Node {
 
 /// A range, a derived value and an unset are values that look like tables: they are replaced whole.
 fn is_atomic(table: &Table) -> bool {
-    ["from", "to", "expr", "unset"]
-        .iter()
-        .any(|key| table.contains_key(*key))
+    ["from", "to", "expr", "unset"].iter().any(|key| table.contains_key(*key))
 }
 
 /// Sets the value at a path inside plain values, making tables on the way.
@@ -134,9 +127,7 @@ pub(crate) fn set_value(root: &mut Value, path: &[String], value: Value) {
         if !slot.is_object() {
             *slot = Value::Object(Map::new());
         }
-        let Value::Object(map) = slot else {
-            unreachable!("made an object above")
-        };
+        let Value::Object(map) = slot else { unreachable!("made an object above") };
         slot = map.entry(key.clone()).or_insert(Value::Null);
     }
     *slot = value;
@@ -151,38 +142,26 @@ pub(crate) fn parse(source: &Arc<Source>, findings: &mut Findings) -> Node {
     let more = errors.len().saturating_sub(MOST_SYNTAX_ERRORS);
     for (index, error) in errors.into_iter().take(MOST_SYNTAX_ERRORS).enumerate() {
         let span = error.span().unwrap_or(0..0);
-        let mut finding =
-            Finding::error(format!("not TOML: {}", error.message().replace('\n', "; ")))
-                .at(&place(source, span), "");
+        let mut finding = Finding::error(format!("not TOML: {}", error.message().replace('\n', "; ")))
+            .at(&place(source, span), "");
         if more > 0 && index + 1 == MOST_SYNTAX_ERRORS {
-            finding = finding.help(format!(
-                "{more} more places are not TOML; is this the manifest?"
-            ));
+            finding = finding.help(format!("{more} more places are not TOML; is this the manifest?"));
         }
         findings.push(finding);
     }
     let span = document.span();
-    Node {
-        item: Item::Table(table(source, document.into_inner(), findings)),
-        place: place(source, span),
-    }
+    Node { item: Item::Table(table(source, document.into_inner(), findings)), place: place(source, span) }
 }
 
 fn place(source: &Arc<Source>, span: Range<usize>) -> Place {
-    Place {
-        source: source.clone(),
-        span,
-    }
+    Place { source: source.clone(), span }
 }
 
 fn table(source: &Arc<Source>, document: DeTable<'_>, findings: &mut Findings) -> Table {
     document
         .into_iter()
         .map(|(key, value)| {
-            let entry = Entry {
-                key: place(source, key.span()),
-                node: node(source, value, findings),
-            };
+            let entry = Entry { key: place(source, key.span()), node: node(source, value, findings) };
             (key.into_inner().into_owned(), entry)
         })
         .collect()
@@ -200,8 +179,7 @@ fn node(source: &Arc<Source>, value: Spanned<DeValue<'_>>, findings: &mut Findin
                 Ok(number) => Item::Scalar(number.into()),
                 Err(_) => {
                     findings.push(
-                        Finding::error(format!("{digits} does not fit in 64 bits"))
-                            .at(&here, "too large"),
+                        Finding::error(format!("{digits} does not fit in 64 bits")).at(&here, "too large"),
                     );
                     Item::Scalar(0.into())
                 }
@@ -221,12 +199,9 @@ fn node(source: &Arc<Source>, value: Spanned<DeValue<'_>>, findings: &mut Findin
                 }
             }
         }
-        DeValue::Array(items) => Item::Array(
-            items
-                .into_iter()
-                .map(|item| node(source, item, findings))
-                .collect(),
-        ),
+        DeValue::Array(items) => {
+            Item::Array(items.into_iter().map(|item| node(source, item, findings)).collect())
+        }
         DeValue::Table(inner) => Item::Table(table(source, inner, findings)),
     };
     Node { item, place: here }

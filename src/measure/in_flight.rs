@@ -36,10 +36,7 @@ impl Stretch {
     /// Two parts as one, of their lengths together: how the windows of repeats are pooled.
     pub(super) fn pool(a: Option<Self>, b: Option<Self>) -> Option<Self> {
         match (a, b) {
-            (Some(a), Some(b)) => Some(Self {
-                start: a.start,
-                length: a.length + b.length,
-            }),
+            (Some(a), Some(b)) => Some(Self { start: a.start, length: a.length + b.length }),
             (one, other) => one.or(other),
         }
     }
@@ -47,10 +44,7 @@ impl Stretch {
 
 impl From<Stretch> for Window {
     fn from(stretch: Stretch) -> Self {
-        Self {
-            start_s: stretch.start.as_secs(),
-            length_s: stretch.seconds(),
-        }
+        Self { start_s: stretch.start.as_secs(), length_s: stretch.seconds() }
     }
 }
 
@@ -62,9 +56,8 @@ pub(super) fn flight(record: &Record) -> Option<Stretch> {
 /// How many of some stretches overlap after every change of it, in order. Where one ends as another begins, the end comes
 /// first: they did not overlap.
 fn changes(stretches: impl Iterator<Item = Stretch>) -> Vec<(Nanos, i64)> {
-    let mut steps: Vec<(Nanos, i64)> = stretches
-        .flat_map(|stretch| [(stretch.start, 1), (stretch.end(), -1)])
-        .collect();
+    let mut steps: Vec<(Nanos, i64)> =
+        stretches.flat_map(|stretch| [(stretch.start, 1), (stretch.end(), -1)]).collect();
     steps.sort_unstable();
     let mut level = 0;
     for (_, step) in &mut steps {

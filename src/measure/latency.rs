@@ -30,21 +30,13 @@ impl Place {
         let last = samples.checked_sub(1)?;
         let place = rank.fraction() * last as f64;
         let low = place.floor() as u64;
-        Some(Self {
-            low,
-            high: (low + 1).min(last),
-            part: place - low as f64,
-        })
+        Some(Self { low, high: (low + 1).min(last), part: place - low as f64 })
     }
 }
 
 /// Between two samples, from the nearer one, as NumPy does: the result never leaves them through rounding.
 pub(super) fn interpolate(low: f64, high: f64, part: f64) -> f64 {
-    if part < 0.5 {
-        low + (high - low) * part
-    } else {
-        high - (high - low) * (1.0 - part)
-    }
+    if part < 0.5 { low + (high - low) * part } else { high - (high - low) * (1.0 - part) }
 }
 
 impl Latency {
@@ -69,11 +61,8 @@ impl Latency {
     /// A percentile in milliseconds: the stored one, or from the histogram, to its 1 %, for another rank. `None` without
     /// samples.
     pub fn percentile(&self, rank: Percentile) -> Option<f64> {
-        let stored = [
-            (Percentile::P50, self.p50_ms),
-            (Percentile::P95, self.p95_ms),
-            (Percentile::P99, self.p99_ms),
-        ];
+        let stored =
+            [(Percentile::P50, self.p50_ms), (Percentile::P95, self.p95_ms), (Percentile::P99, self.p99_ms)];
         stored
             .into_iter()
             .find(|(known, _)| *known == rank && self.n > 0)
@@ -171,10 +160,7 @@ mod tests {
     fn a_latency_keeps_its_extremes_and_its_number() {
         let latency = Latency::of(vec![30.0, 10.0, 20.0]).unwrap();
         assert_eq!((latency.n, latency.p50_ms), (3, 20.0));
-        assert_eq!(
-            (latency.min_ms, latency.mean_ms, latency.max_ms),
-            (10.0, 20.0, 30.0)
-        );
+        assert_eq!((latency.min_ms, latency.mean_ms, latency.max_ms), (10.0, 20.0, 30.0));
         assert_eq!(latency.histogram.samples(), 3);
     }
 

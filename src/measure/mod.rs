@@ -3,6 +3,7 @@
 mod in_flight;
 mod judge;
 mod latency;
+mod metric;
 mod outcome;
 mod samples;
 mod selection;
@@ -17,11 +18,10 @@ mod verdict;
 
 pub use judge::judge;
 pub use latency::percentile;
+pub use metric::{Metric, Rank, Rate, Unit};
 pub use outcome::CellOutcome;
 pub use summarize::{Asked, common_errors, outcome, pool, summarize};
-pub use summary::{
-    AskedSpread, Counts, Histogram, Latency, OutputLength, Point, Starts, Summary, Window,
-};
+pub use summary::{AskedSpread, Counts, Histogram, Latency, OutputLength, Point, Starts, Summary, Window};
 pub use target::{Lost, lost};
 pub use timeline::timeline;
 pub use totals::{ClientTotals, totals};

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     load::{Outcome, Phase, Record, Records},
-    manifest::{Metric, Slo, Start, Workload},
+    manifest::{LatencyKind, Slo, Start, Workload},
     unit::{Nanos, Percentile},
 };
 
@@ -28,18 +28,12 @@ struct Times {
 /// The instant a request's latency is counted from: in an open loop the instant it was due, in a closed loop the send
 /// instant; one that was never sent has only the instant it was due.
 fn origin(record: &Record, spec: &Workload) -> Nanos {
-    if spec.arrivals.is_open() {
-        record.scheduled
-    } else {
-        record.sent.unwrap_or(record.scheduled)
-    }
+    if spec.arrivals.is_open() { record.scheduled } else { record.sent.unwrap_or(record.scheduled) }
 }
 
 /// The measured ones.
 fn measured(records: &Records) -> impl Iterator<Item = Record> + '_ {
-    records
-        .iter()
-        .filter(|record| record.phase == Phase::Measured)
+    records.iter().filter(|record| record.phase == Phase::Measured)
 }
 
 /// First origin to last end of the measured requests; `None` when that is no time at all.
@@ -76,14 +70,8 @@ impl Times {
         let (first, last) = (record.chunks.first()?, record.chunks.last()?);
         let tokens = record.usage.map(|usage| usage.completion_tokens);
         let streamed = !record.whole;
-        let tpot = tokens
-            .filter(|n| *n >= 2 && streamed)
-            .map(|n| last.ms_since(first) / (n - 1) as f64);
-        Some(Self {
-            ttft: streamed.then(|| first.ms_since(origin)),
-            e2e: last.ms_since(origin),
-            tpot,
-        })
+        let tpot = tokens.filter(|n| *n >= 2 && streamed).map(|n| last.ms_since(first) / (n - 1) as f64);
+        Some(Self { ttft: streamed.then(|| first.ms_since(origin)), e2e: last.ms_since(origin), tpot })
     }
 
     /// Whether every term holds for this request alone: a term on ITL for that percentile of its own gaps, every
@@ -92,17 +80,17 @@ impl Times {
     fn meets(&self, slo: &Slo, record: &Record) -> Option<bool> {
         let mut all = true;
         for term in &slo.0 {
-            if record.whole && term.metric != Metric::E2e {
+            if record.whole && term.metric != LatencyKind::E2e {
                 return None;
             }
             let value = match term.metric {
-                Metric::Ttft => self.ttft,
-                Metric::E2e => Some(self.e2e),
-                Metric::Tpot => {
+                LatencyKind::Ttft => self.ttft,
+                LatencyKind::E2e => Some(self.e2e),
+                LatencyKind::Tpot => {
                     record.usage?;
                     self.tpot
                 }
-                Metric::Itl => {
+                LatencyKind::Itl => {
                     let gaps = record.chunks.gaps().map(|gap| gap as f64 / 1e6);
                     let mut gaps: Vec<f64> = gaps.collect();
                     gaps.sort_by(f64::total_cmp);
@@ -159,19 +147,14 @@ impl Samples {
         }
         samples.peak = in_flight::peak(measured(records));
         samples.window = window(records, asked.spec);
-        samples.steady = samples
-            .window
-            .and_then(|window| in_flight::steady(records, asked.spec, window));
+        samples.steady = samples.window.and_then(|window| in_flight::steady(records, asked.spec, window));
         match asked.start {
             Some(how) => samples.starts = starts(records, how),
             None => samples.queue = in_flight::queue(measured(records)),
         }
         if let Some(steady) = samples.steady {
             // Whatever arrived counts, the last of the warm-up too: it held a place in flight.
-            samples.steady_tokens = records
-                .iter()
-                .map(|record| tokens_in(&record, steady))
-                .sum();
+            samples.steady_tokens = records.iter().map(|record| tokens_in(&record, steady)).sum();
         }
         samples
     }
@@ -215,8 +198,7 @@ impl Samples {
         self.e2e.push(times.e2e);
         self.tpot.extend(times.tpot);
         // Tokens that came all at once have no speed.
-        self.user_tok_s
-            .extend(times.tpot.filter(|tpot| *tpot > 0.0).map(|tpot| 1e3 / tpot));
+        self.user_tok_s.extend(times.tpot.filter(|tpot| *tpot > 0.0).map(|tpot| 1e3 / tpot));
     }
 
     /// Adds another repeat: its samples to these, its windows' lengths to these.
@@ -262,9 +244,7 @@ impl Samples {
         let all_told = completed > 0 && self.untold == 0;
         let output_tokens = all_told.then(|| self.tokens.iter().sum::<u64>());
         let input_tokens = all_told.then_some(self.input_tokens);
-        let total = output_tokens
-            .zip(input_tokens)
-            .map(|(output, input)| output + input);
+        let total = output_tokens.zip(input_tokens).map(|(output, input)| output + input);
         let has_goodput = completed > 0 && !asked.spec.slo.0.is_empty() && self.unjudged == 0;
         self.user_tok_s.sort_by(f64::total_cmp);
         Summary {
@@ -282,8 +262,7 @@ impl Samples {
                 .map(|steady| self.steady_tokens / steady.seconds()),
             req_s: rate((completed > 0).then_some(completed)),
             goodput_req_s: rate(has_goodput.then_some(self.good)),
-            tokens_per_chunk: (self.chunks > 0)
-                .then(|| self.streamed_tokens as f64 / self.chunks as f64),
+            tokens_per_chunk: (self.chunks > 0).then(|| self.streamed_tokens as f64 / self.chunks as f64),
             output_length: output_length(&mut self.tokens, &mut self.asked, self.shorter),
             peak_in_flight: self.peak,
             peak_queue: self.queue,
@@ -306,18 +285,14 @@ fn starts(records: &Records, how: Start) -> Option<Starts> {
         *at = record.scheduled.min(*at);
     }
     let (earliest, latest) = (first.values().min()?, first.values().max()?);
-    Some(Starts {
-        how,
-        spread_s: latest.ms_since(*earliest) / 1e3,
-    })
+    Some(Starts { how, spread_s: latest.ms_since(*earliest) / 1e3 })
 }
 
 /// Output tokens of a completed request that arrived in a part of the time: its chunks there, each with the request's
 /// own tokens per chunk. All tokens of an answer that was not streamed arrived at its end.
 fn tokens_in(record: &Record, part: Stretch) -> f64 {
-    let Some(usage) = record
-        .usage
-        .filter(|_| record.outcome == Outcome::Completed && !record.chunks.is_empty())
+    let Some(usage) =
+        record.usage.filter(|_| record.outcome == Outcome::Completed && !record.chunks.is_empty())
     else {
         return 0.0;
     };

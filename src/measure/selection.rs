@@ -36,11 +36,7 @@ fn bounded(read: impl Reading, sorted: usize) -> Option<Latency> {
     });
     let ranks = [Percentile::P50, Percentile::P95, Percentile::P99];
     let places = ranks.map(|rank| Place::of(rank, all.n));
-    let mut wanted: Vec<u64> = places
-        .iter()
-        .flatten()
-        .flat_map(|place| [place.low, place.high])
-        .collect();
+    let mut wanted: Vec<u64> = places.iter().flatten().flat_map(|place| [place.low, place.high]).collect();
     wanted.sort_unstable();
     wanted.dedup();
     let found = match &mut all.kept {
@@ -57,11 +53,7 @@ fn bounded(read: impl Reading, sorted: usize) -> Option<Latency> {
     };
     let at = |place: Option<Place>| {
         let place = place?;
-        Some(interpolate(
-            value(place.low)?,
-            value(place.high)?,
-            place.part,
-        ))
+        Some(interpolate(value(place.low)?, value(place.high)?, place.part))
     };
     Some(Latency {
         n: all.n,
@@ -94,14 +86,7 @@ enum Kept {
 
 impl All {
     fn new(most: usize) -> Self {
-        Self {
-            n: 0,
-            sum: 0,
-            min: u64::MAX,
-            max: 0,
-            kept: Kept::Samples(Vec::new()),
-            most,
-        }
+        Self { n: 0, sum: 0, min: u64::MAX, max: 0, kept: Kept::Samples(Vec::new()), most }
     }
 
     fn add(&mut self, sample: u64) {
@@ -148,12 +133,7 @@ struct Range {
 
 impl Range {
     fn new(start: u64, bits: u32, before: u64) -> Self {
-        Self {
-            start,
-            bits,
-            before,
-            counts: vec![0; 1 << bits.min(RESOLVED)],
-        }
+        Self { start, bits, before, counts: vec![0; 1 << bits.min(RESOLVED)] }
     }
 
     /// Bits that its counts do not tell apart.
@@ -235,12 +215,7 @@ mod tests {
     use super::*;
 
     fn sample() -> impl Strategy<Value = u64> {
-        prop_oneof![
-            0u64..4000,
-            10_000_000u64..10_020_000,
-            0u64..100_000_000_000,
-            any::<u64>(),
-        ]
+        prop_oneof![0u64..4000, 10_000_000u64..10_020_000, 0u64..100_000_000_000, any::<u64>(),]
     }
 
     proptest! {

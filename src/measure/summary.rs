@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::Start;
+use crate::manifest::{LatencyKind, Start};
 
 /// The summary of one repeat, or of a cell's pooled repeats. Only measured requests count, never warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,6 +76,18 @@ pub struct Summary {
     /// Closed loop: how its streams started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts: Option<Starts>,
+}
+
+impl Summary {
+    /// The distribution of a latency; absent where it was not measured.
+    pub fn latency(&self, kind: LatencyKind) -> Option<&Latency> {
+        match kind {
+            LatencyKind::Ttft => self.ttft.as_ref(),
+            LatencyKind::Itl => self.itl.as_ref(),
+            LatencyKind::Tpot => self.tpot.as_ref(),
+            LatencyKind::E2e => self.e2e.as_ref(),
+        }
+    }
 }
 
 /// How the streams of a closed loop started.
@@ -173,8 +185,7 @@ pub struct AskedSpread {
 impl OutputLength {
     /// The median length asked for.
     pub fn asked_p50(&self) -> f64 {
-        self.asked_spread
-            .map_or(f64::from(self.asked), |spread| spread.p50)
+        self.asked_spread.map_or(f64::from(self.asked), |spread| spread.p50)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether a cell met its latency targets.
 
 use super::summary::Summary;
-use crate::manifest::{Metric, Slo, SloTerm};
+use crate::manifest::{Slo, SloTerm};
 
 /// A latency target that a cell did not meet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,26 +20,16 @@ pub fn lost(summary: &Summary, slo: &Slo) -> Vec<Lost> {
     slo.0
         .iter()
         .filter_map(|term| {
-            let latency = match term.metric {
-                Metric::Ttft => &summary.ttft,
-                Metric::Itl => &summary.itl,
-                Metric::Tpot => &summary.tpot,
-                Metric::E2e => &summary.e2e,
-            };
+            let latency = summary.latency(term.metric);
             let speaks = failed <= 1.0 - term.percentile.fraction();
-            let measured_ms = latency
-                .as_ref()
-                .filter(|_| speaks)
-                .and_then(|latency| latency.percentile(term.percentile));
+            let measured_ms =
+                latency.filter(|_| speaks).and_then(|latency| latency.percentile(term.percentile));
             // Answers of one token have no time between tokens that could be too long.
             let is_met = match measured_ms {
                 Some(ms) => ms <= term.limit.as_ms(),
                 None => speaks && latency.is_none() && summary.counts.completed > 0,
             };
-            (!is_met).then_some(Lost {
-                term: *term,
-                measured_ms,
-            })
+            (!is_met).then_some(Lost { term: *term, measured_ms })
         })
         .collect()
 }
@@ -57,23 +47,14 @@ mod tests {
             "counts": { "scheduled": 0, "completed": 0, "by_outcome": {} }
         }))
         .unwrap();
-        summary.counts = Counts {
-            scheduled: completed + failed,
-            completed,
-            ..Counts::default()
-        };
+        summary.counts = Counts { scheduled: completed + failed, completed, ..Counts::default() };
         summary.ttft = Latency::of(ttft_ms.to_vec());
         summary
     }
 
     fn lost_of(summary: &Summary) -> Vec<(String, Option<f64>)> {
-        let slo = serde_json::from_value(
-            json!({ "p50_ttft": "20ms", "p90_ttft": "40ms", "p95_itl": "1ms" }),
-        );
-        lost(summary, &slo.unwrap())
-            .into_iter()
-            .map(|lost| (lost.term.key(), lost.measured_ms))
-            .collect()
+        let slo = serde_json::from_value(json!({ "p50_ttft": "20ms", "p90_ttft": "40ms", "p95_itl": "1ms" }));
+        lost(summary, &slo.unwrap()).into_iter().map(|lost| (lost.term.key(), lost.measured_ms)).collect()
     }
 
     #[test]
@@ -81,10 +62,7 @@ mod tests {
         let samples: Vec<f64> = (1..=20).map(f64::from).collect();
         assert_eq!(lost_of(&summary(&samples, 0)), []);
         let late: Vec<f64> = samples.iter().map(|ms| ms * 2.0).collect();
-        assert_eq!(
-            lost_of(&summary(&late, 0)),
-            [("p50_ttft".into(), Some(21.0))]
-        );
+        assert_eq!(lost_of(&summary(&late, 0)), [("p50_ttft".into(), Some(21.0))]);
         // Of 23, three failed: more than a tenth, and fewer than half.
         let told = lost_of(&summary(&samples, 3));
         assert_eq!(told, [("p90_ttft".into(), None), ("p95_itl".into(), None)]);

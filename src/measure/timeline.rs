@@ -12,16 +12,10 @@ const STEPS: u64 = 60;
 /// Requests in flight and chunks per second over the whole cell, warm-up included, in at most 60 equal steps. A
 /// point stands in the middle of its step. Empty when nothing was ever in flight.
 pub fn timeline(records: &Records) -> Vec<Point> {
-    let flights: Vec<Stretch> = records
-        .iter()
-        .filter_map(|record| flight(&record))
-        .collect();
+    let flights: Vec<Stretch> = records.iter().filter_map(|record| flight(&record)).collect();
     let start = flights.iter().map(|flight| flight.start).min();
     let end = flights.iter().map(|flight| flight.end()).max();
-    let Some(all) = start
-        .zip(end)
-        .and_then(|(start, end)| Stretch::between(start, end))
-    else {
+    let Some(all) = start.zip(end).and_then(|(start, end)| Stretch::between(start, end)) else {
         return Vec::new();
     };
     let step = all.length.div_ceil(STEPS);

@@ -28,11 +28,8 @@ pub struct ClientTotals {
 
 /// Counts them.
 pub fn totals(repeats: &[Records]) -> ClientTotals {
-    let mut totals = ClientTotals {
-        input_tokens: Some(0),
-        output_tokens: Some(0),
-        ..ClientTotals::default()
-    };
+    let mut totals =
+        ClientTotals { input_tokens: Some(0), output_tokens: Some(0), ..ClientTotals::default() };
     let (mut ttft, mut streamed, mut e2e, mut timed) = (0.0, 0u64, 0.0, 0u64);
     for record in repeats.iter().flatten() {
         let Some(sent) = record.sent else {

@@ -76,22 +76,18 @@ pub(super) fn arrivals(
     for (key, belongs_here) in keys(spec) {
         if is_given(key) && !belongs_here {
             found.push(
-                Finding::error(format!(
-                    "workload `{name}`: arrivals = \"{model}\" has no `{key}`"
-                ))
-                .at(&at(key), "changes nothing here")
-                .help(belongs(key)),
+                Finding::error(format!("workload `{name}`: arrivals = \"{model}\" has no `{key}`"))
+                    .at(&at(key), "changes nothing here")
+                    .help(belongs(key)),
             );
         }
     }
     for (key, example) in needed(arrivals) {
         if !is_given(key) {
             found.push(
-                Finding::error(format!(
-                    "workload `{name}`: arrivals = \"{model}\" needs `{key}`"
-                ))
-                .at(&at("arrivals"), format!("no `{key}`"))
-                .help(example),
+                Finding::error(format!("workload `{name}`: arrivals = \"{model}\" needs `{key}`"))
+                    .at(&at("arrivals"), format!("no `{key}`"))
+                    .help(example),
             );
         }
     }
@@ -105,10 +101,8 @@ pub(super) fn arrivals(
         if value.is_some_and(|value| value.is_nan() || value <= 0.0) {
             let key = if key == "trace" { "trace.speed" } else { key };
             found.push(
-                Finding::error(format!("workload `{name}`: `{key}` is not above zero")).at(
-                    &at(key.split('.').next().unwrap_or(key)),
-                    "nothing would ever start",
-                ),
+                Finding::error(format!("workload `{name}`: `{key}` is not above zero"))
+                    .at(&at(key.split('.').next().unwrap_or(key)), "nothing would ever start"),
             );
         }
     }
@@ -124,11 +118,9 @@ pub(super) fn arrivals(
         }
         if spec.warmup > 0 {
             found.push(
-                Finding::error(format!(
-                    "workload `{name}`: nothing comes before everything at once"
-                ))
-                .at(&at("warmup"), "would be sent at the same instant")
-                .help("take it away, or measure a closed loop of many streams"),
+                Finding::error(format!("workload `{name}`: nothing comes before everything at once"))
+                    .at(&at("warmup"), "would be sent at the same instant")
+                    .help("take it away, or measure a closed loop of many streams"),
             );
         }
     }

@@ -32,8 +32,8 @@ pub(super) struct Columns {
 impl Columns {
     pub(super) fn of(manifest: &Manifest) -> Self {
         let mut found: Vec<(Column, bool)> = Vec::new();
-        let sweeps = std::iter::once(&manifest.sweep)
-            .chain(manifest.workloads.iter().map(|base| &base.sweep));
+        let sweeps =
+            std::iter::once(&manifest.sweep).chain(manifest.workloads.iter().map(|base| &base.sweep));
         for column in sweeps.flat_map(columns_of) {
             if !found.contains(&column) {
                 found.push(column);
@@ -69,10 +69,7 @@ impl Columns {
     }
 
     pub(super) fn name(&self, column: &Column) -> &str {
-        self.columns
-            .iter()
-            .find(|(known, _, _)| known == column)
-            .map_or("", |(_, name, _)| name)
+        self.columns.iter().find(|(known, _, _)| known == column).map_or("", |(_, name, _)| name)
     }
 
     fn names(&self, server: bool) -> Vec<String> {
@@ -97,8 +94,7 @@ impl Columns {
         values
             .iter()
             .filter_map(|(column, value)| {
-                let (_, name, of_server) =
-                    self.columns.iter().find(|(known, _, _)| known == column)?;
+                let (_, name, of_server) = self.columns.iter().find(|(known, _, _)| known == column)?;
                 (*of_server == server).then(|| (name.clone(), value.clone()))
             })
             .collect()
@@ -116,12 +112,10 @@ impl Columns {
 /// A sweep's columns, and whether each belongs to the server.
 fn columns_of(sweep: &Sweep) -> Vec<(Column, bool)> {
     let factors = sweep.factors.iter().flat_map(|factor| {
-        let touches_server = factor.points.iter().any(|point| {
-            point
-                .sets
-                .iter()
-                .any(|(path, _)| path.starts_with(&["server"]))
-        });
+        let touches_server = factor
+            .points
+            .iter()
+            .any(|point| point.sets.iter().any(|(path, _)| path.starts_with(&["server"])));
         factor.columns.iter().map(move |column| {
             let server = match column {
                 Column::Path(path) => path.starts_with(&["server"]),
@@ -130,12 +124,10 @@ fn columns_of(sweep: &Sweep) -> Vec<(Column, bool)> {
             (column.clone(), server)
         })
     });
-    let derived = sweep.derived.iter().map(|derived| {
-        (
-            Column::Path(derived.path.clone()),
-            derived.path.starts_with(&["server"]),
-        )
-    });
+    let derived = sweep
+        .derived
+        .iter()
+        .map(|derived| (Column::Path(derived.path.clone()), derived.path.starts_with(&["server"])));
     factors.chain(derived).collect()
 }
 

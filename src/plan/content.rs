@@ -38,10 +38,7 @@ pub(super) fn check(
                 conversations.left_out,
                 conversations.left_out + conversations.kept.len()
             ))
-            .at(
-                &at(&["conversations"]),
-                "they hold no turn of a person, or an empty first one",
-            ),
+            .at(&at(&["conversations"]), "they hold no turn of a person, or an empty first one"),
         );
     }
     if spec.has_turns() {
@@ -108,10 +105,9 @@ fn made(
             ("input_tokens", Some(&synthetic.input_tokens)),
             ("output_tokens", synthetic.output_tokens.as_ref()),
         ],
-        Source::SharedPrefix(shared) => [
-            ("suffix_tokens", Some(&shared.suffix_tokens)),
-            ("output_tokens", shared.output_tokens.as_ref()),
-        ],
+        Source::SharedPrefix(shared) => {
+            [("suffix_tokens", Some(&shared.suffix_tokens)), ("output_tokens", shared.output_tokens.as_ref())]
+        }
         Source::Trace(_) => [("input_length", None), ("output_length", None)],
         _ => return,
     };
@@ -126,11 +122,9 @@ fn made(
     }
     if spec.passes.is_some() {
         found.push(
-            Finding::error(format!(
-                "workload `{name}`: made prompts have no number to pass over"
-            ))
-            .at(&at(&["passes"]), "every request has a prompt of its own")
-            .help("give requests, requests_per_stream or duration"),
+            Finding::error(format!("workload `{name}`: made prompts have no number to pass over"))
+                .at(&at(&["passes"]), "every request has a prompt of its own")
+                .help("give requests, requests_per_stream or duration"),
         );
     }
     if spec.cache == Cache::Fresh && matches!(source, Source::SharedPrefix(_)) {
@@ -145,13 +139,7 @@ fn made(
 }
 
 /// Whether prompt and answer fit into the server's `max-model-len`, as far as their lengths are known before a run.
-fn fits(
-    name: &str,
-    spec: &Workload,
-    limit: u64,
-    at: &impl Fn(&[&str]) -> Place,
-    found: &mut Vec<Finding>,
-) {
+fn fits(name: &str, spec: &Workload, limit: u64, at: &impl Fn(&[&str]) -> Place, found: &mut Vec<Finding>) {
     let wide = |(least, most): (u32, u32)| (u64::from(least), u64::from(most));
     let (input, key) = match spec.source() {
         Ok(Source::Synthetic(synthetic)) => (wide(synthetic.input_tokens.bounds()), "synthetic"),
@@ -169,24 +157,13 @@ fn fits(
     };
     let (least, most) = (input.0 + output.0, input.1 + output.1);
     let finding = if least > limit {
-        Finding::error(format!(
-            "workload `{name}`: no request fits into max-model-len = {limit}"
-        ))
-        .at(
-            &at(&[key]),
-            format!(
-                "the shortest has {} + {} = {least} tokens",
-                input.0, output.0
-            ),
-        )
+        Finding::error(format!("workload `{name}`: no request fits into max-model-len = {limit}"))
+            .at(&at(&[key]), format!("the shortest has {} + {} = {least} tokens", input.0, output.0))
     } else if most > limit {
         Finding::warning(format!(
             "workload `{name}`: the longest requests do not fit into max-model-len = {limit}"
         ))
-        .at(
-            &at(&[key]),
-            format!("up to {} + {} = {most} tokens", input.1, output.1),
-        )
+        .at(&at(&[key]), format!("up to {} + {} = {most} tokens", input.1, output.1))
     } else {
         return;
     };
@@ -206,10 +183,7 @@ fn template_names(
     let known: Vec<String> = match spec.source() {
         Ok(Source::Documents(_)) => vec!["document".into()],
         Ok(Source::Lines(file)) => match manifest.inputs.lines(file) {
-            Ok(lines) => lines
-                .first()
-                .map(|line| line.keys().cloned().collect())
-                .unwrap_or_default(),
+            Ok(lines) => lines.first().map(|line| line.keys().cloned().collect()).unwrap_or_default(),
             Err(_) => return,
         },
         _ => {
@@ -228,13 +202,8 @@ fn template_names(
         Ok(compiled) => compiled,
         Err(error) => {
             found.push(
-                Finding::error(format!(
-                    "workload `{name}`: the prompt template cannot be read"
-                ))
-                .at(
-                    &place,
-                    error.detail().unwrap_or("not a template").to_owned(),
-                ),
+                Finding::error(format!("workload `{name}`: the prompt template cannot be read"))
+                    .at(&place, error.detail().unwrap_or("not a template").to_owned()),
             );
             return;
         }
@@ -251,9 +220,11 @@ fn template_names(
     }
     if used.is_empty() {
         found.push(
-            Finding::error(format!("workload `{name}`: the prompt template names nothing, so every prompt would be the same"))
-                .at(&place, "no {{ … }} in it")
-                .help(format!("put {{{{ {} }}}} where the text belongs", known.join(" }} or {{ "))),
+            Finding::error(format!(
+                "workload `{name}`: the prompt template names nothing, so every prompt would be the same"
+            ))
+            .at(&place, "no {{ … }} in it")
+            .help(format!("put {{{{ {} }}}} where the text belongs", known.join(" }} or {{ "))),
         );
     }
 }

@@ -20,8 +20,7 @@ use super::{
 use crate::{
     diagnostic::{Finding, Findings},
     manifest::{
-        Column, Derived, Factor, Flag, Flags, Manifest, Path, Server, Skip, Workload, scalar_text,
-        set_value,
+        Column, Derived, Factor, Flag, Flags, Manifest, Path, Server, Skip, Workload, scalar_text, set_value,
     },
 };
 
@@ -94,9 +93,7 @@ fn factors(manifest: &Manifest, workload: &str) -> (Vec<Factor>, Vec<Factor>) {
 }
 
 fn size(factors: &[Factor]) -> u128 {
-    factors.iter().fold(1, |size, factor| {
-        size.saturating_mul(factor.points.len() as u128)
-    })
+    factors.iter().fold(1, |size, factor| size.saturating_mul(factor.points.len() as u128))
 }
 
 fn too_large(manifest: &Manifest) -> Option<Finding> {
@@ -106,10 +103,7 @@ fn too_large(manifest: &Manifest) -> Option<Finding> {
         let (outer, inner) = factors(manifest, &base.name);
         let all: Vec<Factor> = outer.into_iter().chain(inner).collect();
         total = total.saturating_add(size(&all));
-        let lengths: Vec<String> = all
-            .iter()
-            .map(|factor| factor.points.len().to_string())
-            .collect();
+        let lengths: Vec<String> = all.iter().map(|factor| factor.points.len().to_string()).collect();
         said.push(format!("{}: {}", base.name, lengths.join(" × ")));
     }
     (total > MOST_CELLS).then(|| {
@@ -128,10 +122,7 @@ fn twins(groups: &[Group], manifest: &Manifest, findings: &mut Findings) {
                 let place = manifest.place(&["workload", &cell.workload]);
                 findings.push(
                     Finding::error(format!("two cells are the same: {}", cell.id))
-                        .at(
-                            &place,
-                            format!("{:?} and {:?} ask the same", first.axes, cell.axes),
-                        )
+                        .at(&place, format!("{:?} and {:?} ask the same", first.axes, cell.axes))
                         .help("take away the axis value that changes nothing"),
                 );
                 return;
@@ -163,10 +154,7 @@ struct Odometer {
 
 impl Odometer {
     fn new(factors: &[Factor]) -> Self {
-        Self {
-            digits: vec![0; factors.len()],
-            done: factors.iter().any(|factor| factor.points.is_empty()),
-        }
+        Self { digits: vec![0; factors.len()], done: factors.iter().any(|factor| factor.points.is_empty()) }
     }
 
     /// The next combination, the last factor fastest.
@@ -198,22 +186,14 @@ impl Draft {
             for (path, value) in &point.sets {
                 self.set(path, value.clone(), workload);
             }
-            self.values.extend(
-                factor
-                    .columns
-                    .iter()
-                    .cloned()
-                    .zip(point.values.iter().cloned()),
-            );
+            self.values.extend(factor.columns.iter().cloned().zip(point.values.iter().cloned()));
         }
     }
 
     fn set(&mut self, path: &Path, value: Value, workload: &str) {
         match path.0[0].as_str() {
             "server" => set_value(&mut self.server, &path.0[1..], value),
-            "workload" if path.0[1] == workload => {
-                set_value(&mut self.workload, &path.0[2..], value)
-            }
+            "workload" if path.0[1] == workload => set_value(&mut self.workload, &path.0[2..], value),
             "experiment" => {
                 if let Some(seed) = value.as_u64() {
                     self.seed = seed;
@@ -239,47 +219,27 @@ impl Expansion<'_> {
         let (outer, inner) = factors(manifest, &base.name);
         let environment = expression::environment();
         let relevant = |derived: &&Derived| {
-            derived.path.starts_with(&["server"])
-                || derived.path.starts_with(&["workload", &base.name])
+            derived.path.starts_with(&["server"]) || derived.path.starts_with(&["workload", &base.name])
         };
-        let derived: Vec<&Derived> = manifest
-            .sweep
-            .derived
-            .iter()
-            .filter(relevant)
-            .chain(&base.sweep.derived)
-            .collect();
-        let skips: Vec<&Skip> = manifest
-            .sweep
-            .skips
-            .iter()
-            .chain(&base.sweep.skips)
-            .collect();
+        let derived: Vec<&Derived> =
+            manifest.sweep.derived.iter().filter(relevant).chain(&base.sweep.derived).collect();
+        let skips: Vec<&Skip> = manifest.sweep.skips.iter().chain(&base.sweep.skips).collect();
         let mut compiled_derived = Vec::new();
         for of in derived {
             match expression::compile(&environment, &of.expr, &of.place) {
-                Ok(expression) => compiled_derived.push(Compiled {
-                    expression,
-                    text: &of.expr,
-                    of,
-                }),
+                Ok(expression) => compiled_derived.push(Compiled { expression, text: &of.expr, of }),
                 Err(finding) => self.say(finding)?,
             }
         }
         let mut compiled_skips = Vec::new();
         for of in skips {
             match expression::compile(&environment, &of.when, &of.place) {
-                Ok(expression) => compiled_skips.push(Compiled {
-                    expression,
-                    text: &of.when,
-                    of,
-                }),
+                Ok(expression) => compiled_skips.push(Compiled { expression, text: &of.when, of }),
                 Err(finding) => self.say(finding)?,
             }
         }
-        let (for_server, for_load): (Vec<_>, Vec<_>) = compiled_derived
-            .into_iter()
-            .partition(|c| c.of.path.starts_with(&["server"]));
+        let (for_server, for_load): (Vec<_>, Vec<_>) =
+            compiled_derived.into_iter().partition(|c| c.of.path.starts_with(&["server"]));
         let start = Draft {
             server: manifest.server.clone(),
             workload: base.value.clone(),
@@ -306,20 +266,13 @@ impl Expansion<'_> {
         Some(())
     }
 
-    fn derive(
-        &mut self,
-        draft: &mut Draft,
-        derived: &[Compiled<'_, Derived>],
-        workload: &str,
-    ) -> Option<()> {
+    fn derive(&mut self, draft: &mut Draft, derived: &[Compiled<'_, Derived>], workload: &str) -> Option<()> {
         for one in derived {
             let scope = self.scope(draft, workload);
             match expression::evaluate(&one.expression, one.text, &scope, &one.of.place) {
                 Ok(value) => {
                     draft.set(&one.of.path, value.clone(), workload);
-                    draft
-                        .values
-                        .push((Column::Path(one.of.path.clone()), value));
+                    draft.values.push((Column::Path(one.of.path.clone()), value));
                 }
                 Err(finding) => self.say(finding)?,
             }
@@ -334,10 +287,8 @@ impl Expansion<'_> {
             Err(error) => {
                 let place = self.manifest.place(&["server"]);
                 self.say(
-                    Finding::error(format!(
-                        "the server cannot be what its axes make of it: {error}"
-                    ))
-                    .at(&place, ""),
+                    Finding::error(format!("the server cannot be what its axes make of it: {error}"))
+                        .at(&place, ""),
                 )?;
                 return Some(None);
             }
@@ -377,10 +328,8 @@ impl Expansion<'_> {
             Err(error) => {
                 let place = manifest.place(&["workload", name]);
                 return self.say(
-                    Finding::error(format!(
-                        "workload `{name}` cannot be what its axes make of it: {error}"
-                    ))
-                    .at(&place, ""),
+                    Finding::error(format!("workload `{name}` cannot be what its axes make of it: {error}"))
+                        .at(&place, ""),
                 );
             }
         };
@@ -404,14 +353,7 @@ impl Expansion<'_> {
             return Some(());
         };
         let repeats = manifest.experiment.repeats;
-        let key = identity::cell_key(
-            server_key,
-            &spec,
-            stop,
-            &manifest.inputs,
-            draft.seed,
-            repeats,
-        );
+        let key = identity::cell_key(server_key, &spec, stop, &manifest.inputs, draft.seed, repeats);
         let cell = Cell {
             id: identity::cell_id(name, &spec, max_tokens, &key),
             workload: name.to_owned(),
@@ -428,12 +370,7 @@ impl Expansion<'_> {
     }
 
     /// Why a cell is left out, when it is.
-    fn skip(
-        &mut self,
-        draft: &Draft,
-        name: &str,
-        skips: &[Compiled<'_, Skip>],
-    ) -> Option<Option<String>> {
+    fn skip(&mut self, draft: &Draft, name: &str, skips: &[Compiled<'_, Skip>]) -> Option<Option<String>> {
         if skips.is_empty() {
             return Some(None);
         }
@@ -442,20 +379,13 @@ impl Expansion<'_> {
             match expression::evaluate(&skip.expression, skip.text, &scope, &skip.of.place) {
                 Ok(Value::Bool(false)) => {}
                 Ok(Value::Bool(true)) => {
-                    let reason = skip
-                        .of
-                        .reason
-                        .clone()
-                        .unwrap_or_else(|| skip.text.to_owned());
+                    let reason = skip.of.reason.clone().unwrap_or_else(|| skip.text.to_owned());
                     return Some(Some(reason));
                 }
                 Ok(other) => self.say(
-                    Finding::error(format!(
-                        "the skip condition {:?} is neither true nor false",
-                        skip.text
-                    ))
-                    .at(&skip.of.place, format!("it is {other}"))
-                    .help("compare with something: concurrency > 8"),
+                    Finding::error(format!("the skip condition {:?} is neither true nor false", skip.text))
+                        .at(&skip.of.place, format!("it is {other}"))
+                        .help("compare with something: concurrency > 8"),
                 )?,
                 Err(finding) => self.say(finding)?,
             }
@@ -502,11 +432,8 @@ impl Group {
         if self.axes.is_empty() {
             return self.server.model.clone();
         }
-        let words: Vec<String> = self
-            .axes
-            .iter()
-            .map(|(name, value)| format!("{name}={}", scalar_text(value)))
-            .collect();
+        let words: Vec<String> =
+            self.axes.iter().map(|(name, value)| format!("{name}={}", scalar_text(value))).collect();
         words.join(" ")
     }
 }

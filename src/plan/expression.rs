@@ -28,10 +28,7 @@ pub(super) fn compile<'e>(
 ) -> Result<Expression<'e, 'e>, Finding> {
     environment.compile_expression(text).map_err(|error| {
         Finding::error(format!("the expression {text:?} cannot be read"))
-            .at(
-                place,
-                error.detail().unwrap_or("not an expression").to_owned(),
-            )
+            .at(place, error.detail().unwrap_or("not an expression").to_owned())
             .help("expressions are Jinja's: max_model_len * max_num_seqs > 1000000")
     })
 }
@@ -50,13 +47,10 @@ pub(super) fn evaluate(
             Err(error) => error.to_string(),
         },
         Ok(_) => "a name in it does not exist".to_owned(),
-        Err(error) => error
-            .detail()
-            .map_or_else(|| error.kind().to_string(), str::to_owned),
+        Err(error) => error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
     };
     let names: Vec<&str> = scope.keys().map(String::as_str).collect();
-    let finding =
-        Finding::error(format!("the expression {text:?} cannot be evaluated")).at(place, reason);
+    let finding = Finding::error(format!("the expression {text:?} cannot be evaluated")).at(place, reason);
     let mut unknown: Vec<String> = expression.undeclared_variables(false).into_iter().collect();
     unknown.retain(|word| !scope.contains_key(word));
     unknown.sort();
@@ -70,7 +64,5 @@ pub(super) fn evaluate(
 
 /// An axis name as an expression writes it.
 pub(super) fn variable(name: &str) -> String {
-    name.chars()
-        .map(|c| if c.is_alphanumeric() { c } else { '_' })
-        .collect()
+    name.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect()
 }

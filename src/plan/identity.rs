@@ -13,12 +13,7 @@ const FORM: u32 = 1;
 pub(super) fn server_key(server: &Server) -> String {
     let mut value = json!(server);
     if let Value::Object(map) = &mut value {
-        for key in [
-            "ready_within",
-            "download_within",
-            "stop_within",
-            "hung_after",
-        ] {
+        for key in ["ready_within", "download_within", "stop_within", "hung_after"] {
             map.remove(key);
         }
         if server.engine != Engine::Sim {
@@ -34,13 +29,7 @@ pub(super) fn server_id(server: &Server, key: &str) -> String {
     let name: String = last
         .unwrap_or("server")
         .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
         .take(60)
         .collect();
     format!("{}-{}", name.trim_start_matches(['.', '-']), &key[..8])
@@ -61,9 +50,7 @@ pub(super) fn cell_key(
             Some(Prompts::File(file)) => Some(&file.file),
             _ => None,
         },
-        spec.conversations
-            .as_ref()
-            .map(|conversations| &conversations.file),
+        spec.conversations.as_ref().map(|conversations| &conversations.file),
         spec.trace.as_ref().map(|trace| &trace.file),
     ]
     .into_iter()
@@ -94,6 +81,11 @@ pub(super) fn cell_id(workload: &str, spec: &Workload, max_tokens: u32, key: &st
 /// A seed of the cell's own: eight bytes of its hash.
 pub(super) fn cell_seed(key: &str) -> u64 {
     u64::from_str_radix(&key[8..24], 16).unwrap_or(u64::MAX)
+}
+
+/// A seed of a workload: eight bytes of a hash of its name and the experiment's seed.
+pub(super) fn workload_seed(workload: &str, seed: u64) -> u64 {
+    cell_seed(&hash(&json!({ "form": FORM, "workload": workload, "seed": seed })))
 }
 
 fn hash(value: &Value) -> String {
@@ -139,10 +131,7 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_does_not_matter_and_the_type_of_a_number_does() {
-        assert_eq!(
-            hash(&json!({"a": 1, "b": 2})),
-            hash(&json!({"b": 2, "a": 1}))
-        );
+        assert_eq!(hash(&json!({"a": 1, "b": 2})), hash(&json!({"b": 2, "a": 1})));
         assert_ne!(hash(&json!({"a": 1})), hash(&json!({"a": 1.0})));
         assert_ne!(hash(&json!([1, 2])), hash(&json!([2, 1])));
     }

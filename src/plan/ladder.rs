@@ -9,12 +9,7 @@ use crate::{
 };
 
 /// Gives each cell of a ladder the rung below it.
-pub(super) fn ladders(
-    groups: &mut [Group],
-    manifest: &Manifest,
-    columns: &Columns,
-    findings: &mut Findings,
-) {
+pub(super) fn ladders(groups: &mut [Group], manifest: &Manifest, columns: &Columns, findings: &mut Findings) {
     for base in &manifest.workloads {
         let climbs = |group: &Group| {
             let mut own = group.cells.iter().filter(|cell| cell.workload == base.name);
@@ -26,9 +21,7 @@ pub(super) fn ladders(
         let place = manifest.place(&["workload", &base.name, "stop_climbing"]);
         let mut wrong = |title: &str, label: &str, help: &str| {
             findings.push(
-                Finding::error(format!("workload `{}`: {title}", base.name))
-                    .at(&place, label)
-                    .help(help),
+                Finding::error(format!("workload `{}`: {title}", base.name)).at(&place, label).help(help),
             );
         };
         if manifest.experiment.order == Order::Shuffled {
@@ -78,8 +71,8 @@ pub(super) fn ladders(
 /// The columns that change along a workload's ladder: the axis itself, what advances together with it, and what is
 /// computed from others.
 fn along(manifest: &Manifest, base: &BaseWorkload, columns: &Columns) -> BTreeSet<String> {
-    let rungs = ["concurrency", "rate"]
-        .map(|key| Path(vec!["workload".into(), base.name.clone(), key.into()]));
+    let rungs =
+        ["concurrency", "rate"].map(|key| Path(vec!["workload".into(), base.name.clone(), key.into()]));
     let is_rung = |factor: &&Factor| {
         let mut sets = factor.points.iter().flat_map(|point| &point.sets);
         sets.any(|(path, _)| rungs.contains(path))
@@ -117,9 +110,7 @@ fn climb(group: &mut Group, workload: &str, along: &BTreeSet<String>) -> bool {
             continue;
         }
         let fixed = cell.axes.iter().filter(|(name, _)| !along.contains(*name));
-        let line = fixed
-            .map(|(name, value)| format!("{name} {value}"))
-            .collect();
+        let line = fixed.map(|(name, value)| format!("{name} {value}")).collect();
         let top = (cell.id.clone(), height(&cell.spec));
         if let Some((below, reached)) = last.insert(line, top) {
             if reached >= height(&cell.spec) {

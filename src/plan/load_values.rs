@@ -28,9 +28,5 @@ impl Cell {
 
 /// A whole number without its fraction of zero, as people write it.
 fn plain(number: f64) -> Value {
-    if number.fract() == 0.0 {
-        (number as u64).into()
-    } else {
-        number.into()
-    }
+    if number.fract() == 0.0 { (number as u64).into() } else { number.into() }
 }

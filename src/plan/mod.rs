@@ -1,6 +1,7 @@
 //! Manifest → [`Plan`]: the ordered cells, grouped by server so that each distinct server starts once.
 
 mod arrivals;
+mod axis;
 mod columns;
 mod content;
 mod expand;
@@ -23,6 +24,7 @@ use crate::{
     unit::TimeSpan,
 };
 
+pub use axis::{Axis, Quantity, Role};
 pub use expand::{MOST_CELLS, plan};
 pub use order::Turn;
 pub use select::selects;
@@ -102,9 +104,7 @@ impl Cell {
     pub fn start(&self) -> Option<Start> {
         let streams = u64::from(self.spec.streams()?);
         let enough = match self.stop {
-            Stop::Requests(requests) => {
-                requests + self.spec.warmup >= REQUESTS_TO_STAGGER * streams
-            }
+            Stop::Requests(requests) => requests + self.spec.warmup >= REQUESTS_TO_STAGGER * streams,
             Stop::Duration(_) => true,
         };
         Some(self.spec.start.unwrap_or(if enough && streams > 1 {
@@ -116,6 +116,13 @@ impl Cell {
 }
 
 impl Plan {
+    /// A seed that the cells of a workload share, whatever their load and their server: what is drawn from it is the same in
+    /// all of them. [`Cell::seed`] is of one cell alone.
+    pub fn shared_seed(&self, cell: &Cell) -> u64 {
+        let swept = cell.axes.get("seed").and_then(Value::as_u64);
+        identity::workload_seed(&cell.workload, swept.unwrap_or(self.experiment.seed))
+    }
+
     /// How many cells there are, skipped ones included.
     pub fn len(&self) -> usize {
         self.groups.iter().map(|group| group.cells.len()).sum()

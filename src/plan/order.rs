@@ -21,9 +21,8 @@ impl Group {
     /// Every repeat of every cell that is not skipped. As written, the repeats of a cell follow each other; shuffled,
     /// each block holds every cell once, so that a drift of the machine touches all cells alike.
     pub fn turns(&self, experiment: &Experiment) -> Vec<Turn> {
-        let cells: Vec<usize> = (0..self.cells.len())
-            .filter(|&cell| self.cells[cell].skip.is_none())
-            .collect();
+        let cells: Vec<usize> =
+            (0..self.cells.len()).filter(|&cell| self.cells[cell].skip.is_none()).collect();
         match experiment.order {
             Order::AsWritten => cells
                 .into_iter()

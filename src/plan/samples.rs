@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Cell, Plan, Stop};
 use crate::{
     diagnostic::{Finding, Findings},
-    manifest::{Manifest, Metric, SloTerm},
+    manifest::{LatencyKind, Manifest, SloTerm},
 };
 
 /// The cells of a workload in which one term has too few samples.
@@ -29,11 +29,7 @@ pub(super) fn too_few(plan: &Plan, manifest: &Manifest, findings: &mut Findings)
             if samples >= term.percentile.samples_needed() {
                 continue;
             }
-            let none = Lacking {
-                cells: 0,
-                fewest: samples,
-                most: samples,
-            };
+            let none = Lacking { cells: 0, fewest: samples, most: samples };
             let entry = lacking.entry((&cell.workload, term.key()));
             let (_, seen) = entry.or_insert((*term, none));
             seen.cells += 1;
@@ -42,21 +38,10 @@ pub(super) fn too_few(plan: &Plan, manifest: &Manifest, findings: &mut Findings)
         }
     }
     for ((workload, key), (term, seen)) in lacking {
-        let Lacking {
-            cells,
-            fewest,
-            most,
-        } = seen;
-        let samples = if fewest == most {
-            format!("{fewest} samples")
-        } else {
-            format!("{fewest} to {most} samples")
-        };
-        let cells = if cells == 1 {
-            "a cell".to_owned()
-        } else {
-            format!("{cells} cells")
-        };
+        let Lacking { cells, fewest, most } = seen;
+        let samples =
+            if fewest == most { format!("{fewest} samples") } else { format!("{fewest} to {most} samples") };
+        let cells = if cells == 1 { "a cell".to_owned() } else { format!("{cells} cells") };
         findings.push(
             Finding::warning(format!(
                 "workload `{workload}`: {samples} cannot carry {} in {cells}",
@@ -73,13 +58,13 @@ pub(super) fn too_few(plan: &Plan, manifest: &Manifest, findings: &mut Findings)
 
 /// The most samples of a metric that a cell can have, its repeats pooled: a request has one of each latency, and as many
 /// gaps as tokens after the first.
-fn samples(cell: &Cell, metric: Metric, repeats: u64) -> Option<u64> {
+fn samples(cell: &Cell, metric: LatencyKind, repeats: u64) -> Option<u64> {
     let Stop::Requests(requests) = cell.stop else {
         return None;
     };
     let each = match metric {
-        Metric::Itl => u64::from(cell.max_tokens).saturating_sub(1),
-        Metric::Ttft | Metric::Tpot | Metric::E2e => 1,
+        LatencyKind::Itl => u64::from(cell.max_tokens).saturating_sub(1),
+        LatencyKind::Ttft | LatencyKind::Tpot | LatencyKind::E2e => 1,
     };
     Some(requests.saturating_mul(each).saturating_mul(repeats))
 }

@@ -3,9 +3,7 @@
 use super::{Stop, content};
 use crate::{
     diagnostic::Finding,
-    manifest::{
-        Api, Engine, EnvValue, LaunchOn, Manifest, Metric, Moment, Server, SloTerm, Workload,
-    },
+    manifest::{Api, Engine, EnvValue, LatencyKind, LaunchOn, Manifest, Moment, Server, SloTerm, Workload},
 };
 
 /// What is wrong with a server; `swept` says whether axes change it.
@@ -15,23 +13,17 @@ pub(super) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &
     let attached = launch.on == LaunchOn::Attach;
     match (&launch.url, attached) {
         (None, true) => found.push(
-            Finding::error(
-                "`server.launch.on = \"attach\"` needs the address of the running server",
-            )
-            .at(&at(&["server", "launch"]), "no `url`")
-            .help("url = \"http://127.0.0.1:8000\""),
+            Finding::error("`server.launch.on = \"attach\"` needs the address of the running server")
+                .at(&at(&["server", "launch"]), "no `url`")
+                .help("url = \"http://127.0.0.1:8000\""),
         ),
-        (Some(url), true) if !url.starts_with("http://") && !url.starts_with("https://") => found
-            .push(Finding::error(format!("{url:?} is not an address")).at(
-                &at(&["server", "launch", "url"]),
-                "expected http:// or https://",
-            )),
+        (Some(url), true) if !url.starts_with("http://") && !url.starts_with("https://") => found.push(
+            Finding::error(format!("{url:?} is not an address"))
+                .at(&at(&["server", "launch", "url"]), "expected http:// or https://"),
+        ),
         (Some(_), false) => found.push(
             Finding::error("`server.launch.url` is for a server that already runs")
-                .at(
-                    &at(&["server", "launch", "url"]),
-                    "this server would be started here",
-                )
+                .at(&at(&["server", "launch", "url"]), "this server would be started here")
                 .help("write on = \"attach\", or take the url away"),
         ),
         _ => {}
@@ -51,11 +43,7 @@ pub(super) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &
         );
     }
     if server.engine == Engine::Openai && !attached {
-        let has_port = server
-            .command
-            .iter()
-            .flatten()
-            .any(|word| word.contains("{port}"));
+        let has_port = server.command.iter().flatten().any(|word| word.contains("{port}"));
         if !has_port {
             found.push(
                 Finding::error("an `openai` server that is started here needs a command with {port} in it")
@@ -65,11 +53,9 @@ pub(super) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &
         }
     }
     let faults = &server.sim.faults;
-    for (name, moment) in [
-        ("out_of_memory", faults.out_of_memory),
-        ("crash", faults.crash),
-        ("hang", faults.hang),
-    ] {
+    for (name, moment) in
+        [("out_of_memory", faults.out_of_memory), ("crash", faults.crash), ("hang", faults.hang)]
+    {
         if moment == Some(Moment::default()) {
             found.push(
                 Finding::error(format!("`server.sim.faults.{name}` has no moment"))
@@ -82,10 +68,8 @@ pub(super) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &
     let unseen = |name: &&String| !["served-model-name", "max-model-len"].contains(&name.as_str());
     if attached && let Some(name) = server.flags.0.keys().find(unseen) {
         found.push(
-            Finding::warning(
-                "the flags of an attached server are not passed and cannot be verified",
-            )
-            .at(&at(&["server", "flags", name]), "only recorded"),
+            Finding::warning("the flags of an attached server are not passed and cannot be verified")
+                .at(&at(&["server", "flags", name]), "only recorded"),
         );
     }
     for name in ["api-key", "hf-token"] {
@@ -105,7 +89,9 @@ pub(super) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &
             found.push(
                 Finding::error(format!("a secret in `server.env.{name}` would be stored and shown"))
                     .at(&at(&["server", "env", name]), "a secret")
-                    .help(format!("export {name} in the shell instead: the server inherits the runner's environment")),
+                    .help(format!(
+                        "export {name} in the shell instead: the server inherits the runner's environment"
+                    )),
             );
         }
     }
@@ -118,10 +104,7 @@ pub(super) fn stop(manifest: &Manifest, name: &str, spec: &Workload) -> Result<S
         rules.push(("requests", Stop::Requests(requests)));
     }
     if let Some(each) = spec.requests_per_stream {
-        rules.push((
-            "requests_per_stream",
-            Stop::Requests(each * u64::from(spec.concurrency)),
-        ));
+        rules.push(("requests_per_stream", Stop::Requests(each * u64::from(spec.concurrency))));
     }
     if let Some(duration) = spec.duration {
         rules.push(("duration", Stop::Duration(duration)));
@@ -142,22 +125,14 @@ pub(super) fn stop(manifest: &Manifest, name: &str, spec: &Workload) -> Result<S
     }
     match rules.as_slice() {
         [(_, stop)] => Ok(*stop),
-        [] => Err(
-            Finding::error(format!("workload `{name}` does not say when to stop"))
-                .at(&manifest.place(&["workload", name]), "")
-                .help("give one of requests, requests_per_stream, duration, passes"),
-        ),
+        [] => Err(Finding::error(format!("workload `{name}` does not say when to stop"))
+            .at(&manifest.place(&["workload", name]), "")
+            .help("give one of requests, requests_per_stream, duration, passes")),
         [_, (second, _), ..] => {
             let names: Vec<&str> = rules.iter().map(|(rule, _)| *rule).collect();
-            Err(Finding::error(format!(
-                "workload `{name}` says twice when to stop: {}",
-                names.join(" and ")
-            ))
-            .at(
-                &manifest.place(&["workload", name, second]),
-                "the second rule",
-            )
-            .help("keep one of them"))
+            Err(Finding::error(format!("workload `{name}` says twice when to stop: {}", names.join(" and ")))
+                .at(&manifest.place(&["workload", name, second]), "the second rule")
+                .help("keep one of them"))
         }
     }
 }
@@ -178,41 +153,25 @@ pub(super) fn workload(
     content::check(manifest, name, spec, max_model_len, found);
     if spec.system.is_some() && spec.api != Api::Chat {
         found.push(
-            Finding::error(format!(
-                "workload `{name}`: a system message needs api = \"chat\""
-            ))
-            .at(&at(&["system"]), "completions have no messages"),
+            Finding::error(format!("workload `{name}`: a system message needs api = \"chat\""))
+                .at(&at(&["system"]), "completions have no messages"),
         );
     }
     for (field, why, hint) in [
-        (
-            "stream",
-            "every latency rests on it",
-            "write `stream = false` in the workload itself",
-        ),
-        (
-            "stream_options",
-            "every latency rests on it",
-            "take it away",
-        ),
+        ("stream", "every latency rests on it", "write `stream = false` in the workload itself"),
+        ("stream_options", "every latency rests on it", "take it away"),
         ("prompt", "the workload says what is asked", "take it away"),
-        (
-            "messages",
-            "the workload says what is asked",
-            "take it away",
-        ),
+        ("messages", "the workload says what is asked", "take it away"),
     ] {
         if spec.extra_body.contains_key(field) {
             found.push(
-                Finding::error(format!(
-                    "workload `{name}`: `extra_body.{field}` is the client's own"
-                ))
-                .at(&at(&["extra_body", field]), why)
-                .help(hint),
+                Finding::error(format!("workload `{name}`: `extra_body.{field}` is the client's own"))
+                    .at(&at(&["extra_body", field]), why)
+                    .help(hint),
             );
         }
     }
-    let of_streams = |term: &&SloTerm| term.metric != Metric::E2e;
+    let of_streams = |term: &&SloTerm| term.metric != LatencyKind::E2e;
     if !spec.stream
         && let Some(term) = spec.slo.0.iter().find(of_streams)
     {

@@ -22,23 +22,14 @@ fn open_of(due: &[u64], max_in_flight: Option<u32>, warmup: u64) -> Drive {
 
 fn closed_of(streams: u32, stop: Stop, start: Start, think: Option<ThinkTime>) -> Drive {
     Drive {
-        schedule: Schedule::Closed(Closed {
-            streams,
-            start,
-            think,
-            answer_tokens: 3,
-            seed: 7,
-        }),
+        schedule: Schedule::Closed(Closed { streams, start, think, answer_tokens: 3, seed: 7 }),
         ..drive_of(streams, stop, 0)
     }
 }
 
 /// When each request was sent, milliseconds.
 fn sent(records: &[Record]) -> Vec<f64> {
-    records
-        .iter()
-        .map(|record| ms(record.sent.unwrap()))
-        .collect()
+    records.iter().map(|record| ms(record.sent.unwrap())).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,10 +56,7 @@ async fn beyond_the_most_in_flight_arrivals_are_dropped_and_counted() {
     let pipes = Pipes::new(vec![ordinary()]);
     // An answer takes 80 ms: the places are free again at 80 and 90 ms.
     let records = run(&pipes, open_of(&[0, 10, 20, 79, 85, 95], Some(2), 0)).await;
-    let dropped: Vec<bool> = records
-        .iter()
-        .map(|record| record.outcome == Outcome::Dropped)
-        .collect();
+    let dropped: Vec<bool> = records.iter().map(|record| record.outcome == Outcome::Dropped).collect();
     assert_eq!(dropped, [false, false, true, true, false, false]);
     for record in records.iter().filter(|r| r.outcome == Outcome::Dropped) {
         assert_eq!(record.sent, None);
@@ -158,10 +146,7 @@ async fn staggered_streams_stand_evenly_in_a_request() {
     assert_eq!([0, 1, 2, 3].map(first_of), [0.0, 100.0, 120.0, 140.0]);
     // From then on a request starts every 20 ms, and no two are in step.
     let sent = sent(&records);
-    assert_eq!(
-        sent[..8],
-        [0.0, 80.0, 100.0, 120.0, 140.0, 160.0, 180.0, 200.0]
-    );
+    assert_eq!(sent[..8], [0.0, 80.0, 100.0, 120.0, 140.0, 160.0, 180.0, 200.0]);
     assert_eq!(pipes.in_flight.lock().unwrap().1, 4);
 }
 
@@ -178,10 +163,7 @@ async fn a_known_pace_staggers_before_the_first_answer_has_ended() {
     }
     let records = run(&pipes, drive_it).await;
     // Progress is looked at once a millisecond, and timers keep to whole ones.
-    for (sent, wanted) in sent(&records)
-        .into_iter()
-        .zip([0.0, 260.0, 520.0, 780.0, 1040.0])
-    {
+    for (sent, wanted) in sent(&records).into_iter().zip([0.0, 260.0, 520.0, 780.0, 1040.0]) {
         assert!((sent - wanted).abs() <= 1.0, "{sent}, not {wanted}");
     }
 }

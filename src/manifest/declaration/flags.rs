@@ -42,9 +42,9 @@ impl Flags {
     /// A flag that is a whole number.
     pub fn integer(&self, name: &str) -> Option<u64> {
         match self.get(name)? {
-            Flag::Value(value) => value
-                .as_u64()
-                .or_else(|| value.as_str().and_then(|text| text.parse().ok())),
+            Flag::Value(value) => {
+                value.as_u64().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+            }
             _ => None,
         }
     }
@@ -92,9 +92,7 @@ impl Flag {
                 }
                 Flag::Many(values)
             }
-            Value::Object(map) if map.len() == 1 && map.get("unset") == Some(&true.into()) => {
-                Flag::Unset
-            }
+            Value::Object(map) if map.len() == 1 && map.get("unset") == Some(&true.into()) => Flag::Unset,
             Value::Object(map) => Flag::Json(map),
             scalar => Flag::Value(scalar),
         })

@@ -18,7 +18,7 @@ pub struct SloTerm {
     /// The percentile that has to hold.
     pub percentile: Percentile,
     /// Of which latency.
-    pub metric: Metric,
+    pub metric: LatencyKind,
     /// The most it may be.
     pub limit: TimeSpan,
 }
@@ -26,7 +26,7 @@ pub struct SloTerm {
 /// A latency that an SLO may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Metric {
+pub enum LatencyKind {
     /// Origin to the first chunk that carries output.
     Ttft,
     /// Between consecutive chunks that carry output.
@@ -37,7 +37,7 @@ pub enum Metric {
     E2e,
 }
 
-impl Metric {
+impl LatencyKind {
     /// All of them, in the order of the tables.
     pub const ALL: [Self; 4] = [Self::Ttft, Self::Itl, Self::Tpot, Self::E2e];
 
@@ -59,7 +59,7 @@ impl SloTerm {
     }
 
     /// Reads a name such as `p95_ttft`.
-    pub fn parse_key(key: &str) -> Result<(Percentile, Metric), String> {
+    pub fn parse_key(key: &str) -> Result<(Percentile, LatencyKind), String> {
         let reason = || {
             format!(
                 "{key:?} is not a target; write a percentile and a metric: p95_ttft, p99_itl, p50_tpot, \"p99.9_e2e\""
@@ -67,10 +67,7 @@ impl SloTerm {
         };
         let (percentile, metric) = key.split_once('_').ok_or_else(reason)?;
         let percentile = Percentile::from_str(percentile).map_err(|_| reason())?;
-        let metric = Metric::ALL
-            .into_iter()
-            .find(|m| m.name() == metric)
-            .ok_or_else(reason)?;
+        let metric = LatencyKind::ALL.into_iter().find(|m| m.name() == metric).ok_or_else(reason)?;
         Ok((percentile, metric))
     }
 }
@@ -93,11 +90,7 @@ impl<'de> Deserialize<'de> for Slo {
             .into_iter()
             .map(|(key, limit)| {
                 let (percentile, metric) = SloTerm::parse_key(&key).map_err(de::Error::custom)?;
-                Ok(SloTerm {
-                    percentile,
-                    metric,
-                    limit,
-                })
+                Ok(SloTerm { percentile, metric, limit })
             })
             .collect::<Result<_, _>>()
             .map(Slo)

@@ -23,10 +23,7 @@ pub(super) fn short_output(case: Case<'_>) -> Option<Verdict> {
         requests(case.summary.counts.completed),
         match got.asked_spread {
             None => got.asked.to_string(),
-            Some(spread) => format!(
-                "{} to {} ({} in the median)",
-                spread.min, got.asked, spread.p50
-            ),
+            Some(spread) => format!("{} to {} ({} in the median)", spread.min, got.asked, spread.p50),
         },
         got.min,
         got.p50
@@ -35,12 +32,7 @@ pub(super) fn short_output(case: Case<'_>) -> Option<Verdict> {
     Some(if got.p50 < got.asked_p50() {
         cell(VerdictKind::ShortOutput, reason, hint)
     } else {
-        metric(
-            VerdictKind::ShortOutput,
-            ["throughput", "total", "req_s", "goodput", "e2e"],
-            reason,
-            hint,
-        )
+        metric(VerdictKind::ShortOutput, ["throughput", "total", "req_s", "goodput", "e2e"], reason, hint)
     })
 }
 
@@ -71,9 +63,7 @@ pub(super) fn input_length(case: Case<'_>) -> Option<Verdict> {
 pub(super) fn token_counts(case: Case<'_>) -> Option<Verdict> {
     let completed = case.summary.counts.completed;
     let more_chunks = |record: &Record| {
-        record
-            .usage
-            .is_some_and(|usage| usage.completion_tokens < record.chunks.len() as u64)
+        record.usage.is_some_and(|usage| usage.completion_tokens < record.chunks.len() as u64)
     };
     let wrong = case.completed().filter(more_chunks).count() as u64;
     if wrong > 0 {
@@ -95,9 +85,7 @@ pub(super) fn token_counts(case: Case<'_>) -> Option<Verdict> {
             let longest = case.asked.max_model_len.unwrap_or(u64::MAX);
             usage.completion_tokens > asked
                 || usage.prompt_tokens > longest
-                || usage
-                    .cached_tokens
-                    .is_some_and(|cached| cached > usage.prompt_tokens)
+                || usage.cached_tokens.is_some_and(|cached| cached > usage.prompt_tokens)
         })
     };
     let wrong = case.completed().filter(beyond).count() as u64;
@@ -111,10 +99,7 @@ pub(super) fn token_counts(case: Case<'_>) -> Option<Verdict> {
             "ask the server for one answer by hand and count: a proxy may add counts up, or the server may count otherwise",
         ));
     }
-    let untold = case
-        .completed()
-        .filter(|record| record.usage.is_none())
-        .count() as u64;
+    let untold = case.completed().filter(|record| record.usage.is_none()).count() as u64;
     (untold > 0).then(|| {
         metric(
             VerdictKind::TokenCounts,
@@ -174,11 +159,7 @@ fn answers(count: u64) -> String {
 
 /// Streams that were collected on their way and arrived at one instant.
 fn buffered(case: Case<'_>) -> Option<Verdict> {
-    let several = |record: &Record| {
-        record
-            .usage
-            .is_some_and(|usage| usage.completion_tokens >= 2)
-    };
+    let several = |record: &Record| record.usage.is_some_and(|usage| usage.completion_tokens >= 2);
     let answers = case.completed().filter(several).count();
     let whole = case.completed().filter(several).filter(came_whole).count();
     let share = whole as f64 / answers as f64;

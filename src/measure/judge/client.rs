@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Case, cell, metric, named, note, percent, requests};
 use crate::{
     load::{ClientHealth, LoopDelay, Outcome, Records},
-    manifest::{Arrivals, Metric},
+    manifest::{Arrivals, LatencyKind},
     measure::{
         in_flight, samples,
         verdict::{Verdict, VerdictKind},
@@ -44,14 +44,9 @@ pub(super) fn client_saturated(case: Case<'_>) -> Option<Verdict> {
     if let Some(stopped) = stopped(clients) {
         return Some(stopped);
     }
-    let cpu = clients
-        .iter()
-        .map(ClientHealth::cpu_share)
-        .max_by(f64::total_cmp)?;
-    let delay = clients
-        .iter()
-        .filter_map(|client| client.loop_delay)
-        .max_by(|a, b| a.p99_ms.total_cmp(&b.p99_ms));
+    let cpu = clients.iter().map(ClientHealth::cpu_share).max_by(f64::total_cmp)?;
+    let delay =
+        clients.iter().filter_map(|client| client.loop_delay).max_by(|a, b| a.p99_ms.total_cmp(&b.p99_ms));
     let ttft = case.summary.ttft.as_ref().map(|ttft| ttft.p50_ms);
     let distorts = |delay_ms: f64| {
         let limit = ttft.map_or(f64::INFINITY, |ttft| ttft * LATE_SHARE);
@@ -64,24 +59,21 @@ pub(super) fn client_saturated(case: Case<'_>) -> Option<Verdict> {
         return None;
     }
     let late = match delay {
-        Some(LoopDelay { p50_ms, p99_ms, .. }) => format!(
-            ", and its event loop turned {p50_ms:.1} ms late in the median, {p99_ms:.1} ms at p99"
-        ),
+        Some(LoopDelay { p50_ms, p99_ms, .. }) => {
+            format!(", and its event loop turned {p50_ms:.1} ms late in the median, {p99_ms:.1} ms at p99")
+        }
         None => String::new(),
     };
     let beside = match ttft {
         Some(ttft) => format!(" (median TTFT: {ttft:.1} ms)"),
         None => String::new(),
     };
-    let reason = format!(
-        "the client's thread used {} of a core{late}{beside}",
-        percent(cpu)
-    );
+    let reason = format!("the client's thread used {} of a core{late}{beside}", percent(cpu));
     let hint = "give the client a core of its own, apart from the server's, or ask for fewer requests in flight; every stamp is as late as the loop";
     Some(if cpu > TOO_BUSY || median {
         cell(VerdictKind::ClientSaturated, reason, hint)
     } else if tail {
-        let tails = Metric::ALL
+        let tails = LatencyKind::ALL
             .into_iter()
             .flat_map(|metric| [Percentile::P95, Percentile::P99].map(|rank| named(rank, metric)));
         metric(VerdictKind::ClientSaturated, tails, reason, hint)
@@ -107,7 +99,7 @@ fn stopped(clients: &[ClientHealth]) -> Option<Verdict> {
     Some(if stood_ms > of_ms * STOPPED_SHARE {
         cell(VerdictKind::ClientSaturated, reason, hint)
     } else {
-        let tails = Metric::ALL
+        let tails = LatencyKind::ALL
             .into_iter()
             .flat_map(|metric| [Percentile::P95, Percentile::P99].map(|rank| named(rank, metric)));
         metric(VerdictKind::ClientSaturated, tails, reason, hint)
@@ -129,10 +121,10 @@ pub(super) fn client_late(case: Case<'_>) -> Option<Verdict> {
         Some(queue) => format!("; at most {queue} waited to be sent at once"),
         None => String::new(),
     };
-    let reason = format!(
-        "one request in a hundred was sent {p99:.1} ms or more after it was due{beside}{queued}"
-    );
-    let hint = "the runner's own machine is busy: give it more cores, or run it beside the server instead of on it";
+    let reason =
+        format!("one request in a hundred was sent {p99:.1} ms or more after it was due{beside}{queued}");
+    let hint =
+        "the runner's own machine is busy: give it more cores, or run it beside the server instead of on it";
     // Nobody sends a batch in no time; its delay is part of its latency, and counts by its share.
     let is_batch = case.asked.spec.arrivals == Arrivals::AtOnce;
     let too_late = p99 > TOO_LATE_MS && !is_batch || share.is_some_and(|share| share > LATE_SHARE);
@@ -155,11 +147,8 @@ pub(super) fn concurrency_not_reached(case: Case<'_>) -> Option<Verdict> {
         None => in_flight::peak(records.iter()),
         Some(_) => Some(streams(records)),
     };
-    let (peak, sent) = case
-        .records
-        .iter()
-        .filter_map(|records| Some((reached(records)?, records.len())))
-        .min()?;
+    let (peak, sent) =
+        case.records.iter().filter_map(|records| Some((reached(records)?, records.len()))).min()?;
     if peak >= asked {
         return rarely_reached(case, asked);
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     load::{Outcome, Phase, Record, Records},
-    manifest::Metric,
+    manifest::LatencyKind,
     unit::Percentile,
 };
 
@@ -48,13 +48,7 @@ pub fn judge(
     repeats_records: &[Records],
     asked: &Asked<'_>,
 ) -> Vec<Verdict> {
-    let case = Case {
-        summary,
-        repeats,
-        records: repeats_records,
-        asked,
-        totals: totals(repeats_records),
-    };
+    let case = Case { summary, repeats, records: repeats_records, asked, totals: totals(repeats_records) };
     let mut verdicts = trust::few_samples(case);
     verdicts.extend(
         [
@@ -92,9 +86,10 @@ fn token_counts(case: Case<'_>) -> Option<Verdict> {
 impl<'a> Case<'a> {
     /// The measured requests that completed, of all repeats.
     fn completed(self) -> impl Iterator<Item = Record> + 'a {
-        self.records.iter().flatten().filter(|record| {
-            record.phase == Phase::Measured && record.outcome == Outcome::Completed
-        })
+        self.records
+            .iter()
+            .flatten()
+            .filter(|record| record.phase == Phase::Measured && record.outcome == Outcome::Completed)
     }
 }
 
@@ -123,17 +118,11 @@ fn verdict(
     reason: String,
     hint: impl Into<String>,
 ) -> Verdict {
-    Verdict {
-        kind,
-        severity,
-        touches,
-        reason,
-        hint: hint.into(),
-    }
+    Verdict { kind, severity, touches, reason, hint: hint.into() }
 }
 
 /// The name of a percentile of a latency: `p95_ttft`.
-fn named(rank: Percentile, metric: Metric) -> String {
+fn named(rank: Percentile, metric: LatencyKind) -> String {
     format!("{rank}_{}", metric.name())
 }
 

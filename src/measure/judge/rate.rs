@@ -56,8 +56,7 @@ impl Pace {
 
     fn falls_behind(&self) -> bool {
         let came = self.came as f64;
-        self.grown() > (came * MAY_GROW).max(CHANCE * came.sqrt())
-            && self.late_ms > SLOWER * self.early_ms
+        self.grown() > (came * MAY_GROW).max(CHANCE * came.sqrt()) && self.late_ms > SLOWER * self.early_ms
     }
 }
 
@@ -81,13 +80,7 @@ pub(super) fn rate_not_sustained(case: Case<'_>) -> Option<Verdict> {
         .filter_map(Pace::of)
         .filter(Pace::falls_behind)
         .max_by(|a, b| a.grown().total_cmp(&b.grown()))?;
-    let Pace {
-        seconds,
-        came,
-        ended,
-        early_ms,
-        late_ms,
-    } = worst;
+    let Pace { seconds, came, ended, early_ms, late_ms } = worst;
     let (arriving, ending) = (came as f64 / seconds, ended as f64 / seconds);
     Some(cell(
         VerdictKind::RateNotSustained,

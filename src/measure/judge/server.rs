@@ -2,7 +2,7 @@
 
 use super::{Case, cell, metric, note, percent, requests};
 use crate::{
-    manifest::{Api, Cache, Metric},
+    manifest::{Api, Cache, LatencyKind},
     measure::verdict::{Verdict, VerdictKind},
     observe::EngineSide,
     unit::Percentile,
@@ -49,9 +49,7 @@ pub(super) fn cache_contaminated(case: Case<'_>) -> Option<Verdict> {
         _ => " prompt tokens".to_owned(),
     };
     let reason = match meant {
-        0 => format!(
-            "the prefix cache already held {hits}{part}, though every prompt was to be new to it"
-        ),
+        0 => format!("the prefix cache already held {hits}{part}, though every prompt was to be new to it"),
         _ => format!(
             "the prefix cache held {hits} prompt tokens, {beyond}{part} more than {} have in common by design ({shared} tokens each at most)",
             requests(sent)
@@ -80,7 +78,7 @@ pub(super) fn preempted(case: Case<'_>) -> Option<Verdict> {
         requests(sent)
     );
     let hint = "fewer in flight (`max-num-seqs`, `concurrency`), shorter prompts and answers, or more memory for the KV cache (`gpu-memory-utilization`)";
-    let metrics = [Metric::Itl, Metric::Tpot, Metric::E2e];
+    let metrics = [LatencyKind::Itl, LatencyKind::Tpot, LatencyKind::E2e];
     Some(if share >= MANY_PREEMPTED {
         let names = metrics.iter().map(|metric| metric.name());
         metric(
@@ -90,9 +88,9 @@ pub(super) fn preempted(case: Case<'_>) -> Option<Verdict> {
             hint,
         )
     } else if share >= SOME_PREEMPTED {
-        let tails = metrics.iter().flat_map(|metric| {
-            [Percentile::P95, Percentile::P99].map(|rank| super::named(rank, *metric))
-        });
+        let tails = metrics
+            .iter()
+            .flat_map(|metric| [Percentile::P95, Percentile::P99].map(|rank| super::named(rank, *metric)));
         metric(VerdictKind::Preempted, tails, reason, hint)
     } else {
         note(VerdictKind::Preempted, reason, hint)
@@ -116,11 +114,7 @@ pub(super) fn counters_disagree(case: Case<'_>) -> Option<Verdict> {
     {
         return Some(cell(
             VerdictKind::TokenCounts,
-            format!(
-                "the server ended {} while the cell ran, and we sent {}",
-                requests(counted),
-                totals.sent
-            ),
+            format!("the server ended {} while the cell ran, and we sent {}", requests(counted), totals.sent),
             "somebody else asks the same server: measure when it is alone",
         ));
     }
@@ -130,9 +124,7 @@ pub(super) fn counters_disagree(case: Case<'_>) -> Option<Verdict> {
         let (client, server) = (client?, server?);
         let wrong = server < client || (all && server > client);
         wrong.then(|| {
-            format!(
-                "{client} {name} tokens by the answers' `usage`, {server} by the server's counter"
-            )
+            format!("{client} {name} tokens by the answers' `usage`, {server} by the server's counter")
         })
     };
     let found: Vec<String> = [

@@ -78,11 +78,7 @@ pub(super) fn repeats_disagree(case: Case<'_>) -> Option<Verdict> {
             &["throughput", "total", "req_s", "goodput"][..],
             over(|summary| summary.throughput_tok_s),
         ),
-        (
-            "p50_e2e",
-            &["e2e"][..],
-            over(|summary| summary.e2e.as_ref().map(|e2e| e2e.p50_ms)),
-        ),
+        ("p50_e2e", &["e2e"][..], over(|summary| summary.e2e.as_ref().map(|e2e| e2e.p50_ms))),
     ];
     let apart: Vec<(&str, &[&str], f64)> = seen
         .into_iter()
@@ -92,10 +88,8 @@ pub(super) fn repeats_disagree(case: Case<'_>) -> Option<Verdict> {
     if apart.is_empty() {
         return None;
     }
-    let words: Vec<String> = apart
-        .iter()
-        .map(|(name, _, spread)| format!("{name} by {}", percent(*spread)))
-        .collect();
+    let words: Vec<String> =
+        apart.iter().map(|(name, _, spread)| format!("{name} by {}", percent(*spread))).collect();
     let reason = format!(
         "between the best and the worst of {} repeats differ: {}",
         case.repeats.len(),

@@ -3,11 +3,8 @@
 use super::{Case, cell, metric, named, note, percent, requests};
 use crate::{
     load::Phase,
-    manifest::{Cache, Metric},
-    measure::{
-        summary::{Latency, Summary},
-        verdict::{Verdict, VerdictKind},
-    },
+    manifest::{Cache, LatencyKind},
+    measure::verdict::{Verdict, VerdictKind},
     unit::Percentile,
 };
 
@@ -28,15 +25,6 @@ pub(super) fn simulated(case: Case<'_>) -> Option<Verdict> {
     })
 }
 
-fn latency(summary: &Summary, metric: Metric) -> Option<&Latency> {
-    match metric {
-        Metric::Ttft => summary.ttft.as_ref(),
-        Metric::Itl => summary.itl.as_ref(),
-        Metric::Tpot => summary.tpot.as_ref(),
-        Metric::E2e => summary.e2e.as_ref(),
-    }
-}
-
 /// One verdict per percentile that some metric has too few samples for: the three that are always shown, and those of
 /// the latency targets. How many are enough: [`Percentile::samples_needed`].
 pub(super) fn few_samples(case: Case<'_>) -> Vec<Verdict> {
@@ -51,15 +39,13 @@ pub(super) fn few_samples(case: Case<'_>) -> Vec<Verdict> {
         .into_iter()
         .filter_map(|rank| {
             let needed = rank.samples_needed();
-            let few: Vec<(Metric, u64)> = Metric::ALL
+            let few: Vec<(LatencyKind, u64)> = LatencyKind::ALL
                 .into_iter()
-                .filter_map(|metric| Some((metric, latency(case.summary, metric)?.n)))
+                .filter_map(|metric| Some((metric, case.summary.latency(metric)?.n)))
                 .filter(|(_, n)| *n < needed)
                 .collect();
-            let counts: Vec<String> = few
-                .iter()
-                .map(|(metric, n)| format!("{} {n}", metric.name()))
-                .collect();
+            let counts: Vec<String> =
+                few.iter().map(|(metric, n)| format!("{} {n}", metric.name())).collect();
             (!few.is_empty()).then(|| {
                 metric(
                     VerdictKind::FewSamples,
@@ -98,12 +84,12 @@ pub(super) fn errors(case: Case<'_>) -> Option<Verdict> {
     Some(if share > MANY_ERRORS {
         cell(VerdictKind::Errors, reason, hint)
     } else if share >= FEW_ERRORS {
-        let mut touches: Vec<String> = Metric::ALL
+        let mut touches: Vec<String> = LatencyKind::ALL
             .into_iter()
             .flat_map(|metric| [Percentile::P95, Percentile::P99].map(|rank| named(rank, metric)))
             .collect();
         if share > SOME_ERRORS {
-            touches = Metric::ALL.map(|metric| metric.name().to_owned()).to_vec();
+            touches = LatencyKind::ALL.map(|metric| metric.name().to_owned()).to_vec();
             touches.extend(["throughput", "total", "user", "req_s", "goodput"].map(str::to_owned));
         }
         metric(VerdictKind::Errors, touches, reason, hint)
@@ -137,12 +123,7 @@ pub(super) fn retried(case: Case<'_>) -> Option<Verdict> {
     Some(if share > SOME_ERRORS {
         cell(VerdictKind::Retried, reason, hint)
     } else if share >= FEW_ERRORS {
-        metric(
-            VerdictKind::Retried,
-            ["ttft", "e2e", "goodput"],
-            reason,
-            hint,
-        )
+        metric(VerdictKind::Retried, ["ttft", "e2e", "goodput"], reason, hint)
     } else {
         note(VerdictKind::Retried, reason, hint)
     })
@@ -162,19 +143,13 @@ pub(super) fn warm_cache(case: Case<'_>) -> Option<Verdict> {
                 return None;
             }
             // Warm-up fills the cache as well, and the next repeat finds what the last one left.
-            let sent = case
-                .records
-                .iter()
-                .flatten()
-                .filter(|record| record.sent.is_some());
+            let sent = case.records.iter().flatten().filter(|record| record.sent.is_some());
             let sent = sent.count() as u64;
             if sent <= asked.inputs as u64 {
                 return None;
             }
-            let counted = asked
-                .server
-                .and_then(|server| server.engine.as_ref())
-                .and_then(|engine| engine.prefix_hits);
+            let counted =
+                asked.server.and_then(|server| server.engine.as_ref()).and_then(|engine| engine.prefix_hits);
             // A cache that was asked and had nothing was not warm: prompts shorter than a block are never found again.
             if counted == Some(0) {
                 return None;

@@ -38,15 +38,8 @@ fn with_engine(spec: &Workload, records: &[Record], counted: Value) -> Vec<Verdi
     });
     let counted = counted.as_object().unwrap().clone();
     engine.as_object_mut().unwrap().extend(counted);
-    let side: ServerSide =
-        serde_json::from_value(json!({ "span_s": 28.0, "engine": engine })).unwrap();
-    of(
-        records,
-        &Asked {
-            server: Some(&side),
-            ..asked(spec)
-        },
-    )
+    let side: ServerSide = serde_json::from_value(json!({ "span_s": 28.0, "engine": engine })).unwrap();
+    of(records, &Asked { server: Some(&side), ..asked(spec) })
 }
 
 #[test]
@@ -55,14 +48,8 @@ fn a_server_that_counts_the_same_says_nothing() {
     assert_eq!(with_engine(&spec, &sound(), json!({})), []);
     let totals = totals(&super::packed(&[sound()]));
     assert_eq!((totals.sent, totals.completed), (700, 700));
-    assert_eq!(
-        (totals.input_tokens, totals.output_tokens),
-        (Some(7000), Some(2800))
-    );
-    assert_eq!(
-        (totals.ttft_mean_ms, totals.e2e_mean_ms),
-        (Some(10.0), Some(40.0))
-    );
+    assert_eq!((totals.input_tokens, totals.output_tokens), (Some(7000), Some(2800)));
+    assert_eq!((totals.ttft_mean_ms, totals.e2e_mean_ms), (Some(10.0), Some(40.0)));
 }
 
 #[test]
@@ -70,15 +57,9 @@ fn counters_that_disagree_take_the_cell_and_say_who_counted_what() {
     let spec = workload(json!({}));
     let cell = [(VerdictKind::TokenCounts, Severity::Cell)];
     for (counted, says) in [
-        (
-            json!({ "generation_tokens": 2801 }),
-            "2800 output tokens by the answers' `usage`, 2801",
-        ),
+        (json!({ "generation_tokens": 2801 }), "2800 output tokens by the answers' `usage`, 2801"),
         (json!({ "prompt_tokens": 6999 }), "7000 prompt tokens"),
-        (
-            json!({ "requests": 701 }),
-            "ended 701 requests while the cell ran, and we sent 700",
-        ),
+        (json!({ "requests": 701 }), "ended 701 requests while the cell ran, and we sent 700"),
     ] {
         let verdicts = with_engine(&spec, &sound(), counted);
         assert_eq!(kinds(&verdicts), cell);
@@ -88,10 +69,7 @@ fn counters_that_disagree_take_the_cell_and_say_who_counted_what() {
     let unsettled = json!({ "generation_tokens": 2000, "settled": false });
     assert_eq!(with_engine(&spec, &sound(), unsettled), []);
     // What it does not count cannot disagree.
-    assert_eq!(
-        with_engine(&spec, &sound(), json!({ "generation_tokens": null })),
-        []
-    );
+    assert_eq!(with_engine(&spec, &sound(), json!({ "generation_tokens": null })), []);
 }
 
 #[test]
@@ -101,8 +79,7 @@ fn a_server_may_have_counted_more_of_what_did_not_complete() {
     records[0] = failed(0, 40, Outcome::Truncated);
     let said = |output: u64| {
         let counted = json!({ "prompt_tokens": 7000, "generation_tokens": output });
-        kinds(&with_engine(&spec, &records, counted))
-            .contains(&(VerdictKind::TokenCounts, Severity::Cell))
+        kinds(&with_engine(&spec, &records, counted)).contains(&(VerdictKind::TokenCounts, Severity::Cell))
     };
     assert!(!said(2798));
     assert!(said(2795), "fewer than the 2796 of those that completed");
@@ -113,20 +90,10 @@ fn prefix_hits_where_none_were_meant_take_the_cell_unless_they_are_few() {
     let fresh = workload(json!({ "cache": "fresh" }));
     let hits = |n: u64| with_engine(&fresh, &sound(), json!({ "prefix_hits": n }));
     assert_eq!(hits(0), []);
-    assert_eq!(
-        kinds(&hits(70)),
-        [(VerdictKind::CacheContaminated, Severity::Note)]
-    );
+    assert_eq!(kinds(&hits(70)), [(VerdictKind::CacheContaminated, Severity::Note)]);
     let many = hits(700);
-    assert_eq!(
-        kinds(&many),
-        [(VerdictKind::CacheContaminated, Severity::Cell)]
-    );
-    assert!(
-        many[0].reason.contains("700 of 7000 prompt tokens (10 %)"),
-        "{}",
-        many[0].reason
-    );
+    assert_eq!(kinds(&many), [(VerdictKind::CacheContaminated, Severity::Cell)]);
+    assert!(many[0].reason.contains("700 of 7000 prompt tokens (10 %)"), "{}", many[0].reason);
 }
 
 #[test]
@@ -136,21 +103,12 @@ fn prefix_hits_that_are_meant_are_not_contamination() {
     }));
     let hits = |n: u64| kinds(&with_engine(&shared, &sound(), json!({ "prefix_hits": n })));
     assert_eq!(hits(5584), []);
-    assert_eq!(
-        hits(7000),
-        [(VerdictKind::CacheContaminated, Severity::Cell)]
-    );
+    assert_eq!(hits(7000), [(VerdictKind::CacheContaminated, Severity::Cell)]);
     // A template's own words stand before what was to be new, and so does a system message.
     let chat = workload(json!({ "cache": "fresh", "api": "chat" }));
-    assert_eq!(
-        with_engine(&chat, &sound(), json!({ "prefix_hits": 7000 })),
-        []
-    );
+    assert_eq!(with_engine(&chat, &sound(), json!({ "prefix_hits": 7000 })), []);
     let written = workload(json!({}));
-    assert_eq!(
-        with_engine(&written, &sound(), json!({ "prefix_hits": 7000 })),
-        []
-    );
+    assert_eq!(with_engine(&written, &sound(), json!({ "prefix_hits": 7000 })), []);
 }
 
 #[test]
@@ -158,16 +116,8 @@ fn the_same_prompt_again_is_no_warm_cache_where_the_server_found_nothing() {
     let spec = workload(json!({}));
     let said = |hits: u64| {
         let engine = json!({ "span_s": 1.0, "settled": true, "prefix_hits": hits });
-        let side: ServerSide =
-            serde_json::from_value(json!({ "span_s": 1.0, "engine": engine })).unwrap();
-        kinds(&of(
-            &sound(),
-            &Asked {
-                inputs: 1,
-                server: Some(&side),
-                ..asked(&spec)
-            },
-        ))
+        let side: ServerSide = serde_json::from_value(json!({ "span_s": 1.0, "engine": engine })).unwrap();
+        kinds(&of(&sound(), &Asked { inputs: 1, server: Some(&side), ..asked(&spec) }))
     };
     assert_eq!(said(0), []);
     assert_eq!(said(16), [(VerdictKind::WarmCache, Severity::Note)]);
@@ -180,11 +130,7 @@ fn preempted_requests_are_told_by_size() {
     assert_eq!(kinds(&said(1)), [(VerdictKind::Preempted, Severity::Note)]);
     let some = said(7);
     assert_eq!(kinds(&some), [(VerdictKind::Preempted, Severity::Metric)]);
-    assert!(
-        some[0].touches.contains(&"p99_itl".into()),
-        "{:?}",
-        some[0].touches
-    );
+    assert!(some[0].touches.contains(&"p99_itl".into()), "{:?}", some[0].touches);
     assert!(!some[0].touches.contains(&"throughput".into()));
     let many = said(70);
     assert!(many[0].touches.contains(&"throughput".into()));
@@ -198,17 +144,9 @@ fn a_saturated_client_is_told_by_its_processor_time_and_by_its_loop() {
         let client = [ClientHealth {
             wall_s,
             cpu_s: 1.0,
-            loop_delay: Some(LoopDelay {
-                n: 1000,
-                p50_ms: 0.5,
-                p99_ms: 0.9,
-                max_ms,
-            }),
+            loop_delay: Some(LoopDelay { n: 1000, p50_ms: 0.5, p99_ms: 0.9, max_ms }),
         }];
-        let asked = Asked {
-            client: &client,
-            ..asked(&spec)
-        };
+        let asked = Asked { client: &client, ..asked(&spec) };
         kinds(&of(&sound(), &asked))
     };
     let kind = VerdictKind::ClientSaturated;
@@ -219,20 +157,9 @@ fn a_saturated_client_is_told_by_its_processor_time_and_by_its_loop() {
         let client = [ClientHealth {
             wall_s: 10.0,
             cpu_s,
-            loop_delay: Some(LoopDelay {
-                n: 1000,
-                p50_ms,
-                p99_ms,
-                max_ms: p99_ms,
-            }),
+            loop_delay: Some(LoopDelay { n: 1000, p50_ms, p99_ms, max_ms: p99_ms }),
         }];
-        of(
-            &sound(),
-            &Asked {
-                client: &client,
-                ..asked(&spec)
-            },
-        )
+        of(&sound(), &Asked { client: &client, ..asked(&spec) })
     };
     // The median TTFT is 10 ms: beyond the timer's own grain of 1 ms a loop may be 1 ms late.
     assert_eq!(said(5.0, 0.9, 1.9), []);
@@ -240,16 +167,8 @@ fn a_saturated_client_is_told_by_its_processor_time_and_by_its_loop() {
     assert_eq!(kinds(&said(9.5, 0.9, 1.9)), [(kind, Severity::Cell)]);
     let tail = said(5.0, 0.9, 2.5);
     assert_eq!(kinds(&tail), [(kind, Severity::Metric)]);
-    assert!(
-        tail[0].touches.contains(&"p99_ttft".into()),
-        "{:?}",
-        tail[0].touches
-    );
+    assert!(tail[0].touches.contains(&"p99_ttft".into()), "{:?}", tail[0].touches);
     let all = said(5.0, 2.5, 4.0);
     assert_eq!(kinds(&all), [(kind, Severity::Cell)]);
-    assert!(
-        all[0].reason.contains("50 % of a core"),
-        "{}",
-        all[0].reason
-    );
+    assert!(all[0].reason.contains("50 % of a core"), "{}", all[0].reason);
 }

@@ -15,9 +15,7 @@ use crate::{
 
 fn workload(fields: Value) -> Workload {
     let mut all = json!({ "prompts": ["Hello"], "requests": 2 });
-    all.as_object_mut()
-        .unwrap()
-        .extend(fields.as_object().unwrap().clone());
+    all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     serde_json::from_value(all).unwrap()
 }
 
@@ -48,12 +46,7 @@ fn pool(repeats: &[Vec<Record>], asked: &Asked<'_>) -> Summary {
     super::pool(&packed(repeats), asked)
 }
 
-fn judge(
-    summary: &Summary,
-    each: &[Summary],
-    repeats: &[Vec<Record>],
-    asked: &Asked<'_>,
-) -> Vec<Verdict> {
+fn judge(summary: &Summary, each: &[Summary], repeats: &[Vec<Record>], asked: &Asked<'_>) -> Vec<Verdict> {
     super::judge(summary, each, &packed(repeats), asked)
 }
 
@@ -78,11 +71,7 @@ fn record(sent: u64, chunks: &[u64], end: u64, tokens: u64) -> Record {
         outcome: Outcome::Completed,
         status: Some(200),
         finish_reason: Some("stop".into()),
-        usage: Some(Usage {
-            prompt_tokens: 10,
-            completion_tokens: tokens,
-            cached_tokens: None,
-        }),
+        usage: Some(Usage { prompt_tokens: 10, completion_tokens: tokens, cached_tokens: None }),
         max_tokens: 4,
         turn: None,
         answer: None,
@@ -95,12 +84,7 @@ fn record(sent: u64, chunks: &[u64], end: u64, tokens: u64) -> Record {
 }
 
 fn failed(sent: u64, end: u64, outcome: Outcome) -> Record {
-    Record {
-        outcome,
-        usage: None,
-        status: None,
-        ..record(sent, &[], end, 0)
-    }
+    Record { outcome, usage: None, status: None, ..record(sent, &[], end, 0) }
 }
 
 fn close(got: Option<f64>, wanted: f64) {
@@ -111,22 +95,15 @@ fn close(got: Option<f64>, wanted: f64) {
 /// Two requests at a time. The first: TTFT 100 ms, gaps 20 and 40, E2E 160, four tokens in three chunks, TPOT 20.
 /// The second: TTFT 200 ms, one gap of 100, E2E 300, three tokens in two chunks, TPOT 50.
 fn pair() -> Vec<Record> {
-    vec![
-        record(0, &[100, 120, 160], 170, 4),
-        record(10, &[210, 310], 400, 3),
-    ]
+    vec![record(0, &[100, 120, 160], 170, 4), record(10, &[210, 310], 400, 3)]
 }
 
 #[test]
 fn a_cell_computed_by_hand() {
-    let spec =
-        workload(json!({ "concurrency": 2, "slo": { "p95_ttft": "150ms", "p50_itl": "30ms" } }));
+    let spec = workload(json!({ "concurrency": 2, "slo": { "p95_ttft": "150ms", "p50_itl": "30ms" } }));
     let summary = summarize(&pair(), &asked(&spec));
     let ttft = summary.ttft.as_ref().unwrap();
-    assert_eq!(
-        (ttft.n, ttft.p50_ms, ttft.min_ms, ttft.max_ms),
-        (2, 150.0, 100.0, 200.0)
-    );
+    assert_eq!((ttft.n, ttft.p50_ms, ttft.min_ms, ttft.max_ms), (2, 150.0, 100.0, 200.0));
     close(Some(ttft.p95_ms), 195.0);
     let itl = summary.itl.as_ref().unwrap();
     assert_eq!((itl.n, itl.p50_ms), (3, 40.0));
@@ -136,10 +113,7 @@ fn a_cell_computed_by_hand() {
     close(summary.user_tok_s, 35.0);
     let window = summary.window.unwrap();
     assert_eq!((window.start_s, window.length_s), (0.0, 0.4));
-    assert_eq!(
-        (summary.output_tokens, summary.input_tokens),
-        (Some(7), Some(20))
-    );
+    assert_eq!((summary.output_tokens, summary.input_tokens), (Some(7), Some(20)));
     close(summary.throughput_tok_s, 17.5);
     close(summary.total_tok_s, 67.5);
     close(summary.req_s, 5.0);
@@ -150,10 +124,7 @@ fn a_cell_computed_by_hand() {
     assert_eq!((summary.steady, summary.steady_tok_s), (None, None));
     assert_eq!(summary.peak_in_flight, Some(2));
     let length = summary.output_length.clone().unwrap();
-    assert_eq!(
-        (length.min, length.p50, length.max, length.shorter),
-        (3, 3.5, 4, 1)
-    );
+    assert_eq!((length.min, length.p50, length.max, length.shorter), (3, 3.5, 4, 1));
     assert_eq!(outcome(&summary), CellOutcome::Ok);
 }
 
@@ -172,10 +143,7 @@ fn latency_counts_from_the_send_instant_and_the_delay_before_it_is_kept() {
 fn a_single_token_has_no_tpot_and_no_gap() {
     let spec = workload(json!({ "slo": { "p95_tpot": "1ms", "p95_itl": "1ms" } }));
     let summary = summarize(&[record(0, &[100], 200, 1)], &asked(&spec));
-    assert_eq!(
-        (summary.tpot, summary.itl, summary.user_tok_s),
-        (None, None, None)
-    );
+    assert_eq!((summary.tpot, summary.itl, summary.user_tok_s), (None, None, None));
     // Nothing was too long between its tokens.
     close(summary.goodput_req_s, 5.0);
 }
@@ -183,10 +151,7 @@ fn a_single_token_has_no_tpot_and_no_gap() {
 #[test]
 fn a_cell_in_which_all_failed_has_no_number_but_its_counts() {
     let spec = workload(json!({ "slo": { "p95_ttft": "1s" } }));
-    let records = [
-        failed(0, 5, Outcome::Rejected(503)),
-        failed(0, 900, Outcome::TimedOut(Wait::FirstToken)),
-    ];
+    let records = [failed(0, 5, Outcome::Rejected(503)), failed(0, 900, Outcome::TimedOut(Wait::FirstToken))];
     let summary = summarize(&records, &asked(&spec));
     assert_eq!(summary.counts.errors(), 2);
     assert_eq!(summary.counts.by_outcome["rejected(503)"], 1);
@@ -214,10 +179,7 @@ fn tokens_that_the_server_did_not_count_are_absent() {
     let mut untold = record(0, &[10, 20], 30, 2);
     untold.usage = None;
     let summary = summarize(&[untold, record(0, &[10, 20], 30, 2)], &asked(&spec));
-    assert_eq!(
-        (summary.output_tokens, summary.throughput_tok_s),
-        (None, None)
-    );
+    assert_eq!((summary.output_tokens, summary.throughput_tok_s), (None, None));
     assert_eq!((summary.total_tok_s, summary.steady_tok_s), (None, None));
     assert_eq!(summary.goodput_req_s, None);
     assert_eq!(summary.ttft.unwrap().n, 2);
@@ -268,12 +230,7 @@ fn in_an_open_loop_latency_counts_from_the_scheduled_instant() {
     late.scheduled = Nanos(20_000_000);
     let mut dropped = failed(60, 60, Outcome::Dropped);
     dropped.sent = None;
-    let records = [
-        late,
-        dropped,
-        record(70, &[110, 120], 130, 2),
-        record(120, &[150], 160, 1),
-    ];
+    let records = [late, dropped, record(70, &[110, 120], 130, 2), record(120, &[150], 160, 1)];
     let summary = summarize(&records, &asked(&spec));
     let ttft = summary.ttft.unwrap();
     assert_eq!((ttft.max_ms, ttft.min_ms), (80.0, 30.0));
@@ -307,10 +264,7 @@ fn pooled_repeats_add_their_windows_and_pool_their_samples() {
     let mut merged = once.ttft.clone().unwrap().histogram;
     merged.merge(&once.ttft.unwrap().histogram);
     assert_eq!(twice.ttft.unwrap().histogram, merged);
-    assert_eq!(
-        pool(&[pair()], &asked(&spec)),
-        summarize(&pair(), &asked(&spec))
-    );
+    assert_eq!(pool(&[pair()], &asked(&spec)), summarize(&pair(), &asked(&spec)));
 }
 
 #[test]
@@ -333,10 +287,7 @@ fn the_most_common_errors_come_first() {
     let records = vec![failed(0, 1, Outcome::Reset), said.clone(), said];
     assert_eq!(
         super::common_errors(&packed(&[records])),
-        [
-            ("rejected(429): slow down".to_owned(), 2),
-            ("reset".to_owned(), 1)
-        ]
+        [("rejected(429): slow down".to_owned(), 2), ("reset".to_owned(), 1)]
     );
 }
 

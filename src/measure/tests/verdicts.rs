@@ -13,30 +13,17 @@ use crate::{
 /// Enough requests one after the other that nothing is to be said of them: 700, 40 ms each, gaps of 10 ms.
 fn plenty() -> Vec<Record> {
     (0..700)
-        .map(|i| {
-            record(
-                i * 40,
-                &[i * 40 + 10, i * 40 + 20, i * 40 + 30, i * 40 + 40],
-                i * 40 + 40,
-                4,
-            )
-        })
+        .map(|i| record(i * 40, &[i * 40 + 10, i * 40 + 20, i * 40 + 30, i * 40 + 40], i * 40 + 40, 4))
         .collect()
 }
 
 fn judged(repeats: &[Vec<Record>], asked: &Asked<'_>) -> Vec<Verdict> {
-    let each: Vec<_> = repeats
-        .iter()
-        .map(|records| summarize(records, asked))
-        .collect();
+    let each: Vec<_> = repeats.iter().map(|records| summarize(records, asked)).collect();
     judge(&pool(repeats, asked), &each, repeats, asked)
 }
 
 fn found(verdicts: &[Verdict]) -> Vec<(VerdictKind, Severity)> {
-    verdicts
-        .iter()
-        .map(|verdict| (verdict.kind, verdict.severity))
-        .collect()
+    verdicts.iter().map(|verdict| (verdict.kind, verdict.severity)).collect()
 }
 
 /// What is said of plenty of requests, each changed.
@@ -61,12 +48,7 @@ fn few_samples_touch_a_percentile_and_say_how_many_would_do() {
     let verdicts = judged(&[plenty()[..16].to_vec()], &asked(&spec));
     let said: Vec<(&[String], bool)> = verdicts
         .iter()
-        .map(|verdict| {
-            (
-                verdict.touches.as_slice(),
-                verdict.kind == VerdictKind::FewSamples,
-            )
-        })
+        .map(|verdict| (verdict.touches.as_slice(), verdict.kind == VerdictKind::FewSamples))
         .collect();
     // 16 requests and 48 gaps: enough for medians; p90 needs 64, p95 130, p99 662.
     let of = |rank: &str| ["ttft", "itl", "tpot", "e2e"].map(|m| format!("{rank}_{m}"));
@@ -74,11 +56,7 @@ fn few_samples_touch_a_percentile_and_say_how_many_would_do() {
     assert_eq!(said, [(&p90[..], true), (&p95[..], true), (&p99[..], true)]);
     for (verdict, needed) in verdicts.iter().zip(["64", "130", "662"]) {
         assert!(verdict.reason.contains(needed) && verdict.hint.contains(needed));
-        assert!(
-            verdict.reason.contains("ttft 16, itl 48"),
-            "{}",
-            verdict.reason
-        );
+        assert!(verdict.reason.contains("ttft 16, itl 48"), "{}", verdict.reason);
     }
     // With 50 requests the 150 gaps carry their p95, and nothing else does.
     let verdicts = judged(&[plenty()[..50].to_vec()], &asked(&workload(json!({}))));
@@ -91,11 +69,7 @@ fn failed_requests_weigh_by_their_share() {
     let fails = |every: usize| {
         after(&spec, |place, record| {
             if place % every == 0 {
-                *record = failed(
-                    record.scheduled.as_ms() as u64,
-                    record.end.as_ms() as u64,
-                    Outcome::Reset,
-                );
+                *record = failed(record.scheduled.as_ms() as u64, record.end.as_ms() as u64, Outcome::Reset);
             }
         })
         .into_iter()
@@ -105,17 +79,10 @@ fn failed_requests_weigh_by_their_share() {
     assert_eq!(fails(200).severity, Severity::Note);
     let some = fails(50);
     assert_eq!(some.severity, Severity::Metric);
-    assert!(
-        some.touches.contains(&"p99_ttft".into()) && !some.touches.contains(&"throughput".into())
-    );
+    assert!(some.touches.contains(&"p99_ttft".into()) && !some.touches.contains(&"throughput".into()));
     let more = fails(10);
     assert!(more.touches.contains(&"throughput".into()) && more.touches.contains(&"ttft".into()));
-    assert!(
-        more.reason
-            .contains("70 of 700 requests did not complete, 10 %: 70 reset"),
-        "{}",
-        more.reason
-    );
+    assert!(more.reason.contains("70 of 700 requests did not complete, 10 %: 70 reset"), "{}", more.reason);
     assert_eq!(fails(4).severity, Severity::Cell);
 }
 
@@ -128,18 +95,12 @@ fn tries_are_told_where_they_were_asked_for() {
         };
         after(&spec, change)
     };
-    for (first, severity) in [
-        (1, Severity::Note),
-        (10, Severity::Metric),
-        (70, Severity::Cell),
-    ] {
+    for (first, severity) in [(1, Severity::Note), (10, Severity::Metric), (70, Severity::Cell)] {
         assert_eq!(found(&retried(first)), [(VerdictKind::Retried, severity)]);
     }
     let verdicts = retried(70);
     assert!(
-        verdicts[0]
-            .reason
-            .starts_with("70 of 700 requests (10 %) were sent away and tried again, 140 times"),
+        verdicts[0].reason.starts_with("70 of 700 requests (10 %) were sent away and tried again, 140 times"),
         "{}",
         verdicts[0].reason
     );
@@ -149,43 +110,16 @@ fn tries_are_told_where_they_were_asked_for() {
 #[test]
 fn a_warm_cache_is_a_note_as_written_and_takes_the_cell_when_fresh() {
     let spec = workload(json!({}));
-    let few = Asked {
-        inputs: 1,
-        ..asked(&spec)
-    };
-    assert_eq!(
-        found(&judged(&[plenty()], &few)),
-        [(VerdictKind::WarmCache, Severity::Note)]
-    );
-    let off = Asked {
-        prefix_caching: Some(false),
-        ..few
-    };
+    let few = Asked { inputs: 1, ..asked(&spec) };
+    assert_eq!(found(&judged(&[plenty()], &few)), [(VerdictKind::WarmCache, Severity::Note)]);
+    let off = Asked { prefix_caching: Some(false), ..few };
     assert_eq!(judged(&[plenty()], &off), []);
 
     let fresh = workload(json!({ "cache": "fresh" }));
-    assert_eq!(
-        judged(
-            &[plenty()],
-            &Asked {
-                inputs: 1,
-                ..asked(&fresh)
-            }
-        ),
-        []
-    );
-    let verdicts = after(&fresh, |_, record| {
-        record.usage.as_mut().unwrap().cached_tokens = Some(3)
-    });
-    assert_eq!(
-        found(&verdicts),
-        [(VerdictKind::CacheContaminated, Severity::Cell)]
-    );
-    assert!(
-        verdicts[0].reason.contains("2100 of 7000 prompt tokens"),
-        "{}",
-        verdicts[0].reason
-    );
+    assert_eq!(judged(&[plenty()], &Asked { inputs: 1, ..asked(&fresh) }), []);
+    let verdicts = after(&fresh, |_, record| record.usage.as_mut().unwrap().cached_tokens = Some(3));
+    assert_eq!(found(&verdicts), [(VerdictKind::CacheContaminated, Severity::Cell)]);
+    assert!(verdicts[0].reason.contains("2100 of 7000 prompt tokens"), "{}", verdicts[0].reason);
 }
 
 #[test]
@@ -199,14 +133,8 @@ fn answers_shorter_than_an_exact_length_are_told() {
         }
     };
     let exact = workload(json!({ "output": "exact" }));
-    assert_eq!(
-        found(&after(&exact, shorter(1))),
-        [(VerdictKind::ShortOutput, Severity::Metric)]
-    );
-    assert_eq!(
-        found(&after(&exact, shorter(4))),
-        [(VerdictKind::ShortOutput, Severity::Cell)]
-    );
+    assert_eq!(found(&after(&exact, shorter(1))), [(VerdictKind::ShortOutput, Severity::Metric)]);
+    assert_eq!(found(&after(&exact, shorter(4))), [(VerdictKind::ShortOutput, Severity::Cell)]);
     assert_eq!(after(&workload(json!({})), shorter(1)), []);
 }
 
@@ -218,10 +146,7 @@ fn token_counts_that_are_missing_or_cannot_be_are_told() {
             record.usage = None;
         }
     });
-    assert_eq!(
-        found(&missing),
-        [(VerdictKind::TokenCounts, Severity::Metric)]
-    );
+    assert_eq!(found(&missing), [(VerdictKind::TokenCounts, Severity::Metric)]);
     assert!(missing[0].touches.contains(&"throughput".into()));
     let wrong = after(&spec, |place, record| {
         if place == 0 {
@@ -266,10 +191,7 @@ fn a_late_client_is_told_by_size() {
     let verdicts = after(&slow, |place, record| {
         let sent = record.sent.unwrap().0;
         record.scheduled = Nanos(sent - if place == 0 { 0 } else { 2_000_000 });
-        record.chunks = [30, 40]
-            .map(|ms| Nanos(sent + ms * 1_000_000))
-            .into_iter()
-            .collect();
+        record.chunks = [30, 40].map(|ms| Nanos(sent + ms * 1_000_000)).into_iter().collect();
         record.usage.as_mut().unwrap().completion_tokens = 2;
     });
     assert!(found(&verdicts).contains(&(VerdictKind::ClientLate, Severity::Note)));
@@ -284,15 +206,8 @@ fn a_concurrency_that_was_not_reached_takes_the_cell_unless_it_could_not_be() {
     );
     let wide = workload(json!({ "concurrency": 800 }));
     let verdicts = judged(&[plenty()], &asked(&wide));
-    assert_eq!(
-        found(&verdicts),
-        [(VerdictKind::ConcurrencyNotReached, Severity::Note)]
-    );
-    assert!(
-        verdicts[0]
-            .reason
-            .contains("700 requests cannot keep 800 in flight")
-    );
+    assert_eq!(found(&verdicts), [(VerdictKind::ConcurrencyNotReached, Severity::Note)]);
+    assert!(verdicts[0].reason.contains("700 requests cannot keep 800 in flight"));
 }
 
 #[test]
@@ -305,15 +220,8 @@ fn a_concurrency_that_was_reached_for_a_moment_was_not_reached() {
     });
     let both: Vec<Record> = plenty().into_iter().chain(second).collect();
     let verdicts = judged(&[both], &asked(&spec));
-    assert_eq!(
-        found(&verdicts),
-        [(VerdictKind::ConcurrencyNotReached, Severity::Cell)]
-    );
-    assert!(
-        verdicts[0].reason.starts_with("1.1 requests"),
-        "{}",
-        verdicts[0].reason
-    );
+    assert_eq!(found(&verdicts), [(VerdictKind::ConcurrencyNotReached, Severity::Cell)]);
+    assert!(verdicts[0].reason.starts_with("1.1 requests"), "{}", verdicts[0].reason);
 }
 
 /// An open loop of one request every 10 ms, each of which takes so long, milliseconds.
@@ -332,24 +240,12 @@ fn open(takes: impl Fn(u64) -> u64) -> Vec<Verdict> {
 fn a_rate_beyond_what_the_server_can_do_takes_the_cell_with_both_rates() {
     // One request ends every 20 ms.
     let verdicts = open(|i| 100 + i * 10);
-    let verdict = verdicts
-        .iter()
-        .find(|verdict| verdict.kind == VerdictKind::RateNotSustained)
-        .unwrap();
+    let verdict = verdicts.iter().find(|verdict| verdict.kind == VerdictKind::RateNotSustained).unwrap();
     assert_eq!(verdict.severity, Severity::Cell);
-    assert!(
-        verdict.reason.contains("100.1 and 49.9 per second"),
-        "{}",
-        verdict.reason
-    );
+    assert!(verdict.reason.contains("100.1 and 49.9 per second"), "{}", verdict.reason);
     // Answers as long as the time in which requests are due, and no queue.
     for even in [open(|_| 100), open(|_| 6_000), open(|i| 100 + i % 7 * 1000)] {
-        assert!(
-            !found(&even)
-                .iter()
-                .any(|(kind, _)| *kind == VerdictKind::RateNotSustained),
-            "{even:?}"
-        );
+        assert!(!found(&even).iter().any(|(kind, _)| *kind == VerdictKind::RateNotSustained), "{even:?}");
     }
 }
 
@@ -364,10 +260,7 @@ fn answers_that_came_whole_have_no_first_token() {
         let last = record.chunks.last().unwrap().0;
         record.chunks = (0..4).map(|i| Nanos(last + i * 1000)).collect();
     });
-    assert_eq!(
-        found(&burst),
-        [(VerdictKind::NotStreamed, Severity::Metric)]
-    );
+    assert_eq!(found(&burst), [(VerdictKind::NotStreamed, Severity::Metric)]);
     assert!(burst[0].touches.contains(&"ttft".into()));
 }
 
@@ -383,19 +276,13 @@ fn whole_answers_have_an_end_and_tokens_and_no_first_token() {
     let mut records = plenty();
     records.iter_mut().for_each(whole);
     let summary = summarize(&records, &asked(&spec));
-    assert_eq!(
-        (&summary.ttft, &summary.itl, &summary.tpot),
-        (&None, &None, &None)
-    );
+    assert_eq!((&summary.ttft, &summary.itl, &summary.tpot), (&None, &None, &None));
     assert_eq!((summary.user_tok_s, summary.tokens_per_chunk), (None, None));
     assert_eq!(summary.e2e.as_ref().unwrap().p50_ms, 40.0);
     assert_eq!(summary.output_tokens, Some(2800));
     assert_eq!(summary.goodput_req_s, summary.req_s);
     let verdicts = judged(&[records.clone()], &asked(&spec));
-    assert_eq!(
-        found(&verdicts),
-        [(VerdictKind::NotStreamed, Severity::Note)]
-    );
+    assert_eq!(found(&verdicts), [(VerdictKind::NotStreamed, Severity::Note)]);
     let early = workload(json!({ "stream": false, "slo": { "p95_ttft": "1s" } }));
     assert_eq!(summarize(&records, &asked(&early)).goodput_req_s, None);
 }
@@ -409,25 +296,17 @@ fn a_server_that_streams_only_some_answers_is_told_of_with_their_number() {
         }
     };
     let verdicts = after(&spec, mixed);
-    assert_eq!(
-        found(&verdicts),
-        [(VerdictKind::NotStreamed, Severity::Metric)]
-    );
+    assert_eq!(found(&verdicts), [(VerdictKind::NotStreamed, Severity::Metric)]);
     assert!(verdicts[0].reason.starts_with("35 of 700 answers"));
     assert_eq!(verdicts[0].touches, ["ttft", "itl", "tpot", "user"]);
     let mut records = plenty();
-    (0..)
-        .zip(&mut records)
-        .for_each(|(place, r)| mixed(place, r));
+    (0..).zip(&mut records).for_each(|(place, r)| mixed(place, r));
     let summary = summarize(&records, &asked(&spec));
     assert_eq!(summary.ttft.unwrap().n, 665);
     assert_eq!(summary.e2e.unwrap().n, 700);
     assert_eq!(summary.tokens_per_chunk, Some(1.0));
     let unasked = workload(json!({ "stream": false }));
-    assert_eq!(
-        found(&after(&unasked, mixed)),
-        [(VerdictKind::NotStreamed, Severity::Note)]
-    );
+    assert_eq!(found(&after(&unasked, mixed)), [(VerdictKind::NotStreamed, Severity::Note)]);
 }
 
 /// Moves every stamp of a record.
@@ -466,20 +345,10 @@ fn repeats_that_disagree_are_told_by_size() {
     };
     let said = |percent| judged(&[plenty(), slower(percent)], &asked(&spec));
     assert_eq!(said(5), []);
-    assert_eq!(
-        found(&said(15)),
-        [(VerdictKind::RepeatsDisagree, Severity::Note)]
-    );
+    assert_eq!(found(&said(15)), [(VerdictKind::RepeatsDisagree, Severity::Note)]);
     let verdicts = said(50);
-    assert_eq!(
-        found(&verdicts),
-        [(VerdictKind::RepeatsDisagree, Severity::Metric)]
-    );
-    assert!(
-        verdicts[0].reason.contains("throughput by 50 %"),
-        "{}",
-        verdicts[0].reason
-    );
+    assert_eq!(found(&verdicts), [(VerdictKind::RepeatsDisagree, Severity::Metric)]);
+    assert!(verdicts[0].reason.contains("throughput by 50 %"), "{}", verdicts[0].reason);
 }
 
 #[test]
@@ -487,19 +356,11 @@ fn who_answered_and_with_which_flags_is_told() {
     let spec = workload(json!({}));
     let verdicts = judged(
         &[plenty()],
-        &Asked {
-            engine_simulated: true,
-            flags_confirmed: None,
-            max_model_len: None,
-            ..asked(&spec)
-        },
+        &Asked { engine_simulated: true, flags_confirmed: None, max_model_len: None, ..asked(&spec) },
     );
     assert_eq!(
         found(&verdicts),
-        [
-            (VerdictKind::Simulated, Severity::Note),
-            (VerdictKind::FlagsUnverified, Severity::Note)
-        ]
+        [(VerdictKind::Simulated, Severity::Note), (VerdictKind::FlagsUnverified, Severity::Note)]
     );
     assert!(verdicts.iter().all(|verdict| !verdict.hint.is_empty()));
 }
@@ -514,13 +375,9 @@ fn prompts_of_another_length_than_asked_for_take_the_cell() {
     };
     assert_eq!(found(&with(10)), []);
     let verdicts = with(12);
-    assert_eq!(
-        found(&verdicts),
-        [(VerdictKind::InputLength, Severity::Cell)]
-    );
+    assert_eq!(found(&verdicts), [(VerdictKind::InputLength, Severity::Cell)]);
     assert!(
-        verdicts[0].reason.contains("100 of 700 requests")
-            && verdicts[0].reason.contains("-2 to +0"),
+        verdicts[0].reason.contains("100 of 700 requests") && verdicts[0].reason.contains("-2 to +0"),
         "{}",
         verdicts[0].reason
     );
@@ -533,27 +390,17 @@ fn lengths_that_differ_by_request_are_judged_each_by_its_own() {
         after(&spec, |place, record| {
             record.max_tokens = [4, 40, 400][place % 3];
             let got = u64::from(record.max_tokens) - u64::from(short && place % 3 == 2);
-            record.usage = record.usage.map(|usage| Usage {
-                completion_tokens: got,
-                ..usage
-            });
+            record.usage = record.usage.map(|usage| Usage { completion_tokens: got, ..usage });
         })
     };
-    let kinds = |verdicts: &[Verdict]| {
-        found(verdicts)
-            .iter()
-            .any(|(kind, _)| *kind == VerdictKind::ShortOutput)
-    };
+    let kinds =
+        |verdicts: &[Verdict]| found(verdicts).iter().any(|(kind, _)| *kind == VerdictKind::ShortOutput);
     assert!(!kinds(&asked_for(false)));
     let short = asked_for(true);
-    let said = short
-        .iter()
-        .find(|v| v.kind == VerdictKind::ShortOutput)
-        .unwrap();
+    let said = short.iter().find(|v| v.kind == VerdictKind::ShortOutput).unwrap();
     assert_eq!(said.severity, Severity::Metric);
     assert!(
-        said.reason
-            .contains("233 of 700 requests got fewer than the 4 to 400 (40 in the median) tokens"),
+        said.reason.contains("233 of 700 requests got fewer than the 4 to 400 (40 in the median) tokens"),
         "{}",
         said.reason
     );
@@ -568,10 +415,7 @@ fn an_open_loop_says_what_it_dropped_and_how_much_waited_to_be_sent() {
             record.outcome = Outcome::Dropped;
         }
     });
-    let said = dropped
-        .iter()
-        .find(|verdict| verdict.kind == VerdictKind::ArrivalsDropped)
-        .unwrap();
+    let said = dropped.iter().find(|verdict| verdict.kind == VerdictKind::ArrivalsDropped).unwrap();
     assert_eq!(said.severity, Severity::Note);
     assert!(
         said.reason.contains("7 of 700 requests (1 %)") && said.reason.contains("because 9 were"),
@@ -584,10 +428,7 @@ fn an_open_loop_says_what_it_dropped_and_how_much_waited_to_be_sent() {
     let late = after(&open, |_, record| {
         record.scheduled = Nanos(record.scheduled.0.saturating_sub(12_000_000));
     });
-    let said = late
-        .iter()
-        .find(|verdict| verdict.kind == VerdictKind::ClientLate)
-        .unwrap();
+    let said = late.iter().find(|verdict| verdict.kind == VerdictKind::ClientLate).unwrap();
     assert_eq!(said.severity, Severity::Cell);
     assert!(said.reason.contains("at most 1 waited"), "{}", said.reason);
     // A batch cannot be sent in no time: its delay weighs by its share of the latency.
