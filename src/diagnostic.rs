@@ -37,10 +37,7 @@ impl Place {
     /// The 1-based line the place begins on.
     pub fn line(&self) -> usize {
         let start = self.span.start.min(self.source.text.len());
-        1 + self.source.text.as_bytes()[..start]
-            .iter()
-            .filter(|&&b| b == b'\n')
-            .count()
+        1 + self.source.text.as_bytes()[..start].iter().filter(|&&b| b == b'\n').count()
     }
 }
 
@@ -137,11 +134,7 @@ impl Findings {
 
     /// All findings as text, with the lines they point at; `colour` adds terminal styles.
     pub fn render(&self, colour: bool) -> String {
-        let renderer = if colour {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
+        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();
         for finding in &self.0 {
             out.push_str(&renderer.render(&report(finding)));
@@ -169,12 +162,9 @@ fn report(finding: &Finding) -> Vec<annotate_snippets::Group<'_>> {
         Severity::Warning => Level::WARNING,
         Severity::Note => Level::NOTE,
     };
-    let mut group = level.primary_title(&finding.title).elements(
-        finding
-            .place
-            .iter()
-            .map(|place| snippet(place, AnnotationKind::Primary, &finding.label)),
-    );
+    let mut group = level
+        .primary_title(&finding.title)
+        .elements(finding.place.iter().map(|place| snippet(place, AnnotationKind::Primary, &finding.label)));
     for (place, label) in &finding.related {
         group = group.element(snippet(place, AnnotationKind::Context, label));
     }
@@ -193,13 +183,11 @@ fn snippet<'a>(
     let end = place.span.end.min(text.len());
     let start = place.span.start.min(end);
     let annotation = kind.span(start..end);
-    Snippet::source(text.as_str())
-        .path(place.source.name.as_str())
-        .annotation(if label.is_empty() {
-            annotation
-        } else {
-            annotation.label(label)
-        })
+    Snippet::source(text.as_str()).path(place.source.name.as_str()).annotation(if label.is_empty() {
+        annotation
+    } else {
+        annotation.label(label)
+    })
 }
 
 #[cfg(test)]
@@ -208,14 +196,9 @@ mod tests {
 
     #[test]
     fn a_finding_shows_file_line_caret_reason_and_next_step() {
-        let source = Arc::new(Source {
-            name: "day.toml".into(),
-            text: "[experiment]\nnmae = \"x\"\n".into(),
-        });
-        let place = Place {
-            source,
-            span: 13..17,
-        };
+        let source =
+            Arc::new(Source { name: "day.toml".into(), text: "[experiment]\nnmae = \"x\"\n".into() });
+        let place = Place { source, span: 13..17 };
         let findings = Findings::from(
             Finding::error("unknown key `nmae`")
                 .at(&place, "not a key of [experiment]")

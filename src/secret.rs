@@ -14,9 +14,7 @@ const CUT: usize = 4;
 
 /// Whether a name is one that a secret goes by: `HF_TOKEN`, `OPENAI_API_KEY`, `db-password`.
 pub fn is_secret(name: &str) -> bool {
-    name.to_uppercase()
-        .split(['_', '-'])
-        .any(|word| ["KEY", "TOKEN", "SECRET", "PASSWORD"].contains(&word))
+    name.to_uppercase().split(['_', '-']).any(|word| ["KEY", "TOKEN", "SECRET", "PASSWORD"].contains(&word))
 }
 
 /// The variables of this process that are text.
@@ -54,9 +52,9 @@ impl Mask {
             if out.contains(secret.as_str()) {
                 out = Cow::Owned(out.replace(secret.as_str(), MASK));
             }
-            let cut = (CUT..secret.len()).rev().find(|length| {
-                secret.is_char_boundary(*length) && out.ends_with(&secret[..*length])
-            });
+            let cut = (CUT..secret.len())
+                .rev()
+                .find(|length| secret.is_char_boundary(*length) && out.ends_with(&secret[..*length]));
             if let Some(length) = cut {
                 let kept = out.len() - length;
                 out = Cow::Owned(format!("{}{MASK}", &out[..kept]));
@@ -74,10 +72,7 @@ impl Mask {
 
     /// A mask for bytes that come piece by piece.
     pub fn stream(&self) -> Stream {
-        Stream {
-            mask: self.clone(),
-            held: Vec::new(),
-        }
+        Stream { mask: self.clone(), held: Vec::new() }
     }
 }
 
@@ -113,9 +108,7 @@ impl Stream {
         }
         let begun = |secret: &String| {
             let most = rest.len().min(secret.len() - 1);
-            (1..=most)
-                .rev()
-                .find(|length| rest.ends_with(&secret.as_bytes()[..*length]))
+            (1..=most).rev().find(|length| rest.ends_with(&secret.as_bytes()[..*length]))
         };
         let hold = secrets.iter().filter_map(begun).max().unwrap_or_default();
         let (show, held) = rest.split_at(rest.len() - hold);

@@ -147,9 +147,7 @@ pub struct Run {
 impl Run {
     /// The run to go on with: `None` starts anew, `Some(None)` is the newest.
     pub fn resumed(&self) -> Option<Option<&str>> {
-        self.resume
-            .as_deref()
-            .map(|run| (!run.is_empty()).then_some(run))
+        self.resume.as_deref().map(|run| (!run.is_empty()).then_some(run))
     }
 }
 
@@ -289,11 +287,7 @@ pub struct Init {
 #[derive(Debug, Args)]
 pub struct Raw {
     /// Passed on as they are.
-    #[arg(
-        value_name = "ARGS",
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub words: Vec<OsString>,
 }
 
@@ -350,10 +344,7 @@ mod tests {
     fn resume_takes_the_newest_run_or_a_named_one() {
         assert_eq!(run("runner run a.toml").resumed(), None);
         assert_eq!(run("runner run a.toml --resume").resumed(), Some(None));
-        assert_eq!(
-            run("runner run a.toml --resume monday --sim").resumed(),
-            Some(Some("monday"))
-        );
+        assert_eq!(run("runner run a.toml --resume monday --sim").resumed(), Some(Some("monday")));
     }
 
     #[test]
@@ -361,11 +352,7 @@ mod tests {
         let run = run(
             "runner run a.toml --set server.env.X=a=b --only chat-* --set experiment.seed=3 --only batch-* -q",
         );
-        assert_eq!(
-            run.manifest.set,
-            ["server.env.X=a=b", "experiment.seed=3"],
-            "in the order given"
-        );
+        assert_eq!(run.manifest.set, ["server.env.X=a=b", "experiment.seed=3"], "in the order given");
         assert_eq!(run.only, ["chat-*", "batch-*"]);
         assert!(run.talk.quiet);
     }
@@ -377,9 +364,7 @@ mod tests {
         };
         assert_eq!(raw.words, ["--port", "0", "m", "--x", "-q", "--help"]);
         for line in ["runner guard --help", "runner guard -h -- --version -V"] {
-            let Verb::Guard(raw) = parse(line).unwrap().verb else {
-                panic!("not guard")
-            };
+            let Verb::Guard(raw) = parse(line).unwrap().verb else { panic!("not guard") };
             assert!(!raw.words.is_empty(), "{line}");
         }
     }
@@ -387,16 +372,10 @@ mod tests {
     #[test]
     fn the_help_of_every_command_shows_how_it_is_used() {
         let mut command = Cli::command();
-        for verb in command
-            .get_subcommands_mut()
-            .filter(|verb| !verb.is_hide_set())
-        {
+        for verb in command.get_subcommands_mut().filter(|verb| !verb.is_hide_set()) {
             let name = verb.get_name().to_owned();
             let help = verb.render_long_help().to_string();
-            assert!(
-                help.contains("Examples:") && help.contains(&format!("runner {name}")),
-                "{help}"
-            );
+            assert!(help.contains("Examples:") && help.contains(&format!("runner {name}")), "{help}");
         }
     }
 

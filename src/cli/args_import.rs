@@ -85,16 +85,11 @@ impl From<Wanted> for Objective {
 
 /// `p95_e2e=3s`
 fn slo_term(text: &str) -> Result<SloTerm, String> {
-    let (key, limit) = text
-        .split_once('=')
-        .ok_or_else(|| format!("{text:?} is no target; write p95_e2e=3s"))?;
+    let (key, limit) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} is no target; write p95_e2e=3s"))?;
     let (percentile, metric) = SloTerm::parse_key(key.trim())?;
     let limit: TimeSpan = limit.trim().parse()?;
-    Ok(SloTerm {
-        percentile,
-        metric,
-        limit,
-    })
+    Ok(SloTerm { percentile, metric, limit })
 }
 
 /// `runner export`

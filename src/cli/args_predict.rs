@@ -68,10 +68,7 @@ impl Predict {
 
     /// The manifest that is meant.
     pub fn as_manifest(&self) -> Manifest {
-        Manifest {
-            path: self.target.clone(),
-            set: self.set.clone(),
-        }
+        Manifest { path: self.target.clone(), set: self.set.clone() }
     }
 
     /// An option that only a manifest has, where one was given.

@@ -45,9 +45,7 @@ impl Exit {
             Self::Finished => "finished (out-of-memory cells included: they are results)",
             Self::Unexpected => "unexpected error",
             Self::Usage => "mistake in the command line or the manifest",
-            Self::NothingMeasured => {
-                "no cell could be measured or placed on the out-of-memory surface"
-            }
+            Self::NothingMeasured => "no cell could be measured or placed on the out-of-memory surface",
             Self::FailedCells => "finished, but some cells failed",
             Self::GateFailed => "a gate (--fail-on) did not hold",
             Self::Interrupted => "interrupted; results kept",

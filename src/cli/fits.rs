@@ -71,11 +71,8 @@ pub(super) fn unknown(manifest: &Manifest, groups: &[Group]) -> Findings {
 
 /// What is predicted of a server; `None` where its GPU or its model is not known.
 pub(super) fn of(manifest: &Manifest, group: &Group, placed: &Placed) -> GroupFit {
-    let requests: Option<Vec<RequestTokens>> = group
-        .cells
-        .iter()
-        .map(|cell| request_tokens(manifest, cell))
-        .collect();
+    let requests: Option<Vec<RequestTokens>> =
+        group.cells.iter().map(|cell| request_tokens(manifest, cell)).collect();
     GroupFit {
         fit: placed.modelled.fit(),
         modelled: placed.modelled.clone(),
@@ -97,14 +94,9 @@ fn request_tokens(manifest: &Manifest, cell: &Cell) -> Option<RequestTokens> {
     };
     let prompt = match made {
         Some(longest) => longest,
-        None => predict::mean_prompt_tokens(cell, &manifest.inputs)
-            .ok()?
-            .ceil() as u64,
+        None => predict::mean_prompt_tokens(cell, &manifest.inputs).ok()?.ceil() as u64,
     };
-    Some(RequestTokens {
-        tokens: prompt + answer,
-        longest: made.is_some(),
-    })
+    Some(RequestTokens { tokens: prompt + answer, longest: made.is_some() })
 }
 
 impl GroupFit {
@@ -128,11 +120,8 @@ impl GroupFit {
                 value["users_at_max_model_len"] = json!(fit.users(fit.max_model_len));
                 if let Some(request) = self.request {
                     value["request_tokens"] = json!(request.tokens);
-                    value["request_tokens_of"] = json!(if request.longest {
-                        "longest"
-                    } else {
-                        "mean prompt"
-                    });
+                    value["request_tokens_of"] =
+                        json!(if request.longest { "longest" } else { "mean prompt" });
                     value["users"] = json!(fit.users(request.tokens));
                 }
             }
@@ -145,11 +134,7 @@ impl fmt::Display for GroupFit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gpu = &self.modelled.gpu;
         let cards = self.modelled.settings.tensor_parallel;
-        let on = if cards > 1 {
-            format!("{cards} × {}", gpu.name)
-        } else {
-            gpu.name.clone()
-        };
+        let on = if cards > 1 { format!("{cards} × {}", gpu.name) } else { gpu.name.clone() };
         match &self.fit {
             Err(misfit) => write!(f, "does not fit on {on}: {misfit}")?,
             Ok(fit) => {
@@ -168,11 +153,7 @@ impl fmt::Display for GroupFit {
                         true => "",
                         false => " with prompts of mean length",
                     };
-                    write!(
-                        f,
-                        ", or {} of {tokens} as the workloads ask{prompts}",
-                        fit.users(tokens)
-                    )?;
+                    write!(f, ", or {} of {tokens} as the workloads ask{prompts}", fit.users(tokens))?;
                 }
             }
         }

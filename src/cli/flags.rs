@@ -36,15 +36,11 @@ pub(super) fn verify(
     let runner = runner.and_then(|path| path.into_os_string().into_string().ok());
     let mut answers: BTreeMap<Vec<String>, Option<KnownFlags>> = BTreeMap::new();
     let mut named = BTreeSet::new();
-    let launched = |group: &&Group| {
-        group.server.engine == Engine::Vllm && group.server.launch.on == LaunchOn::Local
-    };
+    let launched =
+        |group: &&Group| group.server.engine == Engine::Vllm && group.server.launch.on == LaunchOn::Local;
     for group in plan.groups.iter().filter(launched) {
-        let command = group
-            .server
-            .command
-            .clone()
-            .unwrap_or_else(|| vec!["vllm".to_owned(), "serve".to_owned()]);
+        let command =
+            group.server.command.clone().unwrap_or_else(|| vec!["vllm".to_owned(), "serve".to_owned()]);
         let answer = answers.entry(command.clone()).or_insert_with(|| {
             if ask == Ask::Installed && installed_version(&command).is_none() {
                 return None;
@@ -67,10 +63,7 @@ pub(super) fn verify(
                 continue;
             }
             let finding = Finding::error(format!("`{}` knows no flag --{flag}", command.join(" ")))
-                .at(
-                    &manifest.place(&["server", "flags", &flag]),
-                    "unknown to the engine",
-                );
+                .at(&manifest.place(&["server", "flags", &flag]), "unknown to the engine");
             findings.push(match near {
                 Some(near) => finding.help(format!("did you mean `{near}`?")),
                 None => finding.help("the engine's own help lists the flags it knows"),

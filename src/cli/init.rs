@@ -36,15 +36,9 @@ pub fn init(path: &Utf8Path) -> Result<String, Findings> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_str().is_empty()) {
         fs::create_dir_all(folder).map_err(failed)?;
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .map_err(failed)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
     file.write_all(MANIFEST.as_bytes()).map_err(failed)?;
-    Ok(format!(
-        "wrote {path}\nnext:\n  runner plan {path}\n  runner run {path}\n"
-    ))
+    Ok(format!("wrote {path}\nnext:\n  runner plan {path}\n  runner run {path}\n"))
 }
 
 #[cfg(test)]
@@ -58,9 +52,7 @@ mod tests {
     #[test]
     fn the_scaffold_is_a_manifest_without_findings() {
         let folder = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(folder.path())
-            .unwrap()
-            .join("experiments/first.toml");
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("experiments/first.toml");
         let words = init(&path).unwrap();
         assert!(words.contains(&format!("runner run {path}")), "{words}");
         let (manifest, findings) = Manifest::load(&path, &Overrides::default());
@@ -76,10 +68,7 @@ mod tests {
         let path = Utf8Path::from_path(folder.path()).unwrap().join("x.toml");
         fs::write(&path, "mine").unwrap();
         let text = init(&path).unwrap_err().render(false);
-        assert!(
-            text.contains("exists already and is not overwritten"),
-            "{text}"
-        );
+        assert!(text.contains("exists already and is not overwritten"), "{text}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
     }
 }

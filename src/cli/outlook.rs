@@ -11,11 +11,7 @@ use crate::{
 };
 
 /// In a line; `None` where the GPU or the model of a server is not known.
-pub(super) fn outlook(
-    manifest: &Manifest,
-    plan: &Plan,
-    placed: &BTreeMap<String, Placed>,
-) -> Option<String> {
+pub(super) fn outlook(manifest: &Manifest, plan: &Plan, placed: &BTreeMap<String, Placed>) -> Option<String> {
     let gpu = &placed.values().next()?.modelled.gpu;
     let mut seconds = 0.0;
     for group in &plan.groups {
@@ -28,9 +24,8 @@ pub(super) fn outlook(
             seconds += once.ok()? * f64::from(plan.experiment.repeats);
         }
     }
-    let cost = price(manifest, placed).map_or_else(String::new, |price| {
-        format!(", ${:.2} at ${price} per hour", price * seconds / 3600.0)
-    });
+    let cost = price(manifest, placed)
+        .map_or_else(String::new, |price| format!(", ${:.2} at ${price} per hour", price * seconds / 3600.0));
     let whole = std::time::Duration::from_secs(seconds.ceil() as u64);
     Some(format!(
         "predicted on {}: the requests take {}{cost}, plus the time that servers take to start",
@@ -44,15 +39,10 @@ pub(super) fn price(manifest: &Manifest, placed: &BTreeMap<String, Placed>) -> O
     let gpu = &placed.values().next()?.modelled.gpu;
     let hardware = &manifest.hardware;
     let is_own = match hardware.gpu.as_deref().or(hardware.label.as_deref()) {
-        Some(named) => {
-            find_gpu(named, &manifest.catalogue).is_some_and(|found| found.name == gpu.name)
-        }
+        Some(named) => find_gpu(named, &manifest.catalogue).is_some_and(|found| found.name == gpu.name),
         None => true,
     };
-    let cards = placed
-        .values()
-        .map(|placed| placed.modelled.settings.tensor_parallel)
-        .max()?;
+    let cards = placed.values().map(|placed| placed.modelled.settings.tensor_parallel).max()?;
     let listed = gpu.usd_per_hour.map(|price| price * cards as f64);
     hardware.usd_per_hour.filter(|_| is_own).or(listed)
 }

@@ -33,10 +33,7 @@ pub(super) fn placed(
     let mut all = BTreeMap::new();
     for group in &plan.groups {
         let known = calibration.map(|known| known.hardware.as_str());
-        let Some(gpu) = named
-            .or(known)
-            .or_else(|| of_manifest(group, &plan.hardware, own, seen))
-        else {
+        let Some(gpu) = named.or(known).or_else(|| of_manifest(group, &plan.hardware, own, seen)) else {
             return Err(Findings(vec![
                 Finding::error("no GPU is named, so nothing can be predicted")
                     .help("write --gpu NAME, or `gpu` or a label under [hardware] of the manifest"),

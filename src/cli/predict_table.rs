@@ -84,9 +84,7 @@ pub(super) fn table(rows: &[Row<'_>]) -> String {
         let mut line = vec![row.cell.id.clone()];
         match &row.cell.summary {
             Some(summary) => {
-                let ms = |value: Option<f64>| {
-                    value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"))
-                };
+                let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0}"));
                 let (ttft, e2e) = (summary.ttft.as_ref(), summary.e2e.as_ref());
                 line.push(ms(row.output_tokens()));
                 line.push(ms(ttft.map(|latency| latency.p50_ms)));
@@ -94,19 +92,12 @@ pub(super) fn table(rows: &[Row<'_>]) -> String {
                 line.push(ms(e2e.map(|latency| latency.p50_ms)));
                 line.push(ms(e2e.map(|latency| latency.p95_ms)));
                 line.push(ms(summary.throughput_tok_s));
-                line.push(
-                    row.preemptions()
-                        .map_or_else(|| "-".to_owned(), |n| n.to_string()),
-                );
+                line.push(row.preemptions().map_or_else(|| "-".to_owned(), |n| n.to_string()));
             }
             None => {
                 line.extend(["-"; 7].map(str::to_owned));
                 let reason = row.cell.reason.as_deref().unwrap_or_default();
-                notes.push_str(&format!(
-                    "{}: {}: {reason}\n",
-                    row.cell.id,
-                    row.cell.outcome.name()
-                ));
+                notes.push_str(&format!("{}: {}: {reason}\n", row.cell.id, row.cell.outcome.name()));
             }
         }
         lines.push(line);
@@ -115,10 +106,7 @@ pub(super) fn table(rows: &[Row<'_>]) -> String {
 }
 
 /// The table of predicted beside measured; a cell that the calibration was fitted to is no test of it, and says so.
-pub(super) fn compared(
-    rows: &[Row<'_>],
-    calibration: Option<&Calibration>,
-) -> Result<String, &'static str> {
+pub(super) fn compared(rows: &[Row<'_>], calibration: Option<&Calibration>) -> Result<String, &'static str> {
     let mut lines = vec![
         [
             "cell",
@@ -143,28 +131,18 @@ pub(super) fn compared(
         let e2e = summary.e2e.as_ref().map(|latency| latency.p50_ms);
         let fitted = calibration.is_some_and(|known| known.fitted.contains(&row.cell.id));
         let output = row.output_tokens();
-        let mut line = vec![
-            row.cell.id.clone(),
-            output.map_or_else(|| "-".to_owned(), |tokens| format!("{tokens:.0}")),
-        ];
-        let pairs = [
-            (e2e, measured.p50_e2e_ms(), 0),
-            (summary.throughput_tok_s, measured.throughput_tok_s(), 1),
-        ];
+        let mut line =
+            vec![row.cell.id.clone(), output.map_or_else(|| "-".to_owned(), |tokens| format!("{tokens:.0}"))];
+        let pairs =
+            [(e2e, measured.p50_e2e_ms(), 0), (summary.throughput_tok_s, measured.throughput_tok_s(), 1)];
         for (which, (predicted, measured, digits)) in pairs.into_iter().enumerate() {
             let shown = |number: Option<f64>| {
                 number.map_or_else(|| "-".to_owned(), |number| format!("{number:.digits$}"))
             };
             line.extend([shown(predicted), shown(measured)]);
             let both = predicted.zip(measured);
-            let one = both.map(|(predicted, measured)| Comparison {
-                predicted,
-                measured,
-            });
-            line.push(one.map_or_else(
-                || "-".to_owned(),
-                |one| format!("{:+.1} %", one.error() * 100.0),
-            ));
+            let one = both.map(|(predicted, measured)| Comparison { predicted, measured });
+            line.push(one.map_or_else(|| "-".to_owned(), |one| format!("{:+.1} %", one.error() * 100.0)));
             errors[usize::from(fitted)][which].extend(one);
         }
         line.push(if fitted { "fitted" } else { "" }.to_owned());
@@ -173,8 +151,8 @@ pub(super) fn compared(
     let [others, fitted] = errors;
     let said = |[e2e, throughput]: &[Vec<Comparison>; 2], cells: &str| {
         let median = Comparison::median_error(e2e)?;
-        let of_throughput = Comparison::median_error(throughput)
-            .map(|median| format!(", of throughput {}", percent(median)));
+        let of_throughput =
+            Comparison::median_error(throughput).map(|median| format!(", of throughput {}", percent(median)));
         Some(format!(
             "median absolute error of p50 E2E over {} {cells}: {}{}\n",
             e2e.len(),
@@ -182,11 +160,7 @@ pub(super) fn compared(
             of_throughput.unwrap_or_default()
         ))
     };
-    let held_out = if fitted[0].is_empty() {
-        "cells"
-    } else {
-        "cells that were not fitted"
-    };
+    let held_out = if fitted[0].is_empty() { "cells" } else { "cells that were not fitted" };
     let lines_below = [said(&others, held_out), said(&fitted, "fitted cells")];
     if lines_below.iter().all(Option::is_none) {
         return Err(
@@ -201,10 +175,7 @@ pub(super) fn compared(
 pub(super) fn aligned(lines: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let widths = lines.iter().filter_map(|line| line.get(column));
-        widths
-            .map(|text| text.chars().count())
-            .max()
-            .unwrap_or_default()
+        widths.map(|text| text.chars().count()).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..lines.first().map_or(0, Vec::len)).map(width).collect();
     let mut out = String::new();

@@ -82,10 +82,7 @@ impl Screen {
                 );
             })
             .ok();
-        Self {
-            events: Some(events),
-            thread,
-        }
+        Self { events: Some(events), thread }
     }
 
     /// Shows an event, soon. Never waits.

@@ -88,10 +88,7 @@ impl Settings {
         }
         let defaults = Layer {
             results: Some("results".into()),
-            templates: folder
-                .join("templates")
-                .is_dir()
-                .then(|| "templates".into()),
+            templates: folder.join("templates").is_dir().then(|| "templates".into()),
             color: Some(ColorChoice::Auto),
             quiet: Some(false),
         };
@@ -110,21 +107,14 @@ fn from_file(path: &Utf8Path, findings: &mut Findings) -> Layer {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Layer::default(),
         Err(error) => {
             findings.push(
-                Finding::error(format!("cannot read the settings in {path}: {error}")).help(
-                    "make it a readable text file, or remove it: every setting has a default",
-                ),
+                Finding::error(format!("cannot read the settings in {path}: {error}"))
+                    .help("make it a readable text file, or remove it: every setting has a default"),
             );
             return Layer::default();
         }
     };
-    let source = Arc::new(Source {
-        name: FILE.into(),
-        text,
-    });
-    let place = |span| Place {
-        source: source.clone(),
-        span,
-    };
+    let source = Arc::new(Source { name: FILE.into(), text });
+    let place = |span| Place { source: source.clone(), span };
     match DeTable::parse(&source.text) {
         Err(error) => {
             let finding = Finding::error(format!("{FILE} is not TOML"));
@@ -153,8 +143,9 @@ fn from_file(path: &Utf8Path, findings: &mut Findings) -> Layer {
         }
     }
     toml::from_str(&source.text).unwrap_or_else(|error| {
-        let finding = Finding::error(format!("a setting in {FILE} has the wrong kind of value"))
-            .help("results and templates are folders, color is auto, always or never, quiet is true or false");
+        let finding = Finding::error(format!("a setting in {FILE} has the wrong kind of value")).help(
+            "results and templates are folders, color is auto, always or never, quiet is true or false",
+        );
         findings.push(match error.span() {
             Some(span) => finding.at(&place(span), error.message()),
             None => finding.help(error.message()),
@@ -168,10 +159,8 @@ fn suggestion(name: &str) -> String {
     if ["experiment", "hardware", "server", "workload", "sweep"].contains(&name) {
         return format!("`{name}` belongs into a manifest; {FILE} holds settings of the tool only");
     }
-    let nearest = KEYS
-        .into_iter()
-        .map(|key| (strsim::jaro_winkler(key, name), key))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let nearest =
+        KEYS.into_iter().map(|key| (strsim::jaro_winkler(key, name), key)).max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
         Some((score, key)) if score > 0.75 => format!("did you mean `{key}`?"),
         _ => format!("the settings are {}", KEYS.join(", ")),
@@ -181,22 +170,12 @@ fn suggestion(name: &str) -> String {
 /// The variables are named one by one: CI systems set many `RUNNER_*` of their own.
 fn from_environment(variable: impl Fn(&str) -> Option<OsString>, findings: &mut Findings) -> Layer {
     let mut texts = HashMap::new();
-    for name in [
-        "RUNNER_COLOR",
-        "NO_COLOR",
-        "RUNNER_QUIET",
-        "RUNNER_RESULTS",
-        "RUNNER_TEMPLATES",
-    ] {
+    for name in ["RUNNER_COLOR", "NO_COLOR", "RUNNER_QUIET", "RUNNER_RESULTS", "RUNNER_TEMPLATES"] {
         match variable(name).map(OsString::into_string) {
             Some(Ok(text)) if !text.is_empty() => drop(texts.insert(name, text)),
             Some(Err(value)) => findings.push(
-                Finding::error(format!(
-                    "the environment variable {name} is {value:?}, which is not UTF-8"
-                ))
-                .help(format!(
-                    "set it to a path or word that is, or `unset {name}`"
-                )),
+                Finding::error(format!("the environment variable {name} is {value:?}, which is not UTF-8"))
+                    .help(format!("set it to a path or word that is, or `unset {name}`")),
             ),
             _ => {}
         }
@@ -204,10 +183,8 @@ fn from_environment(variable: impl Fn(&str) -> Option<OsString>, findings: &mut 
     let set = |name: &str| texts.get(name).cloned();
     let mut wrong = |name: &str, value: &str, may: &str| {
         findings.push(
-            Finding::error(format!(
-                "the environment variable {name} is {value:?}; it may be {may}"
-            ))
-            .help(format!("set it to one of these, or `unset {name}`")),
+            Finding::error(format!("the environment variable {name} is {value:?}; it may be {may}"))
+                .help(format!("set it to one of these, or `unset {name}`")),
         );
     };
     let color = match set("RUNNER_COLOR") {
@@ -251,10 +228,7 @@ mod tests {
         fn read(&self, environment: &[(&str, &str)], flags: Layer) -> Result<Settings, String> {
             let folder = Utf8Path::from_path(self.0.path()).unwrap();
             let look = |name: &str| {
-                environment
-                    .iter()
-                    .find(|(key, _)| *key == name)
-                    .map(|(_, value)| OsString::from(value))
+                environment.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
             };
             Settings::read(folder, look, flags).map_err(|findings| findings.render(false))
         }
@@ -266,12 +240,7 @@ mod tests {
         let settings = desk.read(&[], Layer::default()).unwrap();
         assert_eq!(
             settings,
-            Settings {
-                results: "results".into(),
-                templates: None,
-                color: ColorChoice::Auto,
-                quiet: false,
-            }
+            Settings { results: "results".into(), templates: None, color: ColorChoice::Auto, quiet: false }
         );
         std::fs::create_dir(desk.0.path().join("templates")).unwrap();
         let settings = desk.read(&[], Layer::default()).unwrap();
@@ -280,19 +249,15 @@ mod tests {
 
     #[test]
     fn each_source_covers_the_ones_below_it_key_by_key() {
-        let desk = Desk::new(Some(
-            "results = \"file\"\ntemplates = \"file\"\ncolor = \"always\"\nquiet = true\n",
-        ));
+        let desk =
+            Desk::new(Some("results = \"file\"\ntemplates = \"file\"\ncolor = \"always\"\nquiet = true\n"));
         let environment = [
             ("RUNNER_RESULTS", "environment"),
             ("RUNNER_COLOR", "never"),
             ("RUNNER_TEMPLATES", ""),
             ("RUNNER_WORKSPACE", "what a CI system sets"),
         ];
-        let flags = Layer {
-            results: Some("flag".into()),
-            ..Layer::default()
-        };
+        let flags = Layer { results: Some("flag".into()), ..Layer::default() };
         let settings = desk.read(&environment, flags).unwrap();
         assert_eq!(settings.results, "flag");
         assert_eq!(settings.color, ColorChoice::Never);
@@ -304,30 +269,19 @@ mod tests {
     fn no_color_is_respected_unless_something_nearer_speaks() {
         let desk = Desk::new(Some("color = \"always\""));
         let color = |environment: &[(&str, &str)], flag| {
-            let flags = Layer {
-                color: flag,
-                ..Layer::default()
-            };
+            let flags = Layer { color: flag, ..Layer::default() };
             desk.read(environment, flags).unwrap().color
         };
         assert_eq!(color(&[("NO_COLOR", "1")], None), ColorChoice::Never);
         assert_eq!(color(&[("NO_COLOR", "")], None), ColorChoice::Always);
-        assert_eq!(
-            color(&[("NO_COLOR", "1"), ("RUNNER_COLOR", "auto")], None),
-            ColorChoice::Auto
-        );
-        assert_eq!(
-            color(&[("NO_COLOR", "1")], Some(ColorChoice::Always)),
-            ColorChoice::Always
-        );
+        assert_eq!(color(&[("NO_COLOR", "1"), ("RUNNER_COLOR", "auto")], None), ColorChoice::Auto);
+        assert_eq!(color(&[("NO_COLOR", "1")], Some(ColorChoice::Always)), ColorChoice::Always);
     }
 
     #[test]
     fn mistakes_are_shown_together_with_their_lines_and_a_next_step() {
         let desk = Desk::new(Some("quiet = true\nresluts = \"x\"\n[server]\nmodel = 1\n"));
-        let text = desk
-            .read(&[("RUNNER_QUIET", "yes")], Layer::default())
-            .unwrap_err();
+        let text = desk.read(&[("RUNNER_QUIET", "yes")], Layer::default()).unwrap_err();
         for words in [
             "unknown setting `resluts`",
             "runner.toml:2:1",
@@ -346,9 +300,7 @@ mod tests {
             ("\ncolor = \"mauve\"\n", "runner.toml:2:9"),
             ("results = \"x\"\nquiet = \n", "runner.toml is not TOML"),
         ] {
-            let text = Desk::new(Some(file))
-                .read(&[], Layer::default())
-                .unwrap_err();
+            let text = Desk::new(Some(file)).read(&[], Layer::default()).unwrap_err();
             assert!(text.contains(words), "{words}\n{text}");
             assert!(text.contains("runner.toml:2:"), "{text}");
         }

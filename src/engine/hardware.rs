@@ -91,10 +91,7 @@ struct Class {
 
 fn builtin() -> Builtin {
     // A test reads the embedded text, so that no build has another one.
-    toml::from_str(CATALOGUE).unwrap_or(Builtin {
-        class: BTreeMap::new(),
-        gpu: BTreeMap::new(),
-    })
+    toml::from_str(CATALOGUE).unwrap_or(Builtin { class: BTreeMap::new(), gpu: BTreeMap::new() })
 }
 
 /// Words that follow a name and make it another card.
@@ -102,16 +99,8 @@ const OTHER_CARDS: [&str; 6] = ["ti", "super", "nvl", "mig", "d", "laptop"];
 
 /// A name in lower-case words, without those of its vendor.
 fn words(name: &str) -> Vec<String> {
-    const VENDOR: [&str; 8] = [
-        "nvidia",
-        "amd",
-        "geforce",
-        "tesla",
-        "instinct",
-        "quadro",
-        "gpu",
-        "generation",
-    ];
+    const VENDOR: [&str; 8] =
+        ["nvidia", "amd", "geforce", "tesla", "instinct", "quadro", "gpu", "generation"];
     name.to_lowercase()
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty() && !VENDOR.contains(word))
@@ -132,9 +121,7 @@ fn found_in(label: &[String], name: &str) -> Option<usize> {
     (0..label.len()).find_map(|from| {
         (from + 1..=label.len()).find_map(|to| {
             let is_it = label[from..to].concat() == wanted
-                && label
-                    .get(to)
-                    .is_none_or(|next| !OTHER_CARDS.contains(&next.as_str()));
+                && label.get(to).is_none_or(|next| !OTHER_CARDS.contains(&next.as_str()));
             is_it.then_some(wanted.len())
         })
     })
@@ -173,9 +160,7 @@ fn gpu(name: &str, spec: &GpuSpec, builtin: &Builtin) -> Option<Gpu> {
         memory_bytes: (spec.memory_gib * GIB) as u64,
         bandwidth: spec.bandwidth_gb_s * 1e9,
         tflops: spec.tflops.clone(),
-        bandwidth_efficiency: spec
-            .bandwidth_efficiency
-            .unwrap_or(class.bandwidth_efficiency),
+        bandwidth_efficiency: spec.bandwidth_efficiency.unwrap_or(class.bandwidth_efficiency),
         compute_efficiency: spec.compute_efficiency.unwrap_or(class.compute_efficiency),
         step_s: spec.step_us.unwrap_or(class.step_us) * 1e-6,
         layer_s: spec.step_us.map_or(class.layer_us, |_| 0.0) * 1e-6,

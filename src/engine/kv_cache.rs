@@ -109,11 +109,7 @@ impl KvCache {
     pub fn find(&self, hashes: &[u64], tokens: u64) -> usize {
         let Some(known) = &self.known else { return 0 };
         let most = (tokens.saturating_sub(1) / self.block_size) as usize;
-        hashes
-            .iter()
-            .take(most)
-            .take_while(|hash| known.contains_key(hash))
-            .count()
+        hashes.iter().take(most).take_while(|hash| known.contains_key(hash)).count()
     }
 
     /// Gives a sequence that has no blocks yet its `found` known ones and as many new ones as `tokens` need, if there are
@@ -131,10 +127,7 @@ impl KvCache {
             None => Vec::new(),
         };
         // A known block that nobody holds counts as free until it is held.
-        let revived = shared
-            .iter()
-            .filter(|block| self.blocks[**block as usize].refs == 0)
-            .count() as u64;
+        let revived = shared.iter().filter(|block| self.blocks[**block as usize].refs == 0).count() as u64;
         let whole = whole.max(tokens).div_ceil(self.block_size);
         if whole - shared.len() as u64 + revived > u64::from(self.free()) {
             return false;
@@ -198,12 +191,7 @@ impl KvCache {
     /// The next free block, which forgets what it held. There is one.
     fn take(&mut self) -> u32 {
         if (self.blocks.len() as u32) < self.usable {
-            self.blocks.push(Block {
-                refs: 1,
-                hash: None,
-                before: NONE,
-                after: NONE,
-            });
+            self.blocks.push(Block { refs: 1, hash: None, before: NONE, after: NONE });
             return self.blocks.len() as u32 - 1;
         }
         let block = self.first;
@@ -253,12 +241,7 @@ mod tests {
 
     impl Naive {
         fn new(blocks: usize, size: usize) -> Self {
-            Self {
-                size,
-                blocks: vec![(0, None, 0); blocks - 1],
-                free: (0..blocks - 1).collect(),
-                clock: 0,
-            }
+            Self { size, blocks: vec![(0, None, 0); blocks - 1], free: (0..blocks - 1).collect(), clock: 0 }
         }
 
         fn admit(&mut self, prompt: &[u64]) -> Option<(usize, Vec<usize>)> {

@@ -82,9 +82,7 @@ impl Settings {
         {
             model.quantization = Some(form);
         }
-        let kv_word = flags
-            .text("kv-cache-dtype")
-            .unwrap_or_else(|| "auto".to_owned());
+        let kv_word = flags.text("kv-cache-dtype").unwrap_or_else(|| "auto".to_owned());
         let kv_type = KvType::named(&kv_word).ok_or_else(|| unread("kv-cache-dtype", &kv_word))?;
         let told_len = match flags.text("max-model-len").as_deref() {
             None | Some("auto" | "-1") => None,
@@ -98,15 +96,9 @@ impl Settings {
             _ => (2048, 256),
         };
         let chunked = flags.get("enable-chunked-prefill") != Some(&Flag::Off);
-        let tokens = if chunked {
-            tokens
-        } else {
-            tokens.max(max_model_len)
-        };
+        let tokens = if chunked { tokens } else { tokens.max(max_model_len) };
         let max_num_batched_tokens = count(flags, "max-num-batched-tokens")?.unwrap_or(tokens);
-        let max_num_seqs = count(flags, "max-num-seqs")?
-            .unwrap_or(sequences)
-            .min(max_num_batched_tokens);
+        let max_num_seqs = count(flags, "max-num-seqs")?.unwrap_or(sequences).min(max_num_batched_tokens);
         let utilization = match flags.text("gpu-memory-utilization") {
             None => 0.92,
             Some(word) => word
@@ -123,9 +115,7 @@ impl Settings {
             max_num_batched_tokens,
             max_num_seqs,
             block_size: count(flags, "block-size")?.unwrap_or(16),
-            tensor_parallel: count(flags, "tensor-parallel-size")?
-                .or(count(flags, "tp")?)
-                .unwrap_or(1),
+            tensor_parallel: count(flags, "tensor-parallel-size")?.or(count(flags, "tp")?).unwrap_or(1),
             kv_type,
             graphs: flags.get("enforce-eager") != Some(&Flag::On) && !gpu.is_cpu,
             kv_bytes: count(flags, "kv-cache-memory-bytes")?.or(count(flags, "kv-cache-memory")?),
@@ -352,10 +342,7 @@ pub fn weights(model: &ModelShape, tp: u64) -> f64 {
 pub fn fit(gpu: &Gpu, model: &ModelShape, settings: &Settings) -> Result<Fit, Misfit> {
     let tp = settings.tensor_parallel.max(1);
     if !model.heads.is_multiple_of(tp) {
-        return Err(Misfit::Heads {
-            heads: model.heads,
-            tensor_parallel: tp,
-        });
+        return Err(Misfit::Heads { heads: model.heads, tensor_parallel: tp });
     }
     if settings.told_len && settings.max_model_len > model.max_positions {
         return Err(Misfit::LongerThanModel {
@@ -371,36 +358,21 @@ pub fn fit(gpu: &Gpu, model: &ModelShape, settings: &Settings) -> Result<Fit, Mi
     };
     let weights = weights(model, tp);
     if weights + other > total {
-        return Err(Misfit::Weights {
-            needed: weights,
-            total,
-        });
+        return Err(Misfit::Weights { needed: weights, total });
     }
     let activations = activations(model, settings);
     let free = total - weights - other;
     if activations > free {
-        return Err(Misfit::Activations {
-            needed: activations,
-            free,
-            total,
-        });
+        return Err(Misfit::Activations { needed: activations, free, total });
     }
-    let graphs = if settings.graphs {
-        model.layers as f64 * GRAPH_MIB_PER_LAYER * 1024.0 * 1024.0
-    } else {
-        0.0
-    };
+    let graphs =
+        if settings.graphs { model.layers as f64 * GRAPH_MIB_PER_LAYER * 1024.0 * 1024.0 } else { 0.0 };
     let budget = total * settings.utilization;
-    let kv_cache = settings
-        .kv_bytes
-        .map_or(budget - weights - activations - other - graphs, |told| {
-            told as f64
-        });
+    let kv_cache =
+        settings.kv_bytes.map_or(budget - weights - activations - other - graphs, |told| told as f64);
     let per_token = model.kv_bytes_per_token(settings.kv_type, tp);
     let per_block = (per_token * settings.block_size) as f64;
-    let blocks = settings
-        .blocks
-        .unwrap_or((kv_cache.max(0.0) / per_block) as u64);
+    let blocks = settings.blocks.unwrap_or((kv_cache.max(0.0) / per_block) as u64);
     if blocks == 0 {
         return Err(Misfit::NoBlocks);
     }
@@ -432,14 +404,7 @@ pub fn fit(gpu: &Gpu, model: &ModelShape, settings: &Settings) -> Result<Fit, Mi
 
 /// What the prediction rests on, in a line to be shown beside it.
 pub fn basis(gpu: &Gpu, model: &ModelShape) -> &'static str {
-    let logged = [
-        "RTX 3090",
-        "RTX 4090",
-        "L40S",
-        "A100 40GB",
-        "A100 80GB",
-        "H100",
-    ];
+    let logged = ["RTX 3090", "RTX 4090", "L40S", "A100 40GB", "A100 80GB", "H100"];
     if model.other_attention || !logged.contains(&gpu.name.as_str()) {
         "unvalidated: no log of a real server of this kind was compared"
     } else if model.experts.is_some() {

@@ -55,10 +55,7 @@ impl ModelShape {
             Some(experts) => {
                 let one = of(experts.intermediate.unwrap_or(self.intermediate));
                 let beside = experts.shared.map_or(0, of) + self.hidden * experts.count;
-                (
-                    one * experts.count + beside,
-                    one * experts.active.min(experts.count) + beside,
-                )
+                (one * experts.count + beside, one * experts.active.min(experts.count) + beside)
             }
         }
     }
@@ -76,11 +73,7 @@ impl ModelShape {
 
     /// Biases and norms.
     fn small_weights(&self) -> u64 {
-        let bias = if self.qkv_bias {
-            (self.heads + 2 * self.kv_heads) * self.head_dim
-        } else {
-            0
-        };
+        let bias = if self.qkv_bias { (self.heads + 2 * self.kv_heads) * self.head_dim } else { 0 };
         self.layers * (2 * self.hidden + bias) + self.hidden
     }
 
@@ -92,9 +85,7 @@ impl ModelShape {
     /// Bytes of the decoder layers' matrices as they are stored.
     fn matrix_bytes(&self) -> f64 {
         let plain = self.dtype.bytes() as f64 * 8.0;
-        let bits = self
-            .quantization
-            .map_or(plain, Quantization::bits_per_weight);
+        let bits = self.quantization.map_or(plain, Quantization::bits_per_weight);
         self.matrix_weights() as f64 * bits / 8.0
     }
 
@@ -117,8 +108,7 @@ impl ModelShape {
         if let Some(experts) = &self.experts {
             let (count, active) = (experts.count as f64, experts.active as f64);
             let called = 1.0 - (1.0 - (active / count).min(1.0)).powf(tokens as f64);
-            let one =
-                self.ffn_matrices * self.hidden * experts.intermediate.unwrap_or(self.intermediate);
+            let one = self.ffn_matrices * self.hidden * experts.intermediate.unwrap_or(self.intermediate);
             let all = self.layers as f64 * one as f64 * count;
             let bytes_per_weight = matrices / self.matrix_weights() as f64;
             matrices -= all * (1.0 - called) * bytes_per_weight;
@@ -160,8 +150,7 @@ impl ModelShape {
 
     /// The type its matrices are multiplied in.
     pub fn compute(&self) -> ComputeType {
-        self.quantization
-            .map_or(ComputeType::Plain(self.dtype), |q| q.compute(self.dtype))
+        self.quantization.map_or(ComputeType::Plain(self.dtype), |q| q.compute(self.dtype))
     }
 }
 

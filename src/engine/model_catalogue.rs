@@ -51,10 +51,8 @@ fn plain(name: &str) -> String {
         "int",
     ];
     let last = name.rsplit('/').next().unwrap_or(name).to_lowercase();
-    let words: Vec<&str> = last
-        .split(['-', '_', '.'])
-        .filter(|word| !word.is_empty() && !WORDS.contains(word))
-        .collect();
+    let words: Vec<&str> =
+        last.split(['-', '_', '.']).filter(|word| !word.is_empty() && !WORDS.contains(word)).collect();
     words.concat()
 }
 
@@ -69,9 +67,7 @@ pub fn find_model(name: &str, own: &Catalogue) -> Option<ModelShape> {
             .find(|(known, _)| *known == name)
             .or_else(|| {
                 specs.iter().find(|(known, spec)| {
-                    std::iter::once(*known)
-                        .chain(&spec.also)
-                        .any(|known| plain(known) == wanted)
+                    std::iter::once(*known).chain(&spec.also).any(|known| plain(known) == wanted)
                 })
             })
             .map(|(_, spec)| model_of(name, spec))
@@ -106,10 +102,7 @@ pub fn model_of(name: &str, spec: &ModelSpec) -> ModelShape {
 /// The names of all known models, the user's own first.
 pub fn model_names(own: &Catalogue) -> Vec<String> {
     let known: Vec<String> = own.model.keys().cloned().collect();
-    let more: Vec<String> = builtin()
-        .into_keys()
-        .filter(|name| !known.contains(name))
-        .collect();
+    let more: Vec<String> = builtin().into_keys().filter(|name| !known.contains(name)).collect();
     [known, more].concat()
 }
 
@@ -156,10 +149,7 @@ mod tests {
             });
             if let Some(size) = size {
                 let ratio = parameters / size;
-                assert!(
-                    (0.85..1.35).contains(&ratio),
-                    "{name}: {parameters} is {ratio} of {size}"
-                );
+                assert!((0.85..1.35).contains(&ratio), "{name}: {parameters} is {ratio} of {size}");
             }
         }
     }
@@ -191,10 +181,7 @@ mod tests {
             shape("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8").quantization,
             Some(Quantization::Grouped { bits: 8 })
         );
-        assert_eq!(
-            shape("neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8").quantization,
-            Some(Quantization::Fp8)
-        );
+        assert_eq!(shape("neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8").quantization, Some(Quantization::Fp8));
         assert!(find_model("someone/unheard-of-9B", &Catalogue::default()).is_none());
         let (title, help) = unknown_model("Qwen/Qwen2.5-9B", &Catalogue::default());
         assert!(title.contains("nearest"), "{title}");

@@ -10,8 +10,7 @@ use crate::manifest::{ExpertsSpec, WeightType};
 /// # Errors
 /// A sentence that names the fields that are missing or no numbers.
 pub(super) fn model_of_config(name: &str, text: &str) -> Result<ModelShape, String> {
-    let whole: Value =
-        serde_json::from_str(text).map_err(|why| format!("it is not JSON: {why}"))?;
+    let whole: Value = serde_json::from_str(text).map_err(|why| format!("it is not JSON: {why}"))?;
     // Models that also see keep the part that writes in a table of its own.
     let config = whole.get("text_config").unwrap_or(&whole);
     let number = |keys: &[&str]| keys.iter().find_map(|key| config.get(*key)?.as_u64());
@@ -30,10 +29,7 @@ pub(super) fn model_of_config(name: &str, text: &str) -> Result<ModelShape, Stri
     let vocab = need(&["vocab_size"]);
     let max_positions = need(&["max_position_embeddings", "n_positions"]);
     if !missing.is_empty() {
-        return Err(format!(
-            "it has no number above 0 for {}",
-            missing.join(", ")
-        ));
+        return Err(format!("it has no number above 0 for {}", missing.join(", ")));
     }
     let kind = config.get("model_type").and_then(Value::as_str);
     let kind = kind.unwrap_or_default();
@@ -66,11 +62,7 @@ pub(super) fn model_of_config(name: &str, text: &str) -> Result<ModelShape, Stri
         vocab,
         tied: told("tie_word_embeddings").unwrap_or(tied_unless_told),
         qkv_bias: told("attention_bias").unwrap_or(kind == "qwen2" || kind == "qwen2_moe"),
-        ffn_matrices: if kind == "opt" || kind == "gpt2" {
-            2
-        } else {
-            3
-        },
+        ffn_matrices: if kind == "opt" || kind == "gpt2" { 2 } else { 3 },
         experts,
         max_positions,
         // vLLM takes a checkpoint without a type for half a precision: its weights are stored in 32 bits.
@@ -95,9 +87,7 @@ fn quantization_of_config(config: &Value) -> Option<Quantization> {
     let bits = told.get("bits").or_else(|| told.get("w_bit"));
     let bits = bits.and_then(Value::as_u64);
     match told.get("quant_method").and_then(Value::as_str)? {
-        "awq" | "gptq" => Some(Quantization::Grouped {
-            bits: bits.unwrap_or(4),
-        }),
+        "awq" | "gptq" => Some(Quantization::Grouped { bits: bits.unwrap_or(4) }),
         "fp8" | "fbgemm_fp8" => Some(Quantization::Fp8),
         "bitsandbytes" => Some(Quantization::Bitsandbytes),
         "compressed-tensors" => {
@@ -138,21 +128,12 @@ mod tests {
             r#""layer_types": ["sliding_attention", "full_attention"]"#,
         ] {
             let text = text.replacen('{', &format!("{{{told}, "), 1);
-            assert!(
-                model_of_config(name, &text).unwrap().other_attention,
-                "{told}"
-            );
+            assert!(model_of_config(name, &text).unwrap().other_attention, "{told}");
         }
         let off = r#"{"sliding_window": 32768, "use_sliding_window": false, "#;
-        assert_eq!(
-            model_of_config(name, &text.replacen('{', off, 1)).unwrap(),
-            shape(name)
-        );
+        assert_eq!(model_of_config(name, &text.replacen('{', off, 1)).unwrap(), shape(name));
         let why = model_of_config("x", r#"{"hidden_size": 0, "vocab_size": 5}"#).unwrap_err();
-        assert!(
-            why.contains("`hidden_size`") && why.contains("`num_hidden_layers`"),
-            "{why}"
-        );
+        assert!(why.contains("`hidden_size`") && why.contains("`num_hidden_layers`"), "{why}");
         assert!(!why.contains("vocab"), "{why}");
         assert!(model_of_config("x", "{").unwrap_err().contains("not JSON"));
     }

@@ -57,10 +57,7 @@ impl Modelled {
         config: Option<&str>,
     ) -> Result<Self, Unknown> {
         let found = find_gpu(gpu, own).ok_or_else(|| {
-            let wrong_class = own
-                .gpu
-                .iter()
-                .find(|(_, spec)| !gpu_classes().contains(&spec.class));
+            let wrong_class = own.gpu.iter().find(|(_, spec)| !gpu_classes().contains(&spec.class));
             match wrong_class {
                 Some((name, spec)) => Unknown {
                     about: About::Gpu,
@@ -72,11 +69,7 @@ impl Modelled {
                 },
                 None => {
                     let (title, help) = unknown_gpu(gpu, own);
-                    Unknown {
-                        about: About::Gpu,
-                        title,
-                        help,
-                    }
+                    Unknown { about: About::Gpu, title, help }
                 }
             }
         })?;
@@ -91,11 +84,7 @@ impl Modelled {
             (Some(text), false) => of_config(text)?,
             _ => find_model(model, own).ok_or_else(|| {
                 let (title, help) = unknown_model(model, own);
-                Unknown {
-                    about: About::Model,
-                    title,
-                    help,
-                }
+                Unknown { about: About::Model, title, help }
             })?,
         };
         let settings = Settings::of_flags(flags, &found, &mut shape).map_err(|title| Unknown {
@@ -103,11 +92,7 @@ impl Modelled {
             title,
             help: vec!["the server itself may understand it".to_owned()],
         })?;
-        Ok(Self {
-            gpu: found,
-            model: shape,
-            settings,
-        })
+        Ok(Self { gpu: found, model: shape, settings })
     }
 
     /// Bytes of the weights on each GPU, with the table of rotary positions.
@@ -132,13 +117,8 @@ impl Modelled {
             max_model_len: fit.max_model_len,
             chunked_prefill: settings.chunked_prefill,
         };
-        let time = StepTime::new(
-            self.model.clone(),
-            settings.kv_type,
-            settings.tensor_parallel,
-            &self.gpu,
-            speed,
-        );
+        let time =
+            StepTime::new(self.model.clone(), settings.kv_type, settings.tensor_parallel, &self.gpu, speed);
         let cache = KvCache::new(blocks, block_size, prefix_caching);
         Vllm::new(Scheduler::new(limits, cache), time)
     }

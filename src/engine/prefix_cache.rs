@@ -24,13 +24,7 @@ impl PrefixCache {
     /// A cache for so many tokens.
     pub(super) fn new(kv_tokens: Option<u64>) -> Self {
         let most = kv_tokens.map_or(MANY, |tokens| tokens as usize / BLOCK);
-        Self {
-            known: HashSet::new(),
-            order: VecDeque::new(),
-            most: most.max(1),
-            queries: 0,
-            hits: 0,
-        }
+        Self { known: HashSet::new(), order: VecDeque::new(), most: most.max(1), queries: 0, hits: 0 }
     }
 
     /// Looks for a prompt and keeps it. As in vLLM the last token is never found: it has to be computed for the first

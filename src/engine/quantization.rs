@@ -53,11 +53,7 @@ impl Quantization {
         } else if has("bnb-4bit") {
             Some(Self::Bitsandbytes)
         } else if has("awq") || has("gptq") || has("w4a16") || has("w8a16") || has("int4") {
-            let bits = if has("int8") || has("8bit") || has("w8a16") {
-                8
-            } else {
-                4
-            };
+            let bits = if has("int8") || has("8bit") || has("w8a16") { 8 } else { 4 };
             Some(Self::Grouped { bits })
         } else {
             None

@@ -282,12 +282,7 @@ impl Scheduler {
                 chain.say(sequence.said);
             }
             let last = sequence.said >= sequence.wanted || sequence.tokens() >= most;
-            out.extend([Sampled {
-                request: sequence.number,
-                number: sequence.said,
-                last,
-                began,
-            }]);
+            out.extend([Sampled { request: sequence.number, number: sequence.said, last, began }]);
             if last {
                 cache.release(&mut sequence.table);
             }
@@ -330,20 +325,13 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        max_num_seqs: 8,
-        max_num_batched_tokens: 16,
-        max_model_len: 64,
-        chunked_prefill: true,
-    };
+    const LIMITS: Limits =
+        Limits { max_num_seqs: 8, max_num_batched_tokens: 16, max_model_len: 64, chunked_prefill: true };
 
     fn admit(scheduler: &mut Scheduler, prompt: u64, output_tokens: u64) -> RequestNo {
         // Prompts of one length are the same prompt.
         let prompt: Vec<u64> = (0..prompt).map(|token| token + 1000 * prompt).collect();
-        scheduler.admit(Asked {
-            prompt: &prompt,
-            output_tokens,
-        })
+        scheduler.admit(Asked { prompt: &prompt, output_tokens })
     }
 
     fn step(scheduler: &mut Scheduler, out: &mut Vec<Sampled>) -> Option<Work> {
@@ -358,36 +346,22 @@ mod tests {
         let mut out = Vec::new();
         admit(&mut scheduler, 4, 8);
         let first = step(&mut scheduler, &mut out).unwrap();
-        assert_eq!(
-            (first.tokens, first.prefill_tokens, first.sampled),
-            (4, 4, 1)
-        );
+        assert_eq!((first.tokens, first.prefill_tokens, first.sampled), (4, 4, 1));
         assert_eq!(first.attention_pairs, 1 + 2 + 3 + 4);
         admit(&mut scheduler, 20, 2);
         let second = step(&mut scheduler, &mut out).unwrap();
-        assert_eq!(
-            (second.tokens, second.prefill_tokens, second.sampled),
-            (16, 15, 1)
-        );
+        assert_eq!((second.tokens, second.prefill_tokens, second.sampled), (16, 15, 1));
         let third = step(&mut scheduler, &mut out).unwrap();
-        assert_eq!(
-            (third.tokens, third.prefill_tokens, third.sampled),
-            (6, 5, 2)
-        );
+        assert_eq!((third.tokens, third.prefill_tokens, third.sampled), (6, 5, 2));
         assert_eq!(third.context_tokens, 6 + 20);
         // Without chunks it waits until the whole of it has room in a step.
-        let whole = Limits {
-            chunked_prefill: false,
-            max_model_len: 20,
-            max_num_batched_tokens: 20,
-            ..LIMITS
-        };
+        let whole =
+            Limits { chunked_prefill: false, max_model_len: 20, max_num_batched_tokens: 20, ..LIMITS };
         let mut scheduler = Scheduler::new(whole, KvCache::new(33, 4, false));
         admit(&mut scheduler, 4, 3);
         admit(&mut scheduler, 19, 1);
-        let tokens: Vec<u64> = std::iter::from_fn(|| step(&mut scheduler, &mut out))
-            .map(|work| work.tokens)
-            .collect();
+        let tokens: Vec<u64> =
+            std::iter::from_fn(|| step(&mut scheduler, &mut out)).map(|work| work.tokens).collect();
         assert_eq!(tokens, [4, 20, 1]);
     }
 
@@ -402,11 +376,7 @@ mod tests {
         assert_eq!(scheduler.preemptions(), 1);
         let ends: Vec<RequestNo> = out.iter().filter(|s| s.last).map(|s| s.request).collect();
         assert_eq!(ends, [first, second]);
-        let numbers: Vec<u64> = out
-            .iter()
-            .filter(|s| s.request == second)
-            .map(|s| s.number)
-            .collect();
+        let numbers: Vec<u64> = out.iter().filter(|s| s.request == second).map(|s| s.number).collect();
         assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
         assert_eq!(scheduler.cache().free(), 4);
     }
@@ -424,10 +394,7 @@ mod tests {
 
     #[test]
     fn a_place_is_free_as_soon_as_its_request_is_given_up() {
-        let one = Limits {
-            max_num_seqs: 1,
-            ..LIMITS
-        };
+        let one = Limits { max_num_seqs: 1, ..LIMITS };
         let mut scheduler = Scheduler::new(one, KvCache::new(33, 4, false));
         let mut out = Vec::new();
         let first = admit(&mut scheduler, 4, 60);
@@ -437,10 +404,7 @@ mod tests {
         assert!(scheduler.cancel(first));
         assert!(!scheduler.cancel(first));
         step(&mut scheduler, &mut out);
-        assert_eq!(
-            out.last().map(|s| (s.request, s.last)),
-            Some((second, true))
-        );
+        assert_eq!(out.last().map(|s| (s.request, s.last)), Some((second, true)));
         assert_eq!(scheduler.cache().usage(), 0.0);
     }
 
@@ -461,13 +425,11 @@ mod tests {
     }
 
     fn limits() -> impl Strategy<Value = Limits> {
-        (1usize..9, 1u64..40, 2u64..64, any::<bool>()).prop_map(|(seqs, tokens, len, chunked)| {
-            Limits {
-                max_num_seqs: seqs,
-                max_num_batched_tokens: tokens,
-                max_model_len: len,
-                chunked_prefill: chunked,
-            }
+        (1usize..9, 1u64..40, 2u64..64, any::<bool>()).prop_map(|(seqs, tokens, len, chunked)| Limits {
+            max_num_seqs: seqs,
+            max_num_batched_tokens: tokens,
+            max_model_len: len,
+            chunked_prefill: chunked,
         })
     }
 

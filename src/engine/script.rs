@@ -71,16 +71,7 @@ impl Script {
             let ttft = self.script.ttft.duration();
             let next = at_later(now, ttft, self.script.jitter, &mut jitter);
             self.due.insert((next, number));
-            self.running.insert(
-                number,
-                Turn {
-                    asked,
-                    done: 0,
-                    began: now,
-                    next,
-                    jitter,
-                },
-            );
+            self.running.insert(number, Turn { asked, done: 0, began: now, next, jitter });
         }
     }
 }
@@ -92,10 +83,7 @@ impl Engine for Script {
         if let Some(prefixes) = &mut self.prefixes {
             prefixes.ask(asked.prompt);
         }
-        let lengths = Lengths {
-            prompt: asked.prompt.len() as u64,
-            output: asked.output_tokens,
-        };
+        let lengths = Lengths { prompt: asked.prompt.len() as u64, output: asked.output_tokens };
         self.waiting.push_back((number, lengths));
         self.take_turns(now);
         number
@@ -134,13 +122,7 @@ impl Engine for Script {
             turn.next = at_later(at, gap, fraction, &mut turn.jitter);
             self.due.insert((turn.next, request));
         }
-        Some(Token {
-            at,
-            request,
-            number,
-            last,
-            began,
-        })
+        Some(Token { at, request, number, last, began })
     }
 
     fn gauges(&self) -> Gauges {
@@ -154,10 +136,7 @@ impl Engine for Script {
             kv_usage: self.script.kv_tokens.map(usage),
             // A script never takes a turn back.
             preemptions: 0,
-            prefix: self
-                .prefixes
-                .as_ref()
-                .map(|known| (known.queries, known.hits)),
+            prefix: self.prefixes.as_ref().map(|known| (known.queries, known.hits)),
         }
     }
 }
@@ -186,10 +165,7 @@ mod tests {
     }
 
     fn asked(output_tokens: u64) -> Asked<'static> {
-        Asked {
-            prompt: &[1, 2, 3, 4, 5],
-            output_tokens,
-        }
+        Asked { prompt: &[1, 2, 3, 4, 5], output_tokens }
     }
 
     fn all(engine: &mut Script) -> Vec<(u64, u64, bool)> {
@@ -207,14 +183,8 @@ mod tests {
         let gauges = engine.gauges();
         assert_eq!((gauges.running, gauges.waiting), (2, 1));
         assert_eq!(gauges.kv_usage, Some(0.1));
-        let expected = vec![
-            (0, 40, false),
-            (1, 40, false),
-            (0, 49, true),
-            (1, 49, true),
-            (2, 89, false),
-            (2, 97, true),
-        ];
+        let expected =
+            vec![(0, 40, false), (1, 40, false), (0, 49, true), (1, 49, true), (2, 89, false), (2, 97, true)];
         assert_eq!(all(&mut engine), expected);
     }
 
@@ -243,9 +213,8 @@ mod tests {
             (0..8).for_each(|_| {
                 engine.admit(Nanos(0), asked(1));
             });
-            let mut at: Vec<_> = std::iter::from_fn(|| engine.next_token(Nanos(u64::MAX)))
-                .map(|t| t.at.0)
-                .collect();
+            let mut at: Vec<_> =
+                std::iter::from_fn(|| engine.next_token(Nanos(u64::MAX))).map(|t| t.at.0).collect();
             assert!(at.iter().all(|ns| (38_000_000..=42_000_000).contains(ns)));
             at.dedup();
             at

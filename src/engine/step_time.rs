@@ -93,13 +93,7 @@ impl StepTime {
     /// A model with keys and values of a type, split over so many equal ranks of a GPU, at a speed.
     pub fn new(shape: ModelShape, kv: KvType, ranks: u64, gpu: &Gpu, speed: Speed) -> Self {
         let launches_s = LAUNCHES * gpu.layer_s * shape.layers as f64;
-        Self {
-            shape,
-            kv,
-            ranks: ranks.max(1),
-            speed,
-            launches_s,
-        }
+        Self { shape, kv, ranks: ranks.max(1), speed, launches_s }
     }
 
     /// Bytes that a step moves and operations it takes, on each rank.
@@ -122,10 +116,9 @@ impl StepTime {
             Some(Quantization::Grouped { bits: ..=4 } | Quantization::Bitsandbytes) => UNPACKING,
             _ => 1.0,
         };
-        let matrices = (demand.weight_bytes / (speed.bandwidth * unpacking))
-            .max(demand.matrix_operations / speed.flops);
-        let attention =
-            (demand.kv_bytes / speed.bandwidth).max(demand.attention_operations / speed.flops);
+        let matrices =
+            (demand.weight_bytes / (speed.bandwidth * unpacking)).max(demand.matrix_operations / speed.flops);
+        let attention = (demand.kv_bytes / speed.bandwidth).max(demand.attention_operations / speed.flops);
         let launches = match work.prefill_tokens {
             0 => 0.0,
             _ => self.launches_s,
@@ -163,10 +156,7 @@ mod tests {
         let gpu = find_gpu("H100", &own).unwrap();
         let shape = find_model(model, &own).unwrap();
         let speed = Speed::of(&gpu, &shape);
-        (
-            StepTime::new(shape, KvType::Auto, ranks, &gpu, speed),
-            speed,
-        )
+        (StepTime::new(shape, KvType::Auto, ranks, &gpu, speed), speed)
     }
 
     fn decode(sequences: u64, context: u64) -> Work {

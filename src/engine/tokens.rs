@@ -10,8 +10,8 @@ pub const VOCABULARY: u64 = 50_000;
 const PIECE_CHARS: usize = 6;
 
 const WORDS: [&str; 16] = [
-    " the", " engine", " says", " one", " token", " at", " a", " time", " so", " that", " each",
-    " leaves", " when", " it", " is", " due",
+    " the", " engine", " says", " one", " token", " at", " a", " time", " so", " that", " each", " leaves",
+    " when", " it", " is", " due",
 ];
 
 /// The token ids of a text: every run of non-space characters, cut into pieces of at most six characters, is one or
@@ -50,10 +50,7 @@ pub fn text(ids: &[u64]) -> String {
             words.insert(id, word);
         }
     }
-    let said: Vec<&str> = ids
-        .iter()
-        .filter_map(|id| words.get(id).map(String::as_str))
-        .collect();
+    let said: Vec<&str> = ids.iter().filter_map(|id| words.get(id).map(String::as_str)).collect();
     said.join(" ")
 }
 
@@ -111,12 +108,7 @@ pub struct Chain {
 impl Chain {
     /// No tokens yet, in blocks of so many.
     pub fn new(block_size: u64) -> Self {
-        Self {
-            block_size: block_size.max(1),
-            hash: 0,
-            tokens: 0,
-            blocks: Vec::new(),
-        }
+        Self { block_size: block_size.max(1), hash: 0, tokens: 0, blocks: Vec::new() }
     }
 
     /// The next token.
@@ -142,8 +134,7 @@ impl Chain {
 
 /// A multiplication spreads each token over all bits, the shift brings the high ones down.
 fn mix(hash: u64, token: u64) -> u64 {
-    let mixed =
-        (hash ^ token.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let mixed = (hash ^ token.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^ (mixed >> 32)
 }
 

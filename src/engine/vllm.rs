@@ -23,13 +23,7 @@ pub struct Vllm {
 impl Vllm {
     /// An idle engine.
     pub fn new(scheduler: Scheduler, time: StepTime) -> Self {
-        Self {
-            scheduler,
-            time,
-            ends: None,
-            sampled: VecDeque::new(),
-            at: Nanos(0),
-        }
+        Self { scheduler, time, ends: None, sampled: VecDeque::new(), at: Nanos(0) }
     }
 
     fn begin_step(&mut self, now: Nanos) {
@@ -57,11 +51,7 @@ impl Engine for Vllm {
     }
 
     fn next_at(&self) -> Option<Nanos> {
-        if self.sampled.is_empty() {
-            self.ends
-        } else {
-            Some(self.at)
-        }
+        if self.sampled.is_empty() { self.ends } else { Some(self.at) }
     }
 
     fn next_token(&mut self, now: Nanos) -> Option<Token> {

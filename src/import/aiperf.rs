@@ -7,30 +7,35 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::Value;
 
 use super::{field::Field, row::Row};
-use crate::{diagnostic::Finding, manifest::Metric};
+use crate::{
+    diagnostic::Finding,
+    manifest::LatencyKind,
+    measure::{Metric, Rate},
+};
 
-const METRICS: [(&str, Metric); 4] = [
-    ("time_to_first_token", Metric::Ttft),
-    ("inter_token_latency", Metric::Tpot),
-    ("inter_chunk_latency", Metric::Itl),
-    ("request_latency", Metric::E2e),
+const METRICS: [(&str, LatencyKind); 4] = [
+    ("time_to_first_token", LatencyKind::Ttft),
+    ("inter_token_latency", LatencyKind::Tpot),
+    ("inter_chunk_latency", LatencyKind::Itl),
+    ("request_latency", LatencyKind::E2e),
+];
+
+const RATES: [(&str, Rate, &str); 3] = [
+    ("output_token_throughput", Rate::Output, "tokens per second"),
+    ("total_token_throughput", Rate::Total, "tokens per second"),
+    ("request_throughput", Rate::Requests, "requests per second"),
 ];
 
 /// Whether a document is such a summary.
 pub(super) fn is(value: &Value) -> bool {
     let root = value.get("records").unwrap_or(value);
     value.get("input_config").is_some()
-        && root
-            .get("request_latency")
-            .is_some_and(|latency| latency.get("unit").is_some())
+        && root.get("request_latency").is_some_and(|latency| latency.get("unit").is_some())
 }
 
 /// The tool with its version, where the summary tells.
 pub(super) fn client(summary: &Field<'_>) -> String {
-    match summary
-        .get("aiperf_version")
-        .and_then(|version| version.text())
-    {
+    match summary.get("aiperf_version").and_then(|version| version.text()) {
         Some(version) => format!("AIPerf {version}"),
         None => "AIPerf".into(),
     }
@@ -74,31 +79,14 @@ pub(super) fn row(summary: &Field<'_>) -> Result<Row, Finding> {
         let factor = to_ms(&stats).ok_or_else(|| stats.wrong("a metric in s, ms, us or ns"))?;
         for rank in ["avg", "p50", "p90", "p95", "p99"] {
             let value = stats.number_of(rank, "a number")?;
-            let name = if rank == "avg" { "mean" } else { rank };
-            row.report(
-                format!("{name}_{}_ms", metric.name()),
-                value.map(|value| value * factor),
-            );
+            row.report_rank(rank, metric, value.map(|value| value * factor));
         }
     }
-    row.report(
-        "throughput_tok_s",
-        average("output_token_throughput", "tokens per second")?,
-    );
-    row.report(
-        "total_tok_s",
-        average("total_token_throughput", "tokens per second")?,
-    );
-    row.report(
-        "req_s",
-        average("request_throughput", "requests per second")?,
-    );
+    for (theirs, rate, expected) in RATES {
+        row.report(Metric::Rate(rate), average(theirs, expected)?);
+    }
     let user = metrics.at(&["output_token_throughput_per_user", "p50"]);
-    row.report(
-        "user_tok_s",
-        user.map(|user| user.number("tokens per second"))
-            .transpose()?,
-    );
+    row.report(Metric::Rate(Rate::User), user.map(|user| user.number("tokens per second")).transpose()?);
     Ok(row)
 }
 
@@ -127,9 +115,7 @@ fn load(summary: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
     let phases = config.as_ref().and_then(|config| config.get("phases"));
     let measured = phases.map(|phases| phases.items()).and_then(|phases| {
         phases.into_iter().rev().find(|phase| {
-            phase
-                .get("exclude_from_results")
-                .is_none_or(|left| left.value() != &Value::Bool(true))
+            phase.get("exclude_from_results").is_none_or(|left| left.value() != &Value::Bool(true))
         })
     });
     let Some(source) = measured.or_else(|| config.as_ref()?.get("loadgen")) else {
@@ -141,30 +127,14 @@ fn load(summary: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
     };
     let most = source.number_of("concurrency", "a number of requests")?;
     row.asked("rate", rate);
-    row.asked(
-        if rate.is_some() {
-            "max_in_flight"
-        } else {
-            "concurrency"
-        },
-        most,
-    );
+    row.asked(if rate.is_some() { "max_in_flight" } else { "concurrency" }, most);
     let Some(config) = config else { return Ok(()) };
     let mean = |keys: &[&str]| -> Result<Option<f64>, Finding> {
-        config
-            .at(keys)
-            .map(|mean| mean.number("a number of tokens"))
-            .transpose()
+        config.at(keys).map(|mean| mean.number("a number of tokens")).transpose()
     };
     // Only made prompts have a length that was asked for.
-    row.asked(
-        "max_tokens",
-        mean(&["input", "prompt", "output_tokens", "mean"])?,
-    );
-    row.asked(
-        "synthetic.input_tokens",
-        mean(&["input", "prompt", "input_tokens", "mean"])?,
-    );
+    row.asked("max_tokens", mean(&["input", "prompt", "output_tokens", "mean"])?);
+    row.asked("synthetic.input_tokens", mean(&["input", "prompt", "input_tokens", "mean"])?);
     Ok(())
 }
 

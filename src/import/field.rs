@@ -14,11 +14,7 @@ pub(super) struct Field<'a> {
 
 impl<'a> Field<'a> {
     pub(super) fn root(file: &'a str, value: &'a Value) -> Self {
-        Self {
-            file,
-            path: String::new(),
-            value,
-        }
+        Self { file, path: String::new(), value }
     }
 
     pub(super) fn value(&self) -> &'a Value {
@@ -29,11 +25,7 @@ impl<'a> Field<'a> {
     pub(super) fn get(&self, key: &str) -> Option<Self> {
         let value = self.value.get(key).filter(|value| !value.is_null())?;
         let dot = if self.path.is_empty() { "" } else { "." };
-        Some(Self {
-            file: self.file,
-            path: format!("{}{dot}{key}", self.path),
-            value,
-        })
+        Some(Self { file: self.file, path: format!("{}{dot}{key}", self.path), value })
     }
 
     /// The field at the end of several keys.
@@ -50,11 +42,7 @@ impl<'a> Field<'a> {
         let items = self.value.as_array().into_iter().flatten();
         items
             .enumerate()
-            .map(|(index, value)| Self {
-                file: self.file,
-                path: format!("{}[{index}]", self.path),
-                value,
-            })
+            .map(|(index, value)| Self { file: self.file, path: format!("{}[{index}]", self.path), value })
             .collect()
     }
 
@@ -64,10 +52,7 @@ impl<'a> Field<'a> {
         if shown.chars().count() > 40 {
             shown = shown.chars().take(40).chain("…".chars()).collect();
         }
-        Finding::error(format!(
-            "{}: `{}` is {shown}, where {expected} is expected",
-            self.file, self.path
-        ))
+        Finding::error(format!("{}: `{}` is {shown}, where {expected} is expected", self.file, self.path))
     }
 
     /// A field that has to be there is not.
@@ -88,13 +73,8 @@ impl<'a> Field<'a> {
 
     pub(super) fn count(&self, expected: &str) -> Result<u64, Finding> {
         // Some tools write counts as fractions: `96.0`.
-        let whole = self
-            .value
-            .as_f64()
-            .filter(|number| *number >= 0.0 && number.fract() == 0.0);
-        whole
-            .map(|number| number as u64)
-            .ok_or_else(|| self.wrong(expected))
+        let whole = self.value.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0);
+        whole.map(|number| number as u64).ok_or_else(|| self.wrong(expected))
     }
 
     pub(super) fn text(&self) -> Option<&'a str> {
@@ -103,9 +83,7 @@ impl<'a> Field<'a> {
 
     /// A number that may be absent.
     pub(super) fn number_of(&self, key: &str, expected: &str) -> Result<Option<f64>, Finding> {
-        self.get(key)
-            .map(|field| field.number(expected))
-            .transpose()
+        self.get(key).map(|field| field.number(expected)).transpose()
     }
 
     /// A count that may be absent.

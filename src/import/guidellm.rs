@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{field::Field, row::Row};
-use crate::{diagnostic::Finding, manifest::Metric};
+use crate::{diagnostic::Finding, manifest::LatencyKind};
 
 /// Its name of a metric, this tool's, what makes it milliseconds, and its name in a single request.
-const METRICS: [(&str, Metric, f64); 3] = [
-    ("time_to_first_token_ms", Metric::Ttft, 1.0),
-    ("inter_token_latency_ms", Metric::Tpot, 1.0),
-    ("request_latency", Metric::E2e, 1e3),
+const METRICS: [(&str, LatencyKind, f64); 3] = [
+    ("time_to_first_token_ms", LatencyKind::Ttft, 1.0),
+    ("inter_token_latency_ms", LatencyKind::Tpot, 1.0),
+    ("request_latency", LatencyKind::E2e, 1e3),
 ];
 
 /// Whether a document is such a report.
@@ -24,9 +24,7 @@ pub(super) fn is(value: &Value) -> bool {
 
 /// The tool with its version, where the report tells.
 pub(super) fn client(report: &Field<'_>) -> String {
-    let version = report
-        .at(&["metadata", "guidellm_version"])
-        .and_then(|version| version.text());
+    let version = report.at(&["metadata", "guidellm_version"]).and_then(|version| version.text());
     match version {
         Some(version) => format!("GuideLLM {version}"),
         None => "GuideLLM".into(),
@@ -34,20 +32,14 @@ pub(super) fn client(report: &Field<'_>) -> String {
 }
 
 pub(super) fn rows(report: &Field<'_>) -> Result<Vec<Row>, Finding> {
-    let benchmarks = report
-        .get("benchmarks")
-        .ok_or_else(|| report.missing("benchmarks", "a list of benchmarks"))?;
-    benchmarks
-        .items()
-        .iter()
-        .map(|benchmark| row(report, benchmark))
-        .collect()
+    let benchmarks =
+        report.get("benchmarks").ok_or_else(|| report.missing("benchmarks", "a list of benchmarks"))?;
+    benchmarks.items().iter().map(|benchmark| row(report, benchmark)).collect()
 }
 
 fn row(report: &Field<'_>, benchmark: &Field<'_>) -> Result<Row, Finding> {
-    let metrics = benchmark
-        .get("metrics")
-        .ok_or_else(|| benchmark.missing("metrics", "an object of metrics"))?;
+    let metrics =
+        benchmark.get("metrics").ok_or_else(|| benchmark.missing("metrics", "an object of metrics"))?;
     let totals = benchmark
         .get("request_totals")
         .or_else(|| metrics.get("request_totals"))
@@ -61,9 +53,7 @@ fn row(report: &Field<'_>, benchmark: &Field<'_>) -> Result<Row, Finding> {
     let tokens = |key: &str| -> Result<Option<u64>, Finding> {
         let sum = metrics.at(&[key, "successful", "total_sum"]);
         // Sums of floats: 127.99999999999997 is written for 128 tokens.
-        let sum = sum
-            .map(|sum| sum.number("a number of tokens"))
-            .transpose()?;
+        let sum = sum.map(|sum| sum.number("a number of tokens")).transpose()?;
         Ok(sum.map(|sum| sum.round() as u64))
     };
     let text = |field: Option<Field<'_>>| field.and_then(|f| f.text().map(str::to_owned));
@@ -92,14 +82,14 @@ fn row(report: &Field<'_>, benchmark: &Field<'_>) -> Result<Row, Finding> {
         if stats.count_of("count", "a number of requests")? == Some(0) {
             continue;
         }
-        let column = |rank: &str| format!("{rank}_{}_ms", metric.name());
         let expected = "a number";
         let ms = |value: Option<f64>| value.map(|value| value * to_ms);
-        row.report(column("mean"), ms(stats.number_of("mean", expected)?));
-        row.report(column("p50"), ms(stats.number_of("median", expected)?));
+        for rank in ["mean", "median"] {
+            row.report_rank(rank, metric, ms(stats.number_of(rank, expected)?));
+        }
         if let Some(ranks) = stats.get("percentiles") {
             for rank in ["p50", "p90", "p95", "p99"] {
-                row.report(column(rank), ms(ranks.number_of(rank, expected)?));
+                row.report_rank(rank, metric, ms(ranks.number_of(rank, expected)?));
             }
         }
     }
@@ -111,15 +101,9 @@ fn load(report: &Field<'_>, benchmark: &Field<'_>, row: &mut Row) -> Result<(), 
         .at(&["config", "strategy"])
         .or_else(|| benchmark.at(&["args", "strategy"]))
         .ok_or_else(|| benchmark.missing("config.strategy", "how requests were started"))?;
-    let kind = strategy
-        .get("type_")
-        .and_then(|kind| kind.text())
-        .ok_or_else(|| {
-            strategy.missing(
-                "type_",
-                "synchronous, concurrent, constant, poisson or throughput",
-            )
-        })?;
+    let kind = strategy.get("type_").and_then(|kind| kind.text()).ok_or_else(|| {
+        strategy.missing("type_", "synchronous, concurrent, constant, poisson or throughput")
+    })?;
     let most = strategy.number_of("max_concurrency", "a number of requests")?;
     match kind {
         "synchronous" => row.asked("concurrency", Some(1.0)),
@@ -137,9 +121,7 @@ fn load(report: &Field<'_>, benchmark: &Field<'_>, row: &mut Row) -> Result<(), 
         .at(&["request_loader", "data"])
         .or_else(|| benchmark.at(&["config", "requests", "data"]))
         .or_else(|| report.at(&["args", "data"]));
-    let data = data
-        .map(|data| data.value().to_string())
-        .unwrap_or_default();
+    let data = data.map(|data| data.value().to_string()).unwrap_or_default();
     row.asked("max_tokens", length(&data, "output_tokens"));
     row.asked("synthetic.input_tokens", length(&data, "prompt_tokens"));
     Ok(())
@@ -176,11 +158,7 @@ fn samples(
     }
     let mut samples = Vec::new();
     for request in requests {
-        samples.extend(
-            request
-                .number_of(key, "a number")?
-                .map(|value| value * to_ms),
-        );
+        samples.extend(request.number_of(key, "a number")?.map(|value| value * to_ms));
     }
     Ok((!samples.is_empty()).then_some(samples))
 }

@@ -1,8 +1,8 @@
 //! How far imported numbers may be trusted, by what their file tells.
 
 use crate::{
-    manifest::{Metric, Slo},
-    measure::{Latency, Severity, Summary, Verdict, VerdictKind},
+    manifest::{LatencyKind, Slo},
+    measure::{Metric, Rank, Severity, Verdict, VerdictKind},
     store::CellFile,
     unit::Percentile,
 };
@@ -46,22 +46,17 @@ fn few_samples(cell: &CellFile, requests: u64) -> Vec<Verdict> {
         .into_iter()
         .filter_map(|rank| {
             let needed = rank.samples_needed();
-            let few: Vec<(Metric, u64)> = Metric::ALL
+            let few: Vec<(LatencyKind, u64)> = LatencyKind::ALL
                 .into_iter()
                 .filter_map(|metric| Some((metric, samples(cell, rank, metric, requests)?)))
                 .filter(|(_, n)| *n < needed)
                 .collect();
-            let counts: Vec<String> = few
-                .iter()
-                .map(|(metric, n)| format!("{} {n}", metric.name()))
-                .collect();
+            let counts: Vec<String> =
+                few.iter().map(|(metric, n)| format!("{} {n}", metric.name())).collect();
             (!few.is_empty()).then(|| Verdict {
                 kind: VerdictKind::FewSamples,
                 severity: Severity::Metric,
-                touches: few
-                    .iter()
-                    .map(|(metric, _)| format!("{rank}_{}", metric.name()))
-                    .collect(),
+                touches: few.iter().map(|(metric, _)| format!("{rank}_{}", metric.name())).collect(),
                 reason: format!(
                     "{rank} needs {needed} samples to carry weight, and there are fewer ({})",
                     counts.join(", ")
@@ -84,42 +79,19 @@ fn ranks(slo: &Slo) -> Vec<Percentile> {
 }
 
 /// How many samples a percentile of a cell rests on; `None` where it has none.
-fn samples(cell: &CellFile, rank: Percentile, metric: Metric, requests: u64) -> Option<u64> {
-    let own = cell
-        .summary
-        .as_ref()
-        .and_then(|summary| latency(summary, metric));
+fn samples(cell: &CellFile, rank: Percentile, metric: LatencyKind, requests: u64) -> Option<u64> {
+    let own = cell.summary.as_ref().and_then(|summary| summary.latency(metric));
     if let Some(own) = own {
         return Some(own.n);
     }
     // Gaps between events are many for each request: how many is not told.
-    let counted = metric != Metric::Itl;
-    let column = format!("{rank}_{}_ms", metric.name());
-    (counted && cell.reported.contains_key(&column)).then_some(requests)
-}
-
-fn latency(summary: &Summary, metric: Metric) -> Option<&Latency> {
-    match metric {
-        Metric::Ttft => summary.ttft.as_ref(),
-        Metric::Itl => summary.itl.as_ref(),
-        Metric::Tpot => summary.tpot.as_ref(),
-        Metric::E2e => summary.e2e.as_ref(),
-    }
+    let counted = metric != LatencyKind::Itl;
+    let reported = cell.number(Metric::Latency(Rank::At(rank), metric));
+    (counted && reported.is_some()).then_some(requests)
 }
 
 fn not_streamed(cell: &CellFile) -> Option<Verdict> {
-    let median = |metric: Metric| {
-        let own = cell
-            .summary
-            .as_ref()
-            .and_then(|summary| latency(summary, metric));
-        own.map(|own| own.p50_ms).or_else(|| {
-            cell.reported
-                .get(&format!("p50_{}_ms", metric.name()))
-                .copied()
-        })
-    };
-    let (ttft, e2e) = (median(Metric::Ttft)?, median(Metric::E2e)?);
+    let (ttft, e2e) = (cell.number(Metric::P50_TTFT)?, cell.number(Metric::P50_E2E)?);
     (e2e > 0.0 && ttft >= WHOLE * e2e).then(|| Verdict {
         kind: VerdictKind::NotStreamed,
         severity: Severity::Note,

@@ -88,10 +88,7 @@ pub fn files(paths: &[Utf8PathBuf]) -> Result<Vec<File>, Findings> {
         }
     }
     let read = |path: &Utf8PathBuf| match fs::read_to_string(path) {
-        Ok(text) => Ok(File {
-            name: path.to_string(),
-            text,
-        }),
+        Ok(text) => Ok(File { name: path.to_string(), text }),
         Err(error) => Err(Finding::error(format!("cannot read {path}: {error}"))),
     };
     let mut files = Vec::new();
@@ -101,11 +98,7 @@ pub fn files(paths: &[Utf8PathBuf]) -> Result<Vec<File>, Findings> {
             Err(finding) => findings.push(finding),
         }
     }
-    if findings.has_errors() {
-        Err(findings)
-    } else {
-        Ok(files)
-    }
+    if findings.has_errors() { Err(findings) } else { Ok(files) }
 }
 
 fn walk(folder: &Utf8Path, found: &mut Vec<Utf8PathBuf>, findings: &mut Findings) {
@@ -119,14 +112,9 @@ fn walk(folder: &Utf8Path, found: &mut Vec<Utf8PathBuf>, findings: &mut Findings
     let mut paths: Vec<Utf8PathBuf> = entries.flatten().map(|entry| entry.into_path()).collect();
     paths.sort();
     let (folders, files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.is_dir());
-    let json: Vec<Utf8PathBuf> = files
-        .into_iter()
-        .filter(|path| path.extension() == Some("json"))
-        .collect();
+    let json: Vec<Utf8PathBuf> = files.into_iter().filter(|path| path.extension() == Some("json")).collect();
     // A sweep keeps each run beside the list of them: once is enough.
-    let summary = json
-        .iter()
-        .find(|path| path.file_name() == Some("summary.json"));
+    let summary = json.iter().find(|path| path.file_name() == Some("summary.json"));
     match summary {
         Some(summary) => found.push(summary.clone()),
         None => found.extend(json),
@@ -141,11 +129,7 @@ fn walk(folder: &Utf8Path, found: &mut Vec<Utf8PathBuf>, findings: &mut Findings
 /// # Errors
 ///
 /// Every mistake at once, each with its file, its field and what is expected there.
-pub fn import(
-    files: &[File],
-    told: &Told,
-    now: Timestamp,
-) -> Result<(StoredRun, Findings), Findings> {
+pub fn import(files: &[File], told: &Told, now: Timestamp) -> Result<(StoredRun, Findings), Findings> {
     let mut findings = Findings::default();
     let mut rows = Vec::new();
     let mut clients: Vec<String> = Vec::new();
@@ -157,10 +141,10 @@ pub fn import(
         }
     }
     if clients.len() > 1 {
-        findings.push(
-            Finding::error(format!("these files are of different tools: {}", clients.join(", ")))
-                .help("import those of each tool under a name of their own; `runner compare` lays them side by side"),
-        );
+        findings
+            .push(Finding::error(format!("these files are of different tools: {}", clients.join(", "))).help(
+            "import those of each tool under a name of their own; `runner compare` lays them side by side",
+        ));
     }
     if rows.is_empty() && !findings.has_errors() {
         findings.push(Finding::error("there is nothing in these files to import"));
@@ -168,10 +152,7 @@ pub fn import(
     if findings.has_errors() {
         return Err(findings);
     }
-    let client = clients
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| "unknown".into());
+    let client = clients.into_iter().next().unwrap_or_else(|| "unknown".into());
     let run = run::build(rows, files, client, told, now).map_err(|finding| {
         let mut all = findings.clone();
         all.push(finding);
@@ -198,17 +179,11 @@ fn of_file(file: &File, told: &Told, findings: &mut Findings) -> (Option<String>
     for value in &documents {
         let field = Field::root(&file.name, value);
         let (who, read) = if vllm::is(value) {
-            (
-                "vllm bench serve".to_owned(),
-                vllm::row(&field).map(|row| vec![row]),
-            )
+            ("vllm bench serve".to_owned(), vllm::row(&field).map(|row| vec![row]))
         } else if guidellm::is(value) {
             (guidellm::client(&field), guidellm::rows(&field))
         } else if aiperf::is(value) {
-            (
-                aiperf::client(&field),
-                aiperf::row(&field).map(|row| vec![row]),
-            )
+            (aiperf::client(&field), aiperf::row(&field).map(|row| vec![row]))
         } else {
             findings.push(
                 Finding::error(format!("{} is no result that can be imported", file.name)).help(

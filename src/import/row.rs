@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    manifest::Metric,
-    measure::{CellOutcome, Counts, Latency, Summary, Window, percentile},
+    manifest::LatencyKind,
+    measure::{CellOutcome, Counts, Latency, Metric, Rank, Summary, Window, percentile},
     unit::Percentile,
 };
 
@@ -31,16 +31,23 @@ pub(super) struct Row {
     pub(super) input_tokens: Option<u64>,
     pub(super) output_tokens: Option<u64>,
     /// Every sample in milliseconds, where the file has them.
-    pub(super) samples: BTreeMap<Metric, Vec<f64>>,
+    pub(super) samples: BTreeMap<LatencyKind, Vec<f64>>,
     /// Numbers without samples, by column name.
     pub(super) reported: BTreeMap<String, f64>,
 }
 
 impl Row {
-    /// Takes what is known of a number of the tables.
-    pub(super) fn report(&mut self, column: impl Into<String>, value: Option<f64>) {
+    /// Takes what is known of a number of the tables, in its unit.
+    pub(super) fn report(&mut self, metric: Metric, value: Option<f64>) {
         if let Some(value) = value {
-            self.reported.insert(column.into(), value);
+            self.reported.insert(metric.column(), value);
+        }
+    }
+
+    /// Takes a latency in milliseconds by a tool's word for its rank.
+    pub(super) fn report_rank(&mut self, word: &str, kind: LatencyKind, ms: Option<f64>) {
+        if let Some(rank) = rank(word) {
+            self.report(Metric::Latency(rank, kind), ms);
         }
     }
 
@@ -49,6 +56,15 @@ impl Row {
         if let Some(value) = value {
             self.load.insert(name.into(), plain(value));
         }
+    }
+}
+
+/// The rank that a tool's word stands for: `mean` or `avg`, `median`, `p95`.
+pub(super) fn rank(word: &str) -> Option<Rank> {
+    match word {
+        "mean" | "avg" => Some(Rank::Mean),
+        "median" => Some(Rank::At(Percentile::P50)),
+        word => word.parse().ok().map(Rank::At),
     }
 }
 
@@ -67,28 +83,17 @@ pub(super) fn summary(rows: &[&Row]) -> Option<Summary> {
     let sum = |get: fn(&Row) -> Option<u64>| rows.iter().map(|row| get(row)).sum::<Option<u64>>();
     let completed = sum(|row| row.completed)?;
     let failed = sum(|row| row.failed);
-    let seconds = rows
-        .iter()
-        .map(|row| row.seconds)
-        .sum::<Option<f64>>()
-        .filter(|seconds| *seconds > 0.0);
+    let seconds = rows.iter().map(|row| row.seconds).sum::<Option<f64>>().filter(|seconds| *seconds > 0.0);
     let (input, output) = (sum(|row| row.input_tokens), sum(|row| row.output_tokens));
-    let latency = |metric: Metric| {
-        let each: Option<Vec<&Vec<f64>>> =
-            rows.iter().map(|row| row.samples.get(&metric)).collect();
+    let latency = |metric: LatencyKind| {
+        let each: Option<Vec<&Vec<f64>>> = rows.iter().map(|row| row.samples.get(&metric)).collect();
         Latency::of(each?.into_iter().flatten().copied().collect())
     };
     let user = || {
-        let each: Option<Vec<&Vec<f64>>> = rows
-            .iter()
-            .map(|row| row.samples.get(&Metric::Tpot))
-            .collect();
-        let mut speeds: Vec<f64> = each?
-            .into_iter()
-            .flatten()
-            .filter(|tpot| **tpot > 0.0)
-            .map(|tpot| 1e3 / tpot)
-            .collect();
+        let each: Option<Vec<&Vec<f64>>> =
+            rows.iter().map(|row| row.samples.get(&LatencyKind::Tpot)).collect();
+        let mut speeds: Vec<f64> =
+            each?.into_iter().flatten().filter(|tpot| **tpot > 0.0).map(|tpot| 1e3 / tpot).collect();
         speeds.sort_by(f64::total_cmp);
         percentile(&speeds, Percentile::P50)
     };
@@ -105,15 +110,12 @@ pub(super) fn summary(rows: &[&Row]) -> Option<Summary> {
             completed,
             by_outcome,
         },
-        window: seconds.map(|length_s| Window {
-            start_s: 0.0,
-            length_s,
-        }),
+        window: seconds.map(|length_s| Window { start_s: 0.0, length_s }),
         steady: None,
-        ttft: latency(Metric::Ttft),
-        itl: latency(Metric::Itl),
-        tpot: latency(Metric::Tpot),
-        e2e: latency(Metric::E2e),
+        ttft: latency(LatencyKind::Ttft),
+        itl: latency(LatencyKind::Itl),
+        tpot: latency(LatencyKind::Tpot),
+        e2e: latency(LatencyKind::E2e),
         issue_delay: None,
         user_tok_s: user(),
         output_tokens: output,

@@ -61,26 +61,14 @@ pub(super) fn build(
         };
         cells.push(cell(point, &groups[at].1, &axes, &client, told, now));
     }
-    let first = cells
-        .iter()
-        .map(|cell| cell.started_at)
-        .min()
-        .unwrap_or(now);
-    let last = cells
-        .iter()
-        .map(|cell| cell.finished_at)
-        .max()
-        .unwrap_or(now);
+    let first = cells.iter().map(|cell| cell.started_at).min().unwrap_or(now);
+    let last = cells.iter().map(|cell| cell.finished_at).max().unwrap_or(now);
     let experiment = serde_json::from_value(json!({ "name": told.name }))
         .map_err(|error| Finding::error(format!("{:?} is no name: {error}", told.name)))?;
     let plan = Plan {
         format: 1,
         experiment,
-        hardware: Hardware {
-            gpu: None,
-            label,
-            usd_per_hour: told.usd_per_hour,
-        },
+        hardware: Hardware { gpu: None, label, usd_per_hour: told.usd_per_hour },
         server_axes: axes.server,
         load_axes: axes.load,
         groups: groups.into_iter().map(|(_, group)| group).collect(),
@@ -88,10 +76,7 @@ pub(super) fn build(
     let run = RunFile {
         format: FORMAT,
         name: RUN.into(),
-        tool: Tool {
-            name: "runner".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-        },
+        tool: Tool { name: "runner".into(), version: env!("CARGO_PKG_VERSION").into() },
         command: told.command.clone(),
         host: None,
         gpus: Vec::new(),
@@ -125,15 +110,8 @@ pub(super) fn build(
 fn file(file: &File) -> ImportedFile {
     // Its folder tells the files of a sweep apart.
     let parts: Vec<&str> = file.name.rsplit('/').take(2).collect();
-    let parts: Vec<&str> = parts
-        .into_iter()
-        .rev()
-        .filter(|part| !matches!(*part, "" | "." | ".."))
-        .collect();
-    ImportedFile {
-        name: parts.join("/"),
-        sha256: hex(&Sha256::digest(file.text.as_bytes())),
-    }
+    let parts: Vec<&str> = parts.into_iter().rev().filter(|part| !matches!(*part, "" | "." | "..")).collect();
+    ImportedFile { name: parts.join("/"), sha256: hex(&Sha256::digest(file.text.as_bytes())) }
 }
 
 /// The rows of one machine, and what it is called.
@@ -164,25 +142,15 @@ fn points(rows: Vec<Row>, told: &Told) -> Vec<Point> {
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
     for mut row in rows {
         row.completed = row.completed.or(told.requests);
-        let workload = row
-            .workload
-            .clone()
-            .unwrap_or_else(|| told.workload.clone());
-        let server = Key {
-            model: row.model.clone().or_else(|| told.model.clone()),
-            flags: row.server.clone(),
-        };
+        let workload = row.workload.clone().unwrap_or_else(|| told.workload.clone());
+        let server =
+            Key { model: row.model.clone().or_else(|| told.model.clone()), flags: row.server.clone() };
         let key = json!([workload, server.model, server.flags, row.load]).to_string();
         match known.get(&key) {
             Some(at) => points[*at].rows.push(row),
             None => {
                 known.insert(key, points.len());
-                points.push(Point {
-                    workload,
-                    server,
-                    load: row.load.clone(),
-                    rows: vec![row],
-                });
+                points.push(Point { workload, server, load: row.load.clone(), rows: vec![row] });
             }
         }
     }
@@ -201,28 +169,21 @@ const MODEL: &str = "model";
 impl Axes {
     fn of(points: &[Point]) -> Self {
         let varies = |get: &dyn Fn(&Point) -> Option<Value>| {
-            let texts: BTreeSet<Option<String>> = points
-                .iter()
-                .map(|point| get(point).map(|v| v.to_string()))
-                .collect();
+            let texts: BTreeSet<Option<String>> =
+                points.iter().map(|point| get(point).map(|v| v.to_string())).collect();
             texts.len() > 1
         };
         let names = |of: fn(&Point) -> &BTreeMap<String, Value>| {
-            let names: BTreeSet<&String> =
-                points.iter().flat_map(|point| of(point).keys()).collect();
-            let varying = names
-                .into_iter()
-                .filter(|name| varies(&|point: &Point| of(point).get(*name).cloned()));
+            let names: BTreeSet<&String> = points.iter().flat_map(|point| of(point).keys()).collect();
+            let varying =
+                names.into_iter().filter(|name| varies(&|point: &Point| of(point).get(*name).cloned()));
             varying.cloned().collect::<Vec<String>>()
         };
         let mut server = names(|point| &point.server.flags);
         if varies(&|point: &Point| point.server.model.clone().map(Value::from)) {
             server.insert(0, MODEL.into());
         }
-        Self {
-            server,
-            load: names(|point| &point.load),
-        }
+        Self { server, load: names(|point| &point.load) }
     }
 
     fn of_server(&self, key: &Key) -> BTreeMap<String, Value> {
@@ -231,8 +192,7 @@ impl Axes {
             axis => key.flags.get(axis).cloned(),
         };
         let each = self.server.iter();
-        each.filter_map(|axis| Some((axis.clone(), value(axis)?)))
-            .collect()
+        each.filter_map(|axis| Some((axis.clone(), value(axis)?))).collect()
     }
 }
 
@@ -240,9 +200,7 @@ fn group(key: &Key, axes: &Axes) -> Result<Group, Finding> {
     // The form of a server has a model; an unknown one is empty, and shown as absent.
     let model = key.model.clone().unwrap_or_default();
     let server: Server = serde_json::from_value(json!({ "model": model, "flags": key.flags }))
-        .map_err(|error| {
-            Finding::error(format!("the server's parameters cannot be flags: {error}"))
-        })?;
+        .map_err(|error| Finding::error(format!("the server's parameters cannot be flags: {error}")))?;
     let name = model.trim_end_matches('/').rsplit('/').next();
     let name = name.filter(|name| !name.is_empty()).unwrap_or("server");
     Ok(Group {
@@ -253,14 +211,7 @@ fn group(key: &Key, axes: &Axes) -> Result<Group, Finding> {
     })
 }
 
-fn cell(
-    point: &Point,
-    group: &Group,
-    axes: &Axes,
-    client: &str,
-    told: &Told,
-    now: Timestamp,
-) -> CellFile {
+fn cell(point: &Point, group: &Group, axes: &Axes, client: &str, told: &Told, now: Timestamp) -> CellFile {
     let rows: Vec<&Row> = point.rows.iter().collect();
     let pooled = summary(&rows);
     let reported = reported(&rows);
@@ -310,10 +261,7 @@ fn cell(
     if !file.outcome.is_measured() {
         file.summary = None;
         file.reported.clear();
-        file.reason = Some(format!(
-            "The imported file says {}.",
-            file.outcome.name().replace('_', " ")
-        ));
+        file.reason = Some(format!("The imported file says {}.", file.outcome.name().replace('_', " ")));
     }
     file.verdicts = judge::judge(&file, client, requests);
     file
@@ -347,19 +295,11 @@ fn id(point: &Point, server: &str) -> String {
 /// What may be part of a folder's name.
 fn plain(name: &str) -> String {
     let safe = |c: char| {
-        if c.is_ascii_alphanumeric() || "-_.".contains(c) {
-            c
-        } else {
-            '-'
-        }
+        if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }
     };
     let name: String = name.chars().map(safe).take(60).collect();
     let name = name.trim_start_matches(['.', '-']);
-    if name.is_empty() {
-        "x".into()
-    } else {
-        name.to_owned()
-    }
+    if name.is_empty() { "x".into() } else { name.to_owned() }
 }
 
 fn hash(value: &Value) -> String {

@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     field::Field,
-    row::{Row, plain},
+    row::{Row, plain, rank},
     vllm,
 };
 use crate::{
     diagnostic::{Finding, Findings, Place, Source},
-    manifest::{Metric, nearest},
-    unit::Percentile,
+    manifest::{LatencyKind, nearest},
+    measure::Metric,
 };
 
 /// What a column holds.
@@ -30,8 +30,8 @@ enum Column {
     Seconds,
     InputTokens,
     OutputTokens,
-    /// A number by the name it has in this tool's tables, and what its unit has to be multiplied by.
-    Number(String, f64),
+    /// A number of this tool's tables, and what its unit has to be multiplied by.
+    Number(Metric, f64),
     /// Of no use here.
     Passed,
 }
@@ -55,23 +55,9 @@ const FLAGS: [&str; 16] = [
     "enforce_eager",
     "attention_backend",
 ];
-/// Names that a column of the journal's form may have.
-const KNOWN: [&str; 14] = [
-    "workload",
-    "gpu",
-    "model",
-    "concurrency",
-    "rate",
-    "max_tokens",
-    "requests",
-    "p50_ttft_ms",
-    "p95_ttft_ms",
-    "p50_e2e_ms",
-    "p95_e2e_ms",
-    "throughput_tok_s",
-    "req_s",
-    "outcome",
-];
+/// Names that a column may have beside those of numbers.
+const KNOWN: [&str; 8] =
+    ["workload", "gpu", "model", "concurrency", "rate", "max_tokens", "requests", "outcome"];
 
 impl Column {
     fn of(name: &str, axes: &[String]) -> Option<Self> {
@@ -97,54 +83,39 @@ impl Column {
             "window_s" | "total_time_s" | "wall_clock_s" | "duration_s" => Self::Seconds,
             "input_tokens" => Self::InputTokens,
             "output_tokens" | "total_tokens" => Self::OutputTokens,
-            "throughput_tok_s" | "output_tok_s" | "tok_s" | "tokens_per_second" => {
-                Self::Number("throughput_tok_s".into(), 1.0)
-            }
-            "total_tok_s" | "req_s" | "user_tok_s" | "goodput_req_s" => Self::Number(plain, 1.0),
-            "" | "cell" | "verdicts" | "steady_s" | "steady_tok_s" | "arrivals" | "warmup" => {
-                Self::Passed
-            }
+            "output_tok_s" | "tok_s" | "tokens_per_second" => Self::Number(Metric::OUTPUT, 1.0),
+            "" | "cell" | "verdicts" | "steady_s" | "steady_tok_s" | "arrivals" | "warmup" => Self::Passed,
             _ => {
-                let (column, factor) = latency(&plain)?;
-                Self::Number(column, factor)
+                let (metric, factor) = own(&plain).or_else(|| latency(&plain))?;
+                Self::Number(metric, factor)
             }
         })
     }
 }
 
-/// `p95_latency_ms` → `p95_e2e_ms`, with what makes its unit milliseconds.
-fn latency(name: &str) -> Option<(String, f64)> {
+/// A column of this tool's own tables.
+fn own(name: &str) -> Option<(Metric, f64)> {
+    Metric::parse(name).filter(|metric| metric.column() == name).map(|metric| (metric, 1.0))
+}
+
+/// `p95_latency_ms` → p95 E2E, with what makes its unit milliseconds.
+fn latency(name: &str) -> Option<(Metric, f64)> {
     let (name, factor) = [("_ms", 1.0), ("_us", 1e-3), ("_s", 1e3)]
         .into_iter()
         .find_map(|(unit, factor)| Some((name.strip_suffix(unit)?, factor)))?;
-    let (rank, metric) = name.split_once('_')?;
-    let rank = match rank {
-        "median" => "p50",
-        "avg" => "mean",
-        rank => rank,
+    let (word, kind) = name.split_once('_')?;
+    let kind = match kind {
+        "latency" | "e2el" | "request_latency" => LatencyKind::E2e,
+        name => LatencyKind::ALL.into_iter().find(|kind| kind.name() == name)?,
     };
-    if rank != "mean" {
-        rank.parse::<Percentile>().ok()?;
-    }
-    let metric = match metric {
-        "latency" | "e2el" | "request_latency" => Metric::E2e,
-        name => Metric::ALL
-            .into_iter()
-            .find(|metric| metric.name() == name)?,
-    };
-    Some((format!("{rank}_{}_ms", metric.name()), factor))
+    Some((Metric::Latency(rank(word)?, kind), factor))
 }
 
 /// The rows of a table, and what of it was not understood.
 pub(super) fn rows(name: &str, text: &str, axes: &[String], findings: &mut Findings) -> Vec<Row> {
-    let source = Arc::new(Source {
-        name: name.into(),
-        text: text.into(),
-    });
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .comment(Some(b'#'))
-        .from_reader(text.as_bytes());
+    let source = Arc::new(Source { name: name.into(), text: text.into() });
+    let mut reader =
+        csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(text.as_bytes());
     let header = match reader.headers() {
         Ok(header) => header.clone(),
         Err(error) => {
@@ -152,8 +123,7 @@ pub(super) fn rows(name: &str, text: &str, axes: &[String], findings: &mut Findi
             return Vec::new();
         }
     };
-    let of_vllm =
-        ["output_throughput", "completed"].map(|own| header.iter().any(|name| name == own));
+    let of_vllm = ["output_throughput", "completed"].map(|own| header.iter().any(|name| name == own));
     let columns: Vec<Option<Column>> = header.iter().map(|name| Column::of(name, axes)).collect();
     if of_vllm != [true, true] {
         check_header(&source, &header, &columns, axes, findings);
@@ -180,10 +150,7 @@ pub(super) fn rows(name: &str, text: &str, axes: &[String], findings: &mut Findi
             }
         }
         let start = record.position().map_or(0, |at| at.byte() as usize);
-        let place = Place {
-            source: source.clone(),
-            span: line(text, start),
-        };
+        let place = Place { source: source.clone(), span: line(text, start) };
         let row = if of_vllm == [true, true] {
             from_vllm(&place, &header, &record)
         } else {
@@ -192,8 +159,7 @@ pub(super) fn rows(name: &str, text: &str, axes: &[String], findings: &mut Findi
         match row {
             Ok(row) => {
                 let unknown = record.iter().zip(&columns);
-                let unknown =
-                    unknown.map(|(text, column)| column.is_none().then(|| text.to_owned()));
+                let unknown = unknown.map(|(text, column)| column.is_none().then(|| text.to_owned()));
                 left_out.push(unknown.collect());
                 rows.push(row);
             }
@@ -229,8 +195,7 @@ fn check_repeats(
     left_out: &[Vec<Option<String>>],
     findings: &mut Findings,
 ) {
-    let point =
-        |row: &Row| json!([row.workload, row.gpu, row.model, row.server, row.load]).to_string();
+    let point = |row: &Row| json!([row.workload, row.gpu, row.model, row.server, row.load]).to_string();
     for (at, name) in header.iter().enumerate() {
         let texts: Option<Vec<&str>> = left_out.iter().map(|row| row.get(at)?.as_deref()).collect();
         let Some(texts) = texts.filter(|_| !REPEATS.contains(&name.to_lowercase().as_str())) else {
@@ -240,9 +205,7 @@ fn check_repeats(
         for text in &texts {
             *seen.entry(text).or_default() += 1;
         }
-        let measured = seen
-            .iter()
-            .any(|(text, times)| *times < 2 && text.parse::<f64>().is_ok());
+        let measured = seen.iter().any(|(text, times)| *times < 2 && text.parse::<f64>().is_ok());
         let mut values: BTreeMap<String, &str> = BTreeMap::new();
         let differs = rows.iter().zip(&texts).find_map(|(row, text)| {
             let first = *values.entry(point(row)).or_insert(text);
@@ -251,10 +214,7 @@ fn check_repeats(
         let Some((one, other)) = differs.filter(|_| !measured) else {
             continue;
         };
-        let place = Place {
-            source: source.clone(),
-            span: line(&source.text, 0),
-        };
+        let place = Place { source: source.clone(), span: line(&source.text, 0) };
         findings.push(
             Finding::error(format!(
                 "{}: rows that are the same else have {one:?} and {other:?} in `{name}`, a column that is not known: they would be averaged as repeats",
@@ -284,14 +244,8 @@ fn check_header(
     axes: &[String],
     findings: &mut Findings,
 ) {
-    let place = Place {
-        source: source.clone(),
-        span: line(&source.text, 0),
-    };
-    let has_numbers = columns
-        .iter()
-        .flatten()
-        .any(|column| matches!(column, Column::Number(..)));
+    let place = Place { source: source.clone(), span: line(&source.text, 0) };
+    let has_numbers = columns.iter().flatten().any(|column| matches!(column, Column::Number(..)));
     if !has_numbers {
         findings.push(
             Finding::error(format!("{} has no column with a latency or a throughput", source.name))
@@ -299,20 +253,19 @@ fn check_header(
                 .help("expected are columns such as concurrency, max_tokens, p50_ttft_ms, p95_e2e_ms, throughput_tok_s"),
         );
     }
+    let numbers = Metric::COLUMNS.map(Metric::column);
+    let known: Vec<&str> = KNOWN.into_iter().chain(numbers.iter().map(String::as_str)).collect();
     for (name, column) in header.iter().zip(columns) {
         if column.is_some() {
             continue;
         }
-        let mut finding = Finding::note(format!(
-            "{}: the column `{name}` is not known and was left out",
-            source.name
-        ));
-        if let Some(near) = nearest(name, &KNOWN) {
+        let mut finding =
+            Finding::note(format!("{}: the column `{name}` is not known and was left out", source.name));
+        if let Some(near) = nearest(name, &known) {
             finding = finding.help(format!("did you mean `{near}`?"));
         }
-        findings.push(finding.help(format!(
-            "where it is something the server was started with: --axis {name}"
-        )));
+        findings
+            .push(finding.help(format!("where it is something the server was started with: --axis {name}")));
     }
     for axis in axes {
         if !header.iter().any(|name| name.trim() == axis) {
@@ -336,16 +289,12 @@ fn row(
             continue;
         };
         let wrong = |expected: &str| {
-            Finding::error(format!(
-                "{place}: `{name}` is {text:?}, where {expected} is expected"
-            ))
-            .at(place, "this row")
+            Finding::error(format!("{place}: `{name}` is {text:?}, where {expected} is expected"))
+                .at(place, "this row")
         };
         let number = |expected: &str| {
             let number: Option<f64> = text.parse().ok();
-            number
-                .filter(|number| number.is_finite())
-                .ok_or_else(|| wrong(expected))
+            number.filter(|number| number.is_finite()).ok_or_else(|| wrong(expected))
         };
         let count = || text.parse::<u64>().map_err(|_| wrong("a whole number"));
         match column {
@@ -354,9 +303,8 @@ fn row(
             Column::Model => row.model = Some(text.to_owned()),
             Column::Outcome => {
                 let outcome = serde_json::from_value(json!(text));
-                row.outcome = Some(
-                    outcome.map_err(|_| wrong("the outcome of a cell (ok, degraded, oom …)"))?,
-                );
+                row.outcome =
+                    Some(outcome.map_err(|_| wrong("the outcome of a cell (ok, degraded, oom …)"))?);
             }
             Column::Load(key) => row.asked(key, Some(number("a number")?)),
             Column::Server(key) => {
@@ -367,9 +315,9 @@ fn row(
             Column::Seconds => row.seconds = Some(number("a number of seconds")?),
             Column::InputTokens => row.input_tokens = Some(count()?),
             Column::OutputTokens => row.output_tokens = Some(count()?),
-            Column::Number(key, factor) => {
+            Column::Number(metric, factor) => {
                 let value = number("a number")?;
-                row.report(key.clone(), Some(value * factor));
+                row.report(*metric, Some(value * factor));
             }
             Column::Passed => {}
         }

@@ -10,7 +10,7 @@ use super::{
     field::Field,
     row::{Row, plain},
 };
-use crate::{diagnostic::Finding, manifest::Metric};
+use crate::{diagnostic::Finding, manifest::LatencyKind};
 
 /// Keys that a result has beside the parameters of a sweep.
 const KNOWN: [&str; 38] = [
@@ -70,11 +70,11 @@ const OF_THE_BENCHMARK: [&str; 14] = [
     "top_",
     "ignore_eos",
 ];
-const METRICS: [(&str, Metric); 4] = [
-    ("ttft", Metric::Ttft),
-    ("tpot", Metric::Tpot),
-    ("itl", Metric::Itl),
-    ("e2el", Metric::E2e),
+const METRICS: [(&str, LatencyKind); 4] = [
+    ("ttft", LatencyKind::Ttft),
+    ("tpot", LatencyKind::Tpot),
+    ("itl", LatencyKind::Itl),
+    ("e2el", LatencyKind::E2e),
 ];
 const MS: &str = "a number of milliseconds";
 
@@ -94,9 +94,7 @@ pub(super) fn row(result: &Field<'_>) -> Result<Row, Finding> {
         seconds: result.number_of("duration", "a number of seconds")?,
         input_tokens: result.count_of("total_input_tokens", "a number of tokens")?,
         output_tokens: result.count_of("total_output_tokens", "a number of tokens")?,
-        model: result
-            .get("model_id")
-            .and_then(|model| model.text().map(str::to_owned)),
+        model: result.get("model_id").and_then(|model| model.text().map(str::to_owned)),
         at: result.get("date").and_then(|date| instant(date.text()?)),
         ..Row::default()
     };
@@ -107,10 +105,9 @@ pub(super) fn row(result: &Field<'_>) -> Result<Row, Finding> {
         if row.samples.contains_key(&metric) {
             continue;
         }
-        let column = |rank: &str| format!("{rank}_{}_ms", metric.name());
         for rank in ["mean", "median", "p50", "p90", "p95", "p99", "p99.9"] {
             let value = result.number_of(&format!("{rank}_{theirs}_ms"), MS)?;
-            row.report(column(if rank == "median" { "p50" } else { rank }), value);
+            row.report_rank(rank, metric, value);
         }
     }
     Ok(row)
@@ -126,14 +123,7 @@ fn load(result: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
     };
     row.asked("rate", rate);
     // With a rate it is an open loop, and the concurrency only bounds it.
-    row.asked(
-        if rate.is_some() {
-            "max_in_flight"
-        } else {
-            "concurrency"
-        },
-        most,
-    );
+    row.asked(if rate.is_some() { "max_in_flight" } else { "concurrency" }, most);
     if rate.is_some() {
         let burstiness = result.number_of("burstiness", "a number")?;
         row.asked("burstiness", burstiness.filter(|shape| *shape != 1.0));
@@ -146,9 +136,7 @@ fn parameters(result: &Field<'_>, row: &mut Row) {
     let keys = result.value().as_object().into_iter().flatten();
     for (key, value) in keys {
         let own = KNOWN.contains(&key.as_str())
-            || METRICS
-                .iter()
-                .any(|(name, _)| key.ends_with(&format!("_{name}_ms")));
+            || METRICS.iter().any(|(name, _)| key.ends_with(&format!("_{name}_ms")));
         if own || value.is_null() || value.is_array() || value.is_object() {
             continue;
         }
@@ -156,9 +144,7 @@ fn parameters(result: &Field<'_>, row: &mut Row) {
         let of_the_benchmark = OF_THE_BENCHMARK.iter().any(|start| key.starts_with(start));
         match key.as_str() {
             "random_output_len" | "output_len" => row.load.insert("max_tokens".into(), value),
-            "random_input_len" | "input_len" => {
-                row.load.insert("synthetic.input_tokens".into(), value)
-            }
+            "random_input_len" | "input_len" => row.load.insert("synthetic.input_tokens".into(), value),
             _ if of_the_benchmark => row.load.insert(key.clone(), value),
             _ => row.server.insert(key.replace('_', "-"), value),
         };
@@ -172,20 +158,16 @@ fn samples(result: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
             return Ok(None);
         };
         let each = field.items();
-        let numbers: Result<Vec<f64>, Finding> = each
-            .iter()
-            .map(|item| item.number("a number of seconds"))
-            .collect();
+        let numbers: Result<Vec<f64>, Finding> =
+            each.iter().map(|item| item.number("a number of seconds")).collect();
         numbers.map(Some)
     };
     let completed = row.completed.map(|completed| completed as usize);
     // Failed requests stand in the lists too: only the errors beside them tell which.
     let failed: Vec<bool> = match result.get("errors") {
-        Some(errors) => errors
-            .items()
-            .iter()
-            .map(|error| error.text().is_some_and(|text| !text.is_empty()))
-            .collect(),
+        Some(errors) => {
+            errors.items().iter().map(|error| error.text().is_some_and(|text| !text.is_empty())).collect()
+        }
         None => Vec::new(),
     };
     let of_completed = |values: Vec<f64>| -> Option<Vec<f64>> {
@@ -211,20 +193,20 @@ fn samples(result: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
             .zip(tokens)
             .filter(|(_, n)| **n >= 2.0)
             .map(|((ttft, e2e), n)| (e2e - ttft) / (n - 1.0) * 1e3);
-        row.samples.insert(Metric::Tpot, tpot.collect());
+        row.samples.insert(LatencyKind::Tpot, tpot.collect());
     }
     if let Some(ttft) = ttft {
-        row.samples.insert(Metric::Ttft, ms(&ttft));
+        row.samples.insert(LatencyKind::Ttft, ms(&ttft));
     }
     if let Some(e2e) = e2e {
-        row.samples.insert(Metric::E2e, ms(&e2e));
+        row.samples.insert(LatencyKind::E2e, ms(&e2e));
     }
     if let Some(lists) = result.get("itls") {
         let mut gaps = Vec::new();
         for item in lists.items().iter().flat_map(Field::items) {
             gaps.push(item.number("a number of seconds")? * 1e3);
         }
-        row.samples.insert(Metric::Itl, gaps);
+        row.samples.insert(LatencyKind::Itl, gaps);
     }
     row.samples.retain(|_, samples| !samples.is_empty());
     Ok(())

@@ -93,20 +93,12 @@ mod tests {
     use super::*;
 
     fn bucket(above_s: f64, to_s: Option<f64>, count: u64) -> Bucket {
-        Bucket {
-            above_s,
-            to_s,
-            count,
-        }
+        Bucket { above_s, to_s, count }
     }
 
     #[test]
     fn a_percentile_is_interpolated_and_the_mean_is_exact() {
-        let durations = Durations::new(
-            vec![bucket(0.0, Some(0.1), 2), bucket(0.1, Some(0.5), 8)],
-            10,
-            2.0,
-        );
+        let durations = Durations::new(vec![bucket(0.0, Some(0.1), 2), bucket(0.1, Some(0.5), 8)], 10, 2.0);
         // Place 5 of 10 is the third of eight in (0.1, 0.5]: 0.1 + 0.4 × 3/8.
         assert_eq!(durations.p50_ms, Some(250.0));
         assert_eq!(durations.mean_ms, Some(200.0));
@@ -126,16 +118,9 @@ mod tests {
     #[test]
     fn pooled_is_as_if_it_had_been_one() {
         let one = Durations::new(vec![bucket(0.0, Some(1.0), 1)], 1, 0.5);
-        let two = Durations::new(
-            vec![bucket(1.0, None, 1), bucket(0.0, Some(1.0), 2)],
-            3,
-            4.0,
-        );
+        let two = Durations::new(vec![bucket(1.0, None, 1), bucket(0.0, Some(1.0), 2)], 3, 4.0);
         let both = one.pool(&two);
         assert_eq!((both.count, both.sum_s), (4, 4.5));
-        assert_eq!(
-            both.buckets,
-            [bucket(0.0, Some(1.0), 3), bucket(1.0, None, 1)]
-        );
+        assert_eq!(both.buckets, [bucket(0.0, Some(1.0), 3), bucket(1.0, None, 1)]);
     }
 }

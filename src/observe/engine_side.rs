@@ -68,23 +68,15 @@ pub struct EngineSide {
 
 impl EngineSide {
     /// What changed from `before` to `after`, and the peaks of the gauges `during`.
-    pub(super) fn between(
-        before: &Snapshot,
-        during: &[GaugePoint],
-        after: &Snapshot,
-        span_s: f64,
-    ) -> Self {
+    pub(super) fn between(before: &Snapshot, during: &[GaugePoint], after: &Snapshot, span_s: f64) -> Self {
         // The page before was readable, so a counter that is missing there did not exist yet: client libraries make a
         // labelled one at its first use, and it begins at nothing.
         let counter = |get: fn(&Snapshot) -> Option<f64>| {
             grown(get(before).unwrap_or(0.0), get(after)?).map(|grown| grown.round() as u64)
         };
-        let peak = |get: fn(&GaugePoint) -> Option<f64>| {
-            during.iter().filter_map(get).max_by(f64::total_cmp)
-        };
-        let histogram = |get: fn(&Snapshot) -> &Option<Cumulative>| {
-            get(after).as_ref()?.since(get(before).as_ref())
-        };
+        let peak = |get: fn(&GaugePoint) -> Option<f64>| during.iter().filter_map(get).max_by(f64::total_cmp);
+        let histogram =
+            |get: fn(&Snapshot) -> &Option<Cumulative>| get(after).as_ref()?.since(get(before).as_ref());
         Self {
             span_s,
             settled: after.idle() == Some(true),
@@ -109,15 +101,9 @@ impl EngineSide {
 
     /// Whether a counter fell in between: the server began anew, and nothing of it can be subtracted.
     pub(super) fn restarted(before: &Snapshot, after: &Snapshot) -> bool {
-        let counters: [fn(&Snapshot) -> Option<f64>; 4] = [
-            |s| s.prompt_tokens,
-            |s| s.generation_tokens,
-            |s| s.finished,
-            |s| s.prefix_queries,
-        ];
-        counters
-            .iter()
-            .any(|get| matches!((get(before), get(after)), (Some(then), Some(now)) if now < then))
+        let counters: [fn(&Snapshot) -> Option<f64>; 4] =
+            [|s| s.prompt_tokens, |s| s.generation_tokens, |s| s.finished, |s| s.prefix_queries];
+        counters.iter().any(|get| matches!((get(before), get(after)), (Some(then), Some(now)) if now < then))
     }
 
     /// Part of the prompt tokens that the prefix cache held, 0 to 1; absent when none was looked for.
@@ -130,14 +116,10 @@ impl EngineSide {
     pub(super) fn pool(&self, other: &Self) -> Self {
         let sum = |get: fn(&Self) -> Option<u64>| Some(get(self)? + get(other)?);
         let most = |get: fn(&Self) -> Option<f64>| {
-            [get(self), get(other)]
-                .into_iter()
-                .flatten()
-                .max_by(f64::total_cmp)
+            [get(self), get(other)].into_iter().flatten().max_by(f64::total_cmp)
         };
-        let both = |get: fn(&Self) -> &Option<Durations>| {
-            Some(get(self).as_ref()?.pool(get(other).as_ref()?))
-        };
+        let both =
+            |get: fn(&Self) -> &Option<Durations>| Some(get(self).as_ref()?.pool(get(other).as_ref()?));
         Self {
             span_s: self.span_s + other.span_s,
             settled: self.settled && other.settled,
@@ -181,16 +163,8 @@ mod tests {
             waiting: None,
             kv_usage: None,
         });
-        let side = EngineSide::between(
-            &page(100.0, 10.0, 0.0),
-            &during,
-            &page(200.0, 35.0, 0.0),
-            2.0,
-        );
-        assert_eq!(
-            (side.prompt_tokens, side.prefix_hits),
-            (Some(100), Some(25))
-        );
+        let side = EngineSide::between(&page(100.0, 10.0, 0.0), &during, &page(200.0, 35.0, 0.0), 2.0);
+        assert_eq!((side.prompt_tokens, side.prefix_hits), (Some(100), Some(25)));
         assert_eq!(side.prefix_hit_rate(), Some(0.25));
         assert_eq!(side.running_peak, Some(4.0));
         assert!(side.settled);
@@ -216,11 +190,7 @@ mod tests {
 
     #[test]
     fn a_sum_of_which_a_part_is_unknown_is_unknown() {
-        let known = EngineSide {
-            preemptions: Some(2),
-            running_peak: Some(3.0),
-            ..EngineSide::default()
-        };
+        let known = EngineSide { preemptions: Some(2), running_peak: Some(3.0), ..EngineSide::default() };
         let pooled = known.pool(&EngineSide::default());
         assert_eq!((pooled.preemptions, pooled.running_peak), (None, Some(3.0)));
         assert_eq!(known.pool(&known).preemptions, Some(4));

@@ -83,24 +83,9 @@ mod tests {
     fn a_line_is_read_with_and_without_labels_timestamp_and_exemplar() {
         for (line, name, le, value) in [
             ("up 1", "up", None, 1.0),
-            (
-                "  a:b_total{x=\"1\"} 2.5e3 1700000000000",
-                "a:b_total",
-                None,
-                2500.0,
-            ),
-            (
-                "h_bucket{le=\"0.25\",engine=\"0\"} 7 # {trace=\"x\"} 0.1",
-                "h_bucket",
-                Some(0.25),
-                7.0,
-            ),
-            (
-                "h_bucket{engine=\"0\", le=\"+Inf\",} 9",
-                "h_bucket",
-                Some(f64::INFINITY),
-                9.0,
-            ),
+            ("  a:b_total{x=\"1\"} 2.5e3 1700000000000", "a:b_total", None, 2500.0),
+            ("h_bucket{le=\"0.25\",engine=\"0\"} 7 # {trace=\"x\"} 0.1", "h_bucket", Some(0.25), 7.0),
+            ("h_bucket{engine=\"0\", le=\"+Inf\",} 9", "h_bucket", Some(f64::INFINITY), 9.0),
             ("g{} +Inf", "g", None, f64::INFINITY),
             ("m{path=\"a}b\\\"c,le=\\\\\",k=\"\"} -3", "m", None, -3.0),
             ("t\t4", "t", None, 4.0),

@@ -97,10 +97,7 @@ impl GpuSide {
 
     fn one(gpu: &GpuLook, series: &[(f64, &GpuLook)], server: Option<&[u32]>) -> Self {
         let known = |get: fn(&GpuLook) -> Option<f64>| -> Vec<(f64, f64)> {
-            series
-                .iter()
-                .filter_map(|(t, look)| Some((*t, get(look)?)))
-                .collect()
+            series.iter().filter_map(|(t, look)| Some((*t, get(look)?))).collect()
         };
         let power = known(|look| look.power_w);
         let counted = match known(|look| look.energy_j).as_slice() {
@@ -108,10 +105,7 @@ impl GpuSide {
             _ => None,
         };
         let integral = (power.len() > 1).then(|| {
-            power
-                .windows(2)
-                .map(|pair| (pair[1].0 - pair[0].0) * (pair[0].1 + pair[1].1) / 2.0)
-                .sum()
+            power.windows(2).map(|pair| (pair[1].0 - pair[0].0) * (pair[0].1 + pair[1].1) / 2.0).sum()
         });
         let span = match series {
             [(from, _), .., (to, _)] if to > from => Some(to - from),
@@ -125,19 +119,11 @@ impl GpuSide {
             index: gpu.index,
             name: gpu.name.clone(),
             used_by_server: server.map(|server| {
-                series
-                    .iter()
-                    .any(|(_, look)| look.pids.iter().any(|pid| server.contains(pid)))
+                series.iter().any(|(_, look)| look.pids.iter().any(|pid| server.contains(pid)))
             }),
-            memory_peak_bytes: series
-                .iter()
-                .filter_map(|(_, look)| look.memory_bytes)
-                .max(),
+            memory_peak_bytes: series.iter().filter_map(|(_, look)| look.memory_bytes).max(),
             utilization: mean(&known(|look| look.utilization)),
-            power_mean_w: counted
-                .zip(span)
-                .map(|(energy, span)| energy / span)
-                .or_else(|| mean(&power)),
+            power_mean_w: counted.zip(span).map(|(energy, span)| energy / span).or_else(|| mean(&power)),
             power_peak_w: power.iter().map(|(_, value)| *value).max_by(f64::total_cmp),
             energy_j: counted.or(integral),
             energy_from: match (counted, integral) {
@@ -180,12 +166,7 @@ mod tests {
     use super::*;
 
     fn looks(each: &[(f64, GpuLook)]) -> Vec<GpuLooks> {
-        each.iter()
-            .map(|(t_s, gpu)| GpuLooks {
-                t_s: *t_s,
-                gpus: vec![gpu.clone()],
-            })
-            .collect()
+        each.iter().map(|(t_s, gpu)| GpuLooks { t_s: *t_s, gpus: vec![gpu.clone()] }).collect()
     }
 
     fn look(energy_j: Option<f64>, power_w: f64, memory: u64, pid: u32) -> GpuLook {
@@ -208,33 +189,18 @@ mod tests {
         ]);
         let sides = GpuSide::of(&looks, &[7]);
         let gpu = &sides[0];
-        assert_eq!(
-            (gpu.energy_j, gpu.energy_from),
-            (Some(400.0), Some(EnergyFrom::Counter))
-        );
-        assert_eq!(
-            (gpu.power_mean_w, gpu.power_peak_w),
-            (Some(200.0), Some(300.0))
-        );
-        assert_eq!(
-            (gpu.memory_peak_bytes, gpu.utilization),
-            (Some(9), Some(0.5))
-        );
+        assert_eq!((gpu.energy_j, gpu.energy_from), (Some(400.0), Some(EnergyFrom::Counter)));
+        assert_eq!((gpu.power_mean_w, gpu.power_peak_w), (Some(200.0), Some(300.0)));
+        assert_eq!((gpu.memory_peak_bytes, gpu.utilization), (Some(9), Some(0.5)));
         assert_eq!(gpu.used_by_server, Some(true));
         assert_eq!(gpu.pool((2.0, 2.0), gpu).energy_j, Some(800.0));
     }
 
     #[test]
     fn without_a_counter_power_is_integrated_and_said_so() {
-        let looks = looks(&[
-            (0.0, look(None, 100.0, 5, 1)),
-            (2.0, look(None, 300.0, 5, 1)),
-        ]);
+        let looks = looks(&[(0.0, look(None, 100.0, 5, 1)), (2.0, look(None, 300.0, 5, 1))]);
         let sides = GpuSide::of(&looks, &[7]);
-        assert_eq!(
-            (sides[0].energy_j, sides[0].energy_from),
-            (Some(400.0), Some(EnergyFrom::Power))
-        );
+        assert_eq!((sides[0].energy_j, sides[0].energy_from), (Some(400.0), Some(EnergyFrom::Power)));
         // Other processes are shown, ours nowhere: whose it is cannot be told.
         assert_eq!(sides[0].used_by_server, None);
     }
@@ -244,10 +210,7 @@ mod tests {
         let looks = looks(&[(0.0, GpuLook::default()), (1.0, GpuLook::default())]);
         let sides = GpuSide::of(&looks, &[]);
         let gpu = &sides[0];
-        assert_eq!(
-            (gpu.energy_j, gpu.power_mean_w, gpu.energy_from),
-            (None, None, None)
-        );
+        assert_eq!((gpu.energy_j, gpu.power_mean_w, gpu.energy_from), (None, None, None));
         assert_eq!((gpu.memory_peak_bytes, gpu.utilization), (None, None));
         assert!(GpuSide::of(&[], &[]).is_empty());
     }

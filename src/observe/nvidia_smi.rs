@@ -67,11 +67,7 @@ fn read(gpus: &str, processes: &str) -> Vec<GpuLook> {
                 utilization: number().map(|percent| percent / 100.0),
                 power_w: number(),
                 energy_j: None,
-                pids: processes
-                    .iter()
-                    .filter(|(gpu, _)| *gpu == uuid)
-                    .map(|(_, pid)| *pid)
-                    .collect(),
+                pids: processes.iter().filter(|(gpu, _)| *gpu == uuid).map(|(_, pid)| *pid).collect(),
                 name: fields.next().map(str::to_owned),
             })
         })
@@ -89,15 +85,9 @@ mod tests {
         let looks = read(LINES, "GPU-bb, 41\nGPU-aa, 17\nGPU-aa, 18\n");
         assert_eq!(looks.len(), 2);
         assert_eq!(looks[0].memory_bytes, Some(14336 << 20));
-        assert_eq!(
-            (looks[0].utilization, looks[0].power_w),
-            (Some(0.87), Some(61.25))
-        );
+        assert_eq!((looks[0].utilization, looks[0].power_w), (Some(0.87), Some(61.25)));
         assert_eq!(looks[0].pids, [17, 18]);
-        assert_eq!(
-            looks[0].name.as_deref(),
-            Some("NVIDIA RTX 2000 Ada Generation")
-        );
+        assert_eq!(looks[0].name.as_deref(), Some("NVIDIA RTX 2000 Ada Generation"));
         assert_eq!((looks[1].utilization, looks[1].power_w), (None, None));
         assert_eq!(looks[1].pids, [41]);
     }
@@ -111,16 +101,9 @@ mod tests {
     #[cfg(unix)]
     #[tokio::test]
     async fn a_tool_that_fails_or_is_missing_shows_nothing_and_one_that_answers_is_asked_again() {
-        assert!(
-            NvidiaSmi::at("/no/such/nvidia-smi".into(), None)
-                .await
-                .is_none()
-        );
+        assert!(NvidiaSmi::at("/no/such/nvidia-smi".into(), None).await.is_none());
         assert!(NvidiaSmi::at("/bin/false".into(), None).await.is_none());
-        let works = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/standin/driver/nvidia-smi"
-        );
+        let works = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/standin/driver/nvidia-smi");
         let tool = NvidiaSmi::at(works.into(), None).await.unwrap();
         assert_eq!(tool.look().await[1].pids, [41]);
     }

@@ -22,15 +22,9 @@ impl Nvml {
                     index,
                     name: device.name().ok(),
                     memory_bytes: device.memory_info().ok().map(|memory| memory.used),
-                    utilization: device
-                        .utilization_rates()
-                        .ok()
-                        .map(|rates| f64::from(rates.gpu) / 100.0),
+                    utilization: device.utilization_rates().ok().map(|rates| f64::from(rates.gpu) / 100.0),
                     power_w: device.power_usage().ok().map(|mw| f64::from(mw) / 1e3),
-                    energy_j: device
-                        .total_energy_consumption()
-                        .ok()
-                        .map(|mj| mj as f64 / 1e3),
+                    energy_j: device.total_energy_consumption().ok().map(|mj| mj as f64 / 1e3),
                     pids: device
                         .running_compute_processes()
                         .map(|processes| processes.iter().map(|process| process.pid).collect())

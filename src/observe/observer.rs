@@ -52,10 +52,7 @@ pub struct Watched {
 impl fmt::Debug for Watched {
     /// Without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched")
-            .field("url", &self.url)
-            .field("every", &self.every)
-            .finish_non_exhaustive()
+        f.debug_struct("Watched").field("url", &self.url).field("every", &self.every).finish_non_exhaustive()
     }
 }
 
@@ -95,16 +92,11 @@ impl Observer {
         let work = move || {
             // Dropped with the closure, after everything that is asked was ended.
             let _end: std::sync::mpsc::Sender<()> = end;
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             // Without a runtime nothing is observed, and every order is answered with nothing.
             if let Ok(runtime) = runtime {
                 let look = async {
-                    let tools = Tools {
-                        gpus: Gpus::find(runner).await,
-                        client: scrape::client(),
-                    };
+                    let tools = Tools { gpus: Gpus::find(runner).await, client: scrape::client() };
                     while let Some(order) = ordered.recv().await {
                         watch(order, &tools).await;
                     }
@@ -119,11 +111,7 @@ impl Observer {
         };
         // Without a thread there is nobody to answer either.
         let _ = thread::Builder::new().name("observer".into()).spawn(work);
-        Self {
-            orders,
-            stop: Some(stop),
-            ended,
-        }
+        Self { orders, stop: Some(stop), ended }
     }
 
     /// Takes the first look, and goes on looking until [`Watching::end`].
@@ -131,19 +119,11 @@ impl Observer {
         let (begun, has_begun) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let (seen, will_see) = oneshot::channel();
-        let order = Order {
-            watched,
-            begun,
-            end: ended,
-            seen,
-        };
+        let order = Order { watched, begun, end: ended, seen };
         // A thread that is gone hears nothing: then what is seen is nothing, too.
         let _ = self.orders.send(order);
         let _ = has_begun.await;
-        Watching {
-            end,
-            seen: will_see,
-        }
+        Watching { end, seen: will_see }
     }
 }
 
@@ -174,12 +154,7 @@ struct Tools {
 }
 
 async fn watch(order: Order, tools: &Tools) {
-    let Order {
-        watched,
-        begun,
-        mut end,
-        seen,
-    } = order;
+    let Order { watched, begun, mut end, seen } = order;
     let mut look = Look::new(&watched, tools);
     let before = look.scrape().await;
     let began = Instant::now();
@@ -238,12 +213,9 @@ impl<'a> Look<'a> {
                 absent.push("the engine was not asked (experiment.scrape_every = \"off\")".into());
                 None
             }
-            ScrapeEvery::Every(span) => Some(Scraper::new(
-                &tools.client,
-                &watched.url,
-                watched.api_key.as_deref(),
-                span,
-            )),
+            ScrapeEvery::Every(span) => {
+                Some(Scraper::new(&tools.client, &watched.url, watched.api_key.as_deref(), span))
+            }
         };
         let now = Instant::now();
         Self {
@@ -314,8 +286,7 @@ impl<'a> Look<'a> {
                     .zip(before.finished.or(Some(0.0)))
                     .is_some_and(|(now, then)| now - then >= completed as f64);
                 let idle = page.idle();
-                if idle != Some(false) && (counted && idle.is_some() || last.as_ref() == Some(page))
-                {
+                if idle != Some(false) && (counted && idle.is_some() || last.as_ref() == Some(page)) {
                     return Some(page.clone());
                 }
             }

@@ -52,11 +52,7 @@ mod tests {
     use super::*;
 
     fn look(cpu_s: f64, rss_bytes: u64, processes: u32) -> TreeUsage {
-        TreeUsage {
-            cpu_s,
-            rss_bytes,
-            processes,
-        }
+        TreeUsage { cpu_s, rss_bytes, processes }
     }
 
     #[test]
@@ -71,10 +67,7 @@ mod tests {
     #[test]
     fn one_look_and_time_that_runs_backwards_are_nothing() {
         assert_eq!(ProcessSide::of(&[look(1.0, 1, 1)], 1.0), None);
-        assert_eq!(
-            ProcessSide::of(&[look(5.0, 1, 2), look(3.0, 1, 1)], 1.0),
-            None
-        );
+        assert_eq!(ProcessSide::of(&[look(5.0, 1, 2), look(3.0, 1, 1)], 1.0), None);
         assert_eq!(ProcessSide::of(&[], 1.0), None);
     }
 }

@@ -60,10 +60,7 @@ impl Scraper {
                 self.took_ms.push(began.elapsed().as_secs_f64() * 1e3);
                 let snapshot = Snapshot::read(&text);
                 if snapshot.is_none() {
-                    self.reason = Some(format!(
-                        "{} shows none of the metrics that vLLM has",
-                        self.url
-                    ));
+                    self.reason = Some(format!("{} shows none of the metrics that vLLM has", self.url));
                 }
                 snapshot
             }
@@ -89,11 +86,7 @@ impl Scraper {
         }
         let mut response = request.send().await.map_err(said)?;
         if response.status() != reqwest::StatusCode::OK {
-            return Err(format!(
-                "{} answers {}",
-                self.url,
-                response.status().as_u16()
-            ));
+            return Err(format!("{} answers {}", self.url, response.status().as_u16()));
         }
         let mut page = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(said)? {
@@ -107,9 +100,7 @@ impl Scraper {
 
     /// Why there is nothing to compare.
     pub(super) fn why_not(&self) -> String {
-        self.reason
-            .clone()
-            .unwrap_or_else(|| format!("{} was not asked", self.url))
+        self.reason.clone().unwrap_or_else(|| format!("{} was not asked", self.url))
     }
 
     /// What asking cost.

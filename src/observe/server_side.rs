@@ -72,25 +72,12 @@ impl ServerSide {
     fn with(&self, other: &Self) -> Self {
         let spans = (self.span_s, other.span_s);
         let mut absent = self.absent.clone();
-        absent.extend(
-            other
-                .absent
-                .iter()
-                .filter(|reason| !self.absent.contains(reason))
-                .cloned(),
-        );
+        absent.extend(other.absent.iter().filter(|reason| !self.absent.contains(reason)).cloned());
         Self {
             span_s: spans.0 + spans.1,
             scraping: self.scraping.zip(other.scraping).map(|(a, b)| a.with(&b)),
-            engine: self
-                .engine
-                .as_ref()
-                .zip(other.engine.as_ref())
-                .map(|(a, b)| a.pool(b)),
-            process: self
-                .process
-                .zip(other.process)
-                .map(|(a, b)| a.pool(spans, &b)),
+            engine: self.engine.as_ref().zip(other.engine.as_ref()).map(|(a, b)| a.pool(b)),
+            process: self.process.zip(other.process).map(|(a, b)| a.pool(spans, &b)),
             gpus: self
                 .gpus
                 .iter()
@@ -107,15 +94,9 @@ impl ServerSide {
     /// Energy of the GPUs that the server used, joules; of all of them where it cannot be told which it used. Absent
     /// when there are none, or one of them does not tell.
     pub fn gpu_energy_j(&self) -> Option<f64> {
-        let used: Vec<&GpuSide> = self
-            .gpus
-            .iter()
-            .filter(|gpu| gpu.used_by_server != Some(false))
-            .collect();
+        let used: Vec<&GpuSide> = self.gpus.iter().filter(|gpu| gpu.used_by_server != Some(false)).collect();
         let energies: Option<Vec<f64>> = used.iter().map(|gpu| gpu.energy_j).collect();
-        energies
-            .filter(|energies| !energies.is_empty())
-            .map(|energies| energies.iter().sum())
+        energies.filter(|energies| !energies.is_empty()).map(|energies| energies.iter().sum())
     }
 }
 
@@ -129,10 +110,7 @@ impl Scraping {
             scrapes,
             failed: self.failed + other.failed,
             mean_ms: (!sums.is_empty()).then(|| sums.iter().sum::<f64>() / f64::from(scrapes)),
-            max_ms: [self.max_ms, other.max_ms]
-                .into_iter()
-                .flatten()
-                .max_by(f64::total_cmp),
+            max_ms: [self.max_ms, other.max_ms].into_iter().flatten().max_by(f64::total_cmp),
         }
     }
 }
@@ -144,13 +122,7 @@ mod tests {
     fn side(span_s: f64, scrapes: u32, mean_ms: Option<f64>, absent: &str) -> ServerSide {
         ServerSide {
             span_s,
-            scraping: Some(Scraping {
-                every_s: 1.0,
-                scrapes,
-                failed: 0,
-                mean_ms,
-                max_ms: mean_ms,
-            }),
+            scraping: Some(Scraping { every_s: 1.0, scrapes, failed: 0, mean_ms, max_ms: mean_ms }),
             absent: vec![absent.into()],
             ..ServerSide::default()
         }
@@ -158,17 +130,12 @@ mod tests {
 
     #[test]
     fn repeats_add_up_and_reasons_are_said_once() {
-        let pooled = ServerSide::pool(&[
-            side(1.0, 1, Some(2.0), "no GPU"),
-            side(2.0, 3, Some(6.0), "no GPU"),
-        ])
-        .unwrap();
+        let pooled =
+            ServerSide::pool(&[side(1.0, 1, Some(2.0), "no GPU"), side(2.0, 3, Some(6.0), "no GPU")])
+                .unwrap();
         assert_eq!((pooled.span_s, pooled.absent), (3.0, vec!["no GPU".into()]));
         let scraping = pooled.scraping.unwrap();
-        assert_eq!(
-            (scraping.scrapes, scraping.mean_ms, scraping.max_ms),
-            (4, Some(5.0), Some(6.0))
-        );
+        assert_eq!((scraping.scrapes, scraping.mean_ms, scraping.max_ms), (4, Some(5.0), Some(6.0)));
         assert_eq!(ServerSide::pool(&[]), None);
     }
 
@@ -185,14 +152,8 @@ mod tests {
             energy_j,
             energy_from: None,
         };
-        let with = |gpus| ServerSide {
-            gpus,
-            ..ServerSide::default()
-        };
-        let some = with(vec![
-            gpu(0, Some(true), Some(5.0)),
-            gpu(1, Some(false), Some(9.0)),
-        ]);
+        let with = |gpus| ServerSide { gpus, ..ServerSide::default() };
+        let some = with(vec![gpu(0, Some(true), Some(5.0)), gpu(1, Some(false), Some(9.0))]);
         assert_eq!(some.gpu_energy_j(), Some(5.0));
         let all = with(vec![gpu(0, None, Some(5.0)), gpu(1, None, Some(9.0))]);
         assert_eq!(all.gpu_energy_j(), Some(14.0));

@@ -59,8 +59,7 @@ fn is_sane(value: f64) -> bool {
 /// them, or the server began anew in between.
 pub fn between_pages(before: &str, after: &str, span_s: f64) -> Option<EngineSide> {
     let (before, after) = (Snapshot::read(before)?, Snapshot::read(after)?);
-    (!EngineSide::restarted(&before, &after))
-        .then(|| EngineSide::between(&before, &[], &after, span_s))
+    (!EngineSide::restarted(&before, &after)).then(|| EngineSide::between(&before, &[], &after, span_s))
 }
 
 impl Snapshot {
@@ -174,10 +173,7 @@ impl Cumulative {
         if le != f64::INFINITY && !(0.0..=LONGEST_BOUND).contains(&le) {
             return;
         }
-        match self
-            .at_most
-            .binary_search_by(|(bound, _)| bound.total_cmp(&le))
-        {
+        match self.at_most.binary_search_by(|(bound, _)| bound.total_cmp(&le)) {
             Ok(at) => self.at_most[at].1 += value,
             Err(at) if self.at_most.len() < MOST_BUCKETS => self.at_most.insert(at, (le, value)),
             Err(_) => {}
@@ -226,29 +222,16 @@ mod tests {
     fn a_recorded_page_of_vllm_is_read_whole() {
         let page = Snapshot::read(RECORDED).unwrap();
         assert_eq!(page.idle(), Some(true));
-        assert_eq!(
-            (page.prompt_tokens, page.generation_tokens),
-            (Some(298.0), Some(103.0))
-        );
+        assert_eq!((page.prompt_tokens, page.generation_tokens), (Some(298.0), Some(103.0)));
         assert_eq!((page.finished, page.preemptions), (Some(14.0), Some(0.0)));
-        assert_eq!(
-            (page.prefix_queries, page.prefix_hits),
-            (Some(298.0), Some(0.0))
-        );
+        assert_eq!((page.prefix_queries, page.prefix_hits), (Some(298.0), Some(0.0)));
         assert_eq!(page.kv_usage, Some(0.0));
         let ttft = page.ttft.unwrap().since(None).unwrap();
         assert_eq!(ttft.count, 14);
         assert!((ttft.mean_ms.unwrap() - 1_696.937_561 / 14.0).abs() < 1e-6);
         // 7 at most 10 ms: place 7 of 14 is the end of that bucket.
         assert!((ttft.p50_ms.unwrap() - 10.0).abs() < 1e-9);
-        let all = [
-            page.queue,
-            page.prefill,
-            page.decode,
-            page.itl,
-            page.tpot,
-            page.e2e,
-        ];
+        let all = [page.queue, page.prefill, page.decode, page.itl, page.tpot, page.e2e];
         assert!(all.iter().all(Option::is_some), "{all:?}");
     }
 
@@ -264,14 +247,7 @@ mod tests {
             )
         };
         let zero = "vllm:num_requests_waiting 1";
-        for value in [
-            "+Inf",
-            "-Inf",
-            "-1",
-            "1e300",
-            "9e15",
-            "18446744073709551616",
-        ] {
+        for value in ["+Inf", "-Inf", "-1", "1e300", "9e15", "18446744073709551616"] {
             for bound in ["-Inf", "NaN", "-3", "1e300", "0.5"] {
                 let side = between_pages(zero, &page(value, bound), 1.0).unwrap();
                 assert_eq!(side.prompt_tokens, None, "{value}");
@@ -291,11 +267,7 @@ mod tests {
 
         let mut page = String::new();
         for number in (0..100_000).rev() {
-            writeln!(
-                page,
-                "vllm:e2e_request_latency_seconds_bucket{{le=\"{number}\"}} 1"
-            )
-            .unwrap();
+            writeln!(page, "vllm:e2e_request_latency_seconds_bucket{{le=\"{number}\"}} 1").unwrap();
         }
         let read = Snapshot::read(&page).unwrap();
         assert_eq!(read.e2e.unwrap().at_most.len(), MOST_BUCKETS);

@@ -42,14 +42,7 @@ async fn server(
 
 async fn observe(url: String, every: ScrapeEvery, completed: u64) -> ServerSide {
     let observer = Observer::start(None);
-    let watching = observer
-        .watch(Watched {
-            url,
-            api_key: None,
-            every,
-            processes: None,
-        })
-        .await;
+    let watching = observer.watch(Watched { url, api_key: None, every, processes: None }).await;
     watching.end(completed).await
 }
 
@@ -74,32 +67,20 @@ async fn the_last_page_is_one_on_which_everything_is_counted() {
     .await;
     let side = observe(url, ENDS, 2).await;
     let engine = side.engine.unwrap();
-    assert_eq!(
-        (engine.generation_tokens, engine.requests),
-        (Some(100), Some(2))
-    );
+    assert_eq!((engine.generation_tokens, engine.requests), (Some(100), Some(2)));
     assert!(engine.settled);
     assert_eq!(asked.load(Relaxed), 4);
     assert_eq!(side.scraping.unwrap().scrapes, 4);
-    assert_eq!(
-        engine.running_peak, None,
-        "no scrape fell between the first and the last"
-    );
+    assert_eq!(engine.running_peak, None, "no scrape fell between the first and the last");
 }
 
 #[tokio::test]
 async fn an_engine_that_does_not_say_what_runs_is_not_settled_and_says_so() {
-    let (url, _) = server("200 OK", |_| {
-        "vllm:generation_tokens_total 5\nvllm:request_success_total 1\n".into()
-    })
-    .await;
+    let (url, _) =
+        server("200 OK", |_| "vllm:generation_tokens_total 5\nvllm:request_success_total 1\n".into()).await;
     let side = observe(url, ENDS, 0).await;
     assert!(!side.engine.unwrap().settled);
-    assert!(
-        side.absent[0].contains("may lack some"),
-        "{:?}",
-        side.absent
-    );
+    assert!(side.absent[0].contains("may lack some"), "{:?}", side.absent);
 }
 
 #[tokio::test]
@@ -112,11 +93,7 @@ async fn a_server_without_metrics_is_absent_with_the_reason() {
 
     let (url, _) = server("200 OK", |_| "llamacpp:requests_processing 0\n".into()).await;
     let side = observe(url, ENDS, 2).await;
-    assert!(
-        side.absent[0].contains("none of the metrics"),
-        "{:?}",
-        side.absent
-    );
+    assert!(side.absent[0].contains("none of the metrics"), "{:?}", side.absent);
 }
 
 #[tokio::test]
@@ -169,12 +146,7 @@ async fn gauges_peak_while_it_is_watched() {
 async fn a_watch_that_is_given_up_leaves_the_observer_fit_for_the_next() {
     let (url, _) = server("200 OK", |_| page(1, 1, 0)).await;
     let observer = Observer::start(None);
-    let watched = Watched {
-        url,
-        api_key: None,
-        every: ENDS,
-        processes: None,
-    };
+    let watched = Watched { url, api_key: None, every: ENDS, processes: None };
     drop(observer.watch(watched.clone()).await);
     let side = observer.watch(watched).await.end(0).await;
     assert!(side.engine.is_some());

@@ -58,21 +58,9 @@ pub(super) async fn measure_once(
     inputs: &Inputs,
     client: Client<'_>,
 ) -> Result<Driven, String> {
-    let Client {
-        address,
-        api_key,
-        mask,
-        observer,
-        watched,
-        vocabularies,
-        progress,
-        cancel,
-        spill,
-    } = client;
+    let Client { address, api_key, mask, observer, watched, vocabularies, progress, cancel, spill } = client;
     let requests = if workload::needs_vocabulary(&cell.spec) {
-        let vocabulary = vocabularies
-            .of(&cell.spec, address, api_key.as_deref(), cancel.clone())
-            .await?;
+        let vocabulary = vocabularies.of(&cell.spec, address, api_key.as_deref(), cancel.clone()).await?;
         workload::made_requests(cell, inputs, &vocabulary, &address.model, repeat)?
     } else {
         workload::requests(cell, inputs, &address.model, repeat)?
@@ -96,9 +84,7 @@ pub(super) async fn measure_once(
     let sink = Arc::new(Recorder::new(spill.as_std_path(), mask)?);
     let (done, records) = tokio::sync::oneshot::channel();
     let driving = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = match runtime {
             Ok(runtime) => {
                 let driven = load::drive(drive, target, progress, cancel, sink.clone());
@@ -118,14 +104,8 @@ pub(super) async fn measure_once(
         .name("client".into())
         .spawn(driving)
         .map_err(|error| format!("the client cannot start: {error}"))?;
-    let (records, client) = records
-        .await
-        .map_err(|_| "the client's thread failed".to_owned())??;
-    Ok(Driven {
-        records,
-        client,
-        watching,
-    })
+    let (records, client) = records.await.map_err(|_| "the client's thread failed".to_owned())??;
+    Ok(Driven { records, client, watching })
 }
 
 /// What is stored of a cell that has no numbers.
@@ -149,12 +129,7 @@ pub(super) fn unmeasured(
         ladder_ended_at: None,
         proved_impossible_by: None,
         load: cell.load_values(),
-        axes: group
-            .axes
-            .iter()
-            .chain(&cell.axes)
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
+        axes: group.axes.iter().chain(&cell.axes).map(|(k, v)| (k.clone(), v.clone())).collect(),
         objective: cell.spec.objective,
         slo: cell.spec.slo.clone(),
         summary: None,
@@ -184,33 +159,22 @@ pub(super) fn measured(
     seen: Vec<Seen>,
     started_at: Timestamp,
 ) -> CellFile {
-    let (clients, servers): (Vec<ClientHealth>, Vec<ServerSide>) = seen
-        .into_iter()
-        .map(|seen| (seen.client, seen.server))
-        .unzip();
+    let (clients, servers): (Vec<ClientHealth>, Vec<ServerSide>) =
+        seen.into_iter().map(|seen| (seen.client, seen.server)).unzip();
     let server_side = ServerSide::pool(&servers);
     let asked = Asked {
         spec: &cell.spec,
         start: cell.start(),
         engine_simulated: group.server.engine == Engine::Sim,
         // Made prompts have no number: each request has its own.
-        inputs: inputs
-            .count(&cell.spec)
-            .map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
+        inputs: inputs.count(&cell.spec).map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
         flags_confirmed: running.facts.flags_confirmed,
         max_model_len: running.facts.max_model_len,
-        prefix_caching: group
-            .server
-            .flags
-            .get("enable-prefix-caching")
-            .map(|flag| *flag == Flag::On),
+        prefix_caching: group.server.flags.get("enable-prefix-caching").map(|flag| *flag == Flag::On),
         client: &clients,
         server: server_side.as_ref(),
     };
-    let each: Vec<_> = repeats
-        .iter()
-        .map(|records| measure::summarize(records, &asked))
-        .collect();
+    let each: Vec<_> = repeats.iter().map(|records| measure::summarize(records, &asked)).collect();
     // A single repeat is its own pool.
     let summary = match &each[..] {
         [one] => one.clone(),
@@ -221,17 +185,11 @@ pub(super) fn measured(
     let outcome = measure::outcome(&summary);
     let reason = match outcome {
         CellOutcome::Ok => String::new(),
-        _ => errors
-            .first()
-            .map_or_else(String::new, |(error, count)| format!("{count} × {error}")),
+        _ => errors.first().map_or_else(String::new, |(error, count)| format!("{count} × {error}")),
     };
     CellFile {
         server_side,
-        server_side_repeats: if servers.len() > 1 {
-            servers
-        } else {
-            Vec::new()
-        },
+        server_side_repeats: if servers.len() > 1 { servers } else { Vec::new() },
         client: clients,
         client_totals: Some(measure::totals(repeats)),
         reason: (!reason.is_empty()).then_some(reason),

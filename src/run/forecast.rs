@@ -87,7 +87,8 @@ impl Walk<'_> {
             Ok(predictions) => Some(predictions),
             Err(_) => {
                 (self.emit)(Event::Warning(
-                    "the cells could not be predicted, which takes nothing from the run; please report it".into(),
+                    "the cells could not be predicted, which takes nothing from the run; please report it"
+                        .into(),
                 ));
                 None
             }

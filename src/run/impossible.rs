@@ -32,33 +32,27 @@ impl Walk<'_> {
             );
             let smaller = self.plan.groups.iter().find(|other| other.id == ended.id)?;
             // A start that failed after another one went well proves nothing: somebody else had the memory then.
-            let fits = self
-                .stored
-                .cells
-                .iter()
-                .any(|cell| cell.server == smaller.id && cell.outcome.is_measured());
-            (out && !fits
-                && smaller.id != group.id
-                && needs_no_more(&smaller.server, &group.server))
-            .then(|| Impossible {
-                by: smaller.id.clone(),
-                reason: format!(
-                    "not tried: the server with {} needs no more memory and ended as {}: {}",
-                    memory_flags(&smaller.server),
-                    ended.outcome,
-                    ended.reason.as_deref().unwrap_or_default()
-                ),
-            })
+            let fits =
+                self.stored.cells.iter().any(|cell| cell.server == smaller.id && cell.outcome.is_measured());
+            (out && !fits && smaller.id != group.id && needs_no_more(&smaller.server, &group.server)).then(
+                || Impossible {
+                    by: smaller.id.clone(),
+                    reason: format!(
+                        "not tried: the server with {} needs no more memory and ended as {}: {}",
+                        memory_flags(&smaller.server),
+                        ended.outcome,
+                        ended.reason.as_deref().unwrap_or_default()
+                    ),
+                },
+            )
         })
     }
 }
 
 /// The flags of memory that a server has, for a person.
 fn memory_flags(server: &Server) -> String {
-    let flags: Vec<String> = NEED
-        .iter()
-        .filter_map(|name| Some(format!("{name} {}", server.flags.integer(name)?)))
-        .collect();
+    let flags: Vec<String> =
+        NEED.iter().filter_map(|name| Some(format!("{name} {}", server.flags.integer(name)?))).collect();
     flags.join(", ")
 }
 
@@ -93,37 +87,18 @@ mod tests {
     fn only_more_of_what_needs_memory_is_impossible() {
         let small = server(json!({ "max-model-len": 4096, "max-num-seqs": 8, "dtype": "auto" }));
         for (flags, expected) in [
-            (
-                json!({ "max-model-len": 8192, "max-num-seqs": 8, "dtype": "auto" }),
-                true,
-            ),
-            (
-                json!({ "max-model-len": 8192, "max-num-seqs": 16, "dtype": "auto" }),
-                true,
-            ),
-            (
-                json!({ "max-model-len": 8192, "max-num-seqs": 4, "dtype": "auto" }),
-                false,
-            ),
-            (
-                json!({ "max-model-len": 2048, "max-num-seqs": 8, "dtype": "auto" }),
-                false,
-            ),
-            (
-                json!({ "max-model-len": 8192, "max-num-seqs": 8, "dtype": "half" }),
-                false,
-            ),
+            (json!({ "max-model-len": 8192, "max-num-seqs": 8, "dtype": "auto" }), true),
+            (json!({ "max-model-len": 8192, "max-num-seqs": 16, "dtype": "auto" }), true),
+            (json!({ "max-model-len": 8192, "max-num-seqs": 4, "dtype": "auto" }), false),
+            (json!({ "max-model-len": 2048, "max-num-seqs": 8, "dtype": "auto" }), false),
+            (json!({ "max-model-len": 8192, "max-num-seqs": 8, "dtype": "half" }), false),
             (json!({ "max-model-len": 8192, "dtype": "auto" }), false),
             (
                 json!({ "max-model-len": 8192, "max-num-seqs": 8, "dtype": "auto", "gpu-memory-utilization": 0.9 }),
                 false,
             ),
         ] {
-            assert_eq!(
-                needs_no_more(&small, &server(flags.clone())),
-                expected,
-                "{flags}"
-            );
+            assert_eq!(needs_no_more(&small, &server(flags.clone())), expected, "{flags}");
         }
     }
 }

@@ -11,20 +11,14 @@ use crate::{
 };
 
 impl Walk<'_> {
-    /// Starts the server of a group; what is stored of it is stored by then.
-    pub(super) async fn start(
-        &mut self,
-        group: &Group,
-    ) -> Result<Result<Running, StartFailure>, RunError> {
+    /// Starts the server of a group; what is stored of it is stored by then. Of a start that was interrupted nothing is: it
+    /// says nothing of the server.
+    pub(super) async fn start(&mut self, group: &Group) -> Result<Result<Running, StartFailure>, RunError> {
         let folder = self.folder.server_folder(&group.id)?;
         let started_at = Timestamp::now();
         let recipe = server::recipe(&group.server);
-        for (name, text) in [
-            ("serve.sh", &recipe.serve_sh),
-            ("config.yaml", &recipe.config_yaml),
-        ] {
-            self.folder
-                .write_text(&format!("servers/{}/{name}", group.id), text)?;
+        for (name, text) in [("serve.sh", &recipe.serve_sh), ("config.yaml", &recipe.config_yaml)] {
+            self.folder.write_text(&format!("servers/{}/{name}", group.id), text)?;
         }
         (self.emit)(Event::ServerStarting {
             server: group.id.clone(),
@@ -34,18 +28,9 @@ impl Walk<'_> {
         let emit = &mut *self.emit;
         let id = group.id.clone();
         let mut on_phase = |phase, line: &str| {
-            emit(Event::ServerPhase {
-                server: id.clone(),
-                phase,
-                line: line.to_owned(),
-            });
+            emit(Event::ServerPhase { server: id.clone(), phase, line: line.to_owned() });
         };
-        let start = Start {
-            server: &group.server,
-            folder: &folder,
-            runner: &self.order.runner,
-            api_key,
-        };
+        let start = Start { server: &group.server, folder: &folder, runner: &self.order.runner, api_key };
         let result = server::start(start, &mut on_phase, self.stop.clone()).await;
         let mut file = ServerFile {
             format: FORMAT,
@@ -67,10 +52,7 @@ impl Walk<'_> {
                     self.end(running).await;
                     return Err(RunError::Fingerprint(vec![difference]));
                 }
-                (self.emit)(Event::ServerReady {
-                    server: group.id.clone(),
-                    facts: running.facts.clone(),
-                });
+                (self.emit)(Event::ServerReady { server: group.id.clone(), facts: running.facts.clone() });
                 Ok(running)
             }
             Err(failed) => {
@@ -86,6 +68,9 @@ impl Walk<'_> {
                     reason: failed.reason.clone(),
                     log: Some(server::log_path(&folder)),
                 });
+                if failed.outcome == ServerOutcome::Interrupted {
+                    return Ok(Err(failed));
+                }
                 Err(failed)
             }
         };
@@ -129,11 +114,7 @@ impl Walk<'_> {
     fn shown(&self, argv: &[String]) -> Vec<String> {
         let shown = |word: &String| {
             let own = *word == self.order.runner;
-            if own {
-                "runner".to_owned()
-            } else {
-                word.clone()
-            }
+            if own { "runner".to_owned() } else { word.clone() }
         };
         argv.iter().map(shown).collect()
     }

@@ -4,7 +4,6 @@ mod cell;
 mod event;
 mod forecast;
 mod impossible;
-mod ladder;
 mod launch;
 mod loss;
 mod provenance;
@@ -94,10 +93,7 @@ pub async fn run(
     emit: &mut (dyn FnMut(Event) + Send),
     stop: watch::Receiver<bool>,
 ) -> Result<Ended, RunError> {
-    let simulated = plan
-        .groups
-        .iter()
-        .all(|group| group.server.engine == Engine::Sim);
+    let simulated = plan.groups.iter().all(|group| group.server.engine == Engine::Sim);
     let (git_commit, git_dirty) = provenance::git(&order.runner, &order.manifest_folder).await;
     let started_at = Timestamp::now();
     let mut asked_to_stop = stop.clone();
@@ -107,10 +103,7 @@ pub async fn run(
     };
     let mut file = RunFile {
         format: FORMAT,
-        name: order
-            .name
-            .clone()
-            .unwrap_or_else(|| run_name(plan, started_at)),
+        name: order.name.clone().unwrap_or_else(|| run_name(plan, started_at)),
         tool: provenance::tool(),
         command: order.command.clone(),
         host: Some(provenance::host()),
@@ -147,11 +140,7 @@ pub async fn run(
             if old.run.finished_at.is_none() {
                 emit(Event::Warning(cut_off(path, old.cells.len())));
             }
-            file = RunFile {
-                resumed: old.run.resumed + 1,
-                finished_at: None,
-                ..old.run
-            };
+            file = RunFile { resumed: old.run.resumed + 1, finished_at: None, ..old.run };
             done.extend(done_in(&old.cells));
             folder
         }
@@ -215,9 +204,7 @@ async fn gpus(runner: &str, emit: &mut (dyn FnMut(Event) + Send)) -> Vec<Gpu> {
     let gpus = match timeout(MOMENT, &mut asking).await {
         Ok(gpus) => gpus,
         Err(_) => {
-            emit(Event::Warning(
-                "nvidia-smi has not answered yet; waiting a little longer for it".into(),
-            ));
+            emit(Event::Warning("nvidia-smi has not answered yet; waiting a little longer for it".into()));
             asking.await
         }
     };
@@ -253,11 +240,7 @@ fn done_in(cells: &[CellFile]) -> BTreeSet<String> {
         .iter()
         .filter(|cell| cell.outcome.is_done())
         .filter(|cell| cell.ladder_ended_at.as_ref().is_none_or(is_done))
-        .filter(|cell| {
-            cell.proved_impossible_by
-                .as_ref()
-                .is_none_or(is_out_of_memory)
-        })
+        .filter(|cell| cell.proved_impossible_by.as_ref().is_none_or(is_out_of_memory))
         .map(|cell| cell.id.clone())
         .collect()
 }
@@ -268,26 +251,13 @@ const LONGEST_LABEL: usize = 64;
 /// `20261124T063000Z-RTX2000`
 fn run_name(plan: &Plan, now: Timestamp) -> String {
     let time = now.strftime("%Y%m%dT%H%M%SZ");
-    let sim = plan
-        .groups
-        .iter()
-        .all(|group| group.server.engine == Engine::Sim);
-    let label = if sim {
-        Some("sim")
-    } else {
-        plan.hardware.label.as_deref()
-    };
+    let sim = plan.groups.iter().all(|group| group.server.engine == Engine::Sim);
+    let label = if sim { Some("sim") } else { plan.hardware.label.as_deref() };
     let label: String = label
         .unwrap_or("local")
         .chars()
         .take(LONGEST_LABEL)
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
+        .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' })
         .collect();
     format!("{time}-{label}")
 }

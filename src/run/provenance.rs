@@ -10,10 +10,7 @@ use crate::{
 };
 
 pub(super) fn tool() -> Tool {
-    Tool {
-        name: "runner".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-    }
+    Tool { name: "runner".into(), version: env!("CARGO_PKG_VERSION").into() }
 }
 
 pub(super) async fn gpus(runner: &str) -> Result<Vec<Gpu>, String> {
@@ -39,12 +36,8 @@ pub(super) fn host() -> Host {
 #[cfg(target_os = "linux")]
 fn processor_and_memory() -> (Option<String>, Option<u64>) {
     use procfs::Current;
-    let cpu = procfs::CpuInfo::current()
-        .ok()
-        .and_then(|info| info.model_name(0).map(str::to_owned));
-    let memory = procfs::Meminfo::current()
-        .ok()
-        .map(|info| info.mem_total.div_ceil(1 << 30));
+    let cpu = procfs::CpuInfo::current().ok().and_then(|info| info.model_name(0).map(str::to_owned));
+    let memory = procfs::Meminfo::current().ok().map(|info| info.mem_total.div_ceil(1 << 30));
     (cpu, memory)
 }
 
@@ -67,11 +60,7 @@ pub(super) async fn git(runner: &str, folder: &Utf8Path) -> (Option<String>, Opt
 }
 
 async fn ask_git(runner: &str, folder: &Utf8Path, words: &[&str]) -> Option<String> {
-    let folder = if folder.as_str().is_empty() {
-        Utf8Path::new(".")
-    } else {
-        folder
-    };
+    let folder = if folder.as_str().is_empty() { Utf8Path::new(".") } else { folder };
     let mut asked = vec![
         "git",
         // Given up in the middle, it must leave no lock in somebody's repository; and no daemon, whatever its settings say.

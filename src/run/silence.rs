@@ -15,12 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// wait. Requests that time out are no sign of life.
 pub(super) async fn silence(progress: &Progress, span: Duration) -> u64 {
     let pause = (span / LOOKS).min(LONGEST_PAUSE);
-    let heard = || {
-        (
-            progress.answers.load(Relaxed),
-            progress.chunks.load(Relaxed),
-        )
-    };
+    let heard = || (progress.answers.load(Relaxed), progress.chunks.load(Relaxed));
     let (mut last, mut since) = (heard(), Instant::now());
     loop {
         sleep(pause).await;

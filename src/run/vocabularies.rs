@@ -58,14 +58,9 @@ async fn learn(counter: &Counter, spec: &Workload) -> Result<Vocabulary, String>
     let way = counter.way(spec, &samples[0]).await?;
     let counts = counter.count_all(way, spec, &samples).await?;
     let vocabulary = Vocabulary::learn(&counts)?;
-    let (texts, expected): (Vec<String>, Vec<u32>) =
-        vocabulary.proofs(PROOF_SEED).into_iter().unzip();
+    let (texts, expected): (Vec<String>, Vec<u32>) = vocabulary.proofs(PROOF_SEED).into_iter().unzip();
     let counts = counter.count_all(way, spec, &texts).await?;
-    match expected
-        .iter()
-        .zip(&counts)
-        .find(|(expected, counted)| **expected != counted.tokens)
-    {
+    match expected.iter().zip(&counts).find(|(expected, counted)| **expected != counted.tokens) {
         None => Ok(vocabulary),
         Some((expected, counted)) => Err(format!(
             "the server counts {} tokens in a text that was made of {expected}: its words have other lengths together than one by one, so no exact length can be made; give prompts instead",
@@ -123,12 +118,7 @@ impl Counter {
         }
     }
 
-    async fn count_all(
-        &self,
-        way: Way,
-        spec: &Workload,
-        texts: &[String],
-    ) -> Result<Vec<Counted>, String> {
+    async fn count_all(&self, way: Way, spec: &Workload, texts: &[String]) -> Result<Vec<Counted>, String> {
         let mut counts = Vec::with_capacity(texts.len());
         for some in texts.chunks(AT_ONCE) {
             let asked: Vec<_> = some
@@ -139,10 +129,7 @@ impl Counter {
                 })
                 .collect();
             for one in asked {
-                counts.push(
-                    one.await
-                        .map_err(|error| format!("counting failed: {error}"))??,
-                );
+                counts.push(one.await.map_err(|error| format!("counting failed: {error}"))??);
             }
         }
         Ok(counts)
@@ -175,12 +162,7 @@ impl Counter {
         counted(way, &answer).ok_or_else(|| format!("{path} answers without a count"))
     }
 
-    async fn ask(
-        &self,
-        path: &str,
-        body: Map<String, Value>,
-        patience: Duration,
-    ) -> Result<Value, String> {
+    async fn ask(&self, path: &str, body: Map<String, Value>, patience: Duration) -> Result<Value, String> {
         let said = |error: reqwest::Error| {
             let mut reason: &dyn std::error::Error = &error;
             while let Some(deeper) = reason.source() {
@@ -198,9 +180,8 @@ impl Counter {
         if status != 200 {
             return Err(format!("{path} answers {status}"));
         }
-        let bytes = whole_body(response)
-            .await
-            .map_err(|reason| format!("{path} does not answer: {reason}"))?;
+        let bytes =
+            whole_body(response).await.map_err(|reason| format!("{path} does not answer: {reason}"))?;
         serde_json::from_slice(&bytes).map_err(|error| format!("{path} answers no JSON: {error}"))
     }
 }
@@ -215,15 +196,9 @@ fn counted(way: Way, answer: &Value) -> Option<Counted> {
                 _ => None,
             };
             let ids = ids.unwrap_or_default();
-            Counted {
-                tokens: whole(&answer["count"]).or(u32::try_from(ids.len()).ok())?,
-                ids,
-            }
+            Counted { tokens: whole(&answer["count"]).or(u32::try_from(ids.len()).ok())?, ids }
         }
-        Way::Usage => Counted {
-            tokens: whole(&answer["usage"]["prompt_tokens"])?,
-            ids: Vec::new(),
-        },
+        Way::Usage => Counted { tokens: whole(&answer["usage"]["prompt_tokens"])?, ids: Vec::new() },
     };
     (counted.tokens > 0).then_some(counted)
 }
@@ -236,7 +211,8 @@ mod tests {
 
     #[test]
     fn a_count_is_read_from_either_answer_and_never_made_up() {
-        let recorded = json!({ "count": 3, "max_model_len": 4096, "tokens": [392, 75, 568], "token_strs": null });
+        let recorded =
+            json!({ "count": 3, "max_model_len": 4096, "tokens": [392, 75, 568], "token_strs": null });
         let read = counted(Way::Tokenize, &recorded).unwrap();
         assert_eq!((read.tokens, read.ids), (3, vec![392, 75, 568]));
         let without_count = json!({ "tokens": [1, 2] });

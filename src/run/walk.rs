@@ -24,7 +24,7 @@ use crate::{
     plan::{Cell, Group, Plan, Stop, Turn},
     secret::{Mask, environment},
     server::{self, Running, ServerOutcome, StartFailure},
-    store::{Attempt, CellFile, RunFolder, StoredRun},
+    store::{Attempt, CellFile, RunFolder, StoredRun, ladder_end},
 };
 
 /// How often a cell is tried that a crash or a hang ends.
@@ -114,19 +114,13 @@ impl Walk<'_> {
         let result = self.cells(group, &mut running).await;
         if let Some(alive) = running {
             self.end(alive).await;
-            (self.emit)(Event::ServerStopped {
-                server: group.id.clone(),
-            });
+            (self.emit)(Event::ServerStopped { server: group.id.clone() });
         }
         result
     }
 
     /// The cells of one server; what is left in `running` is still to be ended.
-    async fn cells(
-        &mut self,
-        group: &Group,
-        running: &mut Option<Running>,
-    ) -> Result<(), RunError> {
+    async fn cells(&mut self, group: &Group, running: &mut Option<Running>) -> Result<(), RunError> {
         self.store_skipped(group)?;
         if let Some(impossible) = self.impossible(group) {
             for cell in &group.cells {
@@ -154,7 +148,7 @@ impl Walk<'_> {
             if self.is_stopped() {
                 break;
             }
-            if let Some(end) = self.ladder_end(group, cell) {
+            if let Some(end) = ladder_end(group, cell, &self.stored.cells) {
                 let reason = end.reason;
                 let file = CellFile {
                     ladder_ended_at: Some(end.at),
@@ -165,8 +159,7 @@ impl Walk<'_> {
             }
             // Before a server is started for it.
             let most = cell.spec.streams().or(cell.spec.max_in_flight);
-            let too_many =
-                most.and_then(|most| load::too_many_connections(u64::from(most), self.open_files));
+            let too_many = most.and_then(|most| load::too_many_connections(u64::from(most), self.open_files));
             if let Some(reason) = too_many {
                 let file = cell::unmeasured(group, cell, CellOutcome::Failed, reason, Vec::new());
                 self.store(file, &[])?;
@@ -205,19 +198,14 @@ impl Walk<'_> {
                 }
                 Turned::Interrupted => break,
                 Turned::Failed(reason) => {
-                    self.store(
-                        cell::unmeasured(group, cell, CellOutcome::Failed, reason, Vec::new()),
-                        &[],
-                    )?;
+                    self.store(cell::unmeasured(group, cell, CellOutcome::Failed, reason, Vec::new()), &[])?;
                 }
                 Turned::Lost(loss) => {
                     (self.emit)(Event::ServerEnded {
                         server: group.id.clone(),
                         outcome: loss.server,
                         reason: loss.reason.clone(),
-                        log: Some(server::log_path(
-                            &self.folder.path().join("servers").join(&group.id),
-                        )),
+                        log: Some(server::log_path(&self.folder.path().join("servers").join(&group.id))),
                     });
                     // What is left of it ends before the next start.
                     if let Some(lost) = running.take() {
@@ -246,10 +234,7 @@ impl Walk<'_> {
                 && !self.settled.contains(&cell.id)
             {
                 let reason = reason.clone();
-                self.store(
-                    cell::unmeasured(group, cell, CellOutcome::Skipped, reason, Vec::new()),
-                    &[],
-                )?;
+                self.store(cell::unmeasured(group, cell, CellOutcome::Skipped, reason, Vec::new()), &[])?;
             }
         }
         Ok(())
@@ -265,15 +250,7 @@ impl Walk<'_> {
         let inputs = &self.manifest.inputs;
         let file = CellFile {
             attempts: begun.attempts,
-            ..cell::measured(
-                group,
-                cell,
-                inputs,
-                running,
-                &begun.repeats,
-                begun.seen,
-                begun.at,
-            )
+            ..cell::measured(group, cell, inputs, running, &begun.repeats, begun.seen, begun.at)
         };
         self.store(file, &begun.repeats)
     }
@@ -387,10 +364,9 @@ impl Walk<'_> {
             let _ = measuring.await;
         }
         match ending {
-            Turned::Lost(loss) if loss.cell == CellOutcome::Hung => Turned::Lost(Loss {
-                log_tail: alive.log_tail(),
-                ..loss
-            }),
+            Turned::Lost(loss) if loss.cell == CellOutcome::Hung => {
+                Turned::Lost(Loss { log_tail: alive.log_tail(), ..loss })
+            }
             other => other,
         }
     }
@@ -410,9 +386,7 @@ impl Walk<'_> {
             outcome: file.outcome,
             reason: file.reason,
             throughput_tok_s: summary.and_then(|summary| summary.throughput_tok_s),
-            p95_ttft_ms: summary
-                .and_then(|summary| summary.ttft.as_ref())
-                .map(|ttft| ttft.p95_ms),
+            p95_ttft_ms: summary.and_then(|summary| summary.ttft.as_ref()).map(|ttft| ttft.p95_ms),
             errors: summary.map_or(0, |summary| summary.counts.errors()),
         });
         Ok(())
@@ -458,10 +432,8 @@ impl Walk<'_> {
 
 /// Whether a start that failed may go well when it is made again: it crashed or hung, and not for the second time.
 fn may_be_chance(failed: &StartFailure, before: &[StartFailure]) -> bool {
-    matches!(
-        failed.outcome,
-        ServerOutcome::Crashed | ServerOutcome::TimedOut
-    ) && before.iter().all(|one| one.outcome != failed.outcome)
+    matches!(failed.outcome, ServerOutcome::Crashed | ServerOutcome::TimedOut)
+        && before.iter().all(|one| one.outcome != failed.outcome)
 }
 
 /// A start that failed, among the attempts at a cell.

@@ -77,10 +77,7 @@ impl Asker<'_> {
             Some(runner) => {
                 let mut command = Command::new(runner);
                 let journal = journal::folder();
-                command
-                    .arg("ask")
-                    .arg(journal.as_deref().unwrap_or(Path::new("")))
-                    .arg(&program);
+                command.arg("ask").arg(journal.as_deref().unwrap_or(Path::new(""))).arg(&program);
                 command
             }
         };

@@ -18,11 +18,7 @@ pub(super) fn words(server: &Server, runner: &str, host: &str, port: &str) -> Ve
         (None, _) => vec!["vllm".to_owned(), "serve".to_owned()],
     };
     let mut named = [false; 3];
-    let places = [
-        ("{model}", server.model.as_str()),
-        ("{host}", host),
-        ("{port}", port),
-    ];
+    let places = [("{model}", server.model.as_str()), ("{host}", host), ("{port}", port)];
     let mut words: Vec<String> = command
         .into_iter()
         .map(|mut word| {
@@ -74,11 +70,9 @@ pub(super) fn words(server: &Server, runner: &str, host: &str, port: &str) -> Ve
 /// What is to go wrong, as words of the embedded engine's command line.
 fn fault_words(faults: &Faults) -> Vec<String> {
     let mut words = Vec::new();
-    for (name, moment) in [
-        ("out-of-memory", faults.out_of_memory),
-        ("crash", faults.crash),
-        ("hang", faults.hang),
-    ] {
+    for (name, moment) in
+        [("out-of-memory", faults.out_of_memory), ("crash", faults.crash), ("hang", faults.hang)]
+    {
         if let Some(moment) = moment {
             words.push(format!("--sim-{name}"));
             words.extend(moment.words());
@@ -88,10 +82,7 @@ fn fault_words(faults: &Faults) -> Vec<String> {
         words.push("--sim-hang-at-start".to_owned());
     }
     if !faults.answers.is_empty() {
-        words.extend([
-            "--sim-http-status".to_owned(),
-            faults.http_status.to_string(),
-        ]);
+        words.extend(["--sim-http-status".to_owned(), faults.http_status.to_string()]);
         words.push("--sim-fault".to_owned());
         let shares = faults.answers.0.iter();
         words.extend(shares.map(|(fault, share)| format!("{fault}={share}")));
@@ -105,29 +96,20 @@ pub(super) fn flag_words(name: &str, flag: &Flag) -> Vec<String> {
         Flag::On => vec![format!("--{name}")],
         Flag::Off => vec![format!("--no-{name}")],
         Flag::Value(value) => vec![format!("--{name}"), scalar_text(value)],
-        Flag::Many(values) => std::iter::once(format!("--{name}"))
-            .chain(values.iter().map(scalar_text))
-            .collect(),
-        Flag::Json(map) => vec![
-            format!("--{name}"),
-            serde_json::Value::Object(map.clone()).to_string(),
-        ],
+        Flag::Many(values) => {
+            std::iter::once(format!("--{name}")).chain(values.iter().map(scalar_text)).collect()
+        }
+        Flag::Json(map) => vec![format!("--{name}"), serde_json::Value::Object(map.clone()).to_string()],
         Flag::Unset => Vec::new(),
     }
 }
 
 /// The name that requests use for the model.
 pub(super) fn served_model(server: &Server) -> String {
-    server
-        .flags
-        .text("served-model-name")
-        .unwrap_or_else(|| server.model.clone())
+    server.flags.text("served-model-name").unwrap_or_else(|| server.model.clone())
 }
 
 /// The address the server listens on: loopback, unless the manifest's flags say otherwise.
 pub(super) fn host(server: &Server) -> String {
-    server
-        .flags
-        .text("host")
-        .unwrap_or_else(|| "127.0.0.1".to_owned())
+    server.flags.text("host").unwrap_or_else(|| "127.0.0.1".to_owned())
 }

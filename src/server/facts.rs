@@ -40,49 +40,27 @@ pub(super) fn read(line: &str, facts: &mut Facts) {
     let whole = |slot: &mut Option<u64>, found: Option<f64>| {
         *slot = found.map(|number| number as u64).or(*slot);
     };
-    whole(
-        &mut facts.kv_cache_tokens,
-        number_after(line, "KV cache size:"),
-    );
+    whole(&mut facts.kv_cache_tokens, number_after(line, "KV cache size:"));
     // One line with the size of the cache in vLLM 0.32, a line of its own before.
     if let Some((_, rest)) = line.split_once("Maximum concurrency for ") {
-        set(
-            &mut facts.max_concurrency,
-            number_after(rest, "per request:"),
-        );
+        set(&mut facts.max_concurrency, number_after(rest, "per request:"));
     }
-    set(
-        &mut facts.kv_cache_gib,
-        number_after(line, "Available KV cache memory:"),
-    );
-    set(
-        &mut facts.weights_gib,
-        number_after(line, "Model loading took"),
-    );
+    set(&mut facts.kv_cache_gib, number_after(line, "Available KV cache memory:"));
+    set(&mut facts.weights_gib, number_after(line, "Model loading took"));
     // The model's name stands between the text and the number.
     if let Some((_, rest)) = line.split_once("Time spent downloading weights for ")
         && let Some((_, seconds)) = rest.rsplit_once(": ")
     {
         set(&mut facts.download_s, number_after(seconds, ""));
     }
-    set(
-        &mut facts.load_s,
-        number_after(line, "Loading weights took"),
-    );
+    set(&mut facts.load_s, number_after(line, "Loading weights took"));
     set(
         &mut facts.compile_s,
-        number_after(line, "torch.compile took")
-            .or_else(|| number_after(line, "torch.compile takes")),
+        number_after(line, "torch.compile took").or_else(|| number_after(line, "torch.compile takes")),
     );
-    set(
-        &mut facts.graphs_s,
-        number_after(line, "Graph capturing finished in"),
-    );
+    set(&mut facts.graphs_s, number_after(line, "Graph capturing finished in"));
     set(&mut facts.init_s, number_after(line, "warmup model) took"));
-    whole(
-        &mut facts.estimated_max_model_len,
-        number_after(line, "estimated maximum model length is"),
-    );
+    whole(&mut facts.estimated_max_model_len, number_after(line, "estimated maximum model length is"));
     if facts.engine_version.is_none() {
         facts.engine_version = version(line);
     }
@@ -136,10 +114,7 @@ pub(super) const PHASES: &[(&[&str], StartPhase)] = &[
 /// What the server does from this line on, where the line tells.
 pub(super) fn phase(line: &str) -> Option<StartPhase> {
     let has = |texts: &[&str]| texts.iter().any(|text| line.contains(text));
-    PHASES
-        .iter()
-        .find(|(texts, _)| has(texts))
-        .map(|(_, phase)| *phase)
+    PHASES.iter().find(|(texts, _)| has(texts)).map(|(_, phase)| *phase)
 }
 
 #[cfg(test)]
@@ -191,12 +166,7 @@ mod tests {
     fn a_line_that_says_nothing_leaves_the_facts_alone() {
         let mut said = facts(&["GPU KV cache size: 20,000 tokens"]);
         let before = said.clone();
-        for line in [
-            "",
-            "KV cache size: unknown",
-            "python version 3.11",
-            "Loading weights took",
-        ] {
+        for line in ["", "KV cache size: unknown", "python version 3.11", "Loading weights took"] {
             read(line, &mut said);
         }
         assert_eq!(said, before);

@@ -10,49 +10,23 @@ pub(super) enum Meaning {
 }
 
 use Meaning::{Is, OomNow};
-use ServerOutcome::{
-    BadFlags, BadModel, Crashed, KvTooSmall, ModelUnavailable, NoDevice, Oom, PortTaken,
-};
+use ServerOutcome::{BadFlags, BadModel, Crashed, KvTooSmall, ModelUnavailable, NoDevice, Oom, PortTaken};
 
 /// Texts that name a cause, the surest first: a crash prints tracebacks of every process, so the earliest rule that
 /// matches any line wins, wherever the line stands. Each line must hold every part of a rule.
 pub(super) const RULES: &[(&[&str], Meaning)] = &[
     (&["error: unrecognized arguments"], Is(BadFlags)),
     (&["error: argument -"], Is(BadFlags)),
-    (
-        &["error: the following arguments are required"],
-        Is(BadFlags),
-    ),
+    (&["error: the following arguments are required"], Is(BadFlags)),
     (&["Address already in use"], Is(PortTaken)),
     (&["address already in use"], Is(PortTaken)),
-    (
-        &["To serve at least one request with the model's max seq len"],
-        Is(KvTooSmall),
-    ),
-    (
-        &["is larger than the maximum number of tokens that can be stored in KV cache"],
-        Is(KvTooSmall),
-    ),
-    (
-        &["No available memory for the cache blocks"],
-        Is(Oom(OomAt::KvCache)),
-    ),
-    (
-        &["is less than requested memory for kv"],
-        Is(Oom(OomAt::KvCache)),
-    ),
-    (
-        &["out of memory occurred when warming up"],
-        Is(Oom(OomAt::Graphs)),
-    ),
-    (
-        &["Free memory on device", "on startup is less than"],
-        Is(Oom(OomAt::Weights)),
-    ),
-    (
-        &["Failed to load model - not enough GPU memory"],
-        Is(Oom(OomAt::Weights)),
-    ),
+    (&["To serve at least one request with the model's max seq len"], Is(KvTooSmall)),
+    (&["is larger than the maximum number of tokens that can be stored in KV cache"], Is(KvTooSmall)),
+    (&["No available memory for the cache blocks"], Is(Oom(OomAt::KvCache))),
+    (&["is less than requested memory for kv"], Is(Oom(OomAt::KvCache))),
+    (&["out of memory occurred when warming up"], Is(Oom(OomAt::Graphs))),
+    (&["Free memory on device", "on startup is less than"], Is(Oom(OomAt::Weights))),
+    (&["Failed to load model - not enough GPU memory"], Is(Oom(OomAt::Weights))),
     (&["CUDA out of memory"], OomNow),
     (&["HIP out of memory"], OomNow),
     (&["OutOfMemoryError"], OomNow),
@@ -63,32 +37,17 @@ pub(super) const RULES: &[(&[&str], Meaning)] = &[
     (&["RepositoryNotFoundError"], Is(ModelUnavailable)),
     (&["GatedRepoError"], Is(ModelUnavailable)),
     (&["Cannot access gated repo"], Is(ModelUnavailable)),
-    (
-        &["is not a valid model identifier listed on"],
-        Is(ModelUnavailable),
-    ),
-    (
-        &["We couldn't connect to", "huggingface"],
-        Is(ModelUnavailable),
-    ),
+    (&["is not a valid model identifier listed on"], Is(ModelUnavailable)),
+    (&["We couldn't connect to", "huggingface"], Is(ModelUnavailable)),
     (&["HFValidationError"], Is(BadModel)),
     (&["SafetensorError"], Is(BadModel)),
-    (
-        &["Invalid repository ID or local directory specified"],
-        Is(BadModel),
-    ),
+    (&["Invalid repository ID or local directory specified"], Is(BadModel)),
     (&["does not appear to have a file named"], Is(BadModel)),
     (&["Cannot find any model weights with"], Is(BadModel)),
     (&["Model architectures", "are not supported"], Is(BadModel)),
     (&["does not recognize this architecture"], Is(BadModel)),
     (&["Unrecognized model in"], Is(BadModel)),
-    (
-        &[
-            "User-specified max_model_len",
-            "greater than the derived max_model_len",
-        ],
-        Is(BadFlags),
-    ),
+    (&["User-specified max_model_len", "greater than the derived max_model_len"], Is(BadFlags)),
     (&["No CUDA GPUs are available"], Is(NoDevice)),
     (&["no CUDA-capable device is detected"], Is(NoDevice)),
     (&["Failed to infer device type"], Is(NoDevice)),
@@ -176,10 +135,7 @@ impl Cause {
     /// From now on the server serves: what it says about flags and models is about requests, and running out of memory is
     /// running out under load.
     pub(super) fn serves(&mut self) {
-        *self = Self {
-            serving: true,
-            ..Self::default()
-        };
+        *self = Self { serving: true, ..Self::default() };
     }
 
     /// Considers a line; `step` is where memory would have run out if it did.
@@ -191,9 +147,7 @@ impl Cause {
         }
         // A traceback also shows the source, which names errors that it may only catch.
         let text = message(line);
-        let source = ["raise ", "except "]
-            .iter()
-            .any(|word| text.starts_with(word));
+        let source = ["raise ", "except "].iter().any(|word| text.starts_with(word));
         let found = RULES.iter().position(|(parts, meaning)| {
             !source
                 && (!self.serving || matches!(meaning, OomNow))
@@ -245,9 +199,7 @@ impl Cause {
             return (*outcome, line.clone());
         }
         let how = match exit_code {
-            Some(-9) => {
-                "it was killed (signal 9): by hand, or by the kernel for want of memory".to_owned()
-            }
+            Some(-9) => "it was killed (signal 9): by hand, or by the kernel for want of memory".to_owned(),
             Some(code) if code < 0 => format!("it ended by signal {}", -code),
             Some(code) => format!("it ended with exit code {code}"),
             None => "it ended".to_owned(),
@@ -272,11 +224,7 @@ fn message(line: &str) -> &str {
     let logged = rest
         .split_once(" pid=")
         .and_then(|(_, rest)| rest.split_once(") "))
-        .and_then(|(pid, rest)| {
-            pid.bytes()
-                .all(|b| b.is_ascii_digit())
-                .then_some(rest.trim())
-        });
+        .and_then(|(pid, rest)| pid.bytes().all(|b| b.is_ascii_digit()).then_some(rest.trim()));
     let Some(rest) = logged else {
         return text;
     };

@@ -64,12 +64,7 @@ impl Files {
 
     /// What an earlier guardian saw its tree have.
     pub(super) fn known(before: HashSet<PathBuf>, ours: BTreeMap<PathBuf, u64>) -> Self {
-        Self {
-            seen: before.clone(),
-            before,
-            ours,
-            changed: [None; 2],
-        }
+        Self { seen: before.clone(), before, ours, changed: [None; 2] }
     }
 
     /// Whether something was made since the last time this was asked. To be asked often: it costs next to nothing, unless
@@ -102,9 +97,7 @@ impl Files {
         let mut removed = 0;
         let until = Instant::now() + AFTER_END;
         loop {
-            left.retain(|path, inode| {
-                with_inode(path.clone()).is_some_and(|file| file.1 == *inode)
-            });
+            left.retain(|path, inode| with_inode(path.clone()).is_some_and(|file| file.1 == *inode));
             if left.is_empty() {
                 return removed;
             }

@@ -12,24 +12,14 @@ impl Running {
         let why = match process.listener() {
             Listener::Nobody => format!("none listens on port {port} any more"),
             Listener::Foreign => format!("another program listens on port {port}"),
-            Listener::Ours | Listener::Unknown => {
-                Probe::new(self.url.clone(), None).ailment().await?
-            }
+            Listener::Ours | Listener::Unknown => Probe::new(self.url.clone(), None).ailment().await?,
         };
         process.log.look_to_the_end();
         // What a server says that lost its engine for want of memory.
         let (outcome, reason) = match process.log.conclude(None) {
             (outcome @ ServerOutcome::Oom(_), said) => (outcome, said),
-            _ => (
-                ServerOutcome::Crashed,
-                format!("its processes live and serve no more: {why}"),
-            ),
+            _ => (ServerOutcome::Crashed, format!("its processes live and serve no more: {why}")),
         };
-        Some(Death {
-            outcome,
-            reason,
-            exit_code: None,
-            log_tail: process.log.tail(),
-        })
+        Some(Death { outcome, reason, exit_code: None, log_tail: process.log.tail() })
     }
 }

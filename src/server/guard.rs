@@ -92,13 +92,8 @@ pub fn guard(words: &[String]) -> ExitCode {
         if let Some(journal) = &journal {
             command.env(MARKER, journal.marker());
         }
-        let child = command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .process_group(0)
-            .spawn()?;
+        let child =
+            command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn()?;
         Ok(child.id())
     });
     // The child is waited for below with all others, never through its handle.
@@ -134,10 +129,7 @@ pub fn guard(words: &[String]) -> ExitCode {
         say("ended");
         return ExitCode::SUCCESS;
     }
-    let left: Vec<String> = left
-        .iter()
-        .map(|pid| pid.as_raw_nonzero().to_string())
-        .collect();
+    let left: Vec<String> = left.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
     say(&format!("left {}", left.join(" ")));
     ExitCode::from(1)
 }
@@ -166,11 +158,7 @@ pub fn ask(words: &[String]) -> i32 {
     if let Some(journal) = &journal {
         command.env(MARKER, journal.marker());
     }
-    let spawned = command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .process_group(0)
-        .spawn();
+    let spawned = command.args(arguments).stdin(Stdio::null()).process_group(0).spawn();
     let leader = match spawned {
         Ok(child) => i32::try_from(child.id()).ok().and_then(Pid::from_raw),
         Err(error) => {
@@ -190,11 +178,7 @@ pub fn ask(words: &[String]) -> i32 {
         Ok(Told::Exited(code)) => code,
         Ok(_) | Err(_) => None,
     };
-    if end_tree(leader, Duration::ZERO, false, &told, &|news| {
-        matches!(news, Told::Empty)
-    })
-    .is_empty()
-    {
+    if end_tree(leader, Duration::ZERO, false, &told, &|news| matches!(news, Told::Empty)).is_empty() {
         journal.into_iter().for_each(Journal::end);
     }
     match answered {
@@ -274,10 +258,9 @@ fn watch(
 /// Keeps the journal up to date.
 fn note(journal: &mut Option<Journal>, leader: Pid, members: &[Member], files: &Files) {
     if let Some(journal) = journal {
-        let members = members.iter().map(|member| Identity {
-            pid: member.pid.as_raw_nonzero().get(),
-            start: member.start,
-        });
+        let members = members
+            .iter()
+            .map(|member| Identity { pid: member.pid.as_raw_nonzero().get(), start: member.start });
         let group = leader.as_raw_nonzero().get();
         journal.note(group, members.collect(), files.ours());
     }
@@ -288,9 +271,7 @@ fn note(journal: &mut Option<Journal>, leader: Pid, members: &[Member], files: &
 fn ignore_signals() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _inside = runtime.enter();
     for kind in [
         SignalKind::alarm(),
@@ -310,9 +291,7 @@ fn ignore_signals() -> io::Result<()> {
 }
 
 fn code(status: WaitStatus) -> Option<i32> {
-    status
-        .exit_status()
-        .or_else(|| status.terminating_signal().map(|signal| -signal))
+    status.exit_status().or_else(|| status.terminating_signal().map(|signal| -signal))
 }
 
 fn say(line: &str) {

@@ -13,9 +13,7 @@ const BLOCK: u64 = 512;
 /// The folder of the cache where the files of a server's model will be; `None` when nothing will be downloaded: another
 /// engine, or a local model.
 pub(super) fn model_folder(server: &Server) -> Option<Utf8PathBuf> {
-    let local = ["/", "./", "../", "~/"]
-        .iter()
-        .any(|prefix| server.model.starts_with(prefix));
+    let local = ["/", "./", "../", "~/"].iter().any(|prefix| server.model.starts_with(prefix));
     if server.engine != Engine::Vllm || local || Utf8Path::new(&server.model).exists() {
         return None;
     }
@@ -34,11 +32,8 @@ pub(super) fn model_folder(server: &Server) -> Option<Utf8PathBuf> {
 
 /// Where huggingface_hub keeps what it downloads, by its documented variables.
 fn cache(variable: impl Fn(&str) -> Option<String>) -> Option<Utf8PathBuf> {
-    let folder = |name: &str| {
-        variable(name)
-            .filter(|value| !value.is_empty())
-            .map(|value| expand_home(&value))
-    };
+    let folder =
+        |name: &str| variable(name).filter(|value| !value.is_empty()).map(|value| expand_home(&value));
     folder("HF_HUB_CACHE")
         .or_else(|| folder("HUGGINGFACE_HUB_CACHE"))
         .or_else(|| Some(folder("HF_HOME")?.join("hub")))
@@ -48,9 +43,7 @@ fn cache(variable: impl Fn(&str) -> Option<String>) -> Option<Utf8PathBuf> {
 
 /// Whether a model's weights are complete: nothing is under way, and a snapshot has weights, all that its index names.
 pub(super) fn is_complete(folder: &Utf8Path) -> bool {
-    let under_way = names(&folder.join("blobs"))
-        .iter()
-        .any(|name| name.ends_with(".incomplete"));
+    let under_way = names(&folder.join("blobs")).iter().any(|name| name.ends_with(".incomplete"));
     !under_way
         && names(&folder.join("snapshots"))
             .iter()
@@ -62,28 +55,19 @@ pub(super) fn is_complete(folder: &Utf8Path) -> bool {
 pub(super) fn arrived(folder: &Utf8Path) -> u64 {
     let blobs = folder.join("blobs").read_dir_utf8();
     let files = blobs.into_iter().flatten().flatten();
-    files
-        .filter_map(|file| Some(file.metadata().ok()?.blocks() * BLOCK))
-        .sum()
+    files.filter_map(|file| Some(file.metadata().ok()?.blocks() * BLOCK)).sum()
 }
 
 fn has_weights(snapshot: &Utf8Path) -> bool {
     let files = names(snapshot);
     // A link whose blob is not there does not count.
     let there = |name: &str| snapshot.join(name).exists();
-    let indices: Vec<&String> = files
-        .iter()
-        .filter(|name| name.ends_with(".index.json"))
-        .collect();
+    let indices: Vec<&String> = files.iter().filter(|name| name.ends_with(".index.json")).collect();
     let shards = |index: &&String| -> Option<Vec<String>> {
         let text = std::fs::read(snapshot.join(index)).ok()?;
         let index: Value = serde_json::from_slice(&text).ok()?;
         let shards = index["weight_map"].as_object()?.values();
-        Some(
-            shards
-                .filter_map(|name| Some(name.as_str()?.to_owned()))
-                .collect(),
-        )
+        Some(shards.filter_map(|name| Some(name.as_str()?.to_owned())).collect())
     };
     if !indices.is_empty() {
         // A repository may hold the same weights in two formats, of which one is downloaded.
@@ -165,11 +149,7 @@ mod tests {
         fs::write(snapshot.join("config.json"), "{}").unwrap();
         assert!(!is_complete(folder));
         let index = json!({ "weight_map": { "a": "m-1.safetensors", "b": "m-2.safetensors" } });
-        fs::write(
-            snapshot.join("model.safetensors.index.json"),
-            index.to_string(),
-        )
-        .unwrap();
+        fs::write(snapshot.join("model.safetensors.index.json"), index.to_string()).unwrap();
         fs::write(snapshot.join("m-1.safetensors"), "x").unwrap();
         assert!(!is_complete(folder));
         let blob = folder.join("blobs/123.incomplete");

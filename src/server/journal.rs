@@ -74,12 +74,7 @@ pub(super) struct Journal {
 impl Journal {
     /// Begins the entry of this process, before anything is started. `None` where processes have no identity that can be
     /// read, or nothing can be written: then the end of the tree rests on the guardian alone.
-    pub(super) fn begin(
-        folder: &str,
-        log: &str,
-        grace_ms: u64,
-        before: &HashSet<PathBuf>,
-    ) -> Option<Self> {
+    pub(super) fn begin(folder: &str, log: &str, grace_ms: u64, before: &HashSet<PathBuf>) -> Option<Self> {
         let (boot, namespace) = here()?;
         let guard = identity(i32::try_from(std::process::id()).ok()?)?;
         let parent = rustix::process::getppid()?.as_raw_nonzero().get();
@@ -116,18 +111,8 @@ impl Journal {
     }
 
     /// Writes down what is known now, when it is news.
-    pub(super) fn note(
-        &mut self,
-        group: i32,
-        members: Vec<Identity>,
-        files: &BTreeMap<PathBuf, u64>,
-    ) {
-        let news = Entry {
-            group: Some(group),
-            members,
-            files: files.clone(),
-            ..self.entry.clone()
-        };
+    pub(super) fn note(&mut self, group: i32, members: Vec<Identity>, files: &BTreeMap<PathBuf, u64>) {
+        let news = Entry { group: Some(group), members, files: files.clone(), ..self.entry.clone() };
         if news != self.entry {
             self.entry = news;
             // A full disk must not end a measurement.
@@ -144,11 +129,9 @@ impl Journal {
         let bytes = serde_json::to_vec(&self.entry)?;
         let beside = self.path.with_extension("tmp");
         let write = || {
-            fs::write(&beside, &bytes)
-                .and_then(|()| fs::rename(&beside, &self.path))
-                .inspect_err(|_| {
-                    let _ = fs::remove_file(&beside);
-                })
+            fs::write(&beside, &bytes).and_then(|()| fs::rename(&beside, &self.path)).inspect_err(|_| {
+                let _ = fs::remove_file(&beside);
+            })
         };
         write().or_else(|_| {
             // Whoever ends last removes the folder; that may have been a moment ago.
@@ -166,10 +149,7 @@ pub(super) fn path(folder: &Path, guard: Identity) -> PathBuf {
 /// The guardian whose entry a file is, or was going to be.
 pub(super) fn guard_of(path: &Path) -> Option<Identity> {
     let (pid, start) = path.file_stem()?.to_str()?.split_once('-')?;
-    Some(Identity {
-        pid: pid.parse().ok()?,
-        start: start.parse().ok()?,
-    })
+    Some(Identity { pid: pid.parse().ok()?, start: start.parse().ok()? })
 }
 
 /// An entry, when it is one.
@@ -215,30 +195,21 @@ pub(super) fn folder() -> Option<PathBuf> {
 
 /// Readable by nobody else: a log's path may say more than it should.
 fn create(folder: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// A living process; one that ended and was not yet waited for is none.
 #[cfg(target_os = "linux")]
 pub(super) fn identity(pid: i32) -> Option<Identity> {
     let stat = procfs::process::Process::new(pid).ok()?.stat().ok()?;
-    (!matches!(stat.state, 'Z' | 'X')).then_some(Identity {
-        pid,
-        start: stat.starttime,
-    })
+    (!matches!(stat.state, 'Z' | 'X')).then_some(Identity { pid, start: stat.starttime })
 }
 
 /// A child of ours that was not waited for: it may have ended, and nobody else has its number.
 #[cfg(target_os = "linux")]
 pub(super) fn born(pid: i32) -> Option<Identity> {
     let stat = procfs::process::Process::new(pid).ok()?.stat().ok()?;
-    Some(Identity {
-        pid,
-        start: stat.starttime,
-    })
+    Some(Identity { pid, start: stat.starttime })
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -38,16 +38,10 @@ pub fn installed_version(command: &[String]) -> Option<String> {
             .find(|path| path.is_file())?
     };
     // A link in ~/.local/bin leads to the environment that holds the package.
-    let prefix = found
-        .canonicalize_utf8()
-        .ok()?
-        .parent()?
-        .parent()?
-        .to_owned();
+    let prefix = found.canonicalize_utf8().ok()?.parent()?.parent()?.to_owned();
     let entries = |folder: &Utf8Path| {
         let read = folder.read_dir_utf8().into_iter().flatten().flatten();
-        read.map(|entry| entry.path().to_owned())
-            .collect::<Vec<_>>()
+        read.map(|entry| entry.path().to_owned()).collect::<Vec<_>>()
     };
     entries(&prefix.join("lib"))
         .into_iter()
@@ -71,24 +65,14 @@ pub async fn known_flags(
     cache_folder: &Utf8Path,
     runner: Option<&str>,
 ) -> Result<KnownFlags, String> {
-    let asker = Asker {
-        runner,
-        patience: PATIENCE,
-    };
+    let asker = Asker { runner, patience: PATIENCE };
     learn(&asker, command, cache_folder).await
 }
 
-async fn learn(
-    asker: &Asker<'_>,
-    command: &[String],
-    cache_folder: &Utf8Path,
-) -> Result<KnownFlags, String> {
+async fn learn(asker: &Asker<'_>, command: &[String], cache_folder: &Utf8Path) -> Result<KnownFlags, String> {
     // What follows a placeholder belongs to one server.
-    let words: Vec<&str> = command
-        .iter()
-        .map(String::as_str)
-        .take_while(|word| !word.contains('{'))
-        .collect();
+    let words: Vec<&str> =
+        command.iter().map(String::as_str).take_while(|word| !word.contains('{')).collect();
     let name = words.join(" ");
     let program = words.strip_suffix(&["serve"]).unwrap_or(&words);
     // Asking takes ten seconds of imports, reading none.
@@ -105,9 +89,7 @@ async fn learn(
             }
         },
     };
-    let file = version
-        .as_ref()
-        .map(|version| cache_file(cache_folder, command, version));
+    let file = version.as_ref().map(|version| cache_file(cache_folder, command, version));
     if let Some(known) = file.as_ref().and_then(|file| read(file)) {
         return Ok(known);
     }
@@ -224,10 +206,7 @@ mod tests {
     use super::*;
 
     fn recorded() -> KnownFlags {
-        KnownFlags {
-            version: None,
-            names: flags_in(include_str!("../../tests/recorded/vllm/help-all.txt")),
-        }
+        KnownFlags { version: None, names: flags_in(include_str!("../../tests/recorded/vllm/help-all.txt")) }
     }
 
     #[test]
@@ -262,23 +241,13 @@ mod tests {
         .unwrap();
         let unknown = unknown_flags(&server, &recorded());
         let names: Vec<&str> = unknown.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "max-num-sequences",
-                "no-disable-log-stats",
-                "no-such-flag-at-all"
-            ]
-        );
+        assert_eq!(names, ["max-num-sequences", "no-disable-log-stats", "no-such-flag-at-all"]);
         assert_eq!(unknown[0].1.as_deref(), Some("max-num-seqs"));
     }
 
     #[test]
     fn versions_are_read_past_noise() {
-        assert_eq!(
-            version("W1124 triton not found\n0.32.0+cpu\n").as_deref(),
-            Some("0.32.0+cpu")
-        );
+        assert_eq!(version("W1124 triton not found\n0.32.0+cpu\n").as_deref(), Some("0.32.0+cpu"));
         assert_eq!(version("vllm 0.8.5").as_deref(), Some("0.8.5"));
         assert_eq!(version("no idea"), None);
     }
@@ -340,11 +309,7 @@ mod tests {
         let folder = Utf8Path::from_path(folder.path()).unwrap();
         let made = |name: &str, script: &str| {
             let path = folder.join(name);
-            fs::write(
-                &path,
-                format!("#!/bin/sh\necho x >> {path}.asked\n{script}\n"),
-            )
-            .unwrap();
+            fs::write(&path, format!("#!/bin/sh\necho x >> {path}.asked\n{script}\n")).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
             vec![path.into_string(), "serve".into()]
         };
@@ -354,10 +319,7 @@ mod tests {
             (made("noise", "exec yes flag >&2"), "longer than"),
             (made("hung", "exec sleep 300"), "no answer within 1 s"),
         ] {
-            let asker = Asker {
-                runner: None,
-                patience: Duration::from_secs(1),
-            };
+            let asker = Asker { runner: None, patience: Duration::from_secs(1) };
             let begun = std::time::Instant::now();
             let cache = folder.join("cache");
             let asked = learn(&asker, &command, &cache);

@@ -54,11 +54,7 @@ pub async fn end_left_overs(tell: &mut (dyn FnMut(String) + Send)) {
             let told = match timeout(MOMENT, &mut ending).await {
                 Ok(told) => told,
                 Err(_) => {
-                    let whose = if log.is_empty() {
-                        String::new()
-                    } else {
-                        format!("; its log is {log}")
-                    };
+                    let whose = if log.is_empty() { String::new() } else { format!("; its log is {log}") };
                     tell(format!(
                         "an earlier run (process {runner}) was killed, and what it had started is still there: ending it first, which takes up to {} s{whose}",
                         most.as_secs()
@@ -80,8 +76,7 @@ pub async fn end_left_overs(tell: &mut (dyn FnMut(String) + Send)) {
 fn forget_half_written(folder: &Path) {
     for path in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = path.path();
-        let guard =
-            journal::guard_of(&path).filter(|_| path.extension().is_some_and(|kind| kind == "tmp"));
+        let guard = journal::guard_of(&path).filter(|_| path.extension().is_some_and(|kind| kind == "tmp"));
         if guard.is_some_and(|guard| !lives(guard)) {
             let _ = fs::remove_file(path);
         }
@@ -248,15 +243,10 @@ fn left(entry: &Entry) -> Option<Vec<Identity>> {
         .collect();
     let marker = entry.marker();
     let known = |(stat, process): &&(procfs::process::Stat, procfs::process::Process)| {
-        let identity = Identity {
-            pid: stat.pid,
-            start: stat.starttime,
-        };
+        let identity = Identity { pid: stat.pid, start: stat.starttime };
         entry.members.contains(&identity)
             || process.environ().is_ok_and(|variables| {
-                variables
-                    .get(OsStr::new(journal::MARKER))
-                    .is_some_and(|value| *value == *marker)
+                variables.get(OsStr::new(journal::MARKER)).is_some_and(|value| *value == *marker)
             })
     };
     let mut ours: BTreeSet<i32> = all.iter().filter(known).map(|(stat, _)| stat.pid).collect();
@@ -281,10 +271,7 @@ fn left(entry: &Entry) -> Option<Vec<Identity>> {
     let ours = all
         .iter()
         .filter(|(stat, _)| ours.contains(&stat.pid))
-        .map(|(stat, _)| Identity {
-            pid: stat.pid,
-            start: stat.starttime,
-        })
+        .map(|(stat, _)| Identity { pid: stat.pid, start: stat.starttime })
         .collect();
     Some(ours)
 }

@@ -72,9 +72,7 @@ impl Reader {
                 let text = match String::from_utf8(line) {
                     Ok(text) if text.is_ascii() => text,
                     text => text
-                        .unwrap_or_else(|error| {
-                            String::from_utf8_lossy(error.as_bytes()).into_owned()
-                        })
+                        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
                         .chars()
                         .filter(|c| !matches!(c, '\u{80}'..='\u{9f}'))
                         .collect(),
@@ -131,8 +129,7 @@ impl Reader {
 
     /// Why the server ended, from all that was read.
     pub(super) fn conclude(&self, exit_code: Option<i32>) -> (ServerOutcome, String) {
-        self.cause
-            .conclude(exit_code, self.tail.back().map(|line| line.trim()))
+        self.cause.conclude(exit_code, self.tail.back().map(|line| line.trim()))
     }
 }
 
@@ -310,22 +307,13 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, 10);
-        assert_eq!(
-            whole("fail-kv-too-small-blocks.log")
-                .facts
-                .estimated_max_model_len,
-            Some(896)
-        );
+        assert_eq!(whole("fail-kv-too-small-blocks.log").facts.estimated_max_model_len, Some(896));
     }
 
     #[test]
     fn a_server_that_dies_at_work_crashed_whatever_its_exit_code() {
         for (name, code, says) in [
-            (
-                "log-crash-seed-cpu-generator.log",
-                0,
-                "CPU Generator does not use offset",
-            ),
+            ("log-crash-seed-cpu-generator.log", 0, "CPU Generator does not use offset"),
             ("log-kill9-enginecore.log", 0, "EngineDeadError"),
             ("log-kill9-worker.log", 0, "VllmWorker-0 died unexpectedly"),
             ("log-serve-ready-eager.log", 0, "exited unexpectedly"),
@@ -335,11 +323,7 @@ mod tests {
             assert_eq!(outcome, Crashed, "{name}: {reason}");
             assert!(reason.contains(says), "{name}: {reason}");
         }
-        let (outcome, reason) = classify(
-            &recorded("log-sigterm-in-startup-hang.log"),
-            Some(-15),
-            false,
-        );
+        let (outcome, reason) = classify(&recorded("log-sigterm-in-startup-hang.log"), Some(-15), false);
         assert_eq!(outcome, Crashed);
         assert!(reason.contains("Did not receive response"), "{reason}");
         assert!(reason.contains("signal 15"), "{reason}");
@@ -434,15 +418,7 @@ mod tests {
                 phases.push(reader.phase);
             }
         }
-        assert_eq!(
-            phases,
-            [
-                StartPhase::Launch,
-                StartPhase::Load,
-                StartPhase::Compile,
-                StartPhase::Warmup
-            ]
-        );
+        assert_eq!(phases, [StartPhase::Launch, StartPhase::Load, StartPhase::Compile, StartPhase::Warmup]);
     }
 
     #[test]
@@ -466,9 +442,7 @@ mod tests {
     #[test]
     fn a_log_in_several_files_is_read_in_order_and_to_its_end() {
         let folder = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(folder.path())
-            .unwrap()
-            .join("server.log");
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("server.log");
         let [tail, older] = segments(path.as_std_path());
         let read = |log: &mut Log| {
             log.look();
@@ -503,9 +477,7 @@ mod tests {
         use std::io::Write;
 
         let folder = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(folder.path())
-            .unwrap()
-            .join("server.log");
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("server.log");
         let mut file = File::create(&path).unwrap();
         let mut log = Log::open(&path).unwrap();
         file.write_all(b"Starting to load mod").unwrap();

@@ -31,11 +31,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) const DEFAULT: Self = Self {
-        head: 16 << 20,
-        segment: 8 << 20,
-        telling: 1 << 20,
-    };
+    pub(super) const DEFAULT: Self = Self { head: 16 << 20, segment: 8 << 20, telling: 1 << 20 };
 }
 
 /// Where the end of a log is while it is written: the file that grows, and the one before it.
@@ -246,11 +242,7 @@ impl LogFile {
 mod tests {
     use super::*;
 
-    const SMALL: Bounds = Bounds {
-        head: 1000,
-        segment: 500,
-        telling: 60,
-    };
+    const SMALL: Bounds = Bounds { head: 1000, segment: 500, telling: 60 };
 
     fn all(folder: &Path) -> u64 {
         let files = fs::read_dir(folder).unwrap().flatten();
@@ -338,13 +330,7 @@ mod tests {
         log.write(b"seen again\n");
         log.finish().unwrap();
         let whole = fs::read_to_string(&path).unwrap();
-        assert!(
-            whole.contains("10 bytes of this log were lost here: "),
-            "{whole}"
-        );
-        assert!(
-            whole.ends_with("seen again\n") && !whole.contains("never"),
-            "{whole}"
-        );
+        assert!(whole.contains("10 bytes of this log were lost here: "), "{whole}");
+        assert!(whole.ends_with("seen again\n") && !whole.contains("never"), "{whole}");
     }
 }

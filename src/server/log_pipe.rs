@@ -49,11 +49,7 @@ impl LogPipe {
         let mut source = reader.try_clone()?;
         let (tell, closed) = mpsc::channel();
         let moving = Arc::new(Mutex::new(()));
-        let pipe = Self {
-            reader,
-            moving: moving.clone(),
-            closed,
-        };
+        let pipe = Self { reader, moving: moving.clone(), closed };
         let mut stream = mask.stream();
         let empty = move || {
             let (mut piece, mut out) = (vec![0; PIECE], Vec::new());
@@ -122,10 +118,7 @@ mod tests {
         writer.write_all(b"ted, and more\n").unwrap();
         pipe.drain();
         // The other end is still open: this is what a process left that ended among others.
-        assert_eq!(
-            fs::read_to_string(&log).unwrap(),
-            "before\ngiven ***, and more\n"
-        );
+        assert_eq!(fs::read_to_string(&log).unwrap(), "before\ngiven ***, and more\n");
         writer.write_all(b"last s").unwrap();
         drop(writer);
         pipe.close();

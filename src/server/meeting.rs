@@ -40,11 +40,7 @@ pub(super) fn remove(log: &Path) -> usize {
                 && file.modified().is_ok_and(|written| written >= began)
         })
     };
-    named(&text)
-        .into_iter()
-        .filter(is_ours)
-        .filter(|path| fs::remove_file(path).is_ok())
-        .count()
+    named(&text).into_iter().filter(is_ours).filter(|path| fs::remove_file(path).is_ok()).count()
 }
 
 /// The paths of such files that a log names.

@@ -29,6 +29,8 @@ pub enum ServerOutcome {
     Crashed,
     /// Something else than our server answers on the port.
     NotOurs,
+    /// Somebody asked to stop while it started: it says nothing of the server, and is never stored.
+    Interrupted,
 }
 
 /// The step of a start at which memory ran out.
@@ -44,7 +46,7 @@ pub enum OomAt {
     Load,
 }
 
-const ALL: [ServerOutcome; 14] = [
+const ALL: [ServerOutcome; 15] = [
     ServerOutcome::Ready,
     ServerOutcome::Oom(OomAt::Weights),
     ServerOutcome::Oom(OomAt::KvCache),
@@ -59,6 +61,7 @@ const ALL: [ServerOutcome; 14] = [
     ServerOutcome::TimedOut,
     ServerOutcome::Crashed,
     ServerOutcome::NotOurs,
+    ServerOutcome::Interrupted,
 ];
 
 impl fmt::Display for ServerOutcome {
@@ -79,6 +82,7 @@ impl fmt::Display for ServerOutcome {
             Self::TimedOut => "timed_out",
             Self::Crashed => "crashed",
             Self::NotOurs => "not_ours",
+            Self::Interrupted => "interrupted",
         })
     }
 }
@@ -101,9 +105,7 @@ impl Serialize for ServerOutcome {
 
 impl<'de> Deserialize<'de> for ServerOutcome {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<str>::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -43,11 +43,7 @@ impl Probe {
             .timeout(PATIENCE)
             .build()
             .map_err(|error| format!("nothing can be asked here: {error}"));
-        Self {
-            url,
-            client,
-            api_key,
-        }
+        Self { url, client, api_key }
     }
 
     async fn get(&self, path: &str) -> Result<(u16, Value), String> {
@@ -71,18 +67,14 @@ impl Probe {
         };
         let response = request.send().await.map_err(said)?;
         let status = response.status().as_u16();
-        let body = whole_body(response)
-            .await
-            .map_err(|reason| format!("{url} does not answer: {reason}"))?;
+        let body = whole_body(response).await.map_err(|reason| format!("{url} does not answer: {reason}"))?;
         Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
 
     /// What its `/health` says of a server that was ready once, when that is a failure, as a clause.
     pub(super) async fn ailment(&self) -> Option<String> {
         match self.get("/health").await {
-            Ok((status, _)) if status >= 500 => {
-                Some(format!("{}/health answers {status}", self.url))
-            }
+            Ok((status, _)) if status >= 500 => Some(format!("{}/health answers {status}", self.url)),
             Ok(_) => None,
             Err(reason) => Some(reason),
         }
@@ -127,14 +119,10 @@ fn recognise(server: &Server, models: &Value, attached: bool) -> Result<Facts, S
     let expanded = expand_home(&wanted).to_string();
     let root = expand_home(&server.model).to_string();
     let listed = models["data"].as_array().map_or(&[][..], Vec::as_slice);
-    let by_name = listed
-        .iter()
-        .find(|model| model["id"] == wanted || model["id"] == expanded);
+    let by_name = listed.iter().find(|model| model["id"] == wanted || model["id"] == expanded);
     let ours = by_name.or_else(|| {
         let named = server.flags.get("served-model-name").is_some();
-        listed
-            .iter()
-            .find(|model| attached && !named && model["root"] == root)
+        listed.iter().find(|model| attached && !named && model["root"] == root)
     });
     let Some(ours) = ours else {
         let (most, longest) = NAMED;
@@ -153,13 +141,8 @@ fn recognise(server: &Server, models: &Value, attached: bool) -> Result<Facts, S
         });
     };
     // Every request carries it.
-    if ours["id"]
-        .as_str()
-        .is_some_and(|id| id.chars().count() > LONGEST_NAME)
-    {
-        return Err(format!(
-            "calls the model by a name of more than {LONGEST_NAME} characters"
-        ));
+    if ours["id"].as_str().is_some_and(|id| id.chars().count() > LONGEST_NAME) {
+        return Err(format!("calls the model by a name of more than {LONGEST_NAME} characters"));
     }
     let length = ours["max_model_len"].as_u64();
     if let (Some(asked), Some(length)) = (server.flags.integer("max-model-len"), length)
@@ -210,10 +193,7 @@ mod tests {
     fn another_model_is_named() {
         let other = server(json!({ "model": "Qwen/Qwen2.5-1.5B-Instruct" }));
         let reason = recognise(&other, &listed(), true).unwrap_err();
-        assert!(
-            reason.contains("serves \"tiny\", not \"Qwen/Qwen2.5-1.5B-Instruct\""),
-            "{reason}"
-        );
+        assert!(reason.contains("serves \"tiny\", not \"Qwen/Qwen2.5-1.5B-Instruct\""), "{reason}");
         let reason = recognise(&other, &json!({}), false).unwrap_err();
         assert!(reason.contains("lists no model"), "{reason}");
     }

@@ -88,8 +88,7 @@ impl Process {
     pub(super) async fn spawn(what: Spawn<'_>) -> Result<Self, String> {
         let log = what.log;
         // The log of an earlier try must not be read as this one's.
-        log_file::begin(log.as_std_path())
-            .map_err(|error| format!("cannot write {log}: {error}"))?;
+        log_file::begin(log.as_std_path()).map_err(|error| format!("cannot write {log}: {error}"))?;
         // Before anything is started: what cannot be read later would leave a server behind now.
         let reader = Log::open(log).map_err(|error| format!("cannot read {log}: {error}"))?;
         let gpu_mib = gpu::used_mib(what.runner).await;
@@ -134,9 +133,7 @@ impl Process {
         });
         let mut lines = BufReader::new(stdout).lines();
         let first = lines.next_line().await.ok().flatten().unwrap_or_default();
-        let leader = first
-            .strip_prefix("started ")
-            .and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+        let leader = first.strip_prefix("started ").and_then(|pid| Pid::from_raw(pid.parse().ok()?));
         let Some(leader) = leader else {
             if let Some(why) = first.strip_prefix("failed ") {
                 return Err(format!("cannot start {why}"));
@@ -178,10 +175,7 @@ impl Process {
 
     /// Waits for the server's end. Safe to give up and call again.
     pub(super) async fn exit(&mut self) -> Option<i32> {
-        let over = self
-            .news
-            .wait_for(|news| news.exited.is_some() || news.silent)
-            .await;
+        let over = self.news.wait_for(|news| news.exited.is_some() || news.silent).await;
         over.ok().and_then(|news| news.exited).flatten()
     }
 
@@ -213,10 +207,7 @@ impl Process {
 
     /// The server's processes, for those who look at them.
     pub(super) fn tree(&self) -> ProcessTree {
-        ProcessTree {
-            guard: self.guard_pid,
-            group: self.leader,
-        }
+        ProcessTree { guard: self.guard_pid, group: self.leader }
     }
 
     /// Ends the whole tree: the guardian first asks, then kills; the tree of a guardian that does not answer is killed by
@@ -256,16 +247,14 @@ impl Process {
     async fn kill(&mut self) -> Result<(), String> {
         let until = Instant::now() + AFTER_KILL;
         loop {
-            let members = tree::members(self.guard_pid, self.leader)
-                .unwrap_or_else(|| tree::whole_group(self.leader));
+            let members =
+                tree::members(self.guard_pid, self.leader).unwrap_or_else(|| tree::whole_group(self.leader));
             if members.is_empty() {
                 break;
             }
             if Instant::now() > until {
-                let pids: Vec<String> = members
-                    .iter()
-                    .map(|member| member.pid.as_raw_nonzero().to_string())
-                    .collect();
+                let pids: Vec<String> =
+                    members.iter().map(|member| member.pid.as_raw_nonzero().to_string()).collect();
                 return Err(format!(
                     "processes {} of the server do not end, not even by SIGKILL",
                     pids.join(" ")
@@ -292,20 +281,14 @@ impl Process {
         let until = Instant::now() + PORT_PATIENCE;
         while self.listened && taken(&self.host, self.port).await {
             if Instant::now() > until {
-                return Err(format!(
-                    "port {} is still taken after the server's end",
-                    self.port
-                ));
+                return Err(format!("port {} is still taken after the server's end", self.port));
             }
             sleep(Duration::from_millis(50)).await;
         }
         let until = Instant::now() + GPU_PATIENCE;
         while !self.gpu_mib.is_empty() {
             let now = gpu::used_mib(&self.runner).await;
-            let held = now
-                .iter()
-                .zip(&self.gpu_mib)
-                .position(|(now, before)| *now > before + GPU_SLACK_MIB);
+            let held = now.iter().zip(&self.gpu_mib).position(|(now, before)| *now > before + GPU_SLACK_MIB);
             let Some(held) = held else {
                 break;
             };
@@ -335,9 +318,8 @@ async fn listen(mut lines: Lines<BufReader<ChildStdout>>, tell: watch::Sender<Ne
             if let Some(code) = line.strip_prefix("exited ") {
                 news.exited = Some(code.parse().ok());
             } else if let Some(pids) = line.strip_prefix("left ") {
-                news.last = Some(Err(format!(
-                    "processes {pids} of the server do not end, not even by SIGKILL"
-                )));
+                news.last =
+                    Some(Err(format!("processes {pids} of the server do not end, not even by SIGKILL")));
             } else if line == "ended" {
                 news.last = Some(Ok(()));
             }

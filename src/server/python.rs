@@ -10,11 +10,7 @@ pub(super) type Object = BTreeMap<String, Option<Value>>;
 
 /// Reads `{'port': 8000, 'enforce_eager': True, …}`; `None` when it is something else.
 pub(super) fn object(text: &str) -> Option<Object> {
-    Parser {
-        rest: text.trim(),
-        depth: 0,
-    }
-    .dictionary()
+    Parser { rest: text.trim(), depth: 0 }.dictionary()
 }
 
 /// Deeper nesting is no argument of a server.
@@ -73,10 +69,8 @@ impl Parser<'_> {
             '\'' | '"' => self.string(first).map(|text| Some(Value::String(text))),
             '{' => {
                 let inner = self.dictionary()?;
-                let plain: Option<serde_json::Map<String, Value>> = inner
-                    .into_iter()
-                    .map(|(key, value)| Some((key, value?)))
-                    .collect();
+                let plain: Option<serde_json::Map<String, Value>> =
+                    inner.into_iter().map(|(key, value)| Some((key, value?))).collect();
                 Some(plain.map(Value::Object))
             }
             '[' | '(' => {
@@ -121,9 +115,8 @@ impl Parser<'_> {
                         'u' => 4,
                         _ => 8,
                     };
-                    let hex: Option<String> = (0..digits)
-                        .map(|_| chars.next().map(|(_, digit)| digit))
-                        .collect();
+                    let hex: Option<String> =
+                        (0..digits).map(|_| chars.next().map(|(_, digit)| digit)).collect();
                     text.push(char::from_u32(u32::from_str_radix(&hex?, 16).ok()?)?);
                 }
                 other => text.push(other),
@@ -196,12 +189,10 @@ fn same(ours: &Value, logged: &Value) -> bool {
         (Value::Array(ours), Value::Array(logged)) => {
             ours.len() == logged.len() && ours.iter().zip(logged).all(|(a, b)| same(a, b))
         }
-        (Value::Array(ours), one) | (one, Value::Array(ours)) if ours.len() == 1 => {
-            same(&ours[0], one)
+        (Value::Array(ours), one) | (one, Value::Array(ours)) if ours.len() == 1 => same(&ours[0], one),
+        (Value::Object(ours), Value::Object(logged)) => {
+            ours.iter().all(|(key, value)| logged.get(key).is_none_or(|other| same(value, other)))
         }
-        (Value::Object(ours), Value::Object(logged)) => ours
-            .iter()
-            .all(|(key, value)| logged.get(key).is_none_or(|other| same(value, other))),
         (_, Value::Number(number)) => match (amount(&scalar_text(ours)), number.as_f64()) {
             (Some(a), Some(b)) => (a - b).abs() <= 1e-9 * a.abs().max(1.0),
             // A word for a number of the engine's own choice, such as `auto`.
@@ -219,12 +210,8 @@ fn same(ours: &Value, logged: &Value) -> bool {
 fn amount(text: &str) -> Option<f64> {
     let text = text.trim();
     let (digits, factor) = match text.char_indices().last()? {
-        (at, unit @ ('k' | 'm' | 'g' | 't')) => {
-            (&text[..at], 1000_f64.powi(1 + "kmgt".find(unit)? as i32))
-        }
-        (at, unit @ ('K' | 'M' | 'G' | 'T')) => {
-            (&text[..at], 1024_f64.powi(1 + "KMGT".find(unit)? as i32))
-        }
+        (at, unit @ ('k' | 'm' | 'g' | 't')) => (&text[..at], 1000_f64.powi(1 + "kmgt".find(unit)? as i32)),
+        (at, unit @ ('K' | 'M' | 'G' | 'T')) => (&text[..at], 1024_f64.powi(1 + "KMGT".find(unit)? as i32)),
         _ => (text, 1.0),
     };
     digits.parse::<f64>().ok().map(|number| number * factor)

@@ -28,13 +28,8 @@ struct Knobs {
 
 /// Writes the recipes of a server. Secrets are no part of a manifest, so none can be here.
 pub fn recipe(server: &Server) -> Recipe {
-    let knobs: Knobs = toml::from_str(KNOBS).unwrap_or(Knobs {
-        flags: std::collections::BTreeMap::new(),
-    });
-    Recipe {
-        serve_sh: serve_sh(server, &knobs),
-        config_yaml: config_yaml(server, &knobs),
-    }
+    let knobs: Knobs = toml::from_str(KNOBS).unwrap_or(Knobs { flags: std::collections::BTreeMap::new() });
+    Recipe { serve_sh: serve_sh(server, &knobs), config_yaml: config_yaml(server, &knobs) }
 }
 
 /// A word for bash: harmless ones bare, others quoted; a leading `~/` as `$HOME`.
@@ -82,15 +77,13 @@ fn serve_sh(server: &Server, knobs: &Knobs) -> String {
         "#!/usr/bin/env bash\n# Starts this server by hand. Port: $PORT, or 8000.\nset -euo pipefail\n\n",
     );
     if let Some(name) = &server.launch.api_key_env {
-        out.push_str(&format!(
-            "export VLLM_API_KEY=\"${{{name}:?holds the key that requests need}}\"\n"
-        ));
+        out.push_str(&format!("export VLLM_API_KEY=\"${{{name}:?holds the key that requests need}}\"\n"));
     }
     for (name, value) in &server.env {
         match value {
-            EnvValue::Text(_) if is_secret(name) => out.push_str(&format!(
-                "export {name}=\"${{{name}:?is a secret and stands in no recipe}}\"\n"
-            )),
+            EnvValue::Text(_) if is_secret(name) => {
+                out.push_str(&format!("export {name}=\"${{{name}:?is a secret and stands in no recipe}}\"\n"))
+            }
             EnvValue::Text(text) => out.push_str(&format!("export {name}={}\n", quoted(text))),
             EnvValue::Unset(_) => out.push_str(&format!("unset {name}\n")),
         }
@@ -102,15 +95,10 @@ fn serve_sh(server: &Server, knobs: &Knobs) -> String {
         }
         if is_secret(name) {
             let variable = name.to_uppercase().replace('-', "_");
-            out.push_str(&format!(
-                "  --{name} \"${{{variable}:?is a secret and stands in no recipe}}\"\n"
-            ));
+            out.push_str(&format!("  --{name} \"${{{variable}:?is a secret and stands in no recipe}}\"\n"));
             continue;
         }
-        let words: Vec<String> = command::flag_words(name, flag)
-            .iter()
-            .map(|word| quoted(word))
-            .collect();
+        let words: Vec<String> = command::flag_words(name, flag).iter().map(|word| quoted(word)).collect();
         out.push_str(&format!("  {}\n", words.join(" ")));
     }
     out.push_str(")\nexec \"${args[@]}\"\n");
@@ -124,13 +112,8 @@ fn command_line(server: &Server) -> String {
     let words: Vec<String> = command::words(&bare, "runner", &command::host(server), PORT)
         .iter()
         .map(|word| {
-            let pieces = word.split(PORT).map(|piece| {
-                if piece.is_empty() {
-                    String::new()
-                } else {
-                    quoted(piece)
-                }
-            });
+            let pieces =
+                word.split(PORT).map(|piece| if piece.is_empty() { String::new() } else { quoted(piece) });
             let text = pieces.collect::<Vec<_>>().join("\"${PORT:-8000}\"");
             if text.is_empty() { quoted(word) } else { text }
         })
@@ -164,11 +147,7 @@ fn has_home(word: &str) -> bool {
 
 /// The flags that are passed on, in their order; where a server listens is said apart.
 fn passed(server: &Server) -> impl Iterator<Item = (&String, &Flag)> {
-    server
-        .flags
-        .0
-        .iter()
-        .filter(|(name, flag)| *name != "host" && *name != "port" && **flag != Flag::Unset)
+    server.flags.0.iter().filter(|(name, flag)| *name != "host" && *name != "port" && **flag != Flag::Unset)
 }
 
 /// vLLM turns each key into a flag: `key: true` into `--key`, a list into its items, anything else into one word. It drops
@@ -182,14 +161,9 @@ fn config_yaml(server: &Server, knobs: &Knobs) -> String {
         if is_secret(name) {
             let variable = name.to_uppercase().replace('-', "_");
             line.push_str(&format!(" --{name} \"${variable}\""));
-        } else if command::flag_words(name, flag)
-            .iter()
-            .any(|word| has_home(word))
-        {
-            let words: Vec<String> = command::flag_words(name, flag)
-                .iter()
-                .map(|word| quoted(word))
-                .collect();
+        } else if command::flag_words(name, flag).iter().any(|word| has_home(word)) {
+            let words: Vec<String> =
+                command::flag_words(name, flag).iter().map(|word| quoted(word)).collect();
             line.push_str(&format!(" {}", words.join(" ")));
         }
     }
@@ -201,15 +175,9 @@ fn config_yaml(server: &Server, knobs: &Knobs) -> String {
     } else {
         out.push_str(&format!("model: {}\n", yaml_text(&server.model)));
     }
-    out.push_str(&format!(
-        "host: {}\nport: 8000\n",
-        yaml_text(&command::host(server))
-    ));
+    out.push_str(&format!("host: {}\nport: 8000\n", yaml_text(&command::host(server))));
     for (name, flag) in passed(server) {
-        if command::flag_words(name, flag)
-            .iter()
-            .any(|word| has_home(word))
-        {
+        if command::flag_words(name, flag).iter().any(|word| has_home(word)) {
             continue;
         }
         if let Some(text) = knobs.flags.get(name) {
@@ -313,14 +281,8 @@ mod tests {
         let server = server(awkward());
         let script = recipe(&server).serve_sh;
         let host = command::host(&server);
-        assert_eq!(
-            given(&script, None),
-            command::argv(&server, "runner", &host, 8000)
-        );
-        assert_eq!(
-            given(&script, Some("9001")),
-            command::argv(&server, "runner", &host, 9001)
-        );
+        assert_eq!(given(&script, None), command::argv(&server, "runner", &host, 8000));
+        assert_eq!(given(&script, Some("9001")), command::argv(&server, "runner", &host, 9001));
     }
 
     #[test]
@@ -336,16 +298,9 @@ mod tests {
     #[test]
     fn a_port_within_a_word_is_the_person_s_too() {
         let mut server = server(json!({ "x": 1 }));
-        server.command = Some(
-            ["vllm", "1", "--listen={host}:{port}/", "{model}"]
-                .map(str::to_owned)
-                .into(),
-        );
+        server.command = Some(["vllm", "1", "--listen={host}:{port}/", "{model}"].map(str::to_owned).into());
         let script = recipe(&server).serve_sh;
-        assert_eq!(
-            given(&script, Some("9001"))[1..3],
-            ["1", "--listen=127.0.0.1:9001/"]
-        );
+        assert_eq!(given(&script, Some("9001"))[1..3], ["1", "--listen=127.0.0.1:9001/"]);
     }
 
     #[test]
@@ -425,17 +380,7 @@ mod tests {
             "#   env -u GONE A='b c' HF_TOKEN=\"$HF_TOKEN\" \"$HOME\"/venv/bin/vllm serve \"$HOME\"/models/m \
              --host 127.0.0.1 --port \"${PORT:-8000}\" --chat-template \"$HOME\"/chat.jinja --config config.yaml"
         );
-        assert_eq!(
-            config_words(&config),
-            [
-                "--host",
-                "127.0.0.1",
-                "--port",
-                "8000",
-                "--max-model-len",
-                "64"
-            ]
-        );
+        assert_eq!(config_words(&config), ["--host", "127.0.0.1", "--port", "8000", "--max-model-len", "64"]);
     }
 
     #[test]

@@ -114,24 +114,16 @@ pub async fn start(
         if taken(&host, port).await {
             return Err(failure(
                 ServerOutcome::PortTaken,
-                format!(
-                    "port {port} is in use; end what listens there, or leave server.flags.port out"
-                ),
+                format!("port {port} is in use; end what listens there, or leave server.flags.port out"),
             ));
         }
-        return Launch::new(&start, &host, port)
-            .await?
-            .watch(on_phase, cancel)
-            .await;
+        return Launch::new(&start, &host, port).await?.watch(on_phase, cancel).await;
     }
     let mut tries = 0;
     loop {
         tries += 1;
         let port = free_port(&host).await.map_err(|error| {
-            failure(
-                ServerOutcome::PortTaken,
-                format!("no port is free on {host}: {error}"),
-            )
+            failure(ServerOutcome::PortTaken, format!("no port is free on {host}: {error}"))
         })?;
         let launch = Launch::new(&start, &host, port).await?;
         match launch.watch(on_phase, cancel.clone()).await {
@@ -154,14 +146,12 @@ fn failure(outcome: ServerOutcome, reason: impl Into<String>) -> StartFailure {
 
 fn fixed_port(server: &Server) -> Result<u16, StartFailure> {
     let port = server.flags.integer("port");
-    port.and_then(|port| u16::try_from(port).ok())
-        .filter(|port| *port > 0)
-        .ok_or_else(|| {
-            failure(
-                ServerOutcome::BadFlags,
-                "server.flags.port is no port; write a number from 1 to 65535, or leave it out",
-            )
-        })
+    port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0).ok_or_else(|| {
+        failure(
+            ServerOutcome::BadFlags,
+            "server.flags.port is no port; write a number from 1 to 65535, or leave it out",
+        )
+    })
 }
 
 async fn free_port(host: &str) -> std::io::Result<u16> {
@@ -198,10 +188,7 @@ impl<'a> Launch<'a> {
             port,
         })
         .await
-        .map_err(|reason| StartFailure {
-            argv: argv.clone(),
-            ..failure(ServerOutcome::Crashed, reason)
-        })?;
+        .map_err(|reason| StartFailure { argv: argv.clone(), ..failure(ServerOutcome::Crashed, reason) })?;
         let began = Instant::now();
         Ok(Self {
             server,
@@ -229,10 +216,7 @@ impl<'a> Launch<'a> {
             self.process.log.look();
             self.look_for_files();
             let (phase, line) = self.doing();
-            if told
-                .as_ref()
-                .is_none_or(|before| (before.0, before.1.as_str()) != (phase, line.as_str()))
-            {
+            if told.as_ref().is_none_or(|before| (before.0, before.1.as_str()) != (phase, line.as_str())) {
                 on_phase(phase, &line);
                 told = Some((phase, line));
             }
@@ -240,8 +224,7 @@ impl<'a> Launch<'a> {
                 return Err(self.ended(code).await);
             }
             if *cancel.borrow() {
-                let reason = "interrupted while it started";
-                return Err(self.fail(ServerOutcome::TimedOut, reason).await);
+                return Err(self.fail(ServerOutcome::Interrupted, "its start was given up").await);
             }
             if let Some((outcome, reason)) = self.prove().await {
                 return match outcome {
@@ -267,10 +250,7 @@ impl<'a> Launch<'a> {
             None => (self.process.log.phase, line.to_owned()),
             Some(folder) => {
                 let gigabytes = hub::arrived(folder) as f64 / 1e9;
-                (
-                    StartPhase::Download,
-                    format!("{gigabytes:.1} GB on disk · {line}"),
-                )
+                (StartPhase::Download, format!("{gigabytes:.1} GB on disk · {line}"))
             }
         }
     }
@@ -288,9 +268,8 @@ impl<'a> Launch<'a> {
         let over = |from: Instant, span: TimeSpan| from.elapsed() > span.duration();
         if self.awaited.is_some() {
             let span = self.server.download_within;
-            over(self.began, span).then(|| {
-                format!("the model's files did not arrive within {span} (server.download_within)")
-            })
+            over(self.began, span)
+                .then(|| format!("the model's files did not arrive within {span} (server.download_within)"))
         } else {
             let span = self.server.ready_within;
             over(self.timed_from, span).then(|| {
@@ -327,10 +306,8 @@ impl<'a> Launch<'a> {
             Answer::Ours(facts) => {
                 self.process.log.look();
                 let log = &mut self.process.log;
-                let contradiction = log
-                    .arguments
-                    .as_ref()
-                    .map(|logged| python::contradiction(&self.server.flags, logged));
+                let contradiction =
+                    log.arguments.as_ref().map(|logged| python::contradiction(&self.server.flags, logged));
                 if let Some(Some(reason)) = contradiction {
                     return Some((ServerOutcome::NotOurs, reason));
                 }
@@ -346,10 +323,7 @@ impl<'a> Launch<'a> {
         facts.startup_s = Some(self.began.elapsed().as_secs_f64());
         Running {
             url: self.probe.url,
-            model: facts
-                .served_model
-                .clone()
-                .unwrap_or_else(|| command::served_model(self.server)),
+            model: facts.served_model.clone().unwrap_or_else(|| command::served_model(self.server)),
             facts,
             argv: self.argv,
             process: Some(self.process),
@@ -397,11 +371,7 @@ fn url(host: &str, port: u16) -> String {
         "0.0.0.0" | "::" | "" => "127.0.0.1",
         other => other,
     };
-    if host.contains(':') {
-        format!("http://[{host}]:{port}")
-    } else {
-        format!("http://{host}:{port}")
-    }
+    if host.contains(':') { format!("http://[{host}]:{port}") } else { format!("http://{host}:{port}") }
 }
 
 async fn attach(start: &Start<'_>) -> Result<Running, StartFailure> {
@@ -411,17 +381,12 @@ async fn attach(start: &Start<'_>) -> Result<Running, StartFailure> {
     match probe.ask(start.server, true).await {
         Answer::Ours(facts) => Ok(Running {
             url: probe.url,
-            model: facts
-                .served_model
-                .clone()
-                .unwrap_or_else(|| command::served_model(start.server)),
+            model: facts.served_model.clone().unwrap_or_else(|| command::served_model(start.server)),
             facts: *facts,
             argv: Vec::new(),
             process: None,
         }),
-        Answer::NotYet(reason) | Answer::NotOurs(reason) => {
-            Err(failure(ServerOutcome::NotOurs, reason))
-        }
+        Answer::NotYet(reason) | Answer::NotOurs(reason) => Err(failure(ServerOutcome::NotOurs, reason)),
     }
 }
 
@@ -437,10 +402,7 @@ pub struct Address {
 impl Running {
     /// What a client needs of the server.
     pub fn address(&self) -> Address {
-        Address {
-            url: self.url.clone(),
-            model: self.model.clone(),
-        }
+        Address { url: self.url.clone(), model: self.model.clone() }
     }
 
     /// The server's processes; absent for an attached one.
@@ -457,12 +419,7 @@ impl Running {
         let exit_code = process.exit().await;
         process.log.finish();
         let (outcome, reason) = process.log.conclude(exit_code);
-        Death {
-            outcome,
-            reason,
-            exit_code,
-            log_tail: process.log.tail(),
-        }
+        Death { outcome, reason, exit_code, log_tail: process.log.tail() }
     }
 
     /// The end of the server's log so far; empty for an attached server.

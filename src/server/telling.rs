@@ -126,11 +126,7 @@ mod tests {
             cause.consider(&line, OomAt::Weights);
             assert_eq!(found, Facts::default(), "{line}");
             assert_eq!(facts::phase(&line), None, "{line}");
-            assert_eq!(
-                format!("{cause:?}"),
-                format!("{:?}", failure::Cause::default()),
-                "{line}"
-            );
+            assert_eq!(format!("{cause:?}"), format!("{:?}", failure::Cause::default()), "{line}");
         }
         assert!(passed > 1000, "{passed}");
     }

@@ -44,8 +44,7 @@ pub(super) fn living(
             }
         }
     }
-    let (guardian, others): (Vec<_>, Vec<_>) =
-        stats.into_iter().partition(|stat| stat.pid == guard);
+    let (guardian, others): (Vec<_>, Vec<_>) = stats.into_iter().partition(|stat| stat.pid == guard);
     let members = others
         .into_iter()
         .filter(|stat| !matches!(stat.state, 'Z' | 'X'))
@@ -71,11 +70,7 @@ fn is_want(error: &procfs::ProcError) -> bool {
 pub(super) fn members(guard: Pid, group: Pid) -> Option<Vec<Member>> {
     let (guard, group) = (guard.as_raw_nonzero().get(), group.as_raw_nonzero().get());
     let member = |stat: &procfs::process::Stat| {
-        Some(Member {
-            pid: Pid::from_raw(stat.pid)?,
-            in_group: stat.pgrp == group,
-            start: stat.starttime,
-        })
+        Some(Member { pid: Pid::from_raw(stat.pid)?, in_group: stat.pgrp == group, start: stat.starttime })
     };
     let (members, _) = living(guard, group)?;
     Some(members.iter().filter_map(member).collect())
@@ -90,11 +85,7 @@ pub(super) fn members(_guard: Pid, group: Pid) -> Option<Vec<Member>> {
 /// Where processes cannot be listed, the group is all that is known: its leader stands for it while anybody is left.
 pub(super) fn whole_group(group: Pid) -> Vec<Member> {
     match rustix::process::test_kill_process_group(group) {
-        Ok(()) => vec![Member {
-            pid: group,
-            in_group: true,
-            start: 0,
-        }],
+        Ok(()) => vec![Member { pid: group, in_group: true, start: 0 }],
         Err(_) => Vec::new(),
     }
 }
@@ -118,8 +109,7 @@ fn holds(members: &[Member], sockets: &std::collections::HashSet<u64>) -> Option
 
     let mut unseen = false;
     for member in members {
-        let files =
-            Process::new(member.pid.as_raw_nonzero().get()).and_then(|process| process.fd());
+        let files = Process::new(member.pid.as_raw_nonzero().get()).and_then(|process| process.fd());
         match files {
             Ok(mut files) => {
                 let held = files.any(|file| {

@@ -25,21 +25,14 @@ impl ProcessTree {
     /// Looks at every process of the tree; `None` where the kernel does not tell, or nobody is left.
     #[cfg(target_os = "linux")]
     pub fn usage(self) -> Option<TreeUsage> {
-        let (guard, group) = (
-            self.guard.as_raw_nonzero().get(),
-            self.group.as_raw_nonzero().get(),
-        );
+        let (guard, group) = (self.guard.as_raw_nonzero().get(), self.group.as_raw_nonzero().get());
         let (members, guardian) = super::tree::living(guard, group)?;
         let own = |stat: &procfs::process::Stat| stat.utime + stat.stime;
         // What ended counts where it was waited for: with its parent, or with the guardian.
-        let ended = |stat: &procfs::process::Stat| {
-            u64::try_from(stat.cutime + stat.cstime).unwrap_or_default()
-        };
-        let ticks: u64 = members
-            .iter()
-            .map(|stat| own(stat) + ended(stat))
-            .chain(guardian.as_ref().map(ended))
-            .sum();
+        let ended =
+            |stat: &procfs::process::Stat| u64::try_from(stat.cutime + stat.cstime).unwrap_or_default();
+        let ticks: u64 =
+            members.iter().map(|stat| own(stat) + ended(stat)).chain(guardian.as_ref().map(ended)).sum();
         let pages: u64 = members.iter().map(|stat| stat.rss).sum();
         (!members.is_empty()).then(|| TreeUsage {
             cpu_s: ticks as f64 / procfs::ticks_per_second() as f64,

@@ -61,8 +61,7 @@ impl Answer {
     /// The whole answer at once.
     pub(super) fn whole(&self, text: &str, completion_tokens: u64, finish: &str) -> Value {
         let (object, choice) = if self.chat {
-            let message =
-                json!({"role": "assistant", "content": text, "refusal": null, "reasoning": null});
+            let message = json!({"role": "assistant", "content": text, "refusal": null, "reasoning": null});
             (
                 "chat.completion",
                 json!({"index": 0, "message": message, "logprobs": null, "finish_reason": finish, "stop_reason": null}),
@@ -89,11 +88,7 @@ impl Answer {
     }
 
     fn event(&self, choices: Vec<Value>, usage: Option<u64>) -> Bytes {
-        let object = if self.chat {
-            "chat.completion.chunk"
-        } else {
-            "text_completion"
-        };
+        let object = if self.chat { "chat.completion.chunk" } else { "text_completion" };
         let mut event = json!({"id": self.name(), "object": object, "created": self.created, "model": self.model,
                                "choices": choices});
         if let Some(tokens) = usage {

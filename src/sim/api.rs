@@ -33,12 +33,7 @@ struct Refusal {
 
 impl Refusal {
     fn bad(param: Option<&'static str>, message: String) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            kind: "BadRequestError",
-            param,
-            message,
-        }
+        Self { status: StatusCode::BAD_REQUEST, kind: "BadRequestError", param, message }
     }
 }
 
@@ -54,24 +49,21 @@ pub(super) async fn answer(
         (Method::GET, "/health" | "/ping") => full(StatusCode::OK, "text/plain", String::new()),
         (Method::GET, "/version") => json_reply(StatusCode::OK, &json!({"version": version()})),
         (Method::GET, "/v1/models") => json_reply(StatusCode::OK, &models(args)),
-        (Method::GET, "/metrics") => full(
-            StatusCode::OK,
-            "text/plain; version=0.0.4",
-            clock.metrics(&args.served[0]),
-        ),
-        (
-            Method::POST,
-            path @ ("/v1/completions" | "/v1/chat/completions" | "/tokenize" | "/detokenize"),
-        ) => match read_json(body).await {
-            Ok(body) if path == "/tokenize" => tokenize(args, &body),
-            Ok(body) if path == "/detokenize" => detokenize(args, &body),
-            Ok(body) => {
-                let chat = path == "/v1/chat/completions";
-                generate(args, clock, trouble, &body, chat).await
-            }
-            Err(refusal) => Err(refusal),
+        (Method::GET, "/metrics") => {
+            full(StatusCode::OK, "text/plain; version=0.0.4", clock.metrics(&args.served[0]))
         }
-        .unwrap_or_else(|refusal| refuse(&refusal)),
+        (Method::POST, path @ ("/v1/completions" | "/v1/chat/completions" | "/tokenize" | "/detokenize")) => {
+            match read_json(body).await {
+                Ok(body) if path == "/tokenize" => tokenize(args, &body),
+                Ok(body) if path == "/detokenize" => detokenize(args, &body),
+                Ok(body) => {
+                    let chat = path == "/v1/chat/completions";
+                    generate(args, clock, trouble, &body, chat).await
+                }
+                Err(refusal) => Err(refusal),
+            }
+            .unwrap_or_else(|refusal| refuse(&refusal))
+        }
         _ => json_reply(StatusCode::NOT_FOUND, &json!({"detail": "Not Found"})),
     };
     Ok(reply)
@@ -90,10 +82,7 @@ async fn read_json(body: Incoming) -> Result<Value, Refusal> {
         .to_bytes();
     match serde_json::from_slice(&bytes) {
         Ok(body @ Value::Object(_)) => Ok(body),
-        Ok(_) => Err(Refusal::bad(
-            None,
-            "the body is not a JSON object".to_owned(),
-        )),
+        Ok(_) => Err(Refusal::bad(None, "the body is not a JSON object".to_owned())),
         Err(why) => Err(Refusal::bad(None, format!("JSON decode error: {why}"))),
     }
 }
@@ -122,10 +111,7 @@ async fn generate(
                 "text/plain",
                 "elsewhere, on request (redirect)".to_owned(),
             );
-            reply.headers_mut().insert(
-                header::LOCATION,
-                header::HeaderValue::from_static("/v1/elsewhere"),
-            );
+            reply.headers_mut().insert(header::LOCATION, header::HeaderValue::from_static("/v1/elsewhere"));
             return Ok(reply);
         }
         _ => {}
@@ -153,10 +139,7 @@ async fn generate(
         },
     };
     if max_tokens == 0 {
-        return Err(Refusal::bad(
-            Some("max_tokens"),
-            "max_tokens must be at least 1, got 0.".to_owned(),
-        ));
+        return Err(Refusal::bad(Some("max_tokens"), "max_tokens must be at least 1, got 0.".to_owned()));
     }
     if max_tokens > room {
         return Err(Refusal::bad(
@@ -171,9 +154,7 @@ async fn generate(
     if min_tokens > max_tokens {
         return Err(Refusal::bad(
             None,
-            format!(
-                "min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}."
-            ),
+            format!("min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}."),
         ));
     }
     let output_tokens = if truthy(&body["ignore_eos"]) {
@@ -181,11 +162,7 @@ async fn generate(
     } else {
         text::natural_length(&prompt, args.seed, max_tokens).max(min_tokens)
     };
-    let finish = if output_tokens == max_tokens {
-        "length"
-    } else {
-        "stop"
-    };
+    let finish = if output_tokens == max_tokens { "length" } else { "stop" };
     let ticket = clock.admit(&prompt, output_tokens, finish == "stop");
     let options = &body["stream_options"];
     let answer = Answer {
@@ -201,10 +178,7 @@ async fn generate(
         let events = Events::new(answer, finish, ticket, output_tokens, drawn);
         let mut reply = Response::new(whole::Reply::Events(Box::new(events)));
         if drawn.has(AnswerFault::Gzip) {
-            reply.headers_mut().insert(
-                header::CONTENT_ENCODING,
-                header::HeaderValue::from_static("gzip"),
-            );
+            reply.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
         }
         reply.headers_mut().insert(
             header::CONTENT_TYPE,
@@ -226,20 +200,14 @@ fn served(args: &SimArgs, body: &Value) -> Result<String, Refusal> {
         status: StatusCode::NOT_FOUND,
         kind: "NotFoundError",
         param: Some("model"),
-        message: format!(
-            "The model `{model}` does not exist. Valid aliases: {}.",
-            args.served.join(", ")
-        ),
+        message: format!("The model `{model}` does not exist. Valid aliases: {}.", args.served.join(", ")),
     })
 }
 
 fn prompt(body: &Value, chat: bool) -> Result<Vec<u64>, Refusal> {
     let tokens = if chat {
         let messages = body["messages"].as_array().ok_or_else(|| {
-            Refusal::bad(
-                Some("messages"),
-                "messages must be a list of messages".to_owned(),
-            )
+            Refusal::bad(Some("messages"), "messages must be a list of messages".to_owned())
         })?;
         messages
             .iter()
@@ -261,10 +229,7 @@ fn prompt(body: &Value, chat: bool) -> Result<Vec<u64>, Refusal> {
         }
     };
     if tokens.is_empty() {
-        return Err(Refusal::bad(
-            None,
-            "You must pass at least one prompt".to_owned(),
-        ));
+        return Err(Refusal::bad(None, "You must pass at least one prompt".to_owned()));
     }
     Ok(tokens)
 }
@@ -286,12 +251,10 @@ fn token_ids(ids: &[Value]) -> Result<Vec<u64>, Refusal> {
 fn whole_number(body: &Value, key: &'static str) -> Result<Option<u64>, Refusal> {
     match &body[key] {
         Value::Null => Ok(None),
-        value => value.as_u64().map(Some).ok_or_else(|| {
-            Refusal::bad(
-                Some(key),
-                format!("{key} must be a whole number, got {value}"),
-            )
-        }),
+        value => value
+            .as_u64()
+            .map(Some)
+            .ok_or_else(|| Refusal::bad(Some(key), format!("{key} must be a whole number, got {value}"))),
     }
 }
 
@@ -302,18 +265,16 @@ fn truthy(value: &Value) -> bool {
 fn tokenize(args: &SimArgs, body: &Value) -> Result<Reply, Refusal> {
     served(args, body)?;
     let ids = prompt(body, body["messages"].is_array())?;
-    let answer = json!({"count": ids.len(), "max_model_len": args.max_model_len, "tokens": ids, "token_strs": null});
+    let answer =
+        json!({"count": ids.len(), "max_model_len": args.max_model_len, "tokens": ids, "token_strs": null});
     Ok(json_reply(StatusCode::OK, &answer))
 }
 
 fn detokenize(args: &SimArgs, body: &Value) -> Result<Reply, Refusal> {
     served(args, body)?;
-    let ids = body["tokens"].as_array().ok_or_else(|| {
-        Refusal::bad(
-            Some("tokens"),
-            "tokens must be a list of token ids".to_owned(),
-        )
-    })?;
+    let ids = body["tokens"]
+        .as_array()
+        .ok_or_else(|| Refusal::bad(Some("tokens"), "tokens must be a list of token ids".to_owned()))?;
     let text = text::text(&token_ids(ids)?);
     Ok(json_reply(StatusCode::OK, &json!({ "prompt": text })))
 }
@@ -343,8 +304,6 @@ fn json_reply(status: StatusCode, body: &Value) -> Reply {
 fn full(status: StatusCode, kind: &'static str, body: String) -> Reply {
     let mut reply = Response::new(whole::Reply::from(body));
     *reply.status_mut() = status;
-    reply
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    reply.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     reply
 }

@@ -81,9 +81,7 @@ pub fn parse_args(words: Vec<String>) -> Result<SimArgs, String> {
         }
     }
     if args.model.is_empty() {
-        return Err(
-            "no model: write `runner sim MODEL`; any name will do, nothing is loaded".to_owned(),
-        );
+        return Err("no model: write `runner sim MODEL`; any name will do, nothing is loaded".to_owned());
     }
     if args.served.is_empty() {
         args.served = vec![args.model.clone()];
@@ -109,8 +107,7 @@ impl SimArgs {
         };
         let mut flags = Flags::default();
         for (name, value) in &self.flags {
-            let flag = Flag::from_value(value.clone())
-                .map_err(|why| format!("argument --{name}: {why}"))?;
+            let flag = Flag::from_value(value.clone()).map_err(|why| format!("argument --{name}: {why}"))?;
             flags.0.insert(Flags::canonical(name), flag);
         }
         let config = config_of_model(&self.model);
@@ -142,8 +139,8 @@ impl SimArgs {
             "sim-gpu" => self.script.gpu = Some(values.join(" ")),
             "sim-catalogue" => {
                 let text: String = one(name, values)?;
-                self.script.catalogue = serde_json::from_str(&text)
-                    .map_err(|why| format!("argument --sim-catalogue: {why}"))?;
+                self.script.catalogue =
+                    serde_json::from_str(&text).map_err(|why| format!("argument --sim-catalogue: {why}"))?;
             }
             "sim-seed" => self.seed = one(name, values)?,
             "sim-out-of-memory" => self.script.faults.out_of_memory = moment(name, values)?,
@@ -168,9 +165,7 @@ impl SimArgs {
             "sim-jitter" => {
                 let jitter: f64 = one(name, values)?;
                 if !(0.0..=1.0).contains(&jitter) {
-                    return Err(format!(
-                        "argument --sim-jitter: {jitter} is not a fraction between 0 and 1"
-                    ));
+                    return Err(format!("argument --sim-jitter: {jitter} is not a fraction between 0 and 1"));
                 }
                 self.script.jitter = jitter;
             }
@@ -192,20 +187,13 @@ where
     T::Err: std::fmt::Display,
 {
     let [value] = values else {
-        return Err(format!(
-            "argument --{name}: expected one value, got {}",
-            values.len()
-        ));
+        return Err(format!("argument --{name}: expected one value, got {}", values.len()));
     };
-    value
-        .parse()
-        .map_err(|why| format!("argument --{name}: invalid value {value:?}: {why}"))
+    value.parse().map_err(|why| format!("argument --{name}: invalid value {value:?}: {why}"))
 }
 
 fn moment(name: &str, values: &[String]) -> Result<Option<Moment>, String> {
-    Moment::parse(values)
-        .map(Some)
-        .map_err(|why| format!("argument --{name}: {why}"))
+    Moment::parse(values).map(Some).map_err(|why| format!("argument --{name}: {why}"))
 }
 
 fn positive(name: &str, values: &[String]) -> Result<u64, String> {
@@ -252,11 +240,7 @@ mod tests {
         assert_eq!((args.port, args.max_num_seqs, args.seed), (18001, 4, 9));
         assert_eq!(args.served, ["a", "b"]);
         assert_eq!(args.script.ttft, TimeSpan::from_millis(5));
-        let flags: Vec<String> = args
-            .flags
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let flags: Vec<String> = args.flags.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let expected = "host=\"127.0.0.1\" port=18001 served_model_name=[\"a\",\"b\"] max_num_seqs=4 \
                         dtype=\"bfloat16\" enable_prefix_caching=false enforce_eager=true";
         assert_eq!(flags.join(" "), expected);

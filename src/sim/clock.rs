@@ -64,10 +64,7 @@ struct State {
 
 impl State {
     fn counters(&self) -> Counters {
-        Counters {
-            engine: self.engine.gauges(),
-            ..self.counters
-        }
+        Counters { engine: self.engine.gauges(), ..self.counters }
     }
 }
 
@@ -102,13 +99,7 @@ impl Shared {
                     continue;
                 };
                 // Counted before it is sent: who saw the last token finds it on the page.
-                state.times.token(
-                    &mut listener.passage,
-                    token.began,
-                    token.at,
-                    token.number,
-                    token.last,
-                );
+                state.times.token(&mut listener.passage, token.began, token.at, token.number, token.last);
                 // A listener that is gone cancels by itself.
                 listener.steps.send(Step::Token { last: token.last }).ok();
                 if token.last {
@@ -123,15 +114,9 @@ impl Shared {
             state = match state.engine.next_at() {
                 Some(at) => {
                     let wait = Duration::from_nanos(at.0.saturating_sub(self.now().0));
-                    self.changed
-                        .wait_timeout(state, wait)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                    self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
                 }
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
@@ -157,18 +142,13 @@ impl Clock {
             epoch: Instant::now(),
         });
         let theirs = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("engine-clock".to_owned())
-            .spawn(move || theirs.run())?;
+        thread::Builder::new().name("engine-clock".to_owned()).spawn(move || theirs.run())?;
         Ok(Self { shared })
     }
 
     /// A request for a prompt arrives now; `early` says that it ends before its `max_tokens`.
     pub(super) fn admit(&self, prompt: &[u64], output_tokens: u64, early: bool) -> Ticket {
-        let asked = Asked {
-            prompt,
-            output_tokens,
-        };
+        let asked = Asked { prompt, output_tokens };
         let (sender, steps) = unbounded_channel();
         let mut state = self.shared.lock();
         state.answering += 1;
@@ -181,24 +161,12 @@ impl Clock {
         } else {
             state.listeners.insert(
                 number,
-                Listener {
-                    steps: sender,
-                    early,
-                    passage: Passage {
-                        arrived,
-                        first: None,
-                        last: arrived,
-                    },
-                },
+                Listener { steps: sender, early, passage: Passage { arrived, first: None, last: arrived } },
             );
         }
         drop(state);
         self.shared.changed.notify_one();
-        Ticket {
-            clock: self.clone(),
-            number,
-            steps,
-        }
+        Ticket { clock: self.clone(), number, steps }
     }
 
     /// Every request ends as aborted, and so does every later one.
@@ -306,10 +274,7 @@ mod tests {
         let counters = counters(&clock);
         assert_eq!((counters.prompt_tokens, counters.generation_tokens), (3, 2));
         assert_eq!((counters.length, counters.aborted), (1, 0));
-        assert_eq!(
-            (counters.engine.kv_usage, counters.engine.prefix),
-            (Some(0.0), Some((3, 0)))
-        );
+        assert_eq!((counters.engine.kv_usage, counters.engine.prefix), (Some(0.0), Some((3, 0))));
         let page = clock.metrics("tiny");
         for line in [
             "vllm:generation_tokens_total{engine=\"sim\",model_name=\"tiny\"} 2",
@@ -337,10 +302,7 @@ mod tests {
         let mut running = clock.admit(PROMPT, 1, false);
         clock.abort_all();
         assert_eq!(running.steps.recv().await, Some(Step::Abort));
-        assert_eq!(
-            clock.admit(PROMPT, 1, false).steps.recv().await,
-            Some(Step::Abort)
-        );
+        assert_eq!(clock.admit(PROMPT, 1, false).steps.recv().await, Some(Step::Abort));
         assert_eq!(turns(&clock).0, 0);
     }
 }

@@ -60,12 +60,7 @@ pub(super) struct Trouble {
 impl Trouble {
     /// The trouble of a server that became ready now.
     pub(super) fn new(faults: Faults, seed: u64) -> Self {
-        Self {
-            faults,
-            seed,
-            ready: Instant::now(),
-            asked: watch::Sender::new(0),
-        }
+        Self { faults, seed, ready: Instant::now(), asked: watch::Sender::new(0) }
     }
 
     /// The status of a refusal.
@@ -136,10 +131,7 @@ mod tests {
     use crate::{manifest::AnswerFaults, unit::TimeSpan};
 
     fn trouble(shares: &[(AnswerFault, f64)], seed: u64) -> Trouble {
-        let faults = Faults {
-            answers: AnswerFaults(shares.iter().copied().collect()),
-            ..Faults::default()
-        };
+        let faults = Faults { answers: AnswerFaults(shares.iter().copied().collect()), ..Faults::default() };
         Trouble::new(faults, seed)
     }
 
@@ -155,28 +147,15 @@ mod tests {
         let both = trouble(&[(AnswerFault::Cut, 0.1), (AnswerFault::Crlf, 0.1)], 3);
         assert_eq!(hit(&both, AnswerFault::Cut), cuts);
         assert_ne!(hit(&both, AnswerFault::Crlf), cuts);
-        assert_ne!(
-            hit(&trouble(&[(AnswerFault::Cut, 0.1)], 4), AnswerFault::Cut),
-            cuts
-        );
-        assert!(
-            hit(&trouble(&[(AnswerFault::Cut, 1.0)], 3), AnswerFault::Cut)
-                .iter()
-                .all(|cut| *cut)
-        );
+        assert_ne!(hit(&trouble(&[(AnswerFault::Cut, 0.1)], 4), AnswerFault::Cut), cuts);
+        assert!(hit(&trouble(&[(AnswerFault::Cut, 1.0)], 3), AnswerFault::Cut).iter().all(|cut| *cut));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_fate_comes_with_its_request_or_at_its_time() {
         let mut faults = Faults {
-            crash: Some(Moment {
-                at_request: Some(3),
-                after: None,
-            }),
-            hang: Some(Moment {
-                at_request: None,
-                after: Some(TimeSpan::from_secs(5)),
-            }),
+            crash: Some(Moment { at_request: Some(3), after: None }),
+            hang: Some(Moment { at_request: None, after: Some(TimeSpan::from_secs(5)) }),
             ..Faults::default()
         };
         let trouble = Trouble::new(faults.clone(), 1);

@@ -16,9 +16,7 @@ pub(super) fn say(level: &str, text: &str) {
         std::process::id()
     );
     let mut out = std::io::stdout().lock();
-    out.write_all(line.as_bytes())
-        .and_then(|()| out.flush())
-        .ok();
+    out.write_all(line.as_bytes()).and_then(|()| out.flush()).ok();
 }
 
 /// The flags as the Python dictionary vLLM logs.

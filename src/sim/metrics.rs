@@ -7,16 +7,15 @@ use crate::unit::Nanos;
 
 /// Bucket bounds in seconds, as a real vLLM 0.32 shows them on `/metrics`.
 const TTFT: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-    20.0, 40.0, 80.0, 160.0, 640.0, 2560.0,
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
+    80.0, 160.0, 640.0, 2560.0,
 ];
 const PER_TOKEN: &[f64] = &[
-    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0,
-    40.0, 80.0,
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 ];
 const PER_REQUEST: &[f64] = &[
-    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
-    480.0, 960.0, 1920.0, 7680.0,
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
+    960.0, 1920.0, 7680.0,
 ];
 
 /// Durations by bucket, as Prometheus counts them.
@@ -30,11 +29,7 @@ pub(super) struct Durations {
 
 impl Durations {
     fn new(bounds: &'static [f64]) -> Self {
-        Self {
-            bounds,
-            counts: vec![0; bounds.len() + 1],
-            sum_s: 0.0,
-        }
+        Self { bounds, counts: vec![0; bounds.len() + 1], sum_s: 0.0 }
     }
 
     fn add(&mut self, from: Nanos, to: Nanos) {
@@ -96,14 +91,7 @@ impl Times {
 
     /// A token of a request leaves at an instant; its turn had begun at another. The request's own times count with its
     /// last token, as in vLLM.
-    pub(super) fn token(
-        &mut self,
-        passage: &mut Passage,
-        began: Nanos,
-        at: Nanos,
-        number: u64,
-        last: bool,
-    ) {
+    pub(super) fn token(&mut self, passage: &mut Passage, began: Nanos, at: Nanos, number: u64, last: bool) {
         let first = match passage.first {
             None => {
                 self.ttft.add(passage.arrived, at);
@@ -134,10 +122,7 @@ pub(super) fn page(model: &str, counters: &Counters, times: &Times) -> String {
     let label = format!("engine=\"sim\",model_name=\"{model}\"");
     let mut out = String::new();
     let mut plain = |name: &str, kind: &str, value: &dyn std::fmt::Display| {
-        let _ = writeln!(
-            out,
-            "# TYPE vllm:{name} {kind}\nvllm:{name}{{{label}}} {value}"
-        );
+        let _ = writeln!(out, "# TYPE vllm:{name} {kind}\nvllm:{name}{{{label}}} {value}");
     };
     plain("num_requests_running", "gauge", &counters.engine.running);
     plain("num_requests_waiting", "gauge", &counters.engine.waiting);
@@ -157,15 +142,9 @@ pub(super) fn page(model: &str, counters: &Counters, times: &Times) -> String {
         plain("prefix_cache_hits_total", "counter", &hits);
     }
     out.push_str("# TYPE vllm:request_success_total counter\n");
-    for (reason, value) in [
-        ("length", counters.length),
-        ("stop", counters.stop),
-        ("abort", counters.aborted),
-    ] {
-        let _ = writeln!(
-            out,
-            "vllm:request_success_total{{{label},finished_reason=\"{reason}\"}} {value}"
-        );
+    for (reason, value) in [("length", counters.length), ("stop", counters.stop), ("abort", counters.aborted)]
+    {
+        let _ = writeln!(out, "vllm:request_success_total{{{label},finished_reason=\"{reason}\"}} {value}");
     }
     for (name, durations) in [
         ("time_to_first_token_seconds", &times.ttft),
@@ -190,25 +169,14 @@ mod tests {
     #[test]
     fn a_requests_times_add_up_and_count_with_its_last_token() {
         let mut times = Times::new();
-        let mut passage = Passage {
-            arrived: Nanos(0),
-            first: None,
-            last: Nanos(0),
-        };
+        let mut passage = Passage { arrived: Nanos(0), first: None, last: Nanos(0) };
         times.token(&mut passage, Nanos(100 * MS), Nanos(140 * MS), 1, false);
         assert_eq!((times.ttft.count(), times.e2e.count()), (1, 0));
         times.token(&mut passage, Nanos(100 * MS), Nanos(150 * MS), 2, false);
         times.token(&mut passage, Nanos(100 * MS), Nanos(160 * MS), 3, true);
-        let sums = [
-            &times.queue,
-            &times.prefill,
-            &times.decode,
-            &times.e2e,
-            &times.ttft,
-            &times.itl,
-            &times.tpot,
-        ]
-        .map(|durations| (durations.sum_s * 1e3).round());
+        let sums =
+            [&times.queue, &times.prefill, &times.decode, &times.e2e, &times.ttft, &times.itl, &times.tpot]
+                .map(|durations| (durations.sum_s * 1e3).round());
         assert_eq!(sums, [100.0, 40.0, 20.0, 160.0, 140.0, 20.0, 10.0]);
     }
 

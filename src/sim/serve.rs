@@ -178,10 +178,7 @@ async fn run(mut args: SimArgs) -> Result<(), SimError> {
         connections.spawn(async move {
             let service = service_fn(|request| api::answer(&args, &clock, &trouble, request));
             // A connection that breaks has told its client already.
-            http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await
-                .ok();
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
         });
     }
     say("INFO", "Shutting down: requests in flight end as aborted.");
@@ -209,12 +206,7 @@ fn load(modelled: &Modelled) -> Result<Fit, SimError> {
     if !lines.is_empty() {
         say(
             "INFO",
-            &format!(
-                "Rehearsing {} on {}, {}",
-                model.name,
-                modelled.gpu.name,
-                basis(&modelled.gpu, model)
-            ),
+            &format!("Rehearsing {} on {}, {}", model.name, modelled.gpu.name, basis(&modelled.gpu, model)),
         );
     }
     for line in lines {
@@ -228,35 +220,22 @@ fn fitted(fit: &Fit) -> String {
     let size = kv_cache_size(fit.kv_tokens(), fit.max_model_len);
     if fit.graphs > 0.0 {
         say("INFO", &size);
-        return format!(
-            "Graph capturing finished in 0 secs, took {:.2} GiB",
-            fit.graphs / GIB
-        );
+        return format!("Graph capturing finished in 0 secs, took {:.2} GiB", fit.graphs / GIB);
     }
     size
 }
 
-async fn start(
-    args: &SimArgs,
-    fit: Option<&Fit>,
-    address: SocketAddr,
-) -> Result<TcpListener, SimError> {
+async fn start(args: &SimArgs, fit: Option<&Fit>, address: SocketAddr) -> Result<TcpListener, SimError> {
     tokio::time::sleep(args.script.startup.duration()).await;
     if args.script.faults.hang_at_start {
-        say(
-            "INFO",
-            "Hanging while it starts, on request (--sim-hang-at-start).",
-        );
+        say("INFO", "Hanging while it starts, on request (--sim-hang-at-start).");
         std::future::pending::<()>().await;
     }
     if let Some(fit) = fit {
         say("INFO", &fitted(fit));
     } else if let Some(kv_tokens) = args.script.kv_tokens {
         if kv_tokens < args.max_model_len {
-            return Err(SimError::KvTooSmall {
-                kv_tokens,
-                max_model_len: args.max_model_len,
-            });
+            return Err(SimError::KvTooSmall { kv_tokens, max_model_len: args.max_model_len });
         }
         say("INFO", &kv_cache_size(kv_tokens, args.max_model_len));
     }

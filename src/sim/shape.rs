@@ -33,15 +33,9 @@ impl Shape {
             crlf: drawn.has(AnswerFault::Crlf),
             no_space: drawn.has(AnswerFault::NoSpace),
             comments: drawn.has(AnswerFault::Comments),
-            per_write: if drawn.has(AnswerFault::SeveralPerWrite) {
-                PER_WRITE
-            } else {
-                1
-            },
+            per_write: if drawn.has(AnswerFault::SeveralPerWrite) { PER_WRITE } else { 1 },
             bytewise: drawn.has(AnswerFault::BytePerWrite),
-            gzip: drawn
-                .has(AnswerFault::Gzip)
-                .then(|| GzEncoder::new(Vec::new(), Compression::fast())),
+            gzip: drawn.has(AnswerFault::Gzip).then(|| GzEncoder::new(Vec::new(), Compression::fast())),
             held: Vec::new(),
             events: 0,
         }

@@ -144,9 +144,7 @@ impl Events {
             Some(AnswerFault::ErrorEvent) => self.fail(),
             Some(AnswerFault::Abort) => self.end("abort"),
             Some(AnswerFault::Malformed) => {
-                self.write(Bytes::from_static(
-                    b"data: {\"id\":\"broken\",\"choices\":[{\"index\":0,\n\n",
-                ));
+                self.write(Bytes::from_static(b"data: {\"id\":\"broken\",\"choices\":[{\"index\":0,\n\n"));
                 return false;
             }
             _ => return false,
@@ -211,10 +209,7 @@ impl Body for Events {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
         loop {
             if !this.ready.is_empty() {

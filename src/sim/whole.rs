@@ -49,14 +49,9 @@ impl Body for Reply {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
-            Self::Full(full) => Pin::new(full)
-                .poll_frame(context)
-                .map_err(|never| match never {}),
+            Self::Full(full) => Pin::new(full).poll_frame(context).map_err(|never| match never {}),
             Self::Events(events) => Pin::new(&mut **events).poll_frame(context),
             Self::Cut(bytes, flushed) => match bytes.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
@@ -122,8 +117,7 @@ pub(super) async fn whole(
             let mut reply = json(String::new());
             let length = HeaderValue::from(text.len());
             reply.headers_mut().insert(CONTENT_LENGTH, length);
-            *reply.body_mut() =
-                Reply::Cut(Some(Bytes::from(text).slice(..half)), Flushed::default());
+            *reply.body_mut() = Reply::Cut(Some(Bytes::from(text).slice(..half)), Flushed::default());
             reply
         }
         _ if drawn.has(AnswerFault::Gzip) => {

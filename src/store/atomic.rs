@@ -73,10 +73,7 @@ pub fn write_whole(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError> {
 }
 
 /// A file of a folder: its name, and what writes its content.
-pub(super) type Content<'a> = (
-    String,
-    Box<dyn Fn(&mut dyn io::Write) -> io::Result<()> + 'a>,
-);
+pub(super) type Content<'a> = (String, Box<dyn Fn(&mut dyn io::Write) -> io::Result<()> + 'a>);
 
 /// Writes a whole folder of files; an older one of that name is replaced.
 pub(super) fn write_folder(path: &Utf8Path, files: &[Content<'_>]) -> Result<(), StoreError> {
@@ -168,11 +165,7 @@ pub(super) fn sync_folder(path: &Utf8Path) -> Result<(), StoreError> {
 fn split(path: &Utf8Path) -> Result<(&Utf8Path, &str), StoreError> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok((parent, name)),
-        _ => Err(StoreError::new(
-            path,
-            "names no file",
-            "give the path of a file in a folder",
-        )),
+        _ => Err(StoreError::new(path, "names no file", "give the path of a file in a folder")),
     }
 }
 
@@ -199,15 +192,9 @@ fn give_back(path: &Utf8Path) {
 
 /// Takes a file or a whole folder away; one that is not there is no error.
 pub(super) fn remove(path: &Utf8Path) -> Result<(), StoreError> {
-    let result = if path.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
+    let result = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io(path, "remove", &error))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io(path, "remove", &error)),
         _ => Ok(()),
     }
 }

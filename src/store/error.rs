@@ -30,12 +30,7 @@ pub struct StoreError {
 
 impl StoreError {
     pub(super) fn new(path: &Utf8Path, reason: impl Into<String>, next: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            reason: reason.into(),
-            next: next.into(),
-            damaged: false,
-        }
+        Self { path: path.to_owned(), reason: reason.into(), next: next.into(), damaged: false }
     }
 
     /// A file that is not as it was written, or is missing where it must be.
@@ -46,10 +41,7 @@ impl StoreError {
         } else {
             "restore it from the repository, or go on with `runner run … --resume`, which keeps it aside and makes it anew"
         };
-        Self {
-            damaged: true,
-            ..Self::new(path, reason, next)
-        }
+        Self { damaged: true, ..Self::new(path, reason, next) }
     }
 
     /// An error of the operating system; `doing` completes "cannot …".
@@ -65,9 +57,7 @@ impl StoreError {
             _ if is(error, Errno::MFILE) || is(error, Errno::NFILE) => {
                 "raise the limit on open files (`ulimit -n`), then go on with `runner run … --resume`"
             }
-            _ if is(error, Errno::IO) => {
-                "the disk fails: see `dmesg`, and copy what is there to another one"
-            }
+            _ if is(error, Errno::IO) => "the disk fails: see `dmesg`, and copy what is there to another one",
             _ => "check the path and the disk it is on",
         };
         Self::new(path, format!("cannot {doing}: {error}"), next)

@@ -10,24 +10,11 @@ pub fn fingerprint_difference(old: &RunFile, new: &RunFile) -> Vec<String> {
         _ => None,
     };
     let engine = |run: &RunFile| run.engine.as_ref().map(|engine| engine.name.clone());
-    let version = |run: &RunFile| {
-        run.engine
-            .as_ref()
-            .and_then(|engine| engine.version.clone())
-    };
+    let version = |run: &RunFile| run.engine.as_ref().and_then(|engine| engine.version.clone());
     let processor = |run: &RunFile| run.host.as_ref()?.cpu.clone();
-    let memory = |run: &RunFile| {
-        run.host
-            .as_ref()?
-            .memory_gib
-            .map(|gib| format!("{gib} GiB"))
-    };
+    let memory = |run: &RunFile| run.host.as_ref()?.memory_gib.map(|gib| format!("{gib} GiB"));
     [
-        known(
-            "simulated",
-            Some(old.simulated.to_string()),
-            Some(new.simulated.to_string()),
-        ),
+        known("simulated", Some(old.simulated.to_string()), Some(new.simulated.to_string())),
         known(
             "predicted",
             Some(old.predicted.is_some().to_string()),

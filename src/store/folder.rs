@@ -67,11 +67,7 @@ impl RunFolder {
     /// # Errors
     ///
     /// When a name cannot be a folder's, or the disk refuses.
-    pub fn create_free(
-        results: &Utf8Path,
-        experiment: &str,
-        name: &str,
-    ) -> Result<Self, StoreError> {
+    pub fn create_free(results: &Utf8Path, experiment: &str, name: &str) -> Result<Self, StoreError> {
         check_id(results, experiment)?;
         check_id(results, name)?;
         let parent = results.join(experiment);
@@ -156,11 +152,7 @@ impl RunFolder {
                 atomic::recover(&server)?;
             }
         }
-        Ok(Self {
-            path: path.to_owned(),
-            lock,
-            made: false,
-        })
+        Ok(Self { path: path.to_owned(), lock, made: false })
     }
 
     /// Where it is.
@@ -210,9 +202,7 @@ impl RunFolder {
     /// When `relative` leads out of the folder, or the disk refuses.
     pub fn write_text(&self, relative: &str, text: &str) -> Result<(), StoreError> {
         let inside = !relative.is_empty()
-            && Utf8Path::new(relative)
-                .components()
-                .all(|part| matches!(part, Utf8Component::Normal(_)));
+            && Utf8Path::new(relative).components().all(|part| matches!(part, Utf8Component::Normal(_)));
         if !inside {
             return Err(StoreError::new(
                 &self.path.join(relative),
@@ -286,10 +276,8 @@ impl RunFolder {
         self.check_present()?;
         let folder = self.path.join(layout::CELLS).join(&cell.id);
         let light = pretty(&folder.join(layout::CELL), cell)?;
-        let mut files: Vec<atomic::Content<'_>> = vec![(
-            layout::CELL.to_owned(),
-            Box::new(move |file| file.write_all(&light)),
-        )];
+        let mut files: Vec<atomic::Content<'_>> =
+            vec![(layout::CELL.to_owned(), Box::new(move |file| file.write_all(&light)))];
         for (repeat, records) in (1..).zip(repeats) {
             files.push((
                 records::file_name(repeat),
@@ -308,9 +296,8 @@ impl RunFolder {
         self.check_present()?;
         let write = |name: &str, table: Result<Vec<u8>, csv::Error>| {
             let path = self.path.join(name);
-            let bytes = table.map_err(|e| {
-                StoreError::new(&path, format!("cannot make the table: {e}"), "report it")
-            })?;
+            let bytes = table
+                .map_err(|e| StoreError::new(&path, format!("cannot make the table: {e}"), "report it"))?;
             atomic::write_file(&path, &bytes)
         };
         write("cells.csv", tables::cells(run))?;
@@ -337,8 +324,8 @@ fn not_begun(error: StoreError, made: Option<&Utf8PathBuf>) -> StoreError {
 }
 
 fn pretty<T: Serialize>(path: &Utf8Path, value: &T) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = serde_json::to_vec_pretty(value)
-        .map_err(|e| StoreError::io(path, "write it as JSON", &e.into()))?;
+    let mut bytes =
+        serde_json::to_vec_pretty(value).map_err(|e| StoreError::io(path, "write it as JSON", &e.into()))?;
     bytes.push(b'\n');
     Ok(bytes)
 }
@@ -346,15 +333,12 @@ fn pretty<T: Serialize>(path: &Utf8Path, value: &T) -> Result<Vec<u8>, StoreErro
 /// Refuses a name that is no plain folder name: one that leads elsewhere, hides, or is taken for a flag.
 pub(super) fn check_id(folder: &Utf8Path, id: &str) -> Result<(), StoreError> {
     check_name(id).map_err(|_| {
-        StoreError::new(
-            folder,
-            format!("{id:?} cannot be the name of a folder in it"),
-            PLAIN_NAMES,
-        )
+        StoreError::new(folder, format!("{id:?} cannot be the name of a folder in it"), PLAIN_NAMES)
     })
 }
 
-const PLAIN_NAMES: &str = "use letters, digits, `-`, `_` and `.`, at most 200 of them, beginning with a letter or a digit";
+const PLAIN_NAMES: &str =
+    "use letters, digits, `-`, `_` and `.`, at most 200 of them, beginning with a letter or a digit";
 
 /// Whether a run may have a name: a plain one, that neither leads elsewhere nor hides nor is taken for a flag.
 ///
@@ -370,7 +354,5 @@ pub fn check_name(id: &str) -> Result<(), String> {
     if plain {
         return Ok(());
     }
-    Err(format!(
-        "{id:?} cannot be the name of a folder; {PLAIN_NAMES}"
-    ))
+    Err(format!("{id:?} cannot be the name of a folder; {PLAIN_NAMES}"))
 }

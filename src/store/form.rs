@@ -11,7 +11,7 @@ use super::prediction::{Basis, Predictions};
 use crate::{
     load::ClientHealth,
     manifest::{Objective, Slo},
-    measure::{CellOutcome, ClientTotals, Point, Summary, Verdict},
+    measure::{CellOutcome, ClientTotals, Metric, Point, Summary, Verdict},
     observe::ServerSide,
     plan::Plan,
     server::{Facts, ServerOutcome},
@@ -303,15 +303,48 @@ impl CellFile {
     pub fn has_numbers(&self) -> bool {
         self.outcome.is_measured() && (self.summary.is_some() || !self.reported.is_empty())
     }
+
+    /// A number of the cell, in the metric's unit: of its pooled repeats, or as another tool reported it. Absent where it was
+    /// not measured.
+    pub fn number(&self, metric: Metric) -> Option<f64> {
+        let own = self.summary.as_ref().and_then(|summary| metric.of(summary));
+        own.or_else(|| {
+            // Spelling a column's name takes a while, and few cells need it.
+            if self.reported.is_empty() {
+                return None;
+            }
+            let reported = self.reported.get(&metric.column()).copied();
+            reported.filter(|number| number.is_finite())
+        })
+    }
 }
 
 impl StoredRun {
+    /// What the machine is called: its label, else its GPUs, else its processor. `None` where nobody told.
+    pub fn machine(&self) -> Option<String> {
+        if let Some(label) = &self.plan.hardware.label {
+            return Some(label.clone());
+        }
+        match self.run.gpus.as_slice() {
+            [] => self.run.host.as_ref().map(|host| match &host.cpu {
+                Some(cpu) => format!("{cpu} (CPU)"),
+                None => format!("{} (CPU)", host.platform),
+            }),
+            [one] => Some(one.name.clone()),
+            several if several.iter().all(|gpu| gpu.name == several[0].name) => {
+                Some(format!("{}× {}", several.len(), several[0].name))
+            }
+            several => {
+                let names: Vec<&str> = several.iter().map(|gpu| gpu.name.as_str()).collect();
+                Some(names.join(" + "))
+            }
+        }
+    }
+
     /// Takes in a cell that was just stored, in place of an older one; its place is the plan's.
     pub fn put_cell(&mut self, cell: CellFile) {
         let ids = self.plan.groups.iter().flat_map(|group| &group.cells);
-        put(&mut self.cells, cell, ids.map(|cell| &cell.id), |cell| {
-            &cell.id
-        });
+        put(&mut self.cells, cell, ids.map(|cell| &cell.id), |cell| &cell.id);
     }
 
     /// Takes in a server that was just stored, in place of an older one; its place is the plan's.

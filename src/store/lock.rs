@@ -62,9 +62,7 @@ fn lock(file: &File) -> Result<(), Errno> {
 /// Takes the lock of a run folder, or says which process holds it.
 pub(super) fn take(folder: &Utf8Path) -> Result<Lock, StoreError> {
     let path = folder.join(FILE);
-    let failed = |doing: &'static str| {
-        move |e: std::io::Error| StoreError::io(&folder.join(FILE), doing, &e)
-    };
+    let failed = |doing: &'static str| move |e: std::io::Error| StoreError::io(&folder.join(FILE), doing, &e);
     let mut file = File::options()
         .read(true)
         .write(true)
@@ -99,8 +97,7 @@ pub(super) fn take(folder: &Utf8Path) -> Result<Lock, StoreError> {
 
 /// Whether a runner works in a folder now.
 pub(super) fn is_held(folder: &Utf8Path) -> bool {
-    let asked = File::open(folder.join(FILE))
-        .map(|file| flock(&file, FlockOperation::NonBlockingLockShared));
+    let asked = File::open(folder.join(FILE)).map(|file| flock(&file, FlockOperation::NonBlockingLockShared));
     matches!(asked, Ok(Err(Errno::WOULDBLOCK)))
 }
 

@@ -53,9 +53,7 @@ impl RunFolder {
                 && let Some(damage) = damage(read::json::<ServerFile>(&server))
             {
                 let kept = self.keep_aside(&server)?;
-                told.push(format!(
-                    "{damage}; {kept}it is written anew when the server starts again"
-                ));
+                told.push(format!("{damage}; {kept}it is written anew when the server starts again"));
             }
             for cell in &group.cells {
                 check_id(self.path(), &cell.id)?;

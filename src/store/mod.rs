@@ -8,6 +8,7 @@ mod error;
 mod fingerprint;
 mod folder;
 mod form;
+mod ladder;
 mod lock;
 mod mend;
 mod never_begun;
@@ -25,9 +26,10 @@ pub use error::StoreError;
 pub use fingerprint::fingerprint_difference;
 pub use folder::{RunFolder, check_name};
 pub use form::{
-    Attempt, CellFile, EngineFact, FORMAT, Gpu, Host, Imported, ImportedFile, RunFile, ServerFile,
-    StoredRun, Tool,
+    Attempt, CellFile, EngineFact, FORMAT, Gpu, Host, Imported, ImportedFile, RunFile, ServerFile, StoredRun,
+    Tool,
 };
+pub use ladder::{LadderEnd, ladder_end};
 pub use prediction::{
     AnswersFrom, Basis, CalibrationBasis, ModelBasis, PredictedCell, PredictedServer, Predictions,
 };

@@ -11,13 +11,7 @@ use super::{
 };
 
 /// What a folder may hold before its run has begun.
-const BEGINNING: [&str; 5] = [
-    lock::FILE,
-    ".gitignore",
-    "manifest.toml",
-    layout::EFFECTIVE,
-    layout::PLAN,
-];
+const BEGINNING: [&str; 5] = [lock::FILE, ".gitignore", "manifest.toml", layout::EFFECTIVE, layout::PLAN];
 /// A younger folder may be one that is being made.
 const MAKING: Duration = Duration::from_secs(10);
 
@@ -45,8 +39,7 @@ fn is_left(folder: &Utf8Path) -> bool {
         return false;
     };
     let is_beginning = |name: &String| {
-        BEGINNING.contains(&name.as_str())
-            || name.starts_with(BESIDE) && folder.join(name).is_file()
+        BEGINNING.contains(&name.as_str()) || name.starts_with(BESIDE) && folder.join(name).is_file()
     };
     let old = found.modified().ok().and_then(|made| made.elapsed().ok());
     found.is_dir()

@@ -98,10 +98,7 @@ pub struct Predictions {
 impl Predictions {
     /// Ids of the cells that the constants were fitted to.
     pub fn fitted(&self) -> &[String] {
-        self.basis
-            .calibration
-            .as_ref()
-            .map_or(&[], |known| &known.fitted)
+        self.basis.calibration.as_ref().map_or(&[], |known| &known.fitted)
     }
 }
 

@@ -30,10 +30,7 @@ pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
     let mut wanted: Vec<(Utf8PathBuf, &str)> = Vec::new();
     for group in &plan.groups {
         check_id(folder, &group.id)?;
-        let path = folder
-            .join(layout::SERVERS)
-            .join(&group.id)
-            .join(layout::SERVER);
+        let path = folder.join(layout::SERVERS).join(&group.id).join(layout::SERVER);
         // The server's folder is made before it starts, so its file may be missing: then it never got that far.
         if path.exists() {
             let server: ServerFile = json(&path)?;
@@ -58,15 +55,7 @@ pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
         true => Some(json(&predictions)?),
         false => None,
     };
-    Ok(StoredRun {
-        folder: folder.to_owned(),
-        predictions,
-        run,
-        plan,
-        servers,
-        cells,
-        effective,
-    })
+    Ok(StoredRun { folder: folder.to_owned(), predictions, run, plan, servers, cells, effective })
 }
 
 /// Reads the records of every repeat of a cell, in order; none for a cell that was never asked anything.
@@ -149,10 +138,7 @@ pub(super) fn refuse_newer(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreErr
     match serde_json::from_slice::<Version>(bytes) {
         Ok(version) if version.format > FORMAT => Err(StoreError::new(
             path,
-            format!(
-                "has format {}, and this runner reads up to format {FORMAT}",
-                version.format
-            ),
+            format!("has format {}, and this runner reads up to format {FORMAT}", version.format),
             "read it with a newer runner",
         )),
         Ok(_) => Ok(()),
@@ -170,9 +156,7 @@ fn read_cells(wanted: &[(Utf8PathBuf, &str)]) -> Result<Vec<CellFile>, StoreErro
             .chunks(share)
             .map(|part| {
                 scope.spawn(|| -> Result<Vec<CellFile>, StoreError> {
-                    part.iter()
-                        .map(|(folder, id)| read_cell(folder, id))
-                        .collect()
+                    part.iter().map(|(folder, id)| read_cell(folder, id)).collect()
                 })
             })
             .collect();
@@ -187,10 +171,7 @@ fn read_cells(wanted: &[(Utf8PathBuf, &str)]) -> Result<Vec<CellFile>, StoreErro
 pub(super) fn read_cell(folder: &Utf8Path, id: &str) -> Result<CellFile, StoreError> {
     let path = folder.join(layout::CELL);
     if !path.exists() {
-        return Err(StoreError::damaged(
-            &path,
-            "is missing in the folder of its cell",
-        ));
+        return Err(StoreError::damaged(&path, "is missing in the folder of its cell"));
     }
     let cell: CellFile = json(&path)?;
     same_id(&path, &cell.id, id)?;
@@ -218,18 +199,12 @@ pub(super) fn text(path: &Utf8Path) -> Result<String, StoreError> {
     fs::read_to_string(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => StoreError::damaged(path, "is missing in the folder of its run"),
         io::ErrorKind::InvalidData => StoreError::damaged(path, "is no text"),
-        io::ErrorKind::IsADirectory => {
-            StoreError::damaged(path, "is a folder, and should be a file")
-        }
+        io::ErrorKind::IsADirectory => StoreError::damaged(path, "is a folder, and should be a file"),
         _ => StoreError::io(path, "read", &e),
     })
 }
 
 fn altered(path: &Utf8Path, error: &serde_json::Error) -> StoreError {
-    let what = if error.is_eof() {
-        "is cut short"
-    } else {
-        "is not as the runner wrote it"
-    };
+    let what = if error.is_eof() { "is cut short" } else { "is not as the runner wrote it" };
     StoreError::damaged(path, format!("{what}: {error}"))
 }

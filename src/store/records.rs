@@ -27,20 +27,10 @@ pub(super) fn file_name(repeat: usize) -> String {
 }
 
 /// Writes the file, one record at a time. The same records give the same bytes: no time is kept in the gzip header.
-pub(super) fn encode(
-    cell: &str,
-    repeat: usize,
-    records: &Records,
-    file: &mut dyn Write,
-) -> io::Result<()> {
+pub(super) fn encode(cell: &str, repeat: usize, records: &Records, file: &mut dyn Write) -> io::Result<()> {
     let gzip = GzEncoder::new(BufWriter::new(file), Compression::fast());
     let mut lines = BufWriter::with_capacity(1 << 16, gzip);
-    let header = Header {
-        format: FORMAT,
-        cell: cell.to_owned(),
-        repeat,
-        records: records.len(),
-    };
+    let header = Header { format: FORMAT, cell: cell.to_owned(), repeat, records: records.len() };
     serde_json::to_writer(&mut lines, &header)?;
     lines.write_all(b"\n")?;
     for record in records {
@@ -63,10 +53,7 @@ pub(super) fn decode(path: &Utf8Path, file: File) -> Result<Records, StoreError>
     };
     let mut lines = BufReader::new(GzDecoder::new(BufReader::new(file))).lines();
     let mut next = |number: u64| {
-        lines
-            .next()
-            .transpose()
-            .map_err(|e| broken(format!("cannot be unpacked at line {number}: {e}")))
+        lines.next().transpose().map_err(|e| broken(format!("cannot be unpacked at line {number}: {e}")))
     };
     let first = next(1)?.ok_or_else(|| broken("is empty".into()))?;
     super::read::refuse_newer(path, first.as_bytes())?;
@@ -82,10 +69,7 @@ pub(super) fn decode(path: &Utf8Path, file: File) -> Result<Records, StoreError>
         count += 1;
     }
     if count != header.records {
-        return Err(broken(format!(
-            "holds {count} of {} records",
-            header.records
-        )));
+        return Err(broken(format!("holds {count} of {} records", header.records)));
     }
     packer.finish().map_err(packing)
 }

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{CellFile, StoredRun};
 use crate::{
-    manifest::{Metric, scalar_text},
-    measure::{Latency, Summary},
+    manifest::scalar_text,
+    measure::{Metric, Summary},
     observe::{Durations, EngineSide, ServerSide},
 };
 
@@ -42,37 +42,19 @@ pub(super) fn repeats(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
                 0 => cell.server_side.as_ref(),
                 _ => cell.server_side_repeats.get(at),
             };
-            table.write_record(harmless(columns.row(
-                run,
-                cell,
-                Some(at + 1),
-                Some(summary),
-                side,
-            )))?;
+            table.write_record(harmless(columns.row(run, cell, Some(at + 1), Some(summary), side)))?;
         }
     }
     finish(table)
 }
 
 fn finish(table: csv::Writer<Vec<u8>>) -> Result<Vec<u8>, csv::Error> {
-    table
-        .into_inner()
-        .map_err(|e| csv::Error::from(e.into_error()))
+    table.into_inner().map_err(|e| csv::Error::from(e.into_error()))
 }
 
-const AFTER_LATENCIES: [&str; 11] = [
-    "throughput_tok_s",
-    "total_tok_s",
-    "req_s",
-    "user_tok_s",
-    "goodput_req_s",
-    "input_tokens",
-    "output_tokens",
-    "window_s",
-    "steady_s",
-    "steady_tok_s",
-    "p99_issue_delay_ms",
-];
+/// What follows the metrics.
+const AFTER_METRICS: [&str; 6] =
+    ["input_tokens", "output_tokens", "window_s", "steady_s", "steady_tok_s", "p99_issue_delay_ms"];
 
 /// What the server and its machine say, warm-up included; empty where they say nothing.
 const SERVER_SIDE: [&str; 9] = [
@@ -102,32 +84,22 @@ impl Columns {
             .into_iter()
             // One column holds the number of requests: those that were due. Twice the name would be no name.
             .chain(["repeat", "requests", "errors"])
-            .chain(AFTER_LATENCIES)
+            .chain(AFTER_METRICS)
             .chain(SERVER_SIDE)
             .chain(PREDICTED)
             .map(str::to_owned)
-            .chain(latency_columns())
+            .chain(Metric::COLUMNS.map(Metric::column))
             .collect();
         let mut fresh = |names: Vec<&str>| -> Vec<String> {
-            names
-                .into_iter()
-                .filter(|name| taken.insert((*name).to_owned()))
-                .map(str::to_owned)
-                .collect()
+            names.into_iter().filter(|name| taken.insert((*name).to_owned())).map(str::to_owned).collect()
         };
         // Always both: one is empty in a closed loop, the other in an open one.
         let mut load = vec!["concurrency", "rate", "max_tokens"];
         load.extend(run.plan.load_axes.iter().map(String::as_str));
-        let rest: BTreeSet<&str> = run
-            .cells
-            .iter()
-            .flat_map(|cell| cell.load.keys().map(String::as_str))
-            .collect();
+        let rest: BTreeSet<&str> =
+            run.cells.iter().flat_map(|cell| cell.load.keys().map(String::as_str)).collect();
         load.extend(rest);
-        Self {
-            load: fresh(load),
-            server: fresh(run.plan.server_axes.iter().map(String::as_str).collect()),
-        }
+        Self { load: fresh(load), server: fresh(run.plan.server_axes.iter().map(String::as_str).collect()) }
     }
 
     fn header(&self, repeat: Option<&str>) -> Vec<String> {
@@ -136,8 +108,8 @@ impl Columns {
         header.extend(["gpu", "workload", "outcome", "verdicts"].map(str::to_owned));
         header.extend(self.load.iter().chain(&self.server).cloned());
         header.extend(["requests", "errors"].map(str::to_owned));
-        header.extend(latency_columns());
-        header.extend(AFTER_LATENCIES.map(str::to_owned));
+        header.extend(Metric::COLUMNS.map(Metric::column));
+        header.extend(AFTER_METRICS.map(str::to_owned));
         header.extend(SERVER_SIDE.map(str::to_owned));
         header.extend(PREDICTED.map(str::to_owned));
         header
@@ -165,33 +137,22 @@ impl Columns {
         }
         row.push(whole(summary.map(|s| s.counts.scheduled)));
         row.push(whole(summary.map(|s| s.counts.errors())));
-        // What was imported without samples belongs to the cell as a whole.
-        let told = |column: &str, own: Option<f64>| {
-            let reported = || cell.reported.get(column).filter(|_| repeat.is_none());
-            rounded(own.or_else(|| reported().copied()))
-        };
-        for metric in Metric::ALL {
-            let latency = summary.and_then(|s| latency(s, metric));
-            let own = |rank: &str, of: fn(&Latency) -> f64| {
-                told(&format!("{rank}_{}_ms", metric.name()), latency.map(of))
+        for metric in Metric::COLUMNS {
+            // What was imported without samples belongs to the cell as a whole.
+            let number = match repeat {
+                Some(_) => summary.and_then(|summary| metric.of(summary)),
+                None => cell.number(metric),
             };
-            row.push(own("p50", |l| l.p50_ms));
-            row.push(own("p95", |l| l.p95_ms));
-            row.push(own("p99", |l| l.p99_ms));
+            row.push(rounded(number));
         }
-        let rate =
-            |column: &str, of: fn(&Summary) -> Option<f64>| told(column, summary.and_then(of));
-        row.push(rate("throughput_tok_s", |s| s.throughput_tok_s));
-        row.push(rate("total_tok_s", |s| s.total_tok_s));
-        row.push(rate("req_s", |s| s.req_s));
-        row.push(rate("user_tok_s", |s| s.user_tok_s));
-        row.push(rate("goodput_req_s", |s| s.goodput_req_s));
+        let window = summary.and_then(|s| Some(s.window?.length_s));
         row.push(whole(summary.and_then(|s| s.input_tokens)));
         row.push(whole(summary.and_then(|s| s.output_tokens)));
-        row.push(rate("window_s", |s| Some(s.window?.length_s)));
-        row.push(rounded(
-            summary.and_then(|s| s.steady).map(|window| window.length_s),
-        ));
+        row.push(rounded(match repeat {
+            Some(_) => window,
+            None => window.or_else(|| cell.reported.get("window_s").copied()),
+        }));
+        row.push(rounded(summary.and_then(|s| s.steady).map(|window| window.length_s)));
         row.push(rounded(summary.and_then(|s| s.steady_tok_s)));
         let delay = summary.and_then(|s| s.issue_delay.as_ref());
         row.push(rounded(delay.map(|delay| delay.p99_ms)));
@@ -206,15 +167,9 @@ impl Columns {
         row.push(whole(engine.and_then(|engine| engine.preemptions)));
         row.push(rounded(engine.and_then(EngineSide::prefix_hit_rate)));
         row.push(rounded(engine.and_then(|engine| engine.kv_usage_peak)));
-        row.push(rounded(
-            side.and_then(|side| side.process)
-                .map(|process| process.cpu_s),
-        ));
+        row.push(rounded(side.and_then(|side| side.process).map(|process| process.cpu_s)));
         row.push(rounded(side.and_then(ServerSide::gpu_energy_j)));
-        let predicted = run
-            .predictions
-            .as_ref()
-            .and_then(|all| all.cells.get(&cell.id));
+        let predicted = run.predictions.as_ref().and_then(|all| all.cells.get(&cell.id));
         row.push(rounded(predicted.and_then(|cell| cell.p50_e2e_ms)));
         row.push(rounded(predicted.and_then(|cell| cell.throughput_tok_s)));
         row
@@ -225,30 +180,9 @@ impl Columns {
 /// inside of a value is quoted, and stays.
 fn harmless(row: Vec<String>) -> Vec<String> {
     let shown = |c: char| {
-        if c.is_control() && !matches!(c, '\n' | '\t') {
-            '\u{fffd}'
-        } else {
-            c
-        }
+        if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }
     };
-    row.into_iter()
-        .map(|text| text.chars().map(shown).collect())
-        .collect()
-}
-
-fn latency_columns() -> impl Iterator<Item = String> {
-    Metric::ALL
-        .into_iter()
-        .flat_map(|metric| ["p50", "p95", "p99"].map(|rank| format!("{rank}_{}_ms", metric.name())))
-}
-
-fn latency(summary: &Summary, metric: Metric) -> Option<&Latency> {
-    match metric {
-        Metric::Ttft => summary.ttft.as_ref(),
-        Metric::Itl => summary.itl.as_ref(),
-        Metric::Tpot => summary.tpot.as_ref(),
-        Metric::E2e => summary.e2e.as_ref(),
-    }
+    row.into_iter().map(|text| text.chars().map(shown).collect()).collect()
 }
 
 /// What the numbers were measured on. What was simulated or predicted must not look like a machine.
@@ -259,17 +193,7 @@ fn gpu(run: &StoredRun, cell: &CellFile) -> String {
     if let Some(basis) = &run.run.predicted {
         return format!("predicted: {}", basis.hardware);
     }
-    if let Some(label) = &run.plan.hardware.label {
-        return label.clone();
-    }
-    match (run.run.gpus.first(), &run.run.host) {
-        (Some(gpu), _) => gpu.name.clone(),
-        (None, Some(host)) => match &host.cpu {
-            Some(cpu) => format!("cpu: {cpu}"),
-            None => "cpu".into(),
-        },
-        (None, None) => String::new(),
-    }
+    run.machine().unwrap_or_default()
 }
 
 /// The kinds of verdict, each once.

@@ -24,8 +24,5 @@ pub fn unfinished(results: &Utf8Path, experiment: &str) -> Option<Unfinished> {
     }
     let cells = names(&folder.join(layout::CELLS)).ok()?;
     let whole = cells.iter().filter(|name| !name.starts_with('.')).count();
-    Some(Unfinished {
-        folder,
-        cells: whole,
-    })
+    Some(Unfinished { folder, cells: whole })
 }

@@ -35,11 +35,8 @@ impl Alphabet {
 
     /// Random pieces laid out once, so that a long request is a copy and not thousands of draws on the load path.
     pub(super) fn tape(&self, tokens: u32, random: &mut impl Rng) -> Tape {
-        let mut tape = Tape {
-            text: String::new(),
-            marks: vec![(0, 0)],
-            one: self.pieces[self.one].0.clone(),
-        };
+        let mut tape =
+            Tape { text: String::new(), marks: vec![(0, 0)], one: self.pieces[self.one].0.clone() };
         let mut reached = 0;
         while reached < u64::from(tokens) {
             let (piece, cost) = &self.pieces[below(random, self.pieces.len() as u64) as usize];
@@ -66,10 +63,7 @@ impl Tape {
     pub(super) fn copy(&self, tokens: u32, random: &mut impl Rng, out: &mut String) {
         let wanted = u64::from(tokens);
         let whole = self.marks.last().map_or(0, |mark| mark.1);
-        let latest = self
-            .marks
-            .partition_point(|mark| mark.1 + wanted <= whole)
-            .max(1);
+        let latest = self.marks.partition_point(|mark| mark.1 + wanted <= whole).max(1);
         let (start, before) = self.marks[below(random, latest as u64) as usize];
         let end = self.marks.partition_point(|mark| mark.1 <= before + wanted) - 1;
         let (stop, reached) = self.marks[end];
@@ -90,8 +84,7 @@ mod tests {
 
     /// As many tokens as a piece has letters.
     fn alphabet() -> Alphabet {
-        Alphabet::new(["aa", "b", "cccc", "d", "eeeeeee"].map(|p| (p.into(), p.len() as u32)))
-            .unwrap()
+        Alphabet::new(["aa", "b", "cccc", "d", "eeeeeee"].map(|p| (p.into(), p.len() as u32))).unwrap()
     }
 
     proptest! {

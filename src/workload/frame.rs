@@ -101,10 +101,7 @@ impl Frame {
             (Api::Completions, false) => ("{\"prompt\":[", "],"),
             (Api::Chat, _) => {
                 body.push_str("{\"messages\":[");
-                if let Prompt::Text {
-                    system, history, ..
-                } = prompt
-                {
+                if let Prompt::Text { system, history, .. } = prompt {
                     if let Some(system) = self.system.as_deref().or(system) {
                         message(&mut body, "system", &[system]);
                         body.push(',');

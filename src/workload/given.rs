@@ -20,20 +20,12 @@ pub(super) struct Given {
 
 impl Given {
     fn text(text: &str) -> Self {
-        Self {
-            text: escaped(text),
-            system: None,
-            later: Vec::new(),
-            output_tokens: None,
-        }
+        Self { text: escaped(text), system: None, later: Vec::new(), output_tokens: None }
     }
 }
 
 fn with_length((text, output_tokens): (&str, Option<u32>)) -> Given {
-    Given {
-        output_tokens,
-        ..Given::text(text)
-    }
+    Given { output_tokens, ..Given::text(text) }
 }
 
 /// Every distinct prompt, rendered.
@@ -64,23 +56,16 @@ pub(super) fn given(spec: &Workload, inputs: &Inputs) -> Result<Vec<Given>, Stri
         Source::Lines(file) => {
             let lines = inputs.lines(file)?;
             let field = file.output_tokens_field.as_deref();
-            lengths = lines
-                .iter()
-                .map(|line| output_tokens(line, field?))
-                .collect();
+            lengths = lines.iter().map(|line| output_tokens(line, field?)).collect();
             if spec.prompt.is_none() {
-                let texts = lines
-                    .iter()
-                    .filter_map(|line| line.get(&file.field)?.as_str());
+                let texts = lines.iter().filter_map(|line| line.get(&file.field)?.as_str());
                 return Ok(texts.zip(lengths).map(with_length).collect());
             }
             lines.into_iter().map(Value::Object).collect()
         }
-        Source::Documents(documents) => inputs
-            .documents(documents)?
-            .into_iter()
-            .map(|text| json!({ "document": text }))
-            .collect(),
+        Source::Documents(documents) => {
+            inputs.documents(documents)?.into_iter().map(|text| json!({ "document": text })).collect()
+        }
     };
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -93,14 +78,9 @@ pub(super) fn given(spec: &Workload, inputs: &Inputs) -> Result<Vec<Given>, Stri
         .iter()
         .zip(lengths)
         .enumerate()
-        .map(
-            |(index, (context, length))| match template.render(Serde(context)) {
-                Ok(text) => Ok(with_length((&text, length))),
-                Err(error) => Err(format!(
-                    "the prompt template fails for input {}: {error}",
-                    index + 1
-                )),
-            },
-        )
+        .map(|(index, (context, length))| match template.render(Serde(context)) {
+            Ok(text) => Ok(with_length((&text, length))),
+            Err(error) => Err(format!("the prompt template fails for input {}: {error}", index + 1)),
+        })
         .collect()
 }

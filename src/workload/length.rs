@@ -21,9 +21,7 @@ pub(super) fn draw(length: &Length, random: &mut impl Rng) -> u32 {
             // The mean and the deviation are those of the lengths: σ² = ln(1 + s²/m²), μ = ln m − σ²/2.
             let variance = (moments.stddev / moments.mean).powi(2).ln_1p();
             let middle = moments.mean.ln() - variance / 2.0;
-            within(moments, || {
-                (middle + variance.sqrt() * normal(random)).exp()
-            })
+            within(moments, || (middle + variance.sqrt() * normal(random)).exp())
         }
         Length::Drawn(Distribution::Histogram(rows)) => {
             let whole: f64 = rows.iter().map(|(_, weight)| weight).sum();
@@ -96,24 +94,13 @@ mod tests {
         for (form, mean, deviation) in [
             (json!(7), 7.0, 0.0),
             (json!({ "uniform": [100, 300] }), 200.0, 58.02),
-            (
-                json!({ "normal": { "mean": 500, "stddev": 50 } }),
-                500.0,
-                50.0,
-            ),
-            (
-                json!({ "lognormal": { "mean": 500, "stddev": 300, "max": 100000 } }),
-                500.0,
-                300.0,
-            ),
+            (json!({ "normal": { "mean": 500, "stddev": 50 } }), 500.0, 50.0),
+            (json!({ "lognormal": { "mean": 500, "stddev": 300, "max": 100000 } }), 500.0, 300.0),
             (json!({ "histogram": [[100, 3], [500, 1]] }), 200.0, 173.2),
         ] {
             let (m, d) = moments(&many(form.clone()));
             assert!((m - mean).abs() <= 0.03 * mean, "{form}: mean {m}");
-            assert!(
-                (d - deviation).abs() <= 0.08 * deviation,
-                "{form}: deviation {d}"
-            );
+            assert!((d - deviation).abs() <= 0.08 * deviation, "{form}: deviation {d}");
         }
         let both = many(json!({ "uniform": [1, 2] }));
         assert!(both.contains(&1) && both.contains(&2));

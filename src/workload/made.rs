@@ -99,11 +99,7 @@ impl Made {
             Source::Trace(trace) => {
                 lines = inputs.trace(trace)?;
                 let longest = lines.iter().filter_map(|line| line.input_tokens).max();
-                (
-                    Length::Fixed(longest.ok_or("the trace has no lengths")?),
-                    0,
-                    0,
-                )
+                (Length::Fixed(longest.ok_or("the trace has no lengths")?), 0, 0)
             }
             _ => return Ok(None),
         };
@@ -113,20 +109,11 @@ impl Made {
             Some(ids) => (ids, "", 0, 0),
             None => {
                 let behind = vocabulary.behind();
-                (
-                    vocabulary.words(),
-                    opener(),
-                    vocabulary.beside() - behind,
-                    behind,
-                )
+                (vocabulary.words(), opener(), vocabulary.beside() - behind, behind)
             }
         };
         let shortest = own.bounds().0;
-        let (first, beside) = if groups > 0 {
-            (prefix_tokens, behind)
-        } else {
-            (shortest, before + behind)
-        };
+        let (first, beside) = if groups > 0 { (prefix_tokens, behind) } else { (shortest, before + behind) };
         if first < before || shortest < beside {
             return Err(format!(
                 "prompts this short cannot be made: the server counts {before} tokens before their first word and {behind} behind the last (template, system message)"
@@ -142,10 +129,7 @@ impl Made {
             .collect();
         Ok(Some(Self {
             // Twice the longest, so that there are as many places to begin as tokens.
-            tape: alphabet.tape(
-                own.bounds().1.saturating_mul(2),
-                &mut random(seed, repeat, Use::Tape, 0),
-            ),
+            tape: alphabet.tape(own.bounds().1.saturating_mul(2), &mut random(seed, repeat, Use::Tape, 0)),
             alphabet: alphabet.clone(),
             opener,
             beside,
@@ -195,20 +179,13 @@ impl Made {
         let head = words.min(HEAD);
         self.alphabet.compose(head, &mut random, &mut text);
         self.tape.copy(words - head, &mut random, &mut text);
-        MadePrompt {
-            text,
-            tokens: before + own,
-            input,
-            output_tokens: None,
-        }
+        MadePrompt { text, tokens: before + own, input, output_tokens: None }
     }
 
     /// The prompt of a trace's line: its blocks by their hashes, and what no hash says drawn for it alone. A line shorter than
     /// the shortest prompt that can be made is that short.
     fn replayed(&self, index: u64, line: &TraceLine) -> MadePrompt {
-        let words = line
-            .input_tokens
-            .map_or(1, |tokens| tokens.saturating_sub(self.beside).max(1));
+        let words = line.input_tokens.map_or(1, |tokens| tokens.saturating_sub(self.beside).max(1));
         let mut text = self.opener.to_owned();
         let mut left = words;
         let blocks = line.hash_ids.iter().map(|hash| (Use::Block, *hash));

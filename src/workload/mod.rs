@@ -91,12 +91,7 @@ pub fn needs_vocabulary(spec: &Workload) -> bool {
 ///
 /// # Errors
 /// A sentence when an input cannot be read or a template cannot be rendered.
-pub fn requests(
-    cell: &Cell,
-    inputs: &Inputs,
-    model: &str,
-    repeat: u32,
-) -> Result<Requests, String> {
+pub fn requests(cell: &Cell, inputs: &Inputs, model: &str, repeat: u32) -> Result<Requests, String> {
     let spec = &cell.spec;
     let fresh = spec.cache == Cache::Fresh;
     let content = Content::Given {
@@ -128,10 +123,7 @@ fn with(cell: &Cell, model: &str, content: Content) -> Requests {
     Requests {
         frame: Frame::new(spec, model),
         content,
-        output: spec
-            .output_tokens()
-            .cloned()
-            .unwrap_or(Length::Fixed(cell.max_tokens)),
+        output: spec.output_tokens().cloned().unwrap_or(Length::Fixed(cell.max_tokens)),
     }
 }
 
@@ -174,17 +166,12 @@ impl Requests {
             Content::Made(made) => {
                 let mut lengths = made.lengths(index);
                 let prompt = made.get(index, &mut lengths);
-                let max_tokens = prompt
-                    .output_tokens
-                    .unwrap_or_else(|| length::draw(&self.output, &mut lengths));
+                let max_tokens =
+                    prompt.output_tokens.unwrap_or_else(|| length::draw(&self.output, &mut lengths));
                 let asked = if made.are_ids() {
                     Prompt::Ids(&prompt.text)
                 } else {
-                    Prompt::Text {
-                        system: None,
-                        history: "",
-                        pieces: [&prompt.text, ""],
-                    }
+                    Prompt::Text { system: None, history: "", pieces: [&prompt.text, ""] }
                 };
                 Request {
                     index,

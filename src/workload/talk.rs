@@ -40,10 +40,7 @@ impl Requests {
             Content::Made(_) => None,
         };
         Talk {
-            turn: Turn {
-                conversation: number,
-                number: 0,
-            },
+            turn: Turn { conversation: number, number: 0 },
             history: String::new(),
             fresh: seed.map_or_else(String::new, |seed| fresh_words(seed, number)),
         }
@@ -54,11 +51,7 @@ impl Requests {
         let Some((input, pieces, system)) = self.said(talk) else {
             return self.get(index);
         };
-        let prompt = Prompt::Text {
-            system,
-            history: &talk.history,
-            pieces,
-        };
+        let prompt = Prompt::Text { system, history: &talk.history, pieces };
         let max_tokens = self.output.bounds().1;
         Request {
             index,

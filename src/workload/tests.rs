@@ -70,32 +70,22 @@ fn a_chat_has_messages_and_what_the_manifest_sets_itself_is_kept() {
         body["messages"],
         json!([{ "role": "system", "content": "Be \"brief\"." }, { "role": "user", "content": "b" }])
     );
-    assert_eq!(
-        (&body["max_tokens"], &body["min_tokens"]),
-        (&json!(3), &json!(2))
-    );
+    assert_eq!((&body["max_tokens"], &body["min_tokens"]), (&json!(3), &json!(2)));
 }
 
 #[test]
 fn the_first_turn_of_a_conversation_is_its_prompt() {
     let file = r#"[{"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "one"}]},
                    {"conversations": [{"from": "human", "value": "two"}, {"from": "gpt", "value": "x"}]}]"#;
-    let inputs = Inputs(BTreeMap::from([(
-        "c.json".into(),
-        Input::new(String::new(), file.into()),
-    )]));
-    let spec =
-        |api: &str| json!({ "api": api, "conversations": { "file": "c.json" }, "max_tokens": 4 });
+    let inputs = Inputs(BTreeMap::from([("c.json".into(), Input::new(String::new(), file.into()))]));
+    let spec = |api: &str| json!({ "api": api, "conversations": { "file": "c.json" }, "max_tokens": 4 });
     let chat = requests(&cell(spec("chat")), &inputs, "m", 1).unwrap();
     assert_eq!(chat.inputs(), Some(2));
     assert_eq!(
         body(&chat, 2)["messages"],
         json!([{ "role": "system", "content": "S" }, { "role": "user", "content": "one" }])
     );
-    assert_eq!(
-        body(&chat, 1)["messages"],
-        json!([{ "role": "user", "content": "two" }])
-    );
+    assert_eq!(body(&chat, 1)["messages"], json!([{ "role": "user", "content": "two" }]));
     let completions = requests(&cell(spec("completions")), &inputs, "m", 1).unwrap();
     assert_eq!(body(&completions, 0)["prompt"], "one");
 }
@@ -103,10 +93,7 @@ fn the_first_turn_of_a_conversation_is_its_prompt() {
 #[test]
 fn a_line_may_say_how_long_its_answer_is() {
     let file = "{\"prompt\": \"a\", \"n\": 3}\n{\"prompt\": \"b\", \"n\": 50}\n";
-    let inputs = Inputs(BTreeMap::from([(
-        "p.jsonl".into(),
-        Input::new(String::new(), file.into()),
-    )]));
+    let inputs = Inputs(BTreeMap::from([("p.jsonl".into(), Input::new(String::new(), file.into()))]));
     for prompt in [None, Some("say {{ prompt }}")] {
         let mut spec = json!({ "prompts": { "file": "p.jsonl", "output_tokens_field": "n" } });
         if let Some(prompt) = prompt {
@@ -118,10 +105,7 @@ fn a_line_may_say_how_long_its_answer_is() {
         let lengths: Vec<u32> = (0..3).map(|index| requests.get(index).max_tokens).collect();
         assert_eq!(lengths, [3, 50, 3]);
         let body = body(&requests, 1);
-        assert_eq!(
-            (&body["max_tokens"], &body["min_tokens"]),
-            (&json!(50), &json!(50))
-        );
+        assert_eq!((&body["max_tokens"], &body["min_tokens"]), (&json!(50), &json!(50)));
     }
     let missing = serde_json::from_value(json!({ "file": "p.jsonl", "output_tokens_field": "m" }));
     let said = inputs.lines(&missing.unwrap()).unwrap_err();
@@ -133,17 +117,12 @@ fn fresh_prompts_differ_by_request_and_repeat_and_end_as_written() {
     let spec = json!({ "prompts": ["same"], "max_tokens": 4, "cache": "fresh" });
     let text = |repeat, index| {
         let requests = requests(&cell(spec.clone()), &Inputs::default(), "m", repeat).unwrap();
-        body(&requests, index)["prompt"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        body(&requests, index)["prompt"].as_str().unwrap().to_owned()
     };
     assert_eq!(text(1, 0), text(1, 0));
     let all = [text(1, 0), text(1, 1), text(2, 0), text(2, 1)];
-    let firsts: std::collections::BTreeSet<&str> = all
-        .iter()
-        .map(|text| text.split(' ').next().unwrap())
-        .collect();
+    let firsts: std::collections::BTreeSet<&str> =
+        all.iter().map(|text| text.split(' ').next().unwrap()).collect();
     assert_eq!(firsts.len(), 4, "{all:?}");
     assert!(all.iter().all(|text| text.ends_with("\nsame")), "{all:?}");
 }
@@ -157,9 +136,7 @@ fn tokenize(body: &serde_json::Map<String, Value>) -> Counted {
             .split_whitespace()
             .flat_map(|word| {
                 let pieces = word.as_bytes().chunks(3);
-                pieces.map(|piece| {
-                    piece.iter().fold(7, |id, byte| id * 31 + u32::from(*byte)) % 50_000
-                })
+                pieces.map(|piece| piece.iter().fold(7, |id, byte| id * 31 + u32::from(*byte)) % 50_000)
             })
             .collect()
     };
@@ -174,10 +151,7 @@ fn tokenize(body: &serde_json::Map<String, Value>) -> Counted {
             ids.extend([4, 5]);
         }
     }
-    Counted {
-        tokens: ids.len() as u32,
-        ids,
-    }
+    Counted { tokens: ids.len() as u32, ids }
 }
 
 fn vocabulary(spec: &crate::manifest::Workload) -> Vocabulary {
@@ -191,23 +165,9 @@ fn vocabulary(spec: &crate::manifest::Workload) -> Vocabulary {
 }
 
 /// The made requests of a cell of that seed, and what the tokenizer above counts in each.
-fn made(
-    spec: &Value,
-    seed: u64,
-    repeat: u32,
-) -> (Requests, impl Fn(u64) -> (Request, Vec<u32>) + use<>) {
-    let cell = Cell {
-        seed,
-        ..cell(spec.clone())
-    };
-    let requests = made_requests(
-        &cell,
-        &Inputs::default(),
-        &vocabulary(&cell.spec),
-        "m",
-        repeat,
-    )
-    .unwrap();
+fn made(spec: &Value, seed: u64, repeat: u32) -> (Requests, impl Fn(u64) -> (Request, Vec<u32>) + use<>) {
+    let cell = Cell { seed, ..cell(spec.clone()) };
+    let requests = made_requests(&cell, &Inputs::default(), &vocabulary(&cell.spec), "m", repeat).unwrap();
     let again = requests.clone();
     let counted = move |index| {
         let request = again.get(index);
@@ -238,11 +198,7 @@ fn made_prompts_have_the_length_asked_for_on_both_apis() {
             let mut seen = std::collections::BTreeSet::new();
             for index in 0..60 {
                 let (request, ids) = counted(index);
-                assert_eq!(
-                    request.input_tokens,
-                    Some(ids.len() as u32),
-                    "{api} {index}"
-                );
+                assert_eq!(request.input_tokens, Some(ids.len() as u32), "{api} {index}");
                 let body: Value = serde_json::from_slice(&request.body).unwrap();
                 assert_eq!(body["max_tokens"], request.max_tokens);
                 assert_eq!(body["min_tokens"], request.max_tokens);
@@ -259,16 +215,13 @@ fn made_prompts_have_the_length_asked_for_on_both_apis() {
 #[test]
 fn the_shortest_prompts_are_met_and_shorter_ones_refused() {
     // One beginning-of-text token, two and two of the template, two for `Read`.
-    let spec = |tokens: u32| json!({ "api": "chat", "synthetic": { "input_tokens": tokens }, "max_tokens": 4 });
+    let spec =
+        |tokens: u32| json!({ "api": "chat", "synthetic": { "input_tokens": tokens }, "max_tokens": 4 });
     let (_, counted) = made(&spec(7), 7, 1);
     assert_eq!(counted(0).1.len(), 7);
     let cell = cell(spec(6));
-    let said =
-        made_requests(&cell, &Inputs::default(), &vocabulary(&cell.spec), "m", 1).unwrap_err();
-    assert!(
-        said.contains("5 tokens before their first word and 2 behind"),
-        "{said}"
-    );
+    let said = made_requests(&cell, &Inputs::default(), &vocabulary(&cell.spec), "m", 1).unwrap_err();
+    assert!(said.contains("5 tokens before their first word and 2 behind"), "{said}");
     assert!(requests(&cell, &Inputs::default(), "m", 1).is_err());
 }
 
@@ -286,10 +239,7 @@ fn made_prompts_share_no_beginning_across_requests_repeats_and_cells_and_keep_th
                 let (request, ids) = counted(index);
                 assert_eq!(request, counted(index).0, "a seed decides every byte");
                 let (same, _) = first_repeat(index);
-                assert_eq!(
-                    (request.input_tokens, request.max_tokens),
-                    (same.input_tokens, same.max_tokens)
-                );
+                assert_eq!((request.input_tokens, request.max_tokens), (same.input_tokens, same.max_tokens));
                 // The template, `Read`, and eight tokens of the prompt's own.
                 beginnings.insert(ids[..16].to_vec());
             }
@@ -318,11 +268,7 @@ fn groups_share_their_prefix_and_nothing_else() {
             assert!((120..=130).contains(&ids.len()));
             prefixes.insert(ids[..prefix].to_vec());
             suffixes.insert(ids[prefix..prefix + 10].to_vec());
-            assert_ne!(
-                again(index).1[..20],
-                ids[..20],
-                "a repeat has prefixes of its own"
-            );
+            assert_ne!(again(index).1[..20], ids[..20], "a repeat has prefixes of its own");
         }
         assert_eq!((prefixes.len(), suffixes.len()), (3, 30), "{api}");
     }
@@ -330,21 +276,12 @@ fn groups_share_their_prefix_and_nothing_else() {
 
 #[test]
 fn counts_that_make_no_sense_are_refused() {
-    let none: Vec<Counted> = Vocabulary::samples()
-        .iter()
-        .map(|_| Counted::default())
-        .collect();
+    let none: Vec<Counted> = Vocabulary::samples().iter().map(|_| Counted::default()).collect();
     assert!(Vocabulary::learn(&none).is_err());
     assert!(Vocabulary::learn(&[]).is_err());
-    let count = |at: usize, cost: u32| Counted {
-        tokens: if at == 0 { 5 } else { 5 + cost },
-        ids: Vec::new(),
-    };
-    let of = |cost| -> Vec<Counted> {
-        (0..Vocabulary::samples().len())
-            .map(|at| count(at, cost))
-            .collect()
-    };
+    let count =
+        |at: usize, cost: u32| Counted { tokens: if at == 0 { 5 } else { 5 + cost }, ids: Vec::new() };
+    let of = |cost| -> Vec<Counted> { (0..Vocabulary::samples().len()).map(|at| count(at, cost)).collect() };
     let said = Vocabulary::learn(&of(2)).unwrap_err();
     assert!(said.contains("no common word is one token"), "{said}");
     assert!(Vocabulary::learn(&of(1)).is_ok());
@@ -368,8 +305,7 @@ fn a_trace_alone_says_how_long_prompts_and_answers_are_and_which_blocks_they_sha
         let requests = made_requests(&cell, &inputs, &vocabulary, "m", 1).unwrap();
         let ids = |index: u64| -> (Request, Vec<u32>) {
             let request = requests.get(index);
-            let body: serde_json::Map<String, Value> =
-                serde_json::from_slice(&request.body).unwrap();
+            let body: serde_json::Map<String, Value> = serde_json::from_slice(&request.body).unwrap();
             assert_eq!(body["min_tokens"], request.max_tokens, "answers are exact");
             let ids = match body.get("prompt").and_then(Value::as_array) {
                 Some(ids) => ids.iter().map(|id| id.as_u64().unwrap() as u32).collect(),

@@ -48,11 +48,7 @@ impl Vocabulary {
     /// The texts whose counts [`Vocabulary::learn`] needs, in its order.
     pub fn samples() -> Vec<String> {
         std::iter::once(format!("{OPENER}{ANCHOR}"))
-            .chain(
-                WORDS
-                    .split_whitespace()
-                    .map(|word| format!("{OPENER}{ANCHOR} {word}")),
-            )
+            .chain(WORDS.split_whitespace().map(|word| format!("{OPENER}{ANCHOR} {word}")))
             .collect()
     }
 
@@ -64,27 +60,19 @@ impl Vocabulary {
         let words: Vec<&str> = WORDS.split_whitespace().collect();
         let (bare, counts) = counts.split_first().ok_or("nothing was counted")?;
         if counts.len() != words.len() {
-            return Err(format!(
-                "{} of {} words were counted",
-                counts.len(),
-                words.len()
-            ));
+            return Err(format!("{} of {} words were counted", counts.len(), words.len()));
         }
         let costs: Vec<Option<u32>> = counts
             .iter()
-            .map(|counted| {
-                counted
-                    .tokens
-                    .checked_sub(bare.tokens)
-                    .filter(|cost| *cost > 0)
-            })
+            .map(|counted| counted.tokens.checked_sub(bare.tokens).filter(|cost| *cost > 0))
             .collect();
         let pieces = words
             .iter()
             .zip(&costs)
             .filter_map(|(word, cost)| Some((format!(" {word}").into_boxed_str(), (*cost)?)));
-        let words = Alphabet::new(pieces)
-            .ok_or("no common word is one token of this server's, so no text can be made of an exact length")?;
+        let words = Alphabet::new(pieces).ok_or(
+            "no common word is one token of this server's, so no text can be made of an exact length",
+        )?;
         // The anchor is counted with the bare text; as the word of its own it is among the samples.
         let anchor = WORDS
             .split_whitespace()
@@ -99,12 +87,7 @@ impl Vocabulary {
         let mut ids: Vec<u32> = Vec::new();
         let mut behind = bare.ids.len();
         for counted in counts.iter().filter(|_| !bare.ids.is_empty()) {
-            let shared = bare
-                .ids
-                .iter()
-                .zip(&counted.ids)
-                .take_while(|(a, b)| a == b)
-                .count();
+            let shared = bare.ids.iter().zip(&counted.ids).take_while(|(a, b)| a == b).count();
             behind = behind.min(bare.ids.len() - shared);
             let end = counted.ids.len().saturating_sub(bare.ids.len() - shared);
             ids.extend(counted.ids.get(shared..end).into_iter().flatten());
@@ -162,10 +145,7 @@ pub fn countable(spec: &Workload, model: &str, text: &str) -> Map<String, Value>
             body.insert("prompt".into(), text.into());
         }
         Api::Chat => {
-            let system = spec
-                .system
-                .iter()
-                .map(|text| json!({ "role": "system", "content": text }));
+            let system = spec.system.iter().map(|text| json!({ "role": "system", "content": text }));
             let messages = system.chain([json!({ "role": "user", "content": text })]);
             body.insert("messages".into(), messages.collect());
         }

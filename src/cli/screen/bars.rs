@@ -29,12 +29,7 @@ impl Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         let now = all.add(ProgressBar::new(0).with_style(spinner()));
         let sweep = all.add(ProgressBar::new(0).with_style(bar()));
-        Self {
-            state: State::new(manifest),
-            all,
-            sweep,
-            now,
-        }
+        Self { state: State::new(manifest), all, sweep, now }
     }
 
     fn draw(&mut self, at: Instant) {
@@ -43,12 +38,7 @@ impl Bars {
                 self.now.set_style(spinner());
                 self.now.set_message(String::new());
             }
-            Now::Starting {
-                server,
-                phase,
-                line,
-                since,
-            } => {
+            Now::Starting { server, phase, line, since } => {
                 self.now.set_style(spinner());
                 let gap = if line.is_empty() { "" } else { " · " };
                 self.now.set_message(format!(
@@ -57,15 +47,8 @@ impl Bars {
                     words::span(at.saturating_duration_since(*since)),
                 ));
             }
-            Now::Measuring {
-                cell,
-                requests,
-                progress,
-                rate,
-                since,
-            } => {
-                self.now
-                    .set_style(if requests.is_some() { bar() } else { spinner() });
+            Now::Measuring { cell, requests, progress, rate, since } => {
+                self.now.set_style(if requests.is_some() { bar() } else { spinner() });
                 self.now.set_length(requests.unwrap_or_default());
                 self.now.set_position(progress.ended.load(Relaxed));
                 let rate = rate.read(progress, at);
@@ -83,10 +66,7 @@ impl Bars {
             Some(left) => format!(" · about {} left", words::span(left)),
             None => String::new(),
         };
-        self.sweep.set_message(format!(
-            "{}/{} cells{left}",
-            self.state.finished, self.state.cells
-        ));
+        self.sweep.set_message(format!("{}/{} cells{left}", self.state.finished, self.state.cells));
     }
 }
 

@@ -24,12 +24,7 @@ pub(super) struct Lines<W> {
 
 impl<W: Write + Send> Lines<W> {
     pub(super) fn new(out: W, quiet: bool, manifest: &str) -> Self {
-        Self {
-            out,
-            quiet,
-            state: State::new(manifest),
-            spoke: None,
-        }
+        Self { out, quiet, state: State::new(manifest), spoke: None }
     }
 
     fn line(&mut self, text: &str, now: Instant) {
@@ -53,9 +48,7 @@ impl<W: Write + Send> Face for Lines<W> {
     }
 
     fn tick(&mut self, now: Instant) {
-        let silent = self
-            .spoke
-            .is_some_and(|spoke| now.saturating_duration_since(spoke) >= HEARTBEAT);
+        let silent = self.spoke.is_some_and(|spoke| now.saturating_duration_since(spoke) >= HEARTBEAT);
         if let Now::Measuring { progress, rate, .. } = &mut self.state.now {
             let rate = rate.read(progress, now);
             if silent && !self.quiet {
@@ -73,14 +66,7 @@ impl<W: Write + Send> Face for Lines<W> {
 
 impl<W: Write + Send> Lines<W> {
     fn measuring(&mut self, rate: Option<f64>, now: Instant) {
-        if let Now::Measuring {
-            cell,
-            requests,
-            progress,
-            since,
-            ..
-        } = &self.state.now
-        {
+        if let Now::Measuring { cell, requests, progress, since, .. } = &self.state.now {
             let text = format!(
                 "  {cell}: {} · {}",
                 words::counters(*requests, progress, rate),
@@ -92,15 +78,7 @@ impl<W: Write + Send> Lines<W> {
 
     fn waiting(&mut self, now: Instant) {
         let text = match (&self.state.now, self.state.begun) {
-            (
-                Now::Starting {
-                    server,
-                    phase,
-                    line,
-                    since,
-                },
-                _,
-            ) => {
+            (Now::Starting { server, phase, line, since }, _) => {
                 let gap = if line.is_empty() { "" } else { " · " };
                 format!(
                     "  {server}: {} · {}{gap}{line}",
@@ -135,20 +113,15 @@ mod tests {
         let mut lines = Lines::new(Vec::new(), quiet, "day.toml");
         let mut now = Instant::now();
         let progress = Arc::new(Progress::default());
-        let phase = |phase, line: &str| Event::ServerPhase {
-            server: "s1".into(),
-            phase,
-            line: line.into(),
+        let phase = |phase, line: &str| Event::ServerPhase { server: "s1".into(), phase, line: line.into() };
+        let finished = |cell: &str, outcome, reason: Option<&str>, throughput| Event::CellFinished {
+            cell: cell.into(),
+            outcome,
+            reason: reason.map(Into::into),
+            throughput_tok_s: throughput,
+            p95_ttft_ms: throughput.map(|_| 41.6),
+            errors: 0,
         };
-        let finished =
-            |cell: &str, outcome, reason: Option<&str>, throughput| Event::CellFinished {
-                cell: cell.into(),
-                outcome,
-                reason: reason.map(Into::into),
-                throughput_tok_s: throughput,
-                p95_ttft_ms: throughput.map(|_| 41.6),
-                errors: 0,
-            };
         let starting = |server: &str| Event::ServerStarting {
             server: server.into(),
             ready_within: Duration::from_secs(600),
@@ -168,11 +141,7 @@ mod tests {
         let second = vec![
             Event::ServerReady {
                 server: "s1".into(),
-                facts: Facts {
-                    startup_s: Some(14.25),
-                    kv_cache_tokens: Some(8192),
-                    ..Facts::default()
-                },
+                facts: Facts { startup_s: Some(14.25), kv_cache_tokens: Some(8192), ..Facts::default() },
             },
             Event::CellStarted {
                 cell: "chat-c1".into(),
@@ -185,15 +154,8 @@ mod tests {
         let third = vec![
             finished("chat-c1", CellOutcome::Ok, None, Some(512.34)),
             Event::Warning("the clock jumped".into()),
-            finished(
-                "chat-c2",
-                CellOutcome::Failed,
-                Some("every request was refused"),
-                None,
-            ),
-            Event::ServerStopped {
-                server: "s1".into(),
-            },
+            finished("chat-c2", CellOutcome::Failed, Some("every request was refused"), None),
+            Event::ServerStopped { server: "s1".into() },
             starting("s2"),
             Event::ServerEnded {
                 server: "s2".into(),
@@ -205,11 +167,7 @@ mod tests {
             finished("chat-c3", CellOutcome::DoesNotFit, None, None),
             Event::Finished {
                 folder: "results/day/r1".into(),
-                outcomes: vec![
-                    (CellOutcome::Ok, 1),
-                    (CellOutcome::Failed, 1),
-                    (CellOutcome::DoesNotFit, 1),
-                ],
+                outcomes: vec![(CellOutcome::Ok, 1), (CellOutcome::Failed, 1), (CellOutcome::DoesNotFit, 1)],
                 notes: vec!["results/day/r1/notes/capacity.md".into()],
             },
         ];

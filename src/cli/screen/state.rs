@@ -14,20 +14,9 @@ pub(super) enum Now {
     /// Between two things.
     Nothing,
     /// A server starts.
-    Starting {
-        server: String,
-        phase: StartPhase,
-        line: String,
-        since: Instant,
-    },
+    Starting { server: String, phase: StartPhase, line: String, since: Instant },
     /// A cell is measured.
-    Measuring {
-        cell: String,
-        requests: Option<u64>,
-        progress: Arc<Progress>,
-        rate: Rate,
-        since: Instant,
-    },
+    Measuring { cell: String, requests: Option<u64>, progress: Arc<Progress>, rate: Rate, since: Instant },
 }
 
 /// How far a run is.
@@ -84,31 +73,16 @@ impl State {
                     since: at,
                 };
             }
-            Event::ServerPhase {
-                server,
-                phase,
-                line,
-            } => {
+            Event::ServerPhase { server, phase, line } => {
                 let (changed, since) = match &self.now {
-                    Now::Starting {
-                        phase: old, since, ..
-                    } => (old != phase, *since),
+                    Now::Starting { phase: old, since, .. } => (old != phase, *since),
                     _ => (true, at),
                 };
-                self.now = Now::Starting {
-                    server: server.clone(),
-                    phase: *phase,
-                    line: words::clean(line),
-                    since,
-                };
+                self.now =
+                    Now::Starting { server: server.clone(), phase: *phase, line: words::clean(line), since };
                 return changed;
             }
-            Event::CellStarted {
-                cell,
-                requests,
-                progress,
-                ..
-            } => {
+            Event::CellStarted { cell, requests, progress, .. } => {
                 self.now = Now::Measuring {
                     cell: cell.clone(),
                     requests: *requests,
@@ -126,9 +100,7 @@ impl State {
                 self.now = Now::Nothing;
                 self.begun = None;
             }
-            Event::ServerEnded {
-                outcome, reason, ..
-            } => {
+            Event::ServerEnded { outcome, reason, .. } => {
                 self.lost = Some(words::clean(&format!("{outcome}: {reason}")));
                 self.now = Now::Nothing;
             }
@@ -161,9 +133,7 @@ impl Rate {
     /// Adds a reading; `None` until two readings are apart in time.
     pub(super) fn read(&mut self, progress: &Progress, now: Instant) -> Option<f64> {
         self.seen.push_back((now, progress.chunks.load(Relaxed)));
-        while self.seen.len() > 2
-            && now.saturating_duration_since(self.seen[1].0) >= Duration::from_secs(2)
-        {
+        while self.seen.len() > 2 && now.saturating_duration_since(self.seen[1].0) >= Duration::from_secs(2) {
             self.seen.pop_front();
         }
         let (first, chunks) = *self.seen.front()?;

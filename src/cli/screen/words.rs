@@ -87,7 +87,7 @@ pub(super) fn say(event: &Event, state: &State) -> Option<(Weight, String)> {
                     OomAt::Weights | OomAt::KvCache | OomAt::Graphs | OomAt::Load,
                 )
                 | ServerOutcome::KvTooSmall => Weight::Result,
-                ServerOutcome::Ready => Weight::Plain,
+                ServerOutcome::Ready | ServerOutcome::Interrupted => Weight::Plain,
                 _ => Weight::Wrong,
             };
             Some((weight, text))
@@ -165,19 +165,10 @@ fn finish(
     state: &State,
 ) -> String {
     let total: usize = outcomes.iter().map(|(_, n)| n).sum();
-    let counted: Vec<String> = outcomes
-        .iter()
-        .map(|(outcome, n)| format!("{n} {}", outcome.name()))
-        .collect();
-    let mut text = format!(
-        "{}: {}",
-        if state.interrupted {
-            "stopped"
-        } else {
-            "finished"
-        },
-        count(total, "cell")
-    );
+    let counted: Vec<String> =
+        outcomes.iter().map(|(outcome, n)| format!("{n} {}", outcome.name())).collect();
+    let mut text =
+        format!("{}: {}", if state.interrupted { "stopped" } else { "finished" }, count(total, "cell"));
     if !counted.is_empty() {
         text.push_str(&format!(" ({})", counted.join(", ")));
     }
@@ -188,15 +179,9 @@ fn finish(
     for note in overview.into_iter().chain(others) {
         text.push_str(&format!("\nnote:    {}", clean(note.as_str())));
     }
-    text.push_str(&format!(
-        "\nopen:    {}/report.html",
-        clean(folder.as_str())
-    ));
+    text.push_str(&format!("\nopen:    {}/report.html", clean(folder.as_str())));
     if state.interrupted {
-        text.push_str(&format!(
-            "\nnext:    runner run {} --resume",
-            word(&state.manifest)
-        ));
+        text.push_str(&format!("\nnext:    runner run {} --resume", word(&state.manifest)));
     } else {
         text.push_str(&format!("\nnext:    git add {0}", word(folder.as_str())));
     }
@@ -235,10 +220,7 @@ pub(super) fn counters(requests: Option<u64>, progress: &Progress, rate: Option<
         Some(requests) => format!("{ended}/{requests} requests"),
         None => count(ended as usize, "request"),
     };
-    text.push_str(&format!(
-        " · {} in flight",
-        progress.in_flight.load(Relaxed)
-    ));
+    text.push_str(&format!(" · {} in flight", progress.in_flight.load(Relaxed)));
     if let Some(rate) = rate {
         text.push_str(&format!(" · {rate:.0} chunks/s"));
     }
@@ -264,17 +246,9 @@ pub(super) fn clean(text: &str) -> String {
     anstream::adapter::strip_str(text)
         .to_string()
         .chars()
-        .map(|c| {
-            if matches!(c, '\t' | '\n' | '\r') {
-                ' '
-            } else {
-                c
-            }
-        })
+        .map(|c| if matches!(c, '\t' | '\n' | '\r') { ' ' } else { c })
         // Overrides of the writing direction can hide words as well as escapes can.
-        .filter(|c| {
-            !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        })
+        .filter(|c| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
         .collect::<String>()
         .trim()
         .to_owned()

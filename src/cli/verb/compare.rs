@@ -10,30 +10,21 @@ use crate::{
 };
 
 pub(super) fn compare_verb(words: &args::Compare) -> Ended {
-    let settings = settings(
-        &words.talk,
-        words.results.as_ref(),
-        words.templates.as_ref(),
-    )?;
+    let settings = settings(&words.talk, words.results.as_ref(), words.templates.as_ref())?;
     let read = |run| store::read(&report::folder(run, &settings)?).map_err(unexpected);
     let run = read(&words.run)?;
     let named = |run| report::folder(run, &settings);
-    if words
-        .anchors
-        .iter()
-        .any(|anchor| named(anchor).ok() == named(&words.run).ok())
-    {
+    if words.anchors.iter().any(|anchor| named(anchor).ok() == named(&words.run).ok()) {
         say("note: a run is compared with itself");
     }
     let mut failures = Vec::new();
     for anchor in &words.anchors {
         let comparison = compare(&run, &read(anchor)?);
         refuse(&comparison, &words.despite)?;
-        let text =
-            render_comparison(&comparison, settings.templates.as_deref()).map_err(|findings| {
-                show(&findings);
-                Exit::Usage
-            })?;
+        let text = render_comparison(&comparison, settings.templates.as_deref()).map_err(|findings| {
+            show(&findings);
+            Exit::Usage
+        })?;
         // A gate that looks at nothing is told before pages of tables.
         for gate in &words.fail_on {
             failures.extend(gate.failures(&comparison).map_err(wrong)?);
@@ -46,10 +37,7 @@ pub(super) fn compare_verb(words: &args::Compare) -> Ended {
     for failure in &failures {
         say(failure);
     }
-    say(&format!(
-        "--fail-on: {} changed by more than is allowed",
-        counted(failures.len(), "number")
-    ));
+    say(&format!("--fail-on: {} changed by more than is allowed", counted(failures.len(), "number")));
     Err(Exit::GateFailed)
 }
 
@@ -66,10 +54,7 @@ fn refuse(comparison: &Comparison, despite: &[String]) -> Result<(), Exit> {
         .iter()
         .filter(|difference| !difference.is_allowed(despite))
         .map(|difference| {
-            format!(
-                "\n  --despite {}    {} against {}",
-                difference.key, difference.run, difference.anchor
-            )
+            format!("\n  --despite {}    {} against {}", difference.key, difference.run, difference.anchor)
         })
         .collect();
     if differences.is_empty() {

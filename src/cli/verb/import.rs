@@ -13,11 +13,7 @@ use crate::{
 };
 
 pub(super) fn import(words: &args::Import) -> Ended {
-    let settings = settings(
-        &words.talk,
-        words.results.as_ref(),
-        words.templates.as_ref(),
-    )?;
+    let settings = settings(&words.talk, words.results.as_ref(), words.templates.as_ref())?;
     let folder = settings.results.join(&words.name);
     if folder.exists() {
         return Err(wrong(format!(
@@ -51,10 +47,7 @@ pub(super) fn import(words: &args::Import) -> Ended {
     Ok(Exit::Finished)
 }
 
-fn stored(
-    run: &StoredRun,
-    results: &camino::Utf8Path,
-) -> Result<camino::Utf8PathBuf, store::StoreError> {
+fn stored(run: &StoredRun, results: &camino::Utf8Path) -> Result<camino::Utf8PathBuf, store::StoreError> {
     let folder = RunFolder::create(results, &run.plan.experiment.name, &run.run.name)?;
     folder.write_text("effective.toml", &run.effective)?;
     folder.write_plan(&run.plan)?;
@@ -68,11 +61,7 @@ fn stored(
 }
 
 fn said(run: &StoredRun, files: usize, path: &camino::Utf8Path) -> String {
-    let client = run
-        .run
-        .imported
-        .as_ref()
-        .map_or("unknown", |imported| &imported.client);
+    let client = run.run.imported.as_ref().map_or("unknown", |imported| &imported.client);
     let by = match client {
         "unknown" => String::new(),
         client => format!(", measured by {client}"),

@@ -53,8 +53,7 @@ pub fn dispatch(cli: Cli) -> Exit {
             Err(findings) => Err(refuse(&findings)),
         },
         Verb::Schema => {
-            let text =
-                serde_json::to_string_pretty(&schema()).unwrap_or_else(|error| error.to_string());
+            let text = serde_json::to_string_pretty(&schema()).unwrap_or_else(|error| error.to_string());
             print(&format!("{text}\n")).map(|()| Exit::Finished)
         }
         Verb::Completions { shell } => {
@@ -77,12 +76,9 @@ pub fn dispatch(cli: Cli) -> Exit {
 fn runtime() -> Result<Runtime, Exit> {
     // The runtime panics where its first thread cannot be started.
     let probe = std::thread::Builder::new().spawn(|| ());
-    let built = probe.map(std::thread::JoinHandle::join).and_then(|_| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-    });
+    let built = probe
+        .map(std::thread::JoinHandle::join)
+        .and_then(|_| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build());
     built.map_err(|error| {
         unexpected(format!(
             "cannot start: {error}; see the limits on processes and open files (`ulimit -u`, `ulimit -n`)"
@@ -98,9 +94,9 @@ fn say(text: &str) {
 fn print(text: &str) -> Result<(), Exit> {
     let mut out = anstream::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unexpected(format!(
-            "cannot write to standard output: {error}; send it to a place with room"
-        ))),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(unexpected(format!("cannot write to standard output: {error}; send it to a place with room")))
+        }
         _ => Ok(()),
     }
 }
@@ -177,10 +173,7 @@ fn selected(plan: &Plan, only: &[String]) -> Result<(), Exit> {
     if cells.any(|cell| selects(only, &cell.id)) {
         return Ok(());
     }
-    Err(wrong(format!(
-        "no cell's id matches --only {}; `runner plan` lists the ids",
-        only.join(" or ")
-    )))
+    Err(wrong(format!("no cell's id matches --only {}; `runner plan` lists the ids", only.join(" or "))))
 }
 
 fn counted(count: usize, word: &str) -> String {

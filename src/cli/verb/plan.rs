@@ -20,11 +20,7 @@ pub(super) fn check(words: &args::Check) -> Ended {
         return Err(refuse(&findings));
     }
     show(&findings);
-    say(&format!(
-        "{} is sound: {}",
-        words.manifest.path,
-        size(&plan)
-    ));
+    say(&format!("{} is sound: {}", words.manifest.path, size(&plan)));
     Ok(Exit::Finished)
 }
 
@@ -52,10 +48,7 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
             out.push_str(&format!("  {}\n", fits::of(&manifest, group, placed)));
         }
         for cell in &group.cells {
-            let skip = cell
-                .skip
-                .as_ref()
-                .map_or_else(String::new, |reason| format!("  skipped: {reason}"));
+            let skip = cell.skip.as_ref().map_or_else(String::new, |reason| format!("  skipped: {reason}"));
             let ladder = match &cell.rung_below {
                 Some(below) if cell.skip.is_none() => {
                     format!("  if climbing goes on after {below}")
@@ -74,11 +67,7 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
 }
 
 fn size(plan: &Plan) -> String {
-    format!(
-        "{}, {}",
-        counted(plan.len(), "cell"),
-        counted(plan.groups.len(), "server")
-    )
+    format!("{}, {}", counted(plan.len(), "cell"), counted(plan.groups.len(), "server"))
 }
 
 pub(super) fn recipe(words: &args::Recipe) -> Ended {
@@ -87,17 +76,10 @@ pub(super) fn recipe(words: &args::Recipe) -> Ended {
     for group in &plan.groups {
         let recipe = server::recipe(&group.server);
         let folder = words.out.join(&group.id);
-        for (name, text) in [
-            ("serve.sh", &recipe.serve_sh),
-            ("config.yaml", &recipe.config_yaml),
-        ] {
+        for (name, text) in [("serve.sh", &recipe.serve_sh), ("config.yaml", &recipe.config_yaml)] {
             store::write_whole(&folder.join(name), text.as_bytes()).map_err(unexpected)?;
         }
-        print(&format!(
-            "{}\n{}\n",
-            folder.join("serve.sh"),
-            folder.join("config.yaml")
-        ))?;
+        print(&format!("{}\n{}\n", folder.join("serve.sh"), folder.join("config.yaml")))?;
     }
     Ok(Exit::Finished)
 }

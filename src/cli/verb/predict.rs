@@ -30,11 +30,7 @@ use crate::{
 const FORMAT: u32 = 1;
 
 pub(super) fn predict(words: &args::Predict) -> Ended {
-    let settings = settings(
-        &words.talk,
-        words.results.as_ref(),
-        words.templates.as_ref(),
-    )?;
+    let settings = settings(&words.talk, words.results.as_ref(), words.templates.as_ref())?;
     if words.is_of_run() {
         return predict_run(words, &settings);
     }
@@ -48,11 +44,7 @@ pub(super) fn predict(words: &args::Predict) -> Ended {
             "there is a run {folder} already; choose another name with --name, or remove that folder"
         )));
     }
-    let calibration = words
-        .calibration
-        .as_deref()
-        .map(read_calibration)
-        .transpose()?;
+    let calibration = words.calibration.as_deref().map(read_calibration).transpose()?;
     let against = words.against.as_deref().map(measured).transpose()?;
     let assumed = Assumptions {
         answers: words.answers,
@@ -61,14 +53,7 @@ pub(super) fn predict(words: &args::Predict) -> Ended {
     let own = &manifest.catalogue;
     let placed = placing::placed(&plan, own, words.gpu.as_deref(), calibration.as_ref(), None)
         .map_err(|findings| refuse(&findings))?;
-    let run = predicted(
-        &manifest,
-        plan,
-        &placed,
-        assumed,
-        calibration.as_ref(),
-        name,
-    )?;
+    let run = predicted(&manifest, plan, &placed, assumed, calibration.as_ref(), name)?;
     let notes = match name {
         Some(_) => stored(&manifest, &run, &settings)?,
         None => Vec::new(),
@@ -107,48 +92,31 @@ fn predicted(
     let basis = predict::basis(placed.values(), assumed, calibration)
         .ok_or_else(|| wrong("the plan has no server, so there is nothing to predict"))?;
     // A label is another machine's where another GPU is named.
-    let label = plan.hardware.label.take().filter(|label| {
-        find_gpu(label, &manifest.catalogue).is_some_and(|gpu| gpu.name == basis.hardware)
-    });
+    let label =
+        plan.hardware.label.take().filter(|label| {
+            find_gpu(label, &manifest.catalogue).is_some_and(|gpu| gpu.name == basis.hardware)
+        });
     plan.hardware.label = Some(label.unwrap_or_else(|| basis.hardware.clone()));
     plan.hardware.gpu = Some(basis.hardware.clone());
     plan.hardware.usd_per_hour = outlook::price(manifest, placed);
     let told = Told {
         name: name.unwrap_or("predicted").to_owned(),
         tool: tool(),
-        command: std::iter::once("runner".to_owned())
-            .chain(std::env::args().skip(1))
-            .collect(),
+        command: std::iter::once("runner".to_owned()).chain(std::env::args().skip(1)).collect(),
         effective: manifest.effective().map_err(unexpected)?,
         now: Timestamp::now(),
     };
     let spill = std::env::temp_dir();
-    predict::stored(
-        &plan,
-        placed,
-        basis,
-        &manifest.inputs,
-        assumed,
-        told,
-        &spill,
-    )
-    .map_err(wrong)
+    predict::stored(&plan, placed, basis, &manifest.inputs, assumed, told, &spill).map_err(wrong)
 }
 
 /// This tool.
 pub(super) fn tool() -> Tool {
-    Tool {
-        name: "runner".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-    }
+    Tool { name: "runner".into(), version: env!("CARGO_PKG_VERSION").into() }
 }
 
 /// Writes a predicted run, and its notes; the paths are theirs.
-fn stored(
-    manifest: &Manifest,
-    run: &StoredRun,
-    settings: &Settings,
-) -> Result<Vec<Utf8PathBuf>, Exit> {
+fn stored(manifest: &Manifest, run: &StoredRun, settings: &Settings) -> Result<Vec<Utf8PathBuf>, Exit> {
     let write = || -> Result<Utf8PathBuf, StoreError> {
         let experiment = &run.plan.experiment.name;
         let folder = RunFolder::create(&settings.results, experiment, &run.run.name)?;
@@ -192,24 +160,16 @@ fn rests_on(run: &StoredRun) -> String {
 }
 
 fn measured(path: &Utf8Path) -> Result<Against, Exit> {
-    let text =
-        std::fs::read_to_string(path).map_err(|why| wrong(format!("cannot read {path}: {why}")))?;
+    let text = std::fs::read_to_string(path).map_err(|why| wrong(format!("cannot read {path}: {why}")))?;
     Against::read(&text).map_err(|why| wrong(format!("{path} is no table of measurements: {why}")))
 }
 
 pub(super) fn read_calibration(path: &Utf8Path) -> Result<Calibration, Exit> {
-    let text =
-        std::fs::read_to_string(path).map_err(|why| wrong(format!("cannot read {path}: {why}")))?;
-    let known: Calibration = toml::from_str(&text).map_err(|why| {
-        wrong(format!(
-            "{path} is no calibration, which `runner calibrate` writes: {why}"
-        ))
-    })?;
+    let text = std::fs::read_to_string(path).map_err(|why| wrong(format!("cannot read {path}: {why}")))?;
+    let known: Calibration = toml::from_str(&text)
+        .map_err(|why| wrong(format!("{path} is no calibration, which `runner calibrate` writes: {why}")))?;
     if known.format > FORMAT {
-        return Err(wrong(format!(
-            "{path} has format {}, newer than {FORMAT}",
-            known.format
-        )));
+        return Err(wrong(format!("{path} has format {}, newer than {FORMAT}", known.format)));
     }
     Ok(known)
 }
@@ -235,28 +195,15 @@ pub(super) fn calibrate(words: &args::Calibrate) -> Ended {
         stored.run.gpus.first().map(|gpu| gpu.name.as_str()),
     )
     .map_err(|findings| refuse(&findings))?;
-    let hardware = placed
-        .values()
-        .next()
-        .map_or_else(String::new, |placed| placed.modelled.gpu.name.clone());
+    let hardware = placed.values().next().map_or_else(String::new, |placed| placed.modelled.gpu.name.clone());
     let mut fitted = Vec::new();
     for group in &stored.plan.groups {
-        let machine = placed
-            .get(&group.id)
-            .and_then(|placed| placed.machine.as_ref().ok());
+        let machine = placed.get(&group.id).and_then(|placed| placed.machine.as_ref().ok());
         let Some(machine) = machine else { continue };
-        for cell in group
-            .cells
-            .iter()
-            .filter(|cell| selects(&words.only, &cell.id))
-        {
+        for cell in group.cells.iter().filter(|cell| selects(&words.only, &cell.id)) {
             let file = stored.cells.iter().find(|file| file.id == cell.id);
             if let Some(summary) = file.and_then(|file| file.summary.as_ref()) {
-                fitted.push(Fitted {
-                    cell,
-                    machine,
-                    summary,
-                });
+                fitted.push(Fitted { cell, machine, summary });
             }
         }
     }
@@ -266,11 +213,7 @@ pub(super) fn calibrate(words: &args::Calibrate) -> Ended {
         format: FORMAT,
         run: stored.run.name.clone(),
         hardware,
-        model: stored
-            .plan
-            .groups
-            .first()
-            .map_or_else(String::new, |group| group.server.model.clone()),
+        model: stored.plan.groups.first().map_or_else(String::new, |group| group.server.model.clone()),
         cells: fitted.len(),
         fitted: fitted.iter().map(|one| one.cell.id.clone()).collect(),
         prompts,

@@ -33,11 +33,7 @@ pub(super) fn predict_run(words: &args::Predict, settings: &Settings) -> Ended {
         return Err(wrong(format!("{folder} {what}")));
     }
     let manifest = manifest_of(&stored, words.manifest.as_deref())?;
-    let calibration = words
-        .calibration
-        .as_deref()
-        .map(read_calibration)
-        .transpose()?;
+    let calibration = words.calibration.as_deref().map(read_calibration).transpose()?;
     let seen = stored.run.gpus.first().map(|gpu| gpu.name.clone());
     let placed = placing::placed(
         &stored.plan,
@@ -166,20 +162,12 @@ fn table(stored: &StoredRun) -> String {
     let mut errors: [[Vec<Comparison>; 2]; 2] = Default::default();
     let mut otherwise = String::new();
     for cell in &stored.cells {
-        let predicted = stored
-            .predictions
-            .as_ref()
-            .and_then(|all| all.cells.get(&cell.id));
+        let predicted = stored.predictions.as_ref().and_then(|all| all.cells.get(&cell.id));
         let Some(predicted) = predicted else { continue };
         let measured = cell.summary.as_ref();
-        let latency = pair(
-            predicted.p50_e2e_ms,
-            measured.and_then(|summary| Some(summary.e2e.as_ref()?.p50_ms)),
-        );
-        let rate = pair(
-            predicted.throughput_tok_s,
-            measured.and_then(|summary| summary.throughput_tok_s),
-        );
+        let latency =
+            pair(predicted.p50_e2e_ms, measured.and_then(|summary| Some(summary.e2e.as_ref()?.p50_ms)));
+        let rate = pair(predicted.throughput_tok_s, measured.and_then(|summary| summary.throughput_tok_s));
         if latency.is_none() && rate.is_none() {
             if cell.outcome != predicted.outcome {
                 otherwise.push_str(&format!(
@@ -192,14 +180,8 @@ fn table(stored: &StoredRun) -> String {
             continue;
         }
         let mut line = vec![cell.id.clone(), answers(predicted)];
-        let fitted = stored
-            .predictions
-            .as_ref()
-            .is_some_and(|all| all.fitted().contains(&cell.id));
-        for (pair, all) in [latency, rate]
-            .into_iter()
-            .zip(&mut errors[usize::from(fitted)])
-        {
+        let fitted = stored.predictions.as_ref().is_some_and(|all| all.fitted().contains(&cell.id));
+        for (pair, all) in [latency, rate].into_iter().zip(&mut errors[usize::from(fitted)]) {
             match pair {
                 Some(pair) => {
                     line.push(format!("{:.0}", pair.predicted));
@@ -217,9 +199,7 @@ fn table(stored: &StoredRun) -> String {
     let median = |[e2e, throughput]: &[Vec<Comparison>; 2], cells: &str| {
         Comparison::median_error(e2e).map_or_else(String::new, |error| {
             let of_throughput = Comparison::median_error(throughput)
-                .map_or_else(String::new, |error| {
-                    format!(", of throughput {}", percent(error))
-                });
+                .map_or_else(String::new, |error| format!(", of throughput {}", percent(error)));
             format!(
                 "median absolute error of p50 E2E over {} {cells}: {}{of_throughput}\n",
                 e2e.len(),
@@ -231,12 +211,7 @@ fn table(stored: &StoredRun) -> String {
         true => "cells",
         false => "cells that were not fitted",
     };
-    format!(
-        "{}{otherwise}{}{}",
-        aligned(&lines),
-        median(&others, held_out),
-        median(&fitted, "fitted cells")
-    )
+    format!("{}{otherwise}{}{}", aligned(&lines), median(&others, held_out), median(&fitted, "fitted cells"))
 }
 
 fn answers(predicted: &PredictedCell) -> String {
@@ -246,16 +221,11 @@ fn answers(predicted: &PredictedCell) -> String {
         AnswersFrom::Assumed => "assumed",
         AnswersFrom::Measured => "measured",
     };
-    predicted
-        .output_tokens
-        .map_or_else(|| from.to_owned(), |tokens| format!("{tokens:.0} {from}"))
+    predicted.output_tokens.map_or_else(|| from.to_owned(), |tokens| format!("{tokens:.0} {from}"))
 }
 
 /// Two values of one number, whatever its unit.
 fn pair(predicted: Option<f64>, measured: Option<f64>) -> Option<Comparison> {
     let (predicted, measured) = predicted.zip(measured)?;
-    (measured > 0.0).then_some(Comparison {
-        predicted,
-        measured,
-    })
+    (measured > 0.0).then_some(Comparison { predicted, measured })
 }

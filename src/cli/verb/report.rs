@@ -13,29 +13,23 @@ use crate::{
 };
 
 pub(super) fn report(words: &args::Report) -> Ended {
-    let settings = settings(
-        &words.talk,
-        words.results.as_ref(),
-        words.templates.as_ref(),
-    )?;
+    let settings = settings(&words.talk, words.results.as_ref(), words.templates.as_ref())?;
     let folder = folder(&words.run, &settings)?;
     let templates = settings.templates.as_deref();
     if words.values {
         let stored = store::read(&folder).map_err(unexpected)?;
-        let text = serde_json::to_string_pretty(&report::values(&stored))
-            .unwrap_or_else(|error| error.to_string());
+        let text = serde_json::to_string_pretty(
+            &report::values(&stored, templates).map_err(|findings| mend(&findings))?,
+        )
+        .unwrap_or_else(|error| error.to_string());
         print(&format!("{text}\n"))?;
     } else if let Some(wanted) = words.stdout.as_deref() {
         let notes = rendered(&store::read(&folder).map_err(unexpected)?, templates)?;
-        let is_wanted = |note: &&report::Note| {
-            note.file == wanted || note.file.strip_suffix(".md") == Some(wanted)
-        };
+        let is_wanted =
+            |note: &&report::Note| note.file == wanted || note.file.strip_suffix(".md") == Some(wanted);
         let note = notes.iter().find(is_wanted).ok_or_else(|| {
             let names: Vec<&str> = notes.iter().map(|note| note.file.as_str()).collect();
-            wrong(format!(
-                "there is no such note; there are {}",
-                names.join(", ")
-            ))
+            wrong(format!("there is no such note; there are {}", names.join(", ")))
         })?;
         print(&note.text)?;
     } else {
@@ -49,10 +43,7 @@ pub(super) fn report(words: &args::Report) -> Ended {
 /// The run's folder: named by its path, by `EXPERIMENT/RUN`, or the newest of an experiment.
 pub(super) fn folder(run: &Utf8Path, settings: &Settings) -> Result<Utf8PathBuf, Exit> {
     let below = settings.results.join(run);
-    if let Some(folder) = [run, &below]
-        .into_iter()
-        .find(|folder| folder.join("run.json").exists())
-    {
+    if let Some(folder) = [run, &below].into_iter().find(|folder| folder.join("run.json").exists()) {
         return Ok(folder.to_owned());
     }
     let is_name = run.components().count() == 1 && store::check_name(run.as_str()).is_ok();
@@ -75,17 +66,8 @@ fn known(run: &Utf8Path, results: &Utf8Path) -> String {
     let experiments = folders(results);
     let runs = |experiment: &String| {
         let names = folders(&results.join(experiment)).into_iter();
-        let is_run = |name: &String| {
-            results
-                .join(experiment)
-                .join(name)
-                .join("run.json")
-                .exists()
-        };
-        names
-            .filter(is_run)
-            .map(|name| format!("{experiment}/{name}"))
-            .collect::<Vec<_>>()
+        let is_run = |name: &String| results.join(experiment).join(name).join("run.json").exists();
+        names.filter(is_run).map(|name| format!("{experiment}/{name}")).collect::<Vec<_>>()
     };
     let stored: Vec<(String, Vec<String>)> = experiments
         .into_iter()
@@ -113,11 +95,7 @@ fn known(run: &Utf8Path, results: &Utf8Path) -> String {
     }
     let more = names.len().saturating_sub(MOST);
     names.truncate(MOST);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("experiments there: {}{more}", names.join(", "))
 }
 
@@ -133,23 +111,16 @@ fn folders(parent: &Utf8Path) -> Vec<String> {
 }
 
 /// Renders the notes, pictures and page of a stored run into its folder. The paths are those of the notes.
-pub(super) fn written(
-    folder: &Utf8Path,
-    templates: Option<&Utf8Path>,
-) -> Result<Vec<Utf8PathBuf>, Exit> {
+pub(super) fn written(folder: &Utf8Path, templates: Option<&Utf8Path>) -> Result<Vec<Utf8PathBuf>, Exit> {
     let stored = store::read(folder).map_err(unexpected)?;
-    let report::Shown {
-        notes,
-        charts,
-        page,
-    } = report::show(&stored, templates).map_err(|findings| mend(&findings))?;
+    let report::Shown { notes, charts, page } =
+        report::show(&stored, templates).map_err(|findings| mend(&findings))?;
     let open = RunFolder::open(folder).map_err(unexpected)?;
     let names: Vec<&str> = charts.iter().map(|chart| chart.file.as_str()).collect();
     open.keep_charts(&names).map_err(unexpected)?;
     for chart in &charts {
         let relative = format!("charts/{}", chart.file);
-        open.write_text(&relative, &chart.svg())
-            .map_err(unexpected)?;
+        open.write_text(&relative, &chart.svg()).map_err(unexpected)?;
     }
     open.write_text("report.html", &page).map_err(unexpected)?;
     let mut paths = Vec::new();

@@ -21,11 +21,7 @@ use crate::{
 };
 
 pub(super) fn run(words: &args::Run) -> Ended {
-    let settings = settings(
-        &words.talk,
-        words.results.as_ref(),
-        words.templates.as_ref(),
-    )?;
+    let settings = settings(&words.talk, words.results.as_ref(), words.templates.as_ref())?;
     let (manifest, plan) = planned(&words.manifest, words.sim.as_deref())?;
     selected(&plan, &words.only)?;
     let order = order(words, &settings, &plan)?;
@@ -41,10 +37,7 @@ pub(super) fn run(words: &args::Run) -> Ended {
         say("a server's flags are wrong; nothing was started");
         return Err(Exit::Usage);
     }
-    let mut screen = Screen::new(
-        Kind::of_stderr(settings.quiet),
-        words.manifest.path.as_str(),
-    );
+    let mut screen = Screen::new(Kind::of_stderr(settings.quiet), words.manifest.path.as_str());
     let result = {
         let mut emit = |event: Event| screen.show(event);
         runtime.block_on(async {
@@ -82,7 +75,9 @@ fn order(words: &args::Run, settings: &Settings, plan: &Plan) -> Result<Order, E
         .ok()
         .and_then(|path| Utf8PathBuf::from_path_buf(path).ok())
         .ok_or_else(|| {
-            unexpected("cannot tell where this binary is, or its path is not UTF-8; start it by a path that is")
+            unexpected(
+                "cannot tell where this binary is, or its path is not UTF-8; start it by a path that is",
+            )
         })?;
     if let Some(name) = &words.name {
         store::check_name(name).map_err(|why| wrong(format!("--name: {why}")))?;
@@ -95,28 +90,21 @@ fn order(words: &args::Run, settings: &Settings, plan: &Plan) -> Result<Order, E
         resume: resumed(words, settings, plan)?,
         manifest_folder: parent.unwrap_or(Utf8Path::new("")).to_owned(),
         runner: runner.to_string(),
-        command: std::iter::once("runner".to_owned())
-            .chain(std::env::args().skip(1))
-            .collect(),
+        command: std::iter::once("runner".to_owned()).chain(std::env::args().skip(1)).collect(),
     })
 }
 
 /// The folder to go on with, when that was asked.
-fn resumed(
-    words: &args::Run,
-    settings: &Settings,
-    plan: &Plan,
-) -> Result<Option<Utf8PathBuf>, Exit> {
+fn resumed(words: &args::Run, settings: &Settings, plan: &Plan) -> Result<Option<Utf8PathBuf>, Exit> {
     let experiment = &plan.experiment.name;
     let Some(which) = words.resumed() else {
         return Ok(None);
     };
     let path = match which {
-        Some(name) if Utf8Path::new(name).join("run.json").exists() => {
-            Some(Utf8PathBuf::from(name))
+        Some(name) if Utf8Path::new(name).join("run.json").exists() => Some(Utf8PathBuf::from(name)),
+        Some(name) => {
+            Some(settings.results.join(experiment).join(name)).filter(|path| path.join("run.json").exists())
         }
-        Some(name) => Some(settings.results.join(experiment).join(name))
-            .filter(|path| path.join("run.json").exists()),
         None => store::newest(&settings.results, experiment).map_err(unexpected)?,
     };
     if let Some(path) = &path
@@ -139,10 +127,8 @@ fn failed(error: &RunError) -> Exit {
     match error {
         RunError::Store(error) => unexpected(error),
         RunError::Fingerprint(differences) => {
-            let differences: String = differences
-                .iter()
-                .map(|difference| format!("\n  {difference}"))
-                .collect();
+            let differences: String =
+                differences.iter().map(|difference| format!("\n  {difference}")).collect();
             wrong(format!(
                 "this run was measured elsewhere, and mixing the two would compare what is not comparable:{differences}\nstart a new run without --resume"
             ))
@@ -157,11 +143,8 @@ fn failed(error: &RunError) -> Exit {
 
 /// What the outcomes say with an exit code.
 fn exit_of(outcomes: &[(CellOutcome, usize)], interrupted: bool) -> Exit {
-    let any = |test: fn(CellOutcome) -> bool| {
-        outcomes
-            .iter()
-            .any(|(outcome, count)| *count > 0 && test(*outcome))
-    };
+    let any =
+        |test: fn(CellOutcome) -> bool| outcomes.iter().any(|(outcome, count)| *count > 0 && test(*outcome));
     if interrupted {
         Exit::Interrupted
     } else if !any(|outcome| outcome.is_measured() || outcome.is_on_oom_surface()) {
@@ -179,11 +162,7 @@ async fn signals(tell: watch::Sender<bool>) {
     // A limit on the size of files is then told by the write that met it, as a full disk is; the handler stays.
     let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     let (asked, mut heard) = tokio::sync::mpsc::channel(1);
-    for kind in [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ] {
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         // `nohup`, and a shell that starts something in the background, ask by that to be left alone.
         if is_ignored(kind) {
             continue;
@@ -192,9 +171,7 @@ async fn signals(tell: watch::Sender<bool>) {
             continue;
         };
         let asked = asked.clone();
-        tokio::spawn(async move {
-            while stream.recv().await.is_some() && asked.send(()).await.is_ok() {}
-        });
+        tokio::spawn(async move { while stream.recv().await.is_some() && asked.send(()).await.is_ok() {} });
     }
     drop(asked);
     for last in [false, true] {

@@ -12,7 +12,5 @@ pub(super) fn sim(words: Vec<String>) -> Ended {
     load::raise_open_files();
     // A failure is said in its log, as vLLM does.
     let served = runtime()?.block_on(sim::serve(arguments));
-    served
-        .map(|()| Exit::Finished)
-        .map_err(|_| Exit::Unexpected)
+    served.map(|()| Exit::Finished).map_err(|_| Exit::Unexpected)
 }

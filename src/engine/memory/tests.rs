@@ -44,10 +44,7 @@ struct Line {
 
 #[test]
 fn kv_caches_are_within_a_tenth_of_what_real_servers_logged() {
-    let text = include_str!(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/recorded/kv-cache-sizes.toml"
-    ));
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/kv-cache-sizes.toml"));
     let logged: Logged = toml::from_str(text).unwrap();
     assert!(logged.log.len() >= 16);
     for line in logged.log {
@@ -96,42 +93,12 @@ fn a_server_that_had_no_block_left_has_none_here() {
 fn servers_that_would_not_start_fail_in_their_own_way() {
     let small = "Qwen/Qwen2.5-1.5B-Instruct";
     for (gpu, model, flags, says) in [
-        (
-            "T4",
-            "Qwen/Qwen2.5-14B-Instruct",
-            json!({}),
-            "CUDA out of memory",
-        ),
-        (
-            "RTX 4090",
-            "Qwen/Qwen2.5-7B",
-            json!({"max-num-batched-tokens": 131072}),
-            "Tried to allocate",
-        ),
-        (
-            "T4",
-            small,
-            json!({"gpu-memory-utilization": 0.2}),
-            "No available memory for the cache blocks",
-        ),
-        (
-            "RTX 3090",
-            "meta-llama/Llama-3.1-8B",
-            json!({}),
-            "estimated maximum model length is",
-        ),
-        (
-            "H100",
-            small,
-            json!({"max-model-len": 65536}),
-            "greater than the derived max_model_len",
-        ),
-        (
-            "H100",
-            small,
-            json!({"tensor-parallel-size": 8}),
-            "divisible",
-        ),
+        ("T4", "Qwen/Qwen2.5-14B-Instruct", json!({}), "CUDA out of memory"),
+        ("RTX 4090", "Qwen/Qwen2.5-7B", json!({"max-num-batched-tokens": 131072}), "Tried to allocate"),
+        ("T4", small, json!({"gpu-memory-utilization": 0.2}), "No available memory for the cache blocks"),
+        ("RTX 3090", "meta-llama/Llama-3.1-8B", json!({}), "estimated maximum model length is"),
+        ("H100", small, json!({"max-model-len": 65536}), "greater than the derived max_model_len"),
+        ("H100", small, json!({"tensor-parallel-size": 8}), "divisible"),
     ] {
         let misfit = fitted(gpu, model, flags).unwrap_err();
         assert!(misfit.to_string().contains(says), "{gpu} {model}: {misfit}");
@@ -142,26 +109,12 @@ fn servers_that_would_not_start_fail_in_their_own_way() {
 fn flags_are_read_with_their_units_and_defaults() {
     let (_, _, settings) = asked("H100", "Qwen/Qwen2.5-7B", json!({"max-model-len": "16k"}));
     assert_eq!(settings.max_model_len, 16_000);
-    assert_eq!(
-        (settings.max_num_batched_tokens, settings.max_num_seqs),
-        (8192, 1024)
-    );
-    let (_, _, settings) = asked(
-        "A100 80GB",
-        "Qwen/Qwen2.5-7B",
-        json!({"enable-chunked-prefill": false}),
-    );
-    assert_eq!(
-        (settings.max_num_batched_tokens, settings.max_num_seqs),
-        (32_768, 256)
-    );
+    assert_eq!((settings.max_num_batched_tokens, settings.max_num_seqs), (8192, 1024));
+    let (_, _, settings) = asked("A100 80GB", "Qwen/Qwen2.5-7B", json!({"enable-chunked-prefill": false}));
+    assert_eq!((settings.max_num_batched_tokens, settings.max_num_seqs), (32_768, 256));
     let own = Catalogue::default();
     let gpu = find_gpu("H100", &own).unwrap();
-    for (name, value) in [
-        ("dtype", "int4"),
-        ("gpu-memory-utilization", "9"),
-        ("max-num-seqs", "many"),
-    ] {
+    for (name, value) in [("dtype", "int4"), ("gpu-memory-utilization", "9"), ("max-num-seqs", "many")] {
         let flags: Flags = serde_json::from_value(json!({name: value})).unwrap();
         let mut model = find_model("Qwen3-8B", &own).unwrap();
         let why = Settings::of_flags(&flags, &gpu, &mut model).unwrap_err();

@@ -38,14 +38,9 @@ fn a_summary_is_derived_again_from_the_stored_records() {
     let folder = write(&results, "one");
     let spec = spec();
     let repeats = vec![records(), records()];
-    let each: Vec<Summary> = repeats
-        .iter()
-        .map(|records| summarize(records, &asked(&spec)))
-        .collect();
+    let each: Vec<Summary> = repeats.iter().map(|records| summarize(records, &asked(&spec))).collect();
     let pooled = pool(&repeats, &asked(&spec));
-    folder
-        .write_cell(&cell(CELL, 4096, Some(pooled), each), &repeats)
-        .unwrap();
+    folder.write_cell(&cell(CELL, 4096, Some(pooled), each), &repeats).unwrap();
 
     let stored = read(folder.path()).unwrap().cells.remove(0);
     let again = read_records(folder.path(), CELL).unwrap();
@@ -61,20 +56,10 @@ fn light_files_suffice_to_read_a_run_and_records_say_where_they_are() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
     let before = read(folder.path()).unwrap();
-    fs::remove_file(
-        folder
-            .path()
-            .join("cells")
-            .join(CELL)
-            .join("records-1.jsonl.gz"),
-    )
-    .unwrap();
+    fs::remove_file(folder.path().join("cells").join(CELL).join("records-1.jsonl.gz")).unwrap();
     assert_eq!(read(folder.path()).unwrap(), before);
     let error = refused(read_records(folder.path(), CELL));
-    assert!(
-        error.contains("records-1.jsonl.gz") && error.contains("copy them"),
-        "{error}"
-    );
+    assert!(error.contains("records-1.jsonl.gz") && error.contains("copy them"), "{error}");
     let ignored = fs::read_to_string(folder.path().join(".gitignore")).unwrap();
     for pattern in ["records-*.jsonl.gz", "server.log", ".lock", ".tmp-*"] {
         assert!(ignored.lines().any(|line| line == pattern), "{pattern}");
@@ -85,9 +70,7 @@ fn light_files_suffice_to_read_a_run_and_records_say_where_they_are() {
 fn a_cell_without_requests_has_no_records() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
-    folder
-        .write_cell(&cell(OOM, 4096, None, Vec::new()), &[])
-        .unwrap();
+    folder.write_cell(&cell(OOM, 4096, None, Vec::new()), &[]).unwrap();
     assert!(read_records(folder.path(), OOM).unwrap().is_empty());
     assert_eq!(read(folder.path()).unwrap().cells.len(), 2);
 }
@@ -96,9 +79,7 @@ fn a_cell_without_requests_has_no_records() {
 fn a_cell_written_again_takes_the_whole_place_of_the_older_one() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
-    folder
-        .write_cell(&measured(), &[records(), records()])
-        .unwrap();
+    folder.write_cell(&measured(), &[records(), records()]).unwrap();
     folder.write_cell(&measured(), &[records()]).unwrap();
     assert_eq!(read_records(folder.path(), CELL).unwrap().len(), 1);
     let names: Vec<_> = fs::read_dir(folder.path().join("cells")).unwrap().collect();
@@ -145,36 +126,23 @@ fn a_file_that_was_cut_is_named_with_a_next_step() {
     let whole = fs::read(&heavy).unwrap();
     fs::write(&heavy, &whole[..whole.len() - 12]).unwrap();
     let error = refused(read_records(folder.path(), CELL));
-    assert!(
-        error.contains("records-1.jsonl.gz: cannot be unpacked"),
-        "{error}"
-    );
+    assert!(error.contains("records-1.jsonl.gz: cannot be unpacked"), "{error}");
 
     fs::remove_file(&json).unwrap();
     let error = refused(read(folder.path()));
-    assert!(
-        error.contains("cell.json: is missing") && error.contains("--resume"),
-        "{error}"
-    );
+    assert!(error.contains("cell.json: is missing") && error.contains("--resume"), "{error}");
 }
 
 #[test]
 fn a_newer_format_is_refused_before_anything_of_it_is_believed() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
-    for relative in [
-        "run.json".to_owned(),
-        "plan.json".to_owned(),
-        format!("cells/{CELL}/cell.json"),
-    ] {
+    for relative in ["run.json".to_owned(), "plan.json".to_owned(), format!("cells/{CELL}/cell.json")] {
         let path = folder.path().join(relative);
         let old = fs::read(&path).unwrap();
         fs::write(&path, json!({ "format": 2, "unknown": {} }).to_string()).unwrap();
         let error = refused(read(folder.path()));
-        assert!(
-            error.contains(path.as_str()) && error.contains("format 2"),
-            "{error}"
-        );
+        assert!(error.contains(path.as_str()) && error.contains("format 2"), "{error}");
         assert!(error.contains("newer runner"), "{error}");
         fs::write(&path, old).unwrap();
     }
@@ -186,10 +154,7 @@ fn one_runner_at_a_time_works_on_a_run() {
     let folder = write(&results, "one");
     let path = folder.path().to_owned();
     let error = refused(RunFolder::open(&path));
-    assert!(
-        error.contains(&format!("process {}", std::process::id())),
-        "{error}"
-    );
+    assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     assert!(error.contains("--name"), "{error}");
     drop(folder);
     assert_eq!(RunFolder::open(&path).unwrap().path(), path);
@@ -237,10 +202,7 @@ fn a_run_is_never_written_over() {
     let (_guard, results) = scratch();
     drop(write(&results, "one"));
     let error = refused(RunFolder::create(&results, "small", "one"));
-    assert!(
-        error.contains("--resume") && error.contains("--name"),
-        "{error}"
-    );
+    assert!(error.contains("--resume") && error.contains("--name"), "{error}");
     let error = refused(RunFolder::open(&results));
     assert!(error.contains("is no run"), "{error}");
     // One that was cut off before its first file has nothing to lose.
@@ -259,12 +221,7 @@ fn each_of_many_that_ask_for_one_name_at_once_has_a_folder_of_its_own() {
     });
     let mut names: Vec<&str> = folders.iter().map(RunFolder::name).collect();
     names.sort_unstable();
-    assert_eq!(
-        names,
-        [
-            "one", "one-2", "one-3", "one-4", "one-5", "one-6", "one-7", "one-8"
-        ]
-    );
+    assert_eq!(names, ["one", "one-2", "one-3", "one-4", "one-5", "one-6", "one-7", "one-8"]);
 }
 
 #[test]
@@ -299,10 +256,7 @@ fn the_newest_run_is_the_one_that_began_last_whatever_its_name() {
     later.write_run(&provenance).unwrap();
     // It was made and never got as far as its provenance.
     drop(RunFolder::create(&results, "small", "empty").unwrap());
-    assert_eq!(
-        newest(&results, "small").unwrap(),
-        Some(results.join("small/a"))
-    );
+    assert_eq!(newest(&results, "small").unwrap(), Some(results.join("small/a")));
     fs::write(results.join("small/z/run.json"), "{").unwrap();
     assert!(refused(newest(&results, "small")).contains("z/run.json"));
 }
@@ -350,9 +304,7 @@ fn what_was_cut_is_kept_aside_and_the_run_can_be_read_again() {
     fs::remove_file(path.join("plan.json")).unwrap();
     let told = folder.mend(&plan(), "").unwrap();
     let says = |words: [&str; 2]| {
-        let told = told
-            .iter()
-            .any(|told| words.iter().all(|word| told.contains(word)));
+        let told = told.iter().any(|told| words.iter().all(|word| told.contains(word)));
         assert!(told, "{words:?}");
     };
     assert_eq!(told.len(), 3, "{told:?}");
@@ -360,10 +312,7 @@ fn what_was_cut_is_kept_aside_and_the_run_can_be_read_again() {
     says(["server.json is cut short", "when the server starts again"]);
     says(["cell.json is cut short", "the cell is measured again"]);
     let stored = read(&path).unwrap();
-    assert_eq!(
-        (stored.plan, stored.cells.len(), stored.servers.len()),
-        (plan(), 0, 0)
-    );
+    assert_eq!((stored.plan, stored.cells.len(), stored.servers.len()), (plan(), 0, 0));
     // Nothing that was there is gone, and a second damage takes the place of no first one.
     folder.write_cell(&measured(), &[records()]).unwrap();
     half(&cell.join("cell.json"));
@@ -392,10 +341,7 @@ fn run_json_is_never_to_be_removed_with_all_its_run() {
     let folder = write(&results, "one");
     fs::write(folder.path().join("run.json"), "{").unwrap();
     let error = refused(read(folder.path()));
-    assert!(
-        error.contains("restore it") && !error.contains("remove"),
-        "{error}"
-    );
+    assert!(error.contains("restore it") && !error.contains("remove"), "{error}");
 }
 
 #[test]
@@ -409,10 +355,7 @@ fn a_run_that_was_cut_off_is_known_once_nobody_works_on_it() {
     let found = unfinished(&results, "small").unwrap();
     assert_eq!((found.folder, found.cells), (path.clone(), 1));
     let folder = RunFolder::open(&path).unwrap();
-    let over = RunFile {
-        finished_at: Some(at(9)),
-        ..run("one")
-    };
+    let over = RunFile { finished_at: Some(at(9)), ..run("one") };
     folder.write_run(&over).unwrap();
     drop(folder);
     assert_eq!(unfinished(&results, "small"), None);

@@ -73,11 +73,7 @@ fn list() -> Vec<Record> {
         outcome: Outcome::Completed,
         status: Some(200),
         finish_reason: Some("length".into()),
-        usage: Some(Usage {
-            prompt_tokens: 10,
-            completion_tokens: 3,
-            cached_tokens: None,
-        }),
+        usage: Some(Usage { prompt_tokens: 10, completion_tokens: 3, cached_tokens: None }),
         max_tokens: 8,
         turn: None,
         answer: None,
@@ -118,20 +114,14 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
             ("requests", json!(3)),
             ("cache", json!("as-written")),
         ]),
-        axes: map(&[
-            ("concurrency", json!(concurrency)),
-            ("max-model-len", json!(server_axis)),
-        ]),
+        axes: map(&[("concurrency", json!(concurrency)), ("max-model-len", json!(server_axis))]),
         objective: Objective::Latency,
         slo: spec.slo.clone(),
         verdicts: summary
             .as_ref()
             .map(|summary| judge(summary, &repeats, &[records()], &asked(&spec)))
             .unwrap_or_default(),
-        timeline: summary
-            .as_ref()
-            .map(|_| timeline(&records()))
-            .unwrap_or_default(),
+        timeline: summary.as_ref().map(|_| timeline(&records())).unwrap_or_default(),
         summary,
         reported: BTreeMap::new(),
         repeats,
@@ -149,19 +139,11 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
 
 fn measured() -> CellFile {
     let spec = spec();
-    cell(
-        CELL,
-        4096,
-        Some(pool(&[records()], &asked(&spec))),
-        Vec::new(),
-    )
+    cell(CELL, 4096, Some(pool(&[records()], &asked(&spec))), Vec::new())
 }
 
 fn map(pairs: &[(&str, Value)]) -> BTreeMap<String, Value> {
-    pairs
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), v.clone()))
-        .collect()
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect()
 }
 
 fn plan() -> Plan {
@@ -195,10 +177,7 @@ fn run(name: &str) -> RunFile {
     RunFile {
         format: FORMAT,
         name: name.into(),
-        tool: Tool {
-            name: "runner".into(),
-            version: "0.1.0".into(),
-        },
+        tool: Tool { name: "runner".into(), version: "0.1.0".into() },
         command: vec!["runner".into(), "run".into()],
         host: Some(Host {
             platform: "linux-x86_64".into(),
@@ -206,15 +185,8 @@ fn run(name: &str) -> RunFile {
             cores: 2,
             memory_gib: Some(8),
         }),
-        gpus: vec![Gpu {
-            name: "Card A".into(),
-            memory_mib: Some(16_384),
-            driver: None,
-        }],
-        engine: Some(EngineFact {
-            name: "vllm".into(),
-            version: Some("0.10.0".into()),
-        }),
+        gpus: vec![Gpu { name: "Card A".into(), memory_mib: Some(16_384), driver: None }],
+        engine: Some(EngineFact { name: "vllm".into(), version: Some("0.10.0".into()) }),
         simulated: false,
         predicted: None,
         imported: None,
@@ -235,10 +207,7 @@ fn server() -> ServerFile {
         reason: None,
         argv: vec!["vllm".into(), "serve".into()],
         axes: map(&[("max-model-len", json!(4096))]),
-        facts: Facts {
-            startup_s: Some(1.1),
-            ..Facts::default()
-        },
+        facts: Facts { startup_s: Some(1.1), ..Facts::default() },
         exit_code: None,
         log_tail: Vec::new(),
         started_at: at(0),
@@ -250,12 +219,8 @@ fn write(results: &Utf8Path, name: &str) -> RunFolder {
     let folder = RunFolder::create(results, "small", name).expect("a new run");
     folder.write_run(&run(name)).expect("run.json");
     folder.write_plan(&plan()).expect("plan.json");
-    folder
-        .write_text("effective.toml", "[experiment]\n")
-        .expect("effective.toml");
+    folder.write_text("effective.toml", "[experiment]\n").expect("effective.toml");
     folder.write_server(&server()).expect("server.json");
-    folder
-        .write_cell(&measured(), &[records()])
-        .expect("the cell");
+    folder.write_cell(&measured(), &[records()]).expect("the cell");
     folder
 }

@@ -6,9 +6,7 @@ use super::*;
 use crate::store::{StoredRun, read};
 
 fn two_cells(folder: &RunFolder) -> StoredRun {
-    folder
-        .write_cell(&cell(OOM, 4096, None, Vec::new()), &[])
-        .unwrap();
+    folder.write_cell(&cell(OOM, 4096, None, Vec::new()), &[]).unwrap();
     read(folder.path()).unwrap()
 }
 
@@ -67,10 +65,7 @@ fn what_the_server_said_has_its_columns_and_what_it_did_not_say_is_empty() {
     assert_eq!(of("server_queue_ms"), "25.000");
     assert_eq!((of("server_prefill_ms"), of("kv_usage_peak")), ("", ""));
     assert_eq!((of("preemptions"), of("prefix_hit_rate")), ("0", "0.250"));
-    assert_eq!(
-        (of("server_cpu_s"), of("gpu_energy_j")),
-        ("1.500", "300.000")
-    );
+    assert_eq!((of("server_cpu_s"), of("gpu_energy_j")), ("1.500", "300.000"));
 }
 
 #[test]
@@ -88,7 +83,7 @@ fn what_it_was_measured_on_is_the_label_the_card_or_the_processor_and_never_a_si
     assert_eq!(gpu(&run), "Lent, 16 GB");
     run.plan.hardware.label = None;
     run.run.gpus.clear();
-    assert_eq!(gpu(&run), "cpu: Abacus 9");
+    assert_eq!(gpu(&run), "Abacus 9 (CPU)");
     run.plan.hardware.label = Some("Lent, 16 GB".into());
     run.cells[0].simulated = true;
     assert_eq!(gpu(&run), "simulated");
@@ -102,10 +97,7 @@ fn repeats_have_a_row_each() {
     let one = run.cells[0].summary.clone().unwrap();
     run.cells[0].repeats = vec![one.clone(), one];
     let csv = table(&folder, &run, "repeats.csv");
-    let starts: Vec<&str> = csv
-        .lines()
-        .map(|line| &line[..26.min(line.len())])
-        .collect();
+    let starts: Vec<&str> = csv.lines().map(|line| &line[..26.min(line.len())]).collect();
     assert!(csv.starts_with("cell,repeat,gpu,workload,"), "{csv}");
     assert_eq!(starts.len(), 3, "{csv}");
     assert!(starts[1].starts_with("chat-c2-t8-0a1b2c3d,1,"));
