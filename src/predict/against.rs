@@ -81,9 +81,7 @@ impl Against {
         for record in reader.records() {
             let record = record.map_err(|error| error.to_string())?;
             let fields = header.iter().zip(&record);
-            rows.push(Measured {
-                fields: fields.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-            });
+            rows.push(Measured { fields: fields.map(|(k, v)| (k.to_owned(), v.to_owned())).collect() });
         }
         Ok(Self { rows })
     }
@@ -104,11 +102,9 @@ impl Against {
             values.insert(column, value.clone());
         }
         let is_it = |row: &&Measured| {
-            values.iter().all(|(column, value)| {
-                row.fields
-                    .get(*column)
-                    .is_none_or(|field| is_same(field, value))
-            })
+            values
+                .iter()
+                .all(|(column, value)| row.fields.get(*column).is_none_or(|field| is_same(field, value)))
         };
         let mut found = self.rows.iter().filter(is_it);
         let row = found.next()?;

@@ -30,7 +30,8 @@ const MET: [(&str, &str); 6] = [
     ),
 ];
 
-const PUBLISHED_A100: &str = "figures that others published of A100, held out from tuning, were met with a median error of 12 %";
+const PUBLISHED_A100: &str =
+    "figures that others published of A100, held out from tuning, were met with a median error of 12 %";
 
 /// The GPU on which a model split over several was held against a measurement.
 const RANKS_MET: &str = "H100";
@@ -91,10 +92,7 @@ pub fn basis<'a>(
                 "unvalidated: {} was not among what was held against measurements on this GPU",
                 doubts.join(" and ")
             ),
-            None => format!(
-                "unvalidated: no measurement on {} was ever held against a prediction",
-                gpu.name
-            ),
+            None => format!("unvalidated: no measurement on {} was ever held against a prediction", gpu.name),
         },
     };
     Some(Basis {
@@ -118,10 +116,7 @@ fn of_model(server: &Placed, speed: Speed) -> ModelBasis {
         parameters: shape.parameters(),
         weights_gib: rounded(modelled.weights() / GIB),
         weights: match shape.quantization {
-            Some(form) => format!(
-                "{:.2} bits a weight, {plain} beside",
-                form.bits_per_weight()
-            ),
+            Some(form) => format!("{:.2} bits a weight, {plain} beside", form.bits_per_weight()),
             None => plain,
         },
         tensor_parallel: modelled.settings.tensor_parallel,
@@ -139,16 +134,9 @@ fn doubts_of(modelled: &Modelled) -> Vec<String> {
         (ranks, "tensor parallelism"),
         (modelled.model.experts.is_some(), "a mixture of experts"),
         (modelled.model.quantization.is_some(), "a quantized model"),
-        (
-            modelled.model.other_attention,
-            "attention over a window or a latent",
-        ),
+        (modelled.model.other_attention, "attention over a window or a latent"),
     ];
-    doubts
-        .into_iter()
-        .filter(|(is_so, _)| *is_so)
-        .map(|(_, what)| what.to_owned())
-        .collect()
+    doubts.into_iter().filter(|(is_so, _)| *is_so).map(|(_, what)| what.to_owned()).collect()
 }
 
 /// Light files hold it, and more digits would say nothing.

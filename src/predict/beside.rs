@@ -18,8 +18,7 @@ use crate::{
     measure::{self, CellOutcome},
     plan::{Cell, Plan, Stop},
     store::{
-        AnswersFrom, Basis, CellFile, FORMAT, PredictedCell, PredictedServer, Predictions,
-        ServerFile, Tool,
+        AnswersFrom, Basis, CellFile, FORMAT, PredictedCell, PredictedServer, Predictions, ServerFile, Tool,
     },
     unit::TimeSpan,
 };
@@ -81,11 +80,8 @@ pub fn beside(with: &Beside<'_>, go_on: &(dyn Fn() -> bool + Sync)) -> Predictio
         let cells = group.cells.iter().filter(|cell| cell.skip.is_none());
         work.extend(cells.map(|cell| (cell, placed, server.clone())));
     }
-    let measured: BTreeMap<&str, f64> = with
-        .measured
-        .iter()
-        .filter_map(|cell| Some((cell.id.as_str(), mean_output(cell)?)))
-        .collect();
+    let measured: BTreeMap<&str, f64> =
+        with.measured.iter().filter_map(|cell| Some((cell.id.as_str(), mean_output(cell)?))).collect();
     let done = on_all_cores(&work, |(cell, placed, server)| {
         let known = earlier.and_then(|earlier| earlier.cells.get(&cell.id));
         if !go_on() {
@@ -105,9 +101,7 @@ pub fn beside(with: &Beside<'_>, go_on: &(dyn Fn() -> bool + Sync)) -> Predictio
                 all.cells.insert(cell.id.clone(), predicted);
             }
             Err(None) => given_up += 1,
-            Err(Some(why)) => all
-                .missing
-                .push(format!("{} was not predicted: {why}", cell.id)),
+            Err(Some(why)) => all.missing.push(format!("{} was not predicted: {why}", cell.id)),
         }
     }
     if given_up > 0 {
@@ -137,34 +131,25 @@ impl Beside<'_> {
         let natural = cell.spec.output == Output::Natural;
         let measured = measured.filter(|_| natural);
         let stays = known.filter(|known| match (known.answers_from, measured) {
-            (AnswersFrom::Measured, Some(length)) => known
-                .output_tokens
-                .is_some_and(|taken| is_same(taken, length)),
+            (AnswersFrom::Measured, Some(length)) => {
+                known.output_tokens.is_some_and(|taken| is_same(taken, length))
+            }
             (AnswersFrom::Assumed, None) | (AnswersFrom::Exact, _) => true,
             _ => false,
         });
         if let Some(known) = stays {
             return Ok(known.clone());
         }
-        let from = if natural {
-            AnswersFrom::Assumed
-        } else {
-            AnswersFrom::Exact
-        };
+        let from = if natural { AnswersFrom::Assumed } else { AnswersFrom::Exact };
         let first = self.predicted(cell, machine, self.assumed, from)?;
         let (Some(length), Some(taken)) = (measured, first.output_tokens) else {
             return Ok(first);
         };
         if is_same(taken, length) {
-            return Ok(PredictedCell {
-                answers_from: AnswersFrom::Measured,
-                ..first
-            });
+            return Ok(PredictedCell { answers_from: AnswersFrom::Measured, ..first });
         }
-        let assumed = Assumptions {
-            answers: (self.assumed.answers * length / taken).clamp(1e-6, 1.0),
-            ..self.assumed
-        };
+        let assumed =
+            Assumptions { answers: (self.assumed.answers * length / taken).clamp(1e-6, 1.0), ..self.assumed };
         self.predicted(cell, machine, assumed, AnswersFrom::Measured)
     }
 
@@ -185,20 +170,13 @@ impl Beside<'_> {
             },
             ..cell.clone()
         };
-        let (records, gauges) = repeat_records(
-            &shorter,
-            self.inputs,
-            machine.engine(),
-            assumed,
-            self.spill,
-            1,
-        )?;
+        let (records, gauges) =
+            repeat_records(&shorter, self.inputs, machine.engine(), assumed, self.spill, 1)?;
         let summary = summary(&shorter, self.inputs, &records);
         records.intact()?;
         let completed = summary.counts.completed;
         let mean = |sum: Option<u64>| {
-            sum.filter(|_| completed > 0)
-                .map(|sum| rounded(sum as f64 / completed as f64))
+            sum.filter(|_| completed > 0).map(|sum| rounded(sum as f64 / completed as f64))
         };
         let outcome = measure::outcome(&summary);
         let errors = measure::common_errors(std::slice::from_ref(&records));

@@ -67,13 +67,7 @@ pub fn calibrate(
     let all = |speed: Speed| -> Result<Vec<Predicted>, String> {
         let one = |fitted: &Fitted<'_>| {
             let machine = fitted.machine.with_speed(speed);
-            predict(
-                fitted.cell,
-                inputs,
-                &machine,
-                assumed(fitted, prompts),
-                spill,
-            )
+            predict(fitted.cell, inputs, &machine, assumed(fitted, prompts), spill)
         };
         cells.iter().map(one).collect()
     };
@@ -90,12 +84,8 @@ pub fn calibrate(
     let compared = |which: usize| -> Vec<Comparison> {
         let each = cells.iter().zip(&predicted);
         let both = |(f, p): (&Fitted<'_>, &Predicted)| {
-            let (predicted, measured) =
-                numbers(&p.summary)[which].zip(numbers(f.summary)[which])?;
-            (measured > 0.0).then_some(Comparison {
-                predicted,
-                measured,
-            })
+            let (predicted, measured) = numbers(&p.summary)[which].zip(numbers(f.summary)[which])?;
+            (measured > 0.0).then_some(Comparison { predicted, measured })
         };
         each.filter_map(both).collect()
     };
@@ -112,9 +102,7 @@ pub fn calibrate(
 fn assumed(fitted: &Fitted<'_>, prompts: f64) -> Assumptions {
     let answers = fitted.summary.output_length.as_ref();
     Assumptions {
-        answers: answers.map_or(1.0, |length| {
-            (length.p50 / length.asked_p50()).clamp(0.01, 1.0)
-        }),
+        answers: answers.map_or(1.0, |length| (length.p50 / length.asked_p50()).clamp(0.01, 1.0)),
         prompts,
     }
 }
@@ -125,21 +113,9 @@ fn prompt_ratio(cells: &[Fitted<'_>], inputs: &Inputs, spill: &Path) -> Result<f
     let (mut theirs, mut ours) = (0.0, 0.0);
     let written = |fitted: &&Fitted<'_>| !workload::needs_vocabulary(&fitted.cell.spec);
     for fitted in cells.iter().filter(written) {
-        let predicted = predict(
-            fitted.cell,
-            inputs,
-            fitted.machine,
-            assumed(fitted, 1.0),
-            spill,
-        )?;
-        let measured = fitted
-            .summary
-            .input_tokens
-            .zip(Some(fitted.summary.counts.completed));
-        let counted = predicted
-            .summary
-            .input_tokens
-            .zip(Some(predicted.summary.counts.completed));
+        let predicted = predict(fitted.cell, inputs, fitted.machine, assumed(fitted, 1.0), spill)?;
+        let measured = fitted.summary.input_tokens.zip(Some(fitted.summary.counts.completed));
+        let counted = predicted.summary.input_tokens.zip(Some(predicted.summary.counts.completed));
         if let (Some((measured, m)), Some((counted, c))) = (measured, counted)
             && m > 0
             && c > 0
@@ -148,11 +124,7 @@ fn prompt_ratio(cells: &[Fitted<'_>], inputs: &Inputs, spill: &Path) -> Result<f
             ours += counted as f64 / c as f64;
         }
     }
-    Ok(if ours > 0.0 && theirs > 0.0 {
-        theirs / ours
-    } else {
-        1.0
-    })
+    Ok(if ours > 0.0 && theirs > 0.0 { theirs / ours } else { 1.0 })
 }
 
 /// Median TTFT, TPOT, E2E, and throughput; what a summary lacks is absent.
@@ -180,10 +152,7 @@ const PRIOR: f64 = 0.02;
 
 /// Where the sum of squared residuals is least, by Levenberg and Marquardt's method in the logarithms of the constants.
 /// It begins also where the throughput is far below the catalogue's: while it bounds no step, nothing draws it down.
-fn fit(
-    start: Speed,
-    residuals: impl Fn(Speed) -> Result<Vec<f64>, String>,
-) -> Result<Speed, String> {
+fn fit(start: Speed, residuals: impl Fn(Speed) -> Result<Vec<f64>, String>) -> Result<Speed, String> {
     // A constant of nothing has no logarithm.
     let origin = [
         start.bandwidth.ln(),
@@ -193,12 +162,7 @@ fn fit(
     ];
     let at = |theta: [f64; 4]| -> Result<Vec<f64>, String> {
         let mut all = residuals(speed(theta))?;
-        all.extend(
-            theta
-                .iter()
-                .zip(origin)
-                .map(|(now, then)| PRIOR * (now - then)),
-        );
+        all.extend(theta.iter().zip(origin).map(|(now, then)| PRIOR * (now - then)));
         Ok(all)
     };
     let mut best: Option<(f64, [f64; 4])> = None;
@@ -215,12 +179,7 @@ fn fit(
 
 fn speed(theta: [f64; 4]) -> Speed {
     let [bandwidth, flops, step_s, sequence_s] = theta.map(f64::exp);
-    Speed {
-        bandwidth,
-        flops,
-        step_s,
-        sequence_s,
-    }
+    Speed { bandwidth, flops, step_s, sequence_s }
 }
 
 /// The least sum of squares that is found from a start, and where.
@@ -242,11 +201,7 @@ fn descend(
             let mut nudged = theta;
             nudged[which] += NUDGE;
             let there = at(nudged)?;
-            let slope: Vec<f64> = there
-                .iter()
-                .zip(&here)
-                .map(|(b, a)| (b - a) / NUDGE)
-                .collect();
+            let slope: Vec<f64> = there.iter().zip(&here).map(|(b, a)| (b - a) / NUDGE).collect();
             slopes.push(slope);
         }
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -260,8 +215,7 @@ fn descend(
                 row[4] = -dot(&slopes[i], &here);
             }
             let step = solve(rows);
-            let tried: [f64; 4] =
-                std::array::from_fn(|i| theta[i] + step[i].clamp(-FARTHEST, FARTHEST));
+            let tried: [f64; 4] = std::array::from_fn(|i| theta[i] + step[i].clamp(-FARTHEST, FARTHEST));
             let there = at(tried)?;
             let lost = sum(&there);
             if lost < least {
@@ -295,9 +249,7 @@ fn solve(mut rows: [[f64; 5]; 4]) -> [f64; 4] {
     }
     let mut solution = [0.0; 4];
     for row in (0..4).rev() {
-        let known: f64 = (row + 1..4)
-            .map(|column| rows[row][column] * solution[column])
-            .sum();
+        let known: f64 = (row + 1..4).map(|column| rows[row][column] * solution[column]).sum();
         solution[row] = (rows[row][4] - known) / rows[row][row];
     }
     solution

@@ -16,7 +16,7 @@ use crate::{
     observe::{EngineSide, ServerSide},
     plan::{Cell, Group},
     server::{Facts, ServerOutcome, classify},
-    store::{CellFile, FORMAT, ServerFile},
+    store::{CellFile, FORMAT, LadderEnd, ServerFile},
 };
 
 /// Does some work for every item, on all cores; the results are in the order of the items.
@@ -34,9 +34,7 @@ pub(super) fn on_all_cores<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut all: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..cores.min(items.len()))
-            .map(|_| scope.spawn(take))
-            .collect();
+        let others: Vec<_> = (1..cores.min(items.len())).map(|_| scope.spawn(take)).collect();
         let mut all = take();
         for other in others {
             match other.join() {
@@ -111,8 +109,7 @@ pub(super) fn cell(
     (assumed, repeats): (Assumptions, u32),
     (spill, now): (&Path, Timestamp),
 ) -> Result<CellFile, String> {
-    let blank =
-        |outcome: CellOutcome, reason: Option<String>| blank(group, cell, outcome, reason, now);
+    let blank = |outcome: CellOutcome, reason: Option<String>| blank(group, cell, outcome, reason, now);
     if let Some(reason) = &cell.skip {
         return Ok(blank(CellOutcome::Skipped, Some(reason.clone())));
     }
@@ -133,9 +130,7 @@ pub(super) fn cell(
         spec: &cell.spec,
         start: cell.start(),
         engine_simulated: false,
-        inputs: inputs
-            .count(&cell.spec)
-            .map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
+        inputs: inputs.count(&cell.spec).map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
         // Nothing could run with other ones.
         flags_confirmed: Some(true),
         max_model_len: None,
@@ -143,10 +138,7 @@ pub(super) fn cell(
         client: &[],
         server: None,
     };
-    let each: Vec<Summary> = records
-        .iter()
-        .map(|records| measure::summarize(records, &asked))
-        .collect();
+    let each: Vec<Summary> = records.iter().map(|records| measure::summarize(records, &asked)).collect();
     let summary = match &each[..] {
         [one] => one.clone(),
         _ => measure::pool(&records, &asked),
@@ -154,16 +146,13 @@ pub(super) fn cell(
     // Of the engine's counters only what was put back is held against the requests: the cache that was predicted finds what
     // the stand-in for a tokenizer makes equal.
     let judged = ServerSide {
-        engine: side.engine.as_ref().map(|engine| EngineSide {
-            preemptions: engine.preemptions,
-            ..EngineSide::default()
-        }),
+        engine: side
+            .engine
+            .as_ref()
+            .map(|engine| EngineSide { preemptions: engine.preemptions, ..EngineSide::default() }),
         ..ServerSide::default()
     };
-    let asked = Asked {
-        server: Some(&judged),
-        ..asked
-    };
+    let asked = Asked { server: Some(&judged), ..asked };
     let mut verdicts = vec![predicted()];
     verdicts.extend(measure::judge(&summary, &each, &records, &asked));
     let errors = measure::common_errors(&records);
@@ -183,6 +172,12 @@ pub(super) fn cell(
         errors,
         ..blank(outcome, reason)
     })
+}
+
+/// A cell beyond the end of its ladder.
+pub(super) fn beyond(group: &Group, cell: &Cell, end: LadderEnd, now: Timestamp) -> CellFile {
+    let file = blank(group, cell, CellOutcome::Skipped, Some(end.reason), now);
+    CellFile { ladder_ended_at: Some(end.at), ..file }
 }
 
 fn blank(
@@ -228,11 +223,7 @@ fn blank(
 /// What the model of the engine counted in all repeats.
 fn side(records: &[Records], gauges: &[Gauges]) -> ServerSide {
     let looked: Option<Vec<(u64, u64)>> = gauges.iter().map(|gauges| gauges.prefix).collect();
-    let sum = |which: fn(&(u64, u64)) -> u64| {
-        looked
-            .as_ref()
-            .map(|all| all.iter().map(which).sum::<u64>())
-    };
+    let sum = |which: fn(&(u64, u64)) -> u64| looked.as_ref().map(|all| all.iter().map(which).sum::<u64>());
     let ends = records.iter().map(|records| {
         let end = records.iter().map(|record| record.end.0).max();
         end.map_or(0.0, |ns| ns as f64 / 1e9)
@@ -257,7 +248,10 @@ fn predicted() -> Verdict {
         kind: VerdictKind::Predicted,
         severity: Severity::Note,
         touches: Vec::new(),
-        reason: "computed in virtual time by a model of the engine: nothing answered, and nothing was measured".into(),
-        hint: "measure the cells that decide something: `runner run` on the machine the question is about".into(),
+        reason:
+            "computed in virtual time by a model of the engine: nothing answered, and nothing was measured"
+                .into(),
+        hint: "measure the cells that decide something: `runner run` on the machine the question is about"
+            .into(),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use super::{Assumptions, prompt};
 use crate::{
     engine::{Asked, Engine, RequestNo, Token, tokens},
-    load::{Closed, Outcome, Packer, Phase, Record, Records, Schedule, Think, Usage, Wait},
+    load::{Chunks, Closed, Outcome, Packer, Phase, Record, Records, Schedule, Think, Usage, Wait},
     manifest::{Cache, Output, Start, ThinkTime},
     plan::{Cell, Stop},
     unit::Nanos,
@@ -137,13 +137,9 @@ impl<'a, E: Engine> Forecast<'a, E> {
 
     fn is_open(&self, at: Nanos) -> bool {
         match (self.cell.stop, self.measured_from) {
-            (Stop::Duration(span), Some(from)) => {
-                u128::from(at.0 - from.0) < span.duration().as_nanos()
-            }
+            (Stop::Duration(span), Some(from)) => u128::from(at.0 - from.0) < span.duration().as_nanos(),
             (Stop::Duration(_), None) => true,
-            (Stop::Requests(requests), _) => {
-                self.next < self.cell.spec.warmup.saturating_add(requests)
-            }
+            (Stop::Requests(requests), _) => self.next < self.cell.spec.warmup.saturating_add(requests),
         }
     }
 
@@ -169,10 +165,7 @@ impl<'a, E: Engine> Forecast<'a, E> {
                     self.due_at(*next, Due::Arrival(number + 1));
                 }
                 self.next = self.next.max(open.due.len() as u64);
-                let talk = self
-                    .requests
-                    .are_turns()
-                    .then(|| self.requests.begin(number));
+                let talk = self.requests.are_turns().then(|| self.requests.begin(number));
                 (number, 0, number, talk)
             }
             (Due::Turn(conversation), _) => {
@@ -191,53 +184,29 @@ impl<'a, E: Engine> Forecast<'a, E> {
         } else {
             index
         };
-        let phase = if counted < self.cell.spec.warmup {
-            Phase::Warmup
-        } else {
-            Phase::Measured
-        };
+        let phase = if counted < self.cell.spec.warmup { Phase::Warmup } else { Phase::Measured };
         let mut record = Record::unsent(index, stream, phase, at, &request);
         if record.phase == Phase::Measured {
             self.measured_from.get_or_insert(at);
         }
         if let Schedule::Open(open) = self.schedule
-            && open
-                .max_in_flight
-                .is_some_and(|most| self.flights.len() >= most as usize)
+            && open.max_in_flight.is_some_and(|most| self.flights.len() >= most as usize)
         {
             record.error = Some("max_in_flight requests were in flight".to_owned());
             return self.records.add(&record);
         }
         let prompt = self.prompt(&request);
         record.sent = Some(at);
-        record.usage = Some(Usage {
-            prompt_tokens: prompt.len() as u64,
-            completion_tokens: 0,
-            cached_tokens: None,
-        });
+        record.usage =
+            Some(Usage { prompt_tokens: prompt.len() as u64, completion_tokens: 0, cached_tokens: None });
         let output_tokens = match self.cell.spec.output {
             Output::Exact => u64::from(request.max_tokens),
             Output::Natural => (f64::from(request.max_tokens) * self.assumed.answers).ceil() as u64,
         };
-        let number = self.engine.admit(
-            Nanos(at.0 + FRONT_END_NS),
-            Asked {
-                prompt: &prompt,
-                output_tokens,
-            },
-        );
+        let number = self.engine.admit(Nanos(at.0 + FRONT_END_NS), Asked { prompt: &prompt, output_tokens });
         let timeout = self.cell.spec.timeout.duration().as_nanos() as u64;
-        self.deadlines
-            .push_back((Nanos(at.0.saturating_add(timeout)), number));
-        self.flights.insert(
-            number,
-            Flight {
-                record,
-                stream,
-                conversation,
-                talk,
-            },
-        );
+        self.deadlines.push_back((Nanos(at.0.saturating_add(timeout)), number));
+        self.flights.insert(number, Flight { record, stream, conversation, talk });
         Ok(())
     }
 
@@ -269,16 +238,12 @@ impl<'a, E: Engine> Forecast<'a, E> {
         if self.unspread > 0
             && stream == 0
             && let Schedule::Closed(closed) = *self.schedule
-            && (token.last || token.number > CHUNKS_OF_A_PACE)
+            && (token.last || self.cell.spec.stream && token.number > CHUNKS_OF_A_PACE)
         {
             let first = first.unwrap_or(token.at);
             let pace = (token.at.0 - first.0) / (token.number - 1).max(1);
             let rest = u64::from(closed.answer_tokens).saturating_sub(1);
-            let whole = if token.last {
-                token.at.0
-            } else {
-                first.0 + pace * rest
-            };
+            let whole = if token.last { token.at.0 } else { first.0 + pace * rest };
             self.spread(&closed, whole, token.at);
         }
         if token.last {
@@ -309,11 +274,8 @@ impl<'a, E: Engine> Forecast<'a, E> {
         let Some(flight) = self.flights.get(&number) else {
             return Ok(());
         };
-        let wait = if flight.record.chunks.is_empty() {
-            Wait::FirstToken
-        } else {
-            Wait::Rest
-        };
+        let is_silent = flight.record.chunks.is_empty() || !self.cell.spec.stream;
+        let wait = if is_silent { Wait::FirstToken } else { Wait::Rest };
         self.engine.cancel(now, number);
         self.end(number, now, Outcome::TimedOut(wait))
     }
@@ -333,6 +295,9 @@ impl<'a, E: Engine> Forecast<'a, E> {
         let said = record.chunks.len() as u64;
         record.end = now;
         record.outcome = outcome;
+        if !self.cell.spec.stream {
+            show_whole(record);
+        }
         if outcome == Outcome::Completed {
             record.status = Some(200);
             let whole = said >= u64::from(record.max_tokens);
@@ -344,13 +309,10 @@ impl<'a, E: Engine> Forecast<'a, E> {
             record.usage = None;
         }
         self.records.add(record)?;
-        let talk = flight
-            .talk
-            .filter(|_| outcome == Outcome::Completed)
-            .and_then(|talk| {
-                let answer: String = (1..=said).map(tokens::word).collect();
-                self.requests.answered(talk, &answer)
-            });
+        let talk = flight.talk.filter(|_| outcome == Outcome::Completed).and_then(|talk| {
+            let answer: String = (1..=said).map(tokens::word).collect();
+            self.requests.answered(talk, &answer)
+        });
         match self.schedule {
             Schedule::Closed(closed) => {
                 let number = u64::from(flight.stream);
@@ -379,5 +341,16 @@ impl<'a, E: Engine> Forecast<'a, E> {
         };
         let think = self.thinks.entry(number).or_insert(new);
         think.draw().as_nanos() as u64
+    }
+}
+
+/// Makes the record of an answer that was not streamed: nothing of it is seen before its end.
+fn show_whole(record: &mut Record) {
+    record.chunks = Chunks::default();
+    record.headers = None;
+    if record.outcome == Outcome::Completed {
+        record.whole = true;
+        record.headers = Some(record.end);
+        record.chunks.push(record.end);
     }
 }

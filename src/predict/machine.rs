@@ -32,11 +32,7 @@ pub fn gpu_of<'a>(
         return None;
     }
     let known = |name: &&str| find_gpu(name, own).is_some();
-    hardware
-        .gpu
-        .as_deref()
-        .or_else(|| hardware.label.as_deref().filter(known))
-        .or_else(|| seen.filter(known))
+    hardware.gpu.as_deref().or_else(|| hardware.label.as_deref().filter(known)).or_else(|| seen.filter(known))
 }
 
 /// A server on hardware, and whether it would start.
@@ -75,19 +71,12 @@ impl Placed {
             (false, Some(_)) => "config.json",
             (false, None) => "the catalogue",
         };
-        Ok(Self {
-            machine: Machine::of(&modelled, server),
-            modelled,
-            shape_from,
-        })
+        Ok(Self { machine: Machine::of(&modelled, server), modelled, shape_from })
     }
 
     /// The same, with constants of its own.
     pub fn with_speed(self, speed: Speed) -> Self {
-        Self {
-            machine: self.machine.map(|machine| machine.with_speed(speed)),
-            ..self
-        }
+        Self { machine: self.machine.map(|machine| machine.with_speed(speed)), ..self }
     }
 }
 
@@ -116,10 +105,7 @@ impl Machine {
 
     /// The same, with constants of its own.
     pub fn with_speed(&self, speed: Speed) -> Self {
-        Self {
-            speed,
-            ..self.clone()
-        }
+        Self { speed, ..self.clone() }
     }
 
     /// What the hardware reaches.
@@ -129,8 +115,7 @@ impl Machine {
 
     /// An idle engine.
     pub fn engine(&self) -> Vllm {
-        self.modelled
-            .engine(&self.fit, self.prefix_caching, self.speed)
+        self.modelled.engine(&self.fit, self.prefix_caching, self.speed)
     }
 
     /// The hardware.

@@ -49,10 +49,7 @@ pub struct Assumptions {
 impl Default for Assumptions {
     /// Answers as long as they may be, prompts as long as the embedded engine counts them.
     fn default() -> Self {
-        Self {
-            answers: 1.0,
-            prompts: 1.0,
-        }
+        Self { answers: 1.0, prompts: 1.0 }
     }
 }
 
@@ -91,11 +88,7 @@ pub fn predict(
     let (records, gauges) = records(cell, inputs, machine.engine(), assumed, spill)?;
     let summary = summary(cell, inputs, &records);
     records.intact()?;
-    Ok(Predicted {
-        summary,
-        output_tokens: assumed.output_tokens(cell),
-        preemptions: gauges.preemptions,
-    })
+    Ok(Predicted { summary, output_tokens: assumed.output_tokens(cell), preemptions: gauges.preemptions })
 }
 
 /// The summary of one predicted repeat.
@@ -104,9 +97,7 @@ fn summary(cell: &Cell, inputs: &Inputs, records: &Records) -> Summary {
         spec: &cell.spec,
         start: cell.start(),
         engine_simulated: true,
-        inputs: inputs
-            .count(&cell.spec)
-            .map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
+        inputs: inputs.count(&cell.spec).map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
         flags_confirmed: None,
         max_model_len: None,
         prefix_caching: None,
@@ -121,22 +112,14 @@ fn summary(cell: &Cell, inputs: &Inputs, records: &Records) -> Summary {
 ///
 /// # Errors
 /// As [`predict`].
-pub fn duration_s(
-    cell: &Cell,
-    inputs: &Inputs,
-    machine: &Machine,
-    spill: &Path,
-) -> Result<f64, String> {
+pub fn duration_s(cell: &Cell, inputs: &Inputs, machine: &Machine, spill: &Path) -> Result<f64, String> {
     const ENOUGH: u64 = 2000;
     let requests = match cell.stop {
         Stop::Duration(span) => return Ok(span.duration().as_secs_f64()),
         Stop::Requests(requests) => requests,
     };
     let some = requests.min(ENOUGH.max(4 * u64::from(cell.spec.streams().unwrap_or(0))));
-    let shorter = Cell {
-        stop: Stop::Requests(some),
-        ..cell.clone()
-    };
+    let shorter = Cell { stop: Stop::Requests(some), ..cell.clone() };
     let predicted = predict(&shorter, inputs, machine, Assumptions::default(), spill)?;
     let window = predicted.summary.window.ok_or("no request would end")?;
     Ok(window.length_s * requests as f64 / some as f64)

@@ -48,10 +48,7 @@ pub(super) fn vocabulary(spec: &Workload, model: &str) -> Result<Vocabulary, Str
         .iter()
         .map(|text| {
             let ids = of(&Value::Object(countable(spec, model, text)));
-            Counted {
-                tokens: ids.len() as u32,
-                ids: ids.into_iter().map(|id| id as u32).collect(),
-            }
+            Counted { tokens: ids.len() as u32, ids: ids.into_iter().map(|id| id as u32).collect() }
         })
         .collect();
     Vocabulary::learn(&counts)

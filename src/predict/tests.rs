@@ -40,29 +40,16 @@ fn one_user_waits_for_one_step_a_token() {
         planned("[workload.w]\nprompts = [\"one two three\"]\nrequests = 4\nmax_tokens = 50\n");
     let machine = machine(&plan);
     let cell = &plan.groups[0].cells[0];
-    let predicted = predict(
-        cell,
-        &manifest.inputs,
-        &machine,
-        Assumptions::default(),
-        &spill(),
-    )
-    .unwrap();
+    let predicted = predict(cell, &manifest.inputs, &machine, Assumptions::default(), &spill()).unwrap();
     // 3.09 GB of weights at 0.85 × 224 GB/s, and the millisecond of a step.
     let tpot = predicted.summary.tpot.unwrap().p50_ms;
     assert!((17.0..18.0).contains(&tpot), "{tpot}");
     let e2e = predicted.summary.e2e.unwrap().p50_ms;
     assert!((50.0 * tpot..52.0 * tpot).contains(&e2e), "{e2e}");
     assert_eq!(predicted.summary.output_tokens, Some(200));
-    let shorter = Assumptions {
-        answers: 0.5,
-        ..Assumptions::default()
-    };
+    let shorter = Assumptions { answers: 0.5, ..Assumptions::default() };
     let half = predict(cell, &manifest.inputs, &machine, shorter, &spill()).unwrap();
-    assert_eq!(
-        (half.output_tokens, half.summary.output_tokens),
-        (25, Some(100))
-    );
+    assert_eq!((half.output_tokens, half.summary.output_tokens), (25, Some(100)));
 }
 
 #[test]
@@ -73,19 +60,9 @@ fn made_prompts_have_their_lengths_and_turns_grow() {
     );
     let machine = machine(&plan);
     let cell = &plan.groups[0].cells[0];
-    let predicted = predict(
-        cell,
-        &manifest.inputs,
-        &machine,
-        Assumptions::default(),
-        &spill(),
-    )
-    .unwrap();
+    let predicted = predict(cell, &manifest.inputs, &machine, Assumptions::default(), &spill()).unwrap();
     assert_eq!(predicted.summary.input_tokens, Some(8 * 300));
-    let longer = Assumptions {
-        prompts: 1.5,
-        ..Assumptions::default()
-    };
+    let longer = Assumptions { prompts: 1.5, ..Assumptions::default() };
     let exact = predict(cell, &manifest.inputs, &machine, longer, &spill()).unwrap();
     assert_eq!(exact.summary.input_tokens, Some(8 * 300));
 }
@@ -97,20 +74,10 @@ fn who_waits_too_long_is_given_up() {
     );
     let cell = &plan.groups[0].cells[0];
     let machine = machine(&plan);
-    let (records, gauges) = records(
-        cell,
-        &manifest.inputs,
-        machine.engine(),
-        Assumptions::default(),
-        &spill(),
-    )
-    .unwrap();
+    let (records, gauges) =
+        records(cell, &manifest.inputs, machine.engine(), Assumptions::default(), &spill()).unwrap();
     assert_eq!(records.len(), 6);
-    assert!(
-        records
-            .iter()
-            .all(|record| matches!(record.outcome, Outcome::TimedOut(_)))
-    );
+    assert!(records.iter().all(|record| matches!(record.outcome, Outcome::TimedOut(_))));
     assert_eq!((gauges.running, gauges.kv_usage), (0, Some(0.0)));
 }
 
@@ -121,42 +88,22 @@ fn a_calibration_finds_the_constants_that_a_run_was_made_with() {
          concurrency = [1, 16]\nmax_tokens = [8, 32]\n[workload.long]\nsynthetic = { input_tokens = 1500 }\nrequests = 4\nmax_tokens = 2\n",
     );
     let guess = machine(&plan);
-    let real = Speed {
-        bandwidth: 90e9,
-        flops: 11e12,
-        step_s: 0.004,
-        sequence_s: 0.0008,
-    };
+    let real = Speed { bandwidth: 90e9, flops: 11e12, step_s: 0.004, sequence_s: 0.0008 };
     let truth = guess.with_speed(real);
     // Of what is written, their tokenizer makes twice the tokens; a prompt made to a length has it.
-    let theirs = Assumptions {
-        prompts: 2.0,
-        ..Assumptions::default()
-    };
+    let theirs = Assumptions { prompts: 2.0, ..Assumptions::default() };
     let cells = &plan.groups[0].cells;
     let summaries: Vec<Summary> = cells
         .iter()
-        .map(|cell| {
-            predict(cell, &manifest.inputs, &truth, theirs, &spill())
-                .unwrap()
-                .summary
-        })
+        .map(|cell| predict(cell, &manifest.inputs, &truth, theirs, &spill()).unwrap().summary)
         .collect();
     let fitted: Vec<Fitted<'_>> = cells
         .iter()
         .zip(&summaries)
-        .map(|(cell, summary)| Fitted {
-            cell,
-            machine: &guess,
-            summary,
-        })
+        .map(|(cell, summary)| Fitted { cell, machine: &guess, summary })
         .collect();
-    let (speed, prompts, [median, largest, _]) =
-        calibrate(&fitted, &manifest.inputs, &spill()).unwrap();
-    assert!(
-        median < 0.02 && largest < 0.05,
-        "{median} {largest} {speed:?}"
-    );
+    let (speed, prompts, [median, largest, _]) = calibrate(&fitted, &manifest.inputs, &spill()).unwrap();
+    assert!(median < 0.02 && largest < 0.05, "{median} {largest} {speed:?}");
     assert!((prompts - 2.0).abs() < 1e-9, "{prompts}");
     assert!(speed.sequence_s > 0.5 * real.sequence_s && speed.sequence_s < 2.0 * real.sequence_s);
 }
@@ -203,10 +150,7 @@ fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measur
     let assumed = Assumptions::default();
     let basis = basis(placed.values(), assumed, None).unwrap();
     let spill = spill();
-    let tool = crate::store::Tool {
-        name: "runner".into(),
-        version: "0".into(),
-    };
+    let tool = crate::store::Tool { name: "runner".into(), version: "0".into() };
     let with = |measured, earlier| Beside {
         plan: &plan,
         placed: &placed,
@@ -234,31 +178,12 @@ fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measur
         effective: String::new(),
         now: jiff::Timestamp::UNIX_EPOCH,
     };
-    let shorter = Assumptions {
-        answers: 0.4,
-        ..assumed
-    };
-    let run = stored(
-        &plan,
-        &placed,
-        basis.clone(),
-        &manifest.inputs,
-        shorter,
-        told,
-        &spill,
-    )
-    .unwrap();
+    let shorter = Assumptions { answers: 0.4, ..assumed };
+    let run = stored(&plan, &placed, basis.clone(), &manifest.inputs, shorter, told, &spill).unwrap();
     let second = beside(&with(&run.cells, Some(&first)), &|| true);
     assert_eq!(second.cells[&natural].answers_from, AnswersFrom::Measured);
     assert_eq!(second.cells[&natural].output_tokens, Some(40.0));
-    let e2e = run.cells[0]
-        .summary
-        .as_ref()
-        .unwrap()
-        .e2e
-        .as_ref()
-        .unwrap()
-        .p50_ms;
+    let e2e = run.cells[0].summary.as_ref().unwrap().e2e.as_ref().unwrap().p50_ms;
     assert!((second.cells[&natural].p50_e2e_ms.unwrap() - e2e).abs() < 0.01);
     assert_eq!(second.cells[&exact], first.cells[&exact]);
     assert_eq!(beside(&with(&run.cells, Some(&second)), &|| true), second);
@@ -266,9 +191,86 @@ fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measur
     assert_eq!(beside(&with(&[], Some(&second)), &|| false), second);
     let given_up = beside(&with(&[], None), &|| false);
     assert!(given_up.cells.is_empty());
-    assert!(
-        given_up.missing[0].contains("2 of 2 cells were not predicted"),
-        "{:?}",
-        given_up.missing
+    assert!(given_up.missing[0].contains("2 of 2 cells were not predicted"), "{:?}", given_up.missing);
+}
+
+/// The whole plan, predicted.
+fn run_of(manifest: &Manifest, plan: &Plan) -> crate::store::StoredRun {
+    let group = &plan.groups[0];
+    let placed = Placed::new(&group.server, "RTX 2000 Ada", &Catalogue::default()).unwrap();
+    let placed = std::collections::BTreeMap::from([(group.id.clone(), placed)]);
+    let assumed = Assumptions::default();
+    let told = Told {
+        name: "n".into(),
+        tool: crate::store::Tool { name: "runner".into(), version: "0".into() },
+        command: Vec::new(),
+        effective: String::new(),
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let basis = basis(placed.values(), assumed, None).unwrap();
+    stored(plan, &placed, basis, &manifest.inputs, assumed, told, &spill()).unwrap()
+}
+
+#[test]
+fn an_answer_that_is_not_streamed_has_an_end_and_no_first_token() {
+    let workload = |stream: bool| {
+        format!(
+            "[workload.w]\nprompts = [\"one two three\"]\nrequests = 12\nmax_tokens = 50\nconcurrency = 2\n\
+             stream = {stream}\n"
+        )
+    };
+    let [whole, streamed] = [false, true].map(|stream| {
+        let (_folder, manifest, plan) = planned(&workload(stream));
+        run_of(&manifest, &plan).cells.remove(0)
+    });
+    let (whole_numbers, numbers) = (whole.summary.unwrap(), streamed.summary.unwrap());
+    assert!(numbers.ttft.is_some() && numbers.tpot.is_some());
+    let absent = [&whole_numbers.ttft, &whole_numbers.itl, &whole_numbers.tpot];
+    assert!(absent.iter().all(|latency| latency.is_none()));
+    assert_eq!(whole_numbers.user_tok_s, None);
+    assert_eq!(whole_numbers.output_tokens, numbers.output_tokens);
+    let e2e = |summary: &Summary| summary.e2e.as_ref().unwrap().p50_ms;
+    assert!((e2e(&whole_numbers) / e2e(&numbers) - 1.0).abs() < 0.05);
+    for verdict in &whole.verdicts {
+        assert!(!verdict.hint.contains("proxy"), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_ladder_ends_where_a_prediction_misses_the_slo() {
+    let (_folder, manifest, plan) = planned(
+        "[workload.w]\nprompts = [\"one two three\"]\nrequests = 40\nmax_tokens = 50\n\
+         stop_climbing = \"slo-lost\"\nslo = { p50_e2e = \"900ms\" }\n[workload.w.sweep]\n\
+         concurrency = [1, 32, 64, 128]\n",
     );
+    let run = run_of(&manifest, &plan);
+    assert_eq!(run.cells.len(), 4);
+    let outcomes: Vec<&str> = run.cells.iter().map(|cell| cell.outcome.name()).collect();
+    assert_eq!(outcomes, ["ok", "ok", "skipped", "skipped"]);
+    for cell in &run.cells[2..] {
+        assert_eq!(cell.ladder_ended_at.as_ref(), Some(&run.cells[1].id));
+        assert!(cell.reason.as_ref().unwrap().contains("its limit is 900ms"), "{:?}", cell.reason);
+    }
+}
+
+#[test]
+fn lengths_that_are_drawn_are_the_same_at_every_load() {
+    let (_folder, manifest, plan) = planned(
+        "[workload.w]\nrequests = 30\n[workload.w.synthetic]\n\
+         input_tokens = { uniform = [50, 300] }\noutput_tokens = { uniform = [5, 60] }\n[workload.w.sweep]\n\
+         concurrency = [1, 4, 8]\n",
+    );
+    let tokens = |cells: &[crate::store::CellFile]| -> Vec<(Option<u64>, Option<u64>)> {
+        let summaries = cells.iter().map(|cell| cell.summary.as_ref().unwrap());
+        summaries.map(|summary| (summary.input_tokens, summary.output_tokens)).collect()
+    };
+    let predicted = tokens(&run_of(&manifest, &plan).cells);
+    assert!(predicted.iter().all(|own| *own == predicted[0]), "{predicted:?}");
+    // Each cell's own draws, which a run measures with, differ.
+    let machine = machine(&plan);
+    let own = plan.groups[0].cells.iter().map(|cell| {
+        predict(cell, &manifest.inputs, &machine, Assumptions::default(), &spill()).unwrap().summary
+    });
+    let own: Vec<Option<u64>> = own.map(|summary| summary.output_tokens).collect();
+    assert!(own.iter().any(|tokens| *tokens != own[0]), "{own:?}");
 }
