@@ -19,9 +19,7 @@ pub(super) fn markdown(text: &str) -> String {
             c if is_harmful(c) => out.push('\u{fffd}'),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
-            '&' if after.is_some_and(|c| c.is_ascii_alphanumeric() || *c == '#') => {
-                out.push_str("&amp;")
-            }
+            '&' if after.is_some_and(|c| c.is_ascii_alphanumeric() || *c == '#') => out.push_str("&amp;"),
             '\\' | '`' | '*' | '[' | ']' | '|' | '~' | '$' => {
                 out.push('\\');
                 out.push(c);
@@ -60,17 +58,13 @@ pub(super) fn xml(text: &str) -> String {
 /// Prose of our own with code in backticks: the spans stay code, everything else is escaped.
 pub(super) fn prose(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
-    if parts.len().is_multiple_of(2) || parts.iter().skip(1).step_by(2).any(|part| part.is_empty())
-    {
+    if parts.len().is_multiple_of(2) || parts.iter().skip(1).step_by(2).any(|part| part.is_empty()) {
         return markdown(text);
     }
-    let shaped = parts
-        .iter()
-        .enumerate()
-        .map(|(index, part)| match index % 2 {
-            0 => markdown(part),
-            _ => code(part),
-        });
+    let shaped = parts.iter().enumerate().map(|(index, part)| match index % 2 {
+        0 => markdown(part),
+        _ => code(part),
+    });
     shaped.collect()
 }
 
@@ -96,21 +90,11 @@ pub(super) fn fence(text: &str, language: &str) -> String {
     for c in text.replace("\r\n", "\n").chars() {
         run = if c == '`' { run + 1 } else { 0 };
         longest = longest.max(run);
-        body.push(if c != '\n' && c != '\t' && is_harmful(c) {
-            '\u{fffd}'
-        } else {
-            c
-        });
+        body.push(if c != '\n' && c != '\t' && is_harmful(c) { '\u{fffd}' } else { c });
     }
     let fence = "`".repeat(3.max(longest + 1));
-    let language: String = language
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .collect();
-    format!(
-        "{fence}{language}\n{}\n{fence}",
-        body.trim_end_matches('\n')
-    )
+    let language: String = language.chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("{fence}{language}\n{}\n{fence}", body.trim_end_matches('\n'))
 }
 
 #[cfg(test)]
@@ -119,31 +103,19 @@ mod tests {
 
     #[test]
     fn prose_keeps_its_code_and_nothing_else() {
-        assert_eq!(
-            prose("ask with `cache = \"a|b\"` or <b>"),
-            "ask with cache = \"a\\|b\" or &lt;b&gt;"
-        );
-        assert_eq!(
-            prose("raise `requests`, *now*"),
-            "raise `requests`, \\*now\\*"
-        );
+        assert_eq!(prose("ask with `cache = \"a|b\"` or <b>"), "ask with cache = \"a\\|b\" or &lt;b&gt;");
+        assert_eq!(prose("raise `requests`, *now*"), "raise `requests`, \\*now\\*");
         assert_eq!(prose("one ` alone"), "one \\` alone");
     }
 
     #[test]
     fn names_do_no_harm() {
         assert_eq!(markdown("a|b`c"), "a\\|b\\`c");
-        assert_eq!(
-            markdown("<script>x</script>"),
-            "&lt;script&gt;x&lt;/script&gt;"
-        );
+        assert_eq!(markdown("<script>x</script>"), "&lt;script&gt;x&lt;/script&gt;");
         assert_eq!(markdown("two\nlines\r\n# three"), "two lines  # three");
         assert_eq!(markdown("\u{1b}[31mred\u{7}"), "\u{fffd}\\[31mred\u{fffd}");
         assert_eq!(markdown("\u{202e}gnp.exe"), "\u{fffd}gnp.exe");
-        assert_eq!(
-            markdown("max_tokens and _this_"),
-            "max_tokens and \\_this\\_"
-        );
+        assert_eq!(markdown("max_tokens and _this_"), "max_tokens and \\_this\\_");
         assert_eq!(markdown("R&D &lt; &#60;"), "R&amp;D &amp;lt; &amp;#60;");
         assert_eq!(markdown("[x](javascript:y)"), "\\[x\\](javascript:y)");
         assert_eq!(markdown("$x$"), "\\$x\\$");
@@ -155,9 +127,6 @@ mod tests {
         assert_eq!(code("--max-num-seqs 128"), "`--max-num-seqs 128`");
         assert_eq!(code("a`b"), "a\\`b");
         assert_eq!(code("a|b"), "a\\|b");
-        assert_eq!(
-            fence("x\n````\ny\u{1b}", "text\n"),
-            "`````text\nx\n````\ny\u{fffd}\n`````"
-        );
+        assert_eq!(fence("x\n````\ny\u{1b}", "text\n"), "`````text\nx\n````\ny\u{fffd}\n`````");
     }
 }

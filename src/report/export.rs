@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{headline::gpu, note::values};
+use super::note::values;
 use crate::store::{CellFile, StoredRun};
 
 /// Latencies of a summary; the rest of it is numbers and small objects.
@@ -20,14 +20,8 @@ pub(super) fn json_lines(run: &StoredRun) -> String {
 
 fn line(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
     let group = run.plan.groups.iter().find(|group| group.id == cell.server);
-    let model = group
-        .map(|group| &group.server.model)
-        .filter(|model| !model.is_empty());
-    let verdicts: Vec<&str> = cell
-        .verdicts
-        .iter()
-        .map(|verdict| verdict.kind.name())
-        .collect();
+    let model = group.map(|group| &group.server.model).filter(|model| !model.is_empty());
+    let verdicts: Vec<&str> = cell.verdicts.iter().map(|verdict| verdict.kind.name()).collect();
     let mut out = Map::new();
     let mut put = |key: &str, value: Value| {
         out.insert(key.to_owned(), value);
@@ -36,7 +30,7 @@ fn line(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
     put("run", json!(run.run.name));
     put("imported", json!(run.run.imported.is_some()));
     put("predicted", json!(run.run.predicted.is_some()));
-    put("gpu", json!(gpu(run)));
+    put("gpu", json!(run.machine()));
     put("usd_per_hour", json!(run.plan.hardware.usd_per_hour));
     put("model", json!(model));
     for (key, value) in values::cell(cell) {
@@ -47,16 +41,9 @@ fn line(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
             key => put(key, value),
         }
     }
-    if let Some(predicted) = run
-        .predictions
-        .as_ref()
-        .and_then(|all| all.cells.get(&cell.id))
-    {
+    if let Some(predicted) = run.predictions.as_ref().and_then(|all| all.cells.get(&cell.id)) {
         put("predicted_p50_e2e_ms", json!(predicted.p50_e2e_ms));
-        put(
-            "predicted_throughput_tok_s",
-            json!(predicted.throughput_tok_s),
-        );
+        put("predicted_throughput_tok_s", json!(predicted.throughput_tok_s));
     }
     if let Ok(Value::Object(summary)) = serde_json::to_value(&cell.summary) {
         flatten(summary, &mut out);
@@ -67,11 +54,7 @@ fn line(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
     for (name, value) in cell.load.iter().chain(&cell.axes) {
         // A name that a number has already is that of another thing.
         let taken = out.get(name).is_some_and(|known| known != value);
-        let key = if taken {
-            format!("axis.{name}")
-        } else {
-            name.clone()
-        };
+        let key = if taken { format!("axis.{name}") } else { name.clone() };
         out.insert(key, value.clone());
     }
     out
@@ -91,9 +74,7 @@ fn flatten(summary: Map<String, Value>, out: &mut Map<String, Value>) {
                 }
             }
             Value::Object(inner) => {
-                let inner = inner
-                    .into_iter()
-                    .map(|(key, value)| (format!("{name}_{key}"), value));
+                let inner = inner.into_iter().map(|(key, value)| (format!("{name}_{key}"), value));
                 flatten(inner.collect(), out);
             }
             value => {

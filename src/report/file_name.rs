@@ -2,23 +2,11 @@
 
 /// The letters and digits of a name, lower case; everything else is a hyphen. At most 48 characters, never empty.
 pub(super) fn plain(name: &str) -> String {
-    let text: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
-        .collect();
+    let text: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     let text: Vec<&str> = text.split('-').filter(|part| !part.is_empty()).collect();
     let text = text.join("-");
-    if text.is_empty() {
-        "workload".into()
-    } else {
-        text.chars().take(48).collect()
-    }
+    if text.is_empty() { "workload".into() } else { text.chars().take(48).collect() }
 }
 
 /// The stem, with a number behind it where it is taken; it is taken then.
@@ -43,10 +31,8 @@ mod tests {
         assert_eq!(plain("../../etc"), "etc");
         assert_eq!(plain("会話"), "workload");
         let mut taken = Vec::new();
-        let names: Vec<String> = ["会話", "要約", "a"]
-            .iter()
-            .map(|name| own(plain(name), &mut taken))
-            .collect();
+        let names: Vec<String> =
+            ["会話", "要約", "a"].iter().map(|name| own(plain(name), &mut taken)).collect();
         assert_eq!(names, ["workload", "workload-2", "a"]);
     }
 }

@@ -2,6 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng, SeedableRng},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -23,10 +27,7 @@ pub(super) fn latency(n: u64, p50: f64, p95: f64) -> Latency {
         min_ms: p50 * 0.9,
         max_ms: p95,
         histogram: Histogram {
-            buckets: vec![
-                ((p50 * 1000.0) as u64, n / 2),
-                ((p95 * 1000.0) as u64, n - n / 2),
-            ],
+            buckets: vec![((p50 * 1000.0) as u64, n / 2), ((p95 * 1000.0) as u64, n - n / 2)],
         },
     }
 }
@@ -63,8 +64,7 @@ pub(super) fn summary(requests: u64) -> Summary {
 }
 
 pub(super) fn workload(slo: Value) -> Workload {
-    serde_json::from_value(json!({ "prompts": ["Hello"], "requests": 16, "slo": slo }))
-        .expect("a workload")
+    serde_json::from_value(json!({ "prompts": ["Hello"], "requests": 16, "slo": slo })).expect("a workload")
 }
 
 pub(super) fn server(flags: Value) -> Server {
@@ -72,13 +72,7 @@ pub(super) fn server(flags: Value) -> Server {
         .expect("a server")
 }
 
-pub(super) fn cell(
-    id: &str,
-    server: &str,
-    concurrency: u32,
-    max_tokens: u32,
-    slo: &Slo,
-) -> CellFile {
+pub(super) fn cell(id: &str, server: &str, concurrency: u32, max_tokens: u32, slo: &Slo) -> CellFile {
     let load = BTreeMap::from([
         ("concurrency".to_owned(), json!(concurrency)),
         ("max_tokens".to_owned(), json!(max_tokens)),
@@ -119,6 +113,13 @@ pub(super) fn cell(
     }
 }
 
+/// A verdict by the words of its kind and its severity, against some metrics.
+pub(super) fn verdict(kind: &str, severity: &str, touches: &[&str]) -> Verdict {
+    serde_json::from_value(json!({ "kind": kind, "severity": severity, "touches": touches,
+                                   "reason": "as a test has it", "hint": "" }))
+    .expect("a verdict")
+}
+
 /// A run without servers and cells.
 pub(super) fn empty() -> StoredRun {
     StoredRun {
@@ -126,15 +127,8 @@ pub(super) fn empty() -> StoredRun {
         run: RunFile {
             format: 1,
             name: "20260102T030405Z-rtx2000".into(),
-            tool: Tool {
-                name: "runner".into(),
-                version: "0.1.0".into(),
-            },
-            command: vec![
-                "runner".into(),
-                "run".into(),
-                "experiments/day003.toml".into(),
-            ],
+            tool: Tool { name: "runner".into(), version: "0.1.0".into() },
+            command: vec!["runner".into(), "run".into(), "experiments/day003.toml".into()],
             host: Some(Host {
                 platform: "linux-x86_64".into(),
                 cpu: Some("AMD EPYC 7352".into()),
@@ -184,7 +178,9 @@ pub(super) fn add(
     let spec = Arc::new(workload(json!({})));
     run.plan.groups.push(Group {
         id: id.into(),
-        server: Arc::new(server(json!({ "dtype": "bfloat16", "gpu-memory-utilization": 0.8, "enable-prefix-caching": true }))),
+        server: Arc::new(server(
+            json!({ "dtype": "bfloat16", "gpu-memory-utilization": 0.8, "enable-prefix-caching": true }),
+        )),
         axes: axes.clone(),
         cells: cells
             .iter()
@@ -240,43 +236,35 @@ pub(super) fn grid() -> StoredRun {
     run.plan.hardware =
         serde_json::from_value(json!({ "label": "RunPod-RTX2000-16GB", "usd_per_hour": 0.24 }))
             .expect("hardware");
-    let slo: Slo =
-        serde_json::from_value(json!({ "p95_ttft": "1500ms", "p95_e2e": "3s" })).expect("an SLO");
+    let slo: Slo = serde_json::from_value(json!({ "p95_ttft": "1500ms", "p95_e2e": "3s" })).expect("an SLO");
     let cells = GRID
         .into_iter()
-        .map(
-            |(concurrency, tokens, ttft50, ttft95, e2e50, e2e95, rate)| {
-                let mut cell = cell(
-                    &format!("chat-c{concurrency}-t{tokens}-0a1b2c3d"),
-                    "qwen-1",
-                    concurrency,
-                    tokens,
-                    &slo,
-                );
-                let mut summary = summary(16);
-                summary.ttft = Some(latency(16, ttft50, ttft95));
-                summary.e2e = Some(latency(16, e2e50, e2e95));
-                summary.throughput_tok_s = Some(rate);
-                cell.summary = Some(summary);
-                cell.verdicts = vec![
-                    Verdict {
-                        kind: VerdictKind::FewSamples,
-                        severity: Severity::Metric,
-                        touches: vec!["p95_e2e".into(), "p95_ttft".into()],
-                        reason: "16 samples; p95 needs 130".into(),
-                        hint: "Set requests = 130.".into(),
-                    },
-                    Verdict {
-                        kind: VerdictKind::NotStreamed,
-                        severity: Severity::Note,
-                        touches: Vec::new(),
-                        reason: "every answer came in one chunk".into(),
-                        hint: "Use a server that streams.".into(),
-                    },
-                ];
-                cell
-            },
-        )
+        .map(|(concurrency, tokens, ttft50, ttft95, e2e50, e2e95, rate)| {
+            let mut cell =
+                cell(&format!("chat-c{concurrency}-t{tokens}-0a1b2c3d"), "qwen-1", concurrency, tokens, &slo);
+            let mut summary = summary(16);
+            summary.ttft = Some(latency(16, ttft50, ttft95));
+            summary.e2e = Some(latency(16, e2e50, e2e95));
+            summary.throughput_tok_s = Some(rate);
+            cell.summary = Some(summary);
+            cell.verdicts = vec![
+                Verdict {
+                    kind: VerdictKind::FewSamples,
+                    severity: Severity::Metric,
+                    touches: vec!["p95_e2e".into(), "p95_ttft".into()],
+                    reason: "16 samples; p95 needs 130".into(),
+                    hint: "Set requests = 130.".into(),
+                },
+                Verdict {
+                    kind: VerdictKind::NotStreamed,
+                    severity: Severity::Note,
+                    touches: Vec::new(),
+                    reason: "every answer came in one chunk".into(),
+                    hint: "Use a server that streams.".into(),
+                },
+            ];
+            cell
+        })
         .collect();
     add(&mut run, "qwen-1", BTreeMap::new(), "ready", cells);
     run
@@ -286,33 +274,24 @@ pub(super) fn grid() -> StoredRun {
 pub(super) fn streamed() -> StoredRun {
     let mut run = empty();
     let slo: Slo = serde_json::from_value(json!({ "p95_ttft": "200ms" })).expect("an SLO");
-    let cells = [
-        (1, 40.0, 50.0, 60.0),
-        (2, 45.0, 60.0, 115.0),
-        (4, 60.0, 90.0, 210.0),
-        (8, 200.0, 900.0, 260.0),
-    ]
-    .into_iter()
-    .map(|(concurrency, ttft50, ttft95, rate)| {
-        let mut cell = cell(
-            &format!("chat-c{concurrency}-t64-0a1b2c3d"),
-            "qwen-1",
-            concurrency,
-            64,
-            &slo,
-        );
-        let mut summary = summary(200);
-        summary.ttft = Some(latency(200, ttft50, ttft95));
-        summary.tpot = Some(latency(200, 16.0, 18.0));
-        summary.e2e = Some(latency(200, ttft50 + 1000.0, ttft95 + 1010.0));
-        summary.user_tok_s = Some(62.5);
-        summary.throughput_tok_s = Some(rate);
-        summary.req_s = Some(rate / 64.0);
-        summary.goodput_req_s = Some(if concurrency == 8 { 1.0 } else { rate / 64.0 });
-        cell.summary = Some(summary);
-        cell
-    })
-    .collect();
+    let cells =
+        [(1, 40.0, 50.0, 60.0), (2, 45.0, 60.0, 115.0), (4, 60.0, 90.0, 210.0), (8, 200.0, 900.0, 260.0)]
+            .into_iter()
+            .map(|(concurrency, ttft50, ttft95, rate)| {
+                let mut cell =
+                    cell(&format!("chat-c{concurrency}-t64-0a1b2c3d"), "qwen-1", concurrency, 64, &slo);
+                let mut summary = summary(200);
+                summary.ttft = Some(latency(200, ttft50, ttft95));
+                summary.tpot = Some(latency(200, 16.0, 18.0));
+                summary.e2e = Some(latency(200, ttft50 + 1000.0, ttft95 + 1010.0));
+                summary.user_tok_s = Some(62.5);
+                summary.throughput_tok_s = Some(rate);
+                summary.req_s = Some(rate / 64.0);
+                summary.goodput_req_s = Some(if concurrency == 8 { 1.0 } else { rate / 64.0 });
+                cell.summary = Some(summary);
+                cell
+            })
+            .collect();
     add(&mut run, "qwen-1", BTreeMap::new(), "ready", cells);
     run
 }
@@ -334,13 +313,7 @@ pub(super) fn oom_surface() -> StoredRun {
             ("max-model-len".to_owned(), json!(length)),
             ("max-num-seqs".to_owned(), json!(seqs)),
         ]);
-        let mut cell = cell(
-            &format!("chat-c8-t64-{length}{seqs}"),
-            &id,
-            8,
-            64,
-            &Slo::default(),
-        );
+        let mut cell = cell(&format!("chat-c8-t64-{length}{seqs}"), &id, 8, 64, &Slo::default());
         cell.axes.extend(axes.clone());
         cell.outcome = outcome;
         let word = match outcome {
@@ -356,10 +329,7 @@ pub(super) fn oom_surface() -> StoredRun {
             cell.summary = Some(summary);
         } else {
             cell.reason = Some("torch.OutOfMemoryError: CUDA out of memory.".into());
-            cell.log_tail = vec![
-                "INFO loading".into(),
-                "torch.OutOfMemoryError: CUDA out of memory.".into(),
-            ];
+            cell.log_tail = vec!["INFO loading".into(), "torch.OutOfMemoryError: CUDA out of memory.".into()];
         }
         add(&mut run, &id, axes, word, vec![cell]);
         if outcome == CellOutcome::DoesNotFit {
@@ -368,4 +338,82 @@ pub(super) fn oom_surface() -> StoredRun {
         }
     }
     run
+}
+
+/// One server for each value of an axis, each asked for the same loads and lengths of answers. `factors` of a value, a load and
+/// a length gives what throughput and latencies of each repeat are multiplied by, beside a law that bends with the load.
+pub(super) fn servers(
+    axis: &str,
+    values: &[Value],
+    (loads, lengths): (&[u32], &[u32]),
+    mut factors: impl FnMut(usize, u32, u32) -> Vec<(f64, f64)>,
+) -> StoredRun {
+    let mut run = empty();
+    run.plan.server_axes = vec![axis.into()];
+    for (nth, value) in values.iter().enumerate() {
+        let id = format!("qwen-{nth}");
+        let axes = BTreeMap::from([(axis.to_owned(), value.clone())]);
+        let places = loads.iter().flat_map(|load| lengths.iter().map(move |length| (*load, *length)));
+        let cells = places.map(|(users, tokens)| {
+            let mut cell =
+                cell(&format!("chat-c{users}-t{tokens}-{nth}"), &id, users, tokens, &Slo::default());
+            cell.axes.extend(axes.clone());
+            let all = factors(nth, users, tokens).into_iter();
+            let repeats: Vec<Summary> = all.map(|own| lawful(users, tokens, own)).collect();
+            cell.summary = repeats.first().cloned();
+            if repeats.len() > 1 {
+                let logs: f64 = repeats.iter().filter_map(|own| own.throughput_tok_s).map(f64::ln).sum();
+                let mean = (logs / repeats.len() as f64).exp();
+                let rate = lawful(users, tokens, (1.0, 1.0)).throughput_tok_s.expect("a rate");
+                cell.summary = Some(lawful(users, tokens, (mean / rate, rate / mean)));
+                cell.repeats = repeats;
+            }
+            cell
+        });
+        let cells = cells.collect();
+        add(&mut run, &id, axes.clone(), "ready", cells);
+    }
+    run
+}
+
+/// What a smooth law gives, times a factor on throughput and one on latencies.
+fn lawful(users: u32, tokens: u32, (rate, slow): (f64, f64)) -> Summary {
+    let busy = 1.0 + f64::from(users) / 40.0;
+    let (ttft, tpot) = (40.0 * busy * slow, 10.0 * busy * slow);
+    let e2e = ttft + tpot * f64::from(tokens);
+    let mut own = summary(400);
+    own.throughput_tok_s = Some(100.0 * f64::from(users) / busy * rate);
+    own.ttft = Some(latency(400, ttft, 1.1 * ttft));
+    own.tpot = Some(latency(400, tpot, 1.1 * tpot));
+    own.e2e = Some(latency(400, e2e, 1.1 * e2e));
+    own.output_tokens = Some(400 * u64::from(tokens));
+    own
+}
+
+/// Random factors: numbers that a seed gives.
+pub(super) struct Dice(ChaCha8Rng);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    fn uniform(&mut self) -> f64 {
+        (f64::from(self.0.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0)
+    }
+
+    /// e to a normal number with a standard deviation.
+    pub(super) fn factor(&mut self, deviation: f64) -> f64 {
+        let radius = (-2.0 * self.uniform().ln()).sqrt();
+        (deviation * radius * (std::f64::consts::TAU * self.uniform()).cos()).exp()
+    }
+}
+
+/// So many servers, each asked for five loads and four lengths of answers.
+pub(super) fn large(count: u32) -> StoredRun {
+    let values: Vec<Value> = (1..=count).map(|value| json!(value * 16)).collect();
+    servers("max-num-seqs", &values, (&[1, 2, 4, 8, 16], &[64, 128, 256, 512]), |value, _, _| {
+        let better = 1.0 + value as f64 / 200.0;
+        vec![(better, 1.0 / better)]
+    })
 }

@@ -32,6 +32,48 @@ pub(super) fn grouped(number: f64, decimals: usize) -> String {
     out
 }
 
+/// A number with so many digits that matter, and commas between thousands: 2,391 with two is `2,400`, 0.0312 is `0.031`.
+pub(super) fn significant(number: f64, digits: u8) -> String {
+    finite(Some(number), |number| {
+        if number == 0.0 {
+            return "0".into();
+        }
+        let digits = i32::from(digits.max(1));
+        let exponent = number.abs().log10().floor() as i32;
+        let scale = 10f64.powi(digits - 1 - exponent);
+        let rounded = (number * scale).round() / scale;
+        // What was rounded up to a power of ten has a digit more.
+        let exponent = rounded.abs().log10().floor() as i32;
+        grouped(rounded, (digits - 1 - exponent).clamp(0, 12) as usize)
+    })
+}
+
+/// A latency given in milliseconds, with so many digits that matter: `184 ms`, from a second on in seconds: `2.4 s`, from ten
+/// minutes on in minutes.
+pub(super) fn latency(ms: f64, digits: u8) -> String {
+    finite(Some(ms), |ms| match ms.abs() {
+        short if short < 999.5 => format!("{} ms", significant(ms, digits)),
+        middle if middle < 600_000.0 => format!("{} s", significant(ms / 1e3, digits)),
+        _ => format!("{} min", significant(ms / 6e4, digits)),
+    })
+}
+
+/// A rate without its unit, with one digit more than a latency of as many samples, for it rests on all of them together:
+/// `39.8`, `3,822`; below a thousand three digits suffice.
+pub(super) fn rate(value: f64, digits: u8) -> String {
+    let most = if value.abs() < 999.5 { 3 } else { 4 };
+    significant(value, (digits + 1).min(most))
+}
+
+/// A factor with so many digits that matter; near one two decimals: `1.04×`, `0.62×`, `3.2×`, `12×`.
+pub(super) fn factor(factor: f64, digits: u8) -> String {
+    finite(Some(factor), |factor| match factor.abs() {
+        _ if factor.fract().abs() < 1e-9 => format!("{}×", grouped(factor, 0)),
+        near if near < 1.995 => format!("{}×", grouped(factor, 2)),
+        _ => format!("{}×", significant(factor, digits)),
+    })
+}
+
 /// Three to four digits that matter: no decimals from 100, one from 10, two below.
 fn digits(number: f64) -> usize {
     match number.abs() {
@@ -63,26 +105,19 @@ pub(super) fn rate_bare(value: Option<f64>) -> String {
 
 /// Tokens per second: `580 tok/s`.
 pub(super) fn tok_s(value: Option<f64>) -> String {
-    finite(value, |rate| {
-        format!("{} tok/s", grouped(rate, digits(rate).min(1)))
-    })
+    finite(value, |rate| format!("{} tok/s", grouped(rate, digits(rate).min(1))))
 }
 
 /// A whole number with commas; a fraction keeps two decimals.
 pub(super) fn thousands(value: Option<f64>) -> String {
-    finite(value, |number| {
-        grouped(number, if number.fract() == 0.0 { 0 } else { 2 })
-    })
+    finite(value, |number| grouped(number, if number.fract() == 0.0 { 0 } else { 2 }))
 }
 
 /// A fraction as a percentage: 0.25 is `25 %`.
 pub(super) fn percent(value: Option<f64>) -> String {
     finite(value, |fraction| {
         let hundred = fraction * 100.0;
-        format!(
-            "{} %",
-            grouped(hundred, usize::from(hundred.abs() < 9.95 && hundred != 0.0))
-        )
+        format!("{} %", grouped(hundred, usize::from(hundred.abs() < 9.95 && hundred != 0.0)))
     })
 }
 
@@ -127,11 +162,7 @@ pub(super) fn gib(value: Option<f64>) -> String {
 /// A factor: `1.37×`, `12×`.
 pub(super) fn times(factor: f64) -> String {
     finite(Some(factor), |factor| {
-        let decimals = if factor.fract() == 0.0 {
-            0
-        } else {
-            digits(factor)
-        };
+        let decimals = if factor.fract() == 0.0 { 0 } else { digits(factor) };
         format!("{}×", grouped(factor, decimals))
     })
 }
@@ -169,13 +200,7 @@ mod tests {
     #[test]
     fn what_is_absent_or_not_finite_is_a_dash() {
         for value in [None, Some(f64::NAN), Some(f64::INFINITY)] {
-            for text in [
-                ms(value),
-                tok_s(value),
-                thousands(value),
-                percent(value),
-                usd(value),
-            ] {
+            for text in [ms(value), tok_s(value), thousands(value), percent(value), usd(value)] {
                 assert_eq!(text, ABSENT);
             }
         }

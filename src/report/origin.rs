@@ -24,11 +24,7 @@ impl Origin {
             Self::Simulated
         } else if cell.predicted {
             Self::Predicted
-        } else if cell
-            .verdicts
-            .iter()
-            .any(|verdict| verdict.kind == VerdictKind::Imported)
-        {
+        } else if cell.verdicts.iter().any(|verdict| verdict.kind == VerdictKind::Imported) {
             Self::Imported
         } else {
             Self::Measured
@@ -89,15 +85,10 @@ pub(super) fn badge(run: &StoredRun) -> Option<String> {
     }
 }
 
-/// Whether the cells of a run are of several kinds, so that each has to say its own.
-pub(super) fn is_mixed(run: &StoredRun) -> bool {
-    origins(&run.cells).len() > 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{charts, fixtures, page, render};
+    use crate::report::{fixtures, render, show};
 
     /// Four cells, of which the last two were predicted.
     fn mixed() -> StoredRun {
@@ -120,48 +111,27 @@ mod tests {
             (cell.simulated, cell.predicted) = (true, false);
         }
         assert_eq!(badge(&run).as_deref(), Some("SIMULATED"));
-        assert!(!is_mixed(&run));
     }
 
     #[test]
     fn where_kinds_mix_each_cell_says_its_own() {
         let run = mixed();
         let notes = render(&run, None).unwrap();
-        let note = &notes
-            .iter()
-            .find(|note| note.file == "capacity.md")
-            .unwrap()
-            .text;
-        assert!(
-            note.contains("**Not every cell was measured: 2 measured, 2 predicted.**"),
-            "{note}"
-        );
+        let note = &notes.iter().find(|note| note.file == "capacity.md").unwrap().text;
+        assert!(note.contains("**Not every cell was measured:** 2 measured, 2 predicted."), "{note}");
         // The numbers of two cells carry the letter, those of the others do not.
-        assert!(
-            note.contains("| 4 | 210 P |") && note.contains("| 2 | 115 |"),
-            "{note}"
-        );
+        assert!(note.contains("| 210 P |") && note.contains("| 115 |"), "{note}");
         assert!(note.contains("P predicted"), "{note}");
-        let charts = charts(&run);
-        let throughput = charts
-            .iter()
-            .find(|chart| chart.kind == "throughput")
-            .unwrap();
+        let shown = show(&run, None).unwrap();
+        let charts = &shown.charts;
+        let throughput = charts.iter().find(|chart| chart.kind == "throughput").unwrap();
         let svg = throughput.svg();
-        assert_eq!(
-            svg.matches("class=\"origin on\">P</text>").count(),
-            2,
-            "{svg}"
-        );
+        assert_eq!(svg.matches("class=\"origin on\">P</text>").count(), 2, "{svg}");
         assert!(svg.contains("PARTLY PREDICTED"), "{svg}");
-        let page = page(&run, &charts);
+        let page = &shown.page;
         assert_eq!(page.matches("\"origin\":\"predicted\"").count(), 2);
         // Where all are of one kind the badge says it once, and no cell needs to.
         let plain = render(&fixtures::streamed(), None).unwrap();
-        assert!(
-            plain
-                .iter()
-                .all(|note| !note.text.contains("| 4 | 210 P |"))
-        );
+        assert!(plain.iter().all(|note| !note.text.contains("| 210 P |")));
     }
 }

@@ -1,183 +1,164 @@
-//! The words of the pictures: names of metrics, what a point is, where the numbers come from.
+//! What several pictures say: where a cell stands, what it measured, and which numbers may not be ranked.
 
-use super::scope::Scope;
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::context;
+
+use super::{
+    canvas::Canvas,
+    scope::{Held, Scope},
+};
 use crate::{
-    manifest::{SloTerm, scalar_text},
-    measure::{Severity, VerdictKind},
-    report::{
-        headline::gpu,
-        insight::{coordinate, may_rank, may_rank_by, of, touches},
-        number,
-        origin::Origin,
-    },
-    store::{CellFile, StoredRun},
+    manifest::{LatencyKind, SloTerm},
+    measure::{Metric, Rank, Severity, Unit, VerdictKind},
+    report::{finding::place_on, model::Cell, number},
+    unit::Percentile,
 };
 
-/// What the numbers are of: machine, model, engine.
-pub(super) fn source(run: &StoredRun) -> String {
-    let mut parts = vec![gpu(run)];
-    let mut models: Vec<&str> = run
-        .plan
-        .groups
-        .iter()
-        .map(|group| group.server.model.as_str())
-        .collect();
-    models.sort_unstable();
-    models.dedup();
-    match models.as_slice() {
-        // What was imported may not tell its model.
-        [] | [""] => {}
-        // Of a local path its last part is the name.
-        [one] if one.starts_with(['/', '.', '~']) => {
-            parts.push(one.rsplit('/').next().unwrap_or(one).to_owned());
-        }
-        [one] => parts.push((*one).to_owned()),
-        several => parts.push(format!("{} models", several.len())),
-    }
-    if let Some(engine) = &run.run.engine {
-        parts.push(match &engine.version {
-            Some(version) => format!("{} {version}", engine.name),
-            None => engine.name.clone(),
-        });
-    }
-    parts.join(" · ")
-}
+/// What a pointer over a cell is told, where the cell has it.
+const NUMBERS: [Metric; 5] = [
+    Metric::OUTPUT,
+    Metric::P50_TTFT,
+    Metric::P95_TTFT,
+    Metric::Latency(Rank::At(Percentile::P95), LatencyKind::Itl),
+    Metric::P95_E2E,
+];
 
-/// A metric by its column name without unit, as a person says it: `p95 TTFT`.
-pub(super) fn name(key: &str) -> String {
-    match key {
-        "throughput" => "throughput".into(),
-        _ => match key.split_once('_') {
-            Some((rank, metric)) => format!("{rank} {}", metric.to_uppercase()),
-            None => key.into(),
-        },
-    }
-}
-
-/// The latencies a workload is judged by, those that some cell has: its SLO's terms, else p95 TTFT, else p95 E2E.
-pub(super) fn latencies(scope: &Scope<'_>) -> Vec<(String, Option<SloTerm>)> {
-    let has = |key: &str| scope.measured().any(|cell| of(cell, key).is_some());
-    let terms: Vec<(String, Option<SloTerm>)> = scope
-        .slo
-        .0
-        .iter()
-        .map(|term| (term.key(), Some(*term)))
-        .filter(|(key, _)| has(key))
-        .collect();
+/// The latencies a workload is judged by, those that some cell has: its SLO's terms, else p95 TTFT, else p95
+/// E2E.
+pub(super) fn latencies(scope: &Scope<'_, '_>) -> Vec<(Metric, Option<SloTerm>)> {
+    let has = |metric: &Metric| scope.measured().any(|cell| cell.shown(*metric).is_some());
+    let terms = scope.slo.0.iter().map(|term| (Metric::of_term(term), Some(*term)));
+    let terms: Vec<(Metric, Option<SloTerm>)> = terms.filter(|(metric, _)| has(metric)).collect();
     if !terms.is_empty() {
         return terms;
     }
-    ["p95_ttft", "p95_e2e"]
-        .into_iter()
-        .find(|key| has(key))
-        .map(|key| (key.to_owned(), None))
-        .into_iter()
-        .collect()
+    let usual = [Metric::P95_TTFT, Metric::P95_E2E].into_iter().find(has);
+    usual.map(|metric| (metric, None)).into_iter().collect()
+}
+
+/// A target as it stands at its line: `p95 TTFT ≤ 1,500 ms`.
+pub(super) fn slo(term: &SloTerm) -> String {
+    format!("{} ≤ {}", Metric::of_term(term).label(), number::ms(Some(term.limit.as_ms())))
 }
 
 /// Where a cell stands among the cells of its workload.
-pub(super) fn place(scope: &Scope<'_>, cell: &CellFile) -> String {
-    let mut names = scope.varying.clone();
-    if names.is_empty() {
-        names = vec!["concurrency", "rate", "max_tokens"];
+pub(super) fn place(scope: &Scope<'_, '_>, cell: &Cell<'_>) -> String {
+    let own = place_on(scope.model, cell, |axis| scope.varying.contains(&axis));
+    match own.is_empty() {
+        true => scope.model.place(cell),
+        false => own.iter().map(|own| format!("{} {}", own.axis, own.value)).collect::<Vec<_>>().join(", "),
     }
-    let parts: Vec<String> = names
-        .iter()
-        .filter_map(|axis| Some(format!("{axis} {}", scalar_text(coordinate(cell, axis)?))))
-        .collect();
-    if parts.is_empty() {
-        cell.id.clone()
-    } else {
-        parts.join(", ")
+}
+
+fn shown(metric: Metric, value: f64) -> String {
+    match metric.unit() {
+        Unit::Ms => format!("{} {}", metric.label(), number::ms(Some(value))),
+        Unit::TokS | Unit::ReqS => number::tok_s(Some(value)),
     }
 }
 
 /// What a pointer over a cell is told, in lines.
-pub(super) fn cell(scope: &Scope<'_>, cell: &CellFile) -> String {
+pub(super) fn cell(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>, cell: &Cell<'_>) -> String {
     let mut lines = vec![place(scope, cell)];
-    if !cell.outcome.is_measured() {
-        lines.push(cell.outcome.name().replace('_', " "));
+    if !cell.file.outcome.is_measured() {
+        lines.push(outcome(canvas, cell));
         return lines.join("\n");
     }
-    let mut numbers = Vec::new();
-    if of(cell, "throughput").is_some() {
-        numbers.push(number::tok_s(of(cell, "throughput")));
+    let numbers = NUMBERS.iter().filter_map(|metric| Some(shown(*metric, cell.shown(*metric)?)));
+    lines.push(numbers.collect::<Vec<_>>().join(" · "));
+    if canvas.model.is_mixed {
+        lines.push(cell.origin.word().to_uppercase());
     }
-    for key in ["p50_ttft", "p95_ttft", "p95_itl", "p95_e2e"] {
-        if let Some(value) = of(cell, key) {
-            numbers.push(format!("{} {}", name(key), number::ms(Some(value))));
-        }
+    if let Some(n) = cell.samples(Metric::P50_TTFT) {
+        lines.push(canvas.text("cell_samples", context! { n }));
     }
-    lines.push(numbers.join(" · "));
-    if scope.mixed {
-        lines.push(Origin::of(cell).word().to_uppercase());
-    }
-    if let Some(n) = samples(cell) {
-        lines.push(format!("{n} requests"));
-    }
-    let against: Vec<&str> = cell
-        .verdicts
-        .iter()
-        .filter(|verdict| verdict.severity > Severity::Note)
-        .map(|verdict| verdict.kind.name())
-        .collect();
-    if !against.is_empty() {
-        let mut kinds = against;
-        kinds.dedup();
-        lines.push(format!("verdicts: {}", kinds.join(", ")));
+    let against = cell.file.verdicts.iter().filter(|verdict| verdict.severity > Severity::Note);
+    let mut kinds: Vec<&str> = against.map(|verdict| verdict.kind.name()).collect();
+    kinds.dedup();
+    if !kinds.is_empty() {
+        lines.push(canvas.text("cell_verdicts", context! { kinds }));
     }
     lines.join("\n")
 }
 
-/// Requests that a cell's latencies rest on.
-fn samples(cell: &CellFile) -> Option<u64> {
-    let summary = cell.summary.as_ref()?;
-    let latency = summary.ttft.as_ref().or(summary.e2e.as_ref())?;
-    Some(latency.n)
+/// How a cell without numbers ended.
+pub(super) fn outcome(canvas: &Canvas<'_, '_>, cell: &Cell<'_>) -> String {
+    canvas.text("cell_outcome", context! { outcome => cell.file.outcome.name() })
 }
 
 /// A sentence on the numbers of a picture that may not be ranked; empty when all may.
-pub(super) fn unranked<'a>(cells: impl Iterator<Item = &'a CellFile>, key: &str) -> String {
-    let mut all = 0;
-    let mut kinds: Vec<VerdictKind> = Vec::new();
-    let mut hollow = 0;
-    let mut few: Option<(u64, u64)> = None;
-    for cell in cells.filter(|cell| of(cell, key).is_some()) {
+pub(super) fn unranked<'c, 'a: 'c>(
+    canvas: &Canvas<'_, '_>,
+    cells: impl Iterator<Item = &'c Cell<'a>>,
+    metric: Metric,
+) -> String {
+    let (mut all, mut hollow) = (0, 0);
+    let mut kinds: BTreeSet<VerdictKind> = BTreeSet::new();
+    let mut few: BTreeSet<u64> = BTreeSet::new();
+    for cell in cells {
+        let Some(own) = cell.number(metric) else { continue };
         all += 1;
-        if may_rank_by(cell, key) {
-            continue;
-        }
+        let Some(kind) = own.excluded else { continue };
         hollow += 1;
-        for verdict in &cell.verdicts {
-            let counts = match verdict.severity {
-                Severity::Cell => !may_rank(cell),
-                Severity::Metric => {
-                    verdict.touches.is_empty()
-                        || verdict.touches.iter().any(|touched| touches(touched, key))
-                }
-                Severity::Note => false,
-            };
-            if !counts || verdict.kind == VerdictKind::Simulated || kinds.contains(&verdict.kind) {
-                continue;
-            }
-            kinds.push(verdict.kind);
-        }
-        if let (true, Some(n)) = (kinds.contains(&VerdictKind::FewSamples), samples(cell)) {
-            few = Some(few.map_or((n, n), |(low, high)| (low.min(n), high.max(n))));
+        kinds.insert(kind);
+        if kind == VerdictKind::FewSamples {
+            few.extend(cell.samples(metric));
         }
     }
     if hollow == 0 {
         return String::new();
     }
-    let names: Vec<&str> = kinds.into_iter().map(VerdictKind::name).collect();
-    let on = match few {
-        Some((low, high)) if low == high => format!("; {low} requests per cell"),
-        Some((low, high)) => format!("; {low} to {high} requests per cell"),
-        None => String::new(),
+    let kinds: Vec<&str> = kinds.into_iter().map(VerdictKind::name).collect();
+    let (least, most) = (few.first(), few.last());
+    canvas.text("unranked", context! { metric => metric.label(), hollow, all, kinds, least, most })
+}
+
+/// A sentence on server axes of which one value alone gave numbers; empty without such.
+pub(super) fn only(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> String {
+    let only = scope.only.as_ref();
+    only.map_or_else(String::new, |(place, others)| {
+        canvas.text("only_with_numbers", context! { place, others })
+    })
+}
+
+/// A sentence on where other axes are held; empty where there are none.
+pub(super) fn held(canvas: &Canvas<'_, '_>, held: &Held<'_, '_>) -> String {
+    match held.place.is_empty() {
+        true => String::new(),
+        false => canvas.text("held", context! { place => &held.place, best => held.is_best }),
+    }
+}
+
+/// A sentence on axes of which only some values are shown; empty where there are none.
+pub(super) fn thinned(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>, axes: &[(usize, usize)]) -> String {
+    let axes: Vec<_> =
+        axes.iter().map(|(axis, shown)| context! { axis => scope.label(*axis), shown }).collect();
+    if axes.is_empty() { String::new() } else { canvas.text("thinned", context! { axes }) }
+}
+
+/// A sentence on the loads of an axis that some cells did not reach; empty where all did.
+pub(super) fn not_reached(
+    canvas: &Canvas<'_, '_>,
+    scope: &Scope<'_, '_>,
+    cells: &[&Cell<'_>],
+    axis: usize,
+) -> String {
+    let own = &scope.model.axes[axis];
+    let mut least: BTreeMap<usize, f64> = BTreeMap::new();
+    for cell in cells.iter().filter(|cell| cell.has_numbers()) {
+        let (Some(at), Some(reached)) = (cell.at[axis], scope.number(cell, axis)) else { continue };
+        if own.values[at].as_f64().is_some_and(|asked| reached < asked) {
+            let known = least.entry(at).or_insert(reached);
+            *known = known.min(reached);
+        }
+    }
+    let load = |(at, reached): (usize, f64)| {
+        context! { asked => own.text(at), reached => number::thousands(Some(reached)) }
     };
-    format!(
-        "{}: not ranked in {hollow} of {all} cells ({}){on}.",
-        name(key),
-        names.join(", ")
-    )
+    let loads: Vec<_> = least.into_iter().map(load).collect();
+    match loads.is_empty() {
+        true => String::new(),
+        false => canvas.text("not_reached", context! { axis => own.label(), loads }),
+    }
 }

@@ -1,59 +1,60 @@
 //! Where cells stand along one axis: numbers to scale, names side by side.
 
-use super::{scale::Scale, scope::values};
-use crate::{manifest::scalar_text, report::insight::coordinate, store::CellFile};
+use super::{
+    scale::Scale,
+    scope::{Scope, values},
+};
+use crate::report::model::Cell;
 
 /// Numbers that span this ratio stand on a logarithmic axis: 1, 2, 4, 8 at equal distances.
 const LOG_FROM: f64 = 8.0;
 
 /// The horizontal axis of a picture.
-pub(super) struct Along {
-    axis: String,
+pub(super) struct Along<'s, 'm, 'a> {
+    scope: &'s Scope<'m, 'a>,
+    axis: usize,
     scale: Option<Scale>,
+    /// Places of its values on the axis.
+    values: Vec<usize>,
     ticks: Vec<(f64, String)>,
 }
 
-impl Along {
-    /// The axis over the values that some cells have.
-    pub(super) fn new(cells: &[&CellFile], axis: &str, from: f64, to: f64) -> Self {
-        let texts = values(cells, axis);
-        let numbers: Option<Vec<f64>> = texts.iter().map(|text| text.parse().ok()).collect();
-        let numbers = numbers.filter(|numbers| numbers.iter().all(|number| number.is_finite()));
-        let scale = numbers.as_ref().and_then(|numbers| {
-            let (first, last) = (*numbers.first()?, *numbers.last()?);
+impl<'s, 'm, 'a> Along<'s, 'm, 'a> {
+    /// The axis over the values that some cells have, and the loads that they reached.
+    pub(super) fn new(
+        scope: &'s Scope<'m, 'a>,
+        cells: &[&Cell<'_>],
+        axis: usize,
+        from: f64,
+        to: f64,
+    ) -> Self {
+        let own = &scope.model.axes[axis];
+        let values = values(cells, axis);
+        let asked: Option<Vec<f64>> = values.iter().map(|value| own.values[*value].as_f64()).collect();
+        let scale = asked.as_ref().and_then(|asked| {
+            let reached = cells.iter().filter_map(|cell| scope.number(cell, axis));
+            let (first, last) = (reached.fold(*asked.first()?, f64::min), *asked.last()?);
             let log = first > 0.0 && last / first >= LOG_FROM;
             Some(Scale::between(first, last, log, from, to))
         });
-        let place = |index: usize| {
-            let part = (index as f64 + 0.5) / texts.len() as f64;
-            from + part * (to - from)
+        let side_by_side = |index: usize| from + (index as f64 + 0.5) / values.len() as f64 * (to - from);
+        let x = |index: usize| match (&scale, &asked) {
+            (Some(scale), Some(asked)) => scale.at(asked[index]),
+            _ => side_by_side(index),
         };
-        let ticks = texts
-            .iter()
-            .enumerate()
-            .map(|(index, text)| {
-                let number = numbers.as_ref().and_then(|numbers| numbers.get(index));
-                let x = match (&scale, number) {
-                    (Some(scale), Some(number)) => scale.at(*number),
-                    _ => place(index),
-                };
-                (x, text.clone())
-            })
-            .collect();
-        Self {
-            axis: axis.to_owned(),
-            scale,
-            ticks,
-        }
+        let ticks = values.iter().enumerate().map(|(index, value)| (x(index), own.text(*value))).collect();
+        Self { scope, axis, scale, values, ticks }
     }
 
-    /// Where a cell stands; `None` without a value.
-    pub(super) fn at(&self, cell: &CellFile) -> Option<f64> {
-        let text = scalar_text(coordinate(cell, &self.axis)?);
-        self.ticks
-            .iter()
-            .find(|(_, known)| *known == text)
-            .map(|(x, _)| *x)
+    /// Where a cell stands, by the load it reached; `None` without a value.
+    pub(super) fn at(&self, cell: &Cell<'_>) -> Option<f64> {
+        match self.scale {
+            Some(scale) => self.scope.number(cell, self.axis).map(|number| scale.at(number)),
+            None => {
+                let index = self.values.binary_search(&cell.at[self.axis]?).ok()?;
+                Some(self.ticks[index].0)
+            }
+        }
     }
 
     /// Whether neighbours may be joined by a line.
@@ -61,18 +62,8 @@ impl Along {
         self.scale.is_some()
     }
 
-    /// Its values with their places.
+    /// Its values with their places in the picture.
     pub(super) fn ticks(&self) -> &[(f64, String)] {
         &self.ticks
-    }
-}
-
-/// An axis with its unit, where it has one.
-pub(super) fn title(axis: &str) -> String {
-    match axis {
-        "concurrency" => "concurrency (requests in flight)".into(),
-        "rate" => "rate (requests per second)".into(),
-        "max_tokens" => "max_tokens (output tokens per request)".into(),
-        other => other.into(),
     }
 }

@@ -1,19 +1,24 @@
 //! How TTFT and ITL are distributed, one ridge for each step of what is asked for.
 
+use std::collections::BTreeMap;
+
+use minijinja::context;
+
 use super::{
     Chart, about,
+    canvas::Canvas,
     plane::Plane,
     scale::Scale,
     scope::{Scope, thinned, values},
-    sheet::{EDGE, Key, NARROW, Sheet},
+    sheet::{EDGE, Key, Sheet},
     svg::{Anchor, Svg},
     text::{fitted, width},
 };
 use crate::{
-    manifest::scalar_text,
-    measure::{Latency, Summary},
-    report::{insight::coordinate, number},
-    store::{CellFile, StoredRun},
+    manifest::LatencyKind,
+    measure::{Latency, Metric, Rank},
+    report::{model::Cell, number},
+    unit::Percentile,
 };
 
 /// Ridges that stay readable.
@@ -25,82 +30,79 @@ const RIDGE: f64 = 40.0;
 const COUNT: f64 = 62.0;
 /// Places along a ridge.
 const BINS: usize = 64;
+/// Between two panels side by side.
+const GAP: f64 = 34.0;
 
-type Get = fn(&Summary) -> &Option<Latency>;
+/// A ridge of each panel: where it stands along the axis, and its cell.
+type Row<'m, 'a> = (String, &'m Cell<'a>);
 
 /// The picture; `None` where no cell has a distribution.
-pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
+pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Chart> {
     let along = scope.along();
-    let others: Vec<&str> = scope
-        .varying
-        .iter()
-        .copied()
-        .filter(|axis| Some(*axis) != along)
-        .collect();
-    let (cells, held) = scope.held(&others);
-    let cells: Vec<&CellFile> = cells
-        .into_iter()
-        .filter(|cell| cell.summary.is_some())
-        .collect();
-    let own = along
-        .and_then(|axis| scope.best.and_then(|cell| coordinate(cell, axis)))
-        .map(scalar_text);
-    let (rows, fewer): (Vec<(String, &CellFile)>, bool) = match along {
-        Some(axis) => {
-            let (shown, fewer) = thinned(&values(&cells, axis), ROWS, own.as_deref());
-            let rows = shown.into_iter().filter_map(|text| {
-                let cell = cells.iter().find(|cell| {
-                    coordinate(cell, axis).is_some_and(|value| scalar_text(value) == text)
-                })?;
-                Some((text, *cell))
-            });
-            (rows.collect(), fewer)
-        }
-        None => (
-            cells
-                .first()
-                .map(|cell| (String::new(), *cell))
-                .into_iter()
-                .collect(),
-            false,
-        ),
-    };
-    let has = |get: Get| rows.iter().any(|(_, cell)| latency(cell, get).is_some());
-    let first: (&str, Get) = if has(|s| &s.ttft) {
-        ("TTFT", |s| &s.ttft)
-    } else {
-        ("E2E", |s| &s.e2e)
-    };
-    let second: (&str, Get) = if has(|s| &s.itl) {
-        ("ITL", |s| &s.itl)
-    } else {
-        ("TPOT", |s| &s.tpot)
-    };
-    let panels: Vec<(&str, Get)> = [first, second]
-        .into_iter()
-        .filter(|(_, get)| has(*get))
-        .collect();
+    let others: Vec<usize> = scope.varying.iter().copied().filter(|axis| Some(*axis) != along).collect();
+    let held = scope.held(&others);
+    let cells: Vec<&Cell<'_>> =
+        held.cells.iter().copied().filter(|cell| cell.file.summary.is_some()).collect();
+    let (rows, fewer) = rows(scope, &cells, along);
+    let has = |kind: LatencyKind| rows.iter().any(|(_, cell)| latency(cell, kind).is_some());
+    let either = |first, second| [first, second].into_iter().find(|kind| has(*kind));
+    let first = either(LatencyKind::Ttft, LatencyKind::E2e);
+    let panels: Vec<LatencyKind> =
+        first.into_iter().chain(either(LatencyKind::Itl, LatencyKind::Tpot)).collect();
     if panels.is_empty() {
         return None;
     }
-    let names: Vec<&str> = panels.iter().map(|(name, _)| *name).collect();
-    let what = names.join(" and ");
-    let by = along.map_or_else(String::new, |axis| format!(" by {axis}"));
-    let chart = Chart::new(
-        "distributions",
-        scope.workload,
-        format!("{}: distribution of {what}{by}", scope.workload),
-        format!("Distribution of {what}{by}, with p50 and p95."),
-    );
-    let mut sheet = Sheet::new(
-        &chart.title,
-        &about::source(run),
-        run,
-        &[Key::P50, Key::P95],
-        scope.wide,
-    );
-    let narrow = scope.wide <= NARROW;
-    let labels = along
+    let metrics: Vec<String> = panels.iter().map(|kind| name(*kind)).collect();
+    let axis = along.map(|axis| scope.label(axis));
+    let chart = Chart::new(canvas, "distributions", Some(scope.name), context! { metrics, axis });
+    let mut sheet = Sheet::new(canvas, &chart.title, &canvas.source(), &[Key::P50, Key::P95]);
+    let bottom = draw_panels(&mut sheet, canvas, scope, &panels, &rows, axis);
+    let mut notes = vec![about::only(canvas, scope), about::held(canvas, &held)];
+    let fewer = along.filter(|_| fewer).map(|axis| (axis, rows.len()));
+    notes.push(about::thinned(canvas, scope, fewer.as_slice()));
+    for kind in panels {
+        let tail = Metric::Latency(Rank::At(Percentile::P95), kind);
+        notes.push(about::unranked(canvas, rows.iter().map(|(_, cell)| *cell), tail));
+    }
+    notes.push(canvas.text("curves", context! {}));
+    Some(sheet.finish(bottom + Plane::BELOW_BARE, &super::notes(notes), chart))
+}
+
+/// One row for each value along the axis, and whether some values are left out.
+fn rows<'m, 'a>(
+    scope: &Scope<'m, 'a>,
+    cells: &[&'m Cell<'a>],
+    along: Option<usize>,
+) -> (Vec<Row<'m, 'a>>, bool) {
+    let Some(axis) = along else {
+        return (cells.first().map(|cell| (String::new(), *cell)).into_iter().collect(), false);
+    };
+    let known = values(cells, axis);
+    let shown = thinned(&known, ROWS, scope.best.and_then(|cell| cell.at[axis]));
+    let mut first: BTreeMap<usize, &'m Cell<'a>> = BTreeMap::new();
+    for cell in cells {
+        if let Some(place) = cell.at[axis] {
+            first.entry(place).or_insert(cell);
+        }
+    }
+    let row = |place: &usize| {
+        let cell = *first.get(place)?;
+        Some((scope.value(cell, axis)?, cell))
+    };
+    (shown.iter().filter_map(row).collect(), shown.len() < known.len())
+}
+
+/// The panels side by side, on a phone one below the other; returns where they end.
+fn draw_panels(
+    sheet: &mut Sheet,
+    canvas: &Canvas<'_, '_>,
+    scope: &Scope<'_, '_>,
+    panels: &[LatencyKind],
+    rows: &[Row<'_, '_>],
+    axis: Option<&str>,
+) -> f64 {
+    let narrow = canvas.is_narrow();
+    let labels = axis
         .filter(|_| !narrow)
         .map(|axis| width(&down(axis), 14.5))
         .into_iter()
@@ -108,61 +110,38 @@ pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
         .fold(0.0, f64::max)
         .min(if narrow { 90.0 } else { 130.0 });
     let left = EDGE + if labels > 0.0 { labels + 16.0 } else { 0.0 };
-    let gap = 34.0;
-    // On a phone the second panel stands below the first.
     let across = if narrow { 1 } else { panels.len() };
-    let wide = (scope.wide - EDGE - left - gap * (across - 1) as f64) / across as f64;
+    let wide = (canvas.wide - EDGE - left - GAP * (across - 1) as f64) / across as f64;
     let mut top = sheet.top() + 36.0;
     let high = ROW * rows.len() as f64;
     let mut bottom = top + high;
     let svg = &mut sheet.svg;
-    for (index, (name, get)) in panels.iter().enumerate() {
+    for (index, kind) in panels.iter().enumerate() {
         let column = index % across;
         if index > 0 && column == 0 {
             top = bottom + Plane::BELOW_BARE + 40.0;
             bottom = top + high;
         }
-        let from = left + (wide + gap) * column as f64;
-        let plane = Plane {
-            left: from,
-            right: from + wide,
-            top,
-            bottom,
-        };
+        let from = left + (wide + GAP) * column as f64;
+        let plane = Plane { left: from, right: from + wide, top, bottom };
         let mut title = plane.left;
-        if let Some(axis) = along.filter(|_| column == 0) {
+        if let Some(axis) = axis.filter(|_| column == 0) {
             let room = if narrow { 170.0 } else { labels };
-            title = title.max(EDGE + 16.0 + steps(svg, axis, &rows, &plane, room));
+            title = title.max(EDGE + 16.0 + steps(svg, axis, rows, &plane, room));
         }
-        panel(svg, scope, &plane, (name, title), *get, &rows, index);
+        let panel = Panel { kind: *kind, plane, title, colour: index };
+        panel.draw(svg, canvas, scope, rows);
     }
-    let thinned = match along {
-        Some(axis) if fewer => format!("Only {ROWS} values of {axis} are shown."),
-        _ => String::new(),
-    };
-    let few = few(&rows, &panels);
-    let notes = super::notes([
-        scope.constant.clone(),
-        held,
-        thinned,
-        few,
-        "Each curve is scaled to its own height; n is the number of samples.".into(),
-    ]);
-    Some(sheet.finish(bottom + Plane::BELOW_BARE, &notes, chart))
+    bottom
 }
 
 /// The axis and its steps, at the left of a panel; how wide the name is.
-fn steps(svg: &mut Svg, axis: &str, rows: &[(String, &CellFile)], plane: &Plane, room: f64) -> f64 {
+fn steps(svg: &mut Svg, axis: &str, rows: &[Row<'_, '_>], plane: &Plane, room: f64) -> f64 {
     let name = fitted(&down(axis), 14.5, room);
     svg.text((EDGE, plane.top - 16.0), Anchor::Start, "axis", &name);
     for (index, (text, _)) in rows.iter().enumerate() {
         let y = plane.top + ROW * (index as f64 + 1.0);
-        svg.text(
-            (plane.left - 12.0, y - 4.0),
-            Anchor::End,
-            "tick",
-            &fitted(text, 13.0, room),
-        );
+        svg.text((plane.left - 12.0, y - 4.0), Anchor::End, "tick", &fitted(text, 13.0, room));
     }
     width(&name, 14.5)
 }
@@ -171,93 +150,75 @@ fn down(axis: &str) -> String {
     format!("{axis} ↓")
 }
 
-fn latency(cell: &CellFile, get: Get) -> Option<&Latency> {
-    let latency = get(cell.summary.as_ref()?).as_ref()?;
+fn name(kind: LatencyKind) -> String {
+    kind.name().to_uppercase()
+}
+
+fn latency<'a>(cell: &Cell<'a>, kind: LatencyKind) -> Option<&'a Latency> {
+    let latency = cell.file.summary.as_ref()?.latency(kind)?;
     (latency.n > 0 && !latency.histogram.buckets.is_empty()).then_some(latency)
 }
 
 /// One latency of every row.
-fn panel(
-    svg: &mut Svg,
-    scope: &Scope<'_>,
-    plane: &Plane,
-    (name, title): (&str, f64),
-    get: Get,
-    rows: &[(String, &CellFile)],
+struct Panel {
+    kind: LatencyKind,
+    plane: Plane,
+    /// Where its title begins.
+    title: f64,
     colour: usize,
-) {
-    let ends = rows
-        .iter()
-        .filter_map(|(_, cell)| latency(cell, get))
-        .flat_map(|latency| {
+}
+
+impl Panel {
+    fn draw(&self, svg: &mut Svg, canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>, rows: &[Row<'_, '_>]) {
+        let plane = &self.plane;
+        let ends = rows.iter().filter_map(|(_, cell)| latency(cell, self.kind)).flat_map(|latency| {
             let buckets = &latency.histogram.buckets;
-            let first = buckets.first().map(|(value, _)| *value as f64 / 1e3);
-            let last = buckets.last().map(|(value, _)| *value as f64 / 1e3);
-            [first, last]
+            [buckets.first(), buckets.last()].map(|end| end.map(|(value, _)| *value as f64 / 1e3))
         });
-    let ends: Vec<f64> = ends.flatten().collect();
-    let (from, to) = (plane.left + 4.0, plane.right - COUNT);
-    let Some(x) = Scale::around(ends.into_iter(), from, to) else {
-        return;
-    };
-    svg.text(
-        (title, plane.top - 16.0),
-        Anchor::Start,
-        "axis",
-        &format!(
-            "{name}, ms{}",
-            if x.is_log() { " (logarithmic)" } else { "" }
-        ),
-    );
-    let ticks: Vec<(f64, String)> = x
-        .ticks()
-        .into_iter()
-        .map(|(value, text)| (x.at(value), text))
-        .collect();
-    for (at, _) in &ticks {
-        svg.line((*at, plane.top - 4.0), (*at, plane.bottom), "grid");
-    }
-    for (index, (_, cell)) in rows.iter().enumerate() {
-        let base = plane.top + ROW * (index as f64 + 1.0);
-        svg.line((plane.left, base), (plane.right - COUNT, base), "grid");
-        let Some(latency) = latency(cell, get) else {
-            svg.text(
-                (plane.left + 6.0, base - 6.0),
-                Anchor::Start,
-                "note",
-                number::ABSENT,
-            );
-            continue;
+        let ends: Vec<f64> = ends.flatten().collect();
+        let Some(x) = Scale::around(ends.into_iter(), plane.left + 4.0, plane.right - COUNT) else {
+            return;
         };
-        let outline = ridge(latency, &x, plane, base);
-        svg.open_mark(Some(&cell.id), &said(scope, cell, name, latency));
-        svg.rect(
-            plane.left,
-            base - ROW,
-            plane.right - plane.left,
-            ROW,
-            0.0,
-            "hit",
-        );
-        svg.polygon(&outline, &format!("area f{colour}"));
+        let metric = name(self.kind);
+        let title =
+            canvas.text("distribution_axis", context! { metric => &metric, logarithmic => x.is_log() });
+        svg.text((self.title, plane.top - 16.0), Anchor::Start, "axis", &title);
+        let ticks = x.placed_ticks();
+        for (at, _) in &ticks {
+            svg.line((*at, plane.top - 4.0), (*at, plane.bottom), "grid");
+        }
+        for (index, (_, cell)) in rows.iter().enumerate() {
+            let base = plane.top + ROW * (index as f64 + 1.0);
+            svg.line((plane.left, base), (plane.right - COUNT, base), "grid");
+            match latency(cell, self.kind) {
+                Some(latency) => {
+                    let said = said(canvas, scope, cell, &metric, latency);
+                    svg.open_mark(Some(cell.id()), &said);
+                    self.draw_ridge(svg, latency, &x, base, cell.is_usable());
+                    svg.close_mark();
+                    let n = format!("n {}", number::thousands(Some(latency.n as f64)));
+                    svg.text((plane.right, base - 6.0), Anchor::End, "note", &n);
+                }
+                None => svg.text((plane.left + 6.0, base - 6.0), Anchor::Start, "note", number::ABSENT),
+            }
+        }
+        plane.below(svg, &ticks, "");
+    }
+
+    /// A ridge with its p50 and p95; hollow where nothing may be concluded from it.
+    fn draw_ridge(&self, svg: &mut Svg, latency: &Latency, x: &Scale, base: f64, is_usable: bool) {
+        let (plane, colour) = (&self.plane, self.colour);
+        let outline = ridge(latency, x, plane, base);
+        svg.rect(plane.left, base - ROW, plane.right - plane.left, ROW, 0.0, "hit");
+        if is_usable {
+            svg.polygon(&outline, &format!("area f{colour}"));
+        }
         svg.polyline(&outline, &format!("line thin s{colour}"));
         for (value, class) in [(latency.p50_ms, "line"), (latency.p95_ms, "line unranked")] {
             let at = x.at(value);
-            svg.line(
-                (at, base),
-                (at, base - RIDGE * 0.62),
-                &format!("{class} s{colour}"),
-            );
+            svg.line((at, base), (at, base - RIDGE * 0.62), &format!("{class} s{colour}"));
         }
-        svg.close_mark();
-        svg.text(
-            (plane.right, base - 6.0),
-            Anchor::End,
-            "note",
-            &format!("n {}", number::thousands(Some(latency.n as f64))),
-        );
     }
-    plane.below(svg, &ticks, "");
 }
 
 /// The line of a ridge: how many samples fall to each place, a little smoothed, the highest at full height.
@@ -271,15 +232,10 @@ fn ridge(latency: &Latency, x: &Scale, plane: &Plane, base: f64) -> Vec<(f64, f6
         counts[((part * bins as f64) as usize).min(bins - 1)] += *count as f64;
     }
     let at = |index: i64| {
-        usize::try_from(index)
-            .ok()
-            .and_then(|index| counts.get(index))
-            .copied()
-            .unwrap_or_default()
+        usize::try_from(index).ok().and_then(|index| counts.get(index)).copied().unwrap_or_default()
     };
-    let smooth: Vec<f64> = (0..bins as i64)
-        .map(|index| 0.25 * at(index - 1) + 0.5 * at(index) + 0.25 * at(index + 1))
-        .collect();
+    let smooth: Vec<f64> =
+        (0..bins as i64).map(|index| 0.25 * at(index - 1) + 0.5 * at(index) + 0.25 * at(index + 1)).collect();
     let most = smooth.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     let wide = (to - from) / bins as f64;
     let within = |x: f64| x.clamp(from, to);
@@ -289,48 +245,29 @@ fn ridge(latency: &Latency, x: &Scale, plane: &Plane, base: f64) -> Vec<(f64, f6
     };
     // The outline begins and ends on the base, half a place beyond the outermost samples.
     let mut points = vec![(within(from + wide * (*first as f64 - 0.5)), base)];
-    points.extend((*first..=*last).map(|index| {
-        (
-            from + wide * (index as f64 + 0.5),
-            base - RIDGE * smooth[index] / most,
-        )
-    }));
+    points.extend(
+        (*first..=*last)
+            .map(|index| (from + wide * (index as f64 + 0.5), base - RIDGE * smooth[index] / most)),
+    );
     points.push((within(from + wide * (*last as f64 + 1.5)), base));
     points
 }
 
-fn said(scope: &Scope<'_>, cell: &CellFile, name: &str, latency: &Latency) -> String {
+fn said(
+    canvas: &Canvas<'_, '_>,
+    scope: &Scope<'_, '_>,
+    cell: &Cell<'_>,
+    metric: &str,
+    latency: &Latency,
+) -> String {
     let ms = |value: f64| number::ms(Some(value));
-    format!(
-        "{}\n{name} p50 {} · p95 {} · p99 {}\nfrom {} to {}, n {}",
+    let (p50, p95, p99) = (ms(latency.p50_ms), ms(latency.p95_ms), ms(latency.p99_ms));
+    let (least, most) = (ms(latency.min_ms), ms(latency.max_ms));
+    let n = number::thousands(Some(latency.n as f64));
+    let lines = [
         about::place(scope, cell),
-        ms(latency.p50_ms),
-        ms(latency.p95_ms),
-        ms(latency.p99_ms),
-        ms(latency.min_ms),
-        ms(latency.max_ms),
-        number::thousands(Some(latency.n as f64))
-    )
-}
-
-/// A sentence on ridges whose p95 rests on few samples; empty when none does.
-fn few(rows: &[(String, &CellFile)], panels: &[(&str, Get)]) -> String {
-    let names: Vec<&str> = panels
-        .iter()
-        .filter(|(name, _)| {
-            let key = format!("p95_{}", name.to_lowercase());
-            rows.iter().any(|(_, cell)| {
-                cell.summary.is_some() && !crate::report::insight::may_rank_by(cell, &key)
-            })
-        })
-        .map(|(name, _)| *name)
-        .collect();
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!(
-            "p95 of {} is not ranked in some cells: see n and the verdicts.",
-            names.join(" and ")
-        )
-    }
+        canvas.text("curve", context! { metric, p50, p95, p99 }),
+        canvas.text("curve_range", context! { least, most, n }),
+    ];
+    lines.join("\n")
 }

@@ -1,21 +1,22 @@
 //! The latency heat map over the two axes that say most.
 
+use std::collections::{BTreeSet, HashMap};
+
+use minijinja::context;
+
 use super::{
     Chart, about,
+    canvas::Canvas,
     scope::{Scope, thinned, values},
-    sheet::{NARROW, Sheet},
+    sheet::{Key, Sheet},
     svg::Anchor,
     text::width,
     tiles::{self, Tile, Tiles},
 };
 use crate::{
-    manifest::scalar_text,
-    measure::CellOutcome,
-    report::{
-        insight::{coordinate, may_rank_by, of},
-        number,
-    },
-    store::{CellFile, StoredRun},
+    manifest::SloTerm,
+    measure::Metric,
+    report::{model::Cell, number},
 };
 
 /// Tiles that stay readable.
@@ -29,182 +30,143 @@ const FILLS: [&str; 7] = ["t0", "t1", "t2", "t3", "t4", "t5", "t6"];
 const INKS: [&str; 7] = ["u0", "u1", "u2", "u3", "u4", "u5", "u6"];
 /// Latencies that span this ratio are coloured by their logarithm.
 const LOG_FROM: f64 = 5.0;
+/// Numbers that differ by less than this factor do not get the whole ramp: it would make noise look like
+/// much.
+const WHOLE_RAMP: f64 = 2.0;
+
+/// What the colours show.
+struct Colours {
+    metric: Metric,
+    term: Option<SloTerm>,
+    low: f64,
+    /// What has the darkest colour.
+    darkest: f64,
+}
 
 /// The picture; `None` where fewer than two axes have several values, or fewer than two cells a latency.
-pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
-    let (key, term) = about::latencies(scope).into_iter().next()?;
+pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Chart> {
+    let (metric, term) = about::latencies(scope).into_iter().next()?;
     let across = scope.along()?;
-    let others: Vec<&str> = scope
-        .varying
-        .iter()
-        .copied()
-        .filter(|axis| *axis != across)
-        .collect();
-    let down = scope.strongest(&others, &key)?;
-    let rest: Vec<&str> = others.into_iter().filter(|axis| *axis != down).collect();
-    let (cells, held) = scope.held(&rest);
-    let best = |axis: &str| {
-        scope
-            .best
-            .and_then(|cell| coordinate(cell, axis))
-            .map(scalar_text)
-    };
-    let most = if scope.wide <= NARROW {
-        FEW_COLUMNS
-    } else {
-        COLUMNS
-    };
-    let (columns, fewer_columns) = thinned(&values(&cells, across), most, best(across).as_deref());
-    let (rows, fewer_rows) = thinned(&values(&cells, down), ROWS, best(down).as_deref());
+    let others: Vec<usize> = scope.varying.iter().copied().filter(|axis| *axis != across).collect();
+    let down = scope.strongest(&others, metric)?;
+    let rest: Vec<usize> = others.into_iter().filter(|axis| *axis != down).collect();
+    let held = scope.held(&rest);
+    let best = |axis: usize| scope.best.and_then(|cell| cell.at[axis]);
+    let most = if canvas.is_narrow() { FEW_COLUMNS } else { COLUMNS };
+    let (all_columns, all_rows) = (values(&held.cells, across), values(&held.cells, down));
+    let columns = thinned(&all_columns, most, best(across));
+    let rows = thinned(&all_rows, ROWS, best(down));
     if columns.len() < 2 || rows.len() < 2 {
         return None;
     }
-    let at = |row: &str, column: &str| {
-        cells
-            .iter()
-            .copied()
-            .find(|cell| is_at(cell, down, row) && is_at(cell, across, column))
-    };
-    let found: Vec<Vec<Option<&CellFile>>> = rows
-        .iter()
-        .map(|row| columns.iter().map(|column| at(row, column)).collect())
-        .collect();
-    let shown = || found.iter().flatten().flatten().copied();
-    let numbers: Vec<f64> = shown().filter_map(|cell| of(cell, &key)).collect();
+    let mut places: HashMap<(Option<usize>, Option<usize>), &Cell<'_>> = HashMap::new();
+    for cell in &held.cells {
+        places.entry((cell.at[down], cell.at[across])).or_insert(cell);
+    }
+    let at = |row: &usize, column: &usize| places.get(&(Some(*row), Some(*column))).copied();
+    let found: Vec<Vec<Option<&Cell<'_>>>> =
+        rows.iter().map(|row| columns.iter().map(|column| at(row, column)).collect()).collect();
+    let shown: Vec<&Cell<'_>> = found.iter().flatten().flatten().copied().collect();
+    let numbers: Vec<f64> = shown.iter().filter_map(|cell| cell.shown(metric)).collect();
     if numbers.len() < 2 {
         return None;
     }
     let low = numbers.iter().copied().fold(f64::INFINITY, f64::min);
     let high = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    // Numbers that differ by less than a factor of two do not get the whole ramp: it would make noise look like much.
-    let darkest = high.max(low * 2.0);
-    let limit = term.as_ref().map(|term| term.limit.as_ms());
-    let tile = |cell: &CellFile| {
-        let value = of(cell, &key);
-        let step = value.map(|value| step(value, low, darkest));
-        let mark = if value.is_some() && !may_rank_by(cell, &key) {
-            " †"
-        } else {
-            ""
-        };
-        Tile {
-            fill: step.map_or("none", |step| FILLS[step]),
-            ink: step.map_or("on-none", |step| INKS[step]),
-            lines: vec![value.map_or_else(
-                || absent(cell),
-                |value| {
-                    let letter = scope.letter(cell);
-                    let space = if letter.is_empty() { "" } else { " " };
-                    format!("{}{mark}{space}{letter}", number::ms_bare(Some(value)))
-                },
-            )],
-            about: about::cell(scope, cell),
-            cell: Some(cell.id.clone()),
-            picked: scope.best.is_some_and(|best| best.id == cell.id),
-            inside: value.zip(limit).map(|(value, limit)| value <= limit),
-        }
-    };
+    let colours = Colours { metric, term, low, darkest: high.max(low * WHOLE_RAMP) };
+    let texts = |axis: usize, own: &[usize]| own.iter().map(|at| scope.model.axes[axis].text(*at)).collect();
+    let tile = |cell: &Cell<'_>| tile(canvas, scope, &colours, cell);
     let table = Tiles {
-        row_axis: down.to_owned(),
-        column_axis: across.to_owned(),
-        tiles: found
-            .iter()
-            .map(|row| row.iter().map(|cell| cell.map(tile)).collect())
-            .collect(),
-        rows,
-        columns,
+        row_axis: scope.label(down).to_owned(),
+        column_axis: scope.label(across).to_owned(),
+        tiles: found.iter().map(|row| row.iter().map(|cell| cell.map(tile)).collect()).collect(),
+        rows: texts(down, &rows),
+        columns: texts(across, &columns),
     };
-    let name = about::name(&key);
-    let chart = Chart::new(
-        "heat_map",
-        scope.workload,
-        format!("{}: {name} over {across} and {down}", scope.workload),
-        format!(
-            "{name} from {} to {}, over {across} and {down}.",
-            number::ms(Some(low)),
-            number::ms(Some(high))
-        ),
-    );
-    let picked = shown().any(|cell| scope.best.is_some_and(|best| best.id == cell.id));
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[], scope.wide);
-    ramp(&mut sheet, &name, low, darkest, picked);
+    let ms = |value: f64| number::ms(Some(value));
+    let f = context! {
+        metric => metric.label(),
+        low => ms(low),
+        high => ms(high),
+        across => scope.label(across),
+        down => scope.label(down),
+    };
+    let chart = Chart::new(canvas, "heat_map", Some(scope.name), f);
+    let mut sheet = Sheet::new(canvas, &chart.title, &canvas.source(), &[]);
+    ramp(&mut sheet, canvas, &colours, shown.iter().any(|cell| scope.is_best(cell)));
     let bottom = tiles::draw(&mut sheet, &table);
-    let thinned = match (fewer_columns, fewer_rows) {
-        (true, true) => {
-            format!("Only {most} values of {across} and {ROWS} of {down} are shown.")
-        }
-        (true, false) => format!("Only {most} values of {across} are shown."),
-        (false, true) => format!("Only {ROWS} values of {down} are shown."),
-        (false, false) => String::new(),
-    };
-    let edge = match &term {
-        Some(term) if table_crosses(&table) => format!(
-            "The line marks the SLO: {name} ≤ {}.",
-            number::ms(Some(term.limit.as_ms()))
-        ),
-        Some(term) => {
-            let side = if high <= term.limit.as_ms() {
-                "within"
-            } else {
-                "beyond"
-            };
-            format!(
-                "Every number is {side} the SLO {name} ≤ {}.",
-                number::ms(Some(term.limit.as_ms()))
-            )
-        }
-        None => String::new(),
-    };
-    let unranked = about::unranked(shown(), &key);
-    let unranked = if unranked.is_empty() {
-        unranked
-    } else {
-        format!("† {unranked}")
-    };
-    let notes = super::notes([edge, scope.constant.clone(), held, thinned, unranked]);
+    let fewer = [(across, all_columns.len(), columns.len()), (down, all_rows.len(), rows.len())];
+    let fewer = fewer.into_iter().filter(|(_, all, shown)| shown < all);
+    let fewer: Vec<(usize, usize)> = fewer.map(|(axis, _, shown)| (axis, shown)).collect();
+    let unranked = about::unranked(canvas, shown.iter().copied(), metric);
+    let notes = super::notes([
+        side(canvas, &table, term.as_ref()),
+        about::only(canvas, scope),
+        about::held(canvas, &held),
+        about::thinned(canvas, scope, &fewer),
+        about::not_reached(canvas, scope, &shown, across),
+        if unranked.is_empty() { unranked } else { format!("† {unranked}") },
+    ]);
     Some(sheet.finish(bottom, &notes, chart))
 }
 
-fn is_at(cell: &CellFile, axis: &str, text: &str) -> bool {
-    coordinate(cell, axis).is_some_and(|value| scalar_text(value) == text)
-}
-
-fn absent(cell: &CellFile) -> String {
-    match cell.outcome {
-        CellOutcome::Oom => "OOM".into(),
-        outcome if outcome.is_measured() => number::ABSENT.into(),
-        outcome => outcome.name().replace('_', " "),
+fn tile(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>, colours: &Colours, cell: &Cell<'_>) -> Tile {
+    let number = cell.number(colours.metric);
+    let step = number.map(|number| colours.step(number.value));
+    let text = match number {
+        Some(number) => {
+            let mark = if number.excluded.is_some() { " †" } else { "" };
+            let text = format!("{}{mark} {}", number::ms_bare(Some(number.value)), canvas.letter(cell));
+            text.trim_end().to_owned()
+        }
+        None if cell.file.outcome.is_measured() => number::ABSENT.into(),
+        None => about::outcome(canvas, cell),
+    };
+    let limit = colours.term.as_ref().map(|term| term.limit.as_ms());
+    let judged = number.filter(|_| cell.is_usable());
+    Tile {
+        fill: step.map_or("none", |step| FILLS[step]),
+        ink: step.map_or("on-none", |step| INKS[step]),
+        lines: vec![text],
+        about: about::cell(canvas, scope, cell),
+        cell: Some(cell.id().to_owned()),
+        picked: scope.is_best(cell),
+        inside: judged.zip(limit).map(|(number, limit)| number.value <= limit),
     }
 }
 
-fn table_crosses(table: &Tiles) -> bool {
-    let sides = || {
-        table
-            .tiles
-            .iter()
-            .flatten()
-            .flatten()
-            .filter_map(|tile| tile.inside)
-    };
-    sides().any(|inside| inside) && sides().any(|inside| !inside)
+impl Colours {
+    /// Which of the seven fills a value has.
+    fn step(&self, value: f64) -> usize {
+        let (low, high) = (self.low, self.darkest);
+        let part = if high <= low {
+            0.0
+        } else if low > 0.0 && high / low >= LOG_FROM {
+            (value / low).ln() / (high / low).ln()
+        } else {
+            (value - low) / (high - low)
+        };
+        ((part * 7.0) as usize).min(6)
+    }
 }
 
-/// Which of the seven fills a value has.
-fn step(value: f64, low: f64, high: f64) -> usize {
-    let part = if high <= low {
-        0.0
-    } else if low > 0.0 && high / low >= LOG_FROM {
-        (value / low).ln() / (high / low).ln()
-    } else {
-        (value - low) / (high - low)
+/// A sentence on which side of the SLO the numbers lie; empty where none is judged.
+fn side(canvas: &Canvas<'_, '_>, table: &Tiles, term: Option<&SloTerm>) -> String {
+    let sides: BTreeSet<bool> =
+        table.tiles.iter().flatten().flatten().filter_map(|tile| tile.inside).collect();
+    let side = match (sides.contains(&true), sides.contains(&false)) {
+        (true, true) => "both",
+        (true, false) => "within",
+        (false, true) => "beyond",
+        (false, false) => return String::new(),
     };
-    ((part * 7.0) as usize).min(6)
+    term.map_or_else(String::new, |term| canvas.text("slo_side", context! { side, slo => about::slo(term) }))
 }
 
 /// What the colours mean: from the lowest to the highest value.
-fn ramp(sheet: &mut Sheet, name: &str, low: f64, high: f64, picked: bool) {
-    let text = format!("{name}, ms");
-    let (from, to) = (number::ms_bare(Some(low)), number::ms_bare(Some(high)));
+fn ramp(sheet: &mut Sheet, canvas: &Canvas<'_, '_>, colours: &Colours, picked: bool) {
+    let text = colours.metric.heading();
+    let (from, to) = (number::ms_bare(Some(colours.low)), number::ms_bare(Some(colours.darkest)));
     let mut flow = sheet.row();
     let (x, y) = flow.place(width(&text, 12.0));
     sheet.svg.text((x, y), Anchor::Start, "key", &text);
@@ -220,9 +182,7 @@ fn ramp(sheet: &mut Sheet, name: &str, low: f64, high: f64, picked: bool) {
     }
     svg.text((x + 8.0, y), Anchor::Start, "key", &to);
     if picked {
-        let (x, y) = flow.place(26.0 + width("best cell", 12.0));
-        svg.rect(x, y - 11.0, 18.0, 14.0, 2.0, "pick");
-        svg.text((x + 26.0, y), Anchor::Start, "key", "best cell");
+        flow.tile_key(svg, "pick", &Key::Pick.text(canvas));
     }
     sheet.end_row(flow);
 }

@@ -3,7 +3,7 @@
 use super::{
     scope::Series,
     sheet::{EDGE, Sheet},
-    svg::Anchor,
+    svg::{Anchor, Svg},
     text::{fitted, told_apart, width},
 };
 
@@ -23,11 +23,7 @@ pub(super) struct Flow {
 impl Flow {
     /// Rows whose first text stands on the line `y`, of a picture `wide` pixels wide.
     pub(super) fn new(y: f64, wide: f64) -> Self {
-        Self {
-            x: EDGE,
-            y,
-            right: wide - EDGE,
-        }
+        Self { x: EDGE, y, right: wide - EDGE }
     }
 
     /// Where an entry of this width stands: its left end and the line of its text.
@@ -41,6 +37,13 @@ impl Flow {
         at
     }
 
+    /// A tile and what it means.
+    pub(super) fn tile_key(&mut self, svg: &mut Svg, fill: &str, text: &str) {
+        let (x, y) = self.place(26.0 + width(text, 12.0));
+        svg.rect(x, y - 11.0, 18.0, 14.0, 2.0, fill);
+        svg.text((x + 26.0, y), Anchor::Start, "key", text);
+    }
+
     /// The line of the last row.
     pub(super) fn y(&self) -> f64 {
         self.y
@@ -52,11 +55,11 @@ impl Flow {
     }
 }
 
-/// The shapes of some series and what they are, below the head of the picture: the axes first, then their values. One of which
-/// nothing is drawn has no key.
-pub(super) fn series(sheet: &mut Sheet, series: &[Series<'_>]) {
+/// The shapes of some series and what they are, below the head of the picture: the axes first, then their
+/// values. One of which nothing is drawn has no key.
+pub(super) fn series(sheet: &mut Sheet, series: &[Series<'_, '_>]) {
     let Some(first) = series.first() else { return };
-    let has_numbers = |one: &Series<'_>| one.cells.iter().any(|cell| cell.has_numbers());
+    let has_numbers = |one: &Series<'_, '_>| one.cells.iter().any(|cell| cell.has_numbers());
     let mut flow = sheet.row();
     let names = fitted(&first.names, 12.0, flow.room());
     let (x, y) = flow.place(width(&names, 12.0));
@@ -68,9 +71,7 @@ pub(super) fn series(sheet: &mut Sheet, series: &[Series<'_>]) {
             continue;
         }
         let (x, y) = flow.place(22.0 + width(text, 12.0));
-        sheet
-            .svg
-            .marker(index, (x + 8.0, y - 4.0), 4.5, &format!("f{index}"));
+        sheet.svg.marker(index, (x + 8.0, y - 4.0), 4.5, &format!("f{index}"));
         sheet.svg.text((x + 22.0, y), Anchor::Start, "key", text);
     }
     sheet.end_row(flow);

@@ -1,17 +1,20 @@
 //! A stored run → pictures: SVG files that look after light and dark by themselves.
 //!
-//! Drawn by a small layer of our own ([`svg`]) and not by a library. What GitHub shows is an SVG file as an image: its
-//! colours can follow the reader's light or dark only through classes and a media query inside the file, its text must stay
-//! text, and the same run must give the same bytes. `plotters` writes each colour into each element; `charming` draws in a
-//! JavaScript engine; `poloto` has classes, but neither direct labels nor heat maps, and its last release is of 2023. What
-//! is needed is a few shapes; the work is in choosing what to show, which no library does.
+//! Drawn by a small layer of our own ([`svg`]) and not by a library. What GitHub shows is an SVG file as an
+//! image: its colours can follow the reader's light or dark only through classes and a media query inside the
+//! file, its text must stay text, and the same run must give the same bytes. `plotters` writes each colour
+//! into each element; `charming` draws in a JavaScript engine; `poloto` has classes, but neither direct
+//! labels nor heat maps, and its last release is of 2023. What is needed is a few shapes; the work is in
+//! choosing what to show, which no library does.
 //!
-//! Of the six colours those that a colour-blind reader takes for one another (blue and purple, orange and brown, green and
-//! grey) differ in lightness; a shape says the same once more. Numbers that may
-//! not be ranked are hollow; what was simulated says so inside the picture.
+//! Of the six colours those that a colour-blind reader takes for one another (blue and purple, orange and
+//! brown, green and grey) differ in lightness; a shape says the same once more. Numbers that may not be
+//! ranked are hollow; what was simulated says so inside the picture. Every word is a macro of
+//! `templates/charts.j2`.
 
 mod about;
 mod along;
+mod canvas;
 mod distribution;
 mod heat_map;
 mod legend;
@@ -31,8 +34,11 @@ mod tradeoff;
 #[cfg(test)]
 mod tests;
 
-use super::{file_name, insight::Block};
-use crate::store::StoredRun;
+use minijinja::{Value, context};
+
+use super::{file_name, finding::Words, model::Model};
+use crate::diagnostic::Findings;
+use canvas::{Canvas, Say};
 use scope::Scope;
 use sheet::{NARROW, WIDE};
 
@@ -62,13 +68,15 @@ struct Drawn {
 }
 
 impl Chart {
-    fn new(kind: &'static str, workload: &str, title: String, alt: String) -> Self {
+    /// A picture whose macros `<kind>_title` and `<kind>_alt` say what it shows, of `f` and its workload.
+    fn new(canvas: &Canvas<'_, '_>, kind: &'static str, workload: Option<&str>, f: Value) -> Self {
+        let f = context! { workload, ..f };
         Self {
             file: String::new(),
             kind,
-            workload: (!workload.is_empty()).then(|| workload.to_owned()),
-            title,
-            alt,
+            workload: workload.map(str::to_owned),
+            title: canvas.text(&format!("{kind}_title"), f.clone()),
+            alt: canvas.text(&format!("{kind}_alt"), f),
             wide: Drawn::default(),
             narrow: None,
         }
@@ -76,34 +84,43 @@ impl Chart {
 }
 
 /// Every picture of a run, workloads in the order of the plan. A picture that would be empty is not there.
-pub(super) fn charts(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<Chart> {
-    let mut workloads: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
-    workloads.dedup();
-    let mut scopes: Vec<Scope<'_>> = workloads
-        .into_iter()
-        .filter_map(|workload| Scope::of(run, blocks, workload))
-        .collect();
-    let mut charts = drawn(run, &scopes, WIDE);
-    scopes.iter_mut().for_each(|scope| scope.wide = NARROW);
-    // Whether there is a picture does not depend on its width, so each has its other form at the same place.
-    for (chart, other) in charts.iter_mut().zip(drawn(run, &scopes, NARROW)) {
-        chart.narrow = Some(other.wide);
+///
+/// # Errors
+/// Every macro that fails.
+pub(super) fn charts<'a>(model: &Model<'a>, words: &'a Words) -> Result<Vec<Chart>, Findings> {
+    let mut charts = Vec::new();
+    for scope in (0..model.workloads.len()).filter_map(|workload| Scope::of(model, workload)) {
+        let of_workload = |canvas: &Canvas<'_, '_>| {
+            let pictures = [
+                throughput::draw(canvas, &scope),
+                tradeoff::draw(canvas, &scope),
+                heat_map::draw(canvas, &scope),
+                distribution::draw(canvas, &scope),
+                timeline::draw(canvas, &scope),
+                predicted::draw(canvas, &scope),
+            ];
+            pictures.into_iter().flatten().collect()
+        };
+        charts.extend(drawn(model, words, of_workload)?);
     }
-    named(charts)
+    charts.extend(drawn(model, words, |canvas| oom_surface::draw(canvas).into_iter().collect())?);
+    Ok(named(charts))
 }
 
-fn drawn(run: &StoredRun, scopes: &[Scope<'_>], wide: f64) -> Vec<Chart> {
-    let mut charts = Vec::new();
-    for scope in scopes {
-        charts.extend(throughput::draw(run, scope));
-        charts.extend(tradeoff::draw(run, scope));
-        charts.extend(heat_map::draw(run, scope));
-        charts.extend(distribution::draw(run, scope));
-        charts.extend(timeline::draw(run, scope));
-        charts.extend(predicted::draw(run, scope));
+/// Some pictures in both widths: whether there is one does not depend on its width.
+fn drawn<'a>(
+    model: &Model<'a>,
+    words: &'a Words,
+    draw: impl Fn(&Canvas<'_, '_>) -> Vec<Chart>,
+) -> Result<Vec<Chart>, Findings> {
+    let say = Say::new(words)?;
+    let mut charts = draw(&Canvas { model, say: &say, wide: WIDE });
+    let narrow = draw(&Canvas { model, say: &say, wide: NARROW });
+    for (chart, other) in charts.iter_mut().zip(narrow) {
+        chart.narrow = Some(other.wide);
     }
-    charts.extend(oom_surface::draw(run, wide));
-    charts
+    say.finish()?;
+    Ok(charts)
 }
 
 /// Gives every picture a file name that is safe anywhere and its own.
@@ -121,9 +138,6 @@ fn named(mut charts: Vec<Chart>) -> Vec<Chart> {
 }
 
 /// The sentences that say something.
-fn notes<const N: usize>(sentences: [String; N]) -> Vec<String> {
-    sentences
-        .into_iter()
-        .filter(|text| !text.is_empty())
-        .collect()
+fn notes(sentences: impl IntoIterator<Item = String>) -> Vec<String> {
+    sentences.into_iter().filter(|text| !text.is_empty()).collect()
 }

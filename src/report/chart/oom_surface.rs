@@ -1,24 +1,26 @@
 //! Where memory ends, over two server axes.
 //!
-//! Of more than two axes the two are shown along which what becomes of a server changes most often; the others are held
-//! where the most servers of the smaller kind stand, so that the boundary is in the picture.
+//! Of more than two axes the two are shown along which what becomes of a server changes most often; the
+//! others are held where the most servers of the smaller kind stand, so that the boundary is in the picture.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use minijinja::context;
 
 use super::{
-    Chart, about,
+    Chart,
+    canvas::Canvas,
     scope::thinned,
-    sheet::{NARROW, Sheet},
-    svg::Anchor,
-    text::width,
+    sheet::Sheet,
     tiles::{self, Tile, Tiles},
 };
 use crate::{
-    manifest::scalar_text,
     measure::CellOutcome,
-    plan::Group,
-    report::{insight::count, number},
-    store::{CellFile, ServerFile, StoredRun},
+    plan::Role,
+    report::{
+        model::{Fate, Model, Server},
+        number,
+    },
 };
 
 const COLUMNS: usize = 8;
@@ -26,416 +28,220 @@ const COLUMNS: usize = 8;
 const FEW_COLUMNS: usize = 4;
 const ROWS: usize = 12;
 
-/// What became of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
-    Fits,
-    Partly,
-    Tight,
-    Oom,
-    /// It was not tried, for a smaller one was out of memory.
-    Implied,
-    Unknown,
+/// A server and where it stands on each axis of the model.
+struct Placed<'m, 'a> {
+    server: &'m Server<'a>,
+    at: Vec<Option<usize>>,
 }
 
-impl Fate {
-    fn fill(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Fits => ("fits", "on-fits"),
-            Self::Partly | Self::Tight => ("tight", "on-tight"),
-            Self::Oom => ("oom", "on-oom"),
-            Self::Implied | Self::Unknown => ("none", "on-none"),
-        }
-    }
-
-    fn held(self) -> Option<bool> {
-        match self {
-            Self::Fits | Self::Partly => Some(true),
-            Self::Tight | Self::Oom | Self::Implied => Some(false),
-            Self::Unknown => None,
-        }
-    }
+/// Rows and columns.
+struct Table {
+    /// `None` where one axis is all there is.
+    down: Option<usize>,
+    across: usize,
+    rows: Vec<usize>,
+    columns: Vec<usize>,
+    /// Whether some values are left out.
+    fewer: bool,
 }
 
 /// The picture; `None` where no server met the end of memory, or the run has no server axis.
-pub(super) fn draw(run: &StoredRun, wide: f64) -> Option<Chart> {
-    let mut cells: BTreeMap<&str, Vec<&CellFile>> = BTreeMap::new();
-    for cell in &run.cells {
-        cells.entry(cell.server.as_str()).or_default().push(cell);
-    }
-    let groups: Vec<&Group> = run.plan.groups.iter().collect();
-    let fates: BTreeMap<&str, Fate> = groups
-        .iter()
-        .map(|group| (group.id.as_str(), fate(cells.get(group.id.as_str()))))
-        .collect();
-    let fate_of = |group: &Group| {
-        fates
-            .get(group.id.as_str())
-            .copied()
-            .unwrap_or(Fate::Unknown)
-    };
-    let hit = groups
-        .iter()
-        .filter(|group| matches!(fate_of(group), Fate::Oom | Fate::Tight | Fate::Partly))
-        .count();
-    let axes: Vec<&str> = run
-        .plan
-        .server_axes
-        .iter()
-        .map(String::as_str)
-        .filter(|axis| values(&groups, axis).len() > 1)
-        .collect();
-    if hit == 0 || axes.is_empty() {
+pub(super) fn draw(canvas: &Canvas<'_, '_>) -> Option<Chart> {
+    let model = canvas.model;
+    let servers = placed(model);
+    let ends = servers.iter().filter(|own| own.server.fate.is_end()).count();
+    let is_shown = |axis: &usize| model.axes[*axis].role == Role::Server && values(&servers, *axis).len() > 1;
+    let axes: Vec<usize> = (0..model.axes.len()).filter(is_shown).collect();
+    if ends == 0 || axes.is_empty() {
         return None;
     }
-    let shown = strongest(&groups, &axes, &fate_of);
-    let rest: Vec<&str> = axes
-        .iter()
-        .copied()
-        .filter(|axis| !shown.contains(axis))
+    let shown = strongest(&servers, &axes);
+    let rest: Vec<usize> = axes.iter().copied().filter(|axis| !shown.contains(axis)).collect();
+    let all = servers.len();
+    let (kept, place) = held(model, servers, &rest);
+    let table = table(canvas, &kept, &shown)?;
+    let axes: Vec<String> = table
+        .down
+        .into_iter()
+        .chain([table.across])
+        .map(|axis| model.axes[axis].label().to_owned())
         .collect();
-    let (kept, held) = held(&groups, &rest, &fate_of);
-    let narrow = wide <= NARROW;
-    let (down, across) = match shown.as_slice() {
-        [one] => (None, *one),
-        // On a phone there is more room down than across.
-        [one, other, ..] if narrow && values(&kept, other).len() > values(&kept, one).len() => {
-            (Some(*other), *one)
-        }
-        [one, other, ..] => (Some(*one), *other),
-        [] => return None,
-    };
-    let (rows, fewer_rows) = match down {
-        Some(axis) => thinned(&values(&kept, axis), ROWS, None),
-        None => (vec![String::new()], false),
-    };
-    let (columns, fewer_columns) = thinned(
-        &values(&kept, across),
-        if narrow { FEW_COLUMNS } else { COLUMNS },
-        None,
-    );
-    let tile = |group: &Group| {
-        let server = run.servers.iter().find(|server| server.id == group.id);
-        tile(
-            group,
-            fate_of(group),
-            server,
-            cells.get(group.id.as_str()),
-            narrow,
-        )
-    };
-    let at = |row: &str, column: &str| {
-        kept.iter().copied().find(|group| {
-            down.is_none_or(|axis| text(group, axis) == row) && text(group, across) == column
-        })
-    };
-    let table = Tiles {
-        row_axis: down.unwrap_or_default().to_owned(),
-        column_axis: across.to_owned(),
-        tiles: rows
-            .iter()
-            .map(|row| {
-                columns
-                    .iter()
-                    .map(|column| at(row, column).map(tile))
-                    .collect()
-            })
-            .collect(),
-        rows,
-        columns,
-    };
-    let over = match down {
-        Some(down) => format!("{down} and {across}"),
-        None => across.to_owned(),
-    };
-    let chart = Chart::new(
-        "oom_surface",
-        "",
-        format!("Where memory ends, over {over}"),
-        format!(
-            "Not enough memory on {hit} of {}, over {over}.",
-            count(groups.len(), "server")
-        ),
-    );
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &[], wide);
-    keys(&mut sheet, kept.iter().map(|group| fate_of(group)));
-    let bottom = tiles::draw(&mut sheet, &table);
-    let numbers = kept
-        .iter()
-        .any(|group| fate_of(group) == Fate::Fits && most(run, group).is_some());
-    let ends = [true, false].iter().all(|side| {
-        kept.iter()
-            .any(|group| fate_of(group).held() == Some(*side))
-    });
-    let notes = super::notes([
-        format!(
-            "Not enough memory on {hit} of {}.{}",
-            count(groups.len(), "server"),
-            if ends {
-                " The line marks the boundary."
-            } else {
-                ""
-            }
-        ),
-        if numbers {
-            "Where it fits: how many full-length requests its KV cache holds at once, by its own log.".into()
-        } else {
-            String::new()
-        },
-        held,
-        if fewer_rows || fewer_columns {
-            "Some values of an axis are not shown.".into()
-        } else {
-            String::new()
-        },
-    ]);
-    Some(sheet.finish(bottom, &notes, chart))
+    let chart = Chart::new(canvas, "oom_surface", None, context! { ends, servers => all, axes });
+    let mut sheet = Sheet::new(canvas, &chart.title, &canvas.source(), &[]);
+    keys(&mut sheet, canvas, &kept);
+    let bottom = tiles::draw(&mut sheet, &table.tiles(canvas, &kept));
+    let sides: BTreeSet<bool> = kept.iter().filter_map(|own| own.server.fate.fits()).collect();
+    let mut notes =
+        vec![canvas.text("oom_surface_ends", context! { ends, servers => all, boundary => sides.len() > 1 })];
+    let is_told =
+        |own: &Placed<'_, '_>| own.server.fate == Fate::Fits && own.server.full_length_requests().is_some();
+    if kept.iter().any(is_told) {
+        notes.push(canvas.text("oom_surface_fits", context! {}));
+    }
+    if !place.is_empty() {
+        notes.push(canvas.text("oom_surface_held", context! { place }));
+    }
+    if table.fewer {
+        notes.push(canvas.text("oom_surface_thinned", context! {}));
+    }
+    Some(sheet.finish(bottom, &super::notes(notes), chart))
 }
 
-fn fate(cells: Option<&Vec<&CellFile>>) -> Fate {
-    let has = |outcome: CellOutcome| {
-        cells.is_some_and(|cells| cells.iter().any(|cell| cell.outcome == outcome))
+fn placed<'m, 'a>(model: &'m Model<'a>) -> Vec<Placed<'m, 'a>> {
+    let place = |server: &Server<'_>| {
+        let axes = model.axes.iter();
+        axes.map(|axis| axis.place(server.group.axes.get(&axis.name)?)).collect()
     };
-    let measured = cells.is_some_and(|cells| cells.iter().any(|cell| cell.outcome.is_measured()));
-    if has(CellOutcome::DoesNotFit) {
-        Fate::Tight
-    } else if has(CellOutcome::Oom) {
-        if measured { Fate::Partly } else { Fate::Oom }
-    } else if measured {
-        Fate::Fits
-    } else if cells.is_some_and(|cells| {
-        let mut cells = cells.iter();
-        cells.any(|cell| cell.proved_impossible_by.is_some())
-    }) {
-        Fate::Implied
-    } else {
-        Fate::Unknown
+    model.servers.iter().map(|server| Placed { at: place(server), server }).collect()
+}
+
+/// The values of an axis that some servers have.
+fn values(servers: &[Placed<'_, '_>], axis: usize) -> Vec<usize> {
+    let found: BTreeSet<usize> = servers.iter().filter_map(|own| own.at[axis]).collect();
+    found.into_iter().collect()
+}
+
+fn table(canvas: &Canvas<'_, '_>, kept: &[Placed<'_, '_>], shown: &[usize]) -> Option<Table> {
+    let (down, across) = match *shown {
+        [] => return None,
+        [one] => (None, one),
+        // On a phone there is more room down than across.
+        [one, other, ..] if canvas.is_narrow() && values(kept, other).len() > values(kept, one).len() => {
+            (Some(other), one)
+        }
+        [one, other, ..] => (Some(one), other),
+    };
+    let most = if canvas.is_narrow() { FEW_COLUMNS } else { COLUMNS };
+    let all_rows = down.map_or_else(Vec::new, |axis| values(kept, axis));
+    let all_columns = values(kept, across);
+    let (rows, columns) = (thinned(&all_rows, ROWS, None), thinned(&all_columns, most, None));
+    let fewer = rows.len() < all_rows.len() || columns.len() < all_columns.len();
+    Some(Table { down, across, rows, columns, fewer })
+}
+
+impl Table {
+    fn tiles(&self, canvas: &Canvas<'_, '_>, kept: &[Placed<'_, '_>]) -> Tiles {
+        let axes = &canvas.model.axes;
+        let mut places: HashMap<(Option<usize>, Option<usize>), &Placed<'_, '_>> = HashMap::new();
+        for own in kept {
+            let row = self.down.and_then(|axis| own.at[axis]);
+            places.entry((row, own.at[self.across])).or_insert(own);
+        }
+        let rows: Vec<Option<usize>> = match self.down {
+            Some(_) => self.rows.iter().copied().map(Some).collect(),
+            None => vec![None],
+        };
+        let row = |row: &Option<usize>| {
+            let columns = self.columns.iter();
+            columns.map(|column| places.get(&(*row, Some(*column))).map(|own| tile(canvas, own))).collect()
+        };
+        let name = |row: &Option<usize>| match (self.down, row) {
+            (Some(axis), Some(row)) => axes[axis].text(*row),
+            _ => String::new(),
+        };
+        Tiles {
+            row_axis: self.down.map_or_else(String::new, |axis| axes[axis].label().to_owned()),
+            column_axis: axes[self.across].label().to_owned(),
+            tiles: rows.iter().map(row).collect(),
+            rows: rows.iter().map(name).collect(),
+            columns: self.columns.iter().map(|column| axes[self.across].text(*column)).collect(),
+        }
     }
 }
 
-fn most(run: &StoredRun, group: &Group) -> Option<f64> {
-    let server = run.servers.iter().find(|server| server.id == group.id)?;
-    server.facts.max_concurrency.filter(|most| most.is_finite())
-}
-
-fn tile(
-    group: &Group,
-    fate: Fate,
-    server: Option<&ServerFile>,
-    cells: Option<&Vec<&CellFile>>,
-    narrow: bool,
-) -> Tile {
-    let facts = server.map(|server| &server.facts);
-    let most = facts
-        .and_then(|facts| facts.max_concurrency)
-        .filter(|most| most.is_finite());
-    let length = facts.and_then(|facts| facts.estimated_max_model_len);
-    let phase = server.map(|server| server.outcome.to_string());
-    let phase = phase
-        .as_deref()
-        .and_then(|text| text.strip_prefix("oom("))
-        .map(|text| text.trim_end_matches(')').replace('_', " "));
-    let lines = match fate {
-        Fate::Fits => match most {
-            Some(most) => vec![
-                "fits".into(),
-                format!("{} at once", number::rate_bare(Some(most))),
-            ],
-            None => vec!["fits".into()],
-        },
-        Fate::Partly => vec!["OOM under load".into(), lost(cells)],
-        Fate::Tight => match length {
-            Some(length) => vec![
-                "does not fit".into(),
-                format!("longest {}", number::thousands(Some(length as f64))),
-            ],
-            None => vec!["does not fit".into()],
-        },
-        Fate::Oom => match phase {
-            Some(phase) => vec!["OOM".into(), phase],
-            None => vec!["OOM".into()],
-        },
-        Fate::Implied => vec!["not tried".into(), "a smaller one ended".into()],
-        Fate::Unknown => vec!["no result".into()],
+fn tile(canvas: &Canvas<'_, '_>, own: &Placed<'_, '_>) -> Tile {
+    let (server, model) = (own.server, canvas.model);
+    let cells: Vec<_> = server.cells.iter().map(|at| &model.cells[*at]).collect();
+    let lost = cells.iter().filter(|cell| cell.file.outcome == CellOutcome::Oom).count();
+    let longest = server.file.and_then(|file| file.facts.estimated_max_model_len);
+    let lines = |narrow: bool| {
+        let f = context! {
+            fate => server.fate.name(),
+            narrow,
+            at_once => server.full_length_requests().map(|most| number::rate_bare(Some(most))),
+            lost,
+            cells => cells.len(),
+            longest => longest.map(|tokens| number::thousands(Some(tokens as f64))),
+            step => server.ended_at(),
+        };
+        super::notes(["fate", "fate_more"].map(|name| canvas.text(name, f.clone())))
     };
-    let told = lines.join(", ");
-    // Of a narrow tile the picture's keys say the rest.
-    let lines = if narrow { shortened(lines) } else { lines };
-    let axes: Vec<String> = group
-        .axes
-        .iter()
-        .map(|(axis, value)| format!("{axis} {}", scalar_text(value)))
-        .collect();
-    let (fill, ink) = fate.fill();
+    let (fill, ink) = fill(server.fate);
+    let end = cells.iter().find(|cell| cell.file.outcome.is_on_oom_surface());
     Tile {
         fill,
         ink,
-        about: format!("{}\n{}", axes.join(", "), told),
-        lines,
-        cell: cells
-            .and_then(|cells| {
-                cells
-                    .iter()
-                    .find(|cell| cell.outcome.is_on_oom_surface())
-                    .or(cells.first())
-            })
-            .map(|cell| cell.id.clone()),
+        about: format!("{}\n{}", spelled(model, own, 0..model.axes.len()), lines(false).join(", ")),
+        // Of a narrow tile the picture's keys say the rest.
+        lines: lines(canvas.is_narrow()),
+        cell: end.or(cells.first()).map(|cell| cell.id().to_owned()),
         picked: false,
-        inside: fate.held(),
+        inside: server.fate.fits(),
     }
 }
 
-/// The words of a tile on a phone.
-fn shortened(lines: Vec<String>) -> Vec<String> {
-    let short = |text: String| match text.as_str() {
-        "does not fit" => "too small".to_owned(),
-        "OOM under load" => "OOM, load".to_owned(),
-        "a smaller one ended" => String::new(),
-        _ => match text.strip_prefix("longest ") {
-            Some(length) => format!("≤ {length}"),
-            None => text.trim_end_matches(" cells").to_owned(),
-        },
-    };
-    let lines = lines.into_iter().map(short);
-    lines.filter(|text| !text.is_empty()).collect()
-}
-
-fn lost(cells: Option<&Vec<&CellFile>>) -> String {
-    let all = cells.map_or(&[][..], Vec::as_slice);
-    let lost = all
-        .iter()
-        .filter(|cell| cell.outcome == CellOutcome::Oom)
-        .count();
-    format!("{lost} of {}", count(all.len(), "cell"))
-}
-
-fn text(group: &Group, axis: &str) -> String {
-    group
-        .axes
-        .get(axis)
-        .map_or_else(|| number::ABSENT.to_owned(), scalar_text)
-}
-
-/// The values of an axis, numbers ascending, else as the plan has them.
-fn values(groups: &[&Group], axis: &str) -> Vec<String> {
-    let mut found: Vec<(Option<f64>, String)> = Vec::new();
-    for group in groups {
-        let text = text(group, axis);
-        if !found.iter().any(|(_, known)| *known == text) {
-            found.push((
-                group.axes.get(axis).and_then(serde_json::Value::as_f64),
-                text,
-            ));
-        }
+/// Classes of a tile and its text.
+fn fill(fate: Fate) -> (&'static str, &'static str) {
+    match fate {
+        Fate::Fits => ("fits", "on-fits"),
+        Fate::EndsUnderLoad | Fate::TooSmall => ("tight", "on-tight"),
+        Fate::EndsAtStart => ("oom", "on-oom"),
+        Fate::Implied | Fate::Failed | Fate::NotReached => ("none", "on-none"),
     }
-    if found.iter().all(|(number, _)| number.is_some()) {
-        found.sort_by(|a, b| a.0.unwrap_or(f64::NAN).total_cmp(&b.0.unwrap_or(f64::NAN)));
-    }
-    found.into_iter().map(|(_, text)| text).collect()
+}
+
+/// A server's values on some axes with their names.
+fn spelled(model: &Model<'_>, own: &Placed<'_, '_>, axes: impl IntoIterator<Item = usize>) -> String {
+    let value =
+        |axis: usize| Some(format!("{} {}", model.axes[axis].label(), model.axes[axis].text(own.at[axis]?)));
+    axes.into_iter().filter_map(value).collect::<Vec<_>>().join(", ")
 }
 
 /// The two axes, or the one, along which fates change most often between servers that share everything else.
-fn strongest<'a>(
-    groups: &[&Group],
-    axes: &[&'a str],
-    fate: &impl Fn(&Group) -> Fate,
-) -> Vec<&'a str> {
-    if axes.len() <= 2 {
-        return axes.to_vec();
-    }
-    let changes = |axis: &str| {
-        let mut lines: BTreeMap<Vec<String>, Vec<Fate>> = BTreeMap::new();
-        for group in groups {
-            let others = axes
-                .iter()
-                .filter(|other| **other != axis)
-                .map(|other| text(group, other))
-                .collect();
-            lines.entry(others).or_default().push(fate(group));
+fn strongest(servers: &[Placed<'_, '_>], axes: &[usize]) -> Vec<usize> {
+    let changes = |axis: usize| {
+        let mut lines: BTreeMap<Vec<Option<usize>>, BTreeSet<Fate>> = BTreeMap::new();
+        for own in servers {
+            let others = axes.iter().filter(|other| **other != axis).map(|other| own.at[*other]);
+            lines.entry(others.collect()).or_default().insert(own.server.fate);
         }
-        lines
-            .values()
-            .filter(|fates| fates.iter().any(|fate| *fate != fates[0]))
-            .count()
+        lines.values().filter(|fates| fates.len() > 1).count()
     };
-    let mut order: Vec<(usize, usize)> = axes
-        .iter()
-        .enumerate()
-        .map(|(index, axis)| (changes(axis), index))
-        .collect();
-    order.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-    let mut places: Vec<usize> = order.iter().take(2).map(|(_, index)| *index).collect();
-    places.sort_unstable();
-    places.into_iter().map(|index| axes[index]).collect()
+    let mut order: Vec<(usize, usize)> = axes.iter().map(|axis| (changes(*axis), *axis)).collect();
+    // Of equals the first.
+    order.sort_by_key(|(changes, axis)| (std::cmp::Reverse(*changes), *axis));
+    let mut shown: Vec<usize> = order.into_iter().take(2).map(|(_, axis)| axis).collect();
+    shown.sort_unstable();
+    shown
 }
 
-/// The servers of the combination of other axes that shows the boundary best, and a sentence that names it.
-fn held<'a>(
-    groups: &[&'a Group],
-    rest: &[&str],
-    fate: &impl Fn(&Group) -> Fate,
-) -> (Vec<&'a Group>, String) {
-    if rest.is_empty() {
-        return (groups.to_vec(), String::new());
+/// The servers at the place of the other axes that shows the boundary best, and that place.
+fn held<'m, 'a>(
+    model: &Model<'_>,
+    servers: Vec<Placed<'m, 'a>>,
+    rest: &[usize],
+) -> (Vec<Placed<'m, 'a>>, String) {
+    let mut found: BTreeMap<Vec<Option<usize>>, Vec<Placed<'m, 'a>>> = BTreeMap::new();
+    for own in servers {
+        found.entry(rest.iter().map(|axis| own.at[*axis]).collect()).or_default().push(own);
     }
-    let mut found: Vec<(Vec<String>, Vec<&Group>)> = Vec::new();
-    for group in groups {
-        let place: Vec<String> = rest.iter().map(|axis| text(group, axis)).collect();
-        match found.iter_mut().find(|(known, _)| *known == place) {
-            Some((_, members)) => members.push(group),
-            None => found.push((place, vec![group])),
-        }
-    }
-    let smaller = |members: &[&Group]| {
-        let held = members
-            .iter()
-            .filter(|group| fate(group).held() == Some(true))
-            .count();
-        let not = members
-            .iter()
-            .filter(|group| fate(group).held() == Some(false))
-            .count();
-        held.min(not)
+    let smaller = |own: &Vec<Placed<'_, '_>>| {
+        let side = |fits: bool| own.iter().filter(|own| own.server.fate.fits() == Some(fits)).count();
+        side(true).min(side(false))
     };
-    let mut best = 0;
-    for index in 1..found.len() {
-        if smaller(&found[index].1) > smaller(&found[best].1) {
-            best = index;
-        }
-    }
-    let (place, members) = found.swap_remove(best);
-    let named: Vec<String> = rest
-        .iter()
-        .zip(&place)
-        .map(|(axis, value)| format!("{axis} {value}"))
-        .collect();
-    (
-        members,
-        format!(
-            "The other axes are held where the boundary shows best: {}.",
-            named.join(", ")
-        ),
-    )
+    // Of equals the first.
+    let best = found.into_values().rev().max_by_key(smaller).unwrap_or_default();
+    let place = best.first().map_or_else(String::new, |own| spelled(model, own, rest.iter().copied()));
+    (best, place)
 }
 
 /// The colours that occur, with their words.
-fn keys(sheet: &mut Sheet, fates: impl Iterator<Item = Fate>) {
-    let mut known: Vec<Fate> = fates.collect();
-    known.sort_unstable();
-    known.dedup();
+fn keys(sheet: &mut Sheet, canvas: &Canvas<'_, '_>, kept: &[Placed<'_, '_>]) {
+    let fates: BTreeSet<Fate> = kept.iter().map(|own| own.server.fate).collect();
     let mut flow = sheet.row();
-    for fate in known {
-        let word = match fate {
-            Fate::Fits => "fits",
-            Fate::Partly => "out of memory under load",
-            Fate::Tight => "KV cache too small for one request",
-            Fate::Oom => "out of memory at start",
-            Fate::Implied => "not tried: a smaller one was out of memory",
-            Fate::Unknown => "no result",
-        };
-        let (x, y) = flow.place(26.0 + width(word, 12.0));
-        sheet.svg.rect(x, y - 11.0, 18.0, 14.0, 2.0, fate.fill().0);
-        sheet.svg.text((x + 26.0, y), Anchor::Start, "key", word);
+    for fate in fates {
+        let word = canvas.text("fate_key", context! { fate => fate.name() });
+        flow.tile_key(&mut sheet.svg, fill(fate).0, &word);
     }
     sheet.end_row(flow);
 }

@@ -29,27 +29,16 @@ impl Plane {
     /// The name of what is shown, above the plot at its left edge: read without turning the head.
     pub(super) fn title(&self, svg: &mut Svg, title: &str) {
         let x = self.left - 50.0;
-        svg.text(
-            (x.max(20.0), self.top - 14.0),
-            Anchor::Start,
-            "axis",
-            &fitted(title, 13.5, self.right - x),
-        );
+        svg.text((x.max(20.0), self.top - 14.0), Anchor::Start, "axis", &fitted(title, 13.5, self.right - x));
     }
 
     /// The line below, texts at their places as far as there is room, and the axis' name.
     pub(super) fn below(&self, svg: &mut Svg, ticks: &[(f64, String)], title: &str) {
         svg.line((self.left, self.bottom), (self.right, self.bottom), "base");
         let room = (self.right - self.left) / ticks.len().max(1) as f64;
-        let numeric = ticks
-            .iter()
-            .all(|(_, text)| text.replace(',', "").parse::<f64>().is_ok());
+        let numeric = ticks.iter().all(|(_, text)| text.replace(',', "").parse::<f64>().is_ok());
         // Names may be long and are cut; of crowded numbers some are left out.
-        let cut = if numeric {
-            f64::INFINITY
-        } else {
-            room.max(48.0) - 10.0
-        };
+        let cut = if numeric { f64::INFINITY } else { room.max(48.0) - 10.0 };
         let mut free = f64::NEG_INFINITY;
         for (x, text) in ticks {
             let text = fitted(text, 13.0, cut);

@@ -18,14 +18,9 @@ const LOG_FROM: f64 = 15.0;
 const TICKS: usize = 7;
 
 impl Scale {
-    /// From zero to a round number above every value; logarithmic, from a round number below, where `may_log` and the
-    /// values span much. `None` where no value is finite.
-    pub(super) fn over(
-        values: impl Iterator<Item = f64>,
-        may_log: bool,
-        from: f64,
-        to: f64,
-    ) -> Option<Self> {
+    /// From zero to a round number above every value; logarithmic, from a round number below, where `may_log`
+    /// and the values span much. `None` where no value is finite.
+    pub(super) fn over(values: impl Iterator<Item = f64>, may_log: bool, from: f64, to: f64) -> Option<Self> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|value| value.is_finite()) {
             low = low.min(value);
@@ -45,29 +40,17 @@ impl Scale {
         }
         let high = if high > 0.0 { high } else { 1.0 };
         let step = step(high);
-        Some(Self {
-            min: 0.0,
-            max: (high / step - 1e-9).ceil() * step,
-            log: false,
-            from,
-            to,
-        })
+        Some(Self { min: 0.0, max: (high / step - 1e-9).ceil() * step, log: false, from, to })
     }
 
-    /// From a round number below every value to one above, for what is read by its place alone; logarithmic as in
-    /// [`Scale::over`].
-    pub(super) fn around(
-        values: impl Iterator<Item = f64> + Clone,
-        from: f64,
-        to: f64,
-    ) -> Option<Self> {
+    /// From a round number below every value to one above, for what is read by its place alone; logarithmic
+    /// as in [`Scale::over`].
+    pub(super) fn around(values: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> Option<Self> {
         let scale = Self::over(values.clone(), true, from, to)?;
         if scale.log {
             return Some(scale);
         }
-        let low = values
-            .filter(|value| value.is_finite())
-            .fold(scale.max, f64::min);
+        let low = values.filter(|value| value.is_finite()).fold(scale.max, f64::min);
         let step = step((scale.max - low).max(scale.max * 0.05));
         Some(Self {
             min: ((low / step).floor() * step).max(0.0),
@@ -79,13 +62,7 @@ impl Scale {
     /// Between two given values, logarithmic where asked and possible.
     pub(super) fn between(min: f64, max: f64, log: bool, from: f64, to: f64) -> Self {
         let max = if max > min { max } else { min + 1.0 };
-        Self {
-            min,
-            max,
-            log: log && min > 0.0,
-            from,
-            to,
-        }
+        Self { min, max, log: log && min > 0.0, from, to }
     }
 
     /// Where a value stands; beyond the ends, at the end.
@@ -123,38 +100,27 @@ impl Scale {
             .collect()
     }
 
+    /// Their places with their text.
+    pub(super) fn placed_ticks(&self) -> Vec<(f64, String)> {
+        self.ticks().into_iter().map(|(value, text)| (self.at(value), text)).collect()
+    }
+
     fn log_ticks(&self) -> Vec<(f64, String)> {
-        let sets: [&[f64]; 4] = [
-            &[1.0, 2.0, 3.0, 5.0, 7.0],
-            &[1.0, 2.0, 5.0],
-            &[1.0, 3.0],
-            &[1.0],
-        ];
+        let sets: [&[f64]; 4] = [&[1.0, 2.0, 3.0, 5.0, 7.0], &[1.0, 2.0, 5.0], &[1.0, 3.0], &[1.0]];
         let within = |set: &[f64]| -> Vec<f64> {
-            let (low, high) = (
-                self.min.log10().floor() as i32,
-                self.max.log10().ceil() as i32,
-            );
+            let (low, high) = (self.min.log10().floor() as i32, self.max.log10().ceil() as i32);
             (low..=high)
                 .flat_map(|power| set.iter().map(move |digit| digit * 10f64.powi(power)))
-                .filter(|value| {
-                    *value >= self.min * (1.0 - 1e-9) && *value <= self.max * (1.0 + 1e-9)
-                })
+                .filter(|value| *value >= self.min * (1.0 - 1e-9) && *value <= self.max * (1.0 + 1e-9))
                 .collect()
         };
-        let values = sets
-            .iter()
-            .map(|set| within(set))
-            .find(|values| values.len() <= TICKS)
-            .unwrap_or_else(|| {
+        let values =
+            sets.iter().map(|set| within(set)).find(|values| values.len() <= TICKS).unwrap_or_else(|| {
                 let all = within(&[1.0]);
                 let every = all.len().div_ceil(TICKS);
                 all.into_iter().step_by(every).collect()
             });
-        values
-            .into_iter()
-            .map(|value| (value, grouped(value, decimals(value))))
-            .collect()
+        values.into_iter().map(|value| (value, grouped(value, decimals(value)))).collect()
     }
 }
 
@@ -177,10 +143,7 @@ fn round_125(value: f64, up: bool) -> f64 {
     let found = if up {
         steps.into_iter().find(|step| *step >= digit * (1.0 - 1e-9))
     } else {
-        steps
-            .into_iter()
-            .rev()
-            .find(|step| *step <= digit * (1.0 + 1e-9))
+        steps.into_iter().rev().find(|step| *step <= digit * (1.0 + 1e-9))
     };
     found.unwrap_or(digit) * power
 }
@@ -206,35 +169,21 @@ mod tests {
     #[test]
     fn lines_stand_at_round_numbers() {
         let over = |values: &[f64]| Scale::over(values.iter().copied(), true, 0.0, 100.0).unwrap();
-        assert_eq!(
-            texts(over(&[3.0, 16.0])),
-            ["0", "2.5", "5.0", "7.5", "10.0", "12.5", "15.0", "17.5"]
-        );
-        assert_eq!(
-            texts(over(&[40.0, 900.0])),
-            ["20", "50", "100", "200", "500", "1,000"]
-        );
+        assert_eq!(texts(over(&[3.0, 16.0])), ["0", "2.5", "5.0", "7.5", "10.0", "12.5", "15.0", "17.5"]);
+        assert_eq!(texts(over(&[40.0, 900.0])), ["20", "50", "100", "200", "500", "1,000"]);
     }
 
     #[test]
     fn no_finite_value_has_no_scale_and_zero_alone_has_one() {
         assert_eq!(Scale::over([f64::NAN].into_iter(), true, 0.0, 1.0), None);
-        assert_eq!(
-            Scale::over([0.0].into_iter(), true, 0.0, 1.0)
-                .unwrap()
-                .at(0.0),
-            0.0
-        );
+        assert_eq!(Scale::over([0.0].into_iter(), true, 0.0, 1.0).unwrap().at(0.0), 0.0);
     }
 
     #[test]
     fn pixels_grow_with_the_value_and_stay_inside() {
         let scale = Scale::over([1.0, 1000.0].into_iter(), true, 200.0, 0.0).unwrap();
         assert!(scale.is_log());
-        assert_eq!(
-            (scale.at(1.0), scale.at(1000.0), scale.at(5000.0)),
-            (200.0, 0.0, 0.0)
-        );
+        assert_eq!((scale.at(1.0), scale.at(1000.0), scale.at(5000.0)), (200.0, 0.0, 0.0));
         assert!(scale.at(10.0) > scale.at(100.0));
     }
 }

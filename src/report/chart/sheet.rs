@@ -1,18 +1,18 @@
-//! What every picture has around its plot: title, what was measured, marks of where the numbers come from, the keys of its
-//! signs, and the notes below.
+//! What every picture has around its plot: title, what was measured, marks of where the numbers come from,
+//! the keys of its signs, and the notes below.
+
+use minijinja::context;
 
 use super::{
     Chart, Drawn,
+    canvas::Canvas,
     legend::Flow,
     svg::{Anchor, Svg, px},
     text::{fitted, lines, width, wrapped},
 };
-use crate::{
-    report::{
-        escape,
-        origin::{Origin, badge},
-    },
-    store::StoredRun,
+use crate::report::{
+    escape,
+    origin::{Origin, badge},
 };
 
 /// Width of every picture, pixels.
@@ -41,21 +41,20 @@ pub(super) enum Key {
 }
 
 impl Key {
-    fn text(self, badge: Option<&str>) -> &'static str {
-        match self {
-            Self::Ranked if badge == Some("PREDICTED") => "predicted",
-            Self::Ranked if badge == Some("SIMULATED") => "simulated",
-            Self::Ranked if badge == Some("IMPORTED") => "imported",
-            Self::Ranked => "measured",
-            Self::Unranked => "not ranked",
-            Self::Front => "Pareto front",
-            Self::Limit => "SLO",
-            Self::Failed => "no numbers",
-            Self::Pick => "best cell",
-            Self::P50 => "p50",
-            Self::P95 => "p95",
-            Self::Origin(origin) => origin.word(),
-        }
+    /// What it means, in the reader's words.
+    pub(super) fn text(self, canvas: &Canvas<'_, '_>) -> String {
+        let (key, origin) = match self {
+            Self::Ranked => ("ranked", Some(canvas.origin())),
+            Self::Unranked => ("unranked", None),
+            Self::Front => ("front", None),
+            Self::Limit => ("limit", None),
+            Self::Failed => ("failed", None),
+            Self::Pick => ("pick", None),
+            Self::P50 => ("p50", None),
+            Self::P95 => ("p95", None),
+            Self::Origin(origin) => ("origin", Some(origin)),
+        };
+        canvas.text("key", context! { key, origin => origin.map(Origin::word) })
     }
 }
 
@@ -68,17 +67,12 @@ pub(super) struct Sheet {
 
 impl Sheet {
     /// Begins with the head; the plot may start at [`Sheet::top`].
-    pub(super) fn new(title: &str, sub: &str, run: &StoredRun, keys: &[Key], wide: f64) -> Self {
-        let badge = badge(run);
-        let badge = badge.as_deref();
-        let mut sheet = Self {
-            svg: Svg::default(),
-            wide,
-            head: 11.0,
-        };
+    pub(super) fn new(canvas: &Canvas<'_, '_>, title: &str, sub: &str, keys: &[Key]) -> Self {
+        let wide = canvas.wide;
+        let mut sheet = Self { svg: Svg::default(), wide, head: 11.0 };
         let mut room = wide - 2.0 * EDGE;
-        if let Some(text) = badge {
-            let badge_width = width(text, 12.0) * 1.15 + 20.0;
+        if let Some(text) = badge(canvas.model.run) {
+            let badge_width = width(&text, 12.0) * 1.15 + 20.0;
             let x = if sheet.is_narrow() {
                 sheet.head += 31.0;
                 EDGE
@@ -87,33 +81,20 @@ impl Sheet {
                 wide - EDGE - badge_width
             };
             sheet.svg.rect(x, 15.0, badge_width, 23.0, 4.0, "badge");
-            sheet.svg.text(
-                (x + badge_width / 2.0, 31.0),
-                Anchor::Middle,
-                "badge-text",
-                text,
-            );
+            sheet.svg.text((x + badge_width / 2.0, 31.0), Anchor::Middle, "badge-text", &text);
         }
-        for line in headline(
-            title,
-            room / SEMIBOLD,
-            if sheet.is_narrow() { 3 } else { 2 },
-        ) {
+        for line in headline(title, room / SEMIBOLD, if sheet.is_narrow() { 3 } else { 2 }) {
             sheet.head += 21.0;
-            sheet
-                .svg
-                .text((EDGE, sheet.head), Anchor::Start, "title", &line);
+            sheet.svg.text((EDGE, sheet.head), Anchor::Start, "title", &line);
         }
         sheet.head += 4.0;
         for line in lines(sub, 13.0, wide - 2.0 * EDGE, 3) {
             sheet.head += 17.0;
-            sheet
-                .svg
-                .text((EDGE, sheet.head), Anchor::Start, "sub", &line);
+            sheet.svg.text((EDGE, sheet.head), Anchor::Start, "sub", &line);
         }
         sheet.head += 13.0;
         if !keys.is_empty() {
-            sheet.keys(keys, badge);
+            sheet.keys(canvas, keys);
         }
         sheet
     }
@@ -137,11 +118,11 @@ impl Sheet {
         self.head = flow.y() + 16.0;
     }
 
-    fn keys(&mut self, keys: &[Key], badge: Option<&str>) {
+    fn keys(&mut self, canvas: &Canvas<'_, '_>, keys: &[Key]) {
         let mut flow = self.row();
         for key in keys {
-            let text = key.text(badge);
-            let (x, y) = flow.place(22.0 + width(text, 12.0));
+            let text = key.text(canvas);
+            let (x, y) = flow.place(22.0 + width(&text, 12.0));
             let middle = (x + 8.0, y - 4.0);
             let (from, to) = ((x, y - 4.0), (x + 16.0, y - 4.0));
             match key {
@@ -151,19 +132,11 @@ impl Sheet {
                 Key::Limit => self.svg.line(from, to, "limit"),
                 Key::Failed => self.svg.cross(middle, 4.0, "cross s5"),
                 Key::Pick => self.svg.circle(middle, 6.5, "halo"),
-                Key::P50 => self
-                    .svg
-                    .line((x + 8.0, y - 11.0), (x + 8.0, y + 2.0), "line s5"),
-                Key::Origin(origin) => {
-                    self.svg
-                        .text((x + 8.0, y), Anchor::Middle, "origin", origin.letter())
-                }
-                Key::P95 => {
-                    self.svg
-                        .line((x + 8.0, y - 11.0), (x + 8.0, y + 2.0), "line unranked s5")
-                }
+                Key::P50 => self.svg.line((x + 8.0, y - 11.0), (x + 8.0, y + 2.0), "line s5"),
+                Key::Origin(origin) => self.svg.text((x + 8.0, y), Anchor::Middle, "origin", origin.letter()),
+                Key::P95 => self.svg.line((x + 8.0, y - 11.0), (x + 8.0, y + 2.0), "line unranked s5"),
             }
-            self.svg.text((x + 22.0, y), Anchor::Start, "key", text);
+            self.svg.text((x + 22.0, y), Anchor::Start, "key", &text);
         }
         self.end_row(flow);
     }
@@ -184,17 +157,14 @@ impl Sheet {
             px(height)
         );
         Chart {
-            wide: Drawn {
-                width: self.wide,
-                height,
-                body: format!("{frame}{}", self.svg.into_body()),
-            },
+            wide: Drawn { width: self.wide, height, body: format!("{frame}{}", self.svg.into_body()) },
             ..chart
         }
     }
 }
 
-/// The title in a few lines. Where the name of a workload is too long for that, it is cut and not what the picture shows.
+/// The title in a few lines. Where the name of a workload is too long for that, it is cut and not what the
+/// picture shows.
 fn headline(title: &str, room: f64, most: usize) -> Vec<String> {
     match title.rsplit_once(": ") {
         Some((name, what)) if wrapped(title, 17.0, room).len() > most => {
@@ -212,7 +182,8 @@ impl Chart {
         self.element(&self.wide, "", &format!("<style>\n{STYLE}</style>\n"))
     }
 
-    /// The picture as elements of a page that has [`Chart::style`] once: for a wide screen and for a phone, one of which is shown.
+    /// The picture as elements of a page that has [`Chart::style`] once: for a wide screen and for a phone,
+    /// one of which is shown.
     pub(in crate::report) fn inline(&self) -> String {
         match &self.narrow {
             Some(narrow) => format!(
@@ -231,7 +202,9 @@ impl Chart {
 
     fn element(&self, drawn: &Drawn, class: &str, style: &str) -> String {
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart{class}\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\" role=\"img\">\n<title>{}</title>\n<desc>{}</desc>\n{style}{}</svg>\n",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart{class}\" viewBox=\"0 0 {w} {h}\" \
+             width=\"{w}\" height=\"{h}\" role=\"img\">\n\
+             <title>{}</title>\n<desc>{}</desc>\n{style}{}</svg>\n",
             escape::xml(&self.title),
             escape::xml(&self.alt),
             drawn.body,

@@ -27,15 +27,7 @@ pub(super) struct Svg {
 }
 
 impl Svg {
-    pub(super) fn rect(
-        &mut self,
-        x: f64,
-        y: f64,
-        width: f64,
-        height: f64,
-        radius: f64,
-        class: &str,
-    ) {
+    pub(super) fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, radius: f64, class: &str) {
         self.put(&format!(
             "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"{}\" class=\"{class}\"/>\n",
             px(x),
@@ -88,27 +80,18 @@ impl Svg {
             0 => return self.circle(at, size, class),
             1 => {
                 let s = size * 0.88;
-                vec![
-                    (x - s, y - s),
-                    (x + s, y - s),
-                    (x + s, y + s),
-                    (x - s, y + s),
-                ]
+                vec![(x - s, y - s), (x + s, y - s), (x + s, y + s), (x - s, y + s)]
             }
-            2 => vec![
-                (x, y - size * 1.2),
-                (x + size * 1.1, y + size * 0.8),
-                (x - size * 1.1, y + size * 0.8),
-            ],
+            2 => {
+                vec![(x, y - size * 1.2), (x + size * 1.1, y + size * 0.8), (x - size * 1.1, y + size * 0.8)]
+            }
             3 => {
                 let s = size * 1.25;
                 vec![(x, y - s), (x + s, y), (x, y + s), (x - s, y)]
             }
-            4 => vec![
-                (x, y + size * 1.2),
-                (x + size * 1.1, y - size * 0.8),
-                (x - size * 1.1, y - size * 0.8),
-            ],
+            4 => {
+                vec![(x, y + size * 1.2), (x + size * 1.1, y - size * 0.8), (x - size * 1.1, y - size * 0.8)]
+            }
             _ => (0..6)
                 .map(|k| {
                     let turn = std::f64::consts::FRAC_PI_3 * f64::from(k);
@@ -135,15 +118,18 @@ impl Svg {
         ));
     }
 
-    /// Opens what a pointer finds: `about` is shown where a viewer shows titles, `cell` names the cell's page.
+    /// A letter beside a mark; nothing where it is empty.
+    pub(super) fn letter(&mut self, at: (f64, f64), letter: &str) {
+        if !letter.is_empty() {
+            self.text((at.0 - 6.0, at.1 - 5.0), Anchor::End, "origin on", letter);
+        }
+    }
+
+    /// Opens what a pointer finds: `about` is shown where a viewer shows titles, `cell` names the cell's
+    /// page.
     pub(super) fn open_mark(&mut self, cell: Option<&str>, about: &str) {
-        let cell = cell.map_or_else(String::new, |id| {
-            format!(" data-cell=\"{}\"", escape::xml(id))
-        });
-        self.put(&format!(
-            "<g class=\"mark\"{cell}><title>{}</title>\n",
-            escape::xml(about)
-        ));
+        let cell = cell.map_or_else(String::new, |id| format!(" data-cell=\"{}\"", escape::xml(id)));
+        self.put(&format!("<g class=\"mark\"{cell}><title>{}</title>\n", escape::xml(about)));
     }
 
     pub(super) fn close_mark(&mut self) {
@@ -171,7 +157,8 @@ fn path(points: &[(f64, f64)]) -> String {
     path
 }
 
-/// A coordinate to a tenth of a pixel, without a zero that says nothing: the same picture gives the same bytes.
+/// A coordinate to a tenth of a pixel, without a zero that says nothing: the same picture gives the same
+/// bytes.
 pub(super) fn px(value: f64) -> String {
     let text = format!("{value:.1}");
     match text.strip_suffix(".0") {

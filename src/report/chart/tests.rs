@@ -8,12 +8,13 @@ use super::{Chart, charts};
 use crate::{
     manifest::Slo,
     measure::{CellOutcome, Point, Severity, Verdict, VerdictKind},
-    report::{fixtures, insight::blocks},
+    report::{finding::Words, fixtures, model::Model},
     store::StoredRun,
 };
 
 fn drawn(run: &StoredRun) -> Vec<Chart> {
-    let charts = charts(run, &blocks(run));
+    let words = Words::new(None).expect("the built-in words");
+    let charts = charts(&Model::of(run), &words).expect("pictures");
     for chart in &charts {
         let svg = chart.svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
@@ -54,11 +55,7 @@ fn one(run: &StoredRun, kind: &str) -> String {
 fn five_axes(sizes: [u64; 5]) -> StoredRun {
     let mut run = fixtures::empty();
     run.plan.server_axes = vec!["dtype".into(), "max-num-seqs".into()];
-    run.plan.load_axes = vec![
-        "concurrency".into(),
-        "max_tokens".into(),
-        "temperature".into(),
-    ];
+    run.plan.load_axes = vec!["concurrency".into(), "max_tokens".into(), "temperature".into()];
     let slo: Slo = serde_json::from_value(json!({ "p95_ttft": "200ms" })).expect("an SLO");
     for dtype in 0..sizes[0] {
         for seqs in 0..sizes[1] {
@@ -84,8 +81,7 @@ fn five_axes(sizes: [u64; 5]) -> StoredRun {
                         let mut summary = fixtures::summary(200);
                         let users = f64::from(users);
                         summary.ttft = Some(fixtures::latency(200, 20.0 * users, 30.0 * users));
-                        summary.throughput_tok_s =
-                            Some(100.0 * users * (1.0 + tokens as f64) + heat as f64);
+                        summary.throughput_tok_s = Some(100.0 * users * (1.0 + tokens as f64) + heat as f64);
                         cell.summary = Some(summary);
                         cells.push(cell);
                     }
@@ -99,25 +95,11 @@ fn five_axes(sizes: [u64; 5]) -> StoredRun {
 
 #[test]
 fn a_grid_has_its_pictures() {
-    assert_eq!(
-        kinds(&fixtures::grid()),
-        [
-            "throughput",
-            "latency_throughput",
-            "heat_map",
-            "distributions"
-        ]
-    );
+    assert_eq!(kinds(&fixtures::grid()), ["throughput", "latency_throughput", "heat_map", "distributions"]);
     // Without a concurrency that varies a numeric axis of the server goes along.
     assert_eq!(
         kinds(&fixtures::oom_surface()),
-        [
-            "throughput",
-            "latency_throughput",
-            "heat_map",
-            "distributions",
-            "oom_surface"
-        ]
+        ["throughput", "latency_throughput", "heat_map", "distributions", "oom_surface"]
     );
 }
 
@@ -157,12 +139,7 @@ fn every_picture_has_a_form_for_a_phone_that_nothing_is_cut_off_from() {
     for cell in &mut named.cells {
         cell.workload = long.into();
     }
-    for run in [
-        named,
-        fixtures::oom_surface(),
-        five_axes([3, 2, 9, 2, 2]),
-        fixtures::streamed(),
-    ] {
+    for run in [named, fixtures::oom_surface(), five_axes([3, 2, 9, 2, 2]), fixtures::streamed()] {
         for chart in drawn(&run) {
             let page = chart.inline();
             let (wide, narrow) = page.split_once("</svg>").expect("two pictures");
@@ -197,11 +174,8 @@ fn a_line_is_not_drawn_across_a_cell_without_a_number() {
     run.cells[1].summary = None;
     // The first point stands alone; the line is that of the last two.
     let svg = one(&run, "throughput");
-    let path = svg
-        .split("<path d=\"")
-        .nth(1)
-        .and_then(|rest| rest.split_once('"'))
-        .map(|(path, _)| path.to_owned());
+    let path =
+        svg.split("<path d=\"").nth(1).and_then(|rest| rest.split_once('"')).map(|(path, _)| path.to_owned());
     assert_eq!(lines(&run), 1);
     assert_eq!(path.map(|path| path.matches(['M', 'L']).count()), Some(2));
     assert!(svg.contains(">no numbers</text>"));
@@ -244,34 +218,23 @@ fn when_every_cell_failed_there_is_no_picture_rather_than_an_empty_one() {
 fn one_cell_has_its_distribution_and_timeline_only() {
     let mut run = fixtures::streamed();
     run.cells.truncate(1);
-    run.cells[0].timeline = (0..5)
-        .map(|step| Point {
-            t_s: f64::from(step),
-            in_flight: 1.0,
-            chunks_s: 10.0,
-        })
-        .collect();
+    run.cells[0].timeline =
+        (0..5).map(|step| Point { t_s: f64::from(step), in_flight: 1.0, chunks_s: 10.0 }).collect();
     assert_eq!(kinds(&run), ["distributions", "timeline"]);
 }
 
 #[test]
 fn numbers_that_may_not_be_ranked_are_hollow_and_said_with_their_samples() {
     let svg = one(&fixtures::grid(), "latency_throughput");
+    assert!(svg.contains("class=\"hollow s0\"") && !svg.contains("class=\"f0\"/>\n</g>"), "{svg}");
     assert!(
-        svg.contains("class=\"hollow s0\"") && !svg.contains("class=\"f0\"/>\n</g>"),
-        "{svg}"
-    );
-    assert!(
-        svg.contains("p95 TTFT: not ranked in 12 of 12 cells (few_samples); 16 requests per cell."),
+        svg.contains("p95 TTFT: not ranked in 12 of 12 cells (few_samples); 16 samples per cell."),
         "{svg}"
     );
     assert!(svg.contains("p95 TTFT ≤ 1,500 ms"), "{svg}");
     // The throughput itself may be ranked.
     let svg = one(&fixtures::grid(), "throughput");
-    assert!(
-        svg.contains("class=\"f0\"") && !svg.contains("class=\"hollow s0\""),
-        "{svg}"
-    );
+    assert!(svg.contains("class=\"f0\"") && !svg.contains("class=\"hollow s0\""), "{svg}");
 }
 
 #[test]
@@ -282,11 +245,7 @@ fn what_was_simulated_says_so_inside_the_picture() {
     }
     run.cells[0].simulated = true;
     for chart in drawn(&run) {
-        assert!(
-            chart.svg().contains(">PARTLY SIMULATED</text>"),
-            "{}",
-            chart.file
-        );
+        assert!(chart.svg().contains(">PARTLY SIMULATED</text>"), "{}", chart.file);
     }
     for cell in &mut run.cells {
         cell.simulated = true;
@@ -309,10 +268,7 @@ fn names_are_text_and_nothing_else() {
         let svg = chart.svg();
         assert!(!svg.contains("<script") && !svg.contains('\u{1b}'), "{svg}");
         assert!(
-            chart
-                .file
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.'),
+            chart.file.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.'),
             "{}",
             chart.file
         );
@@ -324,13 +280,12 @@ fn of_five_axes_the_strongest_gives_the_series_and_the_rest_are_held_at_the_best
     let run = five_axes([2, 2, 4, 3, 2]);
     let svg = one(&run, "throughput");
     for series in ["max_tokens 64", "max_tokens 128", "max_tokens 192"] {
-        assert!(
-            svg.contains(&format!(">{series}</text>")),
-            "{series}: {svg}"
-        );
+        assert!(svg.contains(&format!(">{series}</text>")), "{series}: {svg}");
     }
     assert!(
-        svg.contains("The other axes are those of the best cell: temperature 1, dtype kind0, max-num-seqs 32."),
+        svg.contains(
+            "The other axes are those of the best cell: temperature 1, dtype kind0, max-num-seqs 32."
+        ),
         "{svg}"
     );
 }
@@ -373,10 +328,7 @@ fn the_surface_shows_the_two_axes_along_which_memory_ends() {
         group.axes.insert("dtype".into(), json!(kind));
     }
     let svg = one(&run, "oom_surface");
-    assert!(
-        svg.contains("The other axes are held where the boundary shows best: dtype bfloat16."),
-        "{svg}"
-    );
+    assert!(svg.contains("The other axes are held where the boundary shows best: dtype bfloat16."), "{svg}");
 }
 
 #[test]
@@ -393,4 +345,100 @@ fn the_same_run_gives_the_same_bytes_and_every_file_its_own_name() {
     files.sort_unstable();
     files.dedup();
     assert_eq!(files.len(), first.len());
+}
+
+/// A verdict that excludes a cell altogether.
+fn excluded() -> Verdict {
+    Verdict {
+        kind: VerdictKind::ClientSaturated,
+        severity: Severity::Cell,
+        touches: Vec::new(),
+        reason: "the client was the limit".into(),
+        hint: "use more cores".into(),
+    }
+}
+
+/// The corners of the paths of a class.
+fn corners(svg: &str, class: &str) -> Vec<usize> {
+    let paths = svg.split("<path d=\"").skip(1).filter_map(|rest| rest.split_once("\" class=\""));
+    let own = paths.filter(|(_, rest)| rest.starts_with(&format!("{class}\"")));
+    own.map(|(path, _)| path.matches(['M', 'L']).count()).collect()
+}
+
+#[test]
+fn a_cell_that_a_verdict_excludes_is_hollow_on_no_line_and_not_on_the_front() {
+    let mut run = fixtures::streamed();
+    assert_eq!(corners(&one(&run, "throughput"), "line s0"), [4]);
+    assert_eq!(corners(&one(&run, "latency_throughput"), "line front"), [4]);
+    run.cells[3].verdicts.push(excluded());
+    let svg = one(&run, "throughput");
+    assert_eq!((corners(&svg, "line s0"), svg.matches("hollow s0").count()), (vec![3], 1));
+    let svg = one(&run, "latency_throughput");
+    // The key has one, too.
+    assert_eq!((corners(&svg, "line front"), svg.matches("hollow s5").count()), (vec![3], 2));
+    // In the middle it parts the line.
+    run.cells[1].verdicts.push(excluded());
+    assert_eq!(corners(&one(&run, "throughput"), "line s0"), Vec::<usize>::new());
+    // Of cells that are all excluded there is neither a line, nor a front, nor a best one.
+    for cell in &mut run.cells {
+        cell.verdicts = vec![excluded()];
+    }
+    for chart in drawn(&run) {
+        let svg = chart.svg();
+        let none = !svg.contains("\"line s0\"") && !svg.contains("line front") && !svg.contains("\"halo\"");
+        assert!(none || chart.kind == "distributions", "{svg}");
+        assert!(!svg.contains(">best cell</text>") && !svg.contains("class=\"area"), "{svg}");
+    }
+}
+
+#[test]
+fn cells_stand_at_the_load_they_reached() {
+    let mut run = fixtures::streamed();
+    let summary = run.cells[3].summary.as_mut().expect("a summary");
+    summary.peak_in_flight = Some(5);
+    let svg = one(&run, "throughput");
+    assert!(svg.contains("<title>concurrency 5\n"), "{svg}");
+    let x = |load: f64| 86.0 + (load.ln() / 8f64.ln()) * (svg_right(&svg) - 86.0);
+    let marks: Vec<f64> = svg
+        .split("class=\"mark\"")
+        .skip(1)
+        .filter_map(|mark| mark.split("cx=\"").nth(1)?.split('"').next()?.parse().ok())
+        .collect();
+    assert!((marks[3] - x(5.0)).abs() < 0.2, "{marks:?} {}", x(5.0));
+}
+
+/// Where the largest value of the horizontal axis stands.
+fn svg_right(svg: &str) -> f64 {
+    let ticks = texts(svg).into_iter().filter(|(class, .., text)| class == "tick" && text == "8");
+    ticks.map(|(_, from, to, _)| (from + to) / 2.0).fold(0.0, f64::max)
+}
+
+#[test]
+fn a_macro_of_one_s_own_takes_the_place_of_a_built_in_one_and_a_mistake_has_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = camino::Utf8Path::from_path(folder.path()).expect("a path");
+    let run = fixtures::streamed();
+    let with = |text: &str| {
+        std::fs::write(path.join("charts.j2"), text).expect("a file");
+        crate::report::show(&run, Some(path)).map(|shown| shown.charts)
+    };
+    let own =
+        with("{% macro throughput_title(f) %}Tokens of {{ f.workload }}{% endmacro %}").expect("pictures");
+    let titles: Vec<&str> = own.iter().map(|chart| chart.title.as_str()).collect();
+    assert_eq!(titles[..2], ["Tokens of chat", "chat: latency against throughput"]);
+    let wrong =
+        with("{% macro throughput_title(f) %}\n{{ f.wrkload }}{% endmacro %}").expect_err("a mistake");
+    assert_eq!(wrong.0.len(), 1, "{}", wrong.render(false));
+    assert!(wrong.render(false).contains("charts.j2:2"), "{}", wrong.render(false));
+}
+
+#[test]
+fn a_server_that_ends_under_load_lies_beyond_the_boundary() {
+    let mut run = fixtures::oom_surface();
+    run.cells[1].outcome = CellOutcome::Oom;
+    run.servers[1].outcome = "ready".parse().expect("an outcome");
+    let svg = one(&run, "oom_surface");
+    assert!(svg.contains(">OOM under load</text>") && svg.contains(">1 of 1 cell</text>"), "{svg}");
+    // Right of (4096, 32) and below (8192, 32).
+    assert_eq!(svg.matches("class=\"edge\"").count(), 3, "{svg}");
 }

@@ -38,7 +38,8 @@ pub(super) fn fitted(text: &str, size: f64, room: f64) -> String {
     format!("{}…", out.trim_end())
 }
 
-/// Texts cut so that they fit and still differ: where cutting the ends makes two the same, what all begin with is left out.
+/// Texts cut so that they fit and still differ: where cutting the ends makes two the same, what all begin
+/// with is left out.
 pub(super) fn told_apart(texts: &[&str], size: f64, room: f64) -> Vec<String> {
     let cut: Vec<String> = texts.iter().map(|text| fitted(text, size, room)).collect();
     let same = (1..cut.len()).any(|index| cut[..index].contains(&cut[index]));
@@ -51,10 +52,7 @@ pub(super) fn told_apart(texts: &[&str], size: f64, room: f64) -> Vec<String> {
         .take_while(|end| texts.iter().all(|text| text.starts_with(&first[..*end])))
         .last()
         .unwrap_or(0);
-    texts
-        .iter()
-        .map(|text| fitted(&format!("…{}", &text[shared..]), size, room))
-        .collect()
+    texts.iter().map(|text| fitted(&format!("…{}", &text[shared..]), size, room)).collect()
 }
 
 /// The text in at most `most` lines, the last one cut where there is more.
@@ -72,10 +70,7 @@ pub(super) fn wrapped(text: &str, size: f64, room: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     // A number and its per cent sign stay together.
     let text = text.replace(" %", "\u{a0}%");
-    for word in text
-        .split([' ', '\n', '\t'])
-        .filter(|word| !word.is_empty())
-    {
+    for word in text.split([' ', '\n', '\t']).filter(|word| !word.is_empty()) {
         match lines.last_mut() {
             Some(line) if width(&format!("{line} {word}"), size) <= room => {
                 line.push(' ');
@@ -87,8 +82,8 @@ pub(super) fn wrapped(text: &str, size: f64, room: f64) -> Vec<String> {
     lines
 }
 
-/// Moves labels apart that stand at heights `wanted`, at least `gap` from one another and within `low..=high` as far as
-/// there is room; their order is kept.
+/// Moves labels apart that stand at heights `wanted`, at least `gap` from one another and within `low..=high`
+/// as far as there is room; their order is kept.
 pub(super) fn apart(wanted: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));
@@ -119,10 +114,7 @@ mod tests {
 
     #[test]
     fn cut_texts_still_differ() {
-        let texts = [
-            "Qwen/Qwen2.5-1.5B-Instruct",
-            "Qwen/Qwen2.5-1.5B-Instruct-AWQ",
-        ];
+        let texts = ["Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct-AWQ"];
         let cut = told_apart(&texts, 12.0, 100.0);
         assert_ne!(cut[0], cut[1]);
         assert_eq!(cut[1], "…-AWQ");

@@ -1,309 +1,268 @@
 //! Throughput against what was asked for, a line for each series.
 
+use std::collections::BTreeMap;
+
+use minijinja::context;
+
 use super::{
     Chart, about,
-    along::{self, Along},
+    along::Along,
+    canvas::Canvas,
     legend,
     plane::Plane,
     scale::Scale,
-    scope::Scope,
-    sheet::{EDGE, Key, NARROW, Sheet},
+    scope::{Scope, Series, values},
+    sheet::{EDGE, Key, Sheet},
     svg::{Anchor, Svg},
     text::{apart, told_apart, width},
 };
 use crate::{
+    measure::{CellOutcome, Metric},
     report::{
-        insight::{count, may_rank_by, of},
+        model::{Cell, Origin},
         number,
     },
-    store::{CellFile, StoredRun},
 };
 
-const KEY: &str = "throughput";
+const METRIC: Metric = Metric::OUTPUT;
 /// Points of one line that are still told apart.
 const POINTS: usize = 60;
 const HEIGHT: f64 = 270.0;
 /// The most that the name of a line takes of the width.
 const LABEL: f64 = 190.0;
+/// Lost cells at one place that a pointer is told of.
+const TOLD: usize = 8;
+
+/// Where the cells stand.
+struct Plot<'s, 'm, 'a> {
+    x: Along<'s, 'm, 'a>,
+    y: Scale,
+    plane: Plane,
+}
+
+/// A series as it is drawn.
+#[derive(Default)]
+struct Line<'m, 'a> {
+    points: Vec<((f64, f64), &'m Cell<'a>)>,
+    /// Its stretches: a cell without a number, or with none that may be used, ends one.
+    paths: Vec<Vec<(f64, f64)>>,
+}
 
 /// The picture; `None` where nothing varies, or fewer than two places along the axis have numbers.
-pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
+pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Chart> {
     let axis = scope.along()?;
-    let choice = scope.series(Some(axis), KEY);
-    let shown: Vec<&CellFile> = choice
-        .series
-        .iter()
-        .flat_map(|series| series.cells.clone())
-        .collect();
-    let with: Vec<&CellFile> = shown
-        .iter()
-        .copied()
-        .filter(|cell| of(cell, KEY).is_some())
-        .collect();
-    if super::scope::values(&with, axis).len() < 2 {
+    let choice = scope.series(Some(axis), METRIC);
+    let shown: Vec<&Cell<'_>> = choice.series.iter().flat_map(|series| series.cells.clone()).collect();
+    let with: Vec<&Cell<'_>> = shown.iter().copied().filter(|cell| cell.shown(METRIC).is_some()).collect();
+    if values(&with, axis).len() < 2 {
         return None;
     }
-    let texts = |values: bool| -> Vec<&str> {
-        let series = choice.series.iter();
-        series
-            .map(|series| match values {
-                true => series.values.as_str(),
-                false => series.label.as_str(),
-            })
-            .collect()
-    };
-    let widest = |texts: &[&str]| {
-        let widths = texts.iter().map(|text| width(text, 13.0));
-        widths.fold(0.0, f64::max)
-    };
-    // At the end of each line stands its name; where that is long the axes' names stand once, above.
-    let long = widest(&texts(false)) > LABEL;
-    let narrow = scope.wide <= NARROW;
-    let labels = match (narrow, long) {
-        (true, _) => Vec::new(),
-        (false, _) => told_apart(&texts(long), 13.0, LABEL),
-    };
-    let label_room = labels
-        .iter()
-        .map(|text| width(text, 13.0))
-        .fold(0.0, f64::max);
-    let best = scope
-        .best
-        .filter(|best| with.iter().any(|cell| cell.id == best.id));
-    let failed: Vec<&CellFile> = shown.iter().copied().filter(|cell| is_lost(cell)).collect();
-    let hollow = with.iter().any(|cell| !may_rank_by(cell, KEY));
-    let mut keys = vec![Key::Ranked];
-    if with.iter().all(|cell| !may_rank_by(cell, KEY)) {
-        keys.clear();
-    }
-    keys.extend(hollow.then_some(Key::Unranked));
-    keys.extend(best.map(|_| Key::Pick));
-    keys.extend((!failed.is_empty()).then_some(Key::Failed));
-    let chart = Chart::new(
-        "throughput",
-        scope.workload,
-        format!("{}: throughput by {axis}", scope.workload),
-        alt(&with, axis, best),
-    );
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &keys, scope.wide);
-    if choice.series.len() > 1 && (narrow || long) {
-        legend::series(&mut sheet, &choice.series);
-    }
+    let best = scope.best.filter(|best| with.iter().any(|cell| cell.index == best.index));
+    let best_rate = best.and_then(|best| best.shown(METRIC)).map(|rate| number::tok_s(Some(rate)));
+    let failed: Vec<&Cell<'_>> = shown.iter().copied().filter(|cell| is_lost(cell)).collect();
+    let label = scope.label(axis);
+    let f = context! { cells => with.len(), axis => label, best => &best_rate };
+    let chart = Chart::new(canvas, "throughput", Some(scope.name), f);
+    let keys = keys(&with, best.is_some(), !failed.is_empty());
+    let mut sheet = Sheet::new(canvas, &chart.title, &canvas.source(), &keys);
+    let labels = labels(canvas, &mut sheet, &choice.series);
+    let room = labels.iter().map(|text| width(text, 13.0)).fold(0.0, f64::max);
     let plane = Plane {
         left: EDGE + 52.0,
-        right: scope.wide
-            - EDGE
-            - if label_room > 0.0 {
-                label_room + 18.0
-            } else {
-                14.0
-            },
+        right: canvas.wide - EDGE - if room > 0.0 { room + 18.0 } else { 14.0 },
         top: sheet.top() + 30.0,
         bottom: sheet.top() + 30.0 + HEIGHT,
     };
-    let y = Scale::over(
-        with.iter().filter_map(|cell| of(cell, KEY)),
-        false,
-        plane.bottom,
-        plane.top,
-    )?;
-    let x = Along::new(&shown, axis, plane.left + 14.0, plane.right - 14.0);
+    let y = Scale::over(with.iter().filter_map(|cell| cell.shown(METRIC)), false, plane.bottom, plane.top)?;
+    let x = Along::new(scope, &shown, axis, plane.left + 14.0, plane.right - 14.0);
+    let plot = Plot { x, y, plane };
     let svg = &mut sheet.svg;
-    let title = if narrow {
-        "output tok/s"
-    } else {
-        "output tokens per second (tok/s)"
-    };
-    plane.values(svg, &y, title);
-    plane.below(svg, x.ticks(), &along::title(axis));
-    let mut ends = Vec::new();
-    let mut drawn: Vec<Vec<(f64, f64)>> = Vec::new();
-    for (index, series) in choice.series.iter().enumerate() {
-        let points = points(&series.cells, &x, &y);
-        if x.is_numeric() {
-            for path in unbroken(&points, &series.cells, &x) {
-                svg.polyline(&path, &format!("line s{index}"));
-            }
-        }
-        for (at, cell) in &points {
-            svg.open_mark(Some(&cell.id), &about::cell(scope, cell));
-            svg.circle(*at, 11.0, "hit");
-            let class = if may_rank_by(cell, KEY) {
-                format!("f{index}")
-            } else {
-                format!("hollow s{index}")
-            };
-            svg.marker(index, *at, 4.5, &class);
-            let letter = scope.letter(cell);
-            if !letter.is_empty() {
-                svg.text((at.0 - 6.0, at.1 - 5.0), Anchor::End, "origin on", letter);
-            }
-            svg.close_mark();
-        }
-        drawn.push(points.iter().map(|(at, _)| *at).collect());
-        if let (Some((at, _)), Some(text)) = (points.last(), labels.get(index)) {
-            ends.push((index, at.1, text.as_str()));
-        }
+    plane.values(svg, &y, &canvas.text("output_axis", context! { narrow => canvas.is_narrow() }));
+    let quantity = scope.model.axes[axis].quantity().name();
+    plane.below(svg, plot.x.ticks(), &canvas.text("axis", context! { axis => label, quantity }));
+    let lines: Vec<Line<'_, '_>> = choice.series.iter().map(|series| line(&series.cells, &plot)).collect();
+    draw_lines(svg, canvas, scope, &lines, plot.x.is_numeric());
+    name_ends(svg, &lines, &labels, &plane);
+    draw_lost(svg, canvas, scope, &failed, axis, &plot);
+    if let (Some(best), Some(text)) = (best, &best_rate) {
+        name_best(svg, best, text, &lines, &plot);
     }
-    name_ends(svg, &ends, &plane);
-    lost(svg, scope, &failed, &x, &plane);
-    if let Some((best, x, value)) = best.and_then(|best| Some((best, x.at(best)?, of(best, KEY)?)))
-    {
-        let y = y.at(value);
-        svg.circle((x, y), 9.0, "halo");
-        let text = number::tok_s(of(best, KEY));
-        let at = uncovered((x, y), width(&text, 13.0) / 2.0, &drawn, &plane);
-        svg.text(at, Anchor::Middle, "strong on", &text);
-    }
+    let thinned = choice.thinned.map(|own| (own, choice.series.len()));
+    let held = choice.held.as_ref().map_or_else(String::new, |held| about::held(canvas, held));
     let notes = super::notes([
-        scope.constant.clone(),
-        choice.held,
-        about::unranked(with.into_iter(), KEY),
+        about::only(canvas, scope),
+        [about::thinned(canvas, scope, thinned.as_slice()), held].join(" ").trim().to_owned(),
+        about::unranked(canvas, with.into_iter(), METRIC),
     ]);
     Some(sheet.finish(plane.bottom + Plane::BELOW, &notes, chart))
 }
 
+fn keys(with: &[&Cell<'_>], has_best: bool, has_lost: bool) -> Vec<Key> {
+    let is_ranked = |cell: &&Cell<'_>| cell.ranked(METRIC).is_some();
+    let known = [
+        (with.iter().any(is_ranked), Key::Ranked),
+        (!with.iter().all(is_ranked), Key::Unranked),
+        (has_best, Key::Pick),
+        (has_lost, Key::Failed),
+    ];
+    known.into_iter().filter(|(has, _)| *has).map(|(_, key)| key).collect()
+}
+
 /// A cell that should have numbers and has none.
-fn is_lost(cell: &CellFile) -> bool {
-    !cell.outcome.is_measured() && cell.outcome != crate::measure::CellOutcome::Skipped
+fn is_lost(cell: &Cell<'_>) -> bool {
+    !cell.file.outcome.is_measured() && cell.file.outcome != CellOutcome::Skipped
 }
 
-/// Points from left to right; of very many, some evenly.
-fn points<'a>(cells: &[&'a CellFile], x: &Along, y: &Scale) -> Vec<((f64, f64), &'a CellFile)> {
-    let mut points: Vec<((f64, f64), &CellFile)> = cells
-        .iter()
-        .filter_map(|cell| Some(((x.at(cell)?, y.at(of(cell, KEY)?)), *cell)))
-        .collect();
-    points.sort_by(|a, b| a.0.0.total_cmp(&b.0.0));
-    let last = points.len().saturating_sub(1);
-    let every = points.len().div_ceil(POINTS).max(1);
-    points
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| index % every == 0 || *index == last)
-        .map(|(_, point)| point)
-        .collect()
-}
-
-/// The stretches of a line: where a cell between two others has no number, nothing is drawn from one to the other.
-fn unbroken(
-    points: &[((f64, f64), &CellFile)],
-    cells: &[&CellFile],
-    x: &Along,
-) -> Vec<Vec<(f64, f64)>> {
-    let lost: Vec<f64> = cells
-        .iter()
-        .filter(|cell| of(cell, KEY).is_none())
-        .filter_map(|cell| x.at(cell))
-        .collect();
-    let mut paths: Vec<Vec<(f64, f64)>> = Vec::new();
-    let mut before: Option<f64> = None;
-    for (at, _) in points {
-        let broken = before.is_none_or(|left| lost.iter().any(|x| *x > left && *x < at.0));
-        match paths.last_mut() {
-            Some(path) if !broken => path.push(*at),
-            _ => paths.push(vec![*at]),
-        }
-        before = Some(at.0);
+/// The names of the lines, for their ends. Where one is long the axes' names stand once, above; on a phone
+/// all of it does.
+fn labels(canvas: &Canvas<'_, '_>, sheet: &mut Sheet, series: &[Series<'_, '_>]) -> Vec<String> {
+    let long = series.iter().any(|series| width(&series.label, 13.0) > LABEL);
+    if series.len() > 1 && (canvas.is_narrow() || long) {
+        legend::series(sheet, series);
     }
-    paths
+    if canvas.is_narrow() {
+        return Vec::new();
+    }
+    let texts: Vec<&str> =
+        series.iter().map(|series| if long { &*series.values } else { &*series.label }).collect();
+    told_apart(&texts, 13.0, LABEL)
+}
+
+/// A series from left to right; of very many points, some evenly.
+fn line<'m, 'a>(cells: &[&'m Cell<'a>], plot: &Plot<'_, '_, '_>) -> Line<'m, 'a> {
+    let mut places: Vec<(f64, &Cell<'a>)> =
+        cells.iter().filter_map(|cell| Some((plot.x.at(cell)?, *cell))).collect();
+    places.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let all = places.iter().filter(|(_, cell)| cell.shown(METRIC).is_some()).count();
+    let every = all.div_ceil(POINTS).max(1);
+    let mut line = Line::default();
+    let mut nth = 0;
+    // The kind of the cell before: numbers of different kinds are not joined.
+    let mut before: Option<Origin> = None;
+    for (x, cell) in places {
+        let Some(value) = cell.shown(METRIC) else {
+            before = None;
+            continue;
+        };
+        nth += 1;
+        let at = (x, plot.y.at(value));
+        let is_kept = (nth - 1) % every == 0 || nth == all;
+        if is_kept {
+            line.points.push((at, cell));
+        }
+        if !cell.is_usable() {
+            before = None;
+        } else if is_kept {
+            match line.paths.last_mut() {
+                Some(path) if before == Some(cell.origin) => path.push(at),
+                _ => line.paths.push(vec![at]),
+            }
+            before = Some(cell.origin);
+        }
+    }
+    line
+}
+
+fn draw_lines(
+    svg: &mut Svg,
+    canvas: &Canvas<'_, '_>,
+    scope: &Scope<'_, '_>,
+    lines: &[Line<'_, '_>],
+    joined: bool,
+) {
+    for (index, line) in lines.iter().enumerate() {
+        for path in line.paths.iter().filter(|_| joined) {
+            svg.polyline(path, &format!("line s{index}"));
+        }
+        for (at, cell) in &line.points {
+            let class = match cell.ranked(METRIC) {
+                Some(_) => format!("f{index}"),
+                None => format!("hollow s{index}"),
+            };
+            svg.open_mark(Some(cell.id()), &about::cell(canvas, scope, cell));
+            svg.circle(*at, 11.0, "hit");
+            svg.marker(index, *at, 4.5, &class);
+            svg.letter(*at, canvas.letter(cell));
+            svg.close_mark();
+        }
+    }
 }
 
 /// The names of the lines, at their ends.
-fn name_ends(svg: &mut Svg, ends: &[(usize, f64, &str)], plane: &Plane) {
+fn name_ends(svg: &mut Svg, lines: &[Line<'_, '_>], labels: &[String], plane: &Plane) {
+    let end = |line: &Line<'_, '_>| {
+        let joined = line.paths.last().and_then(|path| path.last());
+        joined.copied().or_else(|| line.points.last().map(|(at, _)| *at))
+    };
+    let ends = lines.iter().zip(labels).enumerate();
+    let ends: Vec<(usize, f64, &String)> =
+        ends.filter_map(|(index, (line, label))| Some((index, end(line)?.1, label))).collect();
     let wanted: Vec<f64> = ends.iter().map(|(_, y, _)| *y).collect();
     let placed = apart(&wanted, 17.0, plane.top + 4.0, plane.bottom - 8.0);
     for ((index, _, label), y) in ends.iter().zip(placed) {
-        svg.text(
-            (plane.right + 4.0, y + 4.5),
-            Anchor::Start,
-            &format!("strong f{index}"),
-            label,
-        );
+        svg.text((plane.right + 4.0, y + 4.5), Anchor::Start, &format!("strong f{index}"), label);
     }
+}
+
+/// The best cell's ring and number.
+fn name_best(svg: &mut Svg, best: &Cell<'_>, text: &str, lines: &[Line<'_, '_>], plot: &Plot<'_, '_, '_>) {
+    let (Some(x), Some(value)) = (plot.x.at(best), best.shown(METRIC)) else { return };
+    let at = (x, plot.y.at(value));
+    svg.circle(at, 9.0, "halo");
+    let drawn: Vec<Vec<(f64, f64)>> =
+        lines.iter().map(|line| line.points.iter().map(|(at, _)| *at).collect()).collect();
+    let at = uncovered(at, width(text, 13.0) / 2.0, &drawn, &plot.plane);
+    svg.text(at, Anchor::Middle, "strong on", text);
 }
 
 /// Where the number of a point stands: above, below or beside it, where it covers least of the lines.
-fn uncovered(
-    (x, y): (f64, f64),
-    half: f64,
-    lines: &[Vec<(f64, f64)>],
-    plane: &Plane,
-) -> (f64, f64) {
+fn uncovered((x, y): (f64, f64), half: f64, lines: &[Vec<(f64, f64)>], plane: &Plane) -> (f64, f64) {
     let middle = x.clamp(plane.left + half, plane.right - half);
-    let places = [
-        (middle, y - 15.0),
-        (middle, y + 25.0),
-        (x - half - 15.0, y - 6.0),
-        (x + half + 15.0, y + 14.0),
-    ];
-    let covered = |(at, base): (f64, f64)| -> usize {
-        let inside = |(x, y): (f64, f64)| {
-            (x - at).abs() <= half + 4.0 && y <= base + 6.0 && y >= base - 14.0
-        };
-        let outside =
-            at - half < plane.left || at + half > plane.right || base > plane.bottom - 4.0;
-        let steps = lines
-            .iter()
-            .flat_map(|line| line.windows(2))
-            .flat_map(|ends| {
-                let ((x0, y0), (x1, y1)) = (ends[0], ends[1]);
-                (0..=40).map(move |step| {
-                    let part = f64::from(step) / 40.0;
-                    (x0 + (x1 - x0) * part, y0 + (y1 - y0) * part)
-                })
-            });
+    let places =
+        [(middle, y - 15.0), (middle, y + 25.0), (x - half - 15.0, y - 6.0), (x + half + 15.0, y + 14.0)];
+    let covered = |(at, base): &(f64, f64)| -> usize {
+        let inside = |(x, y): (f64, f64)| (x - at).abs() <= half + 4.0 && y <= base + 6.0 && y >= base - 14.0;
+        let outside = at - half < plane.left || at + half > plane.right || *base > plane.bottom - 4.0;
+        let steps = lines.iter().flat_map(|line| line.windows(2)).flat_map(|ends| {
+            let ((x0, y0), (x1, y1)) = (ends[0], ends[1]);
+            (0..=40).map(move |step| {
+                let part = f64::from(step) / 40.0;
+                (x0 + (x1 - x0) * part, y0 + (y1 - y0) * part)
+            })
+        });
         // A place outside of the picture is the last to be taken.
         steps.filter(|point| inside(*point)).count() + if outside { 10_000 } else { 0 }
     };
-    let mut places = places.into_iter();
-    let first = places.next().unwrap_or((middle, y - 15.0));
-    places
-        .fold(
-            (first, covered(first)),
-            |(best, least), place| match covered(place) {
-                fewer if fewer < least => (place, fewer),
-                _ => (best, least),
-            },
-        )
-        .0
+    // The first of equals.
+    places.into_iter().min_by_key(covered).unwrap_or(places[0])
 }
 
 /// Cells without numbers, crossed at the bottom: one cross for those at the same place.
-fn lost(svg: &mut Svg, scope: &Scope<'_>, failed: &[&CellFile], x: &Along, plane: &Plane) {
-    for (at, _) in x.ticks() {
-        let here: Vec<&CellFile> = failed
-            .iter()
-            .copied()
-            .filter(|cell| x.at(cell) == Some(*at))
-            .collect();
-        let Some(first) = here.first() else { continue };
-        let mut said: Vec<String> = here
-            .iter()
-            .take(8)
-            .map(|cell| about::cell(scope, cell))
-            .collect();
-        if here.len() > 8 {
-            said.push(format!("and {} more", here.len() - 8));
+fn draw_lost(
+    svg: &mut Svg,
+    canvas: &Canvas<'_, '_>,
+    scope: &Scope<'_, '_>,
+    failed: &[&Cell<'_>],
+    axis: usize,
+    plot: &Plot<'_, '_, '_>,
+) {
+    let mut by_place: BTreeMap<usize, Vec<&Cell<'_>>> = BTreeMap::new();
+    for cell in failed {
+        if let Some(place) = cell.at[axis] {
+            by_place.entry(place).or_default().push(cell);
         }
-        svg.open_mark(Some(&first.id), &said.join("\n"));
-        svg.circle((*at, plane.bottom - 9.0), 9.0, "hit");
-        svg.cross((*at, plane.bottom - 9.0), 4.0, "cross s5");
+    }
+    for here in by_place.values() {
+        let Some(x) = plot.x.at(here[0]) else { continue };
+        let mut said: Vec<String> =
+            here.iter().take(TOLD).map(|cell| about::cell(canvas, scope, cell)).collect();
+        if here.len() > TOLD {
+            said.push(canvas.text("more_cells", context! { n => here.len() - TOLD }));
+        }
+        let at = (x, plot.plane.bottom - 9.0);
+        svg.open_mark(Some(here[0].id()), &said.join("\n"));
+        svg.circle(at, 9.0, "hit");
+        svg.cross(at, 4.0, "cross s5");
         svg.close_mark();
     }
-}
-
-fn alt(cells: &[&CellFile], axis: &str, best: Option<&CellFile>) -> String {
-    let mut text = format!(
-        "Output tokens per second of {} along {axis}",
-        count(cells.len(), "cell")
-    );
-    if let Some(value) = best.and_then(|best| of(best, KEY)) {
-        text.push_str(&format!(
-            "; the best cell has {}",
-            number::tok_s(Some(value))
-        ));
-    }
-    text.push('.');
-    text
 }

@@ -42,17 +42,8 @@ pub(super) fn draw(sheet: &mut Sheet, table: &Tiles) -> f64 {
     let most = if sheet.is_narrow() { 84.0 } else { 170.0 };
     let wide = sheet.wide;
     let svg = &mut sheet.svg;
-    let labels = table
-        .rows
-        .iter()
-        .map(|row| width(row, 13.0))
-        .fold(0.0, f64::max)
-        .min(most);
-    let left = if labels > 0.0 {
-        EDGE + labels.max(40.0) + 14.0
-    } else {
-        EDGE
-    };
+    let labels = table.rows.iter().map(|row| width(row, 13.0)).fold(0.0, f64::max).min(most);
+    let left = if labels > 0.0 { EDGE + labels.max(40.0) + 14.0 } else { EDGE };
     let column_wide = ((wide - EDGE - left) / table.columns.len().max(1) as f64).min(WIDEST);
     let name = |text: &str| fitted(text, 14.5, (wide - 2.0 * EDGE).min(300.0));
     let across = name(&format!("{} →", table.column_axis));
@@ -69,47 +60,22 @@ pub(super) fn draw(sheet: &mut Sheet, table: &Tiles) -> f64 {
     svg.text((x, top - 12.0), Anchor::Start, "axis", &across);
     for (index, column) in table.columns.iter().enumerate() {
         let x = left + column_wide * (index as f64 + 0.5);
-        svg.text(
-            (x, top + 8.0),
-            Anchor::Middle,
-            "tick",
-            &fitted(column, 13.0, column_wide - 6.0),
-        );
+        svg.text((x, top + 8.0), Anchor::Middle, "tick", &fitted(column, 13.0, column_wide - 6.0));
     }
     let start = top + 16.0;
     for (index, row) in table.rows.iter().enumerate() {
         let y = start + HEIGHT * index as f64;
-        svg.text(
-            (left - 10.0, y + HEIGHT / 2.0 + 4.5),
-            Anchor::End,
-            "tick",
-            &fitted(row, 13.0, labels),
-        );
+        svg.text((left - 10.0, y + HEIGHT / 2.0 + 4.5), Anchor::End, "tick", &fitted(row, 13.0, labels));
         for (column, tile) in table.tiles[index].iter().enumerate() {
             let x = left + column_wide * column as f64;
             let Some(tile) = tile else { continue };
             svg.open_mark(tile.cell.as_deref(), &tile.about);
-            svg.rect(
-                x,
-                y,
-                column_wide,
-                HEIGHT,
-                3.0,
-                &format!("tile {}", tile.fill),
-            );
+            svg.rect(x, y, column_wide, HEIGHT, 3.0, &format!("tile {}", tile.fill));
             let lines = tile.lines.len();
             for (line, text) in tile.lines.iter().enumerate() {
-                let (size, class) = if line == 0 {
-                    (13.0, "")
-                } else {
-                    (11.0, " small")
-                };
+                let (size, class) = if line == 0 { (13.0, "") } else { (11.0, " small") };
                 let middle = y + HEIGHT / 2.0 + 4.5;
-                let at = if lines == 1 {
-                    middle
-                } else {
-                    middle - 8.0 + 15.0 * line as f64
-                };
+                let at = if lines == 1 { middle } else { middle - 8.0 + 15.0 * line as f64 };
                 svg.text(
                     (x + column_wide / 2.0, at),
                     Anchor::Middle,
@@ -125,18 +91,8 @@ pub(super) fn draw(sheet: &mut Sheet, table: &Tiles) -> f64 {
     for (row, tiles) in table.tiles.iter().enumerate() {
         for (column, tile) in tiles.iter().enumerate() {
             if tile.as_ref().is_some_and(|tile| tile.picked) {
-                let (x, y) = (
-                    left + column_wide * column as f64,
-                    start + HEIGHT * row as f64,
-                );
-                svg.rect(
-                    x + 2.5,
-                    y + 2.5,
-                    column_wide - 5.0,
-                    HEIGHT - 5.0,
-                    2.0,
-                    "pick",
-                );
+                let (x, y) = (left + column_wide * column as f64, start + HEIGHT * row as f64);
+                svg.rect(x + 2.5, y + 2.5, column_wide - 5.0, HEIGHT - 5.0, 2.0, "pick");
             }
         }
     }
@@ -156,14 +112,10 @@ fn edges(sheet: &mut Sheet, table: &Tiles, left: f64, top: f64, wide: f64) {
             };
             let (x, y) = (left + wide * column as f64, top + HEIGHT * row as f64);
             if side(row, column + 1).is_some_and(|other| other != own) {
-                sheet
-                    .svg
-                    .line((x + wide, y), (x + wide, y + HEIGHT), "edge");
+                sheet.svg.line((x + wide, y), (x + wide, y + HEIGHT), "edge");
             }
             if side(row + 1, column).is_some_and(|other| other != own) {
-                sheet
-                    .svg
-                    .line((x, y + HEIGHT), (x + wide, y + HEIGHT), "edge");
+                sheet.svg.line((x, y + HEIGHT), (x + wide, y + HEIGHT), "edge");
             }
         }
     }

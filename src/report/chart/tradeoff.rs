@@ -1,9 +1,13 @@
 //! Latency against throughput: every cell, the Pareto front, and the SLO's limit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use minijinja::context;
 
 use super::{
-    Chart, about, legend,
+    Chart, about,
+    canvas::Canvas,
+    legend,
     plane::Plane,
     scale::Scale,
     scope::Scope,
@@ -11,17 +15,13 @@ use super::{
     svg::{Anchor, Svg},
     text::{fitted, width},
 };
-use crate::{
-    manifest::{SloTerm, scalar_text},
-    report::{
-        insight::{coordinate, count, may_rank, may_rank_by, of},
-        number,
-    },
-    store::{CellFile, StoredRun},
-};
+use crate::{manifest::SloTerm, measure::Metric, report::model::Cell};
 
+const RATE: Metric = Metric::OUTPUT;
 /// Height of one panel's plot.
 const HEIGHT: f64 = 230.0;
+/// From the bottom of a panel to the top of the next one.
+const BETWEEN: f64 = 66.0;
 /// Panels at most: an SLO rarely has more terms that say something new.
 const PANELS: usize = 2;
 /// A limit further above the highest point than this factor would press the points into a strip.
@@ -30,356 +30,272 @@ const FAR: f64 = 2.5;
 const GRAIN: f64 = 4.0;
 /// From this number of cells on, points that hide one another are drawn once.
 const MANY: usize = 600;
-
-/// A cell in one panel.
-struct Point<'a> {
-    at: (f64, f64),
-    cell: &'a CellFile,
-    ranked: bool,
-}
-
-/// The picture; `None` where fewer than two cells have both numbers.
-pub(super) fn draw(run: &StoredRun, scope: &Scope<'_>) -> Option<Chart> {
-    let both = |key: &str| -> Vec<&CellFile> {
-        scope
-            .measured()
-            .filter(|cell| of(cell, key).is_some() && of(cell, "throughput").is_some())
-            .collect()
-    };
-    let mut panels: Vec<(String, Option<SloTerm>, Vec<&CellFile>)> = about::latencies(scope)
-        .into_iter()
-        .map(|(key, term)| {
-            let cells = both(&key);
-            (key, term, cells)
-        })
-        .filter(|(_, _, cells)| cells.len() > 1)
-        .collect();
-    panels.truncate(PANELS);
-    let first = panels.first()?;
-    let all = first.2.clone();
-    let ranked =
-        |key: &str, cell: &CellFile| may_rank_by(cell, key) && may_rank_by(cell, "throughput");
-    let hollow = panels
-        .iter()
-        .any(|(key, _, cells)| cells.iter().any(|cell| !ranked(key, cell)));
-    let filled = panels
-        .iter()
-        .any(|(key, _, cells)| cells.iter().any(|cell| ranked(key, cell)));
-    let best = scope
-        .best
-        .filter(|best| all.iter().any(|cell| cell.id == best.id));
-    let mut keys = Vec::new();
-    keys.extend(filled.then_some(Key::Ranked));
-    keys.extend(hollow.then_some(Key::Unranked));
-    let beaten = |key: &str, cells: &[&CellFile]| {
-        let fastest = cells.iter().filter_map(|cell| of(cell, "throughput"));
-        let quickest = cells.iter().filter_map(|cell| of(cell, key));
-        let (most, least) = (
-            fastest.fold(f64::NEG_INFINITY, f64::max),
-            quickest.fold(f64::INFINITY, f64::min),
-        );
-        !cells
-            .iter()
-            .any(|cell| of(cell, "throughput") == Some(most) && of(cell, key) == Some(least))
-    };
-    // Where one cell is best in both there is no front to draw.
-    keys.extend(
-        panels
-            .iter()
-            .any(|(key, _, cells)| beaten(key, cells))
-            .then_some(Key::Front),
-    );
-    keys.extend(
-        panels
-            .iter()
-            .any(|(key, term, cells)| near(key, term.as_ref(), cells).is_some())
-            .then_some(Key::Limit),
-    );
-    keys.extend(best.map(|_| Key::Pick));
-    keys.extend(scope.letters());
-    let chart = Chart::new(
-        "latency_throughput",
-        scope.workload,
-        format!("{}: latency against throughput", scope.workload),
-        format!(
-            "{} of {}, with the Pareto front.",
-            panels
-                .iter()
-                .map(|(key, _, _)| about::name(key))
-                .collect::<Vec<_>>()
-                .join(" and "),
-            count(all.len(), "cell")
-        ),
-    );
-    let along = scope.along();
-    let (series, shared) = scope.colours(along, &first.0);
-    let named = series.len() > 1;
-    let colours: HashMap<&str, usize> = series
-        .iter()
-        .enumerate()
-        .flat_map(|(index, series)| {
-            series
-                .cells
-                .iter()
-                .map(move |cell| (cell.id.as_str(), index))
-        })
-        .collect();
-    let mut sheet = Sheet::new(&chart.title, &about::source(run), run, &keys, scope.wide);
-    if named {
-        legend::series(&mut sheet, &series);
-    }
-    let mut top = sheet.top() + 30.0;
-    let series_of = |cell: &CellFile| colours.get(cell.id.as_str()).copied().filter(|_| named);
-    let mut bottom = top;
-    let mut sentences = Vec::new();
-    let last = panels.len() - 1;
-    for (index, (key, term, cells)) in panels.iter().enumerate() {
-        let plane = Plane {
-            left: EDGE + 52.0,
-            right: scope.wide - EDGE - 14.0,
-            top,
-            bottom: top + HEIGHT,
-        };
-        let near = near(key, term.as_ref(), cells);
-        let x = Scale::over(
-            cells.iter().filter_map(|cell| of(cell, "throughput")),
-            true,
-            plane.left + 8.0,
-            plane.right - 8.0,
-        )?;
-        let y = Scale::over(
-            cells.iter().filter_map(|cell| of(cell, key)).chain(near),
-            true,
-            plane.bottom,
-            plane.top,
-        )?;
-        let svg = &mut sheet.svg;
-        if let Some(limit) = near {
-            svg.rect(
-                plane.left,
-                plane.top,
-                plane.right - plane.left,
-                y.at(limit) - plane.top,
-                0.0,
-                "beyond",
-            );
-        }
-        plane.values(svg, &y, &format!("{}, ms", about::name(key)));
-        let ticks: Vec<(f64, String)> = x
-            .ticks()
-            .into_iter()
-            .map(|(value, text)| (x.at(value), text))
-            .collect();
-        let title = if index == last {
-            "output tokens per second (tok/s)"
-        } else {
-            ""
-        };
-        plane.below(svg, &ticks, title);
-        let points: Vec<Point<'_>> = cells
-            .iter()
-            .filter_map(|cell| {
-                Some(Point {
-                    at: (x.at(of(cell, "throughput")?), y.at(of(cell, key)?)),
-                    cell,
-                    ranked: ranked(key, cell),
-                })
-            })
-            .collect();
-        let front = front(&points, key);
-        let sure = front.iter().all(|point| point.ranked);
-        let path: Vec<(f64, f64)> = front.iter().map(|point| point.at).collect();
-        svg.polyline(
-            &path,
-            if sure {
-                "line front"
-            } else {
-                "line front unranked"
-            },
-        );
-        for point in thin(&points, &front) {
-            let on_front = front.iter().any(|other| other.cell.id == point.cell.id);
-            let own = series_of(point.cell);
-            svg.open_mark(Some(&point.cell.id), &about::cell(scope, point.cell));
-            svg.circle(point.at, 10.0, "hit");
-            let colour = own.unwrap_or(5);
-            let class = if point.ranked {
-                format!("f{colour}")
-            } else {
-                format!("hollow s{colour}")
-            };
-            let size = if on_front || points.len() < 80 {
-                4.5
-            } else {
-                3.0
-            };
-            svg.marker(own.unwrap_or(0), point.at, size, &class);
-            let letter = scope.letter(point.cell);
-            if !letter.is_empty() {
-                let at = (point.at.0 - 6.0, point.at.1 - 5.0);
-                svg.text(at, Anchor::End, "origin on", letter);
-            }
-            svg.close_mark();
-        }
-        if let Some(point) =
-            best.and_then(|best| points.iter().find(|point| point.cell.id == best.id))
-        {
-            svg.circle(point.at, 9.0, "halo");
-        }
-        if let Some(axis) = along {
-            front_labels(svg, &front, axis, &plane);
-        }
-        match (near, term) {
-            (Some(limit), Some(term)) => {
-                let at = y.at(limit);
-                svg.line((plane.left, at), (plane.right, at), "limit");
-                let text = said(term);
-                match beside_limit(&points, at, &plane, width(&text, 12.0)) {
-                    Some((place, anchor)) => svg.text(place, anchor, "limit-text on", &text),
-                    None => sentences.push(format!("The SLO line is {text}.")),
-                }
-            }
-            (None, Some(term)) => {
-                sentences.push(format!("The SLO {} is above the range shown.", said(term)))
-            }
-            _ => {}
-        }
-        sentences.push(about::unranked(cells.iter().copied(), key));
-        bottom = plane.bottom;
-        top = plane.bottom + if index == last { 0.0 } else { 66.0 };
-    }
-    let mut notes = Vec::new();
-    if let Some(axis) = along {
-        notes.push(format!("Numbers next to the front: {axis}."));
-    }
-    notes.extend((!shared.is_empty()).then_some(shared));
-    notes.extend(sentences.into_iter().filter(|text| !text.is_empty()));
-    Some(sheet.finish(bottom + Plane::BELOW, &notes, chart))
-}
-
+/// Fewer points than this are drawn large.
+const LARGE: usize = 80;
 /// More points than this under the words of a limit, and neither can be read.
 const COVERED: usize = 3;
 
-/// Where the words of a limit stand: at the end and on the side of its line where they cover the fewest points; `None` where there
-/// are too many everywhere.
-fn beside_limit(
-    points: &[Point<'_>],
-    at: f64,
-    plane: &Plane,
-    wide: f64,
-) -> Option<((f64, f64), Anchor)> {
-    let (left, right) = (plane.left + 8.0, plane.right - 8.0);
-    let places = [
-        ((left, at - 7.0), Anchor::Start),
-        ((right, at - 7.0), Anchor::End),
-        ((left, at + 16.0), Anchor::Start),
-        ((right, at + 16.0), Anchor::End),
-    ];
-    let covered = |((x, y), anchor): &((f64, f64), Anchor)| {
-        let from = if *anchor == Anchor::End { x - wide } else { *x };
-        let inside = |point: &&Point<'_>| {
-            point.at.0 > from - 6.0
-                && point.at.0 < from + wide + 6.0
-                && point.at.1 > y - 16.0
-                && point.at.1 < y + 8.0
-        };
-        let outside = y - 12.0 < plane.top || *y > plane.bottom - 2.0;
-        (outside, points.iter().filter(inside).count())
-    };
-    // The first of equals.
-    let best = places.into_iter().min_by_key(covered)?;
-    (covered(&best).1 <= COVERED).then_some(best)
+/// One latency against throughput.
+struct Panel<'m, 'a> {
+    metric: Metric,
+    term: Option<SloTerm>,
+    points: Vec<Point<'m, 'a>>,
+    /// Its points that no other one beats in both, by throughput.
+    front: Vec<usize>,
+    /// The limit in milliseconds, where it lies in the picture.
+    limit: Option<f64>,
 }
 
-/// The limit of a term in milliseconds, where it lies in the picture.
-fn near(key: &str, term: Option<&SloTerm>, cells: &[&CellFile]) -> Option<f64> {
-    let highest = cells
-        .iter()
-        .filter_map(|cell| of(cell, key))
-        .fold(0.0, f64::max);
-    term.map(|term| term.limit.as_ms())
-        .filter(|limit| *limit <= highest * FAR)
+/// A cell in one panel.
+struct Point<'m, 'a> {
+    cell: &'m Cell<'a>,
+    rate: f64,
+    ms: f64,
+    ranked: bool,
 }
 
-/// A term as it stands at its line: `p95 TTFT ≤ 1,500 ms`.
-fn said(term: &SloTerm) -> String {
-    format!(
-        "{} ≤ {}",
-        about::name(&term.key()),
-        number::ms(Some(term.limit.as_ms()))
-    )
+/// A panel on the paper: its plot and where each point stands.
+struct Placed<'p, 'm, 'a> {
+    panel: &'p Panel<'m, 'a>,
+    plane: Plane,
+    y: Scale,
+    at: Vec<(f64, f64)>,
 }
 
-/// The cells that no other beats in both, by throughput; of those that may be ranked, where there are such.
-fn front<'p, 'a>(points: &'p [Point<'a>], key: &str) -> Vec<&'p Point<'a>> {
-    let mut candidates: Vec<&Point<'_>> = points.iter().filter(|point| point.ranked).collect();
-    if candidates.is_empty() {
-        candidates = points.iter().filter(|point| may_rank(point.cell)).collect();
+/// The picture; `None` where fewer than two cells have both numbers.
+pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Chart> {
+    let panels = about::latencies(scope).into_iter().map(|(metric, term)| panel(scope, metric, term));
+    let panels: Vec<Panel<'_, '_>> = panels.filter(|panel| panel.points.len() > 1).take(PANELS).collect();
+    let first = panels.first()?;
+    let along = scope.along();
+    let colours = scope.colours(along, first.metric);
+    let metrics: Vec<String> = panels.iter().map(|panel| panel.metric.label()).collect();
+    let front = panels.iter().any(|panel| panel.front.len() > 1);
+    let f = context! { metrics, cells => first.points.len(), front };
+    let chart = Chart::new(canvas, "latency_throughput", Some(scope.name), f);
+    let mut sheet = Sheet::new(canvas, &chart.title, &canvas.source(), &keys(scope, &panels));
+    let mut series: HashMap<usize, usize> = HashMap::new();
+    if colours.series.len() > 1 {
+        legend::series(&mut sheet, &colours.series);
+        let own = colours.series.iter().enumerate();
+        series.extend(own.flat_map(|(at, series)| series.cells.iter().map(move |cell| (cell.index, at))));
     }
-    if candidates.is_empty() {
-        candidates = points.iter().collect();
+    let mut sentences = Vec::new();
+    if let Some(axis) = along.filter(|_| front) {
+        sentences.push(canvas.text("front_values", context! { axis => scope.label(axis) }));
     }
-    let numbers = |point: &Point<'_>| {
-        (
-            of(point.cell, "throughput").unwrap_or(f64::NEG_INFINITY),
-            of(point.cell, key).unwrap_or(f64::INFINITY),
-        )
+    if let Some((axis, others)) = &colours.grouped
+        && !others.is_empty()
+    {
+        let others: Vec<String> = others.iter().map(|axis| scope.label(*axis).to_owned()).collect();
+        sentences.push(canvas.text("colours", context! { axis => scope.label(*axis), others }));
+    }
+    let mut top = sheet.top() + 30.0;
+    let mut bottom = top;
+    for (index, panel) in panels.iter().enumerate() {
+        let is_last = index + 1 == panels.len();
+        let plane = Plane { left: EDGE + 52.0, right: canvas.wide - EDGE - 14.0, top, bottom: top + HEIGHT };
+        let placed = frame(&mut sheet.svg, canvas, panel, plane, is_last)?;
+        placed.draw_points(&mut sheet.svg, canvas, scope, &series);
+        if let Some(axis) = along {
+            placed.name_front(&mut sheet.svg, scope, axis);
+        }
+        sentences.push(placed.draw_limit(&mut sheet.svg, canvas));
+        let cells = panel.points.iter().map(|point| point.cell);
+        sentences.push(about::unranked(canvas, cells.clone(), panel.metric));
+        if is_last {
+            sentences.push(about::unranked(canvas, cells, RATE));
+        }
+        bottom = plane.bottom;
+        top = plane.bottom + BETWEEN;
+    }
+    Some(sheet.finish(bottom + Plane::BELOW, &super::notes(sentences), chart))
+}
+
+fn panel<'m, 'a>(scope: &Scope<'m, 'a>, metric: Metric, term: Option<SloTerm>) -> Panel<'m, 'a> {
+    let point = |cell: &'m Cell<'a>| {
+        let (rate, ms) = (cell.shown(RATE)?, cell.shown(metric)?);
+        let ranked = cell.ranked(RATE).is_some() && cell.ranked(metric).is_some();
+        Some(Point { cell, rate, ms, ranked })
     };
+    let points: Vec<Point<'_, '_>> = scope.measured().filter_map(point).collect();
+    let highest = points.iter().map(|point| point.ms).fold(0.0, f64::max);
+    let limit = term.map(|term| term.limit.as_ms()).filter(|limit| *limit <= highest * FAR);
+    let front = front(scope, &points);
+    Panel { metric, term, points, front, limit }
+}
+
+/// The cells that no other beats in both, by throughput; of those that may be ranked, where there are such. A
+/// cell that is excluded altogether is none of them.
+fn front(scope: &Scope<'_, '_>, points: &[Point<'_, '_>]) -> Vec<usize> {
+    let usable = |at: &usize| {
+        let cell = points[*at].cell;
+        cell.is_usable() && Some(cell.origin) == scope.model.workloads[cell.workload].origin
+    };
+    let mut own: Vec<usize> = (0..points.len()).filter(usable).collect();
+    if own.iter().any(|at| points[*at].ranked) {
+        own.retain(|at| points[*at].ranked);
+    }
     // Fastest first; of equals the one with less latency.
-    candidates.sort_by(|a, b| {
-        let (a, b) = (numbers(a), numbers(b));
-        b.0.total_cmp(&a.0).then(a.1.total_cmp(&b.1))
+    own.sort_by(|a, b| {
+        let (a, b) = (&points[*a], &points[*b]);
+        b.rate.total_cmp(&a.rate).then(a.ms.total_cmp(&b.ms))
     });
     let mut lowest = f64::INFINITY;
-    candidates.retain(|point| {
-        let latency = numbers(point).1;
-        let keep = latency < lowest;
-        lowest = lowest.min(latency);
+    own.retain(|at| {
+        let keep = points[*at].ms < lowest;
+        lowest = lowest.min(points[*at].ms);
         keep
     });
-    candidates.reverse();
-    candidates
+    own.reverse();
+    own
 }
 
-/// All points, or of very many those that do not hide one another.
-fn thin<'p, 'a>(points: &'p [Point<'a>], front: &[&Point<'_>]) -> Vec<&'p Point<'a>> {
-    if points.len() <= MANY {
-        return points.iter().collect();
+fn keys(scope: &Scope<'_, '_>, panels: &[Panel<'_, '_>]) -> Vec<Key> {
+    let all = || panels.iter().flat_map(|panel| &panel.points);
+    let known = [
+        (all().any(|point| point.ranked), Key::Ranked),
+        (all().any(|point| !point.ranked), Key::Unranked),
+        // Where one cell is best in both there is no front to draw.
+        (panels.iter().any(|panel| panel.front.len() > 1), Key::Front),
+        (panels.iter().any(|panel| panel.limit.is_some()), Key::Limit),
+        (all().any(|point| scope.is_best(point.cell)), Key::Pick),
+    ];
+    let own = known.into_iter().filter(|(has, _)| *has).map(|(_, key)| key);
+    own.chain(scope.letters()).collect()
+}
+
+/// The axes of a panel, and what lies beyond its limit.
+fn frame<'p, 'm, 'a>(
+    svg: &mut Svg,
+    canvas: &Canvas<'_, '_>,
+    panel: &'p Panel<'m, 'a>,
+    plane: Plane,
+    is_last: bool,
+) -> Option<Placed<'p, 'm, 'a>> {
+    let rates = panel.points.iter().map(|point| point.rate);
+    let times = panel.points.iter().map(|point| point.ms).chain(panel.limit);
+    let x = Scale::over(rates, true, plane.left + 8.0, plane.right - 8.0)?;
+    let y = Scale::over(times, true, plane.bottom, plane.top)?;
+    if let Some(limit) = panel.limit {
+        svg.rect(plane.left, plane.top, plane.right - plane.left, y.at(limit) - plane.top, 0.0, "beyond");
     }
-    let mut taken = std::collections::BTreeSet::new();
-    points
-        .iter()
-        .filter(|point| {
-            let place = ((point.at.0 / GRAIN) as i64, (point.at.1 / GRAIN) as i64);
-            let on_front = front.iter().any(|other| other.cell.id == point.cell.id);
-            taken.insert(place) || on_front
-        })
-        .collect()
+    plane.values(svg, &y, &panel.metric.heading());
+    let title =
+        if is_last { canvas.text("output_axis", context! { narrow => false }) } else { String::new() };
+    plane.below(svg, &x.placed_ticks(), &title);
+    let at = panel.points.iter().map(|point| (x.at(point.rate), y.at(point.ms))).collect();
+    Some(Placed { panel, plane, y, at })
 }
 
-/// The value along which more is asked for, right below each point of the front: nothing can stand there, for it would
-/// beat the front.
-fn front_labels(svg: &mut Svg, front: &[&Point<'_>], axis: &str, plane: &Plane) {
-    let mut taken: Vec<(f64, f64, f64)> = Vec::new();
-    for point in front.iter().rev() {
-        let Some(value) = coordinate(point.cell, axis) else {
-            continue;
+impl Placed<'_, '_, '_> {
+    /// The front, every point in the colour of its series, and the best one's ring.
+    fn draw_points(
+        &self,
+        svg: &mut Svg,
+        canvas: &Canvas<'_, '_>,
+        scope: &Scope<'_, '_>,
+        series: &HashMap<usize, usize>,
+    ) {
+        let Panel { points, front, .. } = self.panel;
+        let sure = front.iter().all(|at| points[*at].ranked);
+        let path: Vec<(f64, f64)> = front.iter().map(|at| self.at[*at]).collect();
+        svg.polyline(&path, if sure { "line front" } else { "line front unranked" });
+        let on_front: HashSet<usize> = front.iter().copied().collect();
+        for place in self.thinned(&on_front) {
+            let (point, at) = (&points[place], self.at[place]);
+            let own = series.get(&point.cell.index).copied();
+            let colour = own.unwrap_or(5);
+            let class = if point.ranked { format!("f{colour}") } else { format!("hollow s{colour}") };
+            let is_large = points.len() < LARGE || on_front.contains(&place);
+            svg.open_mark(Some(point.cell.id()), &about::cell(canvas, scope, point.cell));
+            svg.circle(at, 10.0, "hit");
+            svg.marker(own.unwrap_or(0), at, if is_large { 4.5 } else { 3.0 }, &class);
+            svg.letter(at, canvas.letter(point.cell));
+            svg.close_mark();
+        }
+        if let Some(place) = points.iter().position(|point| scope.is_best(point.cell)) {
+            svg.circle(self.at[place], 9.0, "halo");
+        }
+    }
+
+    /// All points, or of very many those that do not hide one another.
+    fn thinned(&self, on_front: &HashSet<usize>) -> Vec<usize> {
+        let mut taken = BTreeSet::new();
+        let is_seen = |place: &usize| {
+            let (x, y) = self.at[*place];
+            taken.insert(((x / GRAIN) as i64, (y / GRAIN) as i64)) || on_front.contains(place)
         };
-        let text = fitted(&scalar_text(value), 12.0, 80.0);
-        let wide = width(&text, 12.0);
-        let (mut x, y) = (point.at.0 + 10.0, point.at.1 + 15.0);
-        let mut anchor = Anchor::Start;
-        if x + wide > plane.right {
-            x = point.at.0 + 4.0;
-            anchor = Anchor::End;
+        match self.at.len() > MANY {
+            true => (0..self.at.len()).filter(is_seen).collect(),
+            false => (0..self.at.len()).collect(),
         }
-        let left = if anchor == Anchor::End { x - wide } else { x };
-        let free = taken
-            .iter()
-            .all(|(l, r, t)| left > *r + 3.0 || left + wide < *l - 3.0 || (y - t).abs() > 14.0);
-        if free && y < plane.bottom - 2.0 {
-            svg.text((x, y), anchor, "key on", &text);
-            taken.push((left, left + wide, y));
+    }
+
+    /// The value along which more is asked for, right below each point of the front: nothing can stand there,
+    /// for it would beat the front.
+    fn name_front(&self, svg: &mut Svg, scope: &Scope<'_, '_>, axis: usize) {
+        let mut taken: Vec<(f64, f64, f64)> = Vec::new();
+        for place in self.panel.front.iter().rev() {
+            let Some(value) = scope.value(self.panel.points[*place].cell, axis) else {
+                continue;
+            };
+            let text = fitted(&value, 12.0, 80.0);
+            let wide = width(&text, 12.0);
+            let (x, y) = (self.at[*place].0, self.at[*place].1 + 15.0);
+            let (x, anchor) = match x + 10.0 + wide > self.plane.right {
+                true => (x + 4.0, Anchor::End),
+                false => (x + 10.0, Anchor::Start),
+            };
+            let left = if anchor == Anchor::End { x - wide } else { x };
+            let free = taken
+                .iter()
+                .all(|(l, r, t)| left > *r + 3.0 || left + wide < *l - 3.0 || (y - t).abs() > 14.0);
+            if free && y < self.plane.bottom - 2.0 {
+                svg.text((x, y), anchor, "key on", &text);
+                taken.push((left, left + wide, y));
+            }
         }
+    }
+
+    /// The line of the limit and its words; a sentence for below where they have no room, or the limit no
+    /// place.
+    fn draw_limit(&self, svg: &mut Svg, canvas: &Canvas<'_, '_>) -> String {
+        let Some(slo) = self.panel.term.as_ref().map(about::slo) else {
+            return String::new();
+        };
+        let Some(limit) = self.panel.limit else {
+            return canvas.text("slo_above", context! { slo });
+        };
+        let at = self.y.at(limit);
+        svg.line((self.plane.left, at), (self.plane.right, at), "limit");
+        match self.beside_limit(at, width(&slo, 12.0)) {
+            Some((place, anchor)) => svg.text(place, anchor, "limit-text on", &slo),
+            None => return canvas.text("slo_line", context! { slo }),
+        }
+        String::new()
+    }
+
+    /// Where the words of a limit stand: at the end and on the side of its line where they cover the fewest
+    /// points; `None` where there are too many everywhere.
+    fn beside_limit(&self, at: f64, wide: f64) -> Option<((f64, f64), Anchor)> {
+        let (left, right) = (self.plane.left + 8.0, self.plane.right - 8.0);
+        let places = [
+            ((left, at - 7.0), Anchor::Start),
+            ((right, at - 7.0), Anchor::End),
+            ((left, at + 16.0), Anchor::Start),
+            ((right, at + 16.0), Anchor::End),
+        ];
+        let covered = |((x, y), anchor): &((f64, f64), Anchor)| {
+            let from = if *anchor == Anchor::End { x - wide } else { *x };
+            let inside = |(px, py): &&(f64, f64)| {
+                *px > from - 6.0 && *px < from + wide + 6.0 && *py > y - 16.0 && *py < y + 8.0
+            };
+            let outside = y - 12.0 < self.plane.top || *y > self.plane.bottom - 2.0;
+            (outside, self.at.iter().filter(inside).count())
+        };
+        // The first of equals.
+        let best = places.into_iter().min_by_key(covered)?;
+        (covered(&best).1 <= COVERED).then_some(best)
     }
 }

@@ -10,18 +10,10 @@ use crate::{
     store::StoredRun,
 };
 
-/// Keys of a workload that say how a number is judged, how long it is waited for or how often it is asked, not what is asked.
-/// How many samples there are is what the intervals tell.
-pub(in crate::report) const JUDGED: [&str; 8] = [
-    "slo",
-    "objective",
-    "timeout",
-    "requests",
-    "requests_per_stream",
-    "duration",
-    "passes",
-    "warmup",
-];
+/// Keys of a workload that say how a number is judged, how long it is waited for or how often it is asked, not what is
+/// asked. How many samples there are is what the intervals tell.
+pub(in crate::report) const JUDGED: [&str; 8] =
+    ["slo", "objective", "timeout", "requests", "requests_per_stream", "duration", "passes", "warmup"];
 
 /// Something that differs and should not, by its key: `flags.max-num-seqs`, `workload.chat.api`, `engine_version`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,9 +30,7 @@ impl Difference {
     /// Whether one of the words allows it: the key itself, or what it begins with before a dot.
     pub fn is_allowed(&self, despite: &[String]) -> bool {
         despite.iter().any(|word| {
-            self.key
-                .strip_prefix(word.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            self.key.strip_prefix(word.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
     }
 }
@@ -49,8 +39,7 @@ impl Difference {
 pub(in crate::report) type Placed<'a> = (&'a Group, Option<&'a Cell>);
 
 /// What differs between two runs as wholes: the engine, its version, the client, and whether one was only simulated or
-/// predicted. The
-/// machine is what most comparisons are about, so it never counts.
+/// predicted. The machine is what most comparisons are about, so it never counts.
 pub(in crate::report) fn of_runs(run: &StoredRun, anchor: &StoredRun) -> BTreeSet<Difference> {
     let engine = |run: &StoredRun| run.run.engine.as_ref().map(|engine| engine.name.clone());
     let version = |run: &StoredRun| run.run.engine.as_ref()?.version.clone();
@@ -93,17 +82,11 @@ pub(in crate::report) fn of_cells(
     };
     let flags = |flags: &Flags| -> BTreeMap<String, String> {
         let passed = flags.0.iter().filter(|(name, _)| flags.get(name).is_some());
-        passed
-            .map(|(name, flag)| (name.clone(), scalar_text(&flag.to_value())))
-            .collect()
+        passed.map(|(name, flag)| (name.clone(), scalar_text(&flag.to_value()))).collect()
     };
     found.extend(between("flags", &flags(&mine.flags), &flags(&its.flags)));
     let env = |env: &Value| -> BTreeMap<String, String> { texts(env) };
-    found.extend(between(
-        "env",
-        &env(&json!(mine.env)),
-        &env(&json!(its.env)),
-    ));
+    found.extend(between("env", &env(&json!(mine.env)), &env(&json!(its.env))));
     let spec = |cell: &Cell| -> BTreeMap<String, String> {
         let mut spec = texts(&json!(*cell.spec));
         spec.retain(|key, _| !JUDGED.contains(&key.as_str()) && !joined.contains(key));
@@ -117,8 +100,7 @@ pub(in crate::report) fn of_cells(
 /// The keys of an object with their values as text.
 fn texts(object: &Value) -> BTreeMap<String, String> {
     let keys = object.as_object().into_iter().flatten();
-    keys.map(|(key, value)| (key.clone(), scalar_text(value)))
-        .collect()
+    keys.map(|(key, value)| (key.clone(), scalar_text(value))).collect()
 }
 
 fn between(

@@ -21,7 +21,8 @@ impl FromStr for Gate {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "{text:?} is not a gate: write a column of cells.csv, `>` or `<`, and a change in percent, such as \"p95_ttft_ms > +10%\" or \"throughput_tok_s < -5%\""
+                "{text:?} is not a gate: write a column of cells.csv, `>` or `<`, and a change in percent, such as \
+                 \"p95_ttft_ms > +10%\" or \"throughput_tok_s < -5%\""
             )
         };
         let at = text.find(['<', '>']).ok_or_else(wrong)?;
@@ -33,32 +34,22 @@ impl FromStr for Gate {
         if metric.is_empty() || !metric.chars().all(plain) || !percent.is_finite() {
             return Err(wrong());
         }
-        Ok(Self {
-            metric: metric.to_owned(),
-            above: rest.starts_with('>'),
-            change: percent / 100.0,
-        })
+        Ok(Self { metric: metric.to_owned(), above: rest.starts_with('>'), change: percent / 100.0 })
     }
 }
 
 impl Gate {
-    /// The cells that fail, a sentence each. What lies within the noise fails no gate; what cannot be told from noise for want
-    /// of samples does.
+    /// The cells that fail, a sentence each. What lies within the noise fails no gate; what cannot be told from noise, for
+    /// want of samples or because a side was only predicted, does.
     ///
     /// # Errors
     /// A sentence when no cell has the metric: a gate that looks at nothing must not hold.
     pub fn failures(&self, comparison: &Comparison) -> Result<Vec<String>, String> {
-        let cells: Vec<_> = comparison
-            .cells
-            .iter()
-            .filter_map(|cell| Some((cell, cell.change(&self.metric)?)))
-            .collect();
+        let cells: Vec<_> =
+            comparison.cells.iter().filter_map(|cell| Some((cell, cell.change(&self.metric)?))).collect();
         if cells.is_empty() {
-            let mut known: Vec<&str> = comparison
-                .cells
-                .iter()
-                .flat_map(|cell| cell.changes.iter().map(|change| change.metric.as_str()))
-                .collect();
+            let changes = comparison.cells.iter().flat_map(|cell| &cell.changes);
+            let mut known: Vec<String> = changes.map(|change| change.column.name()).collect();
             known.sort_unstable();
             known.dedup();
             return Err(format!(
@@ -72,11 +63,7 @@ impl Gate {
             .filter(|(_, change)| change.judgement != Judgement::WithinNoise)
             .filter(|(_, change)| {
                 let part = change.ratio - 1.0;
-                if self.above {
-                    part > self.change
-                } else {
-                    part < self.change
-                }
+                if self.above { part > self.change } else { part < self.change }
             })
             .map(|(cell, change)| {
                 format!(
@@ -106,22 +93,11 @@ mod tests {
     fn a_gate_is_a_metric_a_side_and_a_change() {
         assert_eq!(
             "p95_ttft_ms > +10%".parse(),
-            Ok(Gate {
-                metric: "p95_ttft_ms".into(),
-                above: true,
-                change: 0.1
-            })
+            Ok(Gate { metric: "p95_ttft_ms".into(), above: true, change: 0.1 })
         );
         let below: Gate = "throughput_tok_s<-5 %".parse().unwrap();
         assert!(!below.above && (below.change + 0.05).abs() < 1e-12);
-        for text in [
-            "",
-            "p95_ttft_ms",
-            "> 10%",
-            "p95 > 10",
-            "p95_ttft_ms > ten%",
-            "a b > 1%",
-        ] {
+        for text in ["", "p95_ttft_ms", "> 10%", "p95 > 10", "p95_ttft_ms > ten%", "a b > 1%"] {
             let reason = text.parse::<Gate>().unwrap_err();
             assert!(reason.contains("is not a gate"), "{text}: {reason}");
         }

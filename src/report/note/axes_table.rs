@@ -36,11 +36,7 @@ pub(in crate::report) fn grid(cells: &Value, options: Kwargs) -> Result<Value, E
     let down = labels(&cells, &rows);
     let across = labels(&cells, &columns);
     let mut lines = vec![
-        format!(
-            "| {} ↓, {} → |",
-            escape::markdown(&rows),
-            escape::markdown(&columns)
-        ),
+        format!("| {} ↓, {} → |", escape::markdown(&rows), escape::markdown(&columns)),
         "|---:|".to_owned(),
     ];
     for column in &across {
@@ -55,11 +51,7 @@ pub(in crate::report) fn grid(cells: &Value, options: Kwargs) -> Result<Value, E
                 .filter(|cell| label(cell, &rows) == *row && label(cell, &columns) == *column)
                 .map(|cell| text(cell, &shown))
                 .collect();
-            let here = if here.is_empty() {
-                number::ABSENT.to_owned()
-            } else {
-                here.join(BETWEEN)
-            };
+            let here = if here.is_empty() { number::ABSENT.to_owned() } else { here.join(BETWEEN) };
             line.push_str(&format!(" {here} |"));
         }
         lines.push(line);
@@ -69,9 +61,7 @@ pub(in crate::report) fn grid(cells: &Value, options: Kwargs) -> Result<Value, E
 
 /// A cell's own value, or where it stands on an axis.
 fn find<'a>(cell: &'a Json, name: &str) -> Option<&'a Json> {
-    cell.get(name)
-        .or_else(|| cell.get("axes")?.get(name))
-        .or_else(|| cell.get("load")?.get(name))
+    cell.get(name).or_else(|| cell.get("axes")?.get(name)).or_else(|| cell.get("load")?.get(name))
 }
 
 fn label(cell: &Json, axis: &str) -> String {
@@ -117,18 +107,12 @@ fn text(cell: &Json, name: &str) -> String {
 }
 
 fn unreadable(error: serde_json::Error) -> Error {
-    Error::new(
-        ErrorKind::InvalidOperation,
-        format!("`grid` takes a list of cells: {error}"),
-    )
+    Error::new(ErrorKind::InvalidOperation, format!("`grid` takes a list of cells: {error}"))
 }
 
 fn unknown(name: &str, cells: &[Json]) -> Error {
     let keys = |value: Option<&Json>| -> Vec<String> {
-        value
-            .and_then(Json::as_object)
-            .map(|map| map.keys().cloned().collect())
-            .unwrap_or_default()
+        value.and_then(Json::as_object).map(|map| map.keys().cloned().collect()).unwrap_or_default()
     };
     let mut known = keys(cells.first());
     known.extend(keys(cells.first().and_then(|cell| cell.get("axes"))));
@@ -142,9 +126,6 @@ fn unknown(name: &str, cells: &[Json]) -> Error {
         .unwrap_or_default();
     Error::new(
         ErrorKind::InvalidOperation,
-        format!(
-            "no cell has `{name}`{meant} Cells have {}",
-            names.join(", ")
-        ),
+        format!("no cell has `{name}`{meant} Cells have {}", names.join(", ")),
     )
 }

@@ -9,7 +9,7 @@ use super::axes_table;
 use crate::report::{escape, number};
 
 /// The filters that are no part of Jinja, and those of Jinja that notes use most: for suggestions.
-pub(in crate::report) const NAMES: [&str; 20] = [
+pub(in crate::report) const NAMES: [&str; 24] = [
     "ms",
     "s",
     "duration",
@@ -22,6 +22,10 @@ pub(in crate::report) const NAMES: [&str; 20] = [
     "usd",
     "gib",
     "spark",
+    "latency",
+    "counted",
+    "capital",
+    "listed",
     "code",
     "prose",
     "md",
@@ -35,11 +39,10 @@ pub(in crate::report) const NAMES: [&str; 20] = [
 /// A filter that shows a number, by its name.
 type Shown = (&'static str, fn(Option<f64>) -> String);
 
-const NUMBERS: [Shown; 11] = [
+const NUMBERS: [Shown; 10] = [
     ("ms", number::ms),
     ("s", number::s),
     ("duration", number::duration),
-    ("tok_s", number::tok_s),
     ("rate", number::rate_bare),
     ("thousands", number::thousands),
     ("percent", number::percent),
@@ -55,6 +58,19 @@ pub(in crate::report) fn add(environment: &mut Environment<'_>) {
     }
     environment.add_function("grid", axes_table::grid);
     environment.add_filter("spark", spark);
+    environment.add_filter("tok_s", |value: &Value, digits: Option<u8>| {
+        let rate = f64::try_from(value.clone()).ok().zip(digits);
+        match rate {
+            Some((rate, digits)) => Ok(format!("{} tok/s", number::rate(rate, digits))),
+            None => numeric("tok_s", value, number::tok_s),
+        }
+    });
+    environment.add_filter("latency", |value: &Value, digits: u8| {
+        f64::try_from(value.clone()).map(|ms| number::latency(ms, digits))
+    });
+    environment.add_filter("counted", counted);
+    environment.add_filter("capital", capital);
+    environment.add_filter("listed", listed);
     environment.add_filter("md", |value: &Value| textual(value, escape::markdown));
     environment.add_filter("code", |value: &Value| textual(value, escape::code));
     environment.add_filter("prose", |value: &Value| textual(value, escape::prose));
@@ -62,6 +78,37 @@ pub(in crate::report) fn add(environment: &mut Environment<'_>) {
         let language = language.unwrap_or_default();
         textual(value, |text| escape::fence(text, &language))
     });
+}
+
+/// How many of something, in the singular where it is one: `{{ n | counted("cell") }}` is `1 cell`, `2 cells`.
+fn counted(value: &Value, noun: &str, plural: Option<&str>) -> Result<String, Error> {
+    let number = match value.get_attr("value") {
+        Ok(own) if !own.is_undefined() => f64::try_from(own)?,
+        _ => f64::try_from(value.clone())?,
+    };
+    let shown = number::thousands(Some(number));
+    Ok(match (number == 1.0, plural) {
+        (true, _) => format!("{shown} {noun}"),
+        (false, Some(plural)) => format!("{shown} {plural}"),
+        (false, None) => format!("{shown} {noun}s"),
+    })
+}
+
+/// The text with its first letter in upper case.
+fn capital(text: &str) -> String {
+    // A percentile keeps its small letter: `p95 TTFT`.
+    if text.strip_prefix('p').is_some_and(|rest| rest.starts_with(|next: char| next.is_ascii_digit())) {
+        return text.to_owned();
+    }
+    let mut chars = text.chars();
+    let first = chars.next();
+    first.map_or_else(String::new, |first| format!("{}{}", first.to_uppercase(), chars.as_str()))
+}
+
+/// Texts in a row: `a`, `a and b`, `a, b and c`.
+fn listed(items: &Value) -> Result<String, Error> {
+    let texts: Vec<String> = items.try_iter()?.map(|item| item.to_string()).collect();
+    Ok(number::listed(&texts))
 }
 
 fn times(factor: Option<f64>) -> String {
@@ -73,27 +120,16 @@ fn spark(values: &Value) -> Result<String, Error> {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let numbers: Vec<Option<f64>> = values
         .try_iter()?
-        .map(|value| {
-            f64::try_from(value)
-                .ok()
-                .filter(|number| number.is_finite())
-        })
+        .map(|value| f64::try_from(value).ok().filter(|number| number.is_finite()))
         .collect();
     let known = || numbers.iter().flatten().copied();
     let least = known().fold(f64::INFINITY, f64::min);
     let most = known().fold(f64::NEG_INFINITY, f64::max);
     let bar = |number: f64| {
-        let part = if most > least {
-            (number - least) / (most - least)
-        } else {
-            0.5
-        };
+        let part = if most > least { (number - least) / (most - least) } else { 0.5 };
         BARS[((part * 7.0).round() as usize).min(7)]
     };
-    Ok(numbers
-        .iter()
-        .map(|number| number.map_or('·', bar))
-        .collect())
+    Ok(numbers.iter().map(|number| number.map_or('·', bar)).collect())
 }
 
 fn numeric(filter: &str, value: &Value, show: fn(Option<f64>) -> String) -> Result<String, Error> {
@@ -104,10 +140,7 @@ fn numeric(filter: &str, value: &Value, show: fn(Option<f64>) -> String) -> Resu
             Ok(number) => Ok(show(Some(number))),
             Err(_) => Err(Error::new(
                 ErrorKind::InvalidOperation,
-                format!(
-                    "the filter `{filter}` shows a number, and this is a {}",
-                    value.kind()
-                ),
+                format!("the filter `{filter}` shows a number, and this is a {}", value.kind()),
             )),
         },
     }
@@ -118,9 +151,7 @@ fn textual(value: &Value, shape: impl Fn(&str) -> String) -> Result<Value, Error
         ValueKind::None => Ok(Value::from(number::ABSENT)),
         ValueKind::Undefined => Err(Error::from(ErrorKind::UndefinedError)),
         _ => {
-            let text = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             Ok(Value::from_safe_string(shape(&text)))
         }
     }

@@ -1,10 +1,12 @@
 //! Markdown from templates: the values they see, the filters they have, and what is said when one has a mistake.
 
 mod axes_table;
-mod curves;
 mod filters;
-mod grid;
+mod listing;
+mod recipe;
+mod table;
 pub(super) mod template;
+pub(super) mod values;
+
 #[cfg(test)]
 mod tests;
-pub(super) mod values;

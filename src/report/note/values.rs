@@ -1,86 +1,78 @@
 //! The values a template sees. `templates/README.md` documents every one; absent ones are `none`, never missing.
 
-use std::collections::HashMap;
-
 use serde_json::{Map, Value, json};
 
-use super::{
-    curves::curves,
-    grid::{KINDS, MARKS, grids, not_measured},
-};
+use super::{listing, recipe, table};
 use crate::{
     manifest::{Flag, Objective, scalar_text},
+    measure::Metric,
     observe::{Durations, EngineSide, ServerSide},
     report::{
         Chart, file_name,
-        headline::{gpu, nothing, statement, title, without_numbers},
-        insight::{
-            Block, Insight,
-            best::best,
-            blocks,
-            caution::{edge, of_run},
-            count,
-            effect::effects,
-            failure::failures,
-            highlight::highlights,
-            load::load,
-            observe::observations,
-            of,
-            pareto::front,
-            prediction::beside,
-            recipe::recipes,
-            server::{server_side, story},
-            servers::{comparisons, in_order},
-            slo_text,
-            surface::{pairs, surface},
-            unstable::{thresholds, unstable},
-            verdict::verdicts,
-        },
-        origin::{Origin, origins},
+        finding::{Finding, Kind, headlines},
+        model::{Fate, Model, Origin, front},
     },
     store::{Basis, CellFile, Imported, ServerFile, StoredRun},
 };
 
 /// Version of the values: a template that was written for another one may have to change.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// So many servers of a workload are told in full, the best first.
+const SERVERS: usize = 8;
+/// So many servers are listed.
+const LISTED: usize = 24;
+/// Rows of the first page's tables, by how many workloads share it.
+const PAGE_ROWS: [usize; 3] = [6, 4, 3];
+/// Findings of the first page, likewise.
+const PAGE_FINDINGS: [usize; 3] = [5, 3, 2];
+/// Rows and columns of a pivot on the first page.
+const PIVOT: (usize, usize) = (4, 4);
 
-/// Everything a template can see.
-pub(in crate::report) fn values(run: &StoredRun, charts: &[Chart]) -> Value {
-    let blocks = blocks(run);
-    let statements = statements(run, &blocks);
-    let failures = failures(run);
-    let measured = run
-        .cells
-        .iter()
-        .filter(|cell| cell.outcome.is_measured())
-        .count();
+/// A run read, judged and put into words.
+pub(in crate::report) struct Told<'m, 'a> {
+    pub(in crate::report) model: &'m Model<'a>,
+    pub(in crate::report) findings: &'m [Finding],
+    /// The sentence of each finding.
+    pub(in crate::report) said: &'m [String],
+}
+
+/// The blocks that notes tell in full: of each workload the best.
+pub(in crate::report) fn shown(model: &Model<'_>) -> Vec<usize> {
+    let best = model.workloads.iter().flat_map(|workload| workload.blocks.iter().copied().take(SERVERS));
+    best.collect()
+}
+
+/// Everything a template can see. `all_cells` has every cell among it, which only few templates need and which takes a while for
+/// ten thousand.
+pub(in crate::report) fn values(told: &Told<'_, '_>, charts: &[Chart], all_cells: bool) -> Value {
+    let model = told.model;
+    let run = model.run;
     let planned: usize = run.plan.groups.iter().map(|group| group.cells.len()).sum();
+    let measured = model.cells.iter().filter(|cell| cell.file.outcome.is_measured()).count();
     json!({
         "format": FORMAT,
-        "title": title(run),
-        "workloads": workloads(run, &blocks, &statements),
+        "title": model.title(),
+        "machine": model.machine(),
+        "workloads": workloads(told),
         // Set in the notes of one workload.
         "workload": Value::Null,
-        "statements": statements,
-        "simulated": simulated(run),
-        "mixed": mixed(run),
+        "simulated": is_simulated(model),
+        "mixed": mixed(model),
         "imported": run.run.imported.as_ref().map(imported),
         "predicted": run.run.predicted.as_ref().map(predicted),
-        "prediction": beside(run).map(|beside| {
-            let mut value = json!(beside);
-            value["basis"] = predicted(&beside.basis);
-            value
+        "prediction": listing::predictions(model).map(|mut beside| {
+            beside["basis"] = run.predictions.as_ref().map_or(Value::Null, |all| predicted(&all.basis));
+            beside
         }),
-        "gpu": gpu(run),
         "experiment": {
             "name": run.plan.experiment.name,
             "title": run.plan.experiment.title,
             "seed": run.run.seed,
             "repeats": run.plan.experiment.repeats,
         },
-        "usd_per_hour": run.plan.hardware.usd_per_hour,
+        "usd_per_hour": model.usd_per_hour(),
         "run": provenance(run),
-        "servers": servers(run),
+        "servers": servers(model),
         "server_axes": run.plan.server_axes,
         "load_axes": run.plan.load_axes,
         "counts": {
@@ -89,8 +81,9 @@ pub(in crate::report) fn values(run: &StoredRun, charts: &[Chart]) -> Value {
             "measured": measured,
             "outcomes": outcomes(run),
         },
-        "cells": run.cells.iter().map(cell).collect::<Vec<_>>(),
-        "blocks": blocks_of(run, &blocks),
+        "cells": if all_cells { run.cells.iter().map(cell).collect::<Vec<_>>() } else { Vec::new() },
+        "blocks": shown(model).into_iter().map(|at| block(told, at)).collect::<Vec<_>>(),
+        "findings": told.findings.iter().zip(told.said).map(|(finding, said)| self::finding(model, finding, said)).collect::<Vec<_>>(),
         "charts": charts.iter().map(|chart| json!({
             "file": chart.file,
             "kind": chart.kind,
@@ -98,94 +91,125 @@ pub(in crate::report) fn values(run: &StoredRun, charts: &[Chart]) -> Value {
             "title": chart.title,
             "alt": chart.alt,
         })).collect::<Vec<_>>(),
-        "comparisons": comparisons(&blocks),
-        "recipes": recipes(run, &blocks),
-        "marks": match mixed(run) {
-            Some(_) => format!("{MARKS} {KINDS}"),
-            None => MARKS.to_owned(),
-        },
-        "thresholds": thresholds(),
-        "failures": failures,
-        "surface": surface(run),
-        "surfaces": pairs(run),
-        "cautions": of_run(run),
-        "verdicts": verdicts(run),
+        "recipes": recipe::recipes(model, told.findings, told.said),
+        "failures": listing::failed(model),
+        "surface": listing::surface(model),
+        "memory": memory(model),
+        "verdicts": listing::verdicts(model),
+        "metrics": Metric::COLUMNS.iter().map(|metric| json!({
+            "column": metric.column(),
+            "label": metric.label(),
+            "unit": metric.unit().symbol(),
+            "definition": metric.definition(),
+        })).collect::<Vec<_>>(),
         "effective": run.effective,
     })
 }
 
-/// One sentence for each workload: of its best server, or how its cells ended.
-pub(in crate::report) fn statements(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<String> {
-    if blocks.is_empty() {
-        return vec![nothing(run)];
-    }
-    let mut workloads: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
-    workloads.dedup();
-    workloads
-        .into_iter()
-        .map(|workload| match in_order(blocks, workload).first() {
-            Some((block, _)) => statement(run, block),
-            None => without_numbers(run, blocks, workload),
-        })
-        .collect()
+/// One finding with its evidence and its sentence.
+fn finding(model: &Model<'_>, finding: &Finding, said: &str) -> Value {
+    json!({
+        "kind": finding.kind.name(),
+        "question": finding.kind.question(),
+        "workload": finding.workload.map(|at| model.workloads[at].name),
+        "server": finding.block.and_then(|at| model.blocks[at].server).map(|at| &model.servers[at].group.id),
+        "cells": finding.cells.iter().map(|at| model.cells[*at].id()).collect::<Vec<_>>(),
+        "strength": finding.strength,
+        "numbers": finding.facts.numbers(),
+        "evidence": finding.facts.json(),
+        "text": said,
+    })
 }
 
-/// Every workload with its statement and, where there are several, the note that is all about it.
-fn workloads(run: &StoredRun, blocks: &[Block<'_>], statements: &[String]) -> Vec<Value> {
-    let mut names: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
-    names.dedup();
-    let several = names.len() > 1;
+/// Every workload: its answer, what the first page shows of it, and where its note is.
+fn workloads(told: &Told<'_, '_>) -> Vec<Value> {
+    let model = told.model;
+    let several = model.workloads.len() > 1;
+    let share = |of: [usize; 3]| of[model.workloads.len().clamp(1, 3) - 1];
     let mut taken = Vec::new();
-    names
-        .iter()
-        .zip(statements)
-        .map(|(name, statement)| {
-            let own = || blocks.iter().filter(|block| block.workload == *name);
-            let cells = || own().flat_map(|block| &block.cells);
-            let file = file_name::own(file_name::plain(name), &mut taken);
-            let (highlights_of, highlights) = highlights(run, blocks, name);
-            json!({
-                "name": name,
-                "highlights": highlights,
-                "highlights_of": highlights_of,
-                "effects": effects(run, blocks, name),
-                "servers": own().count(),
-                "file": file,
-                "note": several.then(|| format!("capacity-{file}.md")),
-                "statement": statement,
-                "cells": cells().count(),
-                "measured": cells().filter(|cell| cell.outcome.is_measured()).count(),
-            })
+    let each = model.workloads.iter().enumerate();
+    each.map(|(at, workload)| {
+        let own = |kinds: &[Kind]| -> Vec<(&Finding, &String)> {
+            let pairs = told.findings.iter().zip(told.said);
+            pairs.filter(|(finding, _)| finding.workload == Some(at) && kinds.contains(&finding.kind)).collect()
+        };
+        let file = file_name::own(file_name::plain(workload.name), &mut taken);
+        let best = model.best(at);
+        let answer = own(&[Kind::Answer, Kind::NoAnswer]);
+        let mut effects: Vec<&crate::report::model::Effect> = model.effects(at).iter().collect();
+        effects.sort_by(|a, b| b.strength().total_cmp(&a.strength()));
+        let pivot = effects.into_iter().find_map(|effect| table::pivot(model, effect, PIVOT.0, PIVOT.1));
+        // The pivot takes the room of a row and of a finding.
+        let room = |of: [usize; 3]| share(of) - usize::from(pivot.is_some() && model.workloads.len() == 1);
+        let shown = headlines(model, told.findings, at, room(PAGE_FINDINGS));
+        let headlines = shown.into_iter().filter_map(|shown| {
+            let place = told.findings.iter().position(|finding| std::ptr::eq(finding, shown))?;
+            Some(self::finding(model, shown, told.said.get(place)?))
+        });
+        let table = best.and_then(|block| table::along_the_load(model, block, room(PAGE_ROWS)));
+        let basis = best.and_then(|block| {
+            let basis = own(&[Kind::Basis]).into_iter().find(|(finding, _)| finding.block == Some(block));
+            basis.map(|(_, said)| said)
+        });
+        json!({
+            "name": workload.name,
+            "file": file,
+            "note": several.then(|| format!("capacity-{file}.md")),
+            "objective": objective(workload.objective),
+            "slo": slo(workload.slo),
+            "answer": answer.first().map(|(_, said)| said),
+            "basis": basis,
+            "server": best.map(|block| model.server_label(model.blocks[block].server)).unwrap_or_default(),
+            "table": table,
+            "pivot": pivot,
+            "headlines": headlines.collect::<Vec<_>>(),
+            "servers": workload.blocks.len(),
+            "cells": workload.cells.len(),
+            "measured": workload.cells.iter().filter(|at| model.cells[**at].file.outcome.is_measured()).count(),
         })
-        .collect()
+    })
+    .collect()
+}
+
+fn objective(objective: Objective) -> &'static str {
+    match objective {
+        Objective::Latency => "latency",
+        Objective::Throughput => "throughput",
+    }
+}
+
+fn slo(slo: &crate::manifest::Slo) -> String {
+    let terms: Vec<String> = slo.0.iter().map(ToString::to_string).collect();
+    terms.join(" and ")
 }
 
 /// How many cells with numbers are of each kind, where they are of several.
-fn mixed(run: &StoredRun) -> Option<Vec<Value>> {
-    let found = origins(&run.cells);
-    (found.len() > 1).then(|| {
-        found
+fn mixed(model: &Model<'_>) -> Option<Vec<Value>> {
+    model.is_mixed.then(|| {
+        [Origin::Measured, Origin::Simulated, Origin::Predicted, Origin::Imported]
             .into_iter()
             .map(|origin| {
-                let own = run.cells.iter().filter(|cell| cell.has_numbers());
-                let cells = own.filter(|cell| Origin::of(cell) == origin).count();
-                json!({ "origin": origin.word(), "cells": cells })
+                (
+                    origin,
+                    model.cells.iter().filter(|cell| cell.has_numbers() && cell.origin == origin).count(),
+                )
             })
+            .filter(|(_, cells)| *cells > 0)
+            .map(|(origin, cells)| json!({ "origin": origin.word(), "cells": cells }))
             .collect()
     })
 }
 
-fn simulated(run: &StoredRun) -> bool {
-    run.run.simulated || origins(&run.cells) == [Origin::Simulated]
+/// Whether nothing but the embedded engine answered.
+fn is_simulated(model: &Model<'_>) -> bool {
+    let mut with_numbers = model.cells.iter().filter(|cell| cell.has_numbers()).peekable();
+    model.run.run.simulated
+        || (with_numbers.peek().is_some() && with_numbers.all(|cell| cell.origin == Origin::Simulated))
 }
 
 fn imported(from: &Imported) -> Value {
     json!({
         "client": Some(&from.client).filter(|client| *client != "unknown"),
-        "from": match from.files.as_slice() {
-            [one] => one.name.clone(),
-            several => count(several.len(), "file"),
-        },
         "files": from.files,
         "caveats": from.caveats,
     })
@@ -233,44 +257,80 @@ fn provenance(run: &StoredRun) -> Value {
 fn outcomes(run: &StoredRun) -> Vec<Value> {
     let mut known: Vec<(&str, usize)> = Vec::new();
     for cell in &run.cells {
-        match known
-            .iter_mut()
-            .find(|(name, _)| *name == cell.outcome.name())
-        {
+        match known.iter_mut().find(|(name, _)| *name == cell.outcome.name()) {
             Some((_, number)) => *number += 1,
             None => known.push((cell.outcome.name(), 1)),
         }
     }
-    known
-        .into_iter()
-        .map(|(name, number)| json!({ "outcome": name, "cells": number }))
-        .collect()
+    known.into_iter().map(|(name, number)| json!({ "outcome": name, "cells": number })).collect()
 }
 
-fn servers(run: &StoredRun) -> Vec<Value> {
+/// The servers: what all have in common, and of each what differs. At most so many are listed one by one; those that were not
+/// reached are counted alone.
+fn servers(model: &Model<'_>) -> Value {
     // Of imported numbers nobody says which engine gave them, nor how it was started.
-    let own = run.run.imported.is_none();
-    run.plan
-        .groups
-        .iter()
-        .map(|group| {
-            let stored = run.servers.iter().find(|server| server.id == group.id);
+    let own = model.run.run.imported.is_none();
+    let flags_of = |server: &crate::report::model::Server<'_>| -> Vec<String> {
+        server.group.server.flags.0.iter().map(|(name, flag)| flag_text(name, flag)).collect()
+    };
+    let first = model.servers.first();
+    let mut common = first.map(flags_of).unwrap_or_default();
+    common.retain(|flag| model.servers.iter().all(|server| flags_of(server).contains(flag)));
+    let same = |of: fn(&crate::report::model::Server<'_>) -> String| {
+        let texts: Vec<String> = model.servers.iter().map(of).collect();
+        texts.first().filter(|first| !first.is_empty() && texts.iter().all(|text| text == *first)).cloned()
+    };
+    let reached = model.servers.iter().filter(|server| server.fate != Fate::NotReached);
+    let listed: Vec<Value> = reached
+        .clone()
+        .take(LISTED)
+        .map(|server| {
             json!({
-                "id": group.id,
-                "label": crate::report::insight::server_label(run, &group.id),
-                "engine": own.then_some(group.server.engine),
-                "model": Some(&group.server.model).filter(|model| !model.is_empty()),
-                "launch": own.then_some(group.server.launch.on),
-                "flags": group.server.flags.0.iter().map(|(name, flag)| flag_text(name, flag)).collect::<Vec<_>>(),
-                "axes": group.axes.iter().map(|(axis, value)| json!({ "axis": axis, "value": value })).collect::<Vec<_>>(),
-                "outcome": stored.map(|server| server.outcome.to_string()),
-                "reason": stored.and_then(|server| server.reason.clone()),
-                "argv": stored.map(|server| server.argv.clone()),
-                "exit_code": stored.and_then(|server| server.exit_code),
-                "facts": facts(stored),
+                "id": server.group.id,
+                "label": model.servers.iter().position(|known| std::ptr::eq(known, server)).map(|at| model.server_label(Some(at))),
+                "model": Some(&server.group.server.model).filter(|model| !model.is_empty()),
+                "launch": own.then_some(server.group.server.launch.on),
+                "flags": flags_of(server).into_iter().filter(|flag| !common.contains(flag)).collect::<Vec<_>>(),
+                "axes": server.group.axes.iter().map(|(axis, value)| json!({ "axis": axis, "value": value })).collect::<Vec<_>>(),
+                "fate": server.fate.name(),
+                "outcome": server.file.map(|file| file.outcome.to_string()),
+                "reason": server.file.and_then(|file| file.reason.clone()),
+                "argv": server.file.map(|file| file.argv.clone()),
+                "exit_code": server.file.and_then(|file| file.exit_code),
+                "facts": facts(server.file),
             })
         })
-        .collect()
+        .collect();
+    json!({
+        "all": model.servers.len(),
+        "reached": reached.count(),
+        "engine": own.then(|| first.map(|server| server.group.server.engine)),
+        "model": same(|server| server.group.server.model.clone()),
+        "flags": common,
+        "listed": listed,
+    })
+}
+
+/// What each server's memory holds, where that was told and differs between servers that all fit.
+fn memory(model: &Model<'_>) -> Option<Value> {
+    let told = model.servers.iter().enumerate().filter_map(|(at, server)| {
+        let facts = &server.file?.facts;
+        let tokens = facts.kv_cache_tokens?;
+        Some((at, tokens, server.full_length_requests(), facts.kv_cache_gib, facts.weights_gib))
+    });
+    let told: Vec<_> = told.collect();
+    let differs = told.iter().any(|own| own.1 != told[0].1);
+    let rows = told.iter().take(SERVERS).map(|(at, tokens, requests, kv, weights)| {
+        json!({
+            "label": model.server_label(Some(*at)),
+            "kv_cache_tokens": tokens,
+            "full_length_requests": requests,
+            "kv_cache_gib": kv,
+            "weights_gib": weights,
+        })
+    });
+    differs
+        .then(|| json!({ "rows": rows.collect::<Vec<_>>(), "left_out": told.len().saturating_sub(SERVERS) }))
 }
 
 fn flag_text(name: &str, flag: &Flag) -> String {
@@ -286,9 +346,7 @@ fn flag_text(name: &str, flag: &Flag) -> String {
 }
 
 fn facts(server: Option<&ServerFile>) -> Value {
-    let facts = server
-        .map(|server| server.facts.clone())
-        .unwrap_or_default();
+    let facts = server.map(|server| server.facts.clone()).unwrap_or_default();
     json!({
         "engine_version": facts.engine_version,
         "served_model": facts.served_model,
@@ -317,40 +375,16 @@ pub(in crate::report) fn cell(cell: &CellFile) -> Map<String, Value> {
     row.insert("axes".into(), json!(cell.axes));
     row.insert("load".into(), json!(cell.load));
     row.insert("verdicts".into(), json!(cell.verdicts));
-    row.insert(
-        "requests".into(),
-        json!(summary.map(|summary| summary.counts.scheduled)),
-    );
-    row.insert(
-        "completed".into(),
-        json!(summary.map(|summary| summary.counts.completed)),
-    );
-    for metric in ["ttft", "itl", "tpot", "e2e"] {
-        for rank in ["p50", "p95", "p99"] {
-            let key = format!("{rank}_{metric}");
-            row.insert(format!("{key}_ms"), json!(of(cell, &key)));
-        }
+    row.insert("requests".into(), json!(summary.map(|summary| summary.counts.scheduled)));
+    row.insert("completed".into(), json!(summary.map(|summary| summary.counts.completed)));
+    for metric in Metric::COLUMNS {
+        row.insert(metric.column(), json!(cell.number(metric)));
     }
-    row.insert("throughput_tok_s".into(), json!(of(cell, "throughput")));
-    row.insert("total_tok_s".into(), json!(of(cell, "total")));
-    row.insert("req_s".into(), json!(of(cell, "req_s")));
-    row.insert("user_tok_s".into(), json!(of(cell, "user")));
-    row.insert("goodput_req_s".into(), json!(of(cell, "goodput")));
-    row.insert(
-        "input_tokens".into(),
-        json!(summary.and_then(|summary| summary.input_tokens)),
-    );
-    row.insert(
-        "output_tokens".into(),
-        json!(summary.and_then(|summary| summary.output_tokens)),
-    );
+    row.insert("input_tokens".into(), json!(summary.and_then(|summary| summary.input_tokens)));
+    row.insert("output_tokens".into(), json!(summary.and_then(|summary| summary.output_tokens)));
     row.insert(
         "window_s".into(),
-        json!(
-            summary
-                .and_then(|summary| summary.window)
-                .map(|window| window.length_s)
-        ),
+        json!(summary.and_then(|summary| summary.window).map(|window| window.length_s)),
     );
     server_columns(cell, &mut row);
     row
@@ -368,79 +402,41 @@ fn server_columns(cell: &CellFile, row: &mut Map<String, Value>) {
         ("server_prefill_ms", mean(|engine| &engine.prefill)),
         ("server_decode_ms", mean(|engine| &engine.decode)),
         ("server_ttft_ms", mean(|engine| &engine.ttft)),
-        (
-            "preemptions",
-            json!(engine.and_then(|engine| engine.preemptions)),
-        ),
-        (
-            "prefix_hit_rate",
-            json!(engine.and_then(EngineSide::prefix_hit_rate)),
-        ),
-        (
-            "kv_usage_peak",
-            json!(engine.and_then(|engine| engine.kv_usage_peak)),
-        ),
-        (
-            "server_cpu_s",
-            json!(
-                side.and_then(|side| side.process)
-                    .map(|process| process.cpu_s)
-            ),
-        ),
-        (
-            "gpu_energy_j",
-            json!(side.and_then(ServerSide::gpu_energy_j)),
-        ),
+        ("preemptions", json!(engine.and_then(|engine| engine.preemptions))),
+        ("prefix_hit_rate", json!(engine.and_then(EngineSide::prefix_hit_rate))),
+        ("kv_usage_peak", json!(engine.and_then(|engine| engine.kv_usage_peak))),
+        ("server_cpu_s", json!(side.and_then(|side| side.process).map(|process| process.cpu_s))),
+        ("gpu_energy_j", json!(side.and_then(ServerSide::gpu_energy_j))),
     ];
     row.extend(values.map(|(name, value)| (name.to_owned(), value)));
 }
 
-/// Every block, with its place among the servers of its workload.
-fn blocks_of(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<Value> {
-    let mut places: HashMap<(&str, &str), usize> = HashMap::new();
-    let mut workloads: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
-    workloads.dedup();
-    for workload in workloads {
-        for (at, (block, _)) in in_order(blocks, workload).into_iter().enumerate() {
-            places.insert((block.workload, block.server), at + 1);
-        }
-    }
-    blocks
-        .iter()
-        .map(|block| {
-            let mut value = self::block(run, block);
-            value["place"] = json!(places.get(&(block.workload, block.server)));
-            value
-        })
-        .collect()
-}
-
-fn block(run: &StoredRun, block: &Block<'_>) -> Value {
-    let mut observed: Vec<Insight> = observations(block, run.plan.hardware.usd_per_hour);
-    let best = best(block);
-    observed.extend(edge(block, &best));
-    observed.extend(server_side(block));
-    let grids = grids(block);
+/// One block: its tables, the recommended cells, and what is said of it.
+fn block(told: &Told<'_, '_>, at: usize) -> Value {
+    let model = told.model;
+    let own = &model.blocks[at];
+    let ranking = model.ranking(at);
+    let picked = |cell: &usize, reason| table::Picked::of(model, &model.cells[*cell], reason);
+    let of_block = told.findings.iter().zip(told.said).filter(|(finding, _)| finding.block == Some(at));
+    let front = front(model, own);
     json!({
-        "workload": block.workload,
-        "server": block.server,
-        "server_label": block.server_label,
-        "objective": match block.objective {
-            Objective::Latency => "latency",
-            Objective::Throughput => "throughput",
-        },
-        "slo": slo_text(block.slo),
-        "load": load(block),
-        "measured": block.cells.iter().filter(|cell| cell.outcome.is_measured()).count(),
-        "cells": block.cells.iter().map(|cell| &cell.id).collect::<Vec<_>>(),
-        "marked": grids.iter().flat_map(|grid| &grid.rows).flat_map(|row| &row.values).any(|value| value.ends_with(['†', '‡', '!', 'S', 'P', 'I'])),
-        "grids": grids,
-        "not_measured": not_measured(block),
-        "best": best,
-        "pareto": front(block),
-        "curves": curves(block),
-        "unstable": unstable(block),
-        "observations": observed,
-        "server_side": story(block),
+        "workload": model.workloads[own.workload].name,
+        "server": own.server.map(|server| &model.servers[server].group.id),
+        "server_label": model.server_label(own.server),
+        "objective": objective(own.objective),
+        "slo": slo(own.slo),
+        "measured": own.cells.iter().filter(|at| model.cells[**at].file.outcome.is_measured()).count(),
+        "cells": own.cells.iter().map(|at| model.cells[*at].id()).collect::<Vec<_>>(),
+        "picks": ranking.picks.iter().map(|pick| picked(&pick.cell, pick.reason.name())).collect::<Vec<_>>(),
+        "most_load": ranking.most_load.iter().map(|cell| picked(cell, "most_load")).collect::<Vec<_>>(),
+        "acceptable": ranking.acceptable.iter().take(SERVERS).map(|cell| picked(cell, "acceptable")).collect::<Vec<_>>(),
+        "numbers": table::numbers(model, at),
+        "pareto": front.map(|front| json!({
+            "latency": front.latency.column(),
+            "points": front.points.iter().map(|cell| picked(cell, "front")).collect::<Vec<_>>(),
+            "of": front.of,
+        })),
+        "findings": of_block.map(|(finding, said)| self::finding(model, finding, said)).collect::<Vec<_>>(),
+        "engine": listing::engine(model, at),
     })
 }

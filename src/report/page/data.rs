@@ -6,43 +6,26 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    measure::{CellOutcome, Latency, Point, Severity, Verdict},
+    measure::{CellOutcome, Latency, Metric, Point, Rate, Severity, Verdict},
+    plan::Role,
     report::{
-        headline::gpu,
-        insight::{
-            Block, blocks, coordinate,
-            highlight::highlights,
-            may_rank, may_rank_by, of,
-            prediction::{answers, error, signed},
-            server_label,
-            servers::in_order,
-            slo_text,
-        },
-        note::values::statements,
-        origin::{Origin, badge, is_mixed},
+        finding::{PREDICTED, prediction, prediction_error},
+        model::{Cell, Model},
+        number::signed,
+        origin::badge,
     },
-    store::{CellFile, PredictedCell, StoredRun},
+    store::PredictedCell,
 };
 
 /// From this number of cells on, distributions and timelines are kept coarser: the page must open in seconds.
 const MANY: usize = 1000;
 
-/// What a cell's page shows in numbers and the table in columns: key, heading, unit.
-const METRICS: [(&str, &str, &str); 13] = [
-    ("throughput", "throughput", "tok/s"),
-    ("req_s", "request rate", "req/s"),
-    ("goodput", "goodput", "req/s"),
-    ("p50_ttft", "p50 TTFT", "ms"),
-    ("p95_ttft", "p95 TTFT", "ms"),
-    ("p99_ttft", "p99 TTFT", "ms"),
-    ("p50_itl", "p50 ITL", "ms"),
-    ("p95_itl", "p95 ITL", "ms"),
-    ("p50_tpot", "p50 TPOT", "ms"),
-    ("p50_e2e", "p50 E2E", "ms"),
-    ("p95_e2e", "p95 E2E", "ms"),
-    ("user", "user", "tok/s"),
-    ("total", "total", "tok/s"),
-];
+/// The metrics in the order of the table's columns: rates first.
+fn metrics() -> Vec<Metric> {
+    let first = [Rate::Output, Rate::Requests, Rate::Goodput].map(Metric::Rate);
+    let rest = Metric::COLUMNS.into_iter().filter(|metric| !first.contains(metric));
+    first.into_iter().chain(rest).collect()
+}
 
 /// Texts by their place in a list, each once.
 #[derive(Default)]
@@ -66,25 +49,18 @@ impl Pool {
 
 /// Everything the script needs, as JSON. The cells are written one by one: as one value, ten thousand of them would take half
 /// a gigabyte of memory.
-pub(super) fn of_run(run: &StoredRun) -> String {
+pub(super) fn of_run(model: &Model<'_>) -> String {
+    let run = model.run;
     let bins = if run.cells.len() > MANY { 20 } else { 48 };
     let points = if run.cells.len() > MANY { 20 } else { 60 };
-    let axes = axes(run);
+    let axes = axes(model);
     let predictions = run.predictions.as_ref();
-    let mixed = is_mixed(run);
-    let blocks = blocks(run);
+    let metrics = metrics();
     let (mut texts, mut verdicts) = (Pool::default(), Pool::default());
     let mut cells = String::new();
-    for cell in &run.cells {
-        let mut row = self::cell(
-            &axes,
-            cell,
-            mixed,
-            (bins, points),
-            &mut texts,
-            &mut verdicts,
-        );
-        if let Some(predicted) = predictions.and_then(|all| all.cells.get(&cell.id)) {
+    for cell in &model.cells {
+        let mut row = self::cell(model, (&axes, &metrics), cell, (bins, points), &mut texts, &mut verdicts);
+        if let Some(predicted) = predictions.and_then(|all| all.cells.get(cell.id())) {
             row["predicted"] = self::predicted(cell, predicted);
         }
         if !cells.is_empty() {
@@ -92,108 +68,77 @@ pub(super) fn of_run(run: &StoredRun) -> String {
         }
         cells.push_str(&row.to_string());
     }
-    let known = |key: &str| run.cells.iter().any(|cell| of(cell, key).is_some());
-    let metrics: Vec<Value> = METRICS
-        .iter()
-        .filter(|(key, _, _)| known(key))
-        .map(|(key, name, unit)| json!({ "key": key, "name": name, "unit": unit }))
-        .collect();
+    let known = |metric: &&Metric| model.cells.iter().any(|cell| cell.shown(**metric).is_some());
+    let heading = |metric: &Metric| json!({ "key": metric.key(), "name": metric.label(), "unit": metric.unit().symbol() });
+    let servers = model.servers.iter().enumerate().map(|(at, _)| server(model, at, &mut texts));
+    let servers: Map<String, Value> = servers.collect();
     let mut data = json!({
-        "statements": statements(run, &blocks),
-        "highlights": stand_out(run, &blocks),
-        "source": gpu(run),
-        "usd_per_hour": run.plan.hardware.usd_per_hour,
+        "best": best(model),
+        "source": model.machine(),
         "badge": badge(run),
         "run": run.run.name,
         "engine": run.run.engine,
-        "measured": run.cells.iter().filter(|cell| cell.outcome.is_measured()).count(),
+        "measured": model.cells.iter().filter(|cell| cell.file.outcome.is_measured()).count(),
         "axes": axes,
-        "metrics": metrics,
-        "servers": run.plan.groups.iter().map(|group| server(run, group, &mut texts)).collect::<Map<String, Value>>(),
+        "metrics": metrics.iter().filter(known).map(heading).collect::<Vec<_>>(),
+        "servers": servers,
         "texts": texts.items,
         "verdicts": verdicts.items,
     });
     if let Some(predictions) = predictions {
-        let basis = &predictions.basis;
-        data["prediction"] = json!(format!(
-            "Predicted for {}: {}.",
-            basis.hardware, basis.validation
-        ));
+        data["prediction"] =
+            json!({ "hardware": predictions.basis.hardware, "validation": predictions.basis.validation });
     }
     let rest = data.to_string();
     let rest = rest.strip_prefix('{').unwrap_or(&rest);
     format!("{{\"cells\":[{cells}],{rest}")
 }
 
+/// The recommended cell of each workload.
+fn best(model: &Model<'_>) -> Vec<Value> {
+    let of = |workload: usize| {
+        let block = model.best(workload)?;
+        let cell = &model.cells[model.ranking(block).first()?];
+        Some(json!({ "workload": model.workloads[workload].name, "cell": cell.id() }))
+    };
+    (0..model.workloads.len()).filter_map(of).collect()
+}
+
 /// What was predicted of a cell: each number with its error, and the length of its answers.
-fn predicted(cell: &CellFile, predicted: &PredictedCell) -> Value {
-    let numbers: Map<String, Value> = [
-        ("p50_ttft", predicted.p50_ttft_ms),
-        ("p50_tpot", predicted.p50_tpot_ms),
-        ("p50_e2e", predicted.p50_e2e_ms),
-        ("throughput", predicted.throughput_tok_s),
-    ]
-    .into_iter()
-    .filter_map(|(key, value)| {
-        let off = error(cell, predicted, key).map(signed);
-        Some((key.to_owned(), json!([significant(value?), off])))
-    })
-    .collect();
+fn predicted(cell: &Cell<'_>, predicted: &PredictedCell) -> Value {
+    let numbers = PREDICTED.into_iter().filter_map(|metric| {
+        let off = prediction_error(cell, predicted, metric).map(|error| signed(Some(error)));
+        Some((metric.key(), json!([significant(prediction(predicted, metric)?), off])))
+    });
     json!({
         "outcome": predicted.outcome.name(),
         "reason": predicted.reason,
-        "answers": answers(predicted),
-        "m": numbers,
+        "answers": predicted.output_tokens,
+        "answers_from": predicted.answers_from,
+        "m": numbers.collect::<Map<String, Value>>(),
     })
 }
 
-/// What stands out, as in the notes, for each workload.
-fn stand_out(run: &StoredRun, blocks: &[Block<'_>]) -> Vec<Value> {
-    let mut workloads: Vec<&str> = blocks.iter().map(|block| block.workload).collect();
-    workloads.dedup();
-    workloads
-        .into_iter()
-        .map(|workload| {
-            let (server, found) = highlights(run, blocks, workload);
-            json!({
-                "workload": workload,
-                "server": server,
-                "best": in_order(blocks, workload)
-                    .first()
-                    .and_then(|(_, best)| best.picks.first())
-                    .map(|pick| pick.cell.clone()),
-                "texts": found.into_iter().map(|insight| insight.text).collect::<Vec<_>>(),
-            })
-        })
-        .collect()
-}
-
 /// The axes of the run, load first, and what every cell has where nothing varies.
-fn axes(run: &StoredRun) -> Vec<&str> {
-    let mut axes: Vec<&str> = run
-        .plan
-        .load_axes
-        .iter()
-        .chain(&run.plan.server_axes)
-        .map(String::as_str)
-        .collect();
+fn axes(model: &Model<'_>) -> Vec<String> {
+    let load = model.axes.iter().filter(|axis| axis.role == Role::Load);
+    let server = model.axes.iter().filter(|axis| axis.role == Role::Server);
+    let mut axes: Vec<String> = load.chain(server).map(|axis| axis.name.clone()).collect();
     for always in ["concurrency", "rate", "max_tokens"] {
-        let known = run
-            .cells
-            .iter()
-            .any(|cell| cell.load.get(always).is_some_and(|value| !value.is_null()));
-        if known && !axes.contains(&always) {
-            axes.push(always);
+        let has = |cell: &Cell<'_>| cell.file.load.get(always).is_some_and(|value| !value.is_null());
+        if model.cells.iter().any(has) && !axes.iter().any(|axis| axis == always) {
+            axes.push(always.to_owned());
         }
     }
     axes
 }
 
-fn server(run: &StoredRun, group: &crate::plan::Group, texts: &mut Pool) -> (String, Value) {
-    let stored = run.servers.iter().find(|server| server.id == group.id);
+fn server(model: &Model<'_>, at: usize, texts: &mut Pool) -> (String, Value) {
+    let server = &model.servers[at];
+    let stored = server.file;
     let value = json!({
-        "label": server_label(run, &group.id),
-        "model": group.server.model,
+        "label": model.server_label(Some(at)),
+        "model": server.group.server.model,
         "argv": stored.map(|server| &server.argv),
         "outcome": stored.map(|server| server.outcome.to_string()),
         "reason": stored.and_then(|server| server.reason.as_ref()),
@@ -201,17 +146,18 @@ fn server(run: &StoredRun, group: &crate::plan::Group, texts: &mut Pool) -> (Str
         "startup_s": stored.and_then(|server| server.facts.startup_s),
         "log": stored.filter(|server| !server.log_tail.is_empty()).map(|server| texts.place(json!(server.log_tail))),
     });
-    (group.id.clone(), value)
+    (server.group.id.clone(), value)
 }
 
 fn cell(
-    axes: &[&str],
-    cell: &CellFile,
-    mixed: bool,
+    model: &Model<'_>,
+    (axes, metrics): (&[String], &[Metric]),
+    own: &Cell<'_>,
     (bins, points): (usize, usize),
     texts: &mut Pool,
     verdicts: &mut Pool,
 ) -> Value {
+    let cell = own.file;
     let mut row = Map::new();
     let mut put = |key: &str, value: Value| {
         let empty = value.is_null()
@@ -226,57 +172,37 @@ fn cell(
     put("workload", json!(cell.workload));
     put("server", json!(cell.server));
     put("outcome", json!(cell.outcome.name()));
-    put(
-        "reason",
-        cell.reason
-            .as_ref()
-            .map_or(Value::Null, |reason| json!(texts.place(json!(reason)))),
-    );
-    put("slo", json!(slo_text(&cell.slo)));
-    put(
-        "origin",
-        match mixed && cell.has_numbers() {
-            true => json!(Origin::of(cell).word()),
-            false => Value::Null,
-        },
-    );
-    let places: Map<String, Value> = axes
-        .iter()
-        .filter_map(|axis| Some(((*axis).to_owned(), coordinate(cell, axis)?.clone())))
-        .collect();
+    put("reason", cell.reason.as_ref().map_or(Value::Null, |reason| json!(texts.place(json!(reason)))));
+    let slo: Vec<String> = cell.slo.0.iter().map(ToString::to_string).collect();
+    put("slo", json!(slo.join(" and ")));
+    let word = (model.is_mixed && own.has_numbers()).then(|| own.origin.word());
+    put("origin", json!(word));
+    let coordinate =
+        |axis: &String| cell.axes.get(axis).or_else(|| cell.load.get(axis)).filter(|value| !value.is_null());
+    let places: Map<String, Value> =
+        axes.iter().filter_map(|axis| Some((axis.clone(), coordinate(axis)?.clone()))).collect();
     put("at", Value::Object(places));
     let mut numbers = Map::new();
     let mut unranked = Vec::new();
-    for (key, _, _) in METRICS {
-        let Some(value) = of(cell, key) else { continue };
-        numbers.insert(key.to_owned(), json!(significant(value)));
-        if may_rank(cell) && !may_rank_by(cell, key) {
-            unranked.push(key);
+    for metric in metrics {
+        let Some(number) = own.number(*metric) else { continue };
+        let key = metric.key();
+        if own.excluded().is_none() && number.excluded.is_some() {
+            unranked.push(key.clone());
         }
+        numbers.insert(key, json!(significant(number.value)));
     }
     put("m", Value::Object(numbers));
     put("unranked", json!(unranked));
-    if cell.outcome.is_measured() && !may_rank(cell) {
+    if cell.outcome.is_measured() && own.excluded().is_some() {
         put("void", json!(true));
     }
     put(
         "verdicts",
-        json!(
-            cell.verdicts
-                .iter()
-                .map(|verdict| verdicts.place(self::verdict(verdict)))
-                .collect::<Vec<_>>()
-        ),
+        json!(cell.verdicts.iter().map(|verdict| verdicts.place(self::verdict(verdict))).collect::<Vec<_>>()),
     );
     put("errors", json!(cell.errors));
-    put(
-        "log",
-        if cell.log_tail.is_empty() {
-            Value::Null
-        } else {
-            json!(texts.place(json!(cell.log_tail)))
-        },
-    );
+    put("log", if cell.log_tail.is_empty() { Value::Null } else { json!(texts.place(json!(cell.log_tail))) });
     put(
         "attempts",
         json!(
@@ -300,32 +226,19 @@ fn cell(
                 Value::Null
             },
         );
-        let latencies = [
-            ("ttft", &summary.ttft),
-            ("itl", &summary.itl),
-            ("tpot", &summary.tpot),
-            ("e2e", &summary.e2e),
-        ];
+        let latencies =
+            [("ttft", &summary.ttft), ("itl", &summary.itl), ("tpot", &summary.tpot), ("e2e", &summary.e2e)];
         let shapes: Map<String, Value> = latencies
             .into_iter()
             .filter_map(|(name, latency)| Some((name.to_owned(), shape(latency.as_ref()?, bins)?)))
             .collect();
         put("shapes", Value::Object(shapes));
-        let window = cell
-            .repeats
-            .last()
-            .map_or(summary.window, |last| last.window);
+        let window = cell.repeats.last().map_or(summary.window, |last| last.window);
         put(
             "window",
-            json!(window.map(|window| [
-                short(window.start_s),
-                short(window.start_s + window.length_s)
-            ])),
+            json!(window.map(|window| [short(window.start_s), short(window.start_s + window.length_s)])),
         );
-        put(
-            "tokens_per_chunk",
-            json!(summary.tokens_per_chunk.map(significant)),
-        );
+        put("tokens_per_chunk", json!(summary.tokens_per_chunk.map(significant)));
     }
     put("timeline", timeline(&cell.timeline, points));
     if let Some(side) = &cell.server_side {
@@ -337,10 +250,7 @@ fn cell(
             .map(|point| json!([short(point.t_s), point.waiting, point.kv_usage.map(short)]))
             .collect();
         put("gauges", json!(gauges));
-        put(
-            "preemptions",
-            json!(side.engine.as_ref().and_then(|engine| engine.preemptions)),
-        );
+        put("preemptions", json!(side.engine.as_ref().and_then(|engine| engine.preemptions)));
     }
     Value::Object(row)
 }
@@ -368,11 +278,7 @@ fn shape(latency: &Latency, bins: usize) -> Option<Value> {
     let bins = if high > low { bins } else { 1 };
     let mut counts = vec![0u64; bins];
     for (value, count) in buckets {
-        let part = if high > low {
-            ((*value).max(1) as f64 / low).ln() / (high / low).ln()
-        } else {
-            0.0
-        };
+        let part = if high > low { ((*value).max(1) as f64 / low).ln() / (high / low).ln() } else { 0.0 };
         counts[((part * bins as f64) as usize).min(bins - 1)] += count;
     }
     let percentiles = [latency.p50_ms, latency.p95_ms, latency.p99_ms].map(significant);
@@ -394,14 +300,8 @@ fn timeline(points: &[Point], most: usize) -> Value {
     let means: Vec<[f64; 3]> = points
         .chunks(every)
         .map(|part| {
-            let mean = |get: fn(&Point) -> f64| {
-                short(part.iter().map(get).sum::<f64>() / part.len() as f64)
-            };
-            [
-                mean(|point| point.t_s),
-                mean(|point| point.in_flight),
-                mean(|point| point.chunks_s),
-            ]
+            let mean = |get: fn(&Point) -> f64| short(part.iter().map(get).sum::<f64>() / part.len() as f64);
+            [mean(|point| point.t_s), mean(|point| point.in_flight), mean(|point| point.chunks_s)]
         })
         .collect();
     json!(means)

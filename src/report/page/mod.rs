@@ -10,15 +10,21 @@ mod data;
 #[cfg(test)]
 mod tests;
 
-use super::{Chart, escape, headline::title};
-use crate::store::StoredRun;
+use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html};
+
+use super::{Chart, escape, model::Model};
 
 const HTML: &str = include_str!("page.html");
 const CSS: &str = include_str!("page.css");
 const JS: &str = include_str!("page.js");
 
-/// The page of a run with its pictures.
-pub(super) fn page(run: &StoredRun, charts: &[Chart]) -> String {
+/// The data of the page, which takes a while for ten thousand cells and needs nothing else of the page.
+pub(super) fn cells(model: &Model<'_>) -> String {
+    safe_json(&data::of_run(model))
+}
+
+/// The page of a run: the first page of its notes (Markdown), its pictures, and the data of its cells.
+pub(super) fn page(model: &Model<'_>, charts: &[Chart], first: &str, cells: &str) -> String {
     let hint = "<p class=\"quiet\">Hover over a mark, or reach it with Tab and the arrow keys, to read its numbers. A click or Enter opens its cell.</p>\n";
     let pictures = if charts.is_empty() {
         "<p class=\"quiet\">No charts: too few cells have numbers to draw one.</p>\n".into()
@@ -30,10 +36,11 @@ pub(super) fn page(run: &StoredRun, charts: &[Chart]) -> String {
     };
     let style = format!("{}{CSS}", Chart::style());
     let parts = [
-        ("title", escape::xml(&title(run))),
+        ("title", escape::xml(&model.title())),
         ("style", style),
+        ("first", in_html(first)),
         ("pictures", pictures),
-        ("data", safe_json(&data::of_run(run))),
+        ("data", cells.to_owned()),
         ("script", JS.to_owned()),
     ];
     // Each marker stands once in the page, in this order: what is put in is never looked at again.
@@ -47,6 +54,21 @@ pub(super) fn page(run: &StoredRun, charts: &[Chart]) -> String {
         rest = after;
     }
     page.push_str(rest);
+    page
+}
+
+/// Our own Markdown as HTML. Markup in it is text, and a link to a note leads from the run's folder.
+fn in_html(markdown: &str) -> String {
+    let events = Parser::new_ext(markdown, Options::ENABLE_TABLES).map(|event| match event {
+        Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
+        Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
+            let dest_url = CowStr::from(format!("notes/{dest_url}"));
+            Event::Start(Tag::Link { link_type, dest_url, title, id })
+        }
+        other => other,
+    });
+    let mut page = String::new();
+    html::push_html(&mut page, events);
     page
 }
 

@@ -57,30 +57,12 @@
     byId("banner").textContent = banners[data.badge] || `${data.badge}. Not every cell was measured: each is labelled, and measured cells are never ranked with the rest.`;
     byId("banner").hidden = false;
   }
-  byId("statements").append(...data.statements.map((text) => make("p", { class: "statement" }, text)));
-  // The best cell of each workload in numbers, and below it what stands out.
-  function bestTiles(cell) {
-    const m = cell.m || {};
-    const cost = data.usd_per_hour > 0 && m.throughput > 0 ? (data.usd_per_hour / (m.throughput * 3600)) * 1e6 : undefined;
-    const at = cell.at || {};
-    const tiles = [
-      "concurrency" in at ? ["users in flight", said(at.concurrency)] : ["rate, req/s", "rate" in at ? said(at.rate) : undefined],
-      ...["throughput", "p95_ttft", "p95_e2e", "user"].flatMap((key) => data.metrics.filter((metric) => metric.key === key && key in m))
-        .map((metric) => [`${metric.key === "user" ? "per user" : metric.name}, ${metric.unit}`, shown(m[metric.key]) + sign(cell, metric.key)]),
-      ["USD per M tokens", cost === undefined ? undefined : cost < 1 ? cost.toFixed(3) : shown(cost)],
-    ].filter(([, text]) => text !== undefined);
-    return make("dl", { class: "tiles" }, ...tiles.map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, text))));
+  // Below the first page, which the notes share: the way to each recommended cell.
+  for (const told of data.best) {
+    const cell = data.cells.find((cell) => cell.id === told.cell);
+    const of = data.best.length > 1 ? ` of ${told.workload}` : "";
+    if (cell) byId("statements").append(make("p", { class: "best" }, `Recommended cell${of}: `, make("a", { href: `#cell=${encodeURIComponent(cell.id)}` }, place(cell))));
   }
-  const overviews = make("div", { class: "workloads" });
-  for (const told of data.highlights.filter((told) => told.texts.length || told.best)) {
-    const of = data.highlights.length > 1 ? ` of ${told.workload}` : "";
-    const best = data.cells.find((cell) => cell.id === told.best);
-    const part = make("section", { "aria-label": told.workload });
-    if (best) part.append(make("p", { class: "best" }, `Best cell${of}: `, make("a", { href: `#cell=${encodeURIComponent(best.id)}` }, place(best))), bestTiles(best));
-    if (told.texts.length) part.append(make("details", { class: "stands-out", open: true }, make("summary", {}, "What stands out"), make("ul", {}, ...told.texts.map((text) => make("li", {}, text)))));
-    overviews.append(part);
-  }
-  byId("statements").append(overviews);
 
   // Why cells have no numbers, most cells first: what a failed run is opened for.
   const lost = new Map();
@@ -460,7 +442,7 @@
       if (cell.predicted.reason) parts.push(make("p", {}, `Predicted ${outcomeText(cell.predicted.outcome)}: ${cell.predicted.reason}`));
       if (told.length) parts.push(make("dl", {}, ...told.map((metric) => make("div", {}, make("dt", {}, `${metric.name}, ${metric.unit}, predicted`),
         make("dd", {}, shown(cell.predicted.m[metric.key][0]) + (off(metric) ? ` (${off(metric).replace(" ", "\u00a0")})` : ""))))));
-      parts.push(make("p", { class: "quiet" }, `Answers, tokens: ${cell.predicted.answers}. ${data.prediction} In brackets: (predicted − measured) / measured.`));
+      parts.push(make("p", { class: "quiet" }, `Answers: ${whole(cell.predicted.answers)} tokens, ${{ exact: "as asked", assumed: "assumed", measured: "as measured" }[cell.predicted.answers_from] || ""}. Predicted for ${data.prediction.hardware}: ${data.prediction.validation}. In brackets: (predicted − measured) / measured.`));
     }
     const shapes = Object.entries(cell.shapes || {});
     if (shapes.length) parts.push(make("h2", {}, "Distributions"), make("div", { class: "plots shapes" }, ...shapes.map(([name, shape]) => distribution(name.toUpperCase(), shape))));

@@ -2,14 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::page;
 use crate::{
-    report::{charts, fixtures},
+    report::{fixtures, show},
     store::StoredRun,
 };
 
 fn written(run: &StoredRun) -> String {
-    page(run, &charts(run))
+    show(run, None).expect("the page").page
 }
 
 fn data(page: &str) -> Value {
@@ -22,14 +21,7 @@ fn data(page: &str) -> Value {
 fn the_page_stands_alone_and_has_every_cell() {
     let page = written(&fixtures::grid());
     assert!(!page.contains("<!--"), "a marker is left");
-    for outside in [
-        "src=",
-        "href=\"http",
-        "url(",
-        "@import",
-        "fetch(",
-        "XMLHttpRequest",
-    ] {
+    for outside in ["src=", "href=\"http", "url(", "@import", "fetch(", "XMLHttpRequest"] {
         assert!(!page.contains(outside), "{outside}");
     }
     let data = data(&page);
@@ -50,10 +42,7 @@ fn absent_numbers_are_absent_and_failed_cells_have_their_log() {
         .expect("a cell");
     assert_eq!(failed.get("m"), None);
     let log = failed["log"].as_u64().expect("its place") as usize;
-    assert_eq!(
-        data["texts"][log][1],
-        "torch.OutOfMemoryError: CUDA out of memory."
-    );
+    assert_eq!(data["texts"][log][1], "torch.OutOfMemoryError: CUDA out of memory.");
 }
 
 #[test]
@@ -75,9 +64,6 @@ fn names_cannot_leave_their_element() {
 #[test]
 fn a_run_without_cells_has_a_page() {
     let page = written(&fixtures::empty());
-    assert!(
-        page.contains("No charts: too few cells have numbers"),
-        "{page}"
-    );
+    assert!(page.contains("No charts: too few cells have numbers"), "{page}");
     assert_eq!(data(&page)["cells"], json!([]));
 }

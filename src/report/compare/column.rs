@@ -1,0 +1,156 @@
+//! What is compared of two cells, and how sure each number is.
+
+use crate::{
+    manifest::LatencyKind,
+    measure::{Metric, Rank, Rate, Summary},
+    report::{
+        model::{Cell, Model, Origin},
+        statistics::Estimate,
+    },
+    unit::Percentile,
+};
+
+/// One number of a cell that may be laid beside that of another one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Column {
+    /// A number of the summary.
+    Metric(Metric),
+    /// US dollars for a million output tokens: the price of the machine over its throughput.
+    Cost,
+    /// Joules of the GPUs for an output token.
+    Energy,
+}
+
+const fn rate(rate: Rate) -> Column {
+    Column::Metric(Metric::Rate(rate))
+}
+
+const fn at(percentile: Percentile, kind: LatencyKind) -> Column {
+    Column::Metric(Metric::Latency(Rank::At(percentile), kind))
+}
+
+const fn mean(kind: LatencyKind) -> Column {
+    Column::Metric(Metric::Latency(Rank::Mean, kind))
+}
+
+/// What tables and sentences show, in their order: of each row the first that some cell has on both sides. The others decide
+/// gates only.
+const SHOWN: [&[Column]; 9] = {
+    use LatencyKind::{E2e, Itl, Tpot, Ttft};
+    const P50: Percentile = Percentile::P50;
+    const P95: Percentile = Percentile::P95;
+    const P99: Percentile = Percentile::P99;
+    [
+        &[rate(Rate::Output), rate(Rate::Total), rate(Rate::Requests)],
+        &[Column::Cost],
+        &[Column::Energy],
+        &[at(P50, Ttft), mean(Ttft)],
+        &[at(P95, Ttft), at(P99, Ttft)],
+        &[at(P50, Tpot), mean(Tpot), at(P50, Itl), mean(Itl)],
+        &[at(P99, Itl), at(P95, Itl)],
+        &[at(P50, E2e), mean(E2e)],
+        &[at(P95, E2e), at(P99, E2e)],
+    ]
+};
+
+impl Column {
+    /// Everything that is compared of two cells: the columns of `cells.csv`, the means, what another tool reported beside
+    /// them, cost and energy.
+    pub(super) fn all(one: &Cell<'_>, other: &Cell<'_>) -> Vec<Self> {
+        let means = LatencyKind::ALL.map(|kind| Metric::Latency(Rank::Mean, kind));
+        let mut metrics: Vec<Metric> = Metric::COLUMNS.into_iter().chain(means).collect();
+        for name in one.file.reported.keys().filter(|name| other.file.reported.contains_key(*name)) {
+            metrics.extend(Metric::parse(name).filter(|metric| !metrics.contains(metric)));
+        }
+        metrics.into_iter().map(Self::Metric).chain([Self::Cost, Self::Energy]).collect()
+    }
+
+    /// Those of the tables that some cell has.
+    pub(super) fn shown(has: impl Fn(Self) -> bool) -> Vec<Self> {
+        SHOWN.iter().filter_map(|row| row.iter().copied().find(|column| has(*column))).collect()
+    }
+
+    /// Its name, as a gate spells it: `p95_ttft_ms`, `usd_per_million_output_tokens`.
+    pub fn name(self) -> String {
+        match self {
+            Self::Metric(metric) => metric.column(),
+            Self::Cost => "usd_per_million_output_tokens".into(),
+            Self::Energy => "gpu_j_per_output_token".into(),
+        }
+    }
+
+    /// What people call it.
+    pub(super) fn label(self) -> String {
+        match self {
+            Self::Metric(metric) => metric.label(),
+            Self::Cost => "cost per million output tokens".into(),
+            Self::Energy => "GPU energy per output token".into(),
+        }
+    }
+
+    /// Its unit: `ms`, `tok/s`.
+    pub(super) fn unit(self) -> &'static str {
+        match self {
+            Self::Metric(metric) => metric.unit().symbol(),
+            Self::Cost => "USD",
+            Self::Energy => "J",
+        }
+    }
+
+    /// Whether less of it is better.
+    pub(super) fn is_cost(self) -> bool {
+        match self {
+            Self::Metric(metric) => metric.is_cost(),
+            Self::Cost | Self::Energy => true,
+        }
+    }
+
+    /// The number of a cell; `None` where it has none, or where a verdict excludes it.
+    pub(super) fn estimate(self, model: &Model<'_>, cell: &Cell<'_>) -> Option<Estimate> {
+        match self {
+            Self::Metric(metric) => of_metric(cell, metric),
+            Self::Cost => {
+                let per_million = model.usd_per_hour()? / 3600.0 * 1e6;
+                Some(of_metric(cell, Metric::OUTPUT)?.under(per_million))
+            }
+            // One number a cell: there are no samples of it, and so no interval.
+            Self::Energy => {
+                let joules = cell.file.gpu_j_per_output_token().filter(|joules| *joules > 0.0)?;
+                cell.is_usable().then_some(Estimate::alone(joules))
+            }
+        }
+    }
+}
+
+/// Whether the numbers of a cell were computed: they have no noise, and an interval of them would say nothing.
+pub(super) fn is_computed(cell: &Cell<'_>) -> bool {
+    matches!(cell.origin, Origin::Predicted | Origin::Simulated)
+}
+
+fn of_metric(cell: &Cell<'_>, metric: Metric) -> Option<Estimate> {
+    let value = cell.ranked(metric).filter(|value| *value > 0.0)?;
+    let own = cell.file.summary.as_ref().filter(|summary| metric.of(summary).is_some());
+    let sampled =
+        own.filter(|_| !is_computed(cell)).and_then(|summary| sampled(cell, metric, value, summary));
+    Some(sampled.unwrap_or(Estimate::alone(value)))
+}
+
+/// The number with its interval, from the samples and the repeats.
+fn sampled(cell: &Cell<'_>, metric: Metric, value: f64, summary: &Summary) -> Option<Estimate> {
+    let repeats: Vec<f64> = cell.file.repeats.iter().filter_map(|repeat| metric.of(repeat)).collect();
+    let own = match metric {
+        Metric::Latency(Rank::At(rank), kind) => Estimate::percentile(summary.latency(kind)?, rank)?,
+        Metric::Latency(Rank::Mean, kind) => Estimate::mean(summary.latency(kind)?),
+        Metric::Rate(_) if repeats.len() > 1 => return Some(Estimate::repeated(value, &repeats)),
+        // The median over requests of 1 / TPOT is one over the median TPOT.
+        Metric::Rate(Rate::User) => {
+            let tpot = Estimate::percentile(summary.tpot.as_ref()?, Percentile::P50)?;
+            return Some(tpot.under(value * tpot.value));
+        }
+        // What an open loop carries follows its clock, and what meets the SLO no law of a mean.
+        Metric::Rate(Rate::Goodput) => return None,
+        Metric::Rate(_) if cell.load.is_open => return None,
+        Metric::Rate(_) => return Some(Estimate::by_littles_law(value, summary.e2e.as_ref()?)),
+    };
+    Some(own.with_repeats(&repeats))
+}

@@ -1,0 +1,163 @@
+//! Cells without numbers: how each ended and why, once for all that ended alike, whatever their server.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Model;
+use crate::{measure::CellOutcome, plan, store::ServerFile};
+
+/// Lines of a log that are shown.
+const LOG_LINES: usize = 8;
+
+/// How cells without numbers ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::report) enum Ended {
+    /// As their file says.
+    As(CellOutcome),
+    /// An attempt ended so, and the cell was tried again.
+    Attempt(CellOutcome),
+    /// The run ended before them.
+    NotRun,
+}
+
+impl Ended {
+    /// The word for templates.
+    pub(in crate::report) fn name(self) -> &'static str {
+        match self {
+            Self::As(outcome) | Self::Attempt(outcome) => outcome.name(),
+            Self::NotRun => "not_run",
+        }
+    }
+}
+
+/// Cells that ended the same way for the same reason.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::report) struct Failure<'a> {
+    pub(in crate::report) ended: Ended,
+    /// Names of their workloads, each once.
+    pub(in crate::report) workloads: Vec<&'a str>,
+    /// Places of their servers in [`Model::servers`], each once.
+    pub(in crate::report) servers: Vec<usize>,
+    /// Ids, in the order of the plan.
+    pub(in crate::report) cells: Vec<&'a str>,
+    /// Why; `None` where nothing was recorded.
+    pub(in crate::report) reason: Option<&'a str>,
+    /// The most common errors of requests: text and number.
+    pub(in crate::report) errors: &'a [(String, u64)],
+    /// The end of the log of the first of them, at most eight lines.
+    pub(in crate::report) log_tail: &'a [String],
+}
+
+/// What makes two failures the same.
+type Key<'a> = (Ended, Option<&'a str>, &'a [(String, u64)]);
+
+/// Where a cell belongs: its id, its workload and its server.
+type Owner<'a> = (&'a str, &'a str, Option<usize>);
+
+/// Failures in the order they were met, each once.
+#[derive(Default)]
+struct Found<'a> {
+    failures: Vec<Failure<'a>>,
+    known: HashMap<Key<'a>, usize>,
+}
+
+impl<'a> Found<'a> {
+    fn add(&mut self, (id, workload, server): Owner<'a>, key: Key<'a>, log_tail: &'a [String]) {
+        let (ended, reason, errors) = key;
+        let at = *self.known.entry(key).or_insert(self.failures.len());
+        if at == self.failures.len() {
+            self.failures.push(Failure {
+                ended,
+                workloads: Vec::new(),
+                servers: Vec::new(),
+                cells: Vec::new(),
+                reason,
+                errors,
+                log_tail: &log_tail[log_tail.len().saturating_sub(LOG_LINES)..],
+            });
+        }
+        let failure = &mut self.failures[at];
+        // A cell may have failed in the same way several times.
+        if failure.cells.last() != Some(&id) {
+            failure.cells.push(id);
+        }
+        if !failure.workloads.contains(&workload) {
+            failure.workloads.push(workload);
+        }
+        if let Some(server) = server.filter(|server| !failure.servers.contains(server)) {
+            failure.servers.push(server);
+        }
+    }
+}
+
+/// Every attempt that was made again, every cell that ended without numbers, and every cell of the plan that
+/// was not run.
+pub(in crate::report) fn failures<'a>(model: &Model<'a>) -> Vec<Failure<'a>> {
+    let mut found = Found::default();
+    for cell in &model.cells {
+        let owner = (cell.id(), cell.file.workload.as_str(), cell.server);
+        for attempt in &cell.file.attempts {
+            let key = (Ended::Attempt(attempt.outcome), Some(attempt.reason.as_str()), [].as_slice());
+            found.add(owner, key, &attempt.log_tail);
+        }
+    }
+    for cell in model.cells.iter().filter(|cell| !cell.file.outcome.is_measured()) {
+        let owner = (cell.id(), cell.file.workload.as_str(), cell.server);
+        let server = cell.server.and_then(|at| model.servers[at].file);
+        let own = cell.file.reason.as_deref();
+        let reason = own
+            .or_else(|| server?.reason.as_deref())
+            .or_else(|| cell.file.errors.first().map(|(error, _)| error.as_str()));
+        let log_tail = match server {
+            Some(ServerFile { log_tail, .. }) if cell.file.log_tail.is_empty() => log_tail,
+            _ => &cell.file.log_tail,
+        };
+        found.add(owner, (Ended::As(cell.file.outcome), reason, &cell.file.errors), log_tail);
+    }
+    let stored: HashSet<&str> = model.cells.iter().map(|cell| cell.id()).collect();
+    let planned = model.run.plan.groups.iter().enumerate();
+    let planned = planned.flat_map(|(server, group)| group.cells.iter().map(move |cell| (server, cell)));
+    for (server, cell) in planned.filter(|(_, cell)| !stored.contains(cell.id.as_str())) {
+        let owner = (cell.id.as_str(), cell.workload.as_str(), Some(server));
+        found.add(owner, (not_run(cell), cell.skip.as_deref(), &[]), &[]);
+    }
+    found.failures
+}
+
+fn not_run(cell: &plan::Cell) -> Ended {
+    match cell.skip {
+        Some(_) => Ended::As(CellOutcome::Skipped),
+        None => Ended::NotRun,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+
+    #[test]
+    fn cells_that_were_not_run_are_one_group_whatever_their_server() {
+        let mut run = fixtures::oom_surface();
+        // Two of the six servers are never reached.
+        run.cells.truncate(4);
+        run.servers.truncate(4);
+        let model = Model::of(&run);
+        let found = failures(&model);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[0].ended, Ended::As(CellOutcome::Oom));
+        assert_eq!((found[0].servers.as_slice(), found[0].log_tail.len()), ([3].as_slice(), 2));
+        assert_eq!((found[1].ended.name(), found[1].reason), ("not_run", None));
+        assert_eq!((found[1].servers.as_slice(), found[1].cells.len()), ([4, 5].as_slice(), 2));
+    }
+
+    #[test]
+    fn other_outcomes_and_other_reasons_are_groups_of_their_own() {
+        let mut run = fixtures::oom_surface();
+        run.cells[5].reason = Some("another reason".into());
+        let model = Model::of(&run);
+        let found = failures(&model);
+        let ended: Vec<&str> = found.iter().map(|failure| failure.ended.name()).collect();
+        assert_eq!(ended, ["oom", "does_not_fit", "oom"]);
+        assert_eq!(failures(&Model::of(&fixtures::streamed())), []);
+    }
+}

@@ -1,0 +1,95 @@
+//! The Pareto front of a block: the cells of which no other one has both more throughput and less latency.
+
+use super::{Block, Cell, Model};
+use crate::{
+    manifest::LatencyKind,
+    measure::{Metric, Rank},
+    unit::Percentile,
+};
+
+/// A latency that fewer cells have than this part of those of the most common one is not what they are
+/// compared by.
+const COMMON: f64 = 0.5;
+
+/// The front of throughput, by what the block brings, against a latency.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::report) struct Front {
+    /// The first term of the SLO or the median in its place, else E2E, else TTFT, the tail before the
+    /// middle: the first that enough cells have.
+    pub(in crate::report) latency: Metric,
+    /// Places of its cells in [`Model::cells`], least latency first.
+    pub(in crate::report) points: Vec<usize>,
+    /// How many cells were compared: those with both numbers.
+    pub(in crate::report) of: usize,
+}
+
+/// The front of a block's usable cells of the kind that is ranked, by numbers that may be ranked; `None`
+/// where no cell has both.
+pub(in crate::report) fn front(model: &Model<'_>, block: &Block<'_>) -> Option<Front> {
+    let brings = block.brings?;
+    let cells = block.cells.iter().map(|at| &model.cells[*at]);
+    let cells: Vec<&Cell<'_>> =
+        cells.filter(|cell| cell.is_usable() && Some(cell.origin) == block.origin).collect();
+    let points = |latency: Metric| -> Vec<(f64, f64, usize)> {
+        let point = |cell: &&Cell<'_>| Some((cell.ranked(latency)?, cell.ranked(brings)?, cell.index));
+        cells.iter().filter_map(point).collect()
+    };
+    let latency = latency(block, |metric| points(metric).len())?;
+    let mut points = points(latency);
+    let of = points.len();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
+    let mut best = f64::NEG_INFINITY;
+    points.retain(|(_, rate, _)| {
+        let is_better = *rate > best;
+        best = best.max(*rate);
+        is_better
+    });
+    let points: Vec<usize> = points.into_iter().map(|(_, _, cell)| cell).collect();
+    Some(Front { latency, points, of })
+}
+
+/// The first latency that enough cells have.
+fn latency(block: &Block<'_>, known: impl Fn(Metric) -> usize) -> Option<Metric> {
+    let (p95, p99) = (Rank::At(Percentile::P95), Rank::At(Percentile::P99));
+    let middle = [Rank::At(Percentile::P50), Rank::Mean];
+    let of = |kind: LatencyKind, ranks: &[Rank]| -> Vec<Metric> {
+        ranks.iter().map(|rank| Metric::Latency(*rank, kind)).collect()
+    };
+    let first = block.slo.0.first();
+    // As in the ranking the median stands in for a percentile that may not be ranked.
+    let wanted = first.map(|term| [vec![Metric::of_term(term)], of(term.metric, &middle)].concat());
+    let any =
+        [LatencyKind::E2e, LatencyKind::Ttft].map(|kind| of(kind, &[&[p95, p99], &middle[..]].concat()));
+    let all = wanted.into_iter().chain(any).flatten();
+    let all: Vec<(Metric, usize)> = all.map(|metric| (metric, known(metric))).collect();
+    let most = all.iter().map(|(_, count)| *count).max().filter(|most| *most > 0)?;
+    let is_common = |count: usize| count as f64 >= COMMON * most as f64;
+    all.into_iter().find(|(_, count)| is_common(*count)).map(|(metric, _)| metric)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+
+    #[test]
+    fn a_cell_that_another_beats_in_both_is_not_on_it() {
+        let mut run = fixtures::streamed();
+        run.cells[2].summary.as_mut().unwrap().throughput_tok_s = Some(100.0);
+        let model = Model::of(&run);
+        let front = front(&model, &model.blocks[0]).unwrap();
+        assert_eq!((front.latency, front.of), (Metric::P95_TTFT, 4));
+        assert_eq!(front.points, [0, 1, 3]);
+    }
+
+    #[test]
+    fn what_a_verdict_excludes_is_neither_on_it_nor_compared() {
+        // Every p95 of the grid rests on few samples: its medians are compared.
+        let run = fixtures::grid();
+        let model = Model::of(&run);
+        let front = front(&model, &model.blocks[0]).unwrap();
+        assert_eq!((front.latency, front.of), (Metric::P50_TTFT, 12));
+        let rate = |at: &usize| model.cells[*at].ranked(Metric::OUTPUT).unwrap();
+        assert!(front.points.windows(2).all(|pair| rate(&pair[0]) < rate(&pair[1])));
+    }
+}

@@ -1,0 +1,365 @@
+//! The cells of a block in order of how well they serve its workload, and what that order rests on.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::{Block, Cell, Curve, Model, Origin};
+use crate::{
+    manifest::{Objective, Slo, SloTerm},
+    measure::{Metric, Rank, VerdictKind},
+    unit::Percentile,
+};
+
+/// What is within this part of the best throughput is still acceptable.
+pub(in crate::report) const NEAR: f64 = 0.9;
+/// A knee with this part of the throughput of a line that has none is better: it asks for less load.
+const CLOSE: f64 = 0.8;
+
+/// How far the numbers that decide may be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::report) enum Trust {
+    /// Every number it needs may be ranked.
+    Full,
+    /// The percentiles of the SLO may not be ranked: medians stand in.
+    Medians,
+    /// Neither may be, and nobody told medians: the percentiles stand as they are.
+    AsTold,
+}
+
+/// Whether the SLO is met by the first pick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::report) enum Met {
+    /// No SLO is declared.
+    NoSlo,
+    /// By the numbers it names.
+    Yes,
+    /// By what stands in for them.
+    ByStandIn,
+    /// What stands in meets it, and the percentiles it names, unreliable as they are, do not.
+    Contradicted,
+    /// No cell meets it.
+    No,
+}
+
+/// What a cell was picked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::report) enum Reason {
+    /// Most load within the SLO.
+    MostLoad,
+    /// Most load within the SLO, and most throughput.
+    MostLoadAndFastest,
+    /// Most throughput.
+    Fastest,
+    /// It misses the SLO by the least.
+    NearestToSlo,
+    /// The knee of its line.
+    Knee,
+    /// The least load that is within 5 % of the most throughput of its line.
+    AsGoodAsFastest,
+    /// The least latency: nobody told a throughput.
+    Quickest,
+    /// There is no other.
+    Only,
+}
+
+impl Reason {
+    /// The word for templates.
+    pub(in crate::report) fn name(self) -> &'static str {
+        match self {
+            Self::MostLoad => "most_load",
+            Self::MostLoadAndFastest => "most_load_and_fastest",
+            Self::Fastest => "fastest",
+            Self::NearestToSlo => "nearest_to_slo",
+            Self::Knee => "knee",
+            Self::AsGoodAsFastest => "as_good_as_fastest",
+            Self::Quickest => "quickest",
+            Self::Only => "only",
+        }
+    }
+}
+
+/// One recommended cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::report) struct Pick {
+    /// Its place in [`Model::cells`].
+    pub(in crate::report) cell: usize,
+    pub(in crate::report) reason: Reason,
+}
+
+/// The order of a block.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::report) struct Ranking {
+    /// The recommended cells, the first for the objective; none where nothing may be ranked.
+    pub(in crate::report) picks: Vec<Pick>,
+    /// With an SLO and a load: on each line the cell with most load within it.
+    pub(in crate::report) most_load: Vec<usize>,
+    /// Other cells that are nearly as good.
+    pub(in crate::report) acceptable: Vec<usize>,
+    pub(in crate::report) trust: Trust,
+    pub(in crate::report) met: Met,
+    /// Cells that were compared, and how many of them meet the SLO.
+    pub(in crate::report) compared: usize,
+    pub(in crate::report) meeting: usize,
+    /// Cells with numbers that were not compared, by the verdict against them.
+    pub(in crate::report) left_out: BTreeMap<VerdictKind, usize>,
+    /// The first pick's worst SLO term over its limit.
+    pub(in crate::report) of_limit: Option<f64>,
+}
+
+impl Ranking {
+    /// The recommended cell.
+    pub(in crate::report) fn first(&self) -> Option<usize> {
+        self.picks.first().map(|pick| pick.cell)
+    }
+}
+
+/// The value of an SLO term that decides, by how far numbers are trusted.
+pub(in crate::report) fn deciding(term: &SloTerm, cell: &Cell<'_>, trust: Trust) -> Option<f64> {
+    let own = Metric::of_term(term);
+    match trust {
+        Trust::Full => cell.ranked(own),
+        Trust::Medians => cell.ranked(Metric::Latency(Rank::At(Percentile::P50), term.metric)),
+        Trust::AsTold => cell.shown(own),
+    }
+}
+
+/// Whether a percentile that the SLO names is beyond its limit, reliable or not.
+pub(in crate::report) fn is_beyond(slo: &Slo, cell: &Cell<'_>) -> bool {
+    let beyond = |term: &SloTerm| cell.shown(Metric::of_term(term)).is_some_and(|ms| ms > term.limit.as_ms());
+    slo.0.iter().any(beyond)
+}
+
+/// Whether the values that decide are within every limit.
+pub(in crate::report) fn meets(slo: &Slo, cell: &Cell<'_>, trust: Trust) -> bool {
+    slo.0.iter().all(|term| deciding(term, cell, trust).is_some_and(|ms| ms <= term.limit.as_ms()))
+}
+
+/// The worst term's value over its limit.
+fn of_limit(slo: &Slo, cell: &Cell<'_>, trust: Trust) -> Option<f64> {
+    let part = |term: &SloTerm| {
+        let limit = term.limit.as_ms();
+        deciding(term, cell, trust).filter(|_| limit > 0.0).map(|ms| ms / limit)
+    };
+    let parts: Option<Vec<f64>> = slo.0.iter().map(part).collect();
+    parts?.into_iter().max_by(f64::total_cmp)
+}
+
+/// Cells by a number, largest first; of equal ones the first.
+fn by<'c, 'a>(cells: &[&'c Cell<'a>], key: impl Fn(&Cell<'a>) -> Option<f64>) -> Vec<&'c Cell<'a>> {
+    let mut keyed: Vec<(f64, &Cell<'a>)> =
+        cells.iter().filter_map(|cell| Some((key(cell)?, *cell))).collect();
+    keyed.sort_by(|a, b| b.0.total_cmp(&a.0));
+    keyed.into_iter().map(|(_, cell)| cell).collect()
+}
+
+/// What is compared, and what against.
+struct Compared<'c, 'a> {
+    cells: Vec<&'c Cell<'a>>,
+    trust: Trust,
+    left_out: BTreeMap<VerdictKind, usize>,
+}
+
+fn compared<'c, 'a>(model: &'c Model<'a>, block: &Block<'a>) -> Compared<'c, 'a> {
+    let cells = block.cells.iter().map(|at| &model.cells[*at]);
+    // What was simulated or predicted is ranked among its like, never beside a measurement.
+    let measured: Vec<&Cell<'a>> =
+        cells.filter(|cell| cell.has_numbers() && Some(cell.origin) == block.origin).collect();
+    let usable: Vec<&Cell<'a>> = measured.iter().copied().filter(|cell| cell.excluded().is_none()).collect();
+    let needed: Vec<Metric> = block.slo.0.iter().map(Metric::of_term).chain(block.brings).collect();
+    let full =
+        usable.iter().copied().filter(|cell| needed.iter().all(|metric| cell.ranked(*metric).is_some()));
+    let full: Vec<&Cell<'a>> = full.collect();
+    let medians =
+        |cell: &&&Cell<'a>| block.slo.0.iter().all(|term| deciding(term, cell, Trust::Medians).is_some());
+    let (cells, trust) = if !full.is_empty() {
+        (full, Trust::Full)
+    } else if usable.iter().any(|cell| medians(&cell)) {
+        (usable.iter().copied().filter(|cell| medians(&cell)).collect(), Trust::Medians)
+    } else {
+        (usable, Trust::AsTold)
+    };
+    let mut left_out = BTreeMap::new();
+    let own: HashSet<usize> = cells.iter().map(|cell| cell.index).collect();
+    for cell in measured.iter().filter(|cell| !own.contains(&cell.index)) {
+        let against = needed.iter().find_map(|metric| cell.number(*metric)?.excluded);
+        if let Some(kind) = cell.excluded().or(against) {
+            *left_out.entry(kind).or_insert(0) += 1;
+        }
+    }
+    Compared { cells, trust, left_out }
+}
+
+/// Ranks a block by its objective.
+pub(super) fn rank<'a>(model: &Model<'a>, block: &Block<'a>) -> Ranking {
+    let Compared { cells, trust, left_out } = compared(model, block);
+    let slo = block.slo;
+    let mut ranking = Ranking {
+        picks: Vec::new(),
+        most_load: Vec::new(),
+        acceptable: Vec::new(),
+        trust,
+        met: Met::NoSlo,
+        compared: cells.len(),
+        meeting: 0,
+        left_out,
+        of_limit: None,
+    };
+    let rate =
+        |cell: &Cell<'a>| block.brings.and_then(|brings| cell.ranked(brings)).filter(|rate| *rate > 0.0);
+    if cells.is_empty() {
+        return ranking;
+    }
+    let good: Vec<&Cell<'a>> = cells.iter().copied().filter(|cell| meets(slo, cell, trust)).collect();
+    ranking.meeting = if slo.0.is_empty() { 0 } else { good.len() };
+    if !slo.0.is_empty() && good.is_empty() {
+        let order = by(&cells, |cell| of_limit(slo, cell, trust).map(|part| -part));
+        ranking.met = Met::No;
+        ranking.of_limit = order.first().and_then(|cell| of_limit(slo, cell, trust));
+        ranking
+            .picks
+            .extend(order.first().map(|cell| Pick { cell: cell.index, reason: Reason::NearestToSlo }));
+        let close = |cell: &&&Cell<'a>| of_limit(slo, cell, trust).is_some_and(|part| part <= 1.0 / NEAR);
+        ranking.acceptable = order.iter().skip(1).filter(close).map(|cell| cell.index).collect();
+        return ranking;
+    }
+    // A percentile of few samples is no proof that the SLO holds, but one beyond it is no ground to say that it does.
+    let borne_out: Vec<&Cell<'a>> = good.iter().copied().filter(|cell| !is_beyond(slo, cell)).collect();
+    ranking.met = match trust {
+        _ if slo.0.is_empty() => Met::NoSlo,
+        _ if borne_out.is_empty() => Met::Contradicted,
+        Trust::Full => Met::Yes,
+        _ => Met::ByStandIn,
+    };
+    let good = if borne_out.is_empty() { good } else { borne_out };
+    let fastest = by(&good, rate);
+    match block.objective {
+        Objective::Latency if !slo.0.is_empty() => most_load(model, block, &good, &fastest, &mut ranking),
+        Objective::Latency => without_slo(model, block, &cells, &mut ranking),
+        Objective::Throughput => {
+            let first = fastest.first().or(good.first());
+            ranking.picks.extend(first.map(|cell| Pick { cell: cell.index, reason: Reason::Fastest }));
+            ranking.acceptable = near(&fastest, rate);
+        }
+    }
+    if let [pick] = ranking.picks.as_mut_slice()
+        && ranking.compared == 1
+        && slo.0.is_empty()
+    {
+        pick.reason = Reason::Only;
+    }
+    let first = ranking.first().map(|at| &model.cells[at]);
+    ranking.of_limit = first.and_then(|cell| of_limit(slo, cell, trust));
+    let picks: Vec<usize> = ranking.picks.iter().map(|pick| pick.cell).collect();
+    ranking.acceptable.retain(|cell| !picks.contains(cell));
+    ranking
+}
+
+/// The cells that reach nearly the first one's rate.
+fn near<'a>(order: &[&Cell<'a>], rate: impl Fn(&Cell<'a>) -> Option<f64>) -> Vec<usize> {
+    let top = order.first().and_then(|cell| rate(cell));
+    let is_near = |cell: &&&Cell<'a>| top.zip(rate(cell)).is_some_and(|(top, own)| own >= NEAR * top);
+    order.iter().filter(is_near).map(|cell| cell.index).collect()
+}
+
+/// Of the cells with most load the one with most throughput.
+fn most<'c, 'a>(cells: &[&'c Cell<'a>], rate: impl Fn(&Cell<'a>) -> Option<f64>) -> Option<&'c Cell<'a>> {
+    let top = by(cells, |cell| cell.load.reached).first().copied()?;
+    let same = cells.iter().copied().filter(|cell| cell.load.reached == top.load.reached);
+    by(&same.collect::<Vec<_>>(), rate).first().copied().or(Some(top))
+}
+
+fn most_load<'a>(
+    model: &Model<'a>,
+    block: &Block<'a>,
+    good: &[&Cell<'a>],
+    fastest: &[&Cell<'a>],
+    ranking: &mut Ranking,
+) {
+    let rate = |cell: &Cell<'a>| block.brings.and_then(|brings| cell.ranked(brings));
+    let users = most(good, rate);
+    let fast = fastest.first().copied();
+    match (users, fast) {
+        (Some(users), Some(fast)) if users.index == fast.index => {
+            ranking.picks.push(Pick { cell: users.index, reason: Reason::MostLoadAndFastest });
+        }
+        (Some(users), fast) => {
+            ranking.picks.push(Pick { cell: users.index, reason: Reason::MostLoad });
+            ranking.picks.extend(fast.map(|cell| Pick { cell: cell.index, reason: Reason::Fastest }));
+        }
+        (None, fast) => {
+            let first = fast.or(good.first().copied());
+            ranking.picks.extend(first.map(|cell| Pick { cell: cell.index, reason: Reason::Fastest }));
+        }
+    }
+    let lines = block.load_lines();
+    if lines.len() > 1 {
+        let inside: HashSet<usize> = good.iter().map(|cell| cell.index).collect();
+        ranking.most_load = lines
+            .iter()
+            .filter_map(|line| {
+                let own = line.iter(model).filter(|cell| inside.contains(&cell.index));
+                most(&own.collect::<Vec<_>>(), rate).map(|cell| cell.index)
+            })
+            .collect();
+    }
+    ranking.acceptable = by(good, |cell| cell.load.reached).iter().map(|cell| cell.index).collect();
+}
+
+/// Without an SLO: of the knees of all lines, and the cells worth going to of those that have none, the fastest. A cell
+/// without a knee gives way to one that is nearly as fast with less load.
+fn without_slo<'a>(model: &Model<'a>, block: &Block<'a>, cells: &[&Cell<'a>], ranking: &mut Ranking) {
+    let rate =
+        |cell: &Cell<'a>| block.brings.and_then(|brings| cell.ranked(brings)).filter(|rate| *rate > 0.0);
+    let (mut knees, mut ends) = (Vec::new(), Vec::new());
+    for curve in block.load_lines().iter().filter_map(|line| Curve::of(model, line)) {
+        match curve.knee() {
+            Some(point) => knees.push(&model.cells[point.cell]),
+            None => ends.extend(curve.worth().map(|point| &model.cells[point.cell])),
+        }
+    }
+    let known: HashSet<usize> = cells.iter().map(|cell| cell.index).collect();
+    let compared = |found: Vec<&Cell<'a>>| -> Option<usize> {
+        let own: Vec<&Cell<'a>> = found.into_iter().filter(|cell| known.contains(&cell.index)).collect();
+        by(&own, rate).first().map(|cell| cell.index)
+    };
+    let (knee, end) = (compared(knees), compared(ends));
+    let of = |at: Option<usize>| at.and_then(|at| rate(&model.cells[at]));
+    let is_knee = match (of(knee), of(end)) {
+        (Some(knee), Some(end)) => knee >= CLOSE * end,
+        (knee, _) => knee.is_some(),
+    };
+    let all = by(cells, rate);
+    let quick = [Metric::P50_E2E, MEAN_E2E, Metric::P50_TTFT, MEAN_TTFT]
+        .into_iter()
+        .map(|metric| by(cells, |cell| cell.ranked(metric).map(|ms| -ms)))
+        .find(|cells| !cells.is_empty())
+        .unwrap_or_default();
+    let (first, reason) = match (is_knee, end) {
+        (true, _) => (knee, Reason::Knee),
+        (false, Some(end)) => (Some(end), Reason::AsGoodAsFastest),
+        (false, None) if !all.is_empty() => (all.first().map(|cell| cell.index), Reason::Fastest),
+        (false, None) => (quick.first().or(cells.first()).map(|cell| cell.index), Reason::Quickest),
+    };
+    ranking.picks.extend(first.map(|cell| Pick { cell, reason }));
+    // Beyond a knee more load costs latency for little: nothing there is still acceptable.
+    ranking.acceptable = near(&all, rate);
+    if let Some(most) = first.filter(|_| is_knee).and_then(|at| model.cells[at].load.reached) {
+        ranking.acceptable.retain(|at| model.cells[*at].load.reached.is_some_and(|load| load <= most));
+    }
+}
+
+/// Mean end-to-end latency: what tools report that keep no medians.
+pub(in crate::report) const MEAN_E2E: Metric = Metric::Latency(Rank::Mean, crate::manifest::LatencyKind::E2e);
+/// Mean time to first token, likewise.
+pub(in crate::report) const MEAN_TTFT: Metric =
+    Metric::Latency(Rank::Mean, crate::manifest::LatencyKind::Ttft);
+
+impl Origin {
+    /// How far from a measurement: what was imported was measured, too.
+    pub(super) fn distance(self) -> u8 {
+        match self {
+            Self::Measured | Self::Imported => 0,
+            Self::Simulated => 1,
+            Self::Predicted => 2,
+        }
+    }
+}
