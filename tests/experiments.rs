@@ -8,21 +8,14 @@ use runner::{
 
 #[test]
 fn shipped_experiments_plan_to_the_promised_servers_and_cells() {
-    for (name, servers, cells) in [
-        ("quickstart", 2, 20),
-        ("day003", 1, 18),
-        ("open_loop", 1, 6),
-        ("prefix_cache", 1, 6),
-    ] {
+    for (name, servers, cells) in
+        [("quickstart", 2, 20), ("day003", 1, 18), ("open_loop", 1, 6), ("prefix_cache", 1, 6)]
+    {
         let path = format!("{}/experiments/{name}.toml", env!("CARGO_MANIFEST_DIR"));
         let (manifest, findings) = Manifest::load(Utf8Path::new(&path), &Overrides::default());
-        let Some(manifest) = manifest else {
-            panic!("{}", findings.render(false))
-        };
+        let Some(manifest) = manifest else { panic!("{}", findings.render(false)) };
         let (plan, findings) = plan(&manifest);
-        let Some(plan) = plan else {
-            panic!("{}", findings.render(false))
-        };
+        let Some(plan) = plan else { panic!("{}", findings.render(false)) };
         assert_eq!((plan.groups.len(), plan.len()), (servers, cells), "{name}");
         if name != "day003" {
             assert!(findings.0.is_empty(), "{}", findings.render(false));
@@ -47,17 +40,11 @@ fn the_manifest_in_the_readme_is_one() {
     ] {
         std::fs::write(folder.path().join(name), content).unwrap();
     }
-    let path = Utf8Path::from_path(folder.path())
-        .unwrap()
-        .join("readme.toml");
+    let path = Utf8Path::from_path(folder.path()).unwrap().join("readme.toml");
     let (manifest, findings) = Manifest::load(&path, &Overrides::default());
-    let Some(manifest) = manifest else {
-        panic!("{}", findings.render(false))
-    };
+    let Some(manifest) = manifest else { panic!("{}", findings.render(false)) };
     let (plan, findings) = plan(&manifest);
-    let Some(plan) = plan else {
-        panic!("{}", findings.render(false))
-    };
+    let Some(plan) = plan else { panic!("{}", findings.render(false)) };
     // max-num-seqs × the zip × the variants.
     assert_eq!(plan.groups.len(), 2 * 2 * 2);
 }

@@ -36,13 +36,7 @@ fn guard(grace: &str, script: &str) -> Guard {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     assert!(first.starts_with("started "), "{first}");
-    Guard {
-        leash: child.stdin.take(),
-        child,
-        said: Vec::new(),
-        lines,
-        folder,
-    }
+    Guard { leash: child.stdin.take(), child, said: Vec::new(), lines, folder }
 }
 
 impl Guard {
@@ -65,28 +59,19 @@ impl Guard {
 #[test]
 fn a_guardian_whose_runner_is_gone_ends_the_tree_wherever_it_went() {
     // One child in the group, one in a session of its own with children there.
-    let mut guard = guard(
-        "20000",
-        "sleep 300 & setsid sh -c 'sleep 300 & sleep 300 & wait' & wait",
-    );
+    let mut guard = guard("20000", "sleep 300 & setsid sh -c 'sleep 300 & sleep 300 & wait' & wait");
     let tree = guard.tree(5);
     drop(guard.leash.take());
     let begun = Instant::now();
     guard.end();
     assert_eq!(alive(&tree), [] as [i32; 0]);
-    assert!(
-        begun.elapsed() < Duration::from_secs(15),
-        "TERM would have done"
-    );
+    assert!(begun.elapsed() < Duration::from_secs(15), "TERM would have done");
     assert_eq!(guard.said, ["exited -15", "ended"]);
 }
 
 #[test]
 fn what_does_not_listen_to_term_is_killed_after_the_grace() {
-    let mut guard = guard(
-        "200",
-        "trap '' TERM; sleep 300 & setsid sleep 300 & while :; do sleep 300; done",
-    );
+    let mut guard = guard("200", "trap '' TERM; sleep 300 & setsid sleep 300 & while :; do sleep 300; done");
     let tree = guard.tree(4);
     drop(guard.leash.take());
     guard.end();
@@ -107,15 +92,9 @@ fn what_an_ended_server_left_running_ends_too() {
 fn signals_do_not_move_a_guardian_and_do_reach_the_server_s_defaults() {
     let mut guard = guard("5000", "exec sleep 300");
     let tree = guard.tree(1);
-    for which in [
-        Signal::TERM,
-        Signal::INT,
-        Signal::HUP,
-        Signal::QUIT,
-        Signal::ALARM,
-        Signal::USR1,
-        Signal::USR2,
-    ] {
+    for which in
+        [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::ALARM, Signal::USR1, Signal::USR2]
+    {
         signal(guard.pid(), which);
     }
     // Its end would be seen by now if a signal had moved it: the tree is a look away from being asked.
@@ -131,12 +110,7 @@ fn signals_do_not_move_a_guardian_and_do_reach_the_server_s_defaults() {
 fn a_command_that_cannot_be_started_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(RUNNER)
-        .args([
-            "guard",
-            folder.path().join("log").to_str().unwrap(),
-            "",
-            "1",
-        ])
+        .args(["guard", folder.path().join("log").to_str().unwrap(), "", "1"])
         .arg("/nonexistent/engine")
         .output()
         .unwrap();
@@ -155,17 +129,10 @@ fn whoever_a_question_leaves_behind_ends_with_the_answer() {
         .spawn()
         .unwrap();
     let pid = i32::try_from(asked.id()).unwrap();
-    until("the shell and three sleepers are there", || {
-        below(pid).len() == 4
-    });
+    until("the shell and three sleepers are there", || below(pid).len() == 4);
     let tree = below(pid);
     let mut said = String::new();
-    asked
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut said)
-        .unwrap();
+    asked.stdout.take().unwrap().read_to_string(&mut said).unwrap();
     assert_eq!(said, "1.2.3\n");
     assert_eq!(asked.wait().unwrap().code(), Some(5));
     assert_eq!(alive(&tree), [] as [i32; 0]);
@@ -174,20 +141,12 @@ fn whoever_a_question_leaves_behind_ends_with_the_answer() {
 #[test]
 fn a_question_ends_with_whoever_asked_it() {
     let mut asked = Command::new(RUNNER)
-        .args([
-            "ask",
-            "",
-            "sh",
-            "-c",
-            "trap '' TERM; setsid sleep 300 & sleep 300",
-        ])
+        .args(["ask", "", "sh", "-c", "trap '' TERM; setsid sleep 300 & sleep 300"])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
     let pid = i32::try_from(asked.id()).unwrap();
-    until("the shell and two sleepers are there", || {
-        below(pid).len() == 3
-    });
+    until("the shell and two sleepers are there", || below(pid).len() == 3);
     let tree = below(pid);
     drop(asked.stdin.take());
     asked.wait().unwrap();
@@ -229,9 +188,7 @@ max_tokens = 1
     let tree = below(pid);
     runner.kill().unwrap();
     runner.wait().unwrap();
-    until("the killed runner's tree is gone", || {
-        alive(&tree).is_empty()
-    });
+    until("the killed runner's tree is gone", || alive(&tree).is_empty());
 }
 
 #[test]
@@ -242,10 +199,7 @@ fn a_stopped_server_hears_that_it_is_to_end() {
     drop(guard.leash.take());
     guard.end();
     assert_eq!(alive(&tree), [] as [i32; 0]);
-    assert!(
-        begun.elapsed() < Duration::from_secs(15),
-        "it was waited for"
-    );
+    assert!(begun.elapsed() < Duration::from_secs(15), "it was waited for");
 }
 
 /// A guardian that may open no file sees nobody: that is not to be taken for nobody being there.
@@ -253,10 +207,7 @@ fn a_stopped_server_hears_that_it_is_to_end() {
 fn a_guardian_without_files_ends_the_server_all_the_same() {
     let mut guard = guard("5000", "sleep 300 & exec sleep 300");
     let tree = guard.tree(2);
-    let none = rustix::process::Rlimit {
-        current: Some(3),
-        maximum: Some(3),
-    };
+    let none = rustix::process::Rlimit { current: Some(3), maximum: Some(3) };
     let pid = rustix::process::Pid::from_raw(guard.pid());
     rustix::process::prlimit(pid, rustix::process::Resource::Nofile, none).unwrap();
     drop(guard.leash.take());

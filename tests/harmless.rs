@@ -76,21 +76,11 @@ fn nothing_that_was_named_or_logged_is_obeyed() {
     assert_eq!(obeyed(&output.stderr), None);
     // In colour, too, nothing but colours comes through.
     let coloured = experiment
-        .runner(&[
-            "run",
-            "manifest.toml",
-            "--results",
-            "coloured",
-            "--color",
-            "always",
-        ])
+        .runner(&["run", "manifest.toml", "--results", "coloured", "--color", "always"])
         .output()
         .unwrap();
     let text = said(&coloured);
-    assert!(
-        !text.contains("\x1b]") && !text.contains("\x1b[2J"),
-        "{text:?}"
-    );
+    assert!(!text.contains("\x1b]") && !text.contains("\x1b[2J"), "{text:?}");
 
     let mut all = Vec::new();
     files(&experiment.path("results"), &mut all);
@@ -111,13 +101,8 @@ fn nothing_that_was_named_or_logged_is_obeyed() {
             let text = String::from_utf8(bytes).unwrap();
             for (number, line) in text.lines().enumerate() {
                 // Inside of a fence nothing is obeyed, and a code span shows what it holds.
-                let fenced = text
-                    .lines()
-                    .take(number)
-                    .filter(|line| line.starts_with("```"))
-                    .count()
-                    % 2
-                    == 1;
+                let fenced =
+                    text.lines().take(number).filter(|line| line.starts_with("```")).count() % 2 == 1;
                 assert!(fenced || !line.contains("<script>"), "{line}");
                 assert!(fenced || !line.contains("<img"), "{line}");
                 assert!(fenced || !line.contains("[x](javascript"), "{line}");
@@ -133,14 +118,7 @@ fn no_name_leads_out_of_the_results() {
     for name in ["..", "../out", "/tmp/out", "a/b", "", "a\nb", ".hidden"] {
         let experiment = Experiment::new(rest).unwrap();
         let output = experiment
-            .runner(&[
-                "run",
-                "manifest.toml",
-                "--results",
-                "deep/results",
-                "--name",
-                name,
-            ])
+            .runner(&["run", "manifest.toml", "--results", "deep/results", "--name", name])
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(2), "{name:?}: {}", said(&output));
@@ -148,8 +126,7 @@ fn no_name_leads_out_of_the_results() {
         assert!(!experiment.path("deep/out").exists() && !Path::new("/tmp/out").exists());
     }
     for name in ["../out", "/out", "a/b", "..", "a\\u001b[2J"] {
-        let experiment =
-            Experiment::new(&rest.replace("\"harmless\"", &format!("\"{name}\""))).unwrap();
+        let experiment = Experiment::new(&rest.replace("\"harmless\"", &format!("\"{name}\""))).unwrap();
         let output = experiment.run().output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{name:?}: {}", said(&output));
         assert_eq!(obeyed(&output.stderr), None, "{name:?}");
@@ -207,10 +184,7 @@ fn words_that_are_no_text_are_named_and_refused() {
     command.env("RUNNER_RESULTS", no_text());
     let (code, text) = told(command);
     assert_eq!(code, Some(2), "{text}");
-    assert!(
-        text.contains("RUNNER_RESULTS") && text.contains("not UTF-8"),
-        "{text}"
-    );
+    assert!(text.contains("RUNNER_RESULTS") && text.contains("not UTF-8"), "{text}");
     assert!(!experiment.path("results").exists());
 }
 
@@ -229,9 +203,7 @@ fn a_command_that_is_told_can_be_copied_whatever_the_folder_is_called() {
     let (code, text) = told(experiment.runner(&["run", "manifest.toml", "--results", name]));
     assert_eq!(code, Some(0), "{text}");
     assert!(!text.contains('\u{1b}'), "{text:?}");
-    let told = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("next:    git add "));
+    let told = text.lines().find_map(|line| line.trim().strip_prefix("next:    git add "));
     let words = shlex::split(told.unwrap()).unwrap();
     assert_eq!(words.len(), 1, "{words:?}");
     assert!(words[0].starts_with("it's \"a\" "), "{words:?}");
@@ -240,18 +212,11 @@ fn a_command_that_is_told_can_be_copied_whatever_the_folder_is_called() {
 /// Closed, full or given up: a run ends as it would, and data that nobody got is told.
 #[test]
 fn a_run_needs_no_standard_streams() {
-    for streams in [
-        "<&- >&- 2>&-",
-        ">/dev/full 2>/dev/full",
-        "2>&1 | head -n 1 >/dev/null",
-    ] {
+    for streams in ["<&- >&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | head -n 1 >/dev/null"] {
         let experiment = small();
         let mut command = Command::new("sh");
         command
-            .args([
-                "-c",
-                &format!("\"$0\" run manifest.toml --results results {streams}"),
-            ])
+            .args(["-c", &format!("\"$0\" run manifest.toml --results results {streams}")])
             .arg(env!("CARGO_BIN_EXE_runner"))
             .current_dir(experiment.path(""))
             .stdin(Stdio::null());
@@ -260,13 +225,7 @@ fn a_run_needs_no_standard_streams() {
         let cells = experiment.cells().unwrap();
         assert_eq!(cells.len(), 1, "{streams}");
         assert_eq!(cells[0]["outcome"], "ok");
-        assert!(
-            experiment
-                .run_folder()
-                .unwrap()
-                .join("notes/capacity.md")
-                .exists()
-        );
+        assert!(experiment.run_folder().unwrap().join("notes/capacity.md").exists());
     }
     #[cfg(target_os = "linux")]
     {

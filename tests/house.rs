@@ -10,25 +10,15 @@ fn table() -> BTreeMap<String, Vec<String>> {
         .filter_map(|line| line.strip_prefix("//! | `"))
         .map(|row| row.split(" | ").collect())
         .collect();
-    let names: Vec<String> = rows
-        .iter()
-        .map(|row| row[0].trim_end_matches('`').to_owned())
-        .collect();
+    let names: Vec<String> = rows.iter().map(|row| row[0].trim_end_matches('`').to_owned()).collect();
     rows.iter()
         .enumerate()
         .map(|(index, row)| {
             let cell = row[2];
-            let mut allowed: Vec<String> = if cell.contains("every room") {
-                names[..index].to_vec()
-            } else {
-                Vec::new()
-            };
+            let mut allowed: Vec<String> =
+                if cell.contains("every room") { names[..index].to_vec() } else { Vec::new() };
             let quoted = |text: &str| -> Vec<String> {
-                text.split('`')
-                    .skip(1)
-                    .step_by(2)
-                    .map(str::to_owned)
-                    .collect()
+                text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
             };
             if let Some((_, but)) = cell.split_once(" but ") {
                 let out = quoted(but);
@@ -53,21 +43,13 @@ fn sources(path: &Path, found: &mut Vec<String>) {
 
 /// The rooms that a text names: `crate::room`, and the first words inside `use crate::{…}`.
 fn named(text: &str, rooms: &[String]) -> Vec<String> {
-    let code: String = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n");
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut found = Vec::new();
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
         let Some(list) = rest.strip_prefix('{') else {
-            found.extend(
-                rooms
-                    .iter()
-                    .filter(|room| starts_with_word(rest, room))
-                    .cloned(),
-            );
+            found.extend(rooms.iter().filter(|room| starts_with_word(rest, room)).cloned());
             continue;
         };
         let mut depth = 1;
@@ -96,8 +78,7 @@ fn named(text: &str, rooms: &[String]) -> Vec<String> {
 }
 
 fn starts_with_word(text: &str, word: &str) -> bool {
-    text.strip_prefix(word)
-        .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    text.strip_prefix(word).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
 #[test]
@@ -127,8 +108,5 @@ fn every_room_names_only_the_rooms_its_row_allows() {
             }
         }
     }
-    assert!(
-        seen > 50,
-        "only {seen} names were found: the reading is broken"
-    );
+    assert!(seen > 50, "only {seen} names were found: the reading is broken");
 }

@@ -3,17 +3,9 @@
 use std::{path::Path, process::Command};
 
 fn runner(folder: &Path, words: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_runner"))
-        .args(words)
-        .current_dir(folder)
-        .output()
-        .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_runner")).args(words).current_dir(folder).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
-    )
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 fn data(name: &str) -> String {
@@ -33,78 +25,35 @@ fn an_import_is_compared_with_a_measured_run_and_exported() {
     let grid = data("rtx2000_chat_grid.csv");
     let (code, notes, said) = runner(
         folder,
-        &[
-            "import",
-            &grid,
-            "--as",
-            "journal",
-            "--slo",
-            "p95_e2e=3s",
-            "--caveat",
-            "Counts words.",
-        ],
+        &["import", &grid, "--as", "journal", "--slo", "p95_e2e=3s", "--caveat", "Counts words."],
     );
     assert_eq!(code, 0, "{said}");
-    assert!(
-        notes.contains("results/journal/imported/notes/capacity.md"),
-        "{notes}"
-    );
-    let note =
-        std::fs::read_to_string(folder.join("results/journal/imported/notes/capacity.md")).unwrap();
-    assert!(
-        note.contains("**IMPORTED.") && note.contains("Counts words."),
-        "{note}"
-    );
+    assert!(notes.contains("results/journal/imported/notes/capacity.md"), "{notes}");
+    let note = std::fs::read_to_string(folder.join("results/journal/imported/notes/capacity.md")).unwrap();
+    assert!(note.contains("**IMPORTED.") && note.contains("Counts words."), "{note}");
     let table = std::fs::read_to_string(folder.join("results/journal/imported/cells.csv")).unwrap();
-    assert!(
-        table
-            .lines()
-            .nth(1)
-            .unwrap()
-            .contains(",imported;not_streamed,"),
-        "{table}"
-    );
+    assert!(table.lines().nth(1).unwrap().contains(",imported;not_streamed,"), "{table}");
 
     let (code, _, said) = runner(folder, &["compare", "mine", "journal"]);
     assert_eq!(code, 2);
-    assert!(
-        said.contains("--despite client    runner 0.1.0 against unknown"),
-        "{said}"
-    );
-    let words = [
-        "compare",
-        "mine",
-        "journal",
-        "--despite",
-        "client",
-        "--despite",
-        "simulated",
-    ];
+    assert!(said.contains("--despite client    runner 0.1.0 against unknown"), "{said}");
+    let words = ["compare", "mine", "journal", "--despite", "client", "--despite", "simulated"];
     let (code, text, said) = runner(folder, &words);
     assert_eq!(code, 0, "{said}");
-    assert!(
-        text.contains("**IMPORTED.") && text.contains("2 cells measured on both"),
-        "{text}"
-    );
+    assert!(text.contains("**IMPORTED.") && text.contains("2 cells are in both"), "{text}");
     assert!(text.contains("concurrency 4, max_tokens 64"), "{text}");
 
     let (code, lines, _) = runner(folder, &["export", "journal", "mine"]);
     assert_eq!((code, lines.lines().count()), (0, 14));
     let first: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert_eq!(first["p95_e2e_ms"], 1064.63);
-    assert_eq!(
-        (&first["concurrency"], &first["p99_e2e_ms"]),
-        (&1.into(), &serde_json::Value::Null)
-    );
+    assert_eq!((&first["concurrency"], &first["p99_e2e_ms"]), (&1.into(), &serde_json::Value::Null));
     assert_eq!(first["imported"], true);
     let (code, out, _) = runner(folder, &["export", "mine", "-o", "mine.jsonl"]);
     assert_eq!((code, out.as_str()), (0, ""));
     let last = std::fs::read_to_string(folder.join("mine.jsonl")).unwrap();
     let last: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
-    assert_eq!(
-        (&last["counts_completed"], &last["n_e2e"]),
-        (&16.into(), &16.into())
-    );
+    assert_eq!((&last["counts_completed"], &last["n_e2e"]), (&16.into(), &16.into()));
 
     let (code, _, said) = runner(folder, &["import", &grid, "--as", "journal"]);
     assert_eq!(code, 2);
@@ -121,21 +70,13 @@ fn imported(files: &[&str]) -> Vec<serde_json::Value> {
     assert_eq!(code, 0, "{said}");
     let (code, lines, said) = runner(folder.path(), &["export", "theirs"]);
     assert_eq!(code, 0, "{said}");
-    lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn holds(cell: &serde_json::Value, numbers: &[(&str, f64)]) {
     for (name, wanted) in numbers {
-        let own = cell[*name]
-            .as_f64()
-            .unwrap_or_else(|| panic!("no {name} in {cell}"));
-        assert!(
-            (own / wanted - 1.0).abs() < 1e-6,
-            "{name} is {own}, not {wanted}"
-        );
+        let own = cell[*name].as_f64().unwrap_or_else(|| panic!("no {name} in {cell}"));
+        assert!((own / wanted - 1.0).abs() < 1e-6, "{name} is {own}, not {wanted}");
     }
 }
 
@@ -163,10 +104,7 @@ fn a_real_report_of_guidellm_0_5_keeps_its_numbers() {
 
 #[test]
 fn real_summaries_of_aiperf_0_10_are_cells_of_one_line() {
-    let cells = imported(&[
-        "aiperf-0.10.0-rtx5090-agent-c16.json",
-        "aiperf-0.10.0-rtx5090-agent-c32.json",
-    ]);
+    let cells = imported(&["aiperf-0.10.0-rtx5090-agent-c16.json", "aiperf-0.10.0-rtx5090-agent-c32.json"]);
     assert_eq!(cells.len(), 2);
     holds(
         &cells[0],
@@ -180,13 +118,6 @@ fn real_summaries_of_aiperf_0_10_are_cells_of_one_line() {
             ("p99_itl_ms", 117.98615575276864),
         ],
     );
-    holds(
-        &cells[1],
-        &[
-            ("concurrency", 32.0),
-            ("p50_e2e_ms", 5805.0362435),
-            ("req_s", 3.2213452179811215),
-        ],
-    );
+    holds(&cells[1], &[("concurrency", 32.0), ("p50_e2e_ms", 5805.0362435), ("req_s", 3.2213452179811215)]);
     assert_eq!(cells[1]["model"], "qwen3.6-nvfp4");
 }

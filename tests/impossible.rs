@@ -80,17 +80,21 @@ fn what_a_smaller_server_proved_is_not_tried_and_is_said_and_stays_proved() {
     .map(|(length, sequences, outcome)| (length, sequences, outcome.to_owned()));
     assert_eq!(ended(&whole), expected);
     assert_eq!(said.matches("starting, ready within").count(), 3, "{said}");
-    let proof =
-        "not tried: the server with max-model-len 65536, max-num-seqs 8 needs no more memory";
+    let proof = "not tried: the server with max-model-len 65536, max-num-seqs 8 needs no more memory";
     assert_eq!(said.matches(proof).count(), 6, "{said}");
     let notes = fs::read_to_string(folder.join("notes/capacity.md")).unwrap();
-    for words in [
-        "Memory did not suffice in 1 of 6 servers.",
-        "3 servers were not tried, since a smaller one had ended",
-        "With max-num-seqs 64, max-model-len fits up to 8,192 and ends at 65,536.",
-        "not tried (a smaller one was out of memory)",
-        proof,
-    ] {
+    let values = experiment.values().unwrap();
+    let all = values["findings"].as_array().unwrap().iter();
+    let found: Vec<&Value> = all.filter(|own| own["kind"] == "boundary").collect();
+    let evidence = &found[0]["evidence"];
+    let counts = ["servers", "ends", "implied"].map(|name| evidence[name].as_f64());
+    assert_eq!(counts, [Some(6.0), Some(1.0), Some(3.0)], "{evidence:#}");
+    let lines = evidence["lines"].as_array().unwrap();
+    assert!(!lines.is_empty(), "{evidence:#}");
+    for line in lines {
+        assert_eq!((&line["fits"], &line["ends"]), (&8192.0.into(), &65536.0.into()), "{evidence:#}");
+    }
+    for words in [found[0]["text"].as_str().unwrap(), "| not tried |", proof] {
         assert!(notes.contains(words), "{words:?} is not in\n{notes}");
     }
     let chart = fs::read_to_string(folder.join("charts/oom-surface.svg")).unwrap();
@@ -140,15 +144,8 @@ max_tokens = 1
 "#,
     )
     .unwrap();
-    let all: Vec<_> = (0..5)
-        .map(|_| {
-            experiment
-                .run()
-                .stderr(std::process::Stdio::piped())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
+    let all: Vec<_> =
+        (0..5).map(|_| experiment.run().stderr(std::process::Stdio::piped()).spawn().unwrap()).collect();
     for child in all {
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
@@ -157,8 +154,7 @@ max_tokens = 1
     let runs = fs::read_dir(experiment.path("results/twins")).unwrap();
     let mut names: Vec<String> = Vec::new();
     for run in runs.flatten() {
-        let file: Value =
-            serde_json::from_slice(&fs::read(run.path().join("run.json")).unwrap()).unwrap();
+        let file: Value = serde_json::from_slice(&fs::read(run.path().join("run.json")).unwrap()).unwrap();
         let name = run.file_name().into_string().unwrap();
         assert_eq!(file["name"], name);
         names.push(name);

@@ -1,13 +1,12 @@
-//! Public measurements, and what their authors wrote down: the notes say it, and say nothing that is not there.
+//! Public measurements, and what their authors wrote down: the findings say it, and say nothing that is not there. They are
+//! held by their evidence; only where the words themselves can mislead are words looked at.
 
 use std::{fs, path::Path, process::Command};
 
+use serde_json::Value;
+
 fn run(folder: &Path, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_runner"))
-        .args(args)
-        .current_dir(folder)
-        .output()
-        .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_runner")).args(args).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{args:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -16,206 +15,327 @@ fn table(name: &str) -> String {
     format!("{}/tests/data/{name}.csv", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The capacity note of a table, and what a reader sees first of it: all up to what was tested.
-fn note_of(file: &str, options: &[&str]) -> (String, String) {
-    let folder = tempfile::tempdir().unwrap();
-    run(
-        folder.path(),
-        &[&["import", file, "--as", "theirs", "-q"], options].concat(),
-    );
-    let note = folder
-        .path()
-        .join("results/theirs/imported/notes/capacity.md");
-    let note = fs::read_to_string(note).unwrap();
-    let (first, _) = note.split_once("## What was tested").unwrap();
-    (note.clone(), first.to_owned())
-}
+/// What `report --values` says of an imported table.
+struct Told(Value);
 
-/// The same of a table of `tests/data`.
-fn note(name: &str) -> (String, String) {
-    note_of(&table(name), &[])
-}
-
-/// The same of a table that is given.
-fn note_of_text(text: &str, options: &[&str]) -> (String, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("table.csv");
-    fs::write(&file, text).unwrap();
-    note_of(file.to_str().unwrap(), options)
-}
-
-fn holds(text: &str, said: &[&str]) {
-    for said in said {
-        assert!(text.contains(said), "{said}\nis not in\n{text}");
+impl Told {
+    fn of_file(file: &str, options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), &[&["import", file, "--as", "theirs", "-q"], options].concat());
+        Self(serde_json::from_str(&run(folder.path(), &["report", "theirs", "--values"])).unwrap())
     }
+
+    /// Of a table of `tests/data`.
+    fn of(name: &str, options: &[&str]) -> Self {
+        Self::of_file(&table(name), options)
+    }
+
+    /// Of a table that is given.
+    fn of_text(text: &str, options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("table.csv");
+        fs::write(&file, text).unwrap();
+        Self::of_file(file.to_str().unwrap(), options)
+    }
+
+    /// The findings of a kind, strongest first.
+    fn all(&self, kind: &str) -> Vec<Evidence<'_>> {
+        let found = self.0["findings"].as_array().unwrap().iter();
+        found
+            .filter(|finding| finding["kind"] == kind)
+            .map(|finding| Evidence(&finding["evidence"]))
+            .collect()
+    }
+
+    /// The only finding of a kind on the recommended server, or on all servers together.
+    fn the(&self, kind: &str) -> Evidence<'_> {
+        let best = self.recommended();
+        let found = self.0["findings"].as_array().unwrap().iter().filter(|finding| finding["kind"] == kind);
+        let own: Vec<&Value> =
+            found.filter(|finding| finding["server"].is_null() || finding["server"] == *best).collect();
+        match own.as_slice() {
+            [finding] => Evidence(&finding["evidence"]),
+            _ => panic!("{} {kind} in {:#}", own.len(), Value::from_iter(self.texts())),
+        }
+    }
+
+    fn has_none(&self, kinds: &[&str]) {
+        for kind in kinds {
+            assert!(self.all(kind).is_empty(), "{kind} in {:#?}", self.texts());
+        }
+    }
+
+    /// The recommended server.
+    fn recommended(&self) -> &Value {
+        let answer =
+            self.0["findings"].as_array().unwrap().iter().find(|finding| finding["kind"] == "answer");
+        answer.map_or(&Value::Null, |answer| &answer["server"])
+    }
+
+    /// Its label.
+    fn server(&self) -> &str {
+        self.0["workloads"][0]["server"].as_str().unwrap()
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let all = self.0["findings"].as_array().unwrap().iter();
+        all.map(|finding| finding["text"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What the first page shows.
+    fn headlines(&self) -> Vec<&str> {
+        let own = self.0["workloads"][0]["headlines"].as_array().unwrap().iter();
+        own.map(|finding| finding["kind"].as_str().unwrap()).collect()
+    }
+
+    /// What one value of a server axis does to a metric.
+    fn change(&self, axis: &str, value: impl Into<Value>, metric: &str) -> Evidence<'_> {
+        let value = value.into();
+        let all = self.all("effect");
+        let effect = all.iter().find(|effect| effect.0["axis"] == axis).expect("the axis");
+        let mut levels = effect.0["levels"].as_array().unwrap().iter();
+        let level = levels.find(|level| level["value"] == value).unwrap_or_else(|| panic!("{effect:?}"));
+        let mut changes = level["changes"].as_array().unwrap().iter();
+        Evidence(changes.find(|change| change["metric"] == metric).unwrap_or_else(|| panic!("{level:#}")))
+    }
+}
+
+/// The evidence of a finding.
+#[derive(Debug)]
+struct Evidence<'v>(&'v Value);
+
+impl Evidence<'_> {
+    /// A number of it by its pointer, without the first slash.
+    fn number(&self, name: &str) -> f64 {
+        let own = self.0.pointer(&format!("/{name}"));
+        own.and_then(Value::as_f64).unwrap_or_else(|| panic!("no {name} in {:#}", self.0))
+    }
+
+    /// Numbers of it, to half a percent.
+    fn holds(&self, numbers: &[(&str, f64)]) -> &Self {
+        for (name, wanted) in numbers {
+            let own = self.number(name);
+            assert!((own / wanted - 1.0).abs() <= 0.005, "{name} is {own}, not {wanted}: {:#}", self.0);
+        }
+        self
+    }
+
+    /// Words and other values of it.
+    fn says(&self, values: &[(&str, Value)]) -> &Self {
+        for (name, wanted) in values {
+            let own = self.0.pointer(&format!("/{name}"));
+            assert_eq!(own, Some(wanted), "{name} in {:#}", self.0);
+        }
+        self
+    }
+
+    fn lacks(&self, name: &str) -> &Self {
+        assert!(self.0.get(name).is_none(), "{name} in {:#}", self.0);
+        self
+    }
+}
+
+fn place(axis: &str, value: &str) -> Value {
+    serde_json::json!({ axis: value })
 }
 
 #[test]
 fn on_the_l4_ttft_gives_way_first_and_the_end_was_not_reached() {
-    let (note, first) = note("l4_qwen05b");
-    holds(
-        &first,
-        &[
-            "near-linear up to 16, with diminishing returns beyond",
-            "22.5× at 32 (70 % of perfect)",
-            "p50 goes from 27.0 ms to 135 ms (5.01×)",
-            "p50 ITL goes from 5.10 ms to 7.10 ms (1.39×). The first token is what waits; decoding keeps its pace.",
-            "the last step still brought 66 % of its share",
-            "go on with concurrency 64",
-        ],
-    );
+    let told = Told::of("l4_qwen05b", &[]);
+    told.the("scaling")
+        .holds(&[("straight_to", 16.0), ("ratio", 22.46), ("efficiency", 0.702)])
+        .lacks("fall");
+    told.the("ttft_growth")
+        .says(&[("metric", "p50 TTFT".into()), ("pace", "p50 ITL".into()), ("gives_way", "waiting".into())])
+        .holds(&[("from", 27.0), ("to", 135.3), ("growth", 5.01), ("pace_growth", 1.39)]);
+    told.the("edge").holds(&[("load", 32.0), ("share", 0.657), ("next", 64.0)]);
+    told.has_none(&["knee", "ridge", "tail_ridge", "cliff"]);
     // The tail at one in flight is of the first requests; nobody should read it as jitter of the engine.
-    holds(&note, &["as a rule that is a cold start"]);
-    assert!(!note.contains("The knee"), "it still scales: {note}");
-    assert!(!note.contains("Ridge") && !note.contains("Cliff"), "{note}");
+    told.the("long_tail").says(&[("place", place("concurrency", "1"))]).holds(&[("ratio", 4.28)]);
+    let said = told.texts().concat();
+    assert!(said.contains("the first requests may have met a cold server"), "{said}");
 }
 
 #[test]
-fn on_the_4090_it_is_near_linear_to_16_and_ttft_pays_beyond() {
-    let (note, first) = note("rtx4090_mistral7b");
-    holds(
-        &first,
-        &[
-            "near-linear up to 16, with diminishing returns beyond",
-            "The knee is at concurrency 16 with 644 tok/s",
-            "3× the load brings 1.85× the tokens per second, 8.66× the p50 TTFT and 2.95× the p99 TTFT",
-            "p50 TTFT jumps 3.03× from 277 ms to 840 ms between concurrency 32 and 48",
-        ],
+fn on_the_4090_the_knee_is_at_16_and_ttft_pays_beyond() {
+    let told = Told::of("rtx4090_mistral7b", &[]);
+    told.the("scaling")
+        .holds(&[("straight_to", 8.0), ("ratio", 5.667)])
+        .says(&[("is_straight", false.into())]);
+    told.the("ttft_growth").holds(&[("from", 53.0), ("to", 840.0), ("growth", 15.85)]);
+    told.the("knee").holds(&[("load", 16.0)]);
+    told.has_none(&["edge"]);
+    // Numbers that nobody reported take no room.
+    assert_eq!(
+        told.0["workloads"][0]["table"]["columns"],
+        serde_json::json!(["tok/s", "p50 TTFT", "p99 TTFT"])
     );
-    // Beyond the knee nothing is acceptable, and numbers that nobody reported take no room.
-    assert!(!note.contains("Still acceptable"), "{note}");
-    assert!(!note.contains("| – |"), "{note}");
 }
 
 #[test]
 fn on_the_h100_throughput_peaks_at_16() {
-    let (note, first) = note("h100_llama8b");
-    holds(
-        &first,
-        &[
-            "The knee is at concurrency 16 with 1,384 tok/s",
-            "4× the load brings 0.95× the tokens per second",
-            "7.18× the p99 TTFT",
-            "It falls from 1,384 tok/s to 1,312 tok/s on the step to 64",
-            "More than perfect at 4",
-        ],
-    );
-    holds(&note, &["Beaten in both: concurrency 64."]);
+    let told = Told::of("h100_llama8b", &[]);
+    told.the("answer").holds(&[("load", 16.0), ("throughput", 1384.0)]);
+    told.the("peak").says(&[("place", place("concurrency", "16"))]).holds(&[("value", 1384.0)]);
+    told.the("scaling").holds(&[("straight_to", 4.0), ("first/value", 122.2), ("last/value", 1312.3)]);
+    // The cell with most load is not on the front: it is slower and later.
+    told.the("pareto").holds(&[("on", 3.0), ("of", 4.0), ("points/2/rate", 1384.0)]);
+}
+
+#[test]
+fn on_the_h100_more_than_16_brings_nothing_and_costs_seven_times_the_tail() {
+    let told = Told::of("h100_llama8b", &[]);
+    told.the("knee")
+        .holds(&[("load", 16.0), ("value", 1384.0), ("to", 64.0), ("throughput_ratio_beyond", 0.948)])
+        .says(&[("prices/1/metric", "p99 TTFT".into())])
+        .holds(&[("prices/1/ratio", 7.18)]);
 }
 
 #[test]
 fn longer_answers_at_the_same_rate_make_others_wait() {
-    let (_, first) = note("rtx4090_lengths");
-    holds(
-        &first,
-        &[
-            "The server does not keep up in 3 of 4 cells",
-            "0.24 of 1 request per second (24 %) at max_tokens 1024",
-            "It keeps up with 1 request per second at max_tokens 128.",
-            "mean TTFT goes from 196 ms to 144,074 ms (735×), while mean TPOT goes from 18.2 ms to 18.0 ms (0.99×)",
-            "decoding keeps its pace",
-        ],
-    );
+    let told = Told::of("rtx4090_lengths", &[]);
+    told.the("saturation")
+        .holds(&[("behind", 3.0), ("of", 4.0), ("rate", 1.0), ("carried", 0.87), ("least_carried", 0.24)])
+        .says(&[("kept_place", place("max_tokens", "128")), ("place", place("max_tokens", "256"))])
+        .says(&[("least_place", place("max_tokens", "1024"))]);
+    told.the("held_up").says(&[("metric", "mean TTFT".into()), ("pace", "mean TPOT".into())]).holds(&[
+        ("from", 196.0),
+        ("to", 144_074.0),
+        ("ratio", 735.07),
+        ("pace_ratio", 0.988),
+    ]);
+    // The rate is the same in every cell: without its length nobody knows which is meant.
+    let answer = told.0["workloads"][0]["answer"].as_str().unwrap();
+    assert!(answer.contains("serves 1 req/s of chat (max_tokens 128)"), "{answer}");
 }
 
 #[test]
-fn the_ridge_of_the_rtx_2000_is_told_with_its_place_and_its_cause() {
-    let (_, first) = note("rtx2000_chat_grid");
-    holds(
-        &first,
-        &[
-            "Jitter ridge along concurrency: p95 E2E is 1.37× its p50 at concurrency 8, max_tokens 256",
-            "p50 E2E falls from 4,223 ms at 4 to 3,334 ms at concurrency 8, max_tokens 256",
-            "answers ended earlier there",
-            "the cost in latency is mild",
-            "TTFT equals E2E in 12 of 12 measured cells",
-        ],
-    );
+fn on_the_rtx_2000_what_came_whole_has_no_ttft_and_one_tail_is_long() {
+    let told = Told::of("rtx2000_chat_grid", &[]);
+    told.the("not_streamed").holds(&[("whole", 12.0), ("of", 12.0)]);
+    told.has_none(&["ttft_growth", "held_up"]);
+    told.the("answer").lacks("latencies/1").says(&[("latencies/0/metric", "p95 E2E".into())]);
+    let ridge = serde_json::json!({ "concurrency": "8", "max_tokens": "256" });
+    told.the("long_tail").says(&[("metric", "p95 E2E".into()), ("place", ridge)]).holds(&[("ratio", 1.366)]);
+    told.the("latency_growth").says(&[("judged", "mild".into())]);
+    told.the("output_length").says(&[("judged", "in_proportion".into())]).holds(&[("ratio", 3.874)]);
 }
 
 #[test]
-fn on_the_a6000_throughput_peaks_at_256_and_the_tail_of_ttft_takes_off() {
-    let (_, first) = note("a6000_qwen7b");
-    holds(
-        &first,
-        &[
-            "serves 256 users of chat at p95 TTFT 517 ms",
-            "The knee is at concurrency 256 with 4,040 tok/s",
-            "It falls from 4,040 tok/s to 3,896 tok/s on the step to 512",
-            "p95 TTFT jumps 6.89× from 517 ms to 3,564 ms between concurrency 256 and 512",
-        ],
-    );
-    assert!(!first.contains("idge along"), "{first}");
+fn on_the_a6000_throughput_peaks_at_256() {
+    let told = Told::of("a6000_qwen7b", &[]);
+    told.the("answer").holds(&[("load", 256.0), ("throughput", 4039.9)]);
+    told.the("peak").says(&[("place", place("concurrency", "256"))]).holds(&[("value", 4039.9)]);
+    told.the("ttft_growth").holds(&[("growth", 11.99), ("pace_growth", 2.05)]);
+    told.has_none(&["ridge", "tail_ridge"]);
+}
+
+#[test]
+fn on_the_a6000_the_knee_is_at_256_and_the_tail_of_ttft_takes_off() {
+    let told = Told::of("a6000_qwen7b", &[]);
+    told.the("knee").holds(&[("load", 256.0), ("value", 4039.9), ("throughput_ratio_beyond", 0.964)]);
+    told.the("cliff").says(&[("metric", "p95 TTFT".into())]).holds(&[
+        ("from_load", 256.0),
+        ("to_load", 512.0),
+        ("from", 517.0),
+        ("to", 3564.0),
+        ("jump", 6.89),
+    ]);
 }
 
 #[test]
 fn a_longer_prompt_moves_the_first_token_and_not_the_pace() {
-    let (_, first) = note("prompts_qwen3b");
-    holds(
-        &first,
-        &[
-            "mean TTFT goes from 13.9 ms to 297 ms (21.4×)",
-            "mean TPOT hardly moves, from 12.0 ms to 12.5 ms (1.04×)",
-            "throughput is 95 % of what it was",
-        ],
-    );
+    let told = Told::of("prompts_qwen3b", &[]);
+    told.the("prompt_length")
+        .says(&[
+            ("metric", "mean TTFT".into()),
+            ("pace", "mean TPOT".into()),
+            ("is_first_token", true.into()),
+        ])
+        .holds(&[("from", 13.9), ("to", 297.4), ("ratio", 21.4), ("pace_from", 12.0), ("pace_to", 12.5)])
+        .holds(&[("pace_ratio", 1.042)])
+        // 5 % of the throughput are nothing to act on.
+        .lacks("rate_ratio");
+}
+
+#[test]
+fn latency_that_grows_faster_than_the_rate_is_on_the_first_page() {
+    let told = Told::of("kv_rate_8192", &[]);
+    told.the("latency_growth")
+        .says(&[("metric", "p95 E2E".into()), ("judged", "runs_away".into())])
+        .holds(&[("from", 6610.0), ("to", 63_400.0), ("growth", 9.59), ("load_ratio", 1.6)]);
+    assert!(told.headlines().contains(&"latency_growth"), "{:?}", told.headlines());
 }
 
 #[test]
 fn a_small_step_of_the_rate_over_the_edge_is_named() {
-    let (_, first) = note("kv_rate_8192");
-    holds(
-        &first,
-        &[
-            "p95 E2E goes from 6,610 ms at rate 0.75 to 63,400 ms at 1.2 (9.59×) for 1.60× the load: it runs away from the load",
-            "Cliff along rate: p95 E2E jumps",
-            "between rate 1.05 and 1.",
-        ],
-    );
+    let told = Told::of("kv_rate_8192", &[]);
+    let cliff = told.the("cliff");
+    cliff.says(&[("metric", "p95 E2E".into())]);
+    // Usable up to 1.10, dominated by the queue at 1.20.
+    assert!(cliff.number("from_load") >= 1.05 && cliff.number("to_load") <= 1.2, "{cliff:?}");
 }
 
 #[test]
 fn a_switch_that_costs_is_named_first_and_those_that_do_not_are_not_called_slow() {
-    let (_, first) = note_of(&table("h100_layouts"), &["--axis", "layout"]);
-    holds(
-        &first,
-        &[
-            "layout no-contiguous against vanilla, all else equal (1 pair): throughput in requests is 0.80×; mean TPOT is 3.14×",
-            "nearly as good in throughput as the best server",
-        ],
-    );
-    let costs = first.find("layout no-contiguous against").unwrap();
-    assert!(
-        first[..costs].matches("against vanilla").count() == 0,
-        "{first}"
-    );
+    let told = Told::of("h100_layouts", &["--axis", "layout"]);
+    let effect = told.the("effect");
+    effect.says(&[("lead/value", "no-contiguous".into()), ("base", "vanilla".into())]);
+    told.change("layout", "no-contiguous", "mean TPOT")
+        .says(&[("judgement", "differs".into())])
+        .holds(&[("ratio", 3.136)]);
+    for alike in ["default", "default-reserved", "no-contiguous-reserved"] {
+        for metric in ["request rate", "mean TTFT", "mean TPOT"] {
+            let change = told.change("layout", alike, metric);
+            assert_ne!(change.0["judgement"], "differs", "{change:?}");
+        }
+    }
+    let tie = told.the("tie");
+    assert!(tie.number("servers") >= 4.0, "{tie:?}");
+    // There is no load to stand at.
+    let said = told.texts().concat();
+    assert!(!said.contains(" at may be") && !said.contains(" at ."), "{said}");
 }
 
 #[test]
-fn graphs_that_reach_further_are_five_times_as_fast_and_more_load_still_brings_less() {
-    let axis = ["--axis", "max-cudagraph-capture-size"];
-    let (_, first) = note_of(&table("b300_graphs"), &axis);
-    holds(
-        &first,
-        &[
-            "max-cudagraph-capture-size 1024 against 512, all else equal (3 pairs): throughput is 5.64× (median; 4.93× at concurrency 256 to \
-             6.71× at concurrency 64)",
-            "More load brings less: it falls from 7,559 tok/s at 64 to 4,812 tok/s at 256",
-        ],
-    );
+fn graphs_that_reach_further_are_five_times_as_fast() {
+    let told = Told::of("b300_graphs", &["--axis", "max-cudagraph-capture-size"]);
+    assert_eq!(told.server(), "max-cudagraph-capture-size 1024");
+    told.change("max-cudagraph-capture-size", 1024.0, "throughput")
+        .says(&[("judgement", "differs".into())])
+        .says(&[("least_at", place("concurrency", "256")), ("most_at", place("concurrency", "64"))])
+        .holds(&[("ratio", 5.64), ("least", 4.93), ("most", 6.71), ("pairs", 3.0)]);
+    told.the("answer").holds(&[("load", 64.0)]);
+    told.the("scaling")
+        .says(&[("is_flat", true.into())])
+        .holds(&[("first/value", 7559.0), ("last/value", 4812.0)]);
+}
+
+#[test]
+fn with_such_graphs_more_load_brings_less() {
+    let told = Told::of("b300_graphs", &["--axis", "max-cudagraph-capture-size"]);
+    told.the("scaling").holds(&[("peak/load", 64.0), ("after/load", 256.0), ("fall", 0.637)]);
 }
 
 #[test]
 fn two_engines_that_are_alike_are_not_ranked() {
-    let (_, first) = note_of(&table("h100_engines"), &["--axis", "engine"]);
-    holds(
-        &first,
-        &[
-            "engine sglang is nearly as good in throughput as the best server at the same load (3,078 tok/s against 3,141 tok/s)",
-            "engine vllm-v1 against vllm-v0, all else equal (3 pairs): throughput is 1.11×",
-            "engine sglang against vllm-v0, all else equal (3 pairs): throughput is 1.13×",
-        ],
-    );
+    let told = Told::of("h100_engines", &["--axis", "engine"]);
+    told.change("engine", "vllm-v1", "throughput").holds(&[
+        ("ratio", 1.107),
+        ("least", 1.079),
+        ("pairs", 3.0),
+    ]);
+    told.change("engine", "sglang", "throughput").holds(&[
+        ("ratio", 1.125),
+        ("least", 1.122),
+        ("pairs", 3.0),
+    ]);
+    assert_ne!(told.server(), "engine vllm-v0");
+    let tie = told.the("tie");
+    let names = tie.0["names"].as_array().unwrap();
+    for alike in ["vllm-v1", "sglang"] {
+        assert!(names.contains(&alike.into()), "{tie:?}");
+    }
 }
 
 #[test]
@@ -224,199 +344,258 @@ fn an_engine_that_is_quicker_until_it_is_not_turns() {
     for name in ["pro6000_vllm", "pro6000_sglang"] {
         run(folder.path(), &["import", &table(name), "--as", name, "-q"]);
     }
-    let said = run(
-        folder.path(),
-        &["compare", "pro6000_vllm", "pro6000_sglang"],
-    );
-    holds(
-        &said,
-        &[
-            "# pro6000_vllm against pro6000_sglang",
-            "p50 E2E: median 0.73× (0.39× to 1.42×); of 4 cells: 1 higher, 3 lower",
-            "It changes sides with the load: 0.86× at 20, 1.42× at 200, crossing 1 between 100 and 200",
-        ],
-    );
-    let (_, vllm) = note("pro6000_vllm");
-    holds(
-        &vllm,
-        &["p50 E2E jumps 6.84× from 14,800 ms to 101,300 ms between concurrency 100 and 200"],
-    );
+    let said = run(folder.path(), &["compare", "pro6000_vllm", "pro6000_sglang"]);
+    for said_there in [
+        "# pro6000_vllm against pro6000_sglang",
+        "p50 E2E is 0.73× at the median of 4 cells (0.39× to 1.42×): 1 is higher, 3 are lower",
+        "It crosses over between load 100 and 200: 0.86× at 20, 1.42× at 200",
+    ] {
+        assert!(said.contains(said_there), "{said_there}\nis not in\n{said}");
+    }
+    let told = Told::of("pro6000_vllm", &[]);
+    told.the("latency_growth").holds(&[("from", 10_000.0), ("to", 101_300.0), ("growth", 10.13)]);
 }
 
 #[test]
-fn a_number_of_drafted_tokens_that_is_best_in_the_middle_is_found_there() {
-    let axis = ["--axis", "num_speculative_tokens"];
-    let (_, first) = note_of(&table("strix_mtp"), &axis);
-    holds(
-        &first,
-        &[
-            "with num_speculative_tokens 4 serves 1 user of chat with 31.2 tok/s",
-            "throughput is 1.15×, 1.26×, 1.22×, 1.27×, 1.12× and 1.09× of that at 0 with 1, 2, 3, 4, 5 and 6",
-            "highest at 4, and hardly any different from 2 to 4; at 6 it is 0.86× of that",
-            "num_speculative_tokens 2 and num_speculative_tokens 3 are nearly as good",
-        ],
-    );
+fn an_engine_that_gives_way_at_once_has_a_cliff() {
+    let told = Told::of("pro6000_vllm", &[]);
+    told.the("cliff").holds(&[("from_load", 100.0), ("to_load", 200.0), ("from", 14_800.0), ("jump", 6.84)]);
+    Told::of("pro6000_sglang", &[]).has_none(&["cliff"]);
 }
 
 #[test]
-fn where_ttft_becomes_unstable_is_told_and_a_throughput_that_goes_up_and_down_has_not_fallen() {
-    let (_, first) = note("h200_llama70b");
-    holds(
-        &first,
-        &[
-            "serves 60 users of chat",
-            "p50 TPOT goes from 44.0 ms to 84.0 ms (1.91×)",
-            "p95 E2E goes from 46,600 ms at concurrency 50 to 93,600 ms at 120 (2.01×)",
-            "p95 TTFT jumps 21.7× from 268 ms to 5,815 ms between concurrency 80 and 90",
-            "p50 TTFT is 2,214 ms at concurrency 110, 7.45× the larger of its neighbours",
-        ],
-    );
-    assert!(!first.contains("It falls"), "{first}");
+fn a_number_of_drafted_tokens_on_the_plateau_is_recommended() {
+    let told = Told::of("strix_mtp", &["--axis", "num_speculative_tokens"]);
+    // Best at 4, and hardly any different from 2 on.
+    let plateau = [2, 3, 4].map(|tokens| format!("num_speculative_tokens {tokens}"));
+    assert!(plateau.contains(&told.server().to_owned()), "{}", told.server());
+    let ratios = [1.146, 1.256, 1.215, 1.268, 1.118, 1.089];
+    for (tokens, ratio) in (1..).zip(ratios) {
+        told.change("num_speculative_tokens", f64::from(tokens), "throughput").holds(&[("ratio", ratio)]);
+    }
+    let tie = told.the("tie");
+    for alike in ["2", "3", "4"] {
+        assert!(tie.0["names"].as_array().unwrap().contains(&alike.into()), "{tie:?}");
+    }
+}
+
+#[test]
+fn a_gain_of_a_quarter_in_one_pair_that_was_measured_once_is_not_clear() {
+    let told = Told::of("strix_mtp", &["--axis", "num_speculative_tokens"]);
+    told.change("num_speculative_tokens", 4.0, "throughput")
+        .says(&[("judgement", "unclear".into())])
+        .holds(&[("ratio", 1.268)]);
+    told.the("effect").lacks("optimum");
+}
+
+#[test]
+fn on_the_h200_decoding_slows_down_and_one_median_of_ttft_stands_out() {
+    let told = Told::of("h200_llama70b", &[]);
+    told.the("ttft_growth").says(&[("gives_way", "decoding".into()), ("pace", "p50 TPOT".into())]).holds(&[
+        ("pace_from", 44.0),
+        ("pace_to", 84.0),
+        ("pace_growth", 1.91),
+    ]);
+    told.the("latency_growth").holds(&[("from", 46_600.0), ("to", 93_600.0), ("growth", 2.01)]);
+    told.the("ridge")
+        .says(&[("metric", "p50 TTFT".into()), ("place", place("concurrency", "110"))])
+        .holds(&[("value", 2214.0), ("jump", 7.45)]);
+    told.the("scaling").holds(&[("straight_to", 60.0)]).lacks("fall");
+    told.has_none(&["dip"]);
+}
+
+#[test]
+fn on_the_h200_ttft_takes_off_beyond_80() {
+    let told = Told::of("h200_llama70b", &[]);
+    told.the("cliff").says(&[("metric", "p95 TTFT".into())]).holds(&[
+        ("from_load", 80.0),
+        ("to_load", 90.0),
+        ("from", 268.0),
+        ("to", 5815.0),
+        ("jump", 21.7),
+    ]);
+}
+
+#[test]
+fn on_the_h200_more_than_60_brings_hardly_more_requests() {
+    let told = Told::of("h200_llama70b", &[]);
+    told.the("knee").holds(&[("load", 60.0), ("value", 1.51), ("to", 120.0)]);
+    told.the("answer").holds(&[("load", 60.0)]);
 }
 
 const TARGETS: [&str; 4] = ["--slo", "p99_ttft=1s", "--slo", "p99_tpot=60ms"];
 
 #[test]
 fn under_an_slo_the_term_that_gives_way_is_named_and_switches_that_do_nothing_are_left_alone() {
-    let options = [&["--axis", "variant"][..], &TARGETS].concat();
-    let (note, first) = note_of(&table("h200_tuning"), &options);
-    holds(
-        &first,
-        &[
-            "serves 2 requests per second of chat",
-            "What gives way first: at rate 2.5, the next step, p99 TPOT is 66.0 ms, beyond its target of 60ms, while p99 TTFT is 977 ms",
-            // A limit on what runs at once makes others wait under overload, and not before.
-            "variant seqs128 against baseline-rerun, all else equal (12 pairs): p99 TTFT is 2.68× to 20.7× from rate 3.5 to 5, and hardly \
-             any different elsewhere",
-            "variant moderate against baseline-rerun, all else equal (12 pairs): p99 TTFT turns",
-        ],
-    );
-    holds(
-        &note,
-        &[
-            "variant batch16k and aggressive against baseline-rerun, all else equal (12 pairs each): no difference in throughput",
-        ],
-    );
+    let told = Told::of("h200_tuning", &[&["--axis", "variant"][..], &TARGETS].concat());
+    told.the("answer")
+        .says(&[("met", "stand_in".into()), ("trust", "as_told".into())])
+        .holds(&[("load", 2.0)]);
+    // Nobody told medians: it is the percentile itself that gives way.
+    let limit = told.the("limit");
+    limit
+        .says(&[("worst/metric", "p99 TPOT".into()), ("place", place("rate", "2.5"))])
+        .says(&[("kept/0/metric", "p99 TTFT".into())])
+        .holds(&[("worst/target", 60.0)]);
+    assert!((62.0..=66.0).contains(&limit.number("worst/value")), "{limit:?}");
+    for nothing in ["mem095", "batch16k", "aggressive"] {
+        told.change("variant", nothing, "throughput")
+            .says(&[("judgement", "same".into())])
+            .holds(&[("pairs", 12.0)]);
+    }
+    // Throughput was all that could be compared: that is no ground to keep a value.
+    let said = told.texts().concat();
+    assert!(!said.contains("Keep your value"), "{said}");
+    told.the("tie").says(&[("is_near", true.into())]);
 }
 
 #[test]
-fn drafts_that_nobody_accepts_are_worse_and_the_other_server_is_the_best() {
-    let options = [&["--axis", "eagle3"][..], &TARGETS].concat();
-    let (note, first) = note_of(&table("h200_eagle3"), &options);
-    holds(
-        &first,
-        &[
-            "with eagle3 false serves 2 requests per second of chat",
-            "throughput turns: 1.60× at rate 0.5, 0.71× at 3 (it crosses over between 1.5 and 2)",
-            "p99 TTFT is 68.9× (median; 1.03× at rate 0.5 to 166× at rate 3), growing with the load",
-        ],
-    );
-    // Three quarters of the capacity are gone: 0.5 instead of 2 requests per second.
-    holds(&note, &["| eagle3 true | rate 0.5 |"]);
+fn drafts_that_nobody_accepts_turn_and_cost_three_quarters_of_the_load() {
+    let told = Told::of("h200_eagle3", &[&["--axis", "eagle3"][..], &TARGETS].concat());
+    assert_eq!(told.server(), "eagle3 false");
+    told.the("answer").holds(&[("load", 2.0)]);
+    told.change("eagle3", "true", "throughput")
+        .says(&[("judgement", "crossover".into()), ("load", "rate".into())])
+        .says(&[("most_at", place("rate", "0.5")), ("least_at", place("rate", "3"))])
+        .holds(&[("from", 1.5), ("to", 2.0), ("most", 1.595), ("least", 0.7135), ("pairs", 8.0)]);
+    // 0.5 instead of 2 requests per second within the targets.
+    let blocks = told.0["blocks"].as_array().unwrap();
+    let other = blocks.iter().find(|block| block["server_label"] == "eagle3 true").unwrap();
+    assert_eq!(other["picks"][0]["load"], 0.5, "{other:#}");
 }
 
 #[test]
-fn a_load_that_costs_little_is_within_the_knee() {
-    let (_, first) = note("h200_glm52");
-    holds(
-        &first,
-        &[
-            "serves 12 users of chat with 694 tok/s",
-            "The knee is at concurrency 12 with 694 tok/s: from there to 16, 1.33× the load brings 1.11× the tokens per second",
-        ],
-    );
+fn a_load_that_still_brings_something_is_not_called_flat() {
+    let told = Told::of("h200_glm52", &[]);
+    told.the("scaling")
+        .holds(&[("ratio", 8.04), ("straight_to", 4.0)])
+        .says(&[("is_flat", false.into())])
+        .lacks("fall");
+    let answer = told.the("answer").number("load");
+    assert!([12.0, 16.0].contains(&answer), "{answer}");
+    // "A little saturation at 16": either its step brings a third of its share, or the knee is before it.
+    match told.all("knee").as_slice() {
+        [knee] => {
+            knee.holds(&[("load", 12.0), ("load_ratio", 1.333), ("throughput_ratio_beyond", 1.112)]);
+        }
+        _ => {
+            told.the("edge").holds(&[("load", 16.0), ("share", 0.337)]);
+        }
+    }
+    told.the("decode_speed").says(&[("pace", "mean TPOT".into())]).holds(&[("pace_value", 10.3)]);
 }
 
 #[test]
-fn a_small_change_that_every_pair_shows_is_told_as_small() {
-    let (_, first) = note("a100_fp8kv");
-    holds(
-        &first,
-        &[
-            "kv-cache-dtype fp8 against auto, all else equal (4 pairs): mean TTFT is a little more, 1.03× (median; 1.02× to 1.05× in all pairs)",
-            "no clear difference in throughput (1.00× to 1.06× at prompt tokens 16384)",
-            "mean TTFT goes from 569 ms to 12,206 ms (21.5×), 758 ms for each 1,000 tokens more (574 ms on the first step, 864 ms on the last)",
-        ],
-    );
+fn a_small_change_that_every_pair_shows_is_in_the_evidence_and_nothing_to_act_on() {
+    let told = Told::of("a100_fp8kv", &[]);
+    told.change("kv-cache-dtype", "fp8", "mean TTFT").says(&[("judgement", "same".into())]).holds(&[
+        ("ratio", 1.031),
+        ("least", 1.024),
+        ("most", 1.052),
+        ("pairs", 4.0),
+    ]);
+    told.change("kv-cache-dtype", "fp8", "throughput")
+        .says(&[("judgement", "same".into()), ("most_at/prompt tokens", "16384".into())])
+        .holds(&[("least", 1.004), ("most", 1.055)]);
+    told.the("effect").says(&[("is_none", true.into())]);
+    told.the("prompt_length").holds(&[("from_length", 1024.0), ("to_length", 16_384.0), ("ratio", 21.8)]);
+    let grown = told.the("prompt_length").number("ms_per_1000_tokens");
+    assert!((730.0..760.0).contains(&grown), "{grown}");
+    // Eight are in flight in every cell: which length is meant has to be said.
+    let answer = told.0["workloads"][0]["answer"].as_str().unwrap();
+    assert!(answer.contains("8 users of chat (prompt tokens "), "{answer}");
 }
 
 #[test]
-fn a_second_card_that_helps_one_stream_and_hurts_many_is_told_so() {
-    let (_, first) = note("rtx3090_tp");
-    holds(
-        &first,
-        &[
-            "with tensor-parallel-size 1 serves 64 users of chat with 948 tok/s",
-            "tensor-parallel-size 2 against 1, all else equal (2 pairs): throughput is 1.31× at concurrency 1 and 0.91× at concurrency 64",
-        ],
-    );
+fn a_second_card_is_not_better_with_many_in_flight() {
+    let told = Told::of("rtx3090_tp", &[]);
+    assert_eq!(told.server(), "tensor-parallel-size 1");
+    told.the("answer").holds(&[("load", 64.0), ("throughput", 948.0)]);
+    told.change("tensor-parallel-size", 2.0, "throughput")
+        .says(&[("most_at", place("concurrency", "1")), ("least_at", place("concurrency", "64"))])
+        .holds(&[("most", 1.307), ("least", 0.908), ("pairs", 2.0)]);
+    // The median of both is far from either: what is said spans them.
+    told.the("effect").holds(&[("least", 0.908), ("most", 1.307)]);
 }
 
 #[test]
 fn of_latencies_alone_the_quicker_server_is_the_best_and_the_gain_fades() {
-    let axis = ["--axis", "eagle3-fp8"];
-    let (_, first) = note_of(&table("h100_eagle3_fp8"), &axis);
-    holds(
-        &first,
-        &[
-            "with eagle3-fp8 true answers chat at mean E2E 620 ms",
-            "mean E2E is 0.44× (median; 0.37× at concurrency 1 to 0.62× at concurrency 8), fading with the load",
-        ],
-    );
+    let told = Told::of("h100_eagle3_fp8", &["--axis", "eagle3-fp8"]);
+    assert_eq!(told.server(), "eagle3-fp8 true");
+    told.the("answer")
+        .says(&[("latencies/0/metric", "mean E2E".into())])
+        .holds(&[("latencies/0/value", 620.0)]);
+    told.change("eagle3-fp8", "true", "mean E2E")
+        .says(&[("judgement", "differs".into())])
+        .says(&[("least_at", place("concurrency", "1")), ("most_at", place("concurrency", "8"))])
+        .holds(&[("ratio", 0.440), ("least", 0.3735), ("most", 0.618), ("pairs", 4.0)]);
 }
 
 #[test]
-fn a_prefix_cache_that_helps_is_told_with_both_numbers() {
-    let (_, first) = note("spark_prefix");
-    holds(
-        &first,
-        &[
-            "enable-prefix-caching true against false, all else equal (1 pair): throughput is 1.76×; p50 TTFT is 0.44×.",
-        ],
-    );
+fn a_prefix_cache_that_helps_is_recommended() {
+    let told = Told::of("spark_prefix", &[]);
+    assert_eq!(told.server(), "enable-prefix-caching true");
+    told.the("effect").says(&[("lead/value", "true".into())]);
+    told.change("enable-prefix-caching", "true", "p50 TTFT")
+        .says(&[("judgement", "differs".into())])
+        .holds(&[("ratio", 0.435)]);
+    told.change("enable-prefix-caching", "true", "throughput").holds(&[("ratio", 1.759)]);
+}
+
+#[test]
+fn a_prefix_cache_that_gives_three_quarters_more_is_no_tie() {
+    let told = Told::of("spark_prefix", &[]);
+    told.change("enable-prefix-caching", "true", "throughput").says(&[("judgement", "differs".into())]);
+    told.has_none(&["tie"]);
+}
+
+#[test]
+fn of_requests_alone_the_knee_is_found() {
+    let told = Told::of_text("concurrency,req_s\n1,1.3\n4,5.0\n16,17.1\n64,21.0\n128,21.4\n", &[]);
+    told.the("answer").holds(&[("load", 16.0), ("throughput", 17.1)]);
+    told.the("knee").says(&[("metric", "request rate".into())]).holds(&[
+        ("load", 16.0),
+        ("to", 128.0),
+        ("load_ratio", 8.0),
+        ("throughput_ratio_beyond", 1.251),
+    ]);
 }
 
 #[test]
 fn thin_tables_say_what_they_can() {
     // Requests per second alone.
-    let (note, first) = note_of_text(
-        "concurrency,req_s\n1,1.3\n4,5.0\n16,17.1\n64,21.0\n128,21.4\n",
-        &[],
-    );
-    holds(
-        &first,
-        &[
-            "serves 16 users of chat with 17.10 req/s",
-            "The knee is at concurrency 16 with 17.10 req/s: from there to 128, 8× the load brings 1.25× the requests per second",
-        ],
-    );
-    assert!(!note.contains("NaN") && !note.contains("inf "), "{note}");
+    let told = Told::of_text("concurrency,req_s\n1,1.3\n4,5.0\n16,17.1\n64,21.0\n128,21.4\n", &[]);
+    told.the("scaling").says(&[("metric", "request rate".into())]).holds(&[("straight_to", 16.0)]);
+    let said = told.texts().concat();
+    assert!(!said.contains("NaN") && !said.contains("inf "), "{said}");
     // Means alone, along the length of answers.
     let text = "concurrency,max_tokens,mean_latency_s,req_s\n8,64,1.0,8.0\n8,128,2.0,4.0\n8,256,4.1,1.95\n";
-    let (_, first) = note_of_text(text, &[]);
-    holds(
-        &first,
-        &[
-            "from max_tokens 64 to 256 (4×), mean E2E goes from 1,000 ms to 4,100 ms (4.10×): in proportion to the length",
-        ],
-    );
+    Told::of_text(text, &[])
+        .the("output_length")
+        .says(&[("metric", "mean E2E".into()), ("judged", "in_proportion".into())])
+        .holds(&[
+            ("from_length", 64.0),
+            ("to_length", 256.0),
+            ("from", 1000.0),
+            ("to", 4100.0),
+            ("ratio", 4.1),
+        ]);
     // One cell, without a load.
-    let (_, first) = note_of_text("tok_s\n391.2\n", &[]);
-    holds(&first, &["gives 391 tok/s of chat."]);
+    Told::of_text("tok_s\n391.2\n", &[]).the("answer").holds(&[("throughput", 391.2)]).lacks("load");
     // Names that have no order, one number each.
-    let text = "variant,tok_s\na,391.2\nb,208.1\nc,205.0\n";
-    let (_, first) = note_of_text(text, &["--axis", "variant"]);
-    holds(
-        &first,
-        &[
-            "with variant a gives 391 tok/s of chat",
-            "variant b against a, all else equal (1 pair): throughput is 0.53×",
-        ],
-    );
+    let told = Told::of_text("variant,tok_s\na,391.2\nb,208.1\nc,205.0\n", &["--axis", "variant"]);
+    assert_eq!(told.server(), "variant a");
+    told.change("variant", "b", "throughput").holds(&[("ratio", 0.532), ("pairs", 1.0)]);
     // Nothing was measured.
-    let (_, first) = note_of_text("concurrency,tok_s,outcome\n8,,oom\n16,,oom\n", &[]);
-    holds(
-        &first,
-        &["nothing was measured on unnamed machine; 2 cells ran out of memory"],
-    );
+    let told = Told::of_text("concurrency,tok_s,outcome\n8,,oom\n16,,oom\n", &[]);
+    told.has_none(&["answer"]);
+    told.the("no_answer")
+        .says(&[("outcomes/0/outcome", "oom".into()), ("machine", "unnamed machine".into())])
+        .holds(&[("outcomes/0/cells", 2.0)]);
+}
+
+#[test]
+fn half_of_the_throughput_is_a_difference() {
+    let told = Told::of_text("variant,tok_s\na,391.2\nb,208.1\nc,205.0\n", &["--axis", "variant"]);
+    told.change("variant", "b", "throughput").says(&[("judgement", "differs".into())]);
 }

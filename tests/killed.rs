@@ -106,10 +106,7 @@ impl Blow {
             let _ = kill_process(Pid::from_raw(pid).expect("a process"), which);
         };
         let children: Vec<(i32, u64)> = below(runner);
-        let guard = children
-            .iter()
-            .map(|(pid, _)| *pid)
-            .find(|pid| is_guardian(*pid));
+        let guard = children.iter().map(|(pid, _)| *pid).find(|pid| is_guardian(*pid));
         let server = guard.and_then(|guard| below(guard).first().map(|(pid, _)| *pid));
         let kill = |who: Option<i32>| who.into_iter().for_each(|pid| send(pid, Signal::KILL));
         match self {
@@ -175,8 +172,7 @@ fn whatever_instant_anybody_is_killed_at_nothing_finished_is_lost() {
             let cells = run_folder(&folder, run).join("cells");
             until("the last cell is stored, or the run is over", || {
                 let there = fs::read_dir(&cells).into_iter().flatten().flatten();
-                let whole =
-                    there.filter(|cell| !cell.file_name().to_string_lossy().starts_with('.'));
+                let whole = there.filter(|cell| !cell.file_name().to_string_lossy().starts_with('.'));
                 whole.count() == CELLS || child.try_wait().unwrap().is_some()
             });
             while_rendering += 1;
@@ -221,10 +217,7 @@ fn whatever_instant_anybody_is_killed_at_nothing_finished_is_lost() {
                 // Whatever was left of it by an earlier blow ended when this run began.
                 nothing_lives(&folder, &everybody);
                 (everybody, orphans) = (Vec::new(), false);
-                assert!(
-                    code == 0 || blow.spares_the_runner(),
-                    "{code} after {blow:?}"
-                );
+                assert!(code == 0 || blow.spares_the_runner(), "{code} after {blow:?}");
                 if code == 0 {
                     // The next kills are of another run.
                     done(&folder, run, &finished);
@@ -234,10 +227,7 @@ fn whatever_instant_anybody_is_killed_at_nothing_finished_is_lost() {
             Some(code) => panic!("exit code {code} after {blow:?}"),
         }
     }
-    assert!(
-        in_the_middle > kills() / 3,
-        "only {in_the_middle} kills met a run"
-    );
+    assert!(in_the_middle > kills() / 3, "only {in_the_middle} kills met a run");
     let last = ended(&mut start(&folder, run));
     assert!(last.success(), "{last}");
     done(&folder, run, &finished);
@@ -263,11 +253,7 @@ fn run_folder(folder: &Path, run: u32) -> PathBuf {
 /// Begins a run, or goes on with it.
 fn start(folder: &Path, run: u32) -> Child {
     let name = format!("r{run}");
-    let how = if run_folder(folder, run).join("run.json").exists() {
-        "--resume"
-    } else {
-        "--name"
-    };
+    let how = if run_folder(folder, run).join("run.json").exists() { "--resume" } else { "--name" };
     Command::new(RUNNER)
         .args(["run", "m.toml", "--quiet", how, &name])
         .current_dir(folder)
@@ -296,10 +282,7 @@ fn nothing_lives(folder: &Path, tree: &[(i32, u64)]) {
     let told = |process: procfs::process::Process| {
         let words = process.cmdline().ok()?;
         let folder = folder.to_str()?;
-        words
-            .iter()
-            .any(|word| word.contains(folder))
-            .then_some(process.pid)
+        words.iter().any(|word| word.contains(folder)).then_some(process.pid)
     };
     until("everybody ends", || {
         let guardians = all_processes().unwrap().flatten().find_map(told);
@@ -332,12 +315,7 @@ fn whole_cells(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             files.insert(path.clone(), fs::read(path).unwrap());
             count += 1;
         }
-        assert_eq!(
-            count,
-            3,
-            "{} holds its summary and two repeats",
-            cell.display()
-        );
+        assert_eq!(count, 3, "{} holds its summary and two repeats", cell.display());
     }
     files
 }
@@ -377,8 +355,5 @@ fn done(folder: &Path, run: u32, finished: &BTreeMap<PathBuf, Vec<u8>>) {
         }
     }
     assert_eq!(passing, [] as [PathBuf; 0]);
-    assert!(
-        !folder.join("state/runner/servers").exists(),
-        "the journal of servers is left"
-    );
+    assert!(!folder.join("state/runner/servers").exists(), "the journal of servers is left");
 }

@@ -39,14 +39,7 @@ fn run(folder: &Path, manifest: &str) -> Command {
     let name = format!("run-{}", RUNS.fetch_add(1, Ordering::Relaxed));
     let mut command = Command::new(RUNNER);
     command
-        .args([
-            "run",
-            "manifest.toml",
-            "--results",
-            "results",
-            "--name",
-            &name,
-        ])
+        .args(["run", "manifest.toml", "--results", "results", "--name", &name])
         .current_dir(folder)
         .env("XDG_STATE_HOME", folder.join("state"))
         .stdin(Stdio::null())
@@ -72,29 +65,22 @@ fn guarded(runner: i32) -> (i32, Vec<(i32, u64)>) {
 fn slow(folder: &Path) -> (Child, i32, Vec<(i32, u64)>) {
     let runner = run(folder, SLOW).stderr(Stdio::null()).spawn().unwrap();
     let pid = i32::try_from(runner.id()).unwrap();
-    until("guardian and engine are there", || {
-        guarded(pid).1.len() == 2
-    });
+    until("guardian and engine are there", || guarded(pid).1.len() == 2);
     let (guard, tree) = guarded(pid);
     (runner, guard, tree)
 }
 
 /// A run whose server does not hear TERM: its runner, and the guardian, a shell and a sleep.
 fn deaf(folder: &Path) -> (Child, i32, Vec<(i32, u64)>) {
-    let deaf = SLOW
-        .replace("[server.sim]", "")
-        .replace("startup = \"10m\"", "")
-        .replace(
-            "engine = \"sim\"",
-            r#"engine = "openai"
+    let deaf = SLOW.replace("[server.sim]", "").replace("startup = \"10m\"", "").replace(
+        "engine = \"sim\"",
+        r#"engine = "openai"
 command = ["sh", "-c", "trap '' TERM; while :; do sleep 1; done", "{port}"]
 stop_within = "2s""#,
-        );
+    );
     let runner = run(folder, &deaf).stderr(Stdio::null()).spawn().unwrap();
     let pid = i32::try_from(runner.id()).unwrap();
-    until("guardian, shell and sleep are there", || {
-        guarded(pid).1.len() == 3
-    });
+    until("guardian, shell and sleep are there", || guarded(pid).1.len() == 3);
     let (guard, tree) = guarded(pid);
     (runner, guard, tree)
 }
@@ -165,20 +151,14 @@ fn the_next_run_says_at_once_that_it_ends_what_does_not_want_to_end() {
 fn a_hung_nvidia_smi_ends_with_a_killed_runner() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let mut runner = with_nvidia_smi(folder, "sleep 600 & sleep 600")
-        .spawn()
-        .unwrap();
+    let mut runner = with_nvidia_smi(folder, "sleep 600 & sleep 600").spawn().unwrap();
     let pid = i32::try_from(runner.id()).unwrap();
-    until("guardian, shell and two sleeps are there", || {
-        below(pid).len() == 4
-    });
+    until("guardian, shell and two sleeps are there", || below(pid).len() == 4);
     let tree = below(pid);
     runner.kill().unwrap();
     runner.wait().unwrap();
     until("nobody of them is left", || alive(&tree).is_empty());
-    until("nor their guardian's entry", || {
-        !folder.join("state/runner/servers").exists()
-    });
+    until("nor their guardian's entry", || !folder.join("state/runner/servers").exists());
 }
 
 /// Who waits for it is told so, and can give up.
@@ -196,10 +176,7 @@ fn ctrl_c_while_nvidia_smi_hangs_ends_before_anything_is_begun() {
     signal(pid, Signal::INT);
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert_eq!(runner.wait().unwrap().code(), Some(130));
-    assert_eq!(
-        rest,
-        ["interrupted before anything was begun; nothing was stored"]
-    );
+    assert_eq!(rest, ["interrupted before anything was begun; nothing was stored"]);
     until("nobody is left", || alive(&tree).is_empty());
     assert!(!folder.join("results").exists());
 }
@@ -222,7 +199,8 @@ fn an_nvidia_smi_that_floods_costs_a_run_its_answer_and_no_more() {
     let output = runner.stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
-    let why = "warning: nvidia-smi: its answer is longer than 4194304 bytes, so this run does not know its GPUs";
+    let why =
+        "warning: nvidia-smi: its answer is longer than 4194304 bytes, so this run does not know its GPUs";
     assert!(said.contains(why), "{said}");
     let folder = folder.path().display().to_string();
     until("nobody of it is left", || {
@@ -245,9 +223,7 @@ fn with_nvidia_smi(folder: &Path, script: &str) -> Command {
     fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
     let path = std::env::var("PATH").unwrap();
     let mut command = run(folder, &SLOW.replace("10m", "0ms"));
-    command
-        .env("PATH", format!("{}:{path}", tools.display()))
-        .stderr(Stdio::null());
+    command.env("PATH", format!("{}:{path}", tools.display())).stderr(Stdio::null());
     command
 }
 

@@ -14,11 +14,8 @@ fn planned(text: &str, overrides: &Overrides) -> (Option<Plan>, String) {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(&path, text).unwrap();
     std::fs::write(folder.join("docs.txt"), "one\n[DOC]\ntwo\n[DOC]\n\n").unwrap();
-    std::fs::write(
-        folder.join("p.jsonl"),
-        "{\"prompt\": \"a\", \"n\": 3}\n{\"prompt\": \"b\", \"n\": 0}\n",
-    )
-    .unwrap();
+    std::fs::write(folder.join("p.jsonl"), "{\"prompt\": \"a\", \"n\": 3}\n{\"prompt\": \"b\", \"n\": 0}\n")
+        .unwrap();
     std::fs::write(folder.join("bad.json"), "[\n{\"conversations\": 3}]").unwrap();
     std::fs::write(
         folder.join("chats.json"),
@@ -42,8 +39,7 @@ fn planned(text: &str, overrides: &Overrides) -> (Option<Plan>, String) {
     (plan, said.replace(folder.as_str(), ""))
 }
 
-const HEAD: &str =
-    "[experiment]\nname = \"x\"\n[server]\nengine = \"sim\"\nmodel = \"org/model\"\n";
+const HEAD: &str = "[experiment]\nname = \"x\"\n[server]\nengine = \"sim\"\nmodel = \"org/model\"\n";
 const CHAT: &str = "[workload.chat]\nprompts = [\"hi\"]\nrequests = 200\nmax_tokens = 8\n";
 
 fn plan_of(text: &str) -> Plan {
@@ -134,10 +130,7 @@ fn every_mistake_is_named_with_its_line_and_a_next_step() {
     for (text, wanted) in rows {
         let (_, said) = planned(&text, &Overrides::default());
         for words in wanted {
-            assert!(
-                said.contains(words),
-                "wanted {words:?} for\n{text}\nin\n{said}"
-            );
+            assert!(said.contains(words), "wanted {words:?} for\n{text}\nin\n{said}");
         }
     }
 }
@@ -153,11 +146,7 @@ fn axes_multiply_and_each_distinct_server_is_one_group() {
     assert_eq!(plan.server_axes, ["max-model-len", "max-num-seqs"]);
     assert_eq!(plan.load_axes, ["concurrency", "max_tokens"]);
     let batch = plan.groups[0].cells.last().unwrap();
-    assert_eq!(
-        batch.stop,
-        runner::plan::Stop::Requests(8),
-        "two documents, four passes"
-    );
+    assert_eq!(batch.stop, runner::plan::Stop::Requests(8), "two documents, four passes");
 }
 
 #[test]
@@ -168,25 +157,13 @@ fn zip_variants_derived_skip_and_unset_reach_the_cells() {
          [sweep.variant.bf16]\nserver.flags.seed = 1\n[sweep.variant.awq]\nserver.model = \"org/awq\"\nserver.flags.quantization = \"awq\"\nserver.flags.dtype = {{ unset = true }}\n"
     ));
     assert_eq!(plan.groups.len(), 4);
-    let awq = plan
-        .groups
-        .iter()
-        .find(|g| g.axes["variant"] == "awq")
-        .unwrap();
+    let awq = plan.groups.iter().find(|g| g.axes["variant"] == "awq").unwrap();
     assert_eq!(awq.server.model, "org/awq");
     assert!(awq.server.flags.get("dtype").is_none());
-    let skipped: Vec<_> = plan
-        .groups
-        .iter()
-        .flat_map(|g| &g.cells)
-        .filter_map(|c| c.skip.as_deref())
-        .collect();
+    let skipped: Vec<_> =
+        plan.groups.iter().flat_map(|g| &g.cells).filter_map(|c| c.skip.as_deref()).collect();
     assert_eq!(skipped, ["too slow"; 2]);
-    assert_eq!(
-        plan.groups[0].cells[2].spec.requests,
-        Some(200),
-        "a derived value keeps its type"
-    );
+    assert_eq!(plan.groups[0].cells[2].spec.requests, Some(200), "a derived value keeps its type");
 }
 
 #[test]
@@ -223,10 +200,7 @@ fn each_rung_of_a_ladder_names_the_one_below_it() {
         })
         .collect();
     // Two lines, one of each length; the rungs at 3 are left out of both.
-    assert_eq!(
-        below,
-        [None, None, Some(0), Some(1), None, None, Some(2), Some(3)]
-    );
+    assert_eq!(below, [None, None, Some(0), Some(1), None, None, Some(2), Some(3)]);
 }
 
 #[test]
@@ -237,14 +211,8 @@ fn streams_are_staggered_where_there_are_enough_requests_for_each() {
     };
     assert_eq!(of("requests = 100\nconcurrency = 12\n"), "staggered");
     assert_eq!(of("requests = 100\nconcurrency = 13\n"), "together");
-    assert_eq!(
-        of("requests = 100\nconcurrency = 13\nwarmup = 4\n"),
-        "staggered"
-    );
-    assert_eq!(
-        of("requests = 100\nconcurrency = 4\nstart = \"together\"\n"),
-        "together"
-    );
+    assert_eq!(of("requests = 100\nconcurrency = 13\nwarmup = 4\n"), "staggered");
+    assert_eq!(of("requests = 100\nconcurrency = 4\nstart = \"together\"\n"), "together");
     assert_eq!(of("duration = \"5s\"\nconcurrency = 4\n"), "staggered");
     assert_eq!(of("duration = \"5s\"\n"), "together");
 }
@@ -265,18 +233,12 @@ fn ids_rest_on_what_is_measured_and_on_nothing_else() {
 #[test]
 fn includes_and_set_lay_upon_each_other() {
     let overrides = Overrides {
-        set: vec![
-            "server.flags.max-num-seqs=16".into(),
-            "experiment.title=free words".into(),
-        ],
+        set: vec!["server.flags.max-num-seqs=16".into(), "experiment.title=free words".into()],
         ..Overrides::default()
     };
     let (plan, said) = planned(&format!("include = \"base.toml\"\n{CHAT}"), &overrides);
     let plan = plan.unwrap_or_else(|| panic!("{said}"));
     assert_eq!(plan.experiment.name, "base");
     assert_eq!(plan.experiment.title.as_deref(), Some("free words"));
-    assert_eq!(
-        plan.groups[0].server.flags.integer("max-num-seqs"),
-        Some(16)
-    );
+    assert_eq!(plan.groups[0].server.flags.integer("max-num-seqs"), Some(16));
 }

@@ -72,11 +72,7 @@ fn the_servers_counters_are_the_clients_totals_and_tell_where_the_time_went() {
         assert_eq!(ours, theirs, "{cell:#}");
     }
     assert_eq!(engine["settled"], true);
-    let ms = |value: &Value| {
-        value
-            .as_f64()
-            .unwrap_or_else(|| panic!("{value} in {cell:#}"))
-    };
+    let ms = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} in {cell:#}"));
     // Half of what is in flight waits for its turn, and a turn takes 30 ms and more.
     assert!(ms(&engine["queue"]["mean_ms"]) > 10.0, "{engine:#}");
     assert!(ms(&engine["waiting_peak"]) >= 1.0 && ms(&engine["running_peak"]) <= 4.0);
@@ -90,8 +86,13 @@ fn the_servers_counters_are_the_clients_totals_and_tell_where_the_time_went() {
     let row = &experiment.cells().unwrap()[0];
     let column = number(row, "server_queue_ms").unwrap();
     assert!((column - ms(&engine["queue"]["mean_ms"])).abs() < 0.001);
+    let values = experiment.values().unwrap();
+    let all = values["findings"].as_array().unwrap().iter();
+    let found: Vec<&Value> = all.filter(|own| own["kind"] == "client_and_server").collect();
+    let evidence = &found[0]["evidence"];
+    assert_eq!((&evidence["compared"], &evidence["equal"]), (&1.0.into(), &1.0.into()), "{found:#?}");
     let note = fs::read_to_string(run.join("notes/capacity.md")).unwrap();
-    assert!(note.contains("the same to the token"), "{note}");
+    assert!(note.contains(found[0]["text"].as_str().unwrap()), "{note}");
 }
 
 #[test]
@@ -104,12 +105,7 @@ fn a_server_that_is_not_to_be_asked_is_absent_with_the_reason_and_never_zero() {
     let reason = cell["server_side"]["absent"][0].as_str().unwrap();
     assert!(reason.contains("off"), "{reason}");
     let row = &experiment.cells().unwrap()[0];
-    for column in [
-        "server_queue_ms",
-        "preemptions",
-        "prefix_hit_rate",
-        "kv_usage_peak",
-    ] {
+    for column in ["server_queue_ms", "preemptions", "prefix_hit_rate", "kv_usage_peak"] {
         assert_eq!(row[column], "", "{column}");
     }
 }
@@ -126,20 +122,9 @@ impl Drop for Server {
 
 #[test]
 fn prompts_that_the_server_has_seen_before_are_not_fresh() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let server = Command::new(env!("CARGO_BIN_EXE_runner"))
-        .args([
-            "sim",
-            "org/model",
-            "--sim-startup",
-            "0ms",
-            "--port",
-            &port.to_string(),
-        ])
+        .args(["sim", "org/model", "--sim-startup", "0ms", "--port", &port.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
@@ -147,10 +132,7 @@ fn prompts_that_the_server_has_seen_before_are_not_fresh() {
     let _server = Server(server);
     let until = Instant::now() + Duration::from_secs(20);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(
-            Instant::now() < until,
-            "the embedded engine does not listen"
-        );
+        assert!(Instant::now() < until, "the embedded engine does not listen");
         sleep(Duration::from_millis(20));
     }
     let attached = format!(
@@ -159,14 +141,7 @@ fn prompts_that_the_server_has_seen_before_are_not_fresh() {
     );
     let experiment = Experiment::new(&manifest(&attached, "fresh")).unwrap();
     let run = |name: &str| {
-        let words = [
-            "run",
-            "manifest.toml",
-            "--results",
-            "results",
-            "--name",
-            name,
-        ];
+        let words = ["run", "manifest.toml", "--results", "results", "--name", name];
         succeed(experiment.runner(&words)).unwrap();
         cell(&experiment.path("results/observed").join(name))
     };

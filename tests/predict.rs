@@ -7,17 +7,9 @@ fn runner(words: &[&str]) -> (String, String, Option<i32>) {
 }
 
 fn in_folder(folder: &Path, words: &[&str]) -> (String, String, Option<i32>) {
-    let output = Command::new(env!("CARGO_BIN_EXE_runner"))
-        .args(words)
-        .current_dir(folder)
-        .output()
-        .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_runner")).args(words).current_dir(folder).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        text(output.stdout),
-        text(output.stderr),
-        output.status.code(),
-    )
+    (text(output.stdout), text(output.stderr), output.status.code())
 }
 
 #[test]
@@ -46,34 +38,19 @@ fn the_measured_grid_of_a_16_gb_card_is_predicted_within_a_tenth() {
     absolute.sort_by(f64::total_cmp);
     let median = f64::midpoint(absolute[5], absolute[6]);
     assert!(median <= 10.0, "{median} % in the median:\n{table}");
-    assert!(
-        table.contains("median absolute error of p50 E2E over 12 cells"),
-        "{table}"
-    );
+    assert!(table.contains("median absolute error of p50 E2E over 12 cells"), "{table}");
 }
 
 #[test]
 fn every_cell_is_predicted_and_says_so() {
-    let (out, said, code) = runner(&[
-        "predict",
-        "experiments/day003.toml",
-        "--gpu",
-        "H100",
-        "--json",
-    ]);
+    let (out, said, code) = runner(&["predict", "experiments/day003.toml", "--gpu", "H100", "--json"]);
     assert_eq!(code, Some(0), "{said}");
     let cells: serde_json::Value = serde_json::from_str(&out).unwrap();
     let cells = cells.as_array().unwrap();
     assert_eq!(cells.len(), 18);
     for cell in cells {
         assert_eq!(cell["predicted"], true);
-        assert!(
-            cell["prediction"]["summary"]["e2e"]["p50_ms"]
-                .as_f64()
-                .unwrap()
-                > 0.0,
-            "{cell}"
-        );
+        assert!(cell["prediction"]["summary"]["e2e"]["p50_ms"].as_f64().unwrap() > 0.0, "{cell}");
     }
 }
 
@@ -81,16 +58,8 @@ fn every_cell_is_predicted_and_says_so() {
 fn an_unknown_gpu_and_a_server_that_cannot_start_are_said() {
     let (_, said, code) = runner(&["predict", "experiments/day003.toml", "--gpu", "H1000"]);
     assert_eq!(code, Some(2));
-    assert!(
-        said.contains("H1000") && said.contains("RTX 2000 Ada"),
-        "{said}"
-    );
-    let words = [
-        "predict",
-        "experiments/day003.toml",
-        "--set",
-        "server.model=\"Qwen/Qwen2.5-14B-Instruct\"",
-    ];
+    assert!(said.contains("H1000") && said.contains("RTX 2000 Ada"), "{said}");
+    let words = ["predict", "experiments/day003.toml", "--set", "server.model=\"Qwen/Qwen2.5-14B-Instruct\""];
     let (table, said, code) = runner(&words);
     assert_eq!(code, Some(0), "{said}");
     assert!(table.contains("out of memory"), "{table}");
@@ -113,26 +82,14 @@ fn a_predicted_grid_is_stored_as_a_run_and_every_place_says_predicted() {
     let words = ["predict", "small.toml", "--gpu", "L4", "--name", "l4"];
     let (notes, said, code) = in_folder(folder, &words);
     assert_eq!(code, Some(0), "{said}");
-    assert!(
-        notes.contains("results/small/l4/notes/capacity.md"),
-        "{notes}"
-    );
+    assert!(notes.contains("results/small/l4/notes/capacity.md"), "{notes}");
     assert!(said.contains("of this GPU, held out from tuning"), "{said}");
     let read = |path: &str| fs::read_to_string(folder.join("results/small/l4").join(path)).unwrap();
     let note = read("notes/capacity.md");
-    assert!(
-        note.contains("> **PREDICTED. Nothing here was measured"),
-        "{note}"
-    );
-    assert!(
-        note.contains("**Predicted, not measured: L4 serves 8 users"),
-        "{note}"
-    );
-    assert!(
-        note.contains("2 of 2 planned cells are predicted to have numbers."),
-        "{note}"
-    );
-    assert!(!note.contains("was measured once"), "{note}");
+    assert!(note.contains("> **PREDICTED.**"), "{note}");
+    assert!(note.contains("**Predicted, not measured: L4 serves 8 users"), "{note}");
+    assert!(note.contains("| cells | 2 of 2 have numbers |"), "{note}");
+    assert!(!note.contains("measured once"), "{note}");
     let table = read("cells.csv");
     for row in table.lines().skip(1) {
         assert!(row.contains(",predicted: L4,chat,ok,predicted"), "{row}");
@@ -155,16 +112,8 @@ fn a_predicted_grid_is_stored_as_a_run_and_every_place_says_predicted() {
     let (_, said, code) = in_folder(folder, &["report", "small"]);
     assert_eq!((code, read("notes/capacity.md")), (Some(0), note), "{said}");
     let (lines, ..) = in_folder(folder, &["export", "small"]);
-    assert!(
-        lines
-            .lines()
-            .all(|line| line.contains("\"predicted\":true")),
-        "{lines}"
-    );
-    let (_, _, code) = in_folder(
-        folder,
-        &["predict", "small.toml", "--gpu", "A100", "--name", "a100"],
-    );
+    assert!(lines.lines().all(|line| line.contains("\"predicted\":true")), "{lines}");
+    let (_, _, code) = in_folder(folder, &["predict", "small.toml", "--gpu", "A100", "--name", "a100"]);
     assert_eq!(code, Some(0));
     let words = ["compare", "results/small/a100", "results/small/l4"];
     let (comparison, said, code) = in_folder(folder, &words);
@@ -175,10 +124,7 @@ fn a_predicted_grid_is_stored_as_a_run_and_every_place_says_predicted() {
     let (_, said, code) = in_folder(folder, &["run", "small.toml", "--resume"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("was predicted"), "{said}");
-    let (_, said, code) = in_folder(
-        folder,
-        &["predict", "small.toml", "--gpu", "L4", "--name", "l4"],
-    );
+    let (_, said, code) = in_folder(folder, &["predict", "small.toml", "--gpu", "L4", "--name", "l4"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("already"), "{said}");
 }
@@ -191,20 +137,23 @@ fn servers_that_would_not_start_are_on_the_predicted_surface_with_vllms_words() 
     assert_eq!(code, Some(0), "{said}");
     let run = folder.path().join("results/small/t4");
     let note = fs::read_to_string(run.join("notes/capacity.md")).unwrap();
-    assert!(note.contains("## Where memory ends"), "{note}");
-    assert!(
-        note.contains("gpu-memory-utilization has to be at least 0.9"),
-        "{note}"
+    let (values, said, code) = in_folder(folder.path(), &["report", "results/small/t4", "--values"]);
+    assert_eq!(code, Some(0), "{said}");
+    let values: serde_json::Value = serde_json::from_str(&values).unwrap();
+    let found = values["findings"].as_array().unwrap().iter().find(|own| own["kind"] == "boundary").unwrap();
+    let same = &found["evidence"]["same"];
+    assert_eq!(
+        (&same["boundary"], &same["fits"], &same["ends"]),
+        (&"needs".into(), &"0.9".into(), &"0.2".into())
     );
+    assert!(note.contains(found["text"].as_str().unwrap()), "{note}");
     assert!(
         note.contains("(predicted) ERROR ValueError: No available memory for the cache blocks"),
         "{note}"
     );
     let table = fs::read_to_string(run.join("cells.csv")).unwrap();
-    let (out, ok): (Vec<&str>, Vec<&str>) = table
-        .lines()
-        .skip(1)
-        .partition(|row| row.contains(",oom,predicted,"));
+    let (out, ok): (Vec<&str>, Vec<&str>) =
+        table.lines().skip(1).partition(|row| row.contains(",oom,predicted,"));
     assert_eq!((out.len(), ok.len()), (2, 2), "{table}");
 }
 
@@ -214,40 +163,16 @@ fn a_card_and_a_model_of_one_s_own_are_predicted() {
         [catalogue.model.\"me/mine\"]\nlayers = 16\nhidden = 1024\nheads = 16\nintermediate = 4096\nvocab = 32000\nmax_positions = 8192\n";
     let folder = small(own);
     let set = "server.model=\"me/mine\"";
-    let words = [
-        "predict",
-        "small.toml",
-        "--gpu",
-        "my-card",
-        "--csv",
-        "--set",
-        set,
-    ];
+    let words = ["predict", "small.toml", "--gpu", "my-card", "--csv", "--set", set];
     let (table, said, code) = in_folder(folder.path(), &words);
     assert_eq!(code, Some(0), "{said}");
     assert!(table.contains("predicted: my-card"), "{table}");
-    let words = [
-        "predict",
-        "small.toml",
-        "--gpu",
-        "my-card",
-        "--set",
-        "server.model=\"me/other\"",
-    ];
+    let words = ["predict", "small.toml", "--gpu", "my-card", "--set", "server.model=\"me/other\""];
     let (_, said, code) = in_folder(folder.path(), &words);
     assert_eq!(code, Some(2));
-    assert!(
-        said.contains("me/other") && said.contains("[catalogue.model."),
-        "{said}"
-    );
-    let words = [
-        "plan",
-        "small.toml",
-        "--set",
-        "hardware.gpu=\"my-card\"",
-        "--set",
-        "hardware.usd_per_hour=2",
-    ];
+    assert!(said.contains("me/other") && said.contains("[catalogue.model."), "{said}");
+    let words =
+        ["plan", "small.toml", "--set", "hardware.gpu=\"my-card\"", "--set", "hardware.usd_per_hour=2"];
     let (out, said, code) = in_folder(folder.path(), &words);
     assert_eq!(code, Some(0), "{said}");
     assert!(out.contains("fits on my-card"), "{out}");
@@ -266,10 +191,7 @@ fn a_card_and_a_model_of_one_s_own_are_predicted() {
         "hardware.label=\"my-card\"",
     ];
     let (_, said, _) = in_folder(folder.path(), &words);
-    assert!(
-        said.contains("predicted on L4") && !said.contains('$'),
-        "{said}"
-    );
+    assert!(said.contains("predicted on L4") && !said.contains('$'), "{said}");
 }
 
 /// A manifest whose engine is vLLM by name, and the embedded one by its command.
@@ -283,11 +205,7 @@ fn stand_in(more: &str) -> tempfile::TempDir {
          [workload.chat.sweep]\nconcurrency = [1, 2]\n{more}"
     );
     fs::write(folder.path().join("live.toml"), text).unwrap();
-    fs::write(
-        folder.path().join("p.jsonl"),
-        "{\"prompt\": \"Why is the sky blue?\"}\n",
-    )
-    .unwrap();
+    fs::write(folder.path().join("p.jsonl"), "{\"prompt\": \"Why is the sky blue?\"}\n").unwrap();
     folder
 }
 
@@ -299,61 +217,34 @@ fn a_measured_run_shows_predicted_beside_measured_and_renews_it() {
     let (_, said, code) = in_folder(folder, &words);
     assert_eq!(code, Some(0), "{said}");
     let read = |path: &str| fs::read_to_string(folder.join("results/live/one").join(path)).unwrap();
-    let predictions =
-        || -> serde_json::Value { serde_json::from_str(&read("predicted.json")).unwrap() };
+    let predictions = || -> serde_json::Value { serde_json::from_str(&read("predicted.json")).unwrap() };
     let first = predictions();
     assert_eq!(first["basis"]["hardware"], "L4");
     let cells = first["cells"].as_object().unwrap();
-    let from: Vec<&str> = cells
-        .values()
-        .map(|cell| cell["answers_from"].as_str().unwrap())
-        .collect();
+    let from: Vec<&str> = cells.values().map(|cell| cell["answers_from"].as_str().unwrap()).collect();
     // One is measured by now, and the other is not.
     assert_eq!(from, ["measured", "assumed"], "{first:#}");
 
     let (_, said, code) = in_folder(folder, &["run", "live.toml", "--resume", "one"]);
     assert_eq!(code, Some(0), "{said}");
     let second = predictions();
-    assert!(
-        second["cells"]
-            .as_object()
-            .unwrap()
-            .values()
-            .all(|cell| cell["answers_from"] == "measured")
-    );
+    assert!(second["cells"].as_object().unwrap().values().all(|cell| cell["answers_from"] == "measured"));
     let note = read("notes/capacity.md");
-    assert!(note.contains("## Predicted beside measured"), "{note}");
-    assert!(
-        note.contains("What that rests on: figures that others published"),
-        "{note}"
-    );
+    assert!(note.contains("<summary>Predicted beside measured</summary>"), "{note}");
+    assert!(note.contains("Basis: figures that others published"), "{note}");
     assert!(note.contains("as measured |"), "{note}");
     let table = read("cells.csv");
-    assert!(
-        table
-            .lines()
-            .next()
-            .unwrap()
-            .ends_with(",predicted_p50_e2e_ms,predicted_throughput_tok_s")
-    );
+    assert!(table.lines().next().unwrap().ends_with(",predicted_p50_e2e_ms,predicted_throughput_tok_s"));
     let last = table.lines().last().unwrap();
     let fields: Vec<&str> = last.rsplit(',').take(2).collect();
-    assert!(
-        fields
-            .iter()
-            .all(|field| field.parse::<f64>().unwrap() > 0.0),
-        "{last}"
-    );
+    assert!(fields.iter().all(|field| field.parse::<f64>().unwrap() > 0.0), "{last}");
     let (_, said, code) = in_folder(folder, &["report", "live"]);
     assert_eq!((code, read("notes/capacity.md")), (Some(0), note), "{said}");
 
     // Another GPU, by hand: what rests on other things stays when the run goes on.
     let (table, said, code) = in_folder(folder, &["predict", "live", "--gpu", "A100"]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(
-        table.contains("median absolute error of p50 E2E over 2 cells"),
-        "{table}"
-    );
+    assert!(table.contains("median absolute error of p50 E2E over 2 cells"), "{table}");
     assert_eq!(predictions()["basis"]["hardware"], "A100 80GB");
     assert!(read("notes/capacity.md").contains("Predicted for A100 80GB"));
     let (_, said, code) = in_folder(folder, &["run", "live.toml", "--resume", "one"]);
@@ -374,23 +265,13 @@ fn nothing_is_predicted_beside_a_rehearsal_or_on_hardware_that_nobody_knows() {
     let (_, said, code) = in_folder(folder, &["predict", "results/live/sim", "--gpu", "L4"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("was simulated"), "{said}");
-    let words = [
-        "run",
-        "live.toml",
-        "--name",
-        "attic",
-        "--set",
-        "hardware.label=\"a box\"",
-    ];
+    let words = ["run", "live.toml", "--name", "attic", "--set", "hardware.label=\"a box\""];
     let (_, said, code) = in_folder(folder, &words);
     assert_eq!(code, Some(0), "{said}");
     assert!(!folder.join("results/live/attic/predicted.json").exists());
     let (_, said, code) = in_folder(folder, &["predict", "results/live/attic"]);
     assert_eq!(code, Some(2));
-    assert!(
-        said.contains("no GPU called \"a box\"") && said.contains("[catalogue.gpu."),
-        "{said}"
-    );
+    assert!(said.contains("no GPU called \"a box\"") && said.contains("[catalogue.gpu."), "{said}");
     let (_, said, code) = in_folder(folder, &["predict", "results/live/attic", "--gpu", "L4"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(folder.join("results/live/attic/predicted.json").exists());

@@ -185,10 +185,7 @@ fn median(errors: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[test]
-#[expect(
-    clippy::print_stdout,
-    reason = "the table is what the README's command is for"
-)]
+#[expect(clippy::print_stdout, reason = "the table is what the README's command is for")]
 fn what_others_published_is_predicted_as_well_as_the_readme_says() {
     let published = published();
     for source in &published.source {
@@ -202,23 +199,13 @@ fn what_others_published_is_predicted_as_well_as_the_readme_says() {
     }
     let mut groups: BTreeMap<(Part, &str), Vec<f64>> = BTreeMap::new();
     for compared in &all {
-        groups
-            .entry((compared.part, &compared.gpu))
-            .or_default()
-            .push(compared.error);
-        groups
-            .entry((compared.part, "all GPUs"))
-            .or_default()
-            .push(compared.error);
+        groups.entry((compared.part, &compared.gpu)).or_default().push(compared.error);
+        groups.entry((compared.part, "all GPUs")).or_default().push(compared.error);
     }
     for ((part, gpu), errors) in &groups {
         let median = median(errors.iter().copied());
         let n = errors.len();
-        writeln!(
-            table,
-            "{part:?}, {gpu}: median absolute error {median:.1} % of {n}"
-        )
-        .unwrap();
+        writeln!(table, "{part:?}, {gpu}: median absolute error {median:.1} % of {n}").unwrap();
     }
     println!("{table}");
     let of = |part, gpu| median(groups[&(part, gpu)].iter().copied());

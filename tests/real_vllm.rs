@@ -64,10 +64,7 @@ fn vllm() -> Result<Option<PathBuf>, String> {
 
 /// A manifest that serves the tiny model, up to the workload.
 fn manifest(name: &str, vllm: &Path, rest: &str) -> Result<String, String> {
-    let home = vllm
-        .parent()
-        .and_then(Path::parent)
-        .ok_or("RUNNER_TEST_VLLM should be DIR/bin/vllm")?;
+    let home = vllm.parent().and_then(Path::parent).ok_or("RUNNER_TEST_VLLM should be DIR/bin/vllm")?;
     let model = home.join("models/tiny");
     Ok(format!(
         r#"
@@ -114,19 +111,12 @@ server.flags.num-gpu-blocks-override = [64, 8]
     let outcomes = |blocks: &str| -> Vec<&str> {
         cells
             .iter()
-            .filter(|cell| {
-                cell.get("num-gpu-blocks-override")
-                    .is_some_and(|value| value == blocks)
-            })
+            .filter(|cell| cell.get("num-gpu-blocks-override").is_some_and(|value| value == blocks))
             .map(|cell| cell["outcome"].as_str())
             .collect()
     };
     expect("outcomes with 64 blocks", &outcomes("64"), &vec!["ok"; 4])?;
-    expect(
-        "outcomes with 8 blocks",
-        &outcomes("8"),
-        &vec!["does_not_fit"; 4],
-    )?;
+    expect("outcomes with 8 blocks", &outcomes("8"), &vec!["does_not_fit"; 4])?;
     for cell in &cells {
         if cell["outcome"] == "ok" {
             let asked = number(cell, "requests")? * number(cell, "max_tokens")?;
@@ -134,12 +124,7 @@ server.flags.num-gpu-blocks-override = [64, 8]
             expect("output tokens", &number(cell, "output_tokens")?, &asked)?;
         } else {
             // Absent is never zero.
-            for column in [
-                "p50_ttft_ms",
-                "p50_e2e_ms",
-                "throughput_tok_s",
-                "output_tokens",
-            ] {
+            for column in ["p50_ttft_ms", "p50_e2e_ms", "throughput_tok_s", "output_tokens"] {
                 expect(column, &cell[column].as_str(), &"")?;
             }
         }
@@ -149,12 +134,9 @@ server.flags.num-gpu-blocks-override = [64, 8]
     let mut servers = BTreeMap::new();
     for (name, bytes) in files(&folder)? {
         if name.starts_with("servers/") && name.ends_with("/server.json") {
-            let server: Value =
-                serde_json::from_slice(&bytes).map_err(|e| format!("{name}: {e}"))?;
-            servers.insert(
-                server["axes"]["num-gpu-blocks-override"].to_string(),
-                server["outcome"].to_string(),
-            );
+            let server: Value = serde_json::from_slice(&bytes).map_err(|e| format!("{name}: {e}"))?;
+            servers
+                .insert(server["axes"]["num-gpu-blocks-override"].to_string(), server["outcome"].to_string());
         }
     }
     let ended = [("64", "\"ready\""), ("8", "\"kv_too_small\"")]
@@ -226,44 +208,25 @@ output = "exact"
             if of_client.is_u64() && of_client == of_engine {
                 Ok(())
             } else {
-                Err(format!(
-                    "{workload}, {what}: {of_client} by the client, {of_engine} by the engine"
-                ))
+                Err(format!("{workload}, {what}: {of_client} by the client, {of_engine} by the engine"))
             }
         };
         expect("settled", &engine["settled"], &Value::Bool(true))?;
         expect("sent", &client["sent"], &sent.into())?;
         both("requests", &client["completed"], &engine["requests"])?;
-        both(
-            "prompt tokens",
-            &client["input_tokens"],
-            &engine["prompt_tokens"],
-        )?;
-        both(
-            "output tokens",
-            &client["output_tokens"],
-            &engine["generation_tokens"],
-        )?;
+        both("prompt tokens", &client["input_tokens"], &engine["prompt_tokens"])?;
+        both("output tokens", &client["output_tokens"], &engine["generation_tokens"])?;
         for times in ["queue", "prefill", "decode", "ttft", "e2e"] {
             both(times, &client["completed"], &engine[times]["count"])?;
         }
-        let ms = |value: &Value| {
-            value
-                .as_f64()
-                .ok_or_else(|| format!("{workload}: no {value}"))
-        };
-        let (ours, theirs) = (
-            ms(&client["ttft_mean_ms"])?,
-            ms(&engine["ttft"]["mean_ms"])?,
-        );
+        let ms = |value: &Value| value.as_f64().ok_or_else(|| format!("{workload}: no {value}"));
+        let (ours, theirs) = (ms(&client["ttft_mean_ms"])?, ms(&engine["ttft"]["mean_ms"])?);
         println!(
             "{workload}: mean TTFT {ours:.1} ms by the client, {theirs:.1} ms by the engine; scraping {}",
             cell["server_side"]["scraping"]
         );
         if ours <= theirs {
-            return Err(format!(
-                "{workload}: a first token cannot be seen before it was made"
-            ));
+            return Err(format!("{workload}: a first token cannot be seen before it was made"));
         }
         let verdicts: Vec<&str> = cell["verdicts"]
             .as_array()
@@ -272,46 +235,32 @@ output = "exact"
             .filter_map(|verdict| verdict["kind"].as_str())
             .collect();
         if verdicts.contains(&"token_counts") {
-            return Err(format!(
-                "{workload}: the counts are the same, and yet {verdicts:?}"
-            ));
+            return Err(format!("{workload}: the counts are the same, and yet {verdicts:?}"));
         }
         if workload == "chat" {
             // Six in flight, four of them running.
             let queued = ms(&engine["queue"]["mean_ms"])?;
             if queued < 10.0 {
-                return Err(format!(
-                    "two of six wait for their turn, and the queue took {queued} ms"
-                ));
+                return Err(format!("two of six wait for their turn, and the queue took {queued} ms"));
             }
-        } else if engine["preemptions"].as_u64().unwrap_or_default() == 0
-            || !verdicts.contains(&"preempted")
+        } else if engine["preemptions"].as_u64().unwrap_or_default() == 0 || !verdicts.contains(&"preempted")
         {
-            return Err(format!(
-                "nothing was put back: {} and {verdicts:?}",
-                engine["preemptions"]
-            ));
+            return Err(format!("nothing was put back: {} and {verdicts:?}", engine["preemptions"]));
         }
         let process = &cell["server_side"]["process"];
         if ms(&process["cpu_s"])? <= 0.0 || ms(&process["peak_rss_bytes"])? < 1e9 {
-            return Err(format!(
-                "three processes with a model in them used only {process}"
-            ));
+            return Err(format!("three processes with a model in them used only {process}"));
         }
         seen.insert(workload);
     }
-    expect(
-        "workloads",
-        &seen,
-        &BTreeSet::from(["chat".to_owned(), "long".to_owned()]),
-    )?;
+    expect("workloads", &seen, &BTreeSet::from(["chat".to_owned(), "long".to_owned()]))?;
+    let values = experiment.values()?;
     for workload in &seen {
-        let note = folder.join(format!("notes/capacity-{workload}.md"));
-        let note = fs::read_to_string(note).map_err(|e| e.to_string())?;
-        if !note.contains("the same to the token") {
-            return Err(format!(
-                "the note of {workload} does not say that the counts agree:\n{note}"
-            ));
+        let mut all = values["findings"].as_array().into_iter().flatten();
+        let found = all.find(|own| own["kind"] == "client_and_server" && own["workload"] == **workload);
+        let evidence = &found.ok_or(format!("{workload}: client and server are not compared"))?["evidence"];
+        if evidence["compared"] != 1.0 || evidence["equal"] != 1.0 {
+            return Err(format!("{workload}: the counts are not said to agree: {evidence}"));
         }
     }
     render_again(&experiment, &folder)
@@ -371,11 +320,7 @@ output = "exact"
             return Err(format!("neither completed nor empty: {record}"));
         }
         let usage = &record["usage"];
-        expect(
-            "output tokens",
-            &usage["completion_tokens"],
-            &record["max_tokens"],
-        )?;
+        expect("output tokens", &usage["completion_tokens"], &record["max_tokens"])?;
         if record.get("turn").is_some() {
             turns.push((
                 record["turn"]["conversation"].as_u64(),
@@ -383,11 +328,7 @@ output = "exact"
                 usage["prompt_tokens"].as_u64(),
             ));
         } else {
-            expect(
-                "prompt tokens",
-                &usage["prompt_tokens"],
-                &record["input_tokens"],
-            )?;
+            expect("prompt tokens", &usage["prompt_tokens"], &record["input_tokens"])?;
             exact += 1;
         }
         if record["input_tokens"] == 296
@@ -400,12 +341,8 @@ output = "exact"
     // Two groups of six: all but the first of each find both of their blocks of 128 tokens.
     expect("tokens that the groups shared", &cached, &(2 * 5 * 256))?;
     turns.sort();
-    let [
-        (Some(0), Some(0), first),
-        (Some(0), Some(1), second),
-        (Some(1), Some(0), _),
-        (Some(1), Some(1), _),
-    ] = turns[..]
+    let [(Some(0), Some(0), first), (Some(0), Some(1), second), (Some(1), Some(0), _), (Some(1), Some(1), _)] =
+        turns[..]
     else {
         return Err(format!("two conversations of two turns, not {turns:?}"));
     };
@@ -414,9 +351,7 @@ output = "exact"
         return Err(format!("the second turn lacks the history: {turns:?}"));
     }
     for cell in experiment.cells()? {
-        if cell["verdicts"].contains("input_length")
-            || cell["verdicts"].contains("cache_contaminated")
-        {
+        if cell["verdicts"].contains("input_length") || cell["verdicts"].contains("cache_contaminated") {
             return Err(format!("{}: {}", cell["cell"], cell["verdicts"]));
         }
     }
@@ -434,22 +369,13 @@ fn render_again(experiment: &Experiment, folder: &Path) -> Result<(), String> {
         let last = name.rsplit('/').next().unwrap_or(name);
         last == "server.log" || last == ".lock" || last.starts_with("records")
     };
-    let rendered = |name: &str| {
-        name.starts_with("notes/") || name.starts_with("charts/") || name == "report.html"
-    };
-    for name in before
-        .keys()
-        .filter(|name| kept_out(name) || rendered(name))
-    {
+    let rendered =
+        |name: &str| name.starts_with("notes/") || name.starts_with("charts/") || name == "report.html";
+    for name in before.keys().filter(|name| kept_out(name) || rendered(name)) {
         fs::remove_file(folder.join(name)).map_err(|e| format!("{name}: {e}"))?;
     }
     succeed(
-        experiment.runner(&[
-            "report",
-            folder
-                .to_str()
-                .ok_or("the temporary folder's path is no text")?,
-        ]),
+        experiment.runner(&["report", folder.to_str().ok_or("the temporary folder's path is no text")?]),
     )?;
     let after = files(folder)?;
     for (name, bytes) in before.iter().filter(|(name, _)| !kept_out(name)) {
@@ -468,10 +394,7 @@ fn render_again(experiment: &Experiment, folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "how long it took is worth reading when the test passes, too"
-)]
+#[expect(clippy::print_stdout, reason = "how long it took is worth reading when the test passes, too")]
 fn a_killed_runner_leaves_no_server(vllm: &Path) -> Result<(), String> {
     let experiment = Experiment::new(&manifest(
         "killed",
@@ -489,23 +412,17 @@ output = "exact"
     let said = fs::File::create(experiment.path("said")).map_err(|e| e.to_string())?;
     let errors = said.try_clone().map_err(|e| e.to_string())?;
     let mut command = experiment.run();
-    command
-        .stdout(Stdio::from(said))
-        .stderr(Stdio::from(errors));
+    command.stdout(Stdio::from(said)).stderr(Stdio::from(errors));
     let mut runner = Runner(command.spawn().map_err(|e| format!("{command:?}: {e}"))?);
 
     let began = Instant::now();
     let log = loop {
         if let Some(status) = runner.0.try_wait().map_err(|e| e.to_string())? {
             let said = fs::read_to_string(experiment.path("said")).map_err(|e| e.to_string())?;
-            return Err(format!(
-                "the runner ended with {status} before it was killed:\n{said}"
-            ));
+            return Err(format!("the runner ended with {status} before it was killed:\n{said}"));
         }
         // The log counts requests only once they were asked for.
-        if let Some(log) =
-            server_log(&experiment).filter(|log| log.contains("\"POST /v1/completions"))
-        {
+        if let Some(log) = server_log(&experiment).filter(|log| log.contains("\"POST /v1/completions")) {
             break log;
         }
         if began.elapsed() > START {
@@ -523,15 +440,9 @@ output = "exact"
             "the log should name the pids of at least two processes, EngineCore's too; it names {told:?}"
         ));
     }
-    let mut tree: BTreeMap<u32, u64> = told
-        .iter()
-        .filter_map(|&pid| Some((pid, Process::read(pid)?.started)))
-        .collect();
-    expect(
-        "processes that live before the kill",
-        &tree.keys().copied().collect::<BTreeSet<_>>(),
-        &told,
-    )?;
+    let mut tree: BTreeMap<u32, u64> =
+        told.iter().filter_map(|&pid| Some((pid, Process::read(pid)?.started))).collect();
+    expect("processes that live before the kill", &tree.keys().copied().collect::<BTreeSet<_>>(), &told)?;
     tree.extend(descendants(runner.0.id()));
 
     // SIGKILL: the runner gets no chance to clean up.
@@ -539,27 +450,16 @@ output = "exact"
     runner.0.wait().map_err(|e| e.to_string())?;
     let killed = Instant::now();
     loop {
-        let alive: Vec<u32> = tree
-            .iter()
-            .filter(|&(&pid, &started)| lives(pid, started))
-            .map(|(&pid, _)| pid)
-            .collect();
+        let alive: Vec<u32> =
+            tree.iter().filter(|&(&pid, &started)| lives(pid, started)).map(|(&pid, _)| pid).collect();
         if alive.is_empty() {
-            println!(
-                "{} processes were gone {:?} after the runner was killed",
-                tree.len(),
-                killed.elapsed()
-            );
+            println!("{} processes were gone {:?} after the runner was killed", tree.len(), killed.elapsed());
             return Ok(());
         }
         if killed.elapsed() > CLEANED_UP {
             for pid in &alive {
                 // Not ours to leave behind either; it may have ended meanwhile.
-                drop(
-                    Command::new("kill")
-                        .args(["-KILL", &pid.to_string()])
-                        .status(),
-                );
+                drop(Command::new("kill").args(["-KILL", &pid.to_string()]).status());
             }
             return Err(format!(
                 "{CLEANED_UP:?} after the runner was killed, these of {tree:?} still live: {alive:?}"
@@ -583,20 +483,14 @@ impl Drop for Runner {
 /// The log of the only server, once it exists.
 fn server_log(experiment: &Experiment) -> Option<String> {
     let folder = experiment.run_folder().ok()?;
-    let server = fs::read_dir(folder.join("servers"))
-        .ok()?
-        .flatten()
-        .next()?;
+    let server = fs::read_dir(folder.join("servers")).ok()?.flatten().next()?;
     let bytes = fs::read(server.path().join("server.log")).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Every `(Name pid=N)` of a log.
 fn told_pids(log: &str) -> BTreeSet<u32> {
-    log.split(" pid=")
-        .skip(1)
-        .filter_map(|rest| rest.split_once(')')?.0.parse().ok())
-        .collect()
+    log.split(" pid=").skip(1).filter_map(|rest| rest.split_once(')')?.0.parse().ok()).collect()
 }
 
 /// A process, as `/proc` tells of it.
@@ -645,10 +539,7 @@ fn descendants(ancestor: u32) -> BTreeMap<u32, u64> {
         }
         false
     };
-    all.iter()
-        .filter(|&(&pid, _)| is_below(pid))
-        .map(|(&pid, process)| (pid, process.started))
-        .collect()
+    all.iter().filter(|&(&pid, _)| is_below(pid)).map(|(&pid, process)| (pid, process.started)).collect()
 }
 
 /// Every file below a folder, by its path from there, with its bytes.
@@ -661,15 +552,8 @@ fn files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
             if path.is_dir() {
                 left.push(path);
             } else {
-                let name = path
-                    .strip_prefix(folder)
-                    .map_err(|e| e.to_string())?
-                    .display()
-                    .to_string();
-                found.insert(
-                    name,
-                    fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?,
-                );
+                let name = path.strip_prefix(folder).map_err(|e| e.to_string())?.display().to_string();
+                found.insert(name, fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?);
             }
         }
     }
@@ -677,9 +561,5 @@ fn files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
 }
 
 fn expect<T: PartialEq + std::fmt::Debug>(what: &str, is: &T, should: &T) -> Result<(), String> {
-    if is == should {
-        Ok(())
-    } else {
-        Err(format!("{what}: {is:?}, not {should:?}"))
-    }
+    if is == should { Ok(()) } else { Err(format!("{what}: {is:?}, not {should:?}")) }
 }

@@ -12,22 +12,14 @@ fn runner(folder: &std::path::Path, arguments: &[&str]) -> (String, String, Opti
         .output()
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (
-        text(output.stdout),
-        text(output.stderr),
-        output.status.code(),
-    )
+    (text(output.stdout), text(output.stderr), output.status.code())
 }
 
 #[test]
 fn a_server_that_would_not_start_ends_as_vllm_does() {
     let folder = tempfile::tempdir().unwrap();
     for (words, outcome, says) in [
-        (
-            "Qwen/Qwen2.5-14B-Instruct --sim-gpu T4",
-            ServerOutcome::Oom(OomAt::Weights),
-            "CUDA out of memory",
-        ),
+        ("Qwen/Qwen2.5-14B-Instruct --sim-gpu T4", ServerOutcome::Oom(OomAt::Weights), "CUDA out of memory"),
         (
             "Qwen/Qwen2.5-7B --sim-gpu RTX-4090 --max-num-batched-tokens 131072",
             ServerOutcome::Oom(OomAt::KvCache),
@@ -43,11 +35,7 @@ fn a_server_that_would_not_start_ends_as_vllm_does() {
             ServerOutcome::KvTooSmall,
             "estimated maximum model length is",
         ),
-        (
-            "Qwen/Qwen2.5-1.5B --sim-gpu H100 --max-model-len 65536",
-            ServerOutcome::BadFlags,
-            "65536",
-        ),
+        ("Qwen/Qwen2.5-1.5B --sim-gpu H100 --max-model-len 65536", ServerOutcome::BadFlags, "65536"),
     ] {
         let mut arguments = vec!["sim", "--sim-startup", "0s", "--port", "1"];
         arguments.splice(1..1, words.split(' '));
@@ -104,10 +92,7 @@ fn a_plan_says_what_fits_and_what_is_not_known() {
     let value: serde_json::Value = serde_json::from_str(&out).unwrap();
     let predicted = &value["groups"][0]["predicted"];
     assert_eq!(predicted["gpu"], "H100", "{out}");
-    assert!(
-        predicted["kv_tokens"].as_u64().unwrap() > 1_000_000,
-        "{out}"
-    );
+    assert!(predicted["kv_tokens"].as_u64().unwrap() > 1_000_000, "{out}");
     assert_eq!(predicted["users"], 128);
     // A GPU of one's own, with less memory than the weights take.
     let own = format!(

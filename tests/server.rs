@@ -19,15 +19,12 @@ use tokio::sync::watch;
 
 /// The guardian of the server whose log is in a folder.
 fn guard_of(folder: &Utf8Path) -> Option<Process> {
-    all_processes()
-        .unwrap()
-        .filter_map(Result::ok)
-        .find(|process| {
-            process.cmdline().is_ok_and(|words| {
-                words.get(1).is_some_and(|word| word == "guard")
-                    && words.iter().any(|word| word.starts_with(folder.as_str()))
-            })
+    all_processes().unwrap().filter_map(Result::ok).find(|process| {
+        process.cmdline().is_ok_and(|words| {
+            words.get(1).is_some_and(|word| word == "guard")
+                && words.iter().any(|word| word.starts_with(folder.as_str()))
         })
+    })
 }
 
 struct Place {
@@ -113,11 +110,7 @@ async fn the_key_is_in_no_argument_and_no_log() {
     let mut place = Place::new();
     let running = place.start(simulated()).await.unwrap();
     let guard = guard_of(&place.folder).unwrap();
-    let pids = place
-        .tree()
-        .into_iter()
-        .map(|(pid, _)| pid)
-        .chain([guard.pid]);
+    let pids = place.tree().into_iter().map(|(pid, _)| pid).chain([guard.pid]);
     for pid in pids {
         let words = Process::new(pid).unwrap().cmdline().unwrap();
         assert!(!words.concat().contains("sk-not-to-be-seen"), "{words:?}");
@@ -177,7 +170,7 @@ async fn a_start_that_is_interrupted_leaves_nothing() {
         tree
     };
     let (result, tree) = tokio::join!(place.start_or_cancel(slow, cancelled), interrupt);
-    assert!(result.unwrap_err().reason.contains("interrupted"));
+    assert_eq!(result.unwrap_err().outcome, ServerOutcome::Interrupted);
     assert_eq!(tree.len(), 1);
     assert_eq!(alive(&tree), [] as [i32; 0]);
 }
@@ -210,11 +203,7 @@ async fn files_that_do_not_arrive_are_timed_apart() {
         .await
         .unwrap_err();
     assert_eq!(failed.outcome, ServerOutcome::TimedOut);
-    assert!(
-        failed.reason.contains("files did not arrive"),
-        "{}",
-        failed.reason
-    );
+    assert!(failed.reason.contains("files did not arrive"), "{}", failed.reason);
     assert_eq!(place.phases[0].0, StartPhase::Download);
 }
 
@@ -227,11 +216,7 @@ async fn a_taken_port_is_said_before_anything_starts() {
     server["flags"] = json!({ "port": port });
     let failed = place.start(server).await.unwrap_err();
     assert_eq!(failed.outcome, ServerOutcome::PortTaken);
-    assert!(
-        failed.reason.contains(&port.to_string()),
-        "{}",
-        failed.reason
-    );
+    assert!(failed.reason.contains(&port.to_string()), "{}", failed.reason);
     assert!(failed.argv.is_empty());
 }
 
@@ -243,9 +228,7 @@ async fn every_recorded_failure_ends_a_start_as_what_it_is() {
         let name = words.next().unwrap();
         let code: i32 = words.next().unwrap()["rc=".len()..].parse().unwrap();
         let expected = match name {
-            "bad-flag" | "bad-value" | "bad-dtype-choice" | "max-model-len" => {
-                ServerOutcome::BadFlags
-            }
+            "bad-flag" | "bad-value" | "bad-dtype-choice" | "max-model-len" => ServerOutcome::BadFlags,
             "bad-model-path" | "weights-truncated" => ServerOutcome::BadModel,
             "hub-id-offline" => ServerOutcome::ModelUnavailable,
             "kv-too-small-blocks" => ServerOutcome::KvTooSmall,
@@ -256,9 +239,7 @@ async fn every_recorded_failure_ends_a_start_as_what_it_is() {
         let log = root(&format!("tests/recorded/vllm/fail-{name}.log"));
         let mut place = Place::new();
         let failed = place
-            .start(standin(
-                json!({ "STANDIN_FAIL": log, "STANDIN_EXIT": code.to_string() }),
-            ))
+            .start(standin(json!({ "STANDIN_FAIL": log, "STANDIN_EXIT": code.to_string() })))
             .await
             .unwrap_err();
         assert_eq!(failed.outcome, expected, "{name}: {}", failed.reason);
@@ -270,10 +251,7 @@ async fn every_recorded_failure_ends_a_start_as_what_it_is() {
 #[tokio::test]
 async fn logged_flags_confirm_ours() {
     let mut place = Place::new();
-    let running = place
-        .start(standin(json!({ "STANDIN_FLAGS_LINE": "1" })))
-        .await
-        .unwrap();
+    let running = place.start(standin(json!({ "STANDIN_FLAGS_LINE": "1" }))).await.unwrap();
     assert_eq!(running.facts.flags_confirmed, Some(true));
     assert_eq!(running.facts.max_model_len, Some(4096));
     assert_eq!(running.facts.engine_version.as_deref(), Some("0.32.0"));
@@ -286,14 +264,8 @@ async fn logged_flags_confirm_ours() {
 #[tokio::test]
 async fn a_server_with_another_model_or_length_is_not_ours() {
     for (serves, says) in [
-        (
-            "other --max-model-len 4096",
-            "serves \"other\", not \"tiny\"",
-        ),
-        (
-            "tiny --max-model-len 2048",
-            "max_model_len of 2048, not 4096",
-        ),
+        ("other --max-model-len 4096", "serves \"other\", not \"tiny\""),
+        ("tiny --max-model-len 2048", "max_model_len of 2048, not 4096"),
     ] {
         let mut server = standin(json!({}));
         // Our flags become words of the shell's own, so that the server is started with others.
@@ -314,27 +286,16 @@ async fn an_attached_server_is_used_and_left_alone() {
     let running = place.start(simulated()).await.unwrap();
     let attach = |model: &str, url: &str| json!({ "engine": "openai", "model": model, "launch": { "on": "attach", "url": url } });
     let mut other = Place::new();
-    let attached = other
-        .start(attach("m", &format!("{}/v1/", running.url)))
-        .await
-        .unwrap();
+    let attached = other.start(attach("m", &format!("{}/v1/", running.url))).await.unwrap();
     assert_eq!(attached.url, running.url);
     assert_eq!(attached.facts.flags_confirmed, None);
     assert!(attached.argv.is_empty());
     assert_eq!(attached.stop().await, None);
     let failed = other.start(attach("q", &running.url)).await.unwrap_err();
     assert_eq!(failed.outcome, ServerOutcome::NotOurs);
-    assert!(
-        failed.reason.contains("serves \"m\", not \"q\""),
-        "{}",
-        failed.reason
-    );
+    assert!(failed.reason.contains("serves \"m\", not \"q\""), "{}", failed.reason);
     let url = running.url.clone();
     assert_eq!(running.stop().await, None);
     let failed = other.start(attach("m", &url)).await.unwrap_err();
-    assert!(
-        failed.reason.contains("does not answer"),
-        "{}",
-        failed.reason
-    );
+    assert!(failed.reason.contains("does not answer"), "{}", failed.reason);
 }

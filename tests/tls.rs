@@ -36,20 +36,8 @@ impl Engine {
         let address = free.local_addr().unwrap();
         drop(free);
         let mut child = Command::new(env!("CARGO_BIN_EXE_runner"))
-            .args([
-                "sim",
-                "org/model",
-                "--sim-startup",
-                "0s",
-                "--sim-ttft",
-                "5ms",
-            ])
-            .args([
-                "--sim-per-token",
-                "1ms",
-                "--port",
-                &address.port().to_string(),
-            ])
+            .args(["sim", "org/model", "--sim-startup", "0s", "--sim-ttft", "5ms"])
+            .args(["--sim-per-token", "1ms", "--port", &address.port().to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -141,11 +129,7 @@ async fn a_ca_that_is_named_is_trusted_and_any_other_is_refused_with_what_to_do(
     };
     assert_eq!(refused.outcome, Outcome::Unreachable);
     assert!(refused.message.starts_with("TLS: "), "{}", refused.message);
-    assert!(
-        refused.message.contains("SSL_CERT_FILE"),
-        "{}",
-        refused.message
-    );
+    assert!(refused.message.contains("SSL_CERT_FILE"), "{}", refused.message);
 
     let done = tokio::task::spawn_blocking(move || {
         let trusting = experiment(port);
@@ -155,19 +139,13 @@ async fn a_ca_that_is_named_is_trusted_and_any_other_is_refused_with_what_to_do(
         succeed(command).unwrap();
         let cells = trusting.cells().unwrap();
         assert_eq!(cells[0]["outcome"], "ok", "{cells:?}");
-        assert_eq!(
-            cells[0]["input_tokens"], "120",
-            "counted behind TLS as well"
-        );
+        assert_eq!(cells[0]["input_tokens"], "120", "counted behind TLS as well");
 
         let wary = experiment(port);
         let output = wary.run().output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{said}");
-        assert!(
-            said.contains("certificate") && said.contains("SSL_CERT_FILE"),
-            "{said}"
-        );
+        assert!(said.contains("certificate") && said.contains("SSL_CERT_FILE"), "{said}");
         assert_eq!(wary.cells().unwrap()[0]["outcome"], "server_failed");
     });
     done.await.unwrap();

@@ -33,10 +33,7 @@ impl Server {
             u64::from(answers.out_of_step),
             u64::from(answers.chunk_each),
         ];
-        let mut child = role("server", &words)?
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut child = role("server", &words)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut out = BufReader::new(child.stdout.take().ok_or("no pipe")?);
         let mut line = String::new();
         out.read_line(&mut line)?;
@@ -50,9 +47,7 @@ impl Server {
         let mut text = String::new();
         self.out.read_to_string(&mut text)?;
         self.child.wait()?;
-        text.lines()
-            .map(|line| line.split(' ').map(|n| Ok(n.parse()?)).collect())
-            .collect()
+        text.lines().map(|line| line.split(' ').map(|n| Ok(n.parse()?)).collect()).collect()
     }
 }
 
@@ -84,10 +79,7 @@ pub(crate) fn ask(name: &str, load: &Load, tokens: u32) -> Result<Value> {
 /// The role that this process was started in, if it was.
 pub(crate) fn play(words: &[String]) -> Option<Result<()>> {
     let (role, rest) = words.split_first()?;
-    let numbers: Vec<u64> = rest
-        .iter()
-        .map(|word| word.parse().ok())
-        .collect::<Option<_>>()?;
+    let numbers: Vec<u64> = rest.iter().map(|word| word.parse().ok()).collect::<Option<_>>()?;
     Some(match (role.as_str(), &numbers[..]) {
         ("server", &[tokens, per_write, ttft, gap, out_of_step, chunk_each]) => {
             let answers = Answers {
@@ -98,23 +90,9 @@ pub(crate) fn play(words: &[String]) -> Option<Result<()>> {
                 out_of_step: out_of_step == 1,
                 chunk_each: chunk_each == 1,
             };
-            super::clock::pin(SERVER)
-                .and_then(|()| super::server::serve(answers))
-                .map_err(Into::into)
+            super::clock::pin(SERVER).and_then(|()| super::server::serve(answers)).map_err(Into::into)
         }
-        (
-            name,
-            &[
-                port,
-                streams,
-                warmup,
-                requests,
-                until,
-                rate,
-                poisson,
-                tokens,
-            ],
-        ) => {
+        (name, &[port, streams, warmup, requests, until, rate, poisson, tokens]) => {
             let load = Load {
                 port: port as u16,
                 streams: streams as u32,

@@ -7,9 +7,7 @@ use std::{
 };
 
 use runner::{
-    load::{
-        Closed, Drive, Outcome, Phase, Progress, Recorder, Schedule, Target, Timer, drive, schedule,
-    },
+    load::{Closed, Drive, Outcome, Phase, Progress, Recorder, Schedule, Target, Timer, drive, schedule},
     manifest::{Inputs, Start},
     measure::{Asked, Latency, summarize},
     plan::{Cell, Stop},
@@ -79,9 +77,7 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
         base: target.base().to_owned(),
         api_key: None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let progress = Arc::new(Progress::default());
     let recorder = Arc::new(Recorder::new(&std::env::temp_dir(), Mask::default())?);
     let (stop, cancel) = watch::channel(false);
@@ -107,13 +103,8 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
         }
         driven.await
     })?;
-    let (seconds, cpu_s) = (
-        (clock::now() - start) as f64 / 1e9,
-        (clock::cpu() - cpu) as f64 / 1e9,
-    );
-    let records = Arc::into_inner(recorder)
-        .ok_or("a stream is still open")?
-        .finish()?;
+    let (seconds, cpu_s) = ((clock::now() - start) as f64 / 1e9, (clock::cpu() - cpu) as f64 / 1e9);
+    let records = Arc::into_inner(recorder).ok_or("a stream is still open")?.finish()?;
     let asked = Asked {
         spec: &cell.spec,
         start: None,

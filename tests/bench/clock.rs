@@ -32,9 +32,6 @@ pub(crate) fn pin(processor: usize) -> io::Result<()> {
 /// Resident memory of this process, now and at most, bytes.
 pub(crate) fn memory() -> Result<(u64, u64), Box<dyn std::error::Error>> {
     let status = procfs::process::Process::myself()?.status()?;
-    let bytes = |kib: Option<u64>| {
-        kib.map(|kib| kib * 1024)
-            .ok_or("no memory in /proc/self/status")
-    };
+    let bytes = |kib: Option<u64>| kib.map(|kib| kib * 1024).ok_or("no memory in /proc/self/status");
     Ok((bytes(status.vmrss)?, bytes(status.vmhwm)?))
 }

@@ -38,19 +38,8 @@ pub(crate) fn read(load: &Load, tokens: u64) -> io::Result<Value> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         sockopt::set_tcp_nodelay(&socket, true)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(
-            &epoll,
-            &socket,
-            epoll::EventData::new_u64(u64::from(number)),
-            flags,
-        )?;
-        connections.push(Connection {
-            socket,
-            events: 0,
-            last: 0,
-            sent: 0,
-            first: 0,
-        });
+        epoll::add(&epoll, &socket, epoll::EventData::new_u64(u64::from(number)), flags)?;
+        connections.push(Connection { socket, events: 0, last: 0, sent: 0, first: 0 });
     }
     let body = r#"{"model":"m","max_tokens":1,"temperature":0.0,"stream":true,"stream_options":{"include_usage":true},"prompt":"Hello"}"#;
     let request = format!(
@@ -89,11 +78,7 @@ pub(crate) fn read(load: &Load, tokens: u64) -> io::Result<Value> {
                 }
                 let bytes = &buffer[..count];
                 for at in memchr::memchr_iter(b'\n', bytes) {
-                    let before = if at == 0 {
-                        connection.last
-                    } else {
-                        bytes[at - 1]
-                    };
+                    let before = if at == 0 { connection.last } else { bytes[at - 1] };
                     connection.events += u64::from(before == b'\n');
                 }
                 connection.last = bytes[count - 1];

@@ -22,18 +22,11 @@ pub(crate) struct Row {
 }
 
 fn row(what: impl Into<String>, got: String, beside: String, target: &str) -> Row {
-    Row {
-        what: what.into(),
-        got,
-        beside,
-        target: target.into(),
-    }
+    Row { what: what.into(), got, beside, target: target.into() }
 }
 
 fn number(told: &Value, path: &str) -> Result<f64> {
-    told.pointer(path)
-        .and_then(Value::as_f64)
-        .ok_or_else(|| format!("no number at {path} in {told}").into())
+    told.pointer(path).and_then(Value::as_f64).ok_or_else(|| format!("no number at {path} in {told}").into())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -50,14 +43,7 @@ fn percentile(sorted: &[f64], q: f64) -> f64 {
 }
 
 fn fast(tokens: u32, per_write: u32, chunk_each: bool) -> Answers {
-    Answers {
-        tokens,
-        per_write,
-        ttft: 0,
-        gap: 0,
-        out_of_step: false,
-        chunk_each,
-    }
+    Answers { tokens, per_write, ttft: 0, gap: 0, out_of_step: false, chunk_each }
 }
 
 /// As fast as the server writes: events and their cost, against the raw reader.
@@ -85,10 +71,7 @@ pub(crate) fn events(
             let one = child::ask(name, &load, tokens)?;
             server.end()?;
             let events = number(&one, "/events")?;
-            told.push((
-                events / number(&one, "/seconds")?,
-                number(&one, "/cpu_s")? * 1e6 / events,
-            ));
+            told.push((events / number(&one, "/seconds")?, number(&one, "/cpu_s")? * 1e6 / events));
         }
         speed.push(told[1].0 / told[0].0);
         cost.push(told[1].1 / told[0].1);
@@ -100,21 +83,13 @@ pub(crate) fn events(
         row(
             format!("events per second, {per_write} per write{how}"),
             format!("{:.0} % of the raw reader", median(speed) * 100.0),
-            format!(
-                "{:.0} k against {:.0} k",
-                middle(|p| p[1].0) / 1e3,
-                middle(|p| p[0].0) / 1e3
-            ),
+            format!("{:.0} k against {:.0} k", middle(|p| p[1].0) / 1e3, middle(|p| p[0].0) / 1e3),
             targets[0],
         ),
         row(
             format!("CPU per event, {per_write} per write{how}"),
             format!("{:.2} × the raw reader", median(cost)),
-            format!(
-                "{:.2} against {:.2} s per million",
-                middle(|p| p[1].1),
-                middle(|p| p[0].1)
-            ),
+            format!("{:.2} against {:.2} s per million", middle(|p| p[1].1), middle(|p| p[0].1)),
             targets[1],
         ),
     ])
@@ -148,24 +123,14 @@ pub(crate) fn streams(repeats: usize) -> Result<Vec<Row>> {
         }
         let server = Server::start(fast(1, 1, true))?;
         let output = Command::new("taskset")
-            .args([
-                "-c",
-                &child::CLIENT.to_string(),
-                "wrk",
-                "-t1",
-                "-c64",
-                "-d2s",
-                "-s",
-            ])
+            .args(["-c", &child::CLIENT.to_string(), "wrk", "-t1", "-c64", "-d2s", "-s"])
             .arg(&script)
             .arg(format!("http://127.0.0.1:{}/v1/completions", server.port))
             .output();
         server.end()?;
         let wrk = output.ok().and_then(|output| {
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("Requests/sec:"))?;
+            let line = text.lines().find_map(|line| line.strip_prefix("Requests/sec:"))?;
             line.trim().parse::<f64>().ok()
         });
         if let Some(wrk) = wrk {
@@ -209,9 +174,7 @@ pub(crate) fn truth(
     target: &str,
 ) -> Result<Vec<Row>> {
     let how = if out_of_step { "" } else { " in step" };
-    let names = [
-        "ttft p50", "ttft p99", "e2e p50", "e2e p99", "tpot p50", "tpot p99", "itl p99",
-    ];
+    let names = ["ttft p50", "ttft p99", "e2e p50", "e2e p99", "tpot p50", "tpot p99", "itl p99"];
     let mut errors = vec![Vec::new(); names.len()];
     let mut raw_errors = vec![Vec::new(); 4];
     let mut cpu = Vec::new();
@@ -238,12 +201,9 @@ pub(crate) fn truth(
             let told = child::ask(name, &load, answers.tokens)?;
             let truth = Truth::of(&server.end()?);
             if truth.ttft.len() as u64 != load.requests {
-                return Err(format!(
-                    "{} answers were written down, not {}",
-                    truth.ttft.len(),
-                    load.requests
-                )
-                .into());
+                return Err(
+                    format!("{} answers were written down, not {}", truth.ttft.len(), load.requests).into()
+                );
             }
             let real = [
                 percentile(&truth.ttft, 0.5),
@@ -286,14 +246,8 @@ pub(crate) fn truth(
     Ok(vec![
         row(
             format!("error at {streams} streams{how}, ms: TTFT p50 / p99, E2E p50 / p99"),
-            format!(
-                "{:+.2} / {:+.2}, {:+.2} / {:+.2}",
-                each[0], each[1], each[2], each[3]
-            ),
-            format!(
-                "raw reader {:+.2} / {:+.2}, {:+.2} / {:+.2}",
-                raw[0], raw[1], raw[2], raw[3]
-            ),
+            format!("{:+.2} / {:+.2}, {:+.2} / {:+.2}", each[0], each[1], each[2], each[3]),
+            format!("raw reader {:+.2} / {:+.2}, {:+.2} / {:+.2}", raw[0], raw[1], raw[2], raw[3]),
             target,
         ),
         row(
@@ -362,18 +316,12 @@ impl Truth {
             values.sort_by(f64::total_cmp);
             values
         };
-        let each = |of: &dyn Fn(&[u64]) -> f64| {
-            ascending(answers.iter().map(|answer| of(answer)).collect())
-        };
-        let gaps = answers
-            .iter()
-            .flat_map(|answer| answer[1..].windows(2).map(|pair| ms(pair[0], pair[1])));
+        let each = |of: &dyn Fn(&[u64]) -> f64| ascending(answers.iter().map(|answer| of(answer)).collect());
+        let gaps = answers.iter().flat_map(|answer| answer[1..].windows(2).map(|pair| ms(pair[0], pair[1])));
         Self {
             ttft: each(&|answer| ms(answer[0], answer[1])),
             e2e: each(&|answer| ms(answer[0], answer[answer.len() - 1])),
-            tpot: each(&|answer| {
-                ms(answer[1], answer[answer.len() - 1]) / (answer.len() - 2) as f64
-            }),
+            tpot: each(&|answer| ms(answer[1], answer[answer.len() - 1]) / (answer.len() - 2) as f64),
             itl: ascending(gaps.collect()),
         }
     }
@@ -403,10 +351,7 @@ pub(crate) fn memory(streams: u32) -> Result<Vec<Row>> {
     server.end()?;
     Ok(vec![row(
         format!("memory per stream, {streams} open at once"),
-        format!(
-            "{:.1} KB",
-            number(&told, "/held_bytes")? / f64::from(streams) / 1e3
-        ),
+        format!("{:.1} KB", number(&told, "/held_bytes")? / f64::from(streams) / 1e3),
         format!("peak {:.0} MB", number(&told, "/peak_bytes")? / 1e6),
         "< 30 KB",
     )])
@@ -464,15 +409,10 @@ pub(crate) fn fixed(repeats: usize) -> Result<Vec<Row>> {
     let seconds = |cells: usize, number: usize| -> Result<f64> {
         let manifest = folder.path().join(format!("cost-{cells}-{number}.toml"));
         // Every cell asks for one token of another seed of temperature: different cells, the same work.
-        let values: Vec<String> = (0..cells)
-            .map(|cell| format!("{}", cell as f64 / 1000.0))
-            .collect();
+        let values: Vec<String> = (0..cells).map(|cell| format!("{}", cell as f64 / 1000.0)).collect();
         fs::write(
             &manifest,
-            format!(
-                "{CELLS}[workload.chat.sweep]\ntemperature = [{}]\n",
-                values.join(", ")
-            ),
+            format!("{CELLS}[workload.chat.sweep]\ntemperature = [{}]\n", values.join(", ")),
         )?;
         let start = Instant::now();
         let output = Command::new(runner)

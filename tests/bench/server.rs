@@ -35,8 +35,7 @@ pub(crate) struct Answers {
     pub(crate) chunk_each: bool,
 }
 
-const HEAD: &str =
-    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// What vLLM sends for a token, and after the last one.
 const TOKEN: &str = "data: {\"id\":\"cmpl-8f1b7f0f9c2f4a3bb0f3d2f8a7c1e5d4\",\"object\":\"text_completion\",\"created\":1764000000,\"model\":\"m\",\"choices\":[{\"index\":0,\"text\":\" token\",\"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null,\"token_ids\":null}],\"usage\":null}\n\n";
@@ -124,9 +123,8 @@ pub(crate) fn serve(answers: Answers) -> io::Result<()> {
     out.flush()?;
 
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let watch = |fd: &dyn AsFd, data, flags| {
-        epoll::add(&epoll, fd.as_fd(), epoll::EventData::new_u64(data), flags)
-    };
+    let watch =
+        |fd: &dyn AsFd, data, flags| epoll::add(&epoll, fd.as_fd(), epoll::EventData::new_u64(data), flags);
     watch(&listener, LISTENER, epoll::EventFlags::IN)?;
     watch(&io::stdin(), STDIN, epoll::EventFlags::IN)?;
     let mut server = Server {
@@ -147,13 +145,11 @@ pub(crate) fn serve(answers: Answers) -> io::Result<()> {
         for event in events.drain(..) {
             match event.data.u64() {
                 LISTENER => {
-                    while let Ok(socket) = rustix::net::accept_with(
-                        &listener,
-                        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
-                    ) {
+                    while let Ok(socket) =
+                        rustix::net::accept_with(&listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+                    {
                         sockopt::set_tcp_nodelay(&socket, true)?;
-                        let flags =
-                            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+                        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
                         watch(&socket, server.connections.len() as u64, flags)?;
                         server.accepted(socket);
                     }
@@ -193,10 +189,7 @@ impl Server {
         } else {
             0
         };
-        Some(Timespec {
-            tv_sec: (wait / 1000) as i64,
-            tv_nsec: (wait % 1000 * 1_000_000) as i64,
-        })
+        Some(Timespec { tv_sec: (wait / 1000) as i64, tv_nsec: (wait % 1000 * 1_000_000) as i64 })
     }
 
     fn accepted(&mut self, socket: OwnedFd) {

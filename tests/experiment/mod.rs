@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A manifest in a folder of its own, which goes with it.
@@ -33,10 +34,7 @@ impl Experiment {
     /// `runner`, asked for something, where the manifest is.
     pub(crate) fn runner(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-        command
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null());
+        command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         command
     }
 
@@ -50,15 +48,20 @@ impl Experiment {
         only_folder(&only_folder(&self.path("results"))?)
     }
 
+    /// What `runner report --values` says of the only run.
+    pub(crate) fn values(&self) -> Result<Value, String> {
+        let run = self.run_folder()?;
+        let run = run.to_str().ok_or("the temporary folder's path is no text")?;
+        let output = self.runner(&["report", run, "--values"]).output().map_err(|e| e.to_string())?;
+        serde_json::from_slice(&output.stdout)
+            .map_err(|e| format!("{e}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
     /// What `cells.csv` says.
     pub(crate) fn cells(&self) -> Result<Vec<Row>, String> {
         let path = self.run_folder()?.join("cells.csv");
-        let mut reader =
-            csv::Reader::from_path(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        reader
-            .deserialize()
-            .collect::<Result<_, _>>()
-            .map_err(|e| format!("{}: {e}", path.display()))
+        let mut reader = csv::Reader::from_path(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        reader.deserialize().collect::<Result<_, _>>().map_err(|e| format!("{}: {e}", path.display()))
     }
 }
 
@@ -78,11 +81,8 @@ pub(crate) fn succeed(mut command: Command) -> Result<(), String> {
 
 /// A field of a row as a number.
 pub(crate) fn number(row: &Row, column: &str) -> Result<f64, String> {
-    let text = row
-        .get(column)
-        .ok_or_else(|| format!("cells.csv has no column {column}: {row:?}"))?;
-    text.parse()
-        .map_err(|_| format!("{column} is {text:?}, not a number: {row:?}"))
+    let text = row.get(column).ok_or_else(|| format!("cells.csv has no column {column}: {row:?}"))?;
+    text.parse().map_err(|_| format!("{column} is {text:?}, not a number: {row:?}"))
 }
 
 fn only_folder(parent: &Path) -> Result<PathBuf, String> {
@@ -95,9 +95,6 @@ fn only_folder(parent: &Path) -> Result<PathBuf, String> {
         .collect();
     match folders.as_slice() {
         [folder] => Ok(folder.clone()),
-        _ => Err(format!(
-            "{} should hold one folder: {folders:?}",
-            parent.display()
-        )),
+        _ => Err(format!("{} should hold one folder: {folders:?}", parent.display())),
     }
 }

@@ -76,19 +76,14 @@ pub(crate) fn ask(server: impl Behave) -> (Record, Duration) {
         base: String::new(),
         api_key: None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let sink = Arc::new(Mutex::new(Vec::<Record>::new()));
     let took = runtime.block_on(async {
         let (_keep, cancel) = watch::channel(false);
         let began = tokio::time::Instant::now();
         let pipes = Pipes(server);
-        drive(asked, pipes, Arc::default(), cancel, sink.clone())
-            .await
-            .unwrap();
+        drive(asked, pipes, Arc::default(), cancel, sink.clone()).await.unwrap();
         began.elapsed()
     });
     let mut records = std::mem::take(&mut *sink.lock().unwrap());

@@ -61,12 +61,8 @@ impl Behave for Harm {
                 stream(io, b"data: \"", &filler).await
             }
             Self::LargeEvents => {
-                let event = [
-                    b"data: {\"choices\":[{\"text\":\"",
-                    &[b'x'; 8_000_000][..],
-                    b"\"}]}\n\n",
-                ]
-                .concat();
+                let event =
+                    [b"data: {\"choices\":[{\"text\":\"", &[b'x'; 8_000_000][..], b"\"}]}\n\n"].concat();
                 io.write_all(HEAD).await?;
                 for _ in 0..8 {
                     io.write_all(&event).await?;
@@ -76,8 +72,7 @@ impl Behave for Harm {
             Self::EndlessHeaders => stream(io, b"HTTP/1.1 200 OK\r\n", b"x-a: b\r\n").await,
             Self::OneEndlessHeader => stream(io, b"HTTP/1.1 200 OK\r\nx-a: ", &filler).await,
             Self::EndlessChunkSize => {
-                io.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;")
-                    .await?;
+                io.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5;").await?;
                 stream(io, b"", &filler).await
             }
             Self::Dribble => {
@@ -98,10 +93,7 @@ impl Behave for Harm {
             }
             Self::BadText => {
                 io.write_all(HEAD).await?;
-                io.write_all(
-                    b"data: {\"choices\":[{\"text\":\"\xff\xfe\xc0\"}]}\n\ndata: [DONE]\n\n",
-                )
-                .await
+                io.write_all(b"data: {\"choices\":[{\"text\":\"\xff\xfe\xc0\"}]}\n\ndata: [DONE]\n\n").await
             }
             Self::BillionTokens => {
                 io.write_all(HEAD).await?;
@@ -111,14 +103,12 @@ impl Behave for Harm {
             }
             Self::EndlessRefusal => stream(io, b"HTTP/1.1 500 No\r\n\r\n", &filler).await,
             Self::EndlessWhole => {
-                io.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[\"")
-                    .await?;
+                io.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[\"").await?;
                 stream(io, b"", &filler).await
             }
             Self::Deep => {
                 io.write_all(HEAD).await?;
-                io.write_all(&[b"data: ", &[b'['; 1 << 20][..], b"\n\ndata: [DONE]\n\n"].concat())
-                    .await
+                io.write_all(&[b"data: ", &[b'['; 1 << 20][..], b"\n\ndata: [DONE]\n\n"].concat()).await
             }
             Self::Silence => std::future::pending().await,
         }
@@ -129,30 +119,18 @@ impl Behave for Harm {
 fn every_harm_has_its_outcome_in_bounded_time_and_memory() {
     let before = memory::peak();
     for (harm, outcome, says) in [
-        (
-            Harm::EndlessEvent,
-            Outcome::Malformed,
-            "larger than 8388608 bytes",
-        ),
+        (Harm::EndlessEvent, Outcome::Malformed, "larger than 8388608 bytes"),
         (Harm::LargeEvents, Outcome::Completed, ""),
         (Harm::EndlessHeaders, Outcome::Malformed, "head"),
         (Harm::OneEndlessHeader, Outcome::Malformed, "head"),
         (Harm::EndlessChunkSize, Outcome::Malformed, "chunk"),
         (Harm::Dribble, Outcome::TimedOut(Wait::FirstToken), ""),
         (Harm::EndlessTokens, Outcome::Malformed, "1048576 chunks"),
-        (
-            Harm::EndlessComments,
-            Outcome::TimedOut(Wait::FirstToken),
-            "",
-        ),
+        (Harm::EndlessComments, Outcome::TimedOut(Wait::FirstToken), ""),
         (Harm::BadText, Outcome::Malformed, ""),
         (Harm::BillionTokens, Outcome::Completed, ""),
         (Harm::EndlessRefusal, Outcome::Rejected(500), "xxx"),
-        (
-            Harm::EndlessWhole,
-            Outcome::Malformed,
-            "larger than 8388608 bytes",
-        ),
+        (Harm::EndlessWhole, Outcome::Malformed, "larger than 8388608 bytes"),
         (Harm::Deep, Outcome::Malformed, ""),
         (Harm::Silence, Outcome::TimedOut(Wait::FirstToken), ""),
     ] {
@@ -161,10 +139,7 @@ fn every_harm_has_its_outcome_in_bounded_time_and_memory() {
         let said = record.error.unwrap_or_default();
         assert!(said.contains(says), "{harm:?}: {said}");
         assert!(said.len() < 1000, "{harm:?}: {} bytes of error", said.len());
-        assert!(
-            took <= TIMEOUT + Duration::from_secs(2),
-            "{harm:?}: {took:?}"
-        );
+        assert!(took <= TIMEOUT + Duration::from_secs(2), "{harm:?}: {took:?}");
     }
     let grown = memory::peak().saturating_sub(before);
     // The hostile server of this test holds some of it itself.

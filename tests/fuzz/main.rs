@@ -34,10 +34,7 @@ fn told(name: &str, otherwise: u64) -> u64 {
 }
 
 /// Tries inputs as long as there is time.
-#[expect(
-    clippy::print_stdout,
-    reason = "the seed is worth reading, and cargo shows it when a test fails"
-)]
+#[expect(clippy::print_stdout, reason = "the seed is worth reading, and cargo shows it when a test fails")]
 fn fuzz(target: &str, corpus: &[Vec<u8>], mut take: impl FnMut(&[u8], &mut ChaCha8Rng)) {
     assert!(!corpus.is_empty(), "{target} has no corpus");
     let seed = told("RUNNER_TEST_FUZZ_SEED", 1);
@@ -54,8 +51,7 @@ fn fuzz(target: &str, corpus: &[Vec<u8>], mut take: impl FnMut(&[u8], &mut ChaCh
         let since = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| take(&input, &mut random)));
         if result.is_err() || since.elapsed() > LONGEST {
-            let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
-                .join(format!("fuzz-{target}-{seed}-{number}"));
+            let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{target}-{seed}-{number}"));
             fs::write(&path, &input).unwrap();
             panic!(
                 "{target}: input {number} of seed {seed} fails after {:?}: {}",
@@ -71,19 +67,12 @@ fn fuzz(target: &str, corpus: &[Vec<u8>], mut take: impl FnMut(&[u8], &mut ChaCh
 }
 
 fn recorded(folder: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/recorded")
-        .join(folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(folder);
     let mut files: Vec<(String, Vec<u8>)> = fs::read_dir(folder)
         .unwrap()
         .flatten()
         .filter(|file| file.path().is_file())
-        .map(|file| {
-            (
-                file.file_name().to_string_lossy().into_owned(),
-                fs::read(file.path()).unwrap(),
-            )
-        })
+        .map(|file| (file.file_name().to_string_lossy().into_owned(), fs::read(file.path()).unwrap()))
         .collect();
     files.sort();
     files
@@ -108,8 +97,7 @@ fn answers() {
     let mut corpus = Vec::new();
     for (_, stream) in recorded("streams") {
         // A recording may hold the head already.
-        let head =
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n".as_slice();
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n".as_slice();
         if stream.starts_with(b"HTTP/") {
             corpus.push(stream);
             continue;
@@ -127,10 +115,7 @@ fn answers() {
     let mut completed = 0;
     fuzz("answers", &corpus, |input, random| {
         let stays = below(random, 2) == 0;
-        let server = Pieces {
-            pieces: pieces(input, random),
-            stays,
-        };
+        let server = Pieces { pieces: pieces(input, random), stays };
         let (record, took) = ask(server);
         completed += u32::from(record.outcome == Outcome::Completed);
         assert!(took <= TIMEOUT + Duration::from_secs(2), "{took:?}");
@@ -139,10 +124,7 @@ fn answers() {
         assert!(stamps.is_sorted());
         assert!(record.end >= record.sent.unwrap_or_default());
     });
-    assert!(
-        completed > 0,
-        "no answer was whole: the target tests nothing"
-    );
+    assert!(completed > 0, "no answer was whole: the target tests nothing");
 }
 
 /// Manifests, and the plans of those that are one.
@@ -161,17 +143,10 @@ fn manifests() {
     let path = Utf8PathBuf::from_path_buf(folder.path().join("manifest.toml")).unwrap();
     fuzz("manifests", &corpus, |input, random| {
         fs::write(&path, input).unwrap();
-        let overrides = Overrides {
-            set: Vec::new(),
-            sim: below(random, 4) == 0,
-            gpu: None,
-        };
+        let overrides = Overrides { set: Vec::new(), sim: below(random, 4) == 0, gpu: None };
         let (manifest, findings) = Manifest::load(&path, &overrides);
         let shown = findings.render(below(random, 2) == 0);
-        assert!(
-            !shown.contains("\x1b[2J"),
-            "a manifest's escapes reach the terminal"
-        );
+        assert!(!shown.contains("\x1b[2J"), "a manifest's escapes reach the terminal");
         if let Some(manifest) = manifest {
             let (_, findings) = plan::plan(&manifest);
             findings.render(true);
@@ -205,11 +180,8 @@ fn metrics() {
     let mut known = 0;
     fuzz("metrics", &corpus, |input, random| {
         let other = &corpus[below(random, corpus.len())];
-        let (before, after) = if below(random, 2) == 0 {
-            (other.as_slice(), input)
-        } else {
-            (input, other.as_slice())
-        };
+        let (before, after) =
+            if below(random, 2) == 0 { (other.as_slice(), input) } else { (input, other.as_slice()) };
         let page = |bytes| String::from_utf8_lossy(bytes).into_owned();
         if let Some(side) = observe::between_pages(&page(before), &page(after), 1.0) {
             known += 1;
@@ -232,15 +204,11 @@ fn stored_runs() {
     let run = Utf8Path::from_path(&run).unwrap();
     let stored = store::read(run).unwrap();
     let cell = &stored.cells[0].id;
-    let files: Vec<Utf8PathBuf> = [
-        "run.json".into(),
-        "plan.json".into(),
-        format!("cells/{cell}/cell.json"),
-    ]
-    .into_iter()
-    .chain([format!("servers/{}/server.json", stored.cells[0].server)])
-    .map(|relative| run.join(relative))
-    .collect();
+    let files: Vec<Utf8PathBuf> = ["run.json".into(), "plan.json".into(), format!("cells/{cell}/cell.json")]
+        .into_iter()
+        .chain([format!("servers/{}/server.json", stored.cells[0].server)])
+        .map(|relative| run.join(relative))
+        .collect();
     let whole: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
     fuzz("stored-runs", &whole, |input, random| {
         let which = below(random, files.len());
@@ -256,9 +224,7 @@ fn stored_runs() {
     });
     // The records of a measured run are not in the repository: a cell of them is written here.
     let records = run.join(format!("cells/{cell}/records-1.jsonl.gz"));
-    let mut lines = vec![format!(
-        "{{\"format\":1,\"cell\":\"{cell}\",\"repeat\":1,\"records\":3}}"
-    )];
+    let mut lines = vec![format!("{{\"format\":1,\"cell\":\"{cell}\",\"repeat\":1,\"records\":3}}")];
     for index in 0..3 {
         lines.push(format!(
             "{{\"index\":{index},\"stream\":0,\"phase\":\"measured\",\"input\":0,\"scheduled\":1,\"sent\":2,\"headers\":3,\"chunks\":[4,5,6],\"end\":7,\"outcome\":\"completed\",\"status\":200,\"max_tokens\":3,\"reused_connection\":true}}"
@@ -268,11 +234,7 @@ fn stored_runs() {
     let corpus = vec![pack(&text), text];
     let mut read = 0;
     fuzz("records", &corpus, |input, random| {
-        let packed = if below(random, 2) == 0 {
-            pack(input)
-        } else {
-            input.to_vec()
-        };
+        let packed = if below(random, 2) == 0 { pack(input) } else { input.to_vec() };
         fs::write(&records, packed).unwrap();
         if let Ok(repeats) = store::read_records(run, cell) {
             read += repeats[0].iter().count();

@@ -68,12 +68,8 @@ fn see(row: &Row) -> Result<Seen, String> {
     let server = Server::start(row.answers, row.early);
     let experiment = Experiment::new(&manifest(server.address.port(), row.asks, row.timeout))?;
     let begun = Instant::now();
-    let mut child = experiment
-        .run()
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| e.to_string())?;
+    let mut child =
+        experiment.run().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
     let status = format!("/proc/{}/status", child.id());
     let mut peak_kib = 0;
     let code = loop {
@@ -97,9 +93,7 @@ fn see(row: &Row) -> Result<Seen, String> {
     if said.len() > 20_000 {
         return Err(format!("{} bytes were said", said.len()));
     }
-    let folder = experiment
-        .run_folder()
-        .map_err(|e| format!("{e}\n{said}"))?;
+    let folder = experiment.run_folder().map_err(|e| format!("{e}\n{said}"))?;
     let folder = Utf8Path::from_path(&folder).ok_or("the folder is no text")?;
     // What cannot be read again is lost.
     let stored = store::read(folder).map_err(|e| e.to_string())?;
@@ -115,28 +109,19 @@ fn see(row: &Row) -> Result<Seen, String> {
     if counts.is_some_and(|counts| counts.by_outcome.values().sum::<u64>() != 4) {
         return Err(format!("not every request has an outcome: {counts:?}"));
     }
-    let requests: Vec<&str> = counts
-        .iter()
-        .flat_map(|counts| counts.by_outcome.keys())
-        .map(String::as_str)
-        .collect();
+    let requests: Vec<&str> =
+        counts.iter().flat_map(|counts| counts.by_outcome.keys()).map(String::as_str).collect();
     // How busy this machine is, is not the server's doing.
     let out = |verdict: &runner::measure::Verdict| {
         verdict.severity == Severity::Cell
             && !matches!(
                 verdict.kind,
-                VerdictKind::ClientSaturated
-                    | VerdictKind::ClientLate
-                    | VerdictKind::ConcurrencyNotReached
+                VerdictKind::ClientSaturated | VerdictKind::ClientLate | VerdictKind::ConcurrencyNotReached
             )
     };
     let ranked = cell.outcome.is_measured() && !cell.verdicts.iter().any(out);
     if ranked != row.ranked {
-        let outs: Vec<_> = cell
-            .verdicts
-            .iter()
-            .filter(|verdict| out(verdict))
-            .collect();
+        let outs: Vec<_> = cell.verdicts.iter().filter(|verdict| out(verdict)).collect();
         return Err(format!("ranked: {ranked}; {outs:?}"));
     }
     let verdict = cell.verdicts.iter().find(|verdict| out(verdict));
@@ -159,16 +144,8 @@ fn see(row: &Row) -> Result<Seen, String> {
 /// What differs from what the row says; `None` when nothing does.
 fn surprise(row: &Row, seen: &Seen) -> Option<String> {
     let mut wrong = Vec::new();
-    let words: BTreeSet<&str> = seen
-        .requests
-        .split(", ")
-        .filter(|word| !word.is_empty())
-        .collect();
-    let wanted: BTreeSet<&str> = row
-        .requests
-        .iter()
-        .flat_map(|word| word.split('|'))
-        .collect();
+    let words: BTreeSet<&str> = seen.requests.split(", ").filter(|word| !word.is_empty()).collect();
+    let wanted: BTreeSet<&str> = row.requests.iter().flat_map(|word| word.split('|')).collect();
     if words.is_empty() != wanted.is_empty() || !words.is_subset(&wanted) {
         wrong.push(format!("requests ended as {words:?}, not {wanted:?}"));
     }
@@ -223,11 +200,7 @@ fn every_harm_costs_a_bounded_time_and_memory_and_is_never_ranked() {
         }
     }
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
-    let table = table(
-        found
-            .iter()
-            .filter_map(|(_, row, seen)| Some((*row, seen.as_ref().ok()?))),
-    );
+    let table = table(found.iter().filter_map(|(_, row, seen)| Some((*row, seen.as_ref().ok()?))));
     written(&table);
 }
 
@@ -244,30 +217,20 @@ fn look_there(to: &mut std::net::TcpStream) -> std::io::Result<bool> {
 fn the_key_is_taken_to_no_other_server() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     other.set_nonblocking(true).unwrap();
-    ELSEWHERE
-        .set(other.local_addr().unwrap().to_string())
-        .unwrap();
+    ELSEWHERE.set(other.local_addr().unwrap().to_string()).unwrap();
     let beside: &[(&str, server::Answer)] = &[
         ("/metrics", look_there),
         ("/version", look_there),
         ("/tokenize", look_there),
         ("/v1/completions", look_there),
     ];
-    for paths in [
-        beside,
-        &[("/v1/models", look_there)],
-        &[("/health", look_there)],
-    ] {
+    for paths in [beside, &[("/v1/models", look_there)], &[("/health", look_there)]] {
         for asks in ["prompts = [\"x\"]", "synthetic = { input_tokens = 24 }"] {
             let server = Server::start(paths, None);
             let text = manifest(server.address.port(), asks, "2s");
             let text = text.replace("launch = { ", "launch = { api_key_env = \"SOME_KEY\", ");
             let experiment = Experiment::new(&text).unwrap();
-            let output = experiment
-                .run()
-                .env("SOME_KEY", "sk-planted")
-                .output()
-                .unwrap();
+            let output = experiment.run().env("SOME_KEY", "sk-planted").output().unwrap();
             assert_eq!(output.status.code(), Some(3), "{output:?}");
         }
     }
@@ -275,7 +238,8 @@ fn the_key_is_taken_to_no_other_server() {
     assert!(came.is_err(), "{came:?}");
 }
 
-const HEADING: &str = "| what the server does | requests | cell | what is said of it | exit code |\n|---|---|---|---|---|\n";
+const HEADING: &str =
+    "| what the server does | requests | cell | what is said of it | exit code |\n|---|---|---|---|---|\n";
 
 fn table<'a>(found: impl Iterator<Item = (&'a Row, &'a Seen)>) -> String {
     let mut table = String::new();
@@ -287,17 +251,9 @@ fn table<'a>(found: impl Iterator<Item = (&'a Row, &'a Seen)>) -> String {
             seen.requests.clone()
         };
         let raced = requests.contains(" or ");
-        let said: String = if raced {
-            String::new()
-        } else {
-            plain(&seen.said)
-        };
+        let said: String = if raced { String::new() } else { plain(&seen.said) };
         let dash = |text: String| {
-            if text.is_empty() {
-                "–".to_owned()
-            } else {
-                text
-            }
+            if text.is_empty() { "–".to_owned() } else { text }
         };
         writeln!(
             table,
@@ -325,11 +281,7 @@ fn plain(said: &str) -> String {
     }
     out.push_str(rest);
     let short: String = out.chars().take(120).collect();
-    let more = if short.len() < out.len() {
-        " […]"
-    } else {
-        ""
-    };
+    let more = if short.len() < out.len() { " […]" } else { "" };
     short.replace('|', "\\|") + more
 }
 

@@ -30,19 +30,12 @@ const MADE: &str = "synthetic = { input_tokens = 24 }";
 
 /// No prompt of an exact length can be made, so nothing is asked.
 const fn uncounted(name: &'static str, answers: &'static [(&'static str, Answer)]) -> Row {
-    Row {
-        cell: "failed",
-        asks: MADE,
-        ..refused(name, answers)
-    }
+    Row { cell: "failed", asks: MADE, ..refused(name, answers) }
 }
 
 /// Sends whoever asks to another server.
 fn elsewhere(to: &mut TcpStream) -> std::io::Result<bool> {
-    raw(
-        to,
-        b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://localhost:9/\r\ncontent-length: 0\r\n\r\n",
-    )
+    raw(to, b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://localhost:9/\r\ncontent-length: 0\r\n\r\n")
 }
 
 const ASK: &str = "/v1/completions";
@@ -51,8 +44,7 @@ const HEAD_OF_JSON: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\
 
 /// A small answer that unpacks to gigabytes; made once, since making it takes a while.
 static BOMB_OF_ONE_EVENT: LazyLock<Vec<u8>> = LazyLock::new(|| gzip(&[b'x'; 1 << 20], 1024));
-static BOMB_OF_COMMENTS: LazyLock<Vec<u8>> =
-    LazyLock::new(|| gzip(&b": comment\n\n".repeat(1 << 16), 1024));
+static BOMB_OF_COMMENTS: LazyLock<Vec<u8>> = LazyLock::new(|| gzip(&b": comment\n\n".repeat(1 << 16), 1024));
 
 /// Makes what takes a while to make.
 pub(crate) fn prepare() {
@@ -94,10 +86,7 @@ const fn survives(name: &'static str, answers: &'static [(&'static str, Answer)]
 
 /// The requests go well, and nobody may believe what they say.
 const fn lies(name: &'static str, answers: &'static [(&'static str, Answer)]) -> Row {
-    Row {
-        ranked: false,
-        ..survives(name, answers)
-    }
+    Row { ranked: false, ..survives(name, answers) }
 }
 
 /// The server is not taken for one.
@@ -142,26 +131,18 @@ pub(crate) const ROWS: &[Row] = &[
         ..survives(
             "events of 8 MB",
             &[(ASK, |to| {
-                let event = format!(
-                    "data: {{\"choices\":[{{\"text\":\"{}\"}}]}}\n\n",
-                    "x".repeat(8_000_000)
-                );
+                let event = format!("data: {{\"choices\":[{{\"text\":\"{}\"}}]}}\n\n", "x".repeat(8_000_000));
                 to.write_all(STREAM)?;
                 for _ in 0..2 {
                     to.write_all(event.as_bytes())?;
                 }
-                raw(
-                    to,
-                    format!("data: {{\"choices\":[],\"usage\":{USAGE}}}\n\n{DONE}").as_bytes(),
-                )
+                raw(to, format!("data: {{\"choices\":[],\"usage\":{USAGE}}}\n\n{DONE}").as_bytes())
             })],
         )
     },
     fails(
         "a byte a second, never whole",
-        &[(ASK, |to| {
-            dribble(to, STREAM, b"data: {\"choices\":[{\"text\":\"")
-        })],
+        &[(ASK, |to| dribble(to, STREAM, b"data: {\"choices\":[{\"text\":\""))],
         &["timed_out(first_token)"],
     ),
     fails(
@@ -207,16 +188,7 @@ pub(crate) const ROWS: &[Row] = &[
         "an event of two million choices",
         &[(ASK, |to| {
             let choices = "{},".repeat(2_000_000);
-            raw(
-                to,
-                &[
-                    STREAM,
-                    b"data: {\"choices\":[",
-                    choices.as_bytes(),
-                    b"{}]}\n\n",
-                ]
-                .concat(),
-            )
+            raw(to, &[STREAM, b"data: {\"choices\":[", choices.as_bytes(), b"{}]}\n\n"].concat())
         })],
         &["malformed"],
     ),
@@ -230,34 +202,20 @@ pub(crate) const ROWS: &[Row] = &[
         &[(ASK, |to| over(to, b"HTTP/1.1 200 OK\r\n", b"x-a: b\r\n"))],
         &["malformed"],
     ),
-    fails(
-        "a header without end",
-        &[(ASK, |to| over(to, b"HTTP/1.1 200 OK\r\nx-a: ", b"x"))],
-        &["malformed"],
-    ),
+    fails("a header without end", &[(ASK, |to| over(to, b"HTTP/1.1 200 OK\r\nx-a: ", b"x"))], &["malformed"]),
     fails(
         "invalid UTF-8",
-        &[(ASK, |to| {
-            raw(
-                to,
-                &[
-                    STREAM,
-                    b"data: {\"choices\":[{\"text\":\"\xff\xc0\xaf\"}]}\n\n",
-                ]
-                .concat(),
-            )
-        })],
+        &[(ASK, |to| raw(to, &[STREAM, b"data: {\"choices\":[{\"text\":\"\xff\xc0\xaf\"}]}\n\n"].concat()))],
         &["malformed"],
     ),
-    fails(
-        "NUL bytes",
-        &[(ASK, |to| raw(to, &[STREAM, &[0; 4096], b"\n\n"].concat()))],
-        &["empty|truncated"],
-    ),
+    fails("NUL bytes", &[(ASK, |to| raw(to, &[STREAM, &[0; 4096], b"\n\n"].concat()))], &["empty|truncated"]),
     fails(
         "a redirect to itself",
         &[(ASK, |to| {
-            raw(to, b"HTTP/1.1 307 Temporary Redirect\r\nlocation: /v1/completions\r\ncontent-length: 0\r\n\r\n")
+            raw(
+                to,
+                b"HTTP/1.1 307 Temporary Redirect\r\nlocation: /v1/completions\r\ncontent-length: 0\r\n\r\n",
+            )
         })],
         &["rejected(307)"],
     ),
@@ -271,64 +229,35 @@ pub(crate) const ROWS: &[Row] = &[
     fails(
         "a chunk of 2\u{2076}\u{2070} bytes that ends early",
         &[(ASK, |to| {
-            raw(
-                to,
-                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffff\r\n: x\n\n",
-            )
+            raw(to, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffff\r\n: x\n\n")
         })],
         &["truncated"],
     ),
     fails(
         "a negative chunk",
-        &[(ASK, |to| {
-            raw(
-                to,
-                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n-5\r\nhello\r\n",
-            )
-        })],
+        &[(ASK, |to| raw(to, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n-5\r\nhello\r\n"))],
         &["malformed"],
     ),
     fails(
         "two lengths that differ",
-        &[(ASK, |to| {
-            raw(
-                to,
-                b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
-            )
-        })],
+        &[(ASK, |to| raw(to, b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!"))],
         &["malformed"],
     ),
     fails(
         "a length beyond 64 bits",
-        &[(ASK, |to| {
-            raw(
-                to,
-                b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n{}",
-            )
-        })],
+        &[(ASK, |to| raw(to, b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n{}"))],
         &["malformed"],
     ),
-    fails(
-        "another protocol",
-        &[(ASK, |to| raw(to, b"SSH-2.0-OpenSSH_9.6\r\n"))],
-        &["malformed"],
-    ),
+    fails("another protocol", &[(ASK, |to| raw(to, b"SSH-2.0-OpenSSH_9.6\r\n"))], &["malformed"]),
     fails(
         "a switch of protocols",
-        &[(ASK, |to| {
-            raw(
-                to,
-                b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n",
-            )
-        })],
+        &[(ASK, |to| raw(to, b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n"))],
         &["malformed"],
     ),
     fails("nothing at all", &[(ASK, |to| raw(to, b""))], &["reset"]),
     fails(
         "JSON of a megabyte of nesting",
-        &[(ASK, |to| {
-            raw(to, &[STREAM, b"data: ", &[b'['; 1 << 20], b"\n\n"].concat())
-        })],
+        &[(ASK, |to| raw(to, &[STREAM, b"data: ", &[b'['; 1 << 20], b"\n\n"].concat()))],
         &["malformed"],
     ),
     fails(
@@ -343,9 +272,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     survives(
         "more events behind [DONE]",
-        &[(ASK, |to| {
-            stream(to, &format!("{}{TOKEN}{LAST}", answer(USAGE)))
-        })],
+        &[(ASK, |to| stream(to, &format!("{}{TOKEN}{LAST}", answer(USAGE))))],
     ),
     survives(
         "a second answer behind the first",
@@ -370,28 +297,20 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         // It says that it closes, so that nothing else is asked on that connection.
         early: Some(|to| {
-            let head =
-                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
             let text = answer(USAGE);
             let all = format!("{head}content-length: {}\r\n\r\n{text}", text.len());
             raw(to, all.as_bytes())
         }),
-        ..survives(
-            "an answer before the request is read",
-            &[(ASK, |_| Ok(false))],
-        )
+        ..survives("an answer before the request is read", &[(ASK, |_| Ok(false))])
     },
     lies(
         "a usage of a billion output tokens",
-        &[(ASK, |to| {
-            usage(to, r#"{"prompt_tokens":1,"completion_tokens":1000000000}"#)
-        })],
+        &[(ASK, |to| usage(to, r#"{"prompt_tokens":1,"completion_tokens":1000000000}"#))],
     ),
     lies(
         "a usage of a billion prompt tokens",
-        &[(ASK, |to| {
-            usage(to, r#"{"prompt_tokens":1000000000,"completion_tokens":2}"#)
-        })],
+        &[(ASK, |to| usage(to, r#"{"prompt_tokens":1000000000,"completion_tokens":2}"#))],
     ),
     lies(
         "more cached tokens than the prompt has",
@@ -404,97 +323,57 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     lies(
         "no output tokens by the usage",
-        &[(ASK, |to| {
-            usage(to, r#"{"prompt_tokens":1,"completion_tokens":0}"#)
-        })],
+        &[(ASK, |to| usage(to, r#"{"prompt_tokens":1,"completion_tokens":0}"#))],
     ),
     fails(
         "a usage of 2\u{2076}\u{2074} - 1 tokens",
         &[(ASK, |to| {
-            usage(
-                to,
-                r#"{"prompt_tokens":18446744073709551615,"completion_tokens":18446744073709551615}"#,
-            )
+            usage(to, r#"{"prompt_tokens":18446744073709551615,"completion_tokens":18446744073709551615}"#)
         })],
         &["malformed"],
     ),
     fails(
         "a usage of -1 tokens",
-        &[(ASK, |to| {
-            usage(to, r#"{"prompt_tokens":-1,"completion_tokens":-1}"#)
-        })],
+        &[(ASK, |to| usage(to, r#"{"prompt_tokens":-1,"completion_tokens":-1}"#))],
         &["malformed"],
     ),
     fails(
         "a usage of 1e999 tokens",
-        &[(ASK, |to| {
-            usage(to, r#"{"prompt_tokens":1,"completion_tokens":1e999}"#)
-        })],
+        &[(ASK, |to| usage(to, r#"{"prompt_tokens":1,"completion_tokens":1e999}"#))],
         &["malformed"],
     ),
     fails(
         "a usage of NaN tokens",
-        &[(ASK, |to| {
-            usage(to, r#"{"prompt_tokens":1,"completion_tokens":NaN}"#)
-        })],
+        &[(ASK, |to| usage(to, r#"{"prompt_tokens":1,"completion_tokens":NaN}"#))],
         &["malformed"],
     ),
     fails(
         "a usage of two and a half tokens",
-        &[(ASK, |to| {
-            usage(to, r#"{"prompt_tokens":1,"completion_tokens":2.5}"#)
-        })],
+        &[(ASK, |to| usage(to, r#"{"prompt_tokens":1,"completion_tokens":2.5}"#))],
         &["malformed"],
     ),
     survives(
         "metrics without end",
-        &[("/metrics", |to| {
-            over(
-                to,
-                b"HTTP/1.1 200 OK\r\n\r\n",
-                b"vllm:num_requests_running 1\n",
-            )
-        })],
+        &[("/metrics", |to| over(to, b"HTTP/1.1 200 OK\r\n\r\n", b"vllm:num_requests_running 1\n"))],
     ),
     survives(
         "a line of metrics without end",
-        &[("/metrics", |to| {
-            over(
-                to,
-                b"HTTP/1.1 200 OK\r\n\r\nvllm:num_requests_running{a=\"",
-                b"x",
-            )
-        })],
+        &[("/metrics", |to| over(to, b"HTTP/1.1 200 OK\r\n\r\nvllm:num_requests_running{a=\"", b"x"))],
     ),
     survives(
         "metrics, a byte a second",
-        &[("/metrics", |to| {
-            dribble(
-                to,
-                b"HTTP/1.1 200 OK\r\n\r\n",
-                b"vllm:num_requests_running 1\n",
-            )
-        })],
+        &[("/metrics", |to| dribble(to, b"HTTP/1.1 200 OK\r\n\r\n", b"vllm:num_requests_running 1\n"))],
     ),
     survives(
         "metrics that redirect to themselves",
         &[("/metrics", |to| {
-            raw(
-                to,
-                b"HTTP/1.1 302 Found\r\nlocation: /metrics\r\ncontent-length: 0\r\n\r\n",
-            )
+            raw(to, b"HTTP/1.1 302 Found\r\nlocation: /metrics\r\ncontent-length: 0\r\n\r\n")
         })],
     ),
     survives("metrics of NaN", &[("/metrics", |to| metrics(to, "NaN"))]),
-    survives(
-        "metrics of infinity",
-        &[("/metrics", |to| metrics(to, "+Inf"))],
-    ),
+    survives("metrics of infinity", &[("/metrics", |to| metrics(to, "+Inf"))]),
     survives("metrics of -1", &[("/metrics", |to| metrics(to, "-1"))]),
-    survives(
-        "metrics of 1e308",
-        &[("/metrics", |to| metrics(to, "1e308"))],
-    ),
+    survives("metrics of 1e308", &[("/metrics", |to| metrics(to, "1e308"))]),
     survives(
         "metrics of 100,000 buckets, the largest first",
         &[("/metrics", |to| {
@@ -504,128 +383,64 @@ pub(crate) const ROWS: &[Row] = &[
             json(to, &lines.collect::<String>())
         })],
     ),
-    survives(
-        "a version without end",
-        &[("/version", |to| over(to, HEAD_OF_JSON, b"x"))],
-    ),
+    survives("a version without end", &[("/version", |to| over(to, HEAD_OF_JSON, b"x"))]),
     survives(
         "a version of a megabyte",
-        &[("/version", |to| {
-            json(to, &format!("{{\"version\":\"{}\"}}", "9".repeat(1 << 20)))
-        })],
+        &[("/version", |to| json(to, &format!("{{\"version\":\"{}\"}}", "9".repeat(1 << 20))))],
     ),
-    refused(
-        "models without end",
-        &[("/v1/models", |to| over(to, HEAD_OF_JSON, b"["))],
-    ),
-    refused(
-        "models, a byte a second",
-        &[("/v1/models", |to| {
-            dribble(to, HEAD_OF_JSON, MODELS.as_bytes())
-        })],
-    ),
+    refused("models without end", &[("/v1/models", |to| over(to, HEAD_OF_JSON, b"["))]),
+    refused("models, a byte a second", &[("/v1/models", |to| dribble(to, HEAD_OF_JSON, MODELS.as_bytes()))]),
     refused(
         "200,000 models, none of them ours",
         &[("/v1/models", |to| {
-            let others: String = (0..200_000)
-                .map(|n| format!("{{\"id\":\"other-{n}\"}},"))
-                .collect();
+            let others: String = (0..200_000).map(|n| format!("{{\"id\":\"other-{n}\"}},")).collect();
             json(to, &format!("{{\"data\":[{others}{{}}]}}"))
         })],
     ),
     refused(
         "our model by a name of a megabyte",
         &[("/v1/models", |to| {
-            json(
-                to,
-                &format!(
-                    "{{\"data\":[{{\"id\":\"{}\",\"root\":\"m\"}}]}}",
-                    "x".repeat(1 << 20)
-                ),
-            )
+            json(to, &format!("{{\"data\":[{{\"id\":\"{}\",\"root\":\"m\"}}]}}", "x".repeat(1 << 20)))
         })],
     ),
-    refused(
-        "models that are no JSON",
-        &[("/v1/models", |to| json(to, "<html>"))],
-    ),
-    refused(
-        "models of nested JSON",
-        &[("/v1/models", |to| json(to, &"[".repeat(1 << 20)))],
-    ),
+    refused("models that are no JSON", &[("/v1/models", |to| json(to, "<html>"))]),
+    refused("models of nested JSON", &[("/v1/models", |to| json(to, &"[".repeat(1 << 20)))]),
     refused(
         "health that redirects to itself",
-        &[("/health", |to| {
-            raw(
-                to,
-                b"HTTP/1.1 302 Found\r\nlocation: /health\r\ncontent-length: 0\r\n\r\n",
-            )
-        })],
+        &[("/health", |to| raw(to, b"HTTP/1.1 302 Found\r\nlocation: /health\r\ncontent-length: 0\r\n\r\n"))],
     ),
-    refused(
-        "health, a byte a second",
-        &[("/health", |to| dribble(to, b"HTTP/1.1 200 OK\r\nx: ", b"y"))],
-    ),
+    refused("health, a byte a second", &[("/health", |to| dribble(to, b"HTTP/1.1 200 OK\r\nx: ", b"y"))]),
     refused(
         "health with a header without end",
         &[("/health", |to| over(to, b"HTTP/1.1 200 OK\r\nx: ", b"y"))],
     ),
     refused(
         "models with header lines without end",
-        &[("/v1/models", |to| {
-            over(to, b"HTTP/1.1 200 OK\r\n", b"x: y\r\n")
-        })],
+        &[("/v1/models", |to| over(to, b"HTTP/1.1 200 OK\r\n", b"x: y\r\n"))],
     ),
     refused("models at another server", &[("/v1/models", elsewhere)]),
     survives(
         "a model of -1 tokens",
-        &[("/v1/models", |to| {
-            json(to, r#"{"data":[{"id":"m","max_model_len":-1}]}"#)
-        })],
+        &[("/v1/models", |to| json(to, r#"{"data":[{"id":"m","max_model_len":-1}]}"#))],
     ),
     refused(
         "a model of 1e309 tokens",
-        &[("/v1/models", |to| {
-            json(to, r#"{"data":[{"id":"m","max_model_len":1e309}]}"#)
-        })],
+        &[("/v1/models", |to| json(to, r#"{"data":[{"id":"m","max_model_len":1e309}]}"#))],
     ),
     survives(
         "metrics with a header without end",
         &[("/metrics", |to| over(to, b"HTTP/1.1 200 OK\r\nx: ", b"y"))],
     ),
-    survives(
-        "a version in a list of lists",
-        &[("/version", |to| json(to, &"[".repeat(1 << 19)))],
-    ),
-    uncounted(
-        "counts without end",
-        &[("/tokenize", |to| over(to, HEAD_OF_JSON, b"[1,"))],
-    ),
-    uncounted(
-        "counts, a byte a second",
-        &[("/tokenize", |to| {
-            dribble(to, HEAD_OF_JSON, b"{\"count\": 1}")
-        })],
-    ),
+    survives("a version in a list of lists", &[("/version", |to| json(to, &"[".repeat(1 << 19)))]),
+    uncounted("counts without end", &[("/tokenize", |to| over(to, HEAD_OF_JSON, b"[1,"))]),
+    uncounted("counts, a byte a second", &[("/tokenize", |to| dribble(to, HEAD_OF_JSON, b"{\"count\": 1}"))]),
     uncounted(
         "counts with a header without end",
         &[("/tokenize", |to| over(to, b"HTTP/1.1 200 OK\r\nx: ", b"y"))],
     ),
-    uncounted(
-        "a count of -1",
-        &[("/tokenize", |to| json(to, r#"{"count":-1}"#))],
-    ),
-    uncounted(
-        "a count of 1e309",
-        &[("/tokenize", |to| json(to, r#"{"count":1e309}"#))],
-    ),
-    uncounted(
-        "a count of four billion",
-        &[("/tokenize", |to| json(to, r#"{"count":4294967295}"#))],
-    ),
-    uncounted(
-        "counts of nested JSON",
-        &[("/tokenize", |to| json(to, &"[".repeat(1 << 19)))],
-    ),
+    uncounted("a count of -1", &[("/tokenize", |to| json(to, r#"{"count":-1}"#))]),
+    uncounted("a count of 1e309", &[("/tokenize", |to| json(to, r#"{"count":1e309}"#))]),
+    uncounted("a count of four billion", &[("/tokenize", |to| json(to, r#"{"count":4294967295}"#))]),
+    uncounted("counts of nested JSON", &[("/tokenize", |to| json(to, &"[".repeat(1 << 19)))]),
     uncounted("counts at another server", &[("/tokenize", elsewhere)]),
 ];

@@ -18,11 +18,9 @@ pub(crate) type Answer = fn(&mut TcpStream) -> io::Result<bool>;
 /// What a harmless server says where it is not asked to harm.
 pub(crate) const MODELS: &str =
     r#"{"object":"list","data":[{"id":"m","object":"model","root":"m","max_model_len":4096}]}"#;
-const HEAD: &str =
-    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 pub(crate) const TOKEN: &str = "data: {\"choices\":[{\"text\":\"a\",\"finish_reason\":null}]}\n\n";
-pub(crate) const LAST: &str =
-    "data: {\"choices\":[{\"text\":\"b\",\"finish_reason\":\"length\"}]}\n\n";
+pub(crate) const LAST: &str = "data: {\"choices\":[{\"text\":\"b\",\"finish_reason\":\"length\"}]}\n\n";
 pub(crate) const DONE: &str = "data: [DONE]\n\n";
 
 /// A whole answer of two tokens, with what its `usage` is to say.
@@ -78,8 +76,7 @@ pub(crate) fn gzip(plain: &[u8], times: usize) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(plain).expect("memory takes it");
     let member = packed.finish().expect("memory takes it");
-    let head =
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\n\r\n";
+    let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\n\r\n";
     [&head[..], &member.repeat(times)].concat()
 }
 

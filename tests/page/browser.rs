@@ -70,10 +70,7 @@ impl Browser {
         let mut messages = BufReader::new(File::from(read_here));
         thread::spawn(move || {
             let mut message = Vec::new();
-            while messages
-                .read_until(0, &mut message)
-                .is_ok_and(|read| read > 0)
-            {
+            while messages.read_until(0, &mut message).is_ok_and(|read| read > 0) {
                 message.pop();
                 let Ok(value) = serde_json::from_slice(&message) else {
                     break;
@@ -94,10 +91,8 @@ impl Browser {
             _profile: profile,
         };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }))?;
-        let attached = browser.call(
-            "Target.attachToTarget",
-            json!({ "targetId": target["targetId"], "flatten": true }),
-        )?;
+        let attached = browser
+            .call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true }))?;
         browser.session = attached["sessionId"].as_str().map(str::to_owned);
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), json!({}))?;
@@ -116,8 +111,7 @@ impl Browser {
         let mut bytes = message.to_string().into_bytes();
         bytes.push(0);
         let to = self.to.as_mut().ok_or("the browser is closed")?;
-        to.write_all(&bytes)
-            .map_err(|error| format!("{method}: the browser ended: {error}"))?;
+        to.write_all(&bytes).map_err(|error| format!("{method}: the browser ended: {error}"))?;
         loop {
             let value = self.receive(method)?;
             if value["id"] != json!(id) {
@@ -142,11 +136,7 @@ impl Browser {
         self.events.clear();
         let url = format!("file://{}", file.display());
         self.call("Page.navigate", json!({ "url": url }))?;
-        while !self
-            .events
-            .iter()
-            .any(|event| event["method"] == "Page.loadEventFired")
-        {
+        while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             let event = self.receive("Page.loadEventFired")?;
             self.events.push(event);
         }
@@ -168,8 +158,7 @@ impl Browser {
     /// Presses a key.
     pub(crate) fn press(&mut self, key: &str, code: u32) -> Result<(), String> {
         for kind in ["rawKeyDown", "keyUp"] {
-            let mut event =
-                json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
+            let mut event = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code });
             // A button is pressed by the character that the key types.
             if key == "Enter" && kind == "rawKeyDown" {
                 event["type"] = json!("keyDown");

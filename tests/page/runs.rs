@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A name that would do harm as markup.
-pub(crate) const BAD: &str = "</script><script>window.harmed = true</script><img src=x onerror=\"window.harmed = true\"> {{ 7 * 7 }}";
+pub(crate) const BAD: &str =
+    "</script><script>window.harmed = true</script><img src=x onerror=\"window.harmed = true\"> {{ 7 * 7 }}";
 
 /// What is done to a copy of the run before it is rendered.
 pub(crate) type Change = fn(&Path) -> Result<(), String>;

@@ -49,10 +49,7 @@ pub(crate) fn alive(processes: &[(i32, u64)]) -> Vec<i32> {
     let all = living();
     processes
         .iter()
-        .filter(|(pid, start)| {
-            all.iter()
-                .any(|stat| stat.pid == *pid && stat.starttime == *start)
-        })
+        .filter(|(pid, start)| all.iter().any(|stat| stat.pid == *pid && stat.starttime == *start))
         .map(|(pid, _)| *pid)
         .collect()
 }

@@ -4,28 +4,17 @@
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 /// The four cells that are fitted: fewest and most users, both lengths short or both long.
-const FITTED: [&str; 4] = [
-    "chat-c1-t16-46487b21",
-    "chat-c1-t64-442dfff0",
-    "chat-c8-t16-db541e3c",
-    "chat-c8-t64-0171c5dd",
-];
+const FITTED: [&str; 4] =
+    ["chat-c1-t16-46487b21", "chat-c1-t64-442dfff0", "chat-c8-t16-db541e3c", "chat-c8-t64-0171c5dd"];
 
 pub(super) fn four_cells_tell_the_other_eight(vllm: &Path) -> Result<(), String> {
     let said = |why: std::io::Error| why.to_string();
-    let installed = vllm
-        .parent()
-        .and_then(Path::parent)
-        .ok_or("vLLM's command stands in no folder")?;
+    let installed = vllm.parent().and_then(Path::parent).ok_or("vLLM's command stands in no folder")?;
     // The manifest names the model as `~/.cache/runner/vllm/…`.
     let home = tempfile::tempdir().map_err(said)?;
     let cache = home.path().join(".cache/runner");
     fs::create_dir_all(&cache).map_err(said)?;
-    symlink(
-        fs::canonicalize(installed).map_err(said)?,
-        cache.join("vllm"),
-    )
-    .map_err(said)?;
+    symlink(fs::canonicalize(installed).map_err(said)?, cache.join("vllm")).map_err(said)?;
     let constants = home.path().join("cpu.toml").display().to_string();
     let runner = |words: &[&str]| -> Result<String, String> {
         let output = Command::new(env!("CARGO_BIN_EXE_runner"))
@@ -40,28 +29,14 @@ pub(super) fn four_cells_tell_the_other_eight(vllm: &Path) -> Result<(), String>
         }
     };
     let manifest = "experiments/cpu_grid.toml";
-    let mut words = vec![
-        "calibrate",
-        "results/cpu-grid/cpu-2core",
-        "--manifest",
-        manifest,
-    ];
+    let mut words = vec!["calibrate", "results/cpu-grid/cpu-2core", "--manifest", manifest];
     words.extend(["-o", constants.as_str()]);
     words.extend(FITTED.iter().flat_map(|cell| ["--only", cell]));
     runner(&words)?;
     let measured = "results/cpu-grid/cpu-2core/cells.csv";
-    let table = runner(&[
-        "predict",
-        manifest,
-        "--calibration",
-        &constants,
-        "--against",
-        measured,
-    ])?;
-    let (fitted, others): (Vec<&str>, Vec<&str>) = table
-        .lines()
-        .filter(|line| line.starts_with("chat-"))
-        .partition(|line| line.ends_with("fitted"));
+    let table = runner(&["predict", manifest, "--calibration", &constants, "--against", measured])?;
+    let (fitted, others): (Vec<&str>, Vec<&str>) =
+        table.lines().filter(|line| line.starts_with("chat-")).partition(|line| line.ends_with("fitted"));
     if (fitted.len(), others.len()) != (4, 8) || !FITTED.iter().all(|cell| table.contains(cell)) {
         return Err(format!("not four fitted cells of twelve:\n{table}"));
     }
@@ -72,9 +47,7 @@ pub(super) fn four_cells_tell_the_other_eight(vllm: &Path) -> Result<(), String>
             .filter_map(|word| word.parse().ok())
             .collect();
         if errors.len() != 2 || errors.iter().any(|error| error.abs() > 20.0) {
-            return Err(format!(
-                "not within 20 % of p50 E2E and of throughput: {line}\n{table}"
-            ));
+            return Err(format!("not within 20 % of p50 E2E and of throughput: {line}\n{table}"));
         }
     }
     Ok(())

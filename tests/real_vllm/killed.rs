@@ -13,9 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{
-    Runner, START, descendants, expect, experiment::Experiment, lives, manifest, server_log,
-};
+use super::{Runner, START, descendants, expect, experiment::Experiment, lives, manifest, server_log};
 
 /// Three cells, and each loses another process at its first attempt: the one the log calls so.
 const VICTIMS: [&str; 3] = ["EngineCore", "APIServer", "Worker"];
@@ -39,10 +37,7 @@ max_tokens = [250, 251, 252]
     )?)?;
     let temporary = tempfile::tempdir().map_err(|e| e.to_string())?;
     let mut command = experiment.run();
-    command
-        .env("TMPDIR", temporary.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.env("TMPDIR", temporary.path()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut runner = Runner(command.spawn().map_err(|e| format!("{command:?}: {e}"))?);
     let stderr = runner.0.stderr.take().ok_or("no standard error")?;
     let mut tree = BTreeMap::new();
@@ -62,12 +57,9 @@ max_tokens = [250, 251, 252]
             // Requests are under way then.
             sleep(Duration::from_millis(500));
             let log = server_log(&experiment).ok_or("no log")?;
-            let pid =
-                pid_of(&log, victim).ok_or_else(|| format!("no {victim} in the log:\n{log}"))?;
+            let pid = pid_of(&log, victim).ok_or_else(|| format!("no {victim} in the log:\n{log}"))?;
             tree.extend(descendants(runner.0.id()));
-            let sent = Command::new("kill")
-                .args(["-KILL", &pid.to_string()])
-                .status();
+            let sent = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
             if !sent.is_ok_and(|status| status.success()) {
                 return Err(format!("{victim} (process {pid}) cannot be killed"));
             }
@@ -87,26 +79,14 @@ max_tokens = [250, 251, 252]
     cells.sort_by_key(|cell| cell["load"]["max_tokens"].as_u64());
     for cell in &cells {
         let attempts = cell["attempts"].as_array().cloned().unwrap_or_default();
-        let first = attempts.first().map_or("none", |first| {
-            first["outcome"].as_str().unwrap_or_default()
-        });
-        seen.push((
-            first.to_owned(),
-            cell["outcome"].as_str().unwrap_or_default().to_owned(),
-        ));
-        if attempts
-            .iter()
-            .any(|attempt| attempt["reason"].as_str().unwrap_or_default().is_empty())
-        {
+        let first = attempts.first().map_or("none", |first| first["outcome"].as_str().unwrap_or_default());
+        seen.push((first.to_owned(), cell["outcome"].as_str().unwrap_or_default().to_owned()));
+        if attempts.iter().any(|attempt| attempt["reason"].as_str().unwrap_or_default().is_empty()) {
             return Err(format!("an attempt ended without a reason: {attempts:?}"));
         }
     }
-    expect(
-        "attempts and cells",
-        &seen,
-        &vec![("crashed".to_owned(), "ok".to_owned()); 3],
-    )
-    .map_err(|error| format!("{error}\n{said}"))?;
+    expect("attempts and cells", &seen, &vec![("crashed".to_owned(), "ok".to_owned()); 3])
+        .map_err(|error| format!("{error}\n{said}"))?;
     expect("exit code", &status.code(), &Some(0))?;
     no_socket_is_left(temporary.path())?;
     nobody_is_left(&tree)
@@ -131,10 +111,7 @@ pub(crate) fn a_start_that_stands_still_is_given_up(vllm: &Path) -> Result<(), S
         vllm,
         "\n[workload.chat]\nprompts = [\"x\"]\nrequests = 1\nmax_tokens = 1\n",
     )?;
-    let text = text.replace(
-        "stop_within = \"15s\"",
-        "stop_within = \"2s\"\nready_within = \"12s\"",
-    );
+    let text = text.replace("stop_within = \"15s\"", "stop_within = \"2s\"\nready_within = \"12s\"");
     let experiment = Experiment::new(&text)?;
     let mut command = experiment.run();
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -150,19 +127,10 @@ pub(crate) fn a_start_that_stands_still_is_given_up(vllm: &Path) -> Result<(), S
         }
         let below = descendants(runner.0.id());
         // The guardian is a child, the API server its child; what that starts is stopped.
-        let deep: Vec<String> = below
-            .keys()
-            .filter(|pid| depth(&below, **pid) >= 3)
-            .map(u32::to_string)
-            .collect();
+        let deep: Vec<String> =
+            below.keys().filter(|pid| depth(&below, **pid) >= 3).map(u32::to_string).collect();
         if !deep.is_empty() {
-            drop(
-                Command::new("kill")
-                    .arg("-STOP")
-                    .args(&deep)
-                    .stderr(Stdio::null())
-                    .status(),
-            );
+            drop(Command::new("kill").arg("-STOP").args(&deep).stderr(Stdio::null()).status());
         }
         tree.extend(below);
         sleep(Duration::from_millis(100));
@@ -183,11 +151,8 @@ fn depth(tree: &BTreeMap<u32, u64>, pid: u32) -> usize {
 }
 
 fn nobody_is_left(tree: &BTreeMap<u32, u64>) -> Result<(), String> {
-    let left: Vec<u32> = tree
-        .iter()
-        .filter(|&(&pid, &started)| lives(pid, started))
-        .map(|(&pid, _)| pid)
-        .collect();
+    let left: Vec<u32> =
+        tree.iter().filter(|&(&pid, &started)| lives(pid, started)).map(|(&pid, _)| pid).collect();
     expect("processes that are left", &left, &Vec::new())
 }
 
@@ -195,9 +160,8 @@ fn nobody_is_left(tree: &BTreeMap<u32, u64>) -> Result<(), String> {
 fn pid_of(log: &str, name: &str) -> Option<u32> {
     log.rsplit('(').find_map(|rest| {
         let (who, rest) = rest.split_once(" pid=")?;
-        let named = who == name
-            || who.starts_with(&format!("{name}_"))
-            || who.starts_with(&format!("Vllm{name}"));
+        let named =
+            who == name || who.starts_with(&format!("{name}_")) || who.starts_with(&format!("Vllm{name}"));
         named.then(|| rest.split_once(')')?.0.parse().ok())?
     })
 }

@@ -15,9 +15,7 @@ pub(crate) fn records(run: &Path) -> Result<Vec<Value>, String> {
             }
             let mut text = String::new();
             let packed = fs::File::open(file.path()).map_err(|e| e.to_string())?;
-            flate2::read::GzDecoder::new(packed)
-                .read_to_string(&mut text)
-                .map_err(|e| e.to_string())?;
+            flate2::read::GzDecoder::new(packed).read_to_string(&mut text).map_err(|e| e.to_string())?;
             // The first line says what the others are.
             for line in text.lines().skip(1) {
                 records.push(serde_json::from_str(line).map_err(|e| format!("{line}: {e}"))?);

@@ -30,11 +30,7 @@ fn cut_short(folder: &Path) -> std::io::Result<()> {
     let run = first_entry(&folder.join("results/faults"))?;
     let cell = first_entry(&run.join("cells"))?;
     let server = first_entry(&run.join("servers"))?;
-    for path in [
-        cell.join("cell.json"),
-        server.join("server.json"),
-        run.join("plan.json"),
-    ] {
+    for path in [cell.join("cell.json"), server.join("server.json"), run.join("plan.json")] {
         let bytes = fs::read(&path)?;
         fs::write(&path, &bytes[..1])?;
     }
@@ -82,11 +78,7 @@ cp -r results kept; exit $code"#
     command.args(["-rm", "sh", "-c", &script, RUNNER]);
     surround(&mut command, folder);
     let (code, said) = at(command, moment, act)?;
-    Ok(Told {
-        code,
-        said,
-        results: Some(folder.join("kept")),
-    })
+    Ok(Told { code, said, results: Some(folder.join("kept")) })
 }
 
 /// Fills the disk of a run, as that run sees it.
@@ -120,10 +112,7 @@ if [ -z "$(ls results/faults)" ]; then more=; else more=--resume; fi
         last = Some(told);
     }
     let told = last.ok_or("no size was tried")?;
-    Ok(Told {
-        code: "1, then 0".into(),
-        ..told
-    })
+    Ok(Told { code: "1, then 0".into(), ..told })
 }
 
 pub(crate) fn faults() -> Vec<Fault> {
@@ -173,11 +162,7 @@ pub(crate) fn faults() -> Vec<Fault> {
                 manifest(folder, "", "")?;
                 let mut command = Command::new("sh");
                 // In blocks of 512 bytes: the plan fits, the notes and a cell do not.
-                command.args([
-                    "-c",
-                    "ulimit -f 10; exec \"$0\" run manifest.toml --results results",
-                    RUNNER,
-                ]);
+                command.args(["-c", "ulimit -f 10; exec \"$0\" run manifest.toml --results results", RUNNER]);
                 surround(&mut command, folder);
                 Ok(told(folder, at(command, "", |_| ())?))
             }),
@@ -189,14 +174,17 @@ pub(crate) fn faults() -> Vec<Fault> {
         Fault {
             name: "the disk is full in a cell",
             says: "error:",
-            inject: Box::new(|folder| on_a_disk(folder, "size=2m", "rm results/fill", |shell| fill(shell, folder), IN_A_CELL)),
+            inject: Box::new(|folder| {
+                on_a_disk(folder, "size=2m", "rm results/fill", |shell| fill(shell, folder), IN_A_CELL)
+            }),
             lacks: mount,
         },
         Fault {
             name: "the disk is full in a cell; room is made, then `--resume`",
             says: "finished: ",
             inject: Box::new(|folder| {
-                let then = "rm results/fill; \"$0\" run manifest.toml --results results --resume; code=$code$?";
+                let then =
+                    "rm results/fill; \"$0\" run manifest.toml --results results --resume; code=$code$?";
                 let told = on_a_disk(folder, "size=2m", then, |shell| fill(shell, folder), IN_A_CELL)?;
                 // Both codes stand beside each other: 1 and 0.
                 assert_eq!(told.code, "10", "{}", told.said);

@@ -79,11 +79,7 @@ pub(crate) fn at(
 
 /// A run whose server does what it does; results are where they belong.
 pub(crate) fn told(folder: &Path, (code, said): (String, String)) -> Told {
-    Told {
-        code,
-        said,
-        results: Some(folder.join("results")),
-    }
+    Told { code, said, results: Some(folder.join("results")) }
 }
 
 /// Nothing of a run is left: no process that was given this folder, no entry of the journal, no half-written file.

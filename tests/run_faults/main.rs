@@ -23,7 +23,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use row::{Fault, Row};
 
-const HEADING: &str = "| fault | cells | what the run says | what the notes say | exit code |\n|---|---|---|---|---|\n";
+const HEADING: &str =
+    "| fault | cells | what the run says | what the notes say | exit code |\n|---|---|---|---|---|\n";
 
 fn faults() -> Vec<Fault> {
     let mut faults = server::faults();
@@ -59,10 +60,7 @@ fn main() {
     trials.push(Trial::test("every_row_is_of_a_fault", || {
         let text = fs::read_to_string(readme()).map_err(|error| error.to_string())?;
         let names: Vec<String> = rows(&text).map(|row| row.0).collect();
-        let tried: Vec<String> = faults()
-            .into_iter()
-            .map(|fault| fault.name.into())
-            .collect();
+        let tried: Vec<String> = faults().into_iter().map(|fault| fault.name.into()).collect();
         (names == tried)
             .then_some(())
             .ok_or_else(|| format!("the table has {names:?}, tried are {tried:?}").into())
@@ -76,12 +74,7 @@ fn rows(text: &str) -> impl Iterator<Item = (String, String)> + '_ {
         .skip_while(|line| !line.starts_with("|---"))
         .skip(1)
         .take_while(|line| line.starts_with('|'))
-        .filter_map(|line| {
-            Some((
-                line.split(" | ").next()?.get(2..)?.to_owned(),
-                line.to_owned(),
-            ))
-        })
+        .filter_map(|line| Some((line.split(" | ").next()?.get(2..)?.to_owned(), line.to_owned())))
 }
 
 fn compare(fault: &Fault) -> Result<(), Box<dyn Error>> {
@@ -100,9 +93,7 @@ fn compare(fault: &Fault) -> Result<(), Box<dyn Error>> {
 
 fn write() -> Result<(), Box<dyn Error>> {
     let text = fs::read_to_string(readme())?;
-    let (before, _) = text
-        .split_once(HEADING)
-        .ok_or("the table's heading is gone")?;
+    let (before, _) = text.split_once(HEADING).ok_or("the table's heading is gone")?;
     let after = text.rsplit_once("|\n\n").map_or("", |(_, after)| after);
     let old: Vec<(String, String)> = rows(&text).collect();
     let mut table = String::from(HEADING);

@@ -60,9 +60,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     };
     match drawn {
         Ok(drawn) => drawn.into_iter().flat_map(both).collect(),
-        Err(error) => vec![Trial::test("file_operations_that_fail", || {
-            Err(Failed::from(error))
-        })],
+        Err(error) => vec![Trial::test("file_operations_that_fail", || Err(Failed::from(error)))],
     }
 }
 
@@ -70,23 +68,14 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn both(operation: Operation) -> [Trial; 2] {
     [("fails", false), ("is_the_last", true)].map(|(what, last)| {
         let operation = operation.clone();
-        let name = format!(
-            "{}_{}_of_{}_{what}",
-            operation.call,
-            operation.number,
-            operation.path.display()
-        );
-        Trial::test(name, move || {
-            tried(&operation, last).map_err(|error| Failed::from(error.to_string()))
-        })
+        let name = format!("{}_{}_of_{}_{what}", operation.call, operation.number, operation.path.display());
+        Trial::test(name, move || tried(&operation, last).map_err(|error| Failed::from(error.to_string())))
     })
 }
 
 fn traceable() -> Result<Option<String>, String> {
-    let tried = Command::new("strace")
-        .args(["-qq", "-o", "/dev/null", "true"])
-        .stderr(Stdio::null())
-        .status();
+    let tried =
+        Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     if tried.is_ok_and(|status| status.success()) {
         return Ok(None);
     }
@@ -98,19 +87,12 @@ fn traceable() -> Result<Option<String>, String> {
 /// A run of the runner's own thread under strace, and what it is to do with the calls.
 fn traced(folder: &Path, more: &[&str], options: &[&str]) -> Command {
     let mut command = Command::new("strace");
-    command
-        .args(["-qq", "-y", "-o"])
-        .arg(folder.join("trace"))
-        .args(options)
-        .arg(RUNNER);
+    command.args(["-qq", "-y", "-o"]).arg(folder.join("trace")).args(options).arg(RUNNER);
     run(command, folder, more)
 }
 
 fn run(mut command: Command, folder: &Path, more: &[&str]) -> Command {
-    command
-        .args(["run", "manifest.toml", "--results"])
-        .arg(folder.join("results"))
-        .args(more);
+    command.args(["run", "manifest.toml", "--results"]).arg(folder.join("results")).args(more);
     surround(&mut command, folder);
     command
 }
@@ -141,12 +123,7 @@ fn drawn() -> Result<Vec<Operation>, String> {
             };
             let number = seen.entry(path.clone()).or_default();
             *number += 1;
-            all.push(Operation {
-                call,
-                error,
-                path,
-                number: *number,
-            });
+            all.push(Operation { call, error, path, number: *number });
         }
         if all.is_empty() {
             return Err(format!("a run makes no {call} in its folder:\n{trace}"));
@@ -161,9 +138,7 @@ fn drawn() -> Result<Vec<Operation>, String> {
 
 fn seed() -> Result<u64, String> {
     match env::var("RUNNER_TEST_SEED") {
-        Ok(told) => told
-            .parse()
-            .map_err(|error| format!("RUNNER_TEST_SEED={told}: {error}")),
+        Ok(told) => told.parse().map_err(|error| format!("RUNNER_TEST_SEED={told}: {error}")),
         Err(_) => Ok(SEED),
     }
 }
@@ -178,8 +153,7 @@ fn path_of(line: &str, folder: &Path) -> Option<PathBuf> {
         arguments.split('"').nth(1)?
     };
     let path = Path::new(path);
-    path.starts_with(folder.join("results"))
-        .then(|| path.strip_prefix(folder).ok().map(Path::to_owned))?
+    path.starts_with(folder.join("results")).then(|| path.strip_prefix(folder).ok().map(Path::to_owned))?
 }
 
 /// A run of which one operation fails, or is the last; then the next run.
@@ -187,17 +161,8 @@ fn tried(operation: &Operation, last: bool) -> Result<(), Box<dyn std::error::Er
     let folder = tempfile::tempdir()?;
     let folder = folder.path().canonicalize()?;
     manifest(&folder, "", "")?;
-    let Operation {
-        call,
-        error,
-        path,
-        number,
-    } = operation;
-    let what = if last {
-        "signal=KILL".to_owned()
-    } else {
-        format!("error={error}")
-    };
+    let Operation { call, error, path, number } = operation;
+    let what = if last { "signal=KILL".to_owned() } else { format!("error={error}") };
     let inject = format!("inject={call}:{what}:when={number}");
     let trace = format!("trace={call}");
     let path = folder.join(path);
@@ -215,11 +180,8 @@ fn tried(operation: &Operation, last: bool) -> Result<(), Box<dyn std::error::Er
     if said.contains("panicked") {
         return Err(said.into());
     }
-    let more: &[&str] = if folder.join(RUN).join("run.json").exists() {
-        &["--resume"]
-    } else {
-        &["--name", "run"]
-    };
+    let more: &[&str] =
+        if folder.join(RUN).join("run.json").exists() { &["--resume"] } else { &["--name", "run"] };
     let (code, again) = at(run(Command::new(RUNNER), &folder, more), "", |_| ())?;
     if code != "0" {
         return Err(format!("{said}\nthen {more:?} ended with {code}:\n{again}").into());
@@ -255,9 +217,8 @@ fn cells(folder: &Path) -> Result<Cells, Box<dyn std::error::Error>> {
         if value["outcome"] != "ok" {
             return Err(format!("{}: {value:#}", cell.display()).into());
         }
-        let mut paths: Vec<PathBuf> = fs::read_dir(&cell)?
-            .map(|file| file.map(|file| file.path()))
-            .collect::<Result<_, _>>()?;
+        let mut paths: Vec<PathBuf> =
+            fs::read_dir(&cell)?.map(|file| file.map(|file| file.path())).collect::<Result<_, _>>()?;
         paths.sort();
         let files: Result<Vec<Vec<u8>>, _> = paths.iter().map(fs::read).collect();
         cells.insert(cell, files?);

@@ -142,16 +142,8 @@ fn cells(run: &Path) -> Result<String, Box<dyn Error>> {
 /// The line of the notes that tells of the first cell that went wrong.
 fn notes(run: &Path) -> Option<String> {
     let text = fs::read_to_string(run.join("notes/capacity.md")).ok()?;
-    let wrong = [
-        "| crashed |",
-        "| hung |",
-        "| oom |",
-        "| does_not_fit |",
-        "| server_failed |",
-    ];
-    let line = text
-        .lines()
-        .find(|line| wrong.iter().any(|word| line.contains(word)))?;
+    let wrong = ["| crashed |", "| hung |", "| oom |", "| does not fit |", "| server failed |"];
+    let line = text.lines().find(|line| wrong.iter().any(|word| line.contains(word)))?;
     Some(line.trim_matches(['|', ' ']).to_owned())
 }
 

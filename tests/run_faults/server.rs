@@ -8,12 +8,7 @@ use super::{
 };
 
 /// A fault that the embedded engine shows by itself.
-fn embedded(
-    name: &'static str,
-    says: &'static str,
-    server: &'static str,
-    sim: &'static str,
-) -> Fault {
+fn embedded(name: &'static str, says: &'static str, server: &'static str, sim: &'static str) -> Fault {
     Fault {
         name,
         says,
@@ -27,9 +22,7 @@ fn embedded(
 
 /// A failed start that was recorded of a real vLLM.
 fn recorded(name: &'static str, says: &'static str, log: &'static str) -> Fault {
-    let log = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/recorded/vllm")
-        .join(log);
+    let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded/vllm").join(log);
     stood_in(name, says, format!("STANDIN_FAIL = \"{}\"", log.display()))
 }
 
@@ -65,30 +58,10 @@ fn python() -> Result<Option<String>, String> {
 
 pub(crate) fn faults() -> Vec<Fault> {
     vec![
-        embedded(
-            "the server crashes in a cell",
-            ": crashed ·",
-            "",
-            "faults.crash = { at_request = 6 }",
-        ),
-        embedded(
-            "the server crashes in every cell",
-            ": crashed ·",
-            "",
-            "faults.crash = { at_request = 2 }",
-        ),
-        embedded(
-            "the server hangs in a cell",
-            ": crashed ·",
-            "",
-            "faults.hang = { at_request = 6 }",
-        ),
-        embedded(
-            "the server hangs in every cell",
-            ": crashed ·",
-            "",
-            "faults.hang = { at_request = 2 }",
-        ),
+        embedded("the server crashes in a cell", ": crashed ·", "", "faults.crash = { at_request = 6 }"),
+        embedded("the server crashes in every cell", ": crashed ·", "", "faults.crash = { at_request = 2 }"),
+        embedded("the server hangs in a cell", ": crashed ·", "", "faults.hang = { at_request = 6 }"),
+        embedded("the server hangs in every cell", ": crashed ·", "", "faults.hang = { at_request = 2 }"),
         embedded(
             "the server runs out of memory in a cell",
             ": oom(load)",
@@ -138,35 +111,15 @@ pub(crate) fn faults() -> Vec<Fault> {
             ": crashed ·",
             "STANDIN_DEAF_AFTER = \"6\"".to_owned(),
         ),
-        recorded(
-            "vLLM: a flag it does not know",
-            ": bad_flags",
-            "fail-bad-flag.log",
-        ),
-        recorded(
-            "vLLM: no room for the KV cache",
-            ": oom(kv_cache)",
-            "fail-kv-space-over-ram.log",
-        ),
+        recorded("vLLM: a flag it does not know", ": bad_flags", "fail-bad-flag.log"),
+        recorded("vLLM: no room for the KV cache", ": oom(kv_cache)", "fail-kv-space-over-ram.log"),
         recorded(
             "vLLM: a KV cache smaller than one request",
             ": kv_too_small",
             "fail-kv-too-small-blocks.log",
         ),
-        recorded(
-            "vLLM: a model that is not there",
-            ": bad_model",
-            "fail-bad-model-path.log",
-        ),
-        recorded(
-            "vLLM: a truncated file of weights",
-            ": bad_model",
-            "fail-weights-truncated.log",
-        ),
-        recorded(
-            "vLLM: a hub that cannot be reached",
-            ": model_unavailable",
-            "fail-hub-id-offline.log",
-        ),
+        recorded("vLLM: a model that is not there", ": bad_model", "fail-bad-model-path.log"),
+        recorded("vLLM: a truncated file of weights", ": bad_model", "fail-weights-truncated.log"),
+        recorded("vLLM: a hub that cannot be reached", ": model_unavailable", "fail-hub-id-offline.log"),
     ]
 }

@@ -26,15 +26,7 @@ pub(crate) fn faults() -> Vec<Fault> {
         name,
         says,
         inject: Box::new(move |folder| {
-            manifest(
-                folder,
-                "",
-                if moment == AT_START {
-                    "startup = \"5s\""
-                } else {
-                    ""
-                },
-            )?;
+            manifest(folder, "", "")?;
             Ok(told(folder, at(run(folder, &[]), moment, send)?))
         }),
         lacks: nothing,
@@ -50,69 +42,42 @@ pub(crate) fn faults() -> Vec<Fault> {
         lacks: nothing,
     };
     vec![
-        to(
-            "kill -9 of the server in a cell",
-            ": crashed ·",
-            IN_A_CELL,
-            |runner| {
-                signal(server_and_guard(runner).0, Signal::KILL);
-            },
-        ),
-        to(
-            "kill -STOP of the server in a cell",
-            ": crashed ·",
-            IN_A_CELL,
-            |runner| {
-                signal(server_and_guard(runner).0, Signal::STOP);
-            },
-        ),
-        to(
-            "kill -9 of the guardian in a cell",
-            ": crashed ·",
-            IN_A_CELL,
-            |runner| {
-                signal(server_and_guard(runner).1, Signal::KILL);
-            },
-        ),
-        to(
-            "USR1, TERM and HUP to the guardian in a cell",
-            "finished: ",
-            IN_A_CELL,
-            |runner| {
-                let (_, guard) = server_and_guard(runner);
-                for which in [Signal::USR1, Signal::TERM, Signal::HUP] {
-                    signal(guard, which);
+        to("kill -9 of the server in a cell", ": crashed ·", IN_A_CELL, |runner| {
+            signal(server_and_guard(runner).0, Signal::KILL);
+        }),
+        to("kill -STOP of the server in a cell", ": crashed ·", IN_A_CELL, |runner| {
+            signal(server_and_guard(runner).0, Signal::STOP);
+        }),
+        to("kill -9 of the guardian in a cell", ": crashed ·", IN_A_CELL, |runner| {
+            signal(server_and_guard(runner).1, Signal::KILL);
+        }),
+        to("USR1, TERM and HUP to the guardian in a cell", "finished: ", IN_A_CELL, |runner| {
+            let (_, guard) = server_and_guard(runner);
+            for which in [Signal::USR1, Signal::TERM, Signal::HUP] {
+                signal(guard, which);
+            }
+        }),
+        to("Ctrl-C in a cell", "interrupted", IN_A_CELL, |runner| signal(runner, Signal::INT)),
+        Fault {
+            name: "Ctrl-C while the server starts",
+            says: "interrupted",
+            inject: Box::new(|folder| {
+                manifest(folder, "", "startup = \"5s\"")?;
+                let said = at(run(folder, &[]), AT_START, |runner| signal(runner, Signal::INT))?;
+                // It says nothing of the server: not that it failed, and not that it was late.
+                let text = all_text(&folder.join("results"))?;
+                for word in ["timed_out", "server_failed", "\"outcome\""] {
+                    assert!(!text.contains(word), "{word} is in\n{text}");
                 }
-            },
-        ),
-        to("Ctrl-C in a cell", "interrupted", IN_A_CELL, |runner| {
-            signal(runner, Signal::INT)
+                Ok(told(folder, said))
+            }),
+            lacks: nothing,
+        },
+        resumed("Ctrl-C in a cell, then `--resume`", "finished: ", IN_A_CELL, |runner| {
+            signal(runner, Signal::INT);
         }),
-        to(
-            "Ctrl-C while the server starts",
-            "interrupted",
-            AT_START,
-            |runner| {
-                signal(runner, Signal::INT);
-            },
-        ),
-        resumed(
-            "Ctrl-C in a cell, then `--resume`",
-            "finished: ",
-            IN_A_CELL,
-            |runner| {
-                signal(runner, Signal::INT);
-            },
-        ),
-        to("TERM in a cell", "interrupted", IN_A_CELL, |runner| {
-            signal(runner, Signal::TERM)
-        }),
-        to(
-            "HUP in a cell (a dropped ssh)",
-            "interrupted",
-            IN_A_CELL,
-            |runner| signal(runner, Signal::HUP),
-        ),
+        to("TERM in a cell", "interrupted", IN_A_CELL, |runner| signal(runner, Signal::TERM)),
+        to("HUP in a cell (a dropped ssh)", "interrupted", IN_A_CELL, |runner| signal(runner, Signal::HUP)),
         Fault {
             name: "HUP in a cell of a run under nohup",
             says: "finished: ",
@@ -177,6 +142,24 @@ pub(crate) fn faults() -> Vec<Fault> {
             lacks: nothing,
         },
     ]
+}
+
+/// The text of every file below a folder that the run itself says something in; not that of the server's log.
+#[cfg(target_os = "linux")]
+fn all_text(folder: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            text.push_str(&all_text(&path)?);
+        } else if path
+            .extension()
+            .is_some_and(|kind| ["json", "md", "csv"].iter().any(|known| kind == *known))
+        {
+            text.push_str(&std::fs::read_to_string(&path)?);
+        }
+    }
+    Ok(text)
 }
 
 /// Goes on with a run, and tells of both.

@@ -50,10 +50,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_flood_of_log_is_bounded_on_disk", log_is_bounded),
         trial("files_of_a_killed_server_go_and_others_stay", files_go),
         #[cfg(target_os = "linux")]
-        trial(
-            "files_that_nobody_was_left_to_remove_go_at_the_next_run",
-            next_run_removes_files,
-        ),
+        trial("files_that_nobody_was_left_to_remove_go_at_the_next_run", next_run_removes_files),
     ]
 }
 
@@ -62,14 +59,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn next_run_removes_files() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let (told, state) = (folder.path().join("left.txt"), folder.path().join("state"));
-    let fault = format!(
-        "STANDIN_TOKEN_MS = \"100000\"\nSTANDIN_LEAVES = \"{}\"",
-        told.display()
-    );
-    let manifest = MANIFEST
-        .replace("STANDIN_TOKEN_MS = \"2\"", "")
-        .replace("600ms", "10m")
-        .replace("{fault}", &fault);
+    let fault = format!("STANDIN_TOKEN_MS = \"100000\"\nSTANDIN_LEAVES = \"{}\"", told.display());
+    let manifest =
+        MANIFEST.replace("STANDIN_TOKEN_MS = \"2\"", "").replace("600ms", "10m").replace("{fault}", &fault);
     let experiment = Experiment::new(&manifest)?;
     let mut command = experiment.run();
     with_stand_in(&mut command)?;
@@ -116,18 +108,16 @@ fn next_run_removes_files() -> Result<(), Box<dyn Error>> {
 /// The only entry of the journal.
 #[cfg(target_os = "linux")]
 fn entry(state: &Path) -> Option<Value> {
-    let file = fs::read_dir(state.join("runner/servers"))
-        .ok()?
-        .next()?
-        .ok()?;
+    let file = fs::read_dir(state.join("runner/servers")).ok()?.next()?.ok()?;
     serde_json::from_slice(&fs::read(file.path()).ok()?).ok()
 }
 
-/// What a run left: its exit code, each cell's file by its `max_tokens`, and the notes.
+/// What a run left: its exit code, each cell's file by its `max_tokens`, the notes, and what they are made of.
 struct Left {
     code: Option<i32>,
     cells: BTreeMap<u64, Value>,
     notes: String,
+    values: Value,
 }
 
 fn run(fault: &str) -> Result<Left, Box<dyn Error>> {
@@ -143,11 +133,8 @@ fn run(fault: &str) -> Result<Left, Box<dyn Error>> {
         let key = cell["load"]["max_tokens"].as_u64();
         cells.insert(key.ok_or("a cell without max_tokens")?, cell);
     }
-    Ok(Left {
-        code,
-        cells,
-        notes: fs::read_to_string(folder.join("notes/capacity.md"))?,
-    })
+    let notes = fs::read_to_string(folder.join("notes/capacity.md"))?;
+    Ok(Left { code, cells, notes, values: experiment.values()? })
 }
 
 /// Six answers, then the fault: the first cell is whole, the two others are lost after two answers and whole when tried again.
@@ -167,10 +154,15 @@ fn tried_again(fault: &str, word: &str) -> Result<(), Box<dyn Error>> {
         let cell = &left.cells[&max_tokens];
         assert_eq!(text(&cell["attempts"][0]["outcome"]), word);
         assert_eq!(cell["summary"]["counts"]["completed"], 4);
-        let id = text(&cell["id"]);
+        let mut failures = left.values["failures"].as_array().into_iter().flatten();
+        let told = |own: &Value| {
+            let cells = own["cells"].as_array();
+            own["outcome"] == word && cells.is_some_and(|cells| cells.contains(&cell["id"]))
+        };
         assert!(
-            left.notes.contains(&format!("| {word} | chat | ")) && left.notes.contains(id),
-            "the notes do not tell of the first attempt at {id}:\n{}",
+            failures.any(told) && left.notes.contains(&format!("| {word} | chat | ")),
+            "the notes do not tell of the first attempt at {}:\n{}",
+            cell["id"],
             left.notes
         );
     }
@@ -207,10 +199,7 @@ fn log_is_bounded() -> Result<(), Box<dyn Error>> {
     assert_eq!(log.matches("ERROR in the middle of the flood").count(), 1);
     assert!(log.contains("bytes of this log were left out"));
     assert!(log.contains("Application startup complete"));
-    let names: Vec<_> = fs::read_dir(folder)?
-        .flatten()
-        .map(|file| file.file_name())
-        .collect();
+    let names: Vec<_> = fs::read_dir(folder)?.flatten().map(|file| file.file_name()).collect();
     assert_eq!(names.len(), 4, "{names:?}");
     Ok(())
 }
@@ -222,10 +211,7 @@ fn files_go() -> Result<(), Box<dyn Error>> {
     let foreign = tempfile::NamedTempFile::new_in("/dev/shm")?;
     let others = folder.path().join("socket");
     let listener = UnixListener::bind(&others)?;
-    run(&format!(
-        "STANDIN_DIE_AFTER = \"6\"\nSTANDIN_LEAVES = \"{}\"",
-        told.display()
-    ))?;
+    run(&format!("STANDIN_DIE_AFTER = \"6\"\nSTANDIN_LEAVES = \"{}\"", told.display()))?;
     let paths = fs::read_to_string(&told)?;
     assert_eq!(paths.lines().count(), 6, "{paths}");
     for path in paths.lines() {

@@ -51,7 +51,5 @@ fn lacks_python() -> Result<Option<&'static str>, String> {
     if env::var_os("RUNNER_TEST_REQUIRE_ALL").is_some() {
         return Err("python3 is missing, and RUNNER_TEST_REQUIRE_ALL is set".into());
     }
-    Ok(Some(
-        "the stand-in for vLLM needs python3; install it: apt-get install python3",
-    ))
+    Ok(Some("the stand-in for vLLM needs python3; install it: apt-get install python3"))
 }

@@ -58,10 +58,7 @@ fn found_nowhere() -> Result<(), Box<dyn Error>> {
     let folder = experiment.run_folder()?;
     let mut masked = 0;
     search(&folder, &mut masked)?;
-    assert!(
-        masked >= 3,
-        "log, cell and records show where the key was: {masked}"
-    );
+    assert!(masked >= 3, "log, cell and records show where the key was: {masked}");
     Ok(())
 }
 
@@ -95,19 +92,12 @@ fn look_at_processes(root: u32) -> Result<usize, Box<dyn Error>> {
             continue;
         };
         let words = process.cmdline().unwrap_or_default();
-        assert!(
-            !words.iter().any(|word| word.contains(PLANTED)),
-            "{words:?}"
-        );
+        assert!(!words.iter().any(|word| word.contains(PLANTED)), "{words:?}");
         seen += words.len();
         for task in process.tasks().into_iter().flatten().flatten() {
             let children = fs::read_to_string(format!("/proc/{pid}/task/{}/children", task.tid));
             let children = children.unwrap_or_default();
-            next.extend(
-                children
-                    .split_whitespace()
-                    .filter_map(|pid| pid.parse::<i32>().ok()),
-            );
+            next.extend(children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
         }
     }
     Ok(seen)

@@ -64,19 +64,12 @@ struct Request {
     e2e_ms: f64,
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the differences are worth reading when the test passes, too"
-)]
+#[expect(clippy::print_stdout, reason = "the differences are worth reading when the test passes, too")]
 fn compare() -> Result<(), Box<dyn Error>> {
     let experiment = Experiment::new("")?;
     let truth = experiment.path("truth.jsonl");
-    let manifest = MANIFEST.replace(
-        "{truth}",
-        truth
-            .to_str()
-            .ok_or("the temporary folder's path is no text")?,
-    );
+    let manifest =
+        MANIFEST.replace("{truth}", truth.to_str().ok_or("the temporary folder's path is no text")?);
     fs::write(experiment.path("manifest.toml"), manifest)?;
     let mut command = experiment.run();
     with_stand_in(&mut command)?;
@@ -96,37 +89,23 @@ fn compare() -> Result<(), Box<dyn Error>> {
     // Cells are measured as written, one after the other.
     for (cell, requests) in cells.iter().zip(requests.chunks(REQUESTS)) {
         let max_tokens = number(cell, "max_tokens")?;
-        let path = if cell["workload"] == "turns" {
-            "/v1/chat/completions"
-        } else {
-            "/v1/completions"
-        };
-        if requests
-            .iter()
-            .any(|request| request.max_tokens as f64 != max_tokens || request.path != path)
-        {
-            return Err(format!(
-                "the server was asked for something else than the cell says: {cell:?}"
-            )
-            .into());
+        let path = if cell["workload"] == "turns" { "/v1/chat/completions" } else { "/v1/completions" };
+        if requests.iter().any(|request| request.max_tokens as f64 != max_tokens || request.path != path) {
+            return Err(
+                format!("the server was asked for something else than the cell says: {cell:?}").into()
+            );
         }
         if cell["outcome"] != "ok" {
             return Err(format!("not ok: {cell:?}").into());
         }
         let tokens = number(cell, "output_tokens")?;
         if tokens != max_tokens * REQUESTS as f64 {
-            wrong.push(format!(
-                "{tokens} output tokens, not {REQUESTS} × {max_tokens}: {cell:?}"
-            ));
+            wrong.push(format!("{tokens} output tokens, not {REQUESTS} × {max_tokens}: {cell:?}"));
         }
-        for (column, of) in [
-            ("p50_ttft_ms", (|r| r.ttft_ms) as fn(&Request) -> f64),
-            ("p50_e2e_ms", |r| r.e2e_ms),
-        ] {
-            let (told, really) = (
-                number(cell, column)?,
-                median(requests.iter().map(of).collect()),
-            );
+        for (column, of) in
+            [("p50_ttft_ms", (|r| r.ttft_ms) as fn(&Request) -> f64), ("p50_e2e_ms", |r| r.e2e_ms)]
+        {
+            let (told, really) = (number(cell, column)?, median(requests.iter().map(of).collect()));
             println!(
                 "{} c={} max_tokens={max_tokens} {column}: told {told:.3}, really {really:.3}, off by {:+.3} ms",
                 cell["workload"],
@@ -134,17 +113,11 @@ fn compare() -> Result<(), Box<dyn Error>> {
                 told - really
             );
             if (told - really).abs() > TOLERANCE_MS {
-                wrong.push(format!(
-                    "{column} is {told:.3}, but the server did {really:.3}: {cell:?}"
-                ));
+                wrong.push(format!("{column} is {told:.3}, but the server did {really:.3}: {cell:?}"));
             }
         }
     }
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(wrong.join("\n").into())
-    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
 fn read_truth(path: &Path) -> Result<Vec<Request>, Box<dyn Error>> {
@@ -173,9 +146,5 @@ fn read_truth(path: &Path) -> Result<Vec<Request>, Box<dyn Error>> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        (values[middle - 1] + values[middle]) / 2.0
-    }
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
