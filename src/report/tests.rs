@@ -251,6 +251,19 @@ fn the_first_page_is_short_whatever_the_size_of_the_run() {
 }
 
 #[test]
+fn that_nothing_is_unstable_is_said_where_nothing_is() {
+    let runs = [fixtures::grid(), fixtures::streamed(), fixtures::oom_surface(), fixtures::large(4)];
+    for run in runs.into_iter().chain(super::laws::one_of_each_scene()) {
+        let all = values(&run, None).unwrap();
+        let mut findings = all["findings"].as_array().unwrap().iter();
+        let is_unstable = findings.any(|finding| {
+            finding["question"] == "stability" && finding["kind"] != "noise" && finding["kind"] != "tail"
+        });
+        assert_ne!(note(&run).contains("No instability beyond chance was found."), is_unstable);
+    }
+}
+
+#[test]
 fn a_macro_of_one_s_own_takes_the_place_of_the_built_in_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = camino::Utf8Path::from_path(folder.path()).expect("a UTF-8 path");
