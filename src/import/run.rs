@@ -18,7 +18,7 @@ use crate::{
     manifest::{Hardware, Server, hex, scalar_text},
     measure::{CellOutcome, Summary},
     plan::{Group, Plan},
-    store::{CellFile, FORMAT, Imported, ImportedFile, RunFile, StoredRun, Tool},
+    store::{CellFile, FORMAT, Imported, ImportedFile, RunFile, StoredRun},
 };
 
 /// The name of an imported run's folder.
@@ -74,27 +74,14 @@ pub(super) fn build(
         groups: groups.into_iter().map(|(_, group)| group).collect(),
     };
     let run = RunFile {
-        format: FORMAT,
-        name: RUN.into(),
-        tool: Tool { name: "runner".into(), version: env!("CARGO_PKG_VERSION").into() },
-        command: told.command.clone(),
-        host: None,
-        gpus: Vec::new(),
-        engine: None,
-        simulated: false,
-        predicted: None,
         imported: Some(Imported {
             client,
             files: files.iter().map(file).collect(),
             cells: cells.iter().map(|cell| cell.id.clone()).collect(),
             caveats: told.caveats.clone(),
         }),
-        seed: plan.experiment.seed,
-        started_at: first,
         finished_at: Some(last),
-        resumed: 0,
-        git_commit: None,
-        git_dirty: None,
+        ..RunFile::new(RUN, &told.command, plan.experiment.seed, first)
     };
     Ok(StoredRun {
         folder: camino::Utf8PathBuf::new(),

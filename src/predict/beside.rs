@@ -45,8 +45,6 @@ pub struct Beside<'a> {
     pub measured: &'a [CellFile],
     /// Earlier predictions, which stay as far as they rest on the same.
     pub earlier: Option<&'a Predictions>,
-    /// The tool that predicts.
-    pub tool: Tool,
     /// Where records go that memory shall not hold.
     pub spill: &'a Path,
 }
@@ -56,7 +54,7 @@ pub struct Beside<'a> {
 pub fn beside(with: &Beside<'_>, go_on: &(dyn Fn() -> bool + Sync)) -> Predictions {
     let mut all = Predictions {
         format: FORMAT,
-        tool: with.tool.clone(),
+        tool: Tool::this(),
         basis: with.basis.clone(),
         servers: BTreeMap::new(),
         cells: BTreeMap::new(),

@@ -11,7 +11,7 @@ use super::{Assumptions, Placed, cells};
 use crate::{
     manifest::Inputs,
     plan::{Cell, Group, Plan},
-    store::{Basis, CellFile, EngineFact, FORMAT, RunFile, ServerFile, StoredRun, Tool, ladder_end},
+    store::{Basis, CellFile, EngineFact, RunFile, ServerFile, StoredRun, ladder_end},
 };
 
 /// What a predicted run is called and where it comes from.
@@ -19,8 +19,6 @@ use crate::{
 pub struct Told {
     /// Its name.
     pub name: String,
-    /// The tool that predicts.
-    pub tool: Tool,
     /// The command line.
     pub command: Vec<String>,
     /// The manifest with includes and overrides applied, as text.
@@ -102,22 +100,10 @@ pub fn stored(
     Ok(StoredRun {
         folder: camino::Utf8PathBuf::new(),
         run: RunFile {
-            format: FORMAT,
-            name: told.name,
-            tool: told.tool,
-            command: told.command,
-            host: None,
-            gpus: Vec::new(),
             engine: Some(EngineFact { name: "vllm".into(), version: None }),
-            simulated: false,
-            imported: None,
             predicted: Some(basis),
-            seed: plan.experiment.seed,
-            started_at: told.now,
             finished_at: Some(told.now),
-            resumed: 0,
-            git_commit: None,
-            git_dirty: None,
+            ..RunFile::new(told.name, &told.command, plan.experiment.seed, told.now)
         },
         plan: plan.clone(),
         servers: groups.into_iter().map(|(_, _, server)| server).collect(),

@@ -150,7 +150,6 @@ fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measur
     let assumed = Assumptions::default();
     let basis = basis(placed.values(), assumed, None).unwrap();
     let spill = spill();
-    let tool = crate::store::Tool { name: "runner".into(), version: "0".into() };
     let with = |measured, earlier| Beside {
         plan: &plan,
         placed: &placed,
@@ -159,7 +158,6 @@ fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measur
         assumed,
         measured,
         earlier,
-        tool: tool.clone(),
         spill: &spill,
     };
     let first = beside(&with(&[], None), &|| true);
@@ -173,7 +171,6 @@ fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measur
     // Both are measured with answers of 40 tokens: only where that is no fault it is the length to predict with.
     let told = Told {
         name: "n".into(),
-        tool: tool.clone(),
         command: Vec::new(),
         effective: String::new(),
         now: jiff::Timestamp::UNIX_EPOCH,
@@ -202,7 +199,6 @@ fn run_of(manifest: &Manifest, plan: &Plan) -> crate::store::StoredRun {
     let assumed = Assumptions::default();
     let told = Told {
         name: "n".into(),
-        tool: crate::store::Tool { name: "runner".into(), version: "0".into() },
         command: Vec::new(),
         effective: String::new(),
         now: jiff::Timestamp::UNIX_EPOCH,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Event, provenance, walk::Walk};
+use super::{Event, walk::Walk};
 use crate::{
     manifest::Engine,
     plan::Group,
@@ -64,7 +64,6 @@ impl Walk<'_> {
             assumed,
             measured: &self.stored.cells,
             earlier,
-            tool: provenance::tool(),
             spill: self.folder.path().as_std_path(),
         };
         let stop = &self.stop;

@@ -16,10 +16,7 @@ impl Walk<'_> {
     pub(super) async fn start(&mut self, group: &Group) -> Result<Result<Running, StartFailure>, RunError> {
         let folder = self.folder.server_folder(&group.id)?;
         let started_at = Timestamp::now();
-        let recipe = server::recipe(&group.server);
-        for (name, text) in [("serve.sh", &recipe.serve_sh), ("config.yaml", &recipe.config_yaml)] {
-            self.folder.write_text(&format!("servers/{}/{name}", group.id), text)?;
-        }
+        self.folder.write_recipe(group)?;
         (self.emit)(Event::ServerStarting {
             server: group.id.clone(),
             ready_within: group.server.ready_within.duration(),

@@ -28,7 +28,7 @@ use crate::{
     observe::Observer,
     plan::{Group, Plan, selects},
     server,
-    store::{self, CellFile, FORMAT, Gpu, RunFile, RunFolder, StoreError},
+    store::{self, CellFile, Gpu, RunFile, RunFolder, StoreError},
 };
 
 pub use event::Event;
@@ -101,23 +101,14 @@ pub async fn run(
         gpus = gpus(&order.runner, emit) => gpus,
         _ = asked_to_stop.wait_for(|stop| *stop) => return Err(RunError::Interrupted),
     };
+    let name = order.name.clone().unwrap_or_else(|| run_name(plan, started_at));
     let mut file = RunFile {
-        format: FORMAT,
-        name: order.name.clone().unwrap_or_else(|| run_name(plan, started_at)),
-        tool: provenance::tool(),
-        command: order.command.clone(),
         host: Some(provenance::host()),
         gpus,
-        engine: None,
         simulated,
-        imported: None,
-        predicted: None,
-        seed: plan.experiment.seed,
-        started_at,
-        finished_at: None,
-        resumed: 0,
         git_commit,
         git_dirty,
+        ..RunFile::new(name, &order.command, plan.experiment.seed, started_at)
     };
     // Before anything is measured beside them.
     server::end_left_overs(&mut |told| emit(Event::Warning(told))).await;

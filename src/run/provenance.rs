@@ -6,12 +6,8 @@ use camino::Utf8Path;
 
 use crate::{
     server::{answer, seen_gpus},
-    store::{Gpu, Host, Tool},
+    store::{Gpu, Host},
 };
-
-pub(super) fn tool() -> Tool {
-    Tool { name: "runner".into(), version: env!("CARGO_PKG_VERSION").into() }
-}
 
 pub(super) async fn gpus(runner: &str) -> Result<Vec<Gpu>, String> {
     let gpu = |seen: crate::server::GpuSeen| Gpu {

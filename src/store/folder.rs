@@ -8,12 +8,17 @@ use super::{
     lock::{self, Lock},
     never_begun, read, records, tables,
 };
-use crate::{load::Records, plan::Plan};
+use crate::{
+    load::Records,
+    plan::{Group, Plan},
+    server,
+};
 
 /// Where things lie in a run folder.
 pub(super) mod layout {
     pub(in crate::store) const RUN: &str = "run.json";
     pub(in crate::store) const PLAN: &str = "plan.json";
+    pub(in crate::store) const MANIFEST: &str = "manifest.toml";
     pub(in crate::store) const EFFECTIVE: &str = "effective.toml";
     pub(in crate::store) const CELLS: &str = "cells";
     pub(in crate::store) const CELL: &str = "cell.json";
@@ -122,7 +127,7 @@ impl RunFolder {
         run: &RunFile,
     ) -> Result<Self, StoreError> {
         let write = || {
-            self.write_text("manifest.toml", manifest)?;
+            self.write_text(layout::MANIFEST, manifest)?;
             self.write_text(layout::EFFECTIVE, effective)?;
             self.write_plan(plan)?;
             self.write_run(run)
@@ -256,6 +261,16 @@ impl RunFolder {
         self.write_json(&self.path.join(layout::PREDICTIONS), predictions)
     }
 
+    /// Writes `servers/<id>/serve.sh` and `config.yaml`, which start the group's server by hand.
+    ///
+    /// # Errors
+    ///
+    /// When the id cannot be a folder's name, or the disk refuses.
+    pub fn write_recipe(&self, group: &Group) -> Result<(), StoreError> {
+        let folder = self.server_folder(&group.id)?;
+        write_recipe(&folder, group)
+    }
+
     /// Writes `servers/<id>/server.json`.
     ///
     /// # Errors
@@ -311,6 +326,43 @@ impl RunFolder {
         self.check_present()?;
         atomic::write_file(path, &pretty(path, value)?)
     }
+}
+
+/// Stores a run that is complete from the start (imported or predicted) as `results/<experiment>/<run>`, and returns its
+/// folder. `manifest` is the text it was made from; an imported run has none, and no recipes of its servers.
+///
+/// # Errors
+///
+/// When there is such a run already, or the disk refuses.
+pub fn write_run(
+    results: &Utf8Path,
+    manifest: Option<&str>,
+    run: &StoredRun,
+) -> Result<Utf8PathBuf, StoreError> {
+    let folder = RunFolder::create(results, &run.plan.experiment.name, &run.run.name)?;
+    folder.write_text(layout::EFFECTIVE, &run.effective)?;
+    folder.write_plan(&run.plan)?;
+    if let Some(manifest) = manifest {
+        folder.write_text(layout::MANIFEST, manifest)?;
+        run.plan.groups.iter().try_for_each(|group| folder.write_recipe(group))?;
+    }
+    run.servers.iter().try_for_each(|server| folder.write_server(server))?;
+    run.cells.iter().try_for_each(|cell| folder.write_cell(cell, &[]))?;
+    folder.write_tables(run)?;
+    // Last: a folder that holds it is a complete run.
+    folder.write_run(&run.run)?;
+    Ok(folder.path().to_owned())
+}
+
+/// Writes `serve.sh` and `config.yaml` of a group's server into `folder`.
+///
+/// # Errors
+///
+/// When the disk refuses.
+pub fn write_recipe(folder: &Utf8Path, group: &Group) -> Result<(), StoreError> {
+    let recipe = server::recipe(&group.server);
+    atomic::write_file(&folder.join("serve.sh"), recipe.serve_sh.as_bytes())?;
+    atomic::write_file(&folder.join("config.yaml"), recipe.config_yaml.as_bytes())
 }
 
 /// The error of a run that could not begin; of a folder that was made for it nothing stays.

@@ -204,6 +204,30 @@ pub struct RunFile {
     pub git_dirty: Option<bool>,
 }
 
+impl RunFile {
+    /// The provenance of a run that this program writes. The machine, the engine and the commit are unknown until filled in.
+    pub fn new(name: impl Into<String>, command: &[String], seed: u64, started_at: Timestamp) -> Self {
+        Self {
+            format: FORMAT,
+            name: name.into(),
+            tool: Tool::this(),
+            command: command.to_vec(),
+            host: None,
+            gpus: Vec::new(),
+            engine: None,
+            simulated: false,
+            imported: None,
+            predicted: None,
+            seed,
+            started_at,
+            finished_at: None,
+            resumed: 0,
+            git_commit: None,
+            git_dirty: None,
+        }
+    }
+}
+
 /// The engine of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineFact {
@@ -244,6 +268,13 @@ pub struct Tool {
     pub name: String,
     /// Its version.
     pub version: String,
+}
+
+impl Tool {
+    /// This program and its version.
+    pub fn this() -> Self {
+        Self { name: "runner".into(), version: env!("CARGO_PKG_VERSION").into() }
+    }
 }
 
 /// The machine a run was measured on: its class, not its name.

@@ -24,7 +24,7 @@ mod tests;
 pub use atomic::{stop_writing, write_whole};
 pub use error::StoreError;
 pub use fingerprint::fingerprint_difference;
-pub use folder::{RunFolder, check_name};
+pub use folder::{RunFolder, check_name, write_recipe, write_run};
 pub use form::{
     Attempt, CellFile, EngineFact, FORMAT, Gpu, Host, Imported, ImportedFile, RunFile, ServerFile, StoredRun,
     Tool,

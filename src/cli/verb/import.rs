@@ -4,12 +4,12 @@ use jiff::Timestamp;
 
 use super::{
     super::{args, exit::Exit},
-    Ended, counted, print, refuse, report, say, settings, show, unexpected, wrong,
+    Ended, command_line, counted, print, refuse, report, say, settings, show, unexpected, wrong,
 };
 use crate::{
     import::{self, Told},
     report::json_lines,
-    store::{self, RunFolder, StoredRun},
+    store::{self, StoredRun},
 };
 
 pub(super) fn import(words: &args::Import) -> Ended {
@@ -31,13 +31,13 @@ pub(super) fn import(words: &args::Import) -> Ended {
         objective: words.objective.into(),
         axes: words.axis.clone(),
         caveats: words.caveat.clone(),
-        command: std::env::args().collect(),
+        command: command_line(),
     };
     let files = import::files(&words.files).map_err(|findings| refuse(&findings))?;
     let (run, findings) =
         import::import(&files, &told, Timestamp::now()).map_err(|findings| refuse(&findings))?;
     show(&findings);
-    let path = stored(&run, &settings.results).map_err(unexpected)?;
+    let path = store::write_run(&settings.results, None, &run).map_err(unexpected)?;
     for note in report::written(&path, settings.templates.as_deref())? {
         print(&format!("{note}\n"))?;
     }
@@ -45,19 +45,6 @@ pub(super) fn import(words: &args::Import) -> Ended {
         say(&said(&run, files.len(), &path));
     }
     Ok(Exit::Finished)
-}
-
-fn stored(run: &StoredRun, results: &camino::Utf8Path) -> Result<camino::Utf8PathBuf, store::StoreError> {
-    let folder = RunFolder::create(results, &run.plan.experiment.name, &run.run.name)?;
-    folder.write_text("effective.toml", &run.effective)?;
-    folder.write_plan(&run.plan)?;
-    for cell in &run.cells {
-        folder.write_cell(cell, &[])?;
-    }
-    folder.write_tables(run)?;
-    // Last: a folder with it is a whole run.
-    folder.write_run(&run.run)?;
-    Ok(folder.path().to_owned())
 }
 
 fn said(run: &StoredRun, files: usize, path: &camino::Utf8Path) -> String {

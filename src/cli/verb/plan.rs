@@ -10,7 +10,7 @@ use super::{
     },
     Ended, counted, planned, print, refuse, runtime, say, selected, settings, show, unexpected,
 };
-use crate::{plan::Plan, server, store};
+use crate::{plan::Plan, store};
 
 pub(super) fn check(words: &args::Check) -> Ended {
     settings(&words.talk, None, None)?;
@@ -74,11 +74,8 @@ pub(super) fn recipe(words: &args::Recipe) -> Ended {
     settings(&words.talk, None, None)?;
     let (_, plan) = planned(&words.manifest, None)?;
     for group in &plan.groups {
-        let recipe = server::recipe(&group.server);
         let folder = words.out.join(&group.id);
-        for (name, text) in [("serve.sh", &recipe.serve_sh), ("config.yaml", &recipe.config_yaml)] {
-            store::write_whole(&folder.join(name), text.as_bytes()).map_err(unexpected)?;
-        }
+        store::write_recipe(&folder, group).map_err(unexpected)?;
         print(&format!("{}\n{}\n", folder.join("serve.sh"), folder.join("config.yaml")))?;
     }
     Ok(Exit::Finished)

@@ -13,7 +13,7 @@ use super::{
         predict_table::{Row, compared, percent, table},
         settings::Settings,
     },
-    Ended, counted, planned,
+    Ended, command_line, counted, planned,
     predict_run::{manifest_of, predict_run},
     print, refuse, report, say, selected, settings, unexpected, wrong,
 };
@@ -22,8 +22,7 @@ use crate::{
     manifest::Manifest,
     plan::{Plan, selects},
     predict::{self, Against, Assumptions, Calibration, Fitted, Placed, Told},
-    server,
-    store::{self, RunFolder, StoreError, StoredRun, Tool},
+    store::{self, StoredRun},
 };
 
 /// Version of the calibration's form.
@@ -101,8 +100,7 @@ fn predicted(
     plan.hardware.usd_per_hour = outlook::price(manifest, placed);
     let told = Told {
         name: name.unwrap_or("predicted").to_owned(),
-        tool: tool(),
-        command: std::iter::once("runner".to_owned()).chain(std::env::args().skip(1)).collect(),
+        command: command_line(),
         effective: manifest.effective().map_err(unexpected)?,
         now: Timestamp::now(),
     };
@@ -110,37 +108,9 @@ fn predicted(
     predict::stored(&plan, placed, basis, &manifest.inputs, assumed, told, &spill).map_err(wrong)
 }
 
-/// This tool.
-pub(super) fn tool() -> Tool {
-    Tool { name: "runner".into(), version: env!("CARGO_PKG_VERSION").into() }
-}
-
 /// Writes a predicted run, and its notes; the paths are theirs.
 fn stored(manifest: &Manifest, run: &StoredRun, settings: &Settings) -> Result<Vec<Utf8PathBuf>, Exit> {
-    let write = || -> Result<Utf8PathBuf, StoreError> {
-        let experiment = &run.plan.experiment.name;
-        let folder = RunFolder::create(&settings.results, experiment, &run.run.name)?;
-        folder.write_text("manifest.toml", &manifest.text)?;
-        folder.write_text("effective.toml", &run.effective)?;
-        folder.write_plan(&run.plan)?;
-        for group in &run.plan.groups {
-            let recipe = server::recipe(&group.server);
-            let file = |name: &str| format!("servers/{}/{name}", group.id);
-            folder.write_text(&file("serve.sh"), &recipe.serve_sh)?;
-            folder.write_text(&file("config.yaml"), &recipe.config_yaml)?;
-        }
-        for server in &run.servers {
-            folder.write_server(server)?;
-        }
-        for cell in &run.cells {
-            folder.write_cell(cell, &[])?;
-        }
-        folder.write_tables(run)?;
-        // Last: a folder with it is a whole run.
-        folder.write_run(&run.run)?;
-        Ok(folder.path().to_owned())
-    };
-    let folder = write().map_err(unexpected)?;
+    let folder = store::write_run(&settings.results, Some(&manifest.text), run).map_err(unexpected)?;
     report::written(&folder, settings.templates.as_deref())
 }
 

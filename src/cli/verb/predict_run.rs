@@ -11,7 +11,7 @@ use super::{
         settings::Settings,
     },
     Ended,
-    predict::{read_calibration, tool},
+    predict::read_calibration,
     print, refuse, report, say, unexpected, wrong,
 };
 use crate::{
@@ -57,7 +57,6 @@ pub(super) fn predict_run(words: &args::Predict, settings: &Settings) -> Ended {
         assumed,
         measured: &stored.cells,
         earlier: None,
-        tool: tool(),
         spill: &std::env::temp_dir(),
     };
     let predictions = predict::beside(&with, &|| true);

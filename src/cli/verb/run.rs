@@ -11,7 +11,7 @@ use super::{
         screen::{Kind, Screen},
         settings::Settings,
     },
-    Ended, planned, print, report, runtime, say, selected, settings, show, unexpected, wrong,
+    Ended, command_line, planned, print, report, runtime, say, selected, settings, show, unexpected, wrong,
 };
 use crate::{
     measure::CellOutcome,
@@ -90,7 +90,7 @@ fn order(words: &args::Run, settings: &Settings, plan: &Plan) -> Result<Order, E
         resume: resumed(words, settings, plan)?,
         manifest_folder: parent.unwrap_or(Utf8Path::new("")).to_owned(),
         runner: runner.to_string(),
-        command: std::iter::once("runner".to_owned()).chain(std::env::args().skip(1)).collect(),
+        command: command_line(),
     })
 }
 
