@@ -1,8 +1,8 @@
 //! `runner` measures what an LLM server can really do, from a TOML manifest.
 //!
-//! A manifest declares a server, workloads, sweep axes and latency targets. The house below turns it into a
-//! folder of results and notes. Every room is a module; one noun enters it, one leaves, and a room may name only
-//! the rooms listed for it in this table, which a test reads against the code.
+//! A manifest declares a server, workloads, sweep axes and latency targets. The rooms below turn it into a folder of results and
+//! notes. Every room is a module: one noun comes in, one goes out, and a room may use only the rooms listed for it.
+//! `tests/house.rs` reads this table and checks it against the code, and that no two files of a room depend on each other.
 //!
 //! | room | what enters → what leaves | may name |
 //! |---|---|---|
@@ -25,11 +25,64 @@
 //! | `run` | plan → servers → load → measures → store, telling [`run::Event`]s | every room above but `sim`, `import` and `report` |
 //! | `cli` | words → settings → one room's verb, a screen and an exit code | every room |
 //!
-//! # Deliberately absent
+//! # Kept out on purpose
 //!
-//! - `report` knows no clock, no server and no socket: the same light files give the same bytes.
-//! - `measure`, `plan` and `engine` know no clock and no file; what looks random comes from the manifest's seed.
-//! - No room keeps global state: several servers at once need nothing but several values.
+//! - `report` reads no clock and opens no socket: the same stored files render to the same bytes.
+//! - `measure`, `plan` and `engine` read no clock and no file; everything random comes from the manifest's seed.
+//! - No room keeps global state, so that several servers can run at once.
+//!
+//! # Dependencies
+//!
+//! `tests/house.rs` checks that this table and `Cargo.toml` name the same crates.
+//!
+//! | crate | why it is here |
+//! |---|---|
+//! | `aho-corasick` | finds every known pattern in a server's log in one pass over the bytes |
+//! | `annotate-snippets` | prints findings with the manifest's line, as rustc prints its errors |
+//! | `anstream` | writes color to terminals only, and honors `NO_COLOR` |
+//! | `bytes` | buffers that request bodies and the embedded engine's answers share without copying |
+//! | `camino` | UTF-8 paths, which can be written to TOML and JSON without loss |
+//! | `clap`, `clap_complete`, `clap_mangen` | arguments, help, shell completions and man pages from one declaration |
+//! | `csv` | `cells.csv`, traces, and tables of other tools |
+//! | `figment` | settings of the tool in layers: defaults, `runner.toml`, environment, flags |
+//! | `flate2` with `zlib-rs` | gzip for records, in Rust alone, so that the static binary needs no C library |
+//! | `hdrhistogram` | latency histograms of bounded size and known error, which can be merged |
+//! | `httparse` | parses response heads in the load client; it is also hyper's parser |
+//! | `hyper`, `hyper-util`, `http-body-util` | the HTTP server of the embedded engine |
+//! | `indexmap` | maps that keep the manifest's order |
+//! | `indicatif` | progress bars |
+//! | `jiff` | timestamps, RFC 3339 |
+//! | `memchr` | finds line ends in streams and logs at memory speed |
+//! | `minijinja` | templates of notes; it limits the work of a template, and an error names the template's line |
+//! | `nvml-wrapper` | GPU memory, power and energy; it loads the driver's library at run time and is absent outside Linux |
+//! | `procfs` | CPU time and memory of the server's processes |
+//! | `pulldown-cmark` | the first page of the notes as HTML, for `report.html` |
+//! | `rand_chacha` | random numbers that are the same for a seed on every platform and in every version |
+//! | `reqwest` | short requests: readiness, `/metrics`, tokenization. The load client has its own connection (see [`load`]) |
+//! | `rmp-serde` | records in memory and in the spill file of a repeat, compact |
+//! | `rustix` | signals, process groups, file locks and timers without unsafe code |
+//! | `rustls`, `tokio-rustls`, `rustls-platform-verifier` | TLS of both clients with the machine's own certificates; `ring` needs no CMake |
+//! | `schemars` | the manifest's JSON Schema, from the types that read it |
+//! | `serde`, `serde_json`, `toml` | the manifest, and every stored file |
+//! | `sha2` | identity of cells, servers and input files |
+//! | `shlex` | quotes the commands that are printed for a shell |
+//! | `strsim` | "did you mean" |
+//! | `tempfile` | files that are written beside and renamed, or removed |
+//! | `thiserror` | error types whose message stands beside each variant |
+//! | `tokio` | sockets, timers and child processes |
+//! | `insta`, `proptest`, `rcgen`, `libtest-mimic`, `proc-macro2` | tests: snapshots, properties, a certificate authority, suites whose cases come from a table, and the reading of this crate's own source |
+//!
+//! Decided against:
+//!
+//! | instead of | we have | because |
+//! |---|---|---|
+//! | hyper or reqwest in the load client | one HTTP/1.1 reader in `load::http` | hyper's channel between connection and body was most of the cost of a token (figures in [`load`]) |
+//! | plotters, charming, poloto | `report::chart`, which writes SVG | GitHub shows an SVG as an image: light and dark need classes and a media query inside the file, which plotters does not write; charming runs a JavaScript engine; poloto had no release since 2023 |
+//! | a Prometheus parser | `observe::exposition`, 120 lines | the crates bring a regular-expression engine, and reject a page for one bad line |
+//! | a tokenizer | the server's own `/tokenize` | it would have to match the server's version and chat template |
+//! | libc, nix | `rustix`, `procfs` | no unsafe code in this crate |
+//! | OpenSSL, aws-lc | `ring` | a static binary without a C library or CMake |
+//! | anyhow | an error type in each room | callers decide by kind, and every message names the next step |
 
 pub mod cli;
 pub mod diagnostic;
