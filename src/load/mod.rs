@@ -8,7 +8,7 @@
 //!
 //! # What an answer ends as
 //!
-//! Every arrival ends in exactly one [`Outcome`]. `tests/faults.rs` drives each of these over a real socket and follows it to
+//! Every arrival ends in exactly one [`Outcome`]. `tests/faults/requests.rs` drives each of these over a real socket and follows it to
 //! the cell's outcome, its verdicts and the exit code. The last column is what other clients were seen to make of it.
 //!
 //! | the server sends | here | elsewhere |

@@ -1,0 +1,18 @@
+//! The command line as a person uses it: whole runs on the embedded engine, predictions, imports.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod arrivals;
+mod experiments;
+#[cfg(unix)]
+mod harmless;
+mod import;
+mod manifest;
+mod observe;
+mod predict;
+mod published;
+mod rehearsal;
+mod skip_impossible;
+mod tls;
+mod workloads;

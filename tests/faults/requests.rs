@@ -1,0 +1,306 @@
+//! The fault table: what the embedded engine does wrong → how requests end → how the cell ends → what is said of it → the
+//! exit code. Each row is a whole `runner run` over loopback. The page of `runner::load` says what other clients make of some
+//! of these rows.
+
+use std::{collections::BTreeMap, thread};
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::{
+    support::{experiment::Experiment, records::records},
+    trial,
+};
+
+/// Requests of a row.
+const REQUESTS: u64 = 8;
+/// Rows at once: they wait more than they work.
+const AT_ONCE: usize = 6;
+
+/// A fault, and what must come of it.
+struct Row {
+    name: &'static str,
+    /// Lines of `[server.sim.faults]`.
+    faults: &'static str,
+    /// Lines of the workload.
+    workload: &'static str,
+    /// Every outcome of a request that must occur, and no other; one of them alone is that of all requests. Empty where the
+    /// cell has no numbers.
+    requests: &'static [&'static str],
+    cell: &'static str,
+    /// Verdicts with their severities, beside those that every row has.
+    verdicts: &'static [(&'static str, &'static str)],
+    exit: i32,
+}
+
+const fn row(name: &'static str, faults: &'static str) -> Row {
+    Row { name, faults, workload: "", requests: &["completed"], cell: "ok", verdicts: &[], exit: 0 }
+}
+
+/// A legal stream, however unusual: nothing is to be said of it.
+const fn legal(name: &'static str, faults: &'static str) -> Row {
+    row(name, faults)
+}
+
+/// A fault that every request meets: nothing is measured.
+const fn fails(name: &'static str, faults: &'static str, outcome: &'static [&'static str]) -> Row {
+    Row { requests: outcome, cell: "failed", verdicts: &[("errors", "cell")], exit: 3, ..row(name, faults) }
+}
+
+/// The server is lost, and the cell with it.
+const fn lost(name: &'static str, faults: &'static str, cell: &'static str, exit: i32) -> Row {
+    Row { requests: &[], cell, exit, ..row(name, faults) }
+}
+
+/// The row with answers of two seconds.
+const fn long(row: Row) -> Row {
+    Row { workload: "max_tokens = 700", ..row }
+}
+
+/// The row in a chat.
+const fn chat(row: Row) -> Row {
+    Row { workload: "api = \"chat\"", ..row }
+}
+
+/// The row with answers that are not streamed.
+const fn whole(row: Row) -> Row {
+    Row { workload: "stream = false", ..row }
+}
+
+const TABLE: &[Row] = &[
+    // The longest first.
+    lost("a hang while it starts", "hang_at_start = true", "server_failed", 3),
+    legal("nothing", ""),
+    legal("CR LF", "answers.crlf = 1"),
+    legal("no space behind data:", "answers.no_space = 1"),
+    legal("comments and other fields", "answers.comments = 1"),
+    legal("four events in a write", "answers.several_per_write = 1"),
+    legal("one byte in a write", "answers.byte_per_write = 1"),
+    legal("three tokens in an event", "answers.several_tokens = 1"),
+    legal("an empty first event, at once", "answers.early_role = 1"),
+    chat(legal("a role-only first event, at once", "answers.early_role = 1")),
+    legal("usage in every event", "answers.usage_in_every_event = 1"),
+    chat(legal("reasoning", "answers.reasoning = 1")),
+    chat(legal("tool calls", "answers.tool_call = 1")),
+    legal("no [DONE] behind a finish_reason", "answers.no_done = 1"),
+    legal(
+        "all of these at once",
+        "answers = { crlf = 1, no_space = 1, comments = 1, byte_per_write = 1, several_tokens = 1, early_role = 1, usage_in_every_event = 1, no_done = 1 }",
+    ),
+    Row { verdicts: &[("token_counts", "metric")], ..row("no usage", "answers.no_usage = 1") },
+    Row { verdicts: &[("not_streamed", "metric")], ..row("JSON in place of a stream", "answers.whole = 1") },
+    Row { verdicts: &[("not_streamed", "note")], ..whole(row("JSON, as asked", "")) },
+    fails("a status", "answers.http_error = 1", &["rejected(503)"]),
+    fails("another status", "http_status = 429\nanswers.http_error = 1", &["rejected(429)"]),
+    Row {
+        workload: "retries = 3",
+        verdicts: &[("retried", "cell")],
+        ..row("a status for some, tried again", "answers.http_error = 0.3")
+    },
+    fails("a redirect", "answers.redirect = 1", &["rejected(307)"]),
+    fails("no event", "answers.empty = 1", &["empty"]),
+    fails("a cut", "answers.cut = 1", &["truncated"]),
+    fails("an end without a reason", "answers.no_end = 1", &["truncated"]),
+    Row { workload: "timeout = \"300ms\"", ..fails("a stall", "answers.stall = 1", &["timed_out(rest)"]) },
+    Row {
+        workload: "timeout = \"300ms\"\nmax_tokens = 1",
+        ..fails("a stall before the first token", "answers.stall = 1", &["timed_out(first_token)"])
+    },
+    fails("an error event", "answers.error_event = 1", &["server_error"]),
+    fails("an abort", "answers.abort = 1", &["aborted"]),
+    fails("broken JSON", "answers.malformed = 1", &["malformed"]),
+    legal("gzip", "answers.gzip = 1"),
+    whole(fails("a cut JSON answer", "answers.cut = 1", &["truncated"])),
+    whole(fails("broken JSON, whole", "answers.malformed = 1", &["malformed"])),
+    whole(fails("an error in place of JSON", "answers.error_event = 1", &["server_error"])),
+    whole(fails("an aborted JSON answer", "answers.abort = 1", &["aborted"])),
+    whole(fails("JSON without text", "answers.empty = 1", &["empty"])),
+    Row {
+        cell: "degraded",
+        verdicts: &[("errors", "cell")],
+        requests: &["completed", "truncated"],
+        ..row("a cut for a third", "answers.cut = 0.34")
+    },
+    lost("out of memory at a request", "out_of_memory = { at_request = 5 }", "oom", 0),
+    long(lost("out of memory at a time", "out_of_memory = { after = \"1200ms\" }", "oom", 0)),
+    lost("a crash at a request", "crash = { at_request = 5 }", "crashed", 3),
+    long(lost("a crash at a time", "crash = { after = \"1200ms\" }", "crashed", 3)),
+    lost("a hang", "hang = { at_request = 5 }", "hung", 3),
+];
+
+fn manifest(row: &Row) -> String {
+    let max_tokens = if row.workload.contains("max_tokens") { "" } else { "max_tokens = 7" };
+    format!(
+        r#"
+[experiment]
+name = "fault"
+[server]
+engine = "sim"
+model = "org/model"
+hung_after = "1500ms"
+ready_within = "4s"
+[server.sim]
+ttft = "10ms"
+per_token = "3ms"
+per_token_load = "0us"
+startup = "0s"
+[server.sim.faults]
+{}
+[workload.chat]
+prompts = ["a", "b", "c", "d", "e", "f", "g", "h"]
+requests = {REQUESTS}
+concurrency = 2
+output = "exact"
+{max_tokens}
+{}
+"#,
+        row.faults, row.workload
+    )
+}
+
+/// What differs from what the row says; `None` when nothing does.
+fn surprise(row: &Row) -> Result<Option<String>, String> {
+    let experiment = Experiment::new(&manifest(row))?;
+    let output = experiment.run().output().map_err(|e| e.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let folder = experiment.run_folder().map_err(|e| format!("{e}\n{said}"))?;
+    let cell = only_cell(&folder)?;
+    let mut wrong = Vec::new();
+    let mut hold = |what: &str, got: String, wanted: String| {
+        if got != wanted {
+            wrong.push(format!("{what}: {got}, not {wanted}"));
+        }
+    };
+    hold("exit", format!("{:?}", output.status.code()), format!("{:?}", Some(row.exit)));
+    hold("cell", format!("{}", cell["outcome"]), format!("{:?}", row.cell));
+    let ends = outcomes(&cell);
+    let words: Vec<&str> = ends.keys().map(String::as_str).collect();
+    hold("requests", format!("{words:?}"), format!("{:?}", row.requests));
+    hold("verdicts", format!("{:?}", verdicts(&cell)), format!("{:?}", row.verdicts));
+    if !row.requests.is_empty() {
+        let records = records(&folder)?.len() as u64;
+        hold("outcomes", ends.values().sum::<u64>().to_string(), REQUESTS.to_string());
+        hold("records", records.to_string(), REQUESTS.to_string());
+    }
+    Ok((!wrong.is_empty()).then(|| format!("{}: {}\n{said}", row.name, wrong.join("; "))))
+}
+
+fn only_cell(run: &std::path::Path) -> Result<Value, String> {
+    let cells = std::fs::read_dir(run.join("cells")).map_err(|e| e.to_string())?;
+    let paths: Vec<_> = cells.flatten().map(|entry| entry.path()).collect();
+    let [path] = paths.as_slice() else {
+        return Err(format!("not one cell: {paths:?}"));
+    };
+    let text = std::fs::read_to_string(path.join("cell.json")).map_err(|e| e.to_string())?;
+    serde_json::from_str(&text).map_err(|e| e.to_string())
+}
+
+fn outcomes(cell: &Value) -> BTreeMap<String, u64> {
+    let counts = cell["summary"]["counts"]["by_outcome"].as_object();
+    let pairs = counts.into_iter().flatten();
+    pairs.map(|(word, count)| (word.clone(), count.as_u64().unwrap())).collect()
+}
+
+/// What is said of a cell beside what every short, simulated cell hears.
+fn verdicts(cell: &Value) -> Vec<(&str, &str)> {
+    let all = cell["verdicts"].as_array().into_iter().flatten();
+    all.filter(|verdict| {
+        // How busy this machine is is no fault of the row's: then a stream, too, is read at one instant.
+        let reason = verdict["reason"].as_str().unwrap();
+        !reason.contains("at one instant")
+            && !["simulated", "few_samples", "warm_cache", "client_saturated", "client_late"]
+                .contains(&verdict["kind"].as_str().unwrap())
+    })
+    .map(|verdict| (verdict["kind"].as_str().unwrap(), verdict["severity"].as_str().unwrap()))
+    .collect()
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial(
+            "every_fault_has_one_outcome_for_the_request_the_cell_the_verdicts_and_the_exit_code",
+            every_fault_has_one_outcome_for_the_request_the_cell_the_verdicts_and_the_exit_code,
+        ),
+        trial(
+            "outcomes_add_up_to_the_arrivals_whatever_goes_wrong",
+            outcomes_add_up_to_the_arrivals_whatever_goes_wrong,
+        ),
+    ]
+}
+
+fn every_fault_has_one_outcome_for_the_request_the_cell_the_verdicts_and_the_exit_code() {
+    let rows = std::sync::Mutex::new(TABLE.iter());
+    let surprises = std::sync::Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let Some(row) = rows.lock().unwrap().next() else {
+                        return;
+                    };
+                    let surprise = surprise(row).unwrap_or_else(|e| Some(format!("{}: {e}", row.name)));
+                    surprises.lock().unwrap().extend(surprise);
+                }
+            });
+        }
+    });
+    let surprises = surprises.into_inner().unwrap();
+    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+}
+
+/// Everything at once, on both loops: whatever becomes of it, every arrival has one record and one outcome.
+fn outcomes_add_up_to_the_arrivals_whatever_goes_wrong() {
+    let all = "answers = { http_error = 0.1, redirect = 0.05, empty = 0.1, cut = 0.1, stall = 0.05, error_event = 0.1, abort = 0.1, malformed = 0.1, no_done = 0.1, no_end = 0.1, no_usage = 0.2, whole = 0.2, gzip = 0.05, crlf = 0.5, no_space = 0.5, comments = 0.5, byte_per_write = 0.2, several_per_write = 0.2, several_tokens = 0.3 }";
+    for arrivals in ["concurrency = 16\nwarmup = 8", "arrivals = \"poisson\"\nrate = 400\nmax_in_flight = 20"]
+    {
+        let experiment = Experiment::new(&format!(
+            r#"
+[experiment]
+name = "faults"
+[server]
+engine = "sim"
+model = "org/model"
+[server.sim]
+ttft = "10ms"
+per_token = "3ms"
+startup = "0s"
+[server.sim.faults]
+{all}
+[workload.chat]
+prompts = ["a", "b"]
+requests = 400
+max_tokens = 8
+timeout = "400ms"
+{arrivals}
+"#
+        ))
+        .unwrap();
+        let output = experiment.run().output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let folder = experiment.run_folder().unwrap();
+        let cell = only_cell(&folder).unwrap();
+        let ends = outcomes(&cell);
+        assert_eq!(cell["summary"]["counts"]["scheduled"], 400);
+        assert_eq!(ends.values().sum::<u64>(), 400, "{ends:?}");
+        for word in [
+            "completed",
+            "rejected(503)",
+            "rejected(307)",
+            "empty",
+            "truncated",
+            "timed_out(rest)",
+            "server_error",
+            "aborted",
+            "malformed",
+        ] {
+            assert!(ends.contains_key(word), "{word}: {ends:?}");
+        }
+        let mut measured: BTreeMap<String, u64> = BTreeMap::new();
+        for record in records(&folder).unwrap() {
+            if record["phase"] == "measured" {
+                *measured.entry(record["outcome"].as_str().unwrap().to_owned()).or_default() += 1;
+            }
+        }
+        assert_eq!(measured, ends);
+    }
+}

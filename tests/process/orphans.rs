@@ -1,0 +1,251 @@
+//! Runner and guardian killed both: the server they leave is ended by the next run, and nobody else is. Reads the kernel's
+//! process table, so it is for Linux.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use crate::support::processes::{RUNNER, alive, below, signal, until};
+use rustix::process::Signal;
+
+/// A server that is at its start for as long as anybody looks.
+const SLOW: &str = r#"
+[experiment]
+name = "slow"
+[server]
+engine = "sim"
+model = "m"
+[server.sim]
+startup = "10m"
+[workload.chat]
+prompts = ["x"]
+requests = 1
+max_tokens = 1
+"#;
+
+fn run(folder: &Path, manifest: &str) -> Command {
+    fs::write(folder.join("manifest.toml"), manifest).unwrap();
+    // Two runs of one second would have one name.
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let name = format!("run-{}", RUNS.fetch_add(1, Ordering::Relaxed));
+    let mut command = Command::new(RUNNER);
+    command
+        .args(["run", "manifest.toml", "--results", "results", "--name", &name])
+        .current_dir(folder)
+        .env("XDG_STATE_HOME", folder.join("state"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
+}
+
+/// The guardian of a run's server, and its tree with it. What a run asks before (git, the driver's tool) has another kind.
+fn guarded(runner: i32) -> (i32, Vec<(i32, u64)>) {
+    let is_guard = |(pid, _): &(i32, u64)| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|byte| *byte == 0).nth(1) == Some(b"guard")
+    };
+    let Some(guard) = below(runner).into_iter().find(is_guard) else {
+        return (0, Vec::new());
+    };
+    let mut tree = below(guard.0);
+    tree.push(guard);
+    (guard.0, tree)
+}
+
+/// A run of a slow server: the runner, its guardian, and the server, which nobody has asked anything yet.
+fn slow(folder: &Path) -> (Child, i32, Vec<(i32, u64)>) {
+    let runner = run(folder, SLOW).stderr(Stdio::null()).spawn().unwrap();
+    let pid = i32::try_from(runner.id()).unwrap();
+    until("guardian and engine are there", || guarded(pid).1.len() == 2);
+    let (guard, tree) = guarded(pid);
+    (runner, guard, tree)
+}
+
+/// A run whose server does not hear TERM: its runner, and the guardian, a shell and a sleep.
+fn deaf(folder: &Path) -> (Child, i32, Vec<(i32, u64)>) {
+    let deaf = SLOW.replace("[server.sim]", "").replace("startup = \"10m\"", "").replace(
+        "engine = \"sim\"",
+        r#"engine = "openai"
+command = ["sh", "-c", "trap '' TERM; while :; do sleep 1; done", "{port}"]
+stop_within = "2s""#,
+    );
+    let runner = run(folder, &deaf).stderr(Stdio::null()).spawn().unwrap();
+    let pid = i32::try_from(runner.id()).unwrap();
+    until("guardian, shell and sleep are there", || guarded(pid).1.len() == 3);
+    let (guard, tree) = guarded(pid);
+    (runner, guard, tree)
+}
+
+fn next(folder: &Path) -> String {
+    let fast = SLOW.replace("10m", "0ms").replace("slow", "fast");
+    let output = run(folder, &fast).stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(!folder.join("state/runner/servers").exists(), "{said}");
+    said
+}
+
+#[test]
+fn what_a_killed_runner_and_a_killed_guardian_left_ends_at_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // Somebody else's server: the same program, the same words, not ours.
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let port = free.unwrap().port().to_string();
+    let mut foreign = Command::new(RUNNER)
+        .args(["sim", "m", "--port", &port])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (mut runner, guard, tree) = slow(folder);
+    let pid = runner.id();
+    // A stopped runner cannot do anything about its guardian's end.
+    signal(i32::try_from(pid).unwrap(), Signal::STOP);
+    signal(guard, Signal::KILL);
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    until("only the server lives", || alive(&tree).len() == 1);
+    let said = next(folder);
+    assert_eq!(alive(&tree), [] as [i32; 0]);
+    assert!(
+        said.contains(&format!("an earlier run (process {pid}) was killed"))
+            && said.contains("ended 1 process that"),
+        "{said}"
+    );
+    assert_eq!(foreign.try_wait().unwrap(), None, "not ours to end");
+    foreign.kill().unwrap();
+    foreign.wait().unwrap();
+    // What was ended is not told twice.
+    assert!(!next(folder).contains("an earlier run"));
+}
+
+/// What does not end at once is waited for, and a person is not left to wonder why nothing happens.
+#[test]
+fn the_next_run_says_at_once_that_it_ends_what_does_not_want_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut runner, guard, tree) = deaf(folder.path());
+    let pid = runner.id();
+    signal(i32::try_from(pid).unwrap(), Signal::STOP);
+    signal(guard, Signal::KILL);
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    let said = next(folder.path());
+    assert_eq!(alive(&tree), [] as [i32; 0]);
+    let at_work = said.find("ending it first, which takes up to 12 s; its log is /");
+    let ended = said.find("of its server; ended ");
+    assert!(at_work.is_some() && at_work < ended, "{said}");
+}
+
+/// A tool of the driver that never answers, and has started another process.
+#[test]
+fn a_hung_nvidia_smi_ends_with_a_killed_runner() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut runner = with_nvidia_smi(folder, "sleep 600 & sleep 600").spawn().unwrap();
+    let pid = i32::try_from(runner.id()).unwrap();
+    until("guardian, shell and two sleeps are there", || below(pid).len() == 4);
+    let tree = below(pid);
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    until("nobody of them is left", || alive(&tree).is_empty());
+    until("nor their guardian's entry", || !folder.join("state/runner/servers").exists());
+}
+
+/// Who waits for it is told so, and can give up.
+#[test]
+fn ctrl_c_while_nvidia_smi_hangs_ends_before_anything_is_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut command = with_nvidia_smi(folder, "exec sleep 600");
+    let mut runner = command.stderr(Stdio::piped()).spawn().unwrap();
+    let pid = i32::try_from(runner.id()).unwrap();
+    let mut lines = BufReader::new(runner.stderr.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    assert!(first.contains("nvidia-smi has not answered yet"), "{first}");
+    let tree = below(pid);
+    signal(pid, Signal::INT);
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(runner.wait().unwrap().code(), Some(130));
+    assert_eq!(rest, ["interrupted before anything was begun; nothing was stored"]);
+    until("nobody is left", || alive(&tree).is_empty());
+    assert!(!folder.join("results").exists());
+}
+
+/// An entry that was damaged tells of nobody.
+#[test]
+fn a_damaged_entry_of_a_guardian_that_is_gone_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let servers = folder.path().join("state/runner/servers");
+    fs::create_dir_all(&servers).unwrap();
+    fs::write(servers.join("4194304-5.json"), "\0\0").unwrap();
+    // Asserts that the journal's folder is gone, too.
+    next(folder.path());
+}
+
+#[test]
+fn an_nvidia_smi_that_floods_costs_a_run_its_answer_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runner = with_nvidia_smi(folder.path(), "sleep 600 & exec yes 'H100, 81559, 550, 4'");
+    let output = runner.stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    let why =
+        "warning: nvidia-smi: its answer is longer than 4194304 bytes, so this run does not know its GPUs";
+    assert!(said.contains(why), "{said}");
+    let folder = folder.path().display().to_string();
+    until("nobody of it is left", || {
+        let mut living = procfs::process::all_processes().unwrap().flatten();
+        // The others' environment cannot be read, nor would it name this folder.
+        !living.any(|process| {
+            let words = process.environ().unwrap_or_default().into_values();
+            let mut words = words.filter_map(|word| word.into_string().ok());
+            words.any(|word| word.contains(&folder))
+        })
+    });
+}
+
+/// A run of a fast server on a machine whose driver's tool is a script.
+fn with_nvidia_smi(folder: &Path, script: &str) -> Command {
+    let tools = folder.join("tools");
+    fs::create_dir(&tools).unwrap();
+    let tool = tools.join("nvidia-smi");
+    fs::write(&tool, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let mut command = run(folder, &SLOW.replace("10m", "0ms"));
+    command.env("PATH", format!("{}:{path}", tools.display())).stderr(Stdio::null());
+    command
+}
+
+/// A guardian that is still at work ends the tree by itself, however long that takes: the next run waits for it.
+#[test]
+fn the_next_run_waits_for_a_guardian_that_is_still_at_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut runner, _, tree) = deaf(folder.path());
+    runner.kill().unwrap();
+    runner.wait().unwrap();
+    let said = next(folder.path());
+    assert!(said.contains("waited for the end"), "{said}");
+    assert_eq!(alive(&tree), [] as [i32; 0]);
+}
+
+#[test]
+fn a_server_whose_run_is_at_work_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut runner, _, tree) = slow(folder.path());
+    let fast = SLOW.replace("10m", "0ms").replace("slow", "fast");
+    let output = run(folder.path(), &fast).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(alive(&tree).len(), 2);
+    signal(i32::try_from(runner.id()).unwrap(), Signal::INT);
+    assert_eq!(runner.wait().unwrap().code(), Some(130));
+    assert_eq!(alive(&tree), [] as [i32; 0]);
+    assert!(!folder.path().join("state").join("runner/servers").exists());
+}
