@@ -84,6 +84,10 @@
 //! | OpenSSL, aws-lc | `ring` | a static binary without a C library or CMake |
 //! | anyhow | an error type in each room | callers decide by kind, and every message names the next step |
 
+/// The version of `runner` with the commit and the target it was built from: `0.1.0 (3a66371d2c, x86_64-unknown-linux-gnu)`. Without
+/// the commit where it was built outside its repository.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("RUNNER_BUILD"));
+
 pub mod cli;
 pub mod diagnostic;
 pub mod engine;

@@ -14,7 +14,7 @@ use crate::report::Gate;
 #[derive(Debug, Parser)]
 #[command(
     name = "runner",
-    version,
+    version = crate::VERSION,
     propagate_version = true,
     arg_required_else_help = true,
     subcommand_required = true,
