@@ -1,37 +1,41 @@
-//! The body of an answer, part by part → the stamps and the outcome of its record.
+//! Interprets the body of an answer, part by part: stamps its chunks and decides the outcome of its record.
 
 use super::{
+    error::AnswerError,
     event, http,
     record::{Outcome, Record},
     sse::{Decoder, LARGEST_EVENT},
 };
 use crate::unit::Nanos;
 
-/// The most of an error that is kept.
+/// The longest error message that is kept, bytes.
 const LONGEST_ERROR: usize = 300;
-/// The most of a refused answer that is read for its message.
+/// How much of an answer with another status than 200 is read for its message, bytes.
 pub(super) const LONGEST_REFUSAL: usize = 64 << 10;
 
 /// The most chunks that an answer may have: more than any model's context holds.
 const MOST_CHUNKS: usize = 1 << 20;
-/// The most text that is kept of an answer, for the next turn of its conversation.
+/// The longest text of an answer that is kept for the next turn of its conversation, bytes.
 const LONGEST_ANSWER: usize = 16 << 20;
 
-/// What an answer is, once its head is there.
-pub(super) enum Form {
+/// The kind of body that an answer has, with what is needed to read it.
+pub(super) enum Body {
+    /// The head has not arrived.
     Unknown,
-    /// Another status than 200, and the start of its body.
+    /// Of another status than 200: the status, and the start of the body.
     Refused(u16, Vec<u8>),
-    /// Neither an event stream nor JSON by its head: its first byte tells.
-    Unsure,
+    /// The head names neither an event stream nor JSON, so the first byte decides.
+    Undetermined,
+    /// An event stream.
     Stream(Decoder),
     /// One JSON value.
     Whole(Vec<u8>),
 }
 
-impl Form {
-    pub(super) fn of(head: &http::Head) -> Self {
-        let is = |kind: &str| head.content_type.as_ref().is_some_and(|said| said.starts_with(kind));
+impl Body {
+    /// Chooses the kind by the head.
+    pub(super) fn new(head: &http::Head) -> Self {
+        let is = |kind: &str| head.content_type.as_ref().is_some_and(|own| own.starts_with(kind));
         if head.status != 200 {
             Self::Refused(head.status, Vec::new())
         } else if is("application/json") {
@@ -39,7 +43,7 @@ impl Form {
         } else if is("text/event-stream") {
             Self::Stream(Decoder::default())
         } else {
-            Self::Unsure
+            Self::Undetermined
         }
     }
 
@@ -48,19 +52,21 @@ impl Form {
         match self {
             Self::Stream(decoder) => {
                 let fed = decoder.feed(part, &mut |event| answer.take(event, now, record));
-                if fed.is_err() {
-                    answer.too_large();
+                if let Err(error) = fed {
+                    answer.malformed.get_or_insert(error);
                 }
             }
             Self::Whole(body) if body.len() + part.len() <= LARGEST_EVENT => {
                 body.extend_from_slice(part);
             }
-            Self::Whole(_) => answer.too_large(),
-            Self::Refused(_, body) => {
-                let most = part.len().min(LONGEST_REFUSAL.saturating_sub(body.len()));
-                body.extend_from_slice(&part[..most]);
+            Self::Whole(_) => {
+                answer.malformed.get_or_insert(AnswerError::LargeEvent(LARGEST_EVENT));
             }
-            Self::Unsure => {
+            Self::Refused(_, body) => {
+                let room = LONGEST_REFUSAL.saturating_sub(body.len());
+                body.extend_from_slice(&part[..part.len().min(room)]);
+            }
+            Self::Undetermined => {
                 let first = part.iter().find(|byte| !byte.is_ascii_whitespace());
                 if let Some(first) = first {
                     *self = if *first == b'{' {
@@ -76,16 +82,17 @@ impl Form {
     }
 }
 
-/// What the events of an answer said so far.
+/// The content of an answer so far.
 #[derive(Default)]
 pub(super) struct Answer {
     reader: event::Reader,
     events: u64,
-    /// It said its last word.
+    /// Whether the end was announced by `[DONE]`.
     pub(super) done: bool,
+    /// An error that the server reported.
     error: Option<String>,
-    /// Why it cannot be read any further.
-    pub(super) malformed: Option<String>,
+    /// Why the answer cannot be read any further.
+    pub(super) malformed: Option<AnswerError>,
 }
 
 impl Answer {
@@ -98,15 +105,14 @@ impl Answer {
         match self.reader.read(data) {
             Ok(event) => {
                 if event.output {
-                    if let Some(said) = &mut record.answer {
-                        event::append_text(data, said);
-                        if said.len() > LONGEST_ANSWER {
-                            self.malformed =
-                                Some(format!("the answer has more than {LONGEST_ANSWER} bytes of text"));
+                    if let Some(text) = &mut record.answer {
+                        event::append_text(data, text);
+                        if text.len() > LONGEST_ANSWER {
+                            self.malformed = Some(AnswerError::LongText(LONGEST_ANSWER));
                         }
                     }
                     if record.chunks.len() >= MOST_CHUNKS {
-                        self.malformed = Some(format!("the answer has more than {MOST_CHUNKS} chunks"));
+                        self.malformed = Some(AnswerError::TooManyChunks(MOST_CHUNKS));
                         return;
                     }
                     record.chunks.push(now);
@@ -122,21 +128,17 @@ impl Answer {
                 }
                 self.done |= event.done;
             }
-            Err(reason) => self.malformed = Some(reason),
+            Err(error) => self.malformed = Some(error),
         }
     }
 
-    fn too_large(&mut self) {
-        self.malformed.get_or_insert_with(|| format!("an event is larger than {LARGEST_EVENT} bytes"));
-    }
-
-    /// The outcome, from all that was said; `cut` is why the body did not end as it should.
+    /// Sets the record's outcome; `cut` says why the body ended early, if it did.
     pub(super) fn settle(self, record: &mut Record, cut: Option<String>) {
         let reason = record.finish_reason.as_deref();
         let (outcome, error) = if let Some(error) = self.error {
             (Outcome::ServerError, Some(error))
         } else if let Some(malformed) = self.malformed {
-            (Outcome::Malformed, Some(malformed))
+            (Outcome::Malformed, Some(malformed.to_string()))
         } else if reason == Some("abort") {
             (Outcome::Aborted, None)
         } else if reason == Some("error") {
@@ -157,13 +159,13 @@ impl Answer {
     }
 }
 
-/// The outcome of a request without an answer that could be read.
-pub(super) fn fail(record: &mut Record, outcome: Outcome, message: String) {
+/// Sets the outcome of a request that has no readable answer.
+pub(super) fn fail(record: &mut Record, outcome: Outcome, message: &str) {
     record.outcome = outcome;
-    record.error = Some(short(&message));
+    record.error = Some(short(message));
 }
 
-/// The first few hundred bytes of a message, on a character's boundary, without control characters.
+/// Cuts a message to [`LONGEST_ERROR`] bytes at a character boundary and replaces control characters.
 fn short(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {

@@ -1,4 +1,4 @@
-//! When the chunks of an answer arrived, packed: three or four bytes a chunk instead of eight.
+//! [`Chunks`]: the stamps of an answer's chunks, packed into three or four bytes each.
 
 use std::{borrow::Cow, fmt};
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
 use crate::unit::Nanos;
 
-/// Ascending stamps, each kept as its distance from the one before it in LEB128: seven bits a byte, lowest first.
-/// A token every 10 ms costs four bytes. In JSON they are plain nanoseconds since the cell's epoch.
+/// Ascending stamps, stored as differences in LEB128 (seven bits per byte, lowest first). A token every 10 ms takes four bytes.
+/// In JSON they are plain nanoseconds since the cell's epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunks {
     packed: Vec<u8>,
@@ -17,7 +17,7 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// No stamps yet, with room for so many bytes.
+    /// No stamps, with room for this many packed bytes.
     pub(super) fn with_capacity(bytes: usize) -> Self {
         Self { packed: Vec::with_capacity(bytes), ..Self::default() }
     }
@@ -27,7 +27,7 @@ impl Chunks {
         if self.count == 0 {
             self.first = at;
         }
-        // Wrapping keeps even a stamp that goes backwards as it was, in ten bytes.
+        // Wrapping preserves even a stamp that goes backwards, in ten bytes.
         let mut distance = at.0.wrapping_sub(self.last.0);
         while distance >= 0x80 {
             self.packed.push(distance as u8 | 0x80);
@@ -38,12 +38,12 @@ impl Chunks {
         self.count += 1;
     }
 
-    /// How many there are.
+    /// Number of chunks.
     pub fn len(&self) -> usize {
         self.count as usize
     }
 
-    /// Whether there is none.
+    /// Whether there are no chunks.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -58,12 +58,12 @@ impl Chunks {
         (self.count > 0).then_some(self.last)
     }
 
-    /// What they take in memory beside this value, bytes.
+    /// Size of the packed stamps in memory, bytes.
     pub(super) fn bytes(&self) -> usize {
         self.packed.capacity()
     }
 
-    /// Every stamp, in order.
+    /// All stamps, in order.
     pub fn iter(&self) -> impl Iterator<Item = Nanos> + Clone + '_ {
         let mut at = 0u64;
         self.distances().map(move |distance| {
@@ -72,7 +72,7 @@ impl Chunks {
         })
     }
 
-    /// Nanoseconds between each chunk and the one before it: one fewer than there are chunks.
+    /// Nanoseconds between consecutive chunks: one fewer than there are chunks.
     pub fn gaps(&self) -> impl Iterator<Item = u64> + Clone + '_ {
         self.distances().skip(1)
     }
@@ -104,7 +104,7 @@ impl FromIterator<Nanos> for Chunks {
     }
 }
 
-/// The packed bytes as a form for machines keeps them.
+/// The packed bytes, for serialization in binary formats.
 struct Packed<'a>(Cow<'a, [u8]>);
 
 impl Serialize for Packed<'_> {

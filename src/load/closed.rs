@@ -1,4 +1,4 @@
-//! The closed loop: streams that each send their next request when their last one ended.
+//! The closed loop: a fixed number of streams, each of which sends its next request when its last one has ended.
 
 use std::{
     sync::{
@@ -11,135 +11,136 @@ use std::{
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep},
 };
 
 use super::{
     connection::Connect,
-    drive::{Arrival, Shared},
-    exchange::Link,
+    error::LoadError,
+    exchange::Connection,
     record::Outcome,
     schedule::{Closed, Think},
+    session::{Arrival, Session, is_cancelled_before},
     sink::Sink,
 };
 use crate::{manifest::Start, plan::Stop, unit::Nanos, workload::Talk};
 
-/// How long a stream waits after nobody answered, so that a dead server does not become a busy loop.
+/// Pause of a stream after a failed connection, so that a dead server does not cause a busy loop.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
-/// How often the first stream's progress is looked at while the others wait to start.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// After so many chunks of the first stream its pace is known.
-const CHUNKS_OF_A_PACE: u64 = 8;
+/// How often the first stream's progress is checked while the others wait to start.
+const CHECK_EVERY: Duration = Duration::from_millis(1);
+/// Number of chunks from which the first stream's pace is estimated.
+const CHUNKS_FOR_PACE: u64 = 8;
 
-/// What the streams share beside the execution.
-struct Loop<C, S> {
-    shared: Arc<Shared<C, S>>,
-    closed: Closed,
+/// What the streams of a closed loop share.
+struct ClosedLoop<C, S> {
+    session: Arc<Session<C, S>>,
+    schedule: Closed,
     /// The next arrival's number.
     next: AtomicU64,
     /// The next conversation's number.
-    next_talk: AtomicU64,
+    next_conversation: AtomicU64,
     /// When the first measured request was due.
     measured_from: OnceLock<Nanos>,
-    /// Told when the first stream's first request has ended.
+    /// Notified when the first stream's first request has ended.
     first_end: Notify,
 }
 
 /// Runs every stream to its end.
 pub(super) async fn run<C, S>(
-    shared: &Arc<Shared<C, S>>,
-    closed: Closed,
-    mut links: Vec<Link<C>>,
+    session: &Arc<Session<C, S>>,
+    schedule: Closed,
+    mut connections: Vec<Connection<C>>,
     mut cancel: watch::Receiver<bool>,
-) -> Result<(), String>
+) -> Result<(), LoadError>
 where
     C: Connect + Clone + Send + Sync + 'static,
     S: Sink,
 {
-    let all = Arc::new(Loop {
-        shared: shared.clone(),
-        closed,
+    let closed = Arc::new(ClosedLoop {
+        session: session.clone(),
+        schedule,
         next: AtomicU64::new(0),
-        next_talk: AtomicU64::new(0),
+        next_conversation: AtomicU64::new(0),
         measured_from: OnceLock::new(),
         first_end: Notify::new(),
     });
-    let epoch = shared.context.epoch;
+    let epoch = session.context.epoch;
     let mut streams = JoinSet::new();
     let mut spread = Duration::ZERO;
     let mut known_at = Duration::ZERO;
-    for number in 0..closed.streams {
-        if number == 1 && closed.start == Start::Staggered {
+    for number in 0..schedule.streams {
+        if number == 1 && schedule.start == Start::Staggered {
             spread = tokio::select! {
-                spread = all.duration_of_a_request() => spread,
+                spread = closed.estimate_request_duration() => spread,
                 _ = cancel.wait_for(|cancelled| *cancelled) => Duration::ZERO,
             };
             known_at = epoch.elapsed();
         }
-        // Streams stand evenly in a request's duration; what has passed already comes a duration later.
-        let mut from = spread * number / closed.streams;
+        // Starts are spread evenly over the duration of a request; those that have passed already come one duration later.
+        let mut from = spread * number / schedule.streams;
         if number > 0 && from < known_at {
             from += spread;
         }
-        let link = links.pop();
-        streams.spawn(stream(all.clone(), number, epoch + from, link, cancel.clone()));
+        let connection = connections.pop();
+        streams.spawn(stream(closed.clone(), number, epoch + from, connection, cancel.clone()));
     }
-    // The first failure ends the others: dropping the set stops its tasks.
+    // Returning drops the set, which stops the other streams.
     while let Some(done) = streams.join_next().await {
-        done.map_err(|error| format!("a stream of the client failed: {error}"))??;
+        done.map_err(|error| LoadError::Task(error.to_string()))??;
     }
     Ok(())
 }
 
-impl<C, S> Loop<C, S> {
-    /// About how long a request takes, from the first stream's first one, which has the server to itself: as soon as its
-    /// pace is known, or it has ended.
-    async fn duration_of_a_request(&self) -> Duration {
-        let shared = &self.shared;
-        let tokens = u64::from(self.closed.answer_tokens);
+impl<C, S> ClosedLoop<C, S> {
+    /// Estimates the duration of a request from the first stream's first one, which has the server to itself: as soon as its
+    /// pace is known, or when it has ended.
+    async fn estimate_request_duration(&self) -> Duration {
+        let session = &self.session;
+        let tokens = u64::from(self.schedule.answer_tokens);
         let mut first: Option<(Duration, u64)> = None;
         let whole = loop {
             tokio::select! {
                 biased;
-                () = self.first_end.notified() => break shared.context.epoch.elapsed(),
-                () = sleep(LOOK_EVERY) => {}
+                () = self.first_end.notified() => break session.context.epoch.elapsed(),
+                () = sleep(CHECK_EVERY) => {}
             }
-            let chunks = shared.progress.chunks.load(Relaxed);
-            let now = shared.context.epoch.elapsed();
+            let chunks = session.progress.chunks.load(Relaxed);
+            let now = session.context.epoch.elapsed();
             match first {
                 None if chunks > 0 => first = Some((now, chunks)),
-                Some((at, before)) if chunks >= before + CHUNKS_OF_A_PACE => {
+                Some((at, before)) if chunks >= before + CHUNKS_FOR_PACE => {
                     let pace = (now - at).div_f64((chunks - before) as f64);
                     break at + pace.mul_f64(tokens.saturating_sub(before) as f64);
                 }
                 _ => {}
             }
         };
-        match shared.drive.stop {
+        match session.repeat.stop {
             Stop::Requests(_) => whole,
             Stop::Duration(span) => whole.min(span.duration() / 4),
         }
     }
 
-    /// Whether a request may still start at an instant.
+    /// Whether a request may start at an instant.
     fn is_open(&self, at: Nanos) -> bool {
-        match (self.shared.drive.stop, self.measured_from.get()) {
+        match (self.session.repeat.stop, self.measured_from.get()) {
             (Stop::Duration(span), Some(start)) => u128::from(at.0 - start.0) < span.duration().as_nanos(),
             (Stop::Duration(_), None) => true,
             (Stop::Requests(requests), _) => {
-                self.next.load(Relaxed) < self.shared.drive.warmup.saturating_add(requests)
+                self.next.load(Relaxed) < self.session.repeat.warmup.saturating_add(requests)
             }
         }
     }
 
-    /// The next arrival's number, or that there is none.
+    /// Takes the next arrival's number; `None` when the repeat has ended.
     fn arrival(&self, now: Nanos) -> Option<u64> {
         if !self.is_open(now) {
             return None;
         }
         let index = self.next.fetch_add(1, Relaxed);
-        if let Some(measured) = index.checked_sub(self.shared.drive.warmup) {
-            if let Stop::Requests(requests) = self.shared.drive.stop
+        if let Some(measured) = index.checked_sub(self.session.repeat.warmup) {
+            if let Stop::Requests(requests) = self.session.repeat.stop
                 && measured >= requests
             {
                 return None;
@@ -150,68 +151,62 @@ impl<C, S> Loop<C, S> {
     }
 }
 
-/// One place in the loop.
+/// Runs one stream.
 async fn stream<C, S>(
-    all: Arc<Loop<C, S>>,
+    closed: Arc<ClosedLoop<C, S>>,
     number: u32,
     from: Instant,
-    mut link: Option<Link<C>>,
+    mut connection: Option<Connection<C>>,
     mut cancel: watch::Receiver<bool>,
-) -> Result<(), String>
+) -> Result<(), LoadError>
 where
     C: Connect + Clone + Send + Sync + 'static,
     S: Sink,
 {
-    let shared = &*all.shared;
-    let mut think = Think::of(all.closed.think, all.closed.seed, u64::from(number));
+    let session = &*closed.session;
+    let mut think = Think::of(closed.schedule.think, closed.schedule.seed, u64::from(number));
     if from > Instant::now() && is_cancelled_before(from, &mut cancel).await {
         return Ok(());
     }
-    let requests = &*shared.drive.requests;
-    // The conversation that the stream holds, until it ends or a turn fails.
-    let mut talk: Option<Talk> = None;
+    let requests = &*session.repeat.requests;
+    // The stream's current conversation, until it ends or a turn fails.
+    let mut conversation: Option<Talk> = None;
     while !*cancel.borrow() {
-        let scheduled = shared.context.now();
-        let Some(index) = all.arrival(scheduled) else {
+        let scheduled = session.context.now();
+        let Some(index) = closed.arrival(scheduled) else {
             break;
         };
-        if talk.is_none() && requests.are_turns() {
-            talk = Some(requests.begin(all.next_talk.fetch_add(1, Relaxed)));
+        if conversation.is_none() && requests.are_turns() {
+            conversation = Some(requests.begin(closed.next_conversation.fetch_add(1, Relaxed)));
         }
         let arrival = Arrival {
             index,
             stream: number,
-            phase: shared.phase(index),
+            phase: session.phase(index),
             scheduled,
-            request: match &talk {
-                Some(talk) => requests.turn(talk, index),
+            request: match &conversation {
+                Some(conversation) => requests.turn(conversation, index),
                 None => requests.get(index),
             },
         };
-        let (outcome, said) = shared.perform(arrival, &mut link, &mut cancel).await?;
-        talk = match (talk, said) {
-            (Some(talk), Some(said)) if outcome == Outcome::Completed => requests.answered(talk, &said),
+        let (outcome, answer) = session.perform(arrival, &mut connection, &mut cancel).await?;
+        conversation = match (conversation, answer) {
+            (Some(conversation), Some(answer)) if outcome == Outcome::Completed => {
+                requests.answered(conversation, &answer)
+            }
             _ => None,
         };
         if number == 0 {
-            all.first_end.notify_one();
+            closed.first_end.notify_one();
         }
-        let nobody = matches!(outcome, Outcome::Refused | Outcome::Reset | Outcome::Unreachable);
-        let wait = if nobody { Some(AFTER_REFUSAL) } else { think.as_mut().map(Think::draw) };
+        let no_connection = matches!(outcome, Outcome::Refused | Outcome::Reset | Outcome::Unreachable);
+        let wait = if no_connection { Some(AFTER_REFUSAL) } else { think.as_mut().map(Think::draw) };
         if let Some(wait) = wait {
-            let at = Nanos(shared.context.now().0 + wait.as_nanos() as u64);
-            if !all.is_open(at) || is_cancelled_before(Instant::now() + wait, &mut cancel).await {
+            let at = Nanos(session.context.now().0 + wait.as_nanos() as u64);
+            if !closed.is_open(at) || is_cancelled_before(Instant::now() + wait, &mut cancel).await {
                 break;
             }
         }
     }
     Ok(())
-}
-
-/// Waits for an instant, or for the end of everything: whether that came first.
-pub(super) async fn is_cancelled_before(at: Instant, cancel: &mut watch::Receiver<bool>) -> bool {
-    tokio::select! {
-        () = sleep_until(at) => false,
-        _ = cancel.wait_for(|cancelled| *cancelled) => true,
-    }
 }

@@ -1,4 +1,4 @@
-//! Where requests go, and how a connection to it is opened.
+//! The server's address, and how connections to it are opened.
 
 use std::{future::Future, io, sync::Arc};
 
@@ -11,66 +11,56 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::record::Outcome;
+use super::{
+    error::{LoadError, tls_hint},
+    record::Outcome,
+};
 
-/// What to do about a certificate that nobody here vouches for.
-const NAME_THE_CA: &str =
-    "name the file of the server's CA, as PEM, in the environment variable SSL_CERT_FILE";
-
-/// What to do about a TLS failure, where it is the certificate's.
-pub(crate) fn tls_hint(reason: &str) -> String {
-    if reason.contains("UnknownIssuer") || reason.contains("unknown issuer") {
-        format!("; {NAME_THE_CA}")
-    } else {
-        String::new()
-    }
-}
-
-/// Opens connections: over TCP or TLS in a run, over an in-memory pipe in a test.
+/// Opens connections: over TCP or TLS in a run, in-memory pipes in tests.
 pub trait Connect {
-    /// What is opened.
+    /// The type of an open connection.
     type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
     /// Opens one connection.
     fn connect(&self) -> impl Future<Output = Result<Self::Io, ConnectError>> + Send;
 }
 
-/// Why no connection was opened, as a request's outcome.
+/// Why a connection could not be opened, as the outcome of its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectError {
     /// `refused`, `reset` or `unreachable`.
     pub outcome: Outcome,
-    /// What the socket said.
+    /// The error message, with advice where there is some.
     pub message: String,
 }
 
-/// An HTTP server's address.
+/// An HTTP or HTTPS server.
 #[derive(Clone)]
 pub struct Target {
     host: String,
     port: u16,
-    /// What stands before `/v1`, without a slash at its end.
+    /// The path before `/v1`, without a trailing slash.
     base: String,
     tls: Option<TlsConnector>,
 }
 
 impl Target {
-    /// Reads `http://host:port[/base]` or `https://…`.
+    /// Parses `http://host:port[/base]` or `https://…`.
     ///
     /// # Errors
-    /// A sentence when it is not an address, or the system's certificates cannot be read.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{url:?} is not an address ({why}); write http://host:port");
+    /// When the URL is not an address, or HTTPS needs the system's certificates and they cannot be read.
+    pub fn parse(url: &str) -> Result<Self, LoadError> {
+        let wrong = |reason: &str| LoadError::Address { url: url.to_owned(), reason: reason.to_owned() };
         let parsed = reqwest::Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
         let tls = match parsed.scheme() {
             "http" => None,
             "https" => Some(tls()?),
-            _ => return Err(wrong("its scheme is neither http nor https")),
+            _ => return Err(wrong("the scheme is neither http nor https")),
         };
-        let host = parsed.host_str().ok_or_else(|| wrong("no host"))?;
+        let host = parsed.host_str().ok_or_else(|| wrong("it has no host"))?;
         Ok(Self {
             host: host.trim_matches(['[', ']']).to_owned(),
-            port: parsed.port_or_known_default().ok_or_else(|| wrong("no port"))?,
+            port: parsed.port_or_known_default().ok_or_else(|| wrong("it has no port"))?,
             base: parsed.path().trim_end_matches('/').to_owned(),
             tls,
         })
@@ -85,35 +75,35 @@ impl Target {
         }
     }
 
-    /// What stands before the endpoint's path.
+    /// The path before the endpoint's, without a trailing slash.
     pub fn base(&self) -> &str {
         &self.base
     }
 }
 
-fn tls() -> Result<TlsConnector, String> {
-    // A second installation fails, and the first one is the same.
+fn tls() -> Result<TlsConnector, LoadError> {
+    // Fails when it is already installed, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = rustls::ClientConfig::with_platform_verifier()
-        .map_err(|error| format!("the system's certificates cannot be read: {error}; {NAME_THE_CA}"))?;
+        .map_err(|error| LoadError::Certificates(error.to_string()))?;
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// What the socket said, and what to do where it is this machine that has no more of something.
-fn explained(error: &io::Error) -> String {
+/// The error message, with advice when this machine has run out of files or ports.
+fn with_advice(error: &io::Error) -> String {
     let hint = match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE | Errno::NFILE) => {
             "; raise the limit of this process with `ulimit -n`, or set `max_in_flight`"
         }
         Some(Errno::ADDRNOTAVAIL) => {
-            "; every local port is taken: let fewer requests be in flight, or widen net.ipv4.ip_local_port_range"
+            "; all local ports are in use: allow fewer requests in flight, or widen net.ipv4.ip_local_port_range"
         }
         _ => "",
     };
     format!("{error}{hint}")
 }
 
-/// Either kind of stream.
+/// A TCP or a TLS stream.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -129,10 +119,10 @@ impl Connect for Target {
                     io::ErrorKind::ConnectionReset => Outcome::Reset,
                     _ => Outcome::Unreachable,
                 },
-                message: explained(&error),
+                message: with_advice(&error),
             })?;
         let unreachable = |message: String| ConnectError { outcome: Outcome::Unreachable, message };
-        // Nagle's algorithm would hold a small request back until an answer that never comes.
+        // Nagle's algorithm would delay small requests.
         stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
         let Some(tls) = &self.tls else {
             return Ok(Box::new(stream));

@@ -1,57 +1,60 @@
-//! Compressed parts of a body → what they hold. The client asks for no compression, but without being asked a server may
-//! choose one (RFC 9110, 12.5.3). It tends to hold tokens back until a block is full: then they arrive at one instant,
-//! which the verdicts show.
+//! Decompresses a body part by part. The client requests no compression, but a server may choose one anyway (RFC 9110,
+//! 12.5.3). Compression tends to hold tokens back until a block is full; they then arrive at one instant, which a verdict
+//! reports.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// What is decompressed at once, bytes: however much a part holds, no more of it is in memory.
+use super::error::AnswerError;
+
+/// Size of the output buffer, bytes, and so the most decompressed text in memory at once.
 const STEP: usize = 16 << 10;
 
-/// So much is decompressed whatever it comes from, bytes; beyond it, at most [`MOST_TIMES`] what arrived. A stream of one
-/// token over and over packs into a fiftieth.
-const MOST_PLAIN: u64 = 16 << 20;
-const MOST_TIMES: u64 = 100;
+/// A body may decompress to this many bytes at any ratio; beyond it, at most to [`MAX_RATIO`] times what arrived. A stream
+/// that repeats one token compresses fiftyfold.
+const ANY_RATIO_BYTES: u64 = 16 << 20;
+const MAX_RATIO: u64 = 100;
 
 /// Decompresses one body.
 #[derive(Debug)]
 pub(super) struct Inflate {
     state: Decompress,
     gzip: bool,
-    /// Bytes that arrived, and bytes that they held.
-    packed: u64,
+    /// Bytes that arrived.
+    compressed: u64,
+    /// Bytes that they decompressed to.
     plain: u64,
 }
 
 impl Inflate {
-    /// For the content codings `gzip` and `deflate`; `None` for any other.
-    pub(super) fn of(coding: &str) -> Option<Self> {
+    /// A decompressor for the content coding `gzip` or `deflate`; `None` for any other.
+    pub(super) fn for_coding(coding: &str) -> Option<Self> {
         let (state, gzip) = match coding {
             "gzip" | "x-gzip" => (Decompress::new_gzip(15), true),
             "deflate" => (Decompress::new(true), false),
             _ => return None,
         };
-        Some(Self { state, gzip, packed: 0, plain: 0 })
+        Some(Self { state, gzip, compressed: 0, plain: 0 })
     }
 
-    /// Takes the next part and gives `body` what it holds, in steps.
+    /// Decompresses the next part and passes the text to `body`, one buffer at a time.
     ///
     /// # Errors
-    /// A sentence when the bytes are not what their coding says.
-    pub(super) fn feed(&mut self, mut part: &[u8], body: &mut impl FnMut(&[u8])) -> Result<(), String> {
+    /// When the bytes are not what their coding says, or decompress to too much.
+    pub(super) fn feed(&mut self, mut part: &[u8], body: &mut impl FnMut(&[u8])) -> Result<(), AnswerError> {
         let mut out = [0; STEP];
         loop {
             let (read, made) = (self.state.total_in(), self.state.total_out());
             let status = self
                 .state
                 .decompress(part, &mut out, FlushDecompress::Sync)
-                .map_err(|error| format!("the compressed answer cannot be read: {error}"))?;
+                .map_err(|error| AnswerError::Compression(error.to_string()))?;
             let read = (self.state.total_in() - read) as usize;
             let made = (self.state.total_out() - made) as usize;
             part = &part[read..];
-            self.packed += read as u64;
+            self.compressed += read as u64;
             self.plain += made as u64;
-            if self.plain > MOST_PLAIN.max(self.packed * MOST_TIMES) {
-                return Err(format!("the compressed answer holds more than {MOST_TIMES} times its length"));
+            if self.plain > ANY_RATIO_BYTES.max(self.compressed * MAX_RATIO) {
+                return Err(AnswerError::CompressionRatio(MAX_RATIO));
             }
             if made > 0 {
                 body(&out[..made]);
@@ -62,7 +65,7 @@ impl Inflate {
                     self.state = Decompress::new_gzip(15);
                 }
                 Status::StreamEnd => return Ok(()),
-                // A step that was filled may have more behind it.
+                // A full output buffer may have more behind it.
                 Status::Ok | Status::BufError if made < STEP && (part.is_empty() || read == 0) => {
                     return Ok(());
                 }
@@ -90,8 +93,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn read(coding: &str, bytes: &[u8], at: &[usize]) -> Result<Vec<u8>, String> {
-        let mut inflate = Inflate::of(coding).unwrap();
+    fn read(coding: &str, bytes: &[u8], at: &[usize]) -> Result<Vec<u8>, AnswerError> {
+        let mut inflate = Inflate::for_coding(coding).unwrap();
         let mut plain = Vec::new();
         let mut from = 0;
         for to in at.iter().copied().chain([bytes.len()]) {
@@ -129,7 +132,7 @@ mod tests {
         let two = [gzip(b"one "), gzip(b"two")].concat();
         assert_eq!(read("gzip", &two, &[3, 30]).unwrap(), b"one two");
         let bomb = gzip(&vec![0; 12 << 20]);
-        let mut inflate = Inflate::of("gzip").unwrap();
+        let mut inflate = Inflate::for_coding("gzip").unwrap();
         let (mut most, mut all) = (0, 0);
         inflate
             .feed(&bomb, &mut |part| {
@@ -139,13 +142,12 @@ mod tests {
             .unwrap();
         assert_eq!((most, all), (STEP, 12 << 20));
         let more = gzip(&vec![0; 20 << 20]);
-        let reason = read("gzip", &more, &[]).unwrap_err();
-        assert!(reason.contains("100 times"), "{reason}");
+        assert_eq!(read("gzip", &more, &[]), Err(AnswerError::CompressionRatio(100)));
     }
 
     #[test]
     fn what_is_not_compressed_as_it_says_is_an_error_and_other_codings_are_unknown() {
         assert!(read("gzip", b"data: plain text\n\n", &[]).is_err());
-        assert!(Inflate::of("br").is_none());
+        assert!(Inflate::for_coding("br").is_none());
     }
 }

@@ -1,9 +1,8 @@
-//! One event of an OpenAI-compatible stream → what the client needs of it, and nothing else.
+//! Parses the events of an OpenAI-compatible stream.
 //!
-//! The events of an answer differ in their text alone: the bytes before it and behind it stay. A [`Reader`] keeps those of the
-//! last event that it parsed. An event with the same bytes around a text that is a JSON string has the same JSON around
-//! it, so nothing is left to check or to find: it costs two comparisons and a look at the text. Every other event is
-//! parsed whole. Either way all of its JSON is checked.
+//! Most events of an answer differ only in their text. A [`Reader`] keeps the bytes before and after the text of the last event
+//! it parsed. When the next event has the same bytes around a valid JSON string, its JSON is valid and its meaning known after
+//! two comparisons and a scan of the text. Every other event is parsed with serde_json. Either way all of the JSON is checked.
 
 use std::{borrow::Cow, fmt};
 
@@ -12,24 +11,24 @@ use serde::{
     de::{Error as _, IgnoredAny, SeqAccess, Visitor},
 };
 
-use super::record::Usage;
+use super::{error::AnswerError, record::Usage};
 
-/// What one event says.
+/// The content of one event, as far as the client uses it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Event {
     /// Whether it carries generated output: text, reasoning, or a tool call.
     pub(super) output: bool,
-    /// Why the answer ended, when it does here.
+    /// Why generation ended, when the event says so.
     pub(super) finish_reason: Option<String>,
-    /// Tokens so far, or in all.
+    /// Token counts so far, or in total.
     pub(super) usage: Option<Usage>,
-    /// The server's own report of a failure.
+    /// An error that the server reports.
     pub(super) error: Option<String>,
-    /// `[DONE]`
+    /// Whether it is `[DONE]`, the end of the stream.
     pub(super) done: bool,
 }
 
-/// A string, borrowed unless it has escapes. (An `Option<Cow<str>>` would always be a copy.)
+/// A string, borrowed unless it has escapes. (serde never borrows an `Option<Cow<str>>`.)
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -39,10 +38,10 @@ impl Text<'_> {
     }
 }
 
-/// The most choices of one event: each costs memory, and one is all that is asked for.
+/// The most choices that an event may have. Each costs memory, and a request asks for few.
 const MOST_CHOICES: usize = 1024;
 
-/// A list of choices that is not taken in beyond [`MOST_CHOICES`].
+/// A list of at most [`MOST_CHOICES`] choices.
 struct Choices<'a>(Vec<Choice<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
@@ -106,7 +105,7 @@ struct Message<'a> {
 
 #[derive(Deserialize)]
 struct WireUsage {
-    /// No model counts further than this type does; sums of them stay whole.
+    /// 32 bits are enough for any model, and sums over requests cannot overflow 64.
     prompt_tokens: u32,
     #[serde(default)]
     completion_tokens: Option<u32>,
@@ -142,41 +141,42 @@ impl Message<'_> {
 /// Reads the events of a stream, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    /// What stood around the text of the last event that brought nothing but text; empty when there was none yet.
+    /// The bytes before the text of the last event that held nothing but text; empty when there was none yet.
     before: Vec<u8>,
-    behind: Vec<u8>,
+    /// The bytes after it.
+    after: Vec<u8>,
 }
 
 impl Reader {
     /// Reads the data of one event.
-    pub(super) fn read(&mut self, data: &[u8]) -> Result<Event, String> {
+    pub(super) fn read(&mut self, data: &[u8]) -> Result<Event, AnswerError> {
         if let Some(text) = self.text_of(data) {
             return Ok(Event { output: !text.is_empty(), ..Event::default() });
         }
         let data = data.trim_ascii();
         let (event, text) = parse(data)?;
         if let Some(text) = text {
-            // Of a borrowed text the place in the data is known.
+            // The text is borrowed from the data, so its offset is known.
             let start = text.as_ptr() as usize - data.as_ptr() as usize;
             self.before.clear();
             self.before.extend_from_slice(&data[..start]);
-            self.behind.clear();
-            self.behind.extend_from_slice(&data[start + text.len()..]);
+            self.after.clear();
+            self.after.extend_from_slice(&data[start + text.len()..]);
         }
         Ok(event)
     }
 
-    /// The text of an event that is the last one but for its text.
+    /// Returns the text of an event that equals the last one except for its text.
     fn text_of<'a>(&self, data: &'a [u8]) -> Option<&'a [u8]> {
         if self.before.is_empty() {
             return None;
         }
-        let text = data.strip_prefix(&self.before[..])?.strip_suffix(&self.behind[..])?;
+        let text = data.strip_prefix(&self.before[..])?.strip_suffix(&self.after[..])?;
         is_string(text).then_some(text)
     }
 }
 
-/// Whether bytes between two quotes are a JSON string. Escapes of code points are left to the parser.
+/// Whether bytes between two quotes form a JSON string. Returns false for `\u` escapes, which are left to the parser.
 fn is_string(text: &[u8]) -> bool {
     let mut bytes = text.iter();
     let mut ascii = true;
@@ -193,21 +193,21 @@ fn is_string(text: &[u8]) -> bool {
     ascii || std::str::from_utf8(text).is_ok()
 }
 
-/// Reads the whole body of an answer that was not streamed, or of one that was refused.
-pub(super) fn read(data: &[u8]) -> Result<Event, String> {
+/// Reads the whole body of an answer that was not streamed, or whose status is not 200.
+pub(super) fn read(data: &[u8]) -> Result<Event, AnswerError> {
     Ok(parse(data.trim_ascii())?.0)
 }
 
-/// Parses an event; beside it its text, borrowed from the data, when the event says nothing else.
-fn parse(data: &[u8]) -> Result<(Event, Option<&str>), String> {
+/// Parses an event. Also returns its text, borrowed from the data, when the event holds nothing else.
+fn parse(data: &[u8]) -> Result<(Event, Option<&str>), AnswerError> {
     if data == b"[DONE]" {
         let event = Event { done: true, ..Event::default() };
         return Ok((event, None));
     }
-    let wire: Wire<'_> = serde_json::from_slice(data)
-        .map_err(|error| format!("an event is not the JSON of this API: {error}"))?;
+    let wire: Wire<'_> =
+        serde_json::from_slice(data).map_err(|error| AnswerError::EventJson(error.to_string()))?;
     if wire.choices.is_none() && wire.usage.is_none() && wire.error.is_none() {
-        return Err("an event has neither choices nor usage nor an error".into());
+        return Err(AnswerError::EmptyEvent);
     }
     let mut event = Event::default();
     let text = wire.only_text();
@@ -219,7 +219,7 @@ fn parse(data: &[u8]) -> Result<(Event, Option<&str>), String> {
             event.finish_reason = Some(reason.0.into_owned());
         }
     }
-    // A usage without completion tokens counts a prompt only; nothing can be said of the answer then.
+    // A usage without completion tokens counts only the prompt, which is of no use here.
     event.usage = wire.usage.and_then(|usage| {
         Some(Usage {
             prompt_tokens: usage.prompt_tokens.into(),
@@ -240,7 +240,7 @@ fn parse(data: &[u8]) -> Result<(Event, Option<&str>), String> {
 }
 
 impl<'a> Wire<'a> {
-    /// The only text of an event that says nothing else, when it is borrowed from the data and not empty.
+    /// Returns the only text of an event that holds nothing else, when it is borrowed from the data and not empty.
     fn only_text(&self) -> Option<&'a str> {
         let [choice] = &self.choices.as_ref()?.0[..] else {
             return None;
@@ -266,15 +266,15 @@ impl<'a> Wire<'a> {
     }
 }
 
-/// Appends the text that an event brings: what a person would read, not what was thought.
-pub(super) fn append_text(data: &[u8], said: &mut String) {
+/// Appends the visible text of an event, without reasoning.
+pub(super) fn append_text(data: &[u8], text: &mut String) {
     let Ok(wire) = serde_json::from_slice::<Wire<'_>>(data.trim_ascii()) else {
         return;
     };
     for choice in wire.choices.iter().flat_map(|choices| &choices.0) {
         let messages = [&choice.delta, &choice.message].into_iter().flatten();
         let contents = messages.filter_map(|message| message.content.as_ref());
-        said.extend(choice.text.iter().chain(contents).map(|text| &*text.0));
+        text.extend(choice.text.iter().chain(contents).map(|text| &*text.0));
     }
 }
 
@@ -315,7 +315,7 @@ mod tests {
         assert!(read(b"{}").is_err());
     }
 
-    /// Whatever a reader has read before, an event is what the parser says it is.
+    /// Checks that a reader, whatever it has read before, agrees with the parser.
     fn same_as_parsed(events: &[Vec<u8>]) -> Result<(), TestCaseError> {
         let mut reader = Reader::default();
         for data in events {

@@ -1,7 +1,7 @@
-//! One request over one connection: sent, read to its end, every stamp taken.
+//! One HTTP exchange: sends a request on a connection, reads the answer to its end, and takes every stamp.
 //!
-//! The task of a stream writes and reads by itself, so that no chunk waits for another task's turn. It reads into a buffer
-//! that all streams of the thread share, and looks at the bytes before it reads again: a stream in flight holds no buffer.
+//! The task of a stream writes and reads by itself, so that no chunk waits for another task to be scheduled. All streams of the
+//! thread read into one shared buffer and process the bytes before they read again, so a stream in flight owns no buffer.
 
 use std::{
     cell::RefCell,
@@ -13,80 +13,80 @@ use std::{
     time::Duration,
 };
 
-use hyper::header::HeaderValue;
+use reqwest::header::HeaderValue;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, timeout},
 };
 
 use super::{
-    answer::{Answer, Form, LONGEST_REFUSAL, fail},
+    answer::{Answer, Body, LONGEST_REFUSAL, fail},
     connection::{Connect, ConnectError},
     content_coding::Inflate,
+    error::AnswerError,
     event, http,
     progress::Progress,
     record::{Outcome, Record},
 };
 use crate::{unit::Nanos, workload::Request};
 
-/// How long an answer that said `[DONE]` may take to end, before its connection is given up.
+/// How long to wait for the end of an answer after `[DONE]`, before its connection is closed.
 const AFTER_DONE: Duration = Duration::from_secs(1);
-/// The most that is read at once, bytes.
+/// Size of a read, bytes.
 const READ: usize = 64 << 10;
-/// The same of a compressed body, which may hold a hundred times as much.
-const READ_PACKED: usize = 2 << 10;
+/// Size of a read of a compressed body, which may decompress to a hundred times as much, bytes.
+const READ_COMPRESSED: usize = 2 << 10;
 
 thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
 /// An open connection.
-pub(super) struct Link<C: Connect> {
+pub(super) struct Connection<C: Connect> {
     io: C::Io,
-    /// Whether a request was already answered on it.
+    /// Whether a request was already answered on this connection.
     used: bool,
 }
 
-impl<C: Connect> Link<C> {
+impl<C: Connect> Connection<C> {
     pub(super) async fn open(connect: &C) -> Result<Self, ConnectError> {
         let io = connect.connect().await?;
         Ok(Self { io, used: false })
     }
 
-    /// Whether a request can be sent: a server may have closed a connection that idled, and whatever it said unasked makes
-    /// the next answer unknowable.
-    async fn is_open(&mut self) -> bool {
+    /// Whether a request can be sent: the server has neither closed the connection nor sent bytes that belong to no request.
+    async fn is_idle(&mut self) -> bool {
         poll_fn(|cx| Poll::Ready(read_some(&mut self.io, cx, READ, |_| ()).is_pending())).await
     }
 }
 
-/// Reads once, at most so many bytes; what came is seen by `see` before this returns. False when the connection ended.
+/// Reads once, at most `most` bytes, and passes them to `take`. Returns false when the connection ended.
 fn read_some(
     io: &mut (impl AsyncRead + Unpin),
     cx: &mut Waker<'_>,
     most: usize,
-    see: impl FnOnce(&[u8]),
+    take: impl FnOnce(&[u8]),
 ) -> Poll<io::Result<bool>> {
     BUFFER.with_borrow_mut(|buffer| {
         let mut buffer = ReadBuf::new(&mut buffer[..most]);
         std::task::ready!(Pin::new(io).poll_read(cx, &mut buffer))?;
         let filled = buffer.filled();
         if !filled.is_empty() {
-            see(filled);
+            take(filled);
         }
         Poll::Ready(Ok(!filled.is_empty()))
     })
 }
 
-/// A request on its way out. It is read for while it is written: a server may refuse before it has all of it.
+/// A request that is being written. The answer is read meanwhile: a server may reject a request before it has all of it.
 struct Sending<'a> {
     rest: &'a [u8],
     flushed: bool,
 }
 
 impl Sending<'_> {
-    /// Writes what can be written now. What cannot be written any more is no failure yet: the answer may say why.
-    fn go_on(&mut self, io: &mut (impl AsyncWrite + Unpin), cx: &mut Waker<'_>) {
+    /// Writes what can be written now. A failed write is ignored, because the answer may say why.
+    fn poll_write(&mut self, io: &mut (impl AsyncWrite + Unpin), cx: &mut Waker<'_>) {
         while !self.rest.is_empty() {
             match Pin::new(&mut *io).poll_write(cx, self.rest) {
                 Poll::Ready(Ok(count)) if count > 0 => self.rest = &self.rest[count..],
@@ -103,10 +103,10 @@ impl Sending<'_> {
     }
 }
 
-/// Writes what is left to write and reads until `take` has enough (else it says how much to read next) or the connection
-/// ends: then why. A server that writes as fast as it is read gets a buffer's worth at a time: the runtime looks at its clock
-/// and its sockets only between so many turns, and other streams, and this one's own timeout, wait for that.
-async fn talk(
+/// Writes the rest of the request and reads until `take` returns `None`, or the connection ends: then returns why. `take`
+/// returns the size of the next read. Yields after each buffer, because other streams and this request's own timeout wait
+/// while a server sends as fast as the client reads.
+async fn transfer(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
     mut sending: Sending<'_>,
     mut take: impl FnMut(&[u8]) -> Option<usize>,
@@ -114,21 +114,21 @@ async fn talk(
     let mut most = READ;
     poll_fn(|cx| {
         if !sending.flushed {
-            sending.go_on(io, cx);
+            sending.poll_write(io, cx);
         }
-        let mut came = 0;
+        let mut received = 0;
         loop {
-            if came >= most {
+            if received >= most {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let mut more = Some(most);
+            let mut next = Some(most);
             match std::task::ready!(read_some(io, cx, most, |bytes| {
-                came += bytes.len();
-                more = take(bytes);
+                received += bytes.len();
+                next = take(bytes);
             })) {
-                Ok(true) => match more {
-                    Some(next) => most = next,
+                Ok(true) => match next {
+                    Some(size) => most = size,
                     None => return Poll::Ready(None),
                 },
                 Ok(false) => return Poll::Ready(Some("the connection was closed".to_owned())),
@@ -139,23 +139,25 @@ async fn talk(
     .await
 }
 
-/// What every request of a cell shares.
+/// The endpoint, headers and clock that all requests of a repeat share.
 pub(super) struct Context {
+    /// The zero of every stamp.
     pub(super) epoch: Instant,
     /// `Host` header.
     pub(super) authority: HeaderValue,
     /// Path of the endpoint, base included.
     pub(super) path: String,
-    /// `Authorization` header; marked sensitive, so that nothing prints it.
+    /// `Authorization` header; marked sensitive, so that debug output hides it.
     pub(super) authorization: Option<HeaderValue>,
 }
 
 impl Context {
+    /// Time since the epoch.
     pub(super) fn now(&self) -> Nanos {
         Nanos(self.epoch.elapsed().as_nanos() as u64)
     }
 
-    /// The bytes of a request. Compression is not asked for: it holds tokens back.
+    /// Builds the bytes of a request. It does not accept compression, which would hold tokens back.
     fn http(&self, body: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(512 + body.len());
         let length = body.len().to_string();
@@ -176,79 +178,79 @@ impl Context {
     }
 }
 
-/// Sends a request and reads its answer. The record is filled while it happens, so that whoever drops this future still
-/// has every stamp taken; `link` is left empty when its connection cannot be used again.
+/// Sends a request and reads its answer. The record is filled meanwhile, so that it holds every stamp taken so far when this
+/// future is dropped. `connection` is left empty when it cannot be used again.
 pub(super) async fn exchange<C: Connect>(
     context: &Context,
     connect: &C,
-    link: &mut Option<Link<C>>,
+    connection: &mut Option<Connection<C>>,
     request: Request,
     record: &mut Record,
     progress: &Progress,
 ) {
-    // The connection is taken out, and put back only after an answer that was read to its end: dropped half-way, it goes.
-    let kept = match link.take() {
-        Some(mut kept) => kept.is_open().await.then_some(kept),
+    // Put back only after a complete answer: when this future is dropped halfway, the connection is closed.
+    let kept = match connection.take() {
+        Some(mut kept) => kept.is_idle().await.then_some(kept),
         None => None,
     };
     let mut open = match kept {
         Some(kept) => kept,
-        None => match Link::open(connect).await {
+        None => match Connection::open(connect).await {
             Ok(opened) => opened,
-            Err(error) => return fail(record, error.outcome, error.message),
+            Err(error) => return fail(record, error.outcome, &error.message),
         },
     };
     record.reused_connection = open.used;
     let bytes = context.http(&request.body);
-    // Of several tries the first one counts.
+    // When a request is retried, its first attempt counts.
     record.sent.get_or_insert(context.now());
     progress.sent.fetch_add(1, Relaxed);
-    let mut reading = Reading {
+    let mut reader = AnswerReader {
         context,
         record,
         progress,
         http: http::Reader::default(),
         inflate: None,
-        form: Form::Unknown,
+        body: Body::Unknown,
         answer: Answer::default(),
         not_http: None,
     };
     let sending = Sending { rest: &bytes, flushed: false };
-    let cut = talk(&mut open.io, sending, |bytes| reading.take(bytes).then(|| reading.most())).await;
-    if reading.answer.done && cut.is_none() && !reading.http.is_done() {
+    let cut = transfer(&mut open.io, sending, |bytes| reader.take(bytes).then(|| reader.read_size())).await;
+    if reader.answer.done && cut.is_none() && !reader.http.is_done() {
         let sent = Sending { rest: &[], flushed: true };
-        let rest = talk(&mut open.io, sent, |bytes| reading.take_rest(bytes).then_some(READ));
+        let rest = transfer(&mut open.io, sent, |bytes| reader.skip(bytes).then_some(READ));
         let _ = timeout(AFTER_DONE, rest).await;
     }
-    if reading.settle(cut) {
+    if reader.finish(cut) {
         open.used = true;
-        *link = Some(open);
+        *connection = Some(open);
     }
 }
 
-/// An answer while it arrives.
-struct Reading<'a> {
+/// Reads an answer while it arrives.
+struct AnswerReader<'a> {
     context: &'a Context,
     record: &'a mut Record,
     progress: &'a Progress,
     http: http::Reader,
-    /// For a body that is compressed.
+    /// Decompresses a compressed body.
     inflate: Option<Inflate>,
-    form: Form,
+    body: Body,
     answer: Answer,
-    not_http: Option<String>,
+    not_http: Option<AnswerError>,
 }
 
-impl Reading<'_> {
-    /// Takes what arrived; whether there is more to wait for.
+impl AnswerReader<'_> {
+    /// Takes bytes that arrived. Returns whether the answer goes on.
     fn take(&mut self, bytes: &[u8]) -> bool {
-        // One reading of the clock for everything that arrived together.
+        // Everything that arrived together has one stamp.
         let now = self.context.now();
         let chunks = self.record.chunks.len();
         let more = self.take_at(bytes, now);
-        let came = self.record.chunks.len() - chunks;
-        if came > 0 {
-            self.progress.chunks.fetch_add(came as u64, Relaxed);
+        let new = self.record.chunks.len() - chunks;
+        if new > 0 {
+            self.progress.chunks.fetch_add(new as u64, Relaxed);
         }
         if !more {
             self.record.end = now;
@@ -259,54 +261,52 @@ impl Reading<'_> {
     fn take_at(&mut self, bytes: &[u8], now: Nanos) -> bool {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let (form, answer, record) = (&mut self.form, &mut self.answer, &mut *self.record);
+            let (body, answer, record) = (&mut self.body, &mut self.answer, &mut *self.record);
             let took = match &mut self.inflate {
-                None => self.http.next(rest, &mut |part| form.take(part, now, answer, record)),
+                None => self.http.next(rest, &mut |part| body.take(part, now, answer, record)),
                 Some(inflate) => self.http.next(rest, &mut |part| {
-                    let fed = inflate.feed(part, &mut |plain| form.take(plain, now, answer, record));
-                    if let Err(reason) = fed {
-                        answer.malformed.get_or_insert(reason);
+                    let fed = inflate.feed(part, &mut |plain| body.take(plain, now, answer, record));
+                    if let Err(error) = fed {
+                        answer.malformed.get_or_insert(error);
                     }
                 }),
             };
             match took {
                 Ok(left) => rest = left,
-                Err(reason) => {
-                    self.not_http = Some(reason);
+                Err(error) => {
+                    self.not_http = Some(error);
                     return false;
                 }
             }
-            if matches!(self.form, Form::Unknown)
+            if matches!(self.body, Body::Unknown)
                 && let Some(head) = self.http.head()
             {
                 self.record.headers = Some(now);
                 self.record.status = Some(head.status);
                 self.progress.answers.fetch_add(1, Relaxed);
                 if let Some(encoding) = &head.encoding {
-                    self.inflate = Inflate::of(encoding);
+                    self.inflate = Inflate::for_coding(encoding);
                     if self.inflate.is_none() && head.status == 200 {
-                        self.answer.malformed = Some(format!(
-                            "the answer is encoded ({encoding}), which nobody asked for and this client does not read"
-                        ));
+                        self.answer.malformed = Some(AnswerError::Encoding(encoding.clone()));
                     }
                 }
-                self.form = Form::of(head);
+                self.body = Body::new(head);
             }
         }
-        let refused_enough = matches!(&self.form, Form::Refused(_, body) if body.len() >= LONGEST_REFUSAL);
+        let refused_enough = matches!(&self.body, Body::Refused(_, body) if body.len() >= LONGEST_REFUSAL);
         !(self.http.is_done() || self.answer.done || self.answer.malformed.is_some() || refused_enough)
     }
 
-    /// The most to read at once, bytes.
-    fn most(&self) -> usize {
+    /// Size of the next read, bytes.
+    fn read_size(&self) -> usize {
         match self.inflate {
-            Some(_) => READ_PACKED,
+            Some(_) => READ_COMPRESSED,
             None => READ,
         }
     }
 
-    /// Takes what follows an answer that has said `[DONE]`; whether there is more to wait for.
-    fn take_rest(&mut self, mut bytes: &[u8]) -> bool {
+    /// Skips bytes after `[DONE]`. Returns whether the answer goes on.
+    fn skip(&mut self, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             match self.http.next(bytes, &mut |_| {}) {
                 Ok(left) => bytes = left,
@@ -316,43 +316,42 @@ impl Reading<'_> {
         !self.http.is_done()
     }
 
-    /// Fills in the outcome; `cut` is why the connection ended. Whether the connection can be used again.
-    fn settle(mut self, cut: Option<String>) -> bool {
+    /// Sets the outcome; `cut` says why the connection ended, if it did. Returns whether the connection can be used again.
+    fn finish(mut self, cut: Option<String>) -> bool {
         let now = self.context.now();
         let record = self.record;
-        if let Some(reason) = self.not_http {
-            fail(record, Outcome::Malformed, reason);
+        if let Some(error) = self.not_http {
+            fail(record, Outcome::Malformed, &error.to_string());
             return false;
         }
         let cut = cut.filter(|_| !self.answer.done && !self.http.closed());
-        match self.form {
-            Form::Unknown => {
-                let why = cut.unwrap_or_default();
-                fail(record, Outcome::Reset, format!("no answer: {why}"));
+        match self.body {
+            Body::Unknown => {
+                fail(record, Outcome::Reset, &format!("no answer: {}", cut.unwrap_or_default()));
                 return false;
             }
-            Form::Refused(status, body) => {
+            Body::Refused(status, body) => {
                 let message = event::read(&body)
                     .ok()
                     .and_then(|event| event.error)
                     .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
-                fail(record, Outcome::Rejected(status), message);
+                fail(record, Outcome::Rejected(status), &message);
             }
-            Form::Whole(body) => {
+            Body::Whole(body) => {
                 let at = record.end;
                 record.whole = true;
                 if cut.is_none() && self.answer.malformed.is_none() {
                     self.answer.take(&body, at, record);
                     self.progress.chunks.fetch_add(record.chunks.len() as u64, Relaxed);
-                    // A whole answer needs no end mark: its length was its end.
+                    // A JSON body is complete without `[DONE]`.
                     self.answer.done |= self.answer.malformed.is_none();
                 }
                 self.answer.settle(record, cut);
             }
-            Form::Unsure => self.answer.settle(record, cut),
-            Form::Stream(mut decoder) => {
+            Body::Undetermined => self.answer.settle(record, cut),
+            Body::Stream(mut decoder) => {
                 if cut.is_none() {
-                    // The last event of a whole answer may lack its blank line; what a cut left behind is no event.
+                    // The last event of a complete answer may lack its blank line; one that was cut off is no event.
                     let answer = &mut self.answer;
                     let _ = decoder.finish(&mut |event| answer.take(event, now, record));
                 }

@@ -1,7 +1,7 @@
-//! How our own client fares while it drives: the processor time of its thread, and how late its event loop turns.
+//! Measures the client itself while it sends load: CPU time of its thread, and the delay of its event loop.
 //!
-//! A client that has no time left stamps what it sees late, and its own delay is taken for the server's. Both numbers are
-//! needed: a thread may be busy without being late, and late without being busy when others hold its core.
+//! A saturated client stamps late, and its own delay looks like the server's. Both numbers are needed: a thread can be busy
+//! without being late, and late without being busy when other processes hold its core.
 
 use std::{future::Future, time::Duration};
 
@@ -10,28 +10,28 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
 
-/// How often the event loop is asked whether it turns. A hundred timers a second cost nothing beside the load.
-const BEAT: Duration = Duration::from_millis(10);
-/// Largest delay that is kept apart, microseconds: a minute. What is later counts as that.
+/// Interval at which the delay of the event loop is sampled.
+const SAMPLE_EVERY: Duration = Duration::from_millis(10);
+/// Largest delay that is distinguished, microseconds: a minute.
 const LARGEST_US: u64 = 60_000_000;
 
-/// How our own client fared.
+/// Load on the client itself during one repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClientHealth {
-    /// Seconds it drove.
+    /// Duration of the repeat, seconds.
     pub wall_s: f64,
-    /// Seconds of processor time that its thread used, user and system.
+    /// CPU time of the client's thread, user and system, seconds.
     pub cpu_s: f64,
-    /// How late its event loop turned; absent when it drove for less than one beat.
+    /// Delay of the event loop; absent when the repeat was shorter than one sample.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loop_delay: Option<LoopDelay>,
 }
 
-/// How late a timer of the event loop fired, every 10 ms, in milliseconds. A timer has a grain of 1 ms, so up to that much
-/// is no delay.
+/// How late a timer of the event loop fired, sampled every 10 ms, in milliseconds. The timer has a resolution of 1 ms, so up
+/// to that much is no delay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoopDelay {
-    /// How often it was asked.
+    /// Number of samples.
     pub n: u64,
     /// Median.
     pub p50_ms: f64,
@@ -42,13 +42,13 @@ pub struct LoopDelay {
 }
 
 impl ClientHealth {
-    /// The part of one core that the thread used.
+    /// CPU time over wall time: the share of one core that the thread used.
     pub fn cpu_share(&self) -> f64 {
         self.cpu_s / self.wall_s
     }
 }
 
-/// Processor time of the calling thread.
+/// CPU time of the calling thread.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
@@ -57,23 +57,23 @@ fn thread_time() -> Duration {
     )
 }
 
-/// Drives to the end, and looks at the thread that does it. It has to be polled by one thread only, as a runtime with a
-/// single thread does.
-pub async fn with_health<F: Future>(drive: F) -> (F::Output, ClientHealth) {
+/// Runs a future to its end and measures the thread that does it. It must be polled by one thread only, as a current-thread
+/// runtime does.
+pub async fn with_health<F: Future>(future: F) -> (F::Output, ClientHealth) {
     let (began, cpu) = (Instant::now(), thread_time());
     let mut delays = Delays::new();
-    let mut drive = std::pin::pin!(drive);
-    let mut due = began + BEAT;
+    let mut future = std::pin::pin!(future);
+    let mut due = began + SAMPLE_EVERY;
     let output = loop {
         tokio::select! {
-            // The beat first: what came due while the drive was polled is late, and counts.
+            // The sample first: one that came due while the future was polled is late and counts.
             biased;
             () = sleep_until(due) => {
                 delays.add(due.elapsed());
-                // Beats that were missed altogether are one delay, not many.
-                due = (due + BEAT).max(Instant::now());
+                // Samples missed during one delay count once.
+                due = (due + SAMPLE_EVERY).max(Instant::now());
             }
-            output = &mut drive => break output,
+            output = &mut future => break output,
         }
     };
     let health = ClientHealth {
@@ -84,15 +84,12 @@ pub async fn with_health<F: Future>(drive: F) -> (F::Output, ClientHealth) {
     (output, health)
 }
 
-/// Delays in a fixed room, however long a cell is.
+/// A histogram of delays, of fixed size.
 struct Delays(Histogram<u64>);
 
 impl Delays {
     fn new() -> Self {
-        Self(
-            Histogram::new_with_max(LARGEST_US, 2)
-                .expect("two significant digits are within what a histogram takes"),
-        )
+        Self(Histogram::new_with_max(LARGEST_US, 2).expect("a histogram has up to five significant digits"))
     }
 
     fn add(&mut self, delay: Duration) {

@@ -1,37 +1,39 @@
-//! Bytes as they arrive → the head and the body of an answer, by RFC 9112, however the bytes are split.
+//! An incremental HTTP/1.1 response parser (RFC 9112): bytes in, as they arrive; a head and parts of a body out.
 //!
-//! hyper would do this, and did. It hands each chunk of the transfer coding from its connection through a channel to the body, and
-//! keeps buffers for each connection; vLLM sends a chunk for each token. Here a chunk costs a few comparisons, and nothing
-//! is kept of bytes that were looked at. What is left to hyper's own parser of heads, httparse, is what is hard to get right.
+//! A chunk of the transfer coding costs a few comparisons and no copy, because vLLM sends one for each token. The head, which
+//! is the part that is hard to parse correctly, is left to `httparse`. The module documentation of [`super`] says why the
+//! client does not use hyper.
 
 use std::str;
 
-/// The largest head of an answer.
+use super::error::AnswerError;
+
+/// The largest head of an answer, bytes.
 const LARGEST_HEAD: usize = 256 << 10;
 /// The most header lines of an answer.
 const MOST_HEADERS: usize = 128;
-/// The longest line of a chunk's size, or of a trailer.
+/// The longest line of a chunk's size, and the longest trailer, bytes.
 const LONGEST_LINE: u64 = 16 << 10;
 
-/// What matters of the head of an answer.
+/// The parts of an answer's head that the client uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) status: u16,
-    /// `Content-Type`, in small letters.
+    /// `Content-Type`, in lower case.
     pub(super) content_type: Option<String>,
-    /// `Content-Encoding`, or a transfer coding that is not `chunked`, in small letters; absent when there is none.
+    /// `Content-Encoding`, or a transfer coding other than `chunked`, in lower case; absent when there is none.
     pub(super) encoding: Option<String>,
 }
 
-/// What comes next.
+/// What the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Head,
-    /// So many bytes of the body.
+    /// This many more bytes of the body.
     Length(u64),
     /// The body lasts until the connection ends.
     UntilClose,
-    /// The line of a chunk's size, of which so many digits and bytes were seen.
+    /// The line of a chunk's size, of which this many digits and bytes were read.
     Size {
         size: u64,
         digits: u8,
@@ -42,13 +44,13 @@ enum State {
         size: u64,
         length: u64,
     },
-    /// So many bytes of a chunk.
+    /// This many more bytes of a chunk.
     Chunk(u64),
-    /// The line's end behind a chunk; whether its CR was seen.
+    /// The line end after a chunk; whether its CR was read.
     ChunkEnd {
         cr: bool,
     },
-    /// A line of the trailer, of which so many bytes were seen.
+    /// A line of the trailer; bytes read of the line and of the whole trailer.
     Trailer {
         line: u64,
         length: u64,
@@ -60,7 +62,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Reader {
     state: State,
-    /// Bytes of a head that is not whole yet.
+    /// Bytes of an incomplete head.
     part: Vec<u8>,
     head: Option<Head>,
     /// Whether the connection may be used for another request once the answer is done.
@@ -74,22 +76,22 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// The head, once it is whole.
+    /// The head, once it is complete.
     pub(super) fn head(&self) -> Option<&Head> {
         self.head.as_ref()
     }
 
-    /// Whether the answer is whole.
+    /// Whether the answer is complete.
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Whether it is whole, and another request may follow it.
+    /// Whether the answer is complete and another request may be sent on the connection.
     pub(super) fn is_reusable(&self) -> bool {
         self.is_done() && self.reusable
     }
 
-    /// The connection ended; whether the answer is whole now.
+    /// Notes that the connection ended. Returns whether the answer is complete.
     pub(super) fn closed(&mut self) -> bool {
         if self.state == State::UntilClose {
             self.state = State::Done;
@@ -97,22 +99,22 @@ impl Reader {
         self.is_done()
     }
 
-    /// Takes the next bytes and returns those behind the part that was read: `body` gets a part of the body, the head comes alone,
-    /// before any of the body. Called again with what is left until nothing is.
+    /// Parses bytes, passes parts of the body to `body`, and returns the bytes that are left. Returns right after a head, so
+    /// that the caller sees it before any of the body; call it again until nothing is left.
     ///
     /// # Errors
-    /// A sentence when this is not HTTP.
+    /// When the bytes are not an HTTP/1 response.
     pub(super) fn next<'a>(
         &mut self,
         bytes: &'a [u8],
         body: &mut impl FnMut(&'a [u8]),
-    ) -> Result<&'a [u8], String> {
+    ) -> Result<&'a [u8], AnswerError> {
         let mut rest = bytes;
         while let Some((&byte, behind)) = rest.split_first() {
             self.state = match self.state {
                 State::Head => return self.take_head(rest),
                 State::Done => {
-                    // Nobody asked for it, so nobody knows what it answers.
+                    // Bytes after a complete answer belong to no request.
                     self.reusable = false;
                     return Ok(&[]);
                 }
@@ -147,7 +149,7 @@ impl Reader {
                             length: length + 1,
                         },
                         None if digits > 0 => size_rest(byte, size, length)?,
-                        _ => return Err("the size of a chunk is no number".into()),
+                        _ => return Err(AnswerError::ChunkSize),
                     }
                 }
                 State::SizeRest { size, length } => {
@@ -159,7 +161,7 @@ impl Reader {
                     match byte {
                         b'\r' if !cr => State::ChunkEnd { cr: true },
                         b'\n' => NEXT_SIZE,
-                        _ => return Err("a chunk is longer than its size".into()),
+                        _ => return Err(AnswerError::LongChunk),
                     }
                 }
                 State::Trailer { line, length } => {
@@ -168,7 +170,7 @@ impl Reader {
                         b'\n' if line == 0 => State::Done,
                         b'\n' => State::Trailer { line: 0, length: length + 1 },
                         b'\r' => State::Trailer { line, length: length + 1 },
-                        _ if length >= LONGEST_LINE => return Err("a trailer does not end".into()),
+                        _ if length >= LONGEST_LINE => return Err(AnswerError::EndlessTrailer),
                         _ => State::Trailer { line: line + 1, length: length + 1 },
                     }
                 }
@@ -177,7 +179,7 @@ impl Reader {
         Ok(rest)
     }
 
-    fn take_head<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], String> {
+    fn take_head<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], AnswerError> {
         let before = self.part.len();
         if before == 0 {
             if let Some(length) = self.parse(bytes)? {
@@ -193,28 +195,26 @@ impl Reader {
             self.part = part;
         }
         if self.part.len() > LARGEST_HEAD {
-            return Err(format!("the head of the answer is larger than {LARGEST_HEAD} bytes"));
+            return Err(AnswerError::LargeHead(LARGEST_HEAD));
         }
         Ok(&[])
     }
 
-    /// Parses a head; its length when it is whole.
-    fn parse(&mut self, bytes: &[u8]) -> Result<Option<usize>, String> {
+    /// Parses a head and returns its length; `None` when it is incomplete.
+    fn parse(&mut self, bytes: &[u8]) -> Result<Option<usize>, AnswerError> {
         let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
         let length = match response.parse(bytes) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(error) => return Err(format!("the answer is not HTTP: {error}")),
+            Err(error) => return Err(AnswerError::NotHttp(error)),
         };
         let Some(status) = response.code else {
-            return Err("the answer is not HTTP: its head has no status".into());
+            return Err(AnswerError::NoStatus);
         };
         match status {
-            101 => {
-                return Err("the server changes to another protocol, which nobody asked for".into());
-            }
-            // An interim answer: the final one follows.
+            101 => return Err(AnswerError::ProtocolSwitch),
+            // An interim response: the final one follows.
             100..200 => return Ok(Some(length)),
             _ => {}
         }
@@ -245,7 +245,7 @@ impl Reader {
         value: &str,
         length: &mut Option<u64>,
         chunked: &mut Option<bool>,
-    ) -> Result<(), String> {
+    ) -> Result<(), AnswerError> {
         let Some(head) = &mut self.head else {
             return Ok(());
         };
@@ -257,12 +257,9 @@ impl Reader {
             }
         } else if name.eq_ignore_ascii_case("content-length") {
             for each in value.split(',') {
-                let each: u64 = each
-                    .trim()
-                    .parse()
-                    .map_err(|_| format!("the length of the answer is no number: {value:?}"))?;
+                let each: u64 = each.trim().parse().map_err(|_| AnswerError::Length(value.to_owned()))?;
                 if length.is_some_and(|length| length != each) {
-                    return Err("the answer has two lengths".into());
+                    return Err(AnswerError::TwoLengths);
                 }
                 *length = Some(each);
             }
@@ -288,21 +285,21 @@ impl Reader {
 
 const NEXT_SIZE: State = State::Size { size: 0, digits: 0, length: 0 };
 
-/// A byte behind the digits of a chunk's size: an extension means nothing here.
-fn size_rest(byte: u8, size: u64, length: u64) -> Result<State, String> {
+/// Takes a byte after the digits of a chunk's size. Extensions are ignored.
+fn size_rest(byte: u8, size: u64, length: u64) -> Result<State, AnswerError> {
     match byte {
         b'\n' if size == 0 => Ok(State::Trailer { line: 0, length: 0 }),
         b'\n' => Ok(State::Chunk(size)),
-        _ if length >= LONGEST_LINE => Err("the line of a chunk's size does not end".into()),
+        _ if length >= LONGEST_LINE => Err(AnswerError::EndlessSizeLine),
         // A space, a CR or an extension.
         _ if length > 0 || matches!(byte, b'\r' | b';' | b' ' | b'\t') => {
             Ok(State::SizeRest { size, length })
         }
-        _ => Err("the size of a chunk is no number".into()),
+        _ => Err(AnswerError::ChunkSize),
     }
 }
 
-/// At most so many bytes, and the rest.
+/// Splits off at most `most` bytes.
 fn split(bytes: &[u8], most: u64) -> (&[u8], &[u8]) {
     let at = usize::try_from(most).map_or(bytes.len(), |most| most.min(bytes.len()));
     bytes.split_at(at)
@@ -314,8 +311,8 @@ mod tests {
 
     use super::*;
 
-    /// What an answer holds: its status, its body, whether it is whole, and whether its connection can be used again.
-    fn read(pieces: &[&[u8]], closed: bool) -> Result<(Option<Head>, String, bool, bool), String> {
+    /// Parses an answer: its head, its body, whether it is complete, and whether its connection can be used again.
+    fn read(pieces: &[&[u8]], closed: bool) -> Result<(Option<Head>, String, bool, bool), AnswerError> {
         let mut reader = Reader::default();
         let mut body = Vec::new();
         for piece in pieces {

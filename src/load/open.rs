@@ -1,5 +1,5 @@
-//! The open loop: every request starts at its instant, whatever became of those before. Where requests are turns, every
-//! conversation does; each later turn is due when the answer before it is there and its think time is over.
+//! The open loop: every request is sent when it is due, whatever became of earlier ones. In a workload of conversations every
+//! conversation begins when it is due, and each later turn when the previous answer is complete and the think time is over.
 
 use std::{
     sync::{
@@ -11,30 +11,30 @@ use std::{
 
 use tokio::{
     sync::watch,
-    task::{JoinSet, yield_now},
+    task::{JoinError, JoinSet, yield_now},
     time::Instant,
 };
 
 use super::{
-    alarm::Alarm,
-    closed::is_cancelled_before,
     connection::Connect,
-    drive::{Arrival, Shared},
-    exchange::Link,
+    error::LoadError,
+    exchange::Connection,
     record::Outcome,
     schedule::{Open, Think},
+    session::{Arrival, Session, is_cancelled_before},
     sink::Sink,
+    timer::Clock,
 };
 use crate::{unit::Nanos, workload::Talk};
 
-/// Connections are opened ahead for what is due within this, nanoseconds.
+/// Connections are opened ahead for the requests due within this time, nanoseconds.
 const AHEAD_NS: u64 = 100_000_000;
 /// The most connections that are opened before the clock starts.
 const MOST_AHEAD: usize = 10_000;
-/// While requests are sent, this many idle connections are kept ahead, or fewer where fewer were opened before.
+/// Number of idle connections to maintain while requests are sent, unless fewer were opened at the start.
 const SPARE: usize = 64;
 
-/// How many connections are opened before the clock starts: as many as requests are due within any tenth of a second.
+/// Returns how many connections to open before the clock starts: the most requests that are due within a tenth of a second.
 pub(super) fn connections_ahead(open: &Open) -> usize {
     let mut most = 0;
     let mut from = 0;
@@ -48,68 +48,79 @@ pub(super) fn connections_ahead(open: &Open) -> usize {
     most.min(bound).min(MOST_AHEAD)
 }
 
-/// Connections that are open and idle.
+/// Idle connections.
 struct Pool<C: Connect> {
-    idle: Mutex<Vec<Link<C>>>,
+    idle: Mutex<Vec<Connection<C>>>,
     opening: AtomicUsize,
 }
 
 impl<C: Connect> Pool<C> {
-    /// The connection that was used last, and how many are left or on their way.
-    fn take(&self) -> (Option<Link<C>>, usize) {
+    /// Takes the connection that was used last. Also returns how many are left or being opened.
+    fn take(&self) -> (Option<Connection<C>>, usize) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = idle.pop();
-        (link, idle.len() + self.opening.load(Relaxed))
+        let connection = idle.pop();
+        (connection, idle.len() + self.opening.load(Relaxed))
     }
 
-    fn put(&self, link: Link<C>) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(link);
+    fn put(&self, connection: Connection<C>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 }
 
-/// Sends every request at its instant and waits for the last answer.
+/// What the requests of an open loop share.
+struct OpenLoop<C: Connect, S> {
+    session: Arc<Session<C, S>>,
+    pool: Pool<C>,
+    in_flight: AtomicU64,
+    /// Number of the next later turn of a conversation: they are numbered after the schedule's arrivals.
+    next_turn: AtomicU64,
+}
+
+/// Sends every request when it is due and waits for the last answer.
 pub(super) async fn run<C, S>(
-    shared: &Arc<Shared<C, S>>,
-    open: &Open,
-    links: Vec<Link<C>>,
+    session: &Arc<Session<C, S>>,
+    schedule: &Open,
+    connections: Vec<Connection<C>>,
     mut cancel: watch::Receiver<bool>,
-) -> Result<(), String>
+) -> Result<(), LoadError>
 where
     C: Connect + Clone + Send + Sync + 'static,
     S: Sink,
 {
-    let alarm = Alarm::new(shared.drive.timer);
-    let spare = links.len().min(SPARE);
-    let pool = Arc::new(Pool { idle: Mutex::new(links), opening: AtomicUsize::new(0) });
-    let in_flight = Arc::new(AtomicU64::new(0));
+    let clock = Clock::new(session.repeat.timer);
+    let spare = connections.len().min(SPARE);
+    let open = Arc::new(OpenLoop {
+        session: session.clone(),
+        pool: Pool { idle: Mutex::new(connections), opening: AtomicUsize::new(0) },
+        in_flight: AtomicU64::new(0),
+        next_turn: AtomicU64::new(schedule.due.len() as u64),
+    });
     let mut flights = JoinSet::new();
     let mut openers = JoinSet::new();
-    let most = open.max_in_flight.map(u64::from);
-    // Later turns are numbered behind all arrivals of the schedule.
-    let later = Arc::new(AtomicU64::new(open.due.len() as u64));
-    for (index, due) in (0u64..).zip(&open.due) {
-        let requests = &shared.drive.requests;
-        let talk = requests.are_turns().then(|| requests.begin(index));
-        // Made ahead, so that a long prompt does not make its own request late.
+    let most = schedule.max_in_flight.map(u64::from);
+    for (index, due) in (0u64..).zip(&schedule.due) {
+        let requests = &session.repeat.requests;
+        let conversation = requests.are_turns().then(|| requests.begin(index));
+        // Built before it is due, so that building a long prompt does not delay it.
         let arrival = Arrival {
             index,
             stream: 0,
-            phase: shared.phase(index),
+            phase: session.phase(index),
             scheduled: *due,
-            request: match &talk {
-                Some(talk) => requests.turn(talk, index),
+            request: match &conversation {
+                Some(conversation) => requests.turn(conversation, index),
                 None => requests.get(index),
             },
         };
-        let at = shared.context.epoch + Duration::from_nanos(due.0);
+        let at = session.context.epoch + Duration::from_nanos(due.0);
         if at > Instant::now() {
             tokio::select! {
                 biased;
                 _ = cancel.wait_for(|cancelled| *cancelled) => {}
-                () = alarm.until(at) => {}
+                () = clock.until(at) => {}
             }
         } else {
-            // Late, or several at one instant: those before are sent first.
+            // Late, or one of several that are due at once: let the earlier ones be sent first.
             yield_now().await;
         }
         while let Some(ended) = flights.try_join_next() {
@@ -117,49 +128,30 @@ where
         }
         while openers.try_join_next().is_some() {}
         if *cancel.borrow() {
-            if *due > shared.context.now() {
+            if *due > session.context.now() {
                 break;
             }
-            shared.drop_arrival(&arrival, "it was due as everything was ended".into())?;
+            session.drop_arrival(&arrival, "it was due when the cell was ended".into())?;
             continue;
         }
-        if let Some(most) = most.filter(|most| in_flight.load(Relaxed) >= *most) {
-            shared.drop_arrival(&arrival, format!("{most} requests were in flight already"))?;
+        if let Some(most) = most.filter(|most| open.in_flight.load(Relaxed) >= *most) {
+            session.drop_arrival(&arrival, format!("{most} requests were in flight already"))?;
             continue;
         }
-        in_flight.fetch_add(1, Relaxed);
-        let (mut link, left) = pool.take();
+        open.in_flight.fetch_add(1, Relaxed);
+        let (connection, left) = open.pool.take();
         if left < spare {
-            pool.opening.fetch_add(1, Relaxed);
-            let (connect, pool) = (shared.connect.clone(), pool.clone());
+            open.pool.opening.fetch_add(1, Relaxed);
+            let open = open.clone();
             openers.spawn(async move {
-                if let Ok(link) = Link::open(&connect).await {
-                    pool.put(link);
+                if let Ok(connection) = Connection::open(&open.session.connect).await {
+                    open.pool.put(connection);
                 }
-                pool.opening.fetch_sub(1, Relaxed);
+                open.pool.opening.fetch_sub(1, Relaxed);
             });
         }
-        let (shared, pool) = (shared.clone(), pool.clone());
-        let (in_flight, mut cancel) = (in_flight.clone(), cancel.clone());
-        let think = Think::of(open.think, open.seed, index);
-        let later = later.clone();
-        flights.spawn(async move {
-            let ended = match talk {
-                None => {
-                    let ended = shared.perform(arrival, &mut link, &mut cancel).await;
-                    ended.map(|_| ())
-                }
-                Some(talk) => {
-                    let all = Conversation { talk, think, later };
-                    all.hold(&shared, arrival, &mut link, &mut cancel).await
-                }
-            };
-            in_flight.fetch_sub(1, Relaxed);
-            if let Some(link) = link {
-                pool.put(link);
-            }
-            ended
-        });
+        let think = Think::of(schedule.think, schedule.seed, index);
+        flights.spawn(open.clone().flight(arrival, conversation, think, connection, cancel.clone()));
     }
     while let Some(ended) = flights.join_next().await {
         joined(ended)?;
@@ -167,55 +159,68 @@ where
     Ok(())
 }
 
-/// A conversation that began at its instant.
-struct Conversation {
-    talk: Talk,
-    think: Option<Think>,
-    /// The next later turn's number.
-    later: Arc<AtomicU64>,
-}
+impl<C, S> OpenLoop<C, S>
+where
+    C: Connect,
+    S: Sink,
+{
+    /// Performs one arrival: a request, or all turns of a conversation. Returns its connection to the pool.
+    async fn flight(
+        self: Arc<Self>,
+        arrival: Arrival,
+        conversation: Option<Talk>,
+        think: Option<Think>,
+        mut connection: Option<Connection<C>>,
+        mut cancel: watch::Receiver<bool>,
+    ) -> Result<(), LoadError> {
+        let ended = match conversation {
+            None => self.session.perform(arrival, &mut connection, &mut cancel).await.map(|_| ()),
+            Some(talk) => self.converse(arrival, talk, think, &mut connection, &mut cancel).await,
+        };
+        self.in_flight.fetch_sub(1, Relaxed);
+        if let Some(connection) = connection {
+            self.pool.put(connection);
+        }
+        ended
+    }
 
-impl Conversation {
-    /// Asks its turns, each after the answer to the one before; a turn that fails is its last.
-    async fn hold<C, S>(
-        mut self,
-        shared: &Shared<C, S>,
-        first: Arrival,
-        link: &mut Option<Link<C>>,
+    /// Sends the turns of a conversation, each after the answer to the previous one. A failed turn is the last.
+    async fn converse(
+        &self,
+        mut arrival: Arrival,
+        mut conversation: Talk,
+        mut think: Option<Think>,
+        connection: &mut Option<Connection<C>>,
         cancel: &mut watch::Receiver<bool>,
-    ) -> Result<(), String>
-    where
-        C: Connect,
-        S: Sink,
-    {
-        let requests = &*shared.drive.requests;
-        let phase = first.phase;
-        let mut arrival = first;
+    ) -> Result<(), LoadError> {
+        let session = &*self.session;
+        let requests = &*session.repeat.requests;
+        let phase = arrival.phase;
         loop {
-            let (outcome, said) = shared.perform(arrival, link, cancel).await?;
-            let next = match said {
-                Some(said) if outcome == Outcome::Completed => requests.answered(self.talk, &said),
+            let (outcome, answer) = session.perform(arrival, connection, cancel).await?;
+            let next = match answer {
+                Some(answer) if outcome == Outcome::Completed => requests.answered(conversation, &answer),
                 _ => None,
             };
             let Some(next) = next else {
                 return Ok(());
             };
-            self.talk = next;
-            let wait = self.think.as_mut().map(Think::draw).unwrap_or_default();
-            let scheduled = Nanos(shared.context.now().0 + wait.as_nanos() as u64);
-            let at = shared.context.epoch + Duration::from_nanos(scheduled.0);
+            conversation = next;
+            let wait = think.as_mut().map(Think::draw).unwrap_or_default();
+            let scheduled = Nanos(session.context.now().0 + wait.as_nanos() as u64);
+            let at = session.context.epoch + Duration::from_nanos(scheduled.0);
             if *cancel.borrow() || (!wait.is_zero() && is_cancelled_before(at, cancel).await) {
                 return Ok(());
             }
-            let index = self.later.fetch_add(1, Relaxed);
-            arrival =
-                Arrival { index, stream: 0, phase, scheduled, request: requests.turn(&self.talk, index) };
+            let index = self.next_turn.fetch_add(1, Relaxed);
+            let request = requests.turn(&conversation, index);
+            arrival = Arrival { index, stream: 0, phase, scheduled, request };
         }
     }
 }
 
-fn joined(ended: Result<Result<(), String>, tokio::task::JoinError>) -> Result<(), String> {
-    ended.map_err(|error| format!("a request of the client failed: {error}"))?
+fn joined(ended: Result<Result<(), LoadError>, JoinError>) -> Result<(), LoadError> {
+    ended.map_err(|error| LoadError::Task(error.to_string()))?
 }
 
 #[cfg(test)]

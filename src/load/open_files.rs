@@ -1,21 +1,20 @@
-//! How many files, and with them connections, this process may have open at once.
+//! The limit on open files, and so on connections, of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What is open beside connections: results, logs, pipes, the runtime's own.
-const BESIDE: u64 = 64;
-/// No more is asked for, even where there is no limit: a program that inherits it may walk through all of it.
-const MOST: u64 = 1 << 20;
-/// The most that macOS grants, whatever its hard limit says (`OPEN_MAX`).
-const MOST_OF_MACOS: u64 = 10_240;
+/// Open files other than connections: results, logs, pipes, the runtime's own.
+const OTHER_FILES: u64 = 64;
+/// The highest limit that is set, even where there is none: some programs that inherit it close every possible file.
+const HIGHEST: u64 = 1 << 20;
+/// The most that macOS grants, whatever its hard limit (`OPEN_MAX`).
+const HIGHEST_ON_MACOS: u64 = 10_240;
 
-/// Raises the limit on open files as far as it goes without privileges, and returns what it is then. What this process starts
-/// later inherits it.
+/// Raises the limit on open files as far as possible without privileges and returns it. Child processes inherit it.
 pub fn raise_open_files() -> u64 {
     let now = getrlimit(Resource::Nofile);
     let hard = now.maximum.unwrap_or(u64::MAX);
     let soft = |limits: Rlimit| limits.current.unwrap_or(u64::MAX);
-    for wanted in [hard.min(MOST), hard.min(MOST_OF_MACOS)] {
+    for wanted in [hard.min(HIGHEST), hard.min(HIGHEST_ON_MACOS)] {
         if soft(now) >= wanted {
             break;
         }
@@ -27,16 +26,16 @@ pub fn raise_open_files() -> u64 {
     soft(getrlimit(Resource::Nofile))
 }
 
-/// Why so many connections at once are more than a limit on open files lets in; `None` when they are not.
+/// Explains that a limit on open files is too low for a number of connections; `None` when it suffices.
 pub fn too_many_connections(wanted: u64, limit: u64) -> Option<String> {
-    let needed = wanted.saturating_add(BESIDE);
+    let needed = wanted.saturating_add(OTHER_FILES);
     (needed > limit).then(|| {
-        let fewer = match limit.saturating_sub(BESIDE) {
+        let fewer = match limit.saturating_sub(OTHER_FILES) {
             0 => String::new(),
-            fewer => format!(", or ask for at most {fewer} in flight"),
+            fewer => format!(", or set at most {fewer} in flight"),
         };
         format!(
-            "{wanted} requests in flight need {needed} open files, and the limit is {limit}, the hard one: raise it with \
+            "{wanted} requests in flight need {needed} open files, and the hard limit is {limit}: raise it with \
              `ulimit -n {needed}` as root (or in /etc/security/limits.conf, or `docker run --ulimit nofile={needed}`){fewer}"
         )
     })
@@ -47,14 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_is_raised_as_far_as_it_goes_and_what_is_beyond_it_is_told_with_numbers() {
+    fn the_limit_is_raised_and_a_number_beyond_it_is_explained() {
         let limit = raise_open_files();
         let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        assert!(limit >= hard.min(MOST_OF_MACOS), "{limit} of {hard}");
+        assert!(limit >= hard.min(HIGHEST_ON_MACOS), "{limit} of {hard}");
         assert_eq!(too_many_connections(1000, 1064), None);
-        let told = too_many_connections(1001, 1064).unwrap();
+        let text = too_many_connections(1001, 1064).unwrap();
         for number in ["1001 requests", "1065 open files", "ulimit -n 1065", "at most 1000"] {
-            assert!(told.contains(number), "{told}");
+            assert!(text.contains(number), "{text}");
         }
     }
 }

@@ -1,19 +1,19 @@
-//! Live counters of a cell, for the screen. Written without waiting, read at the reader's pace.
+//! Live counters of a cell, for the screen.
 
 use std::sync::atomic::AtomicU64;
 
-/// Counters that only grow, but for `in_flight`.
+/// Counters of a cell in progress. All but `in_flight` only grow.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Requests that were sent.
+    /// Requests sent.
     pub sent: AtomicU64,
-    /// Measured requests that ended, whatever way.
+    /// Measured requests that ended, with any outcome.
     pub ended: AtomicU64,
     /// Measured requests that ended without completing.
     pub errors: AtomicU64,
     /// Requests that completed, warm-up included.
     pub completed: AtomicU64,
-    /// Answers that began: their head arrived.
+    /// Answers whose head arrived.
     pub answers: AtomicU64,
     /// Chunks that carried output.
     pub chunks: AtomicU64,

@@ -1,4 +1,4 @@
-//! The raw stamps and the outcome of one request.
+//! [`Record`]: the raw stamps and the outcome of one request.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -10,33 +10,32 @@ use crate::{
     workload::{Request, Turn},
 };
 
-/// One request as the client saw it. All stamps count from the cell's epoch.
+/// One request as the client saw it. All stamps are nanoseconds since the cell's epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Number of the arrival in the cell, warm-up included.
+    /// Number of the arrival within the repeat, warm-up included.
     pub index: u64,
-    /// The stream (the place in the closed loop) that sent it.
+    /// The stream of a closed loop that sent it; 0 in an open loop.
     pub stream: u32,
-    /// Whether it counts.
+    /// Whether it is warm-up or measured.
     pub phase: Phase,
-    /// Which prompt was sent: its place in the workload's inputs, or its group where prompts are made in groups; a made
-    /// prompt without a group has the arrival's number.
+    /// Which prompt was sent: its index in the workload's inputs. A synthetic prompt has the number of its prefix group, or
+    /// else the arrival's number.
     pub input: u32,
     /// When it was due.
     pub scheduled: Nanos,
-    /// When its first byte was handed to the connection; absent when it never was.
+    /// When sending began; absent when it never did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<Nanos>,
-    /// When the answer's head had arrived.
+    /// When the answer's head arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<Nanos>,
-    /// When each chunk that carries generated output arrived.
+    /// When each chunk with generated output arrived.
     pub chunks: Chunks,
-    /// Whether the answer came as one JSON value and not as a stream: its only chunk is its end, and says nothing of a first
-    /// token.
+    /// Whether the answer was one JSON value, not a stream. Its only chunk is its end and gives no time to first token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
-    /// When the request ended, whatever way.
+    /// When the request ended, with any outcome.
     pub end: Nanos,
     /// How it ended.
     pub outcome: Outcome,
@@ -46,35 +45,35 @@ pub struct Record {
     /// The server's `finish_reason`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
-    /// Tokens by the server's own count.
+    /// Token counts reported by the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Where in a conversation it stands, where the workload asks conversations turn by turn.
+    /// Its place in a conversation, for workloads of conversations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<Turn>,
-    /// The answer's text, while the next turn waits for it; never stored.
+    /// The answer's text, which the next turn of the conversation needs; never stored.
     #[serde(skip)]
     pub(crate) answer: Option<String>,
-    /// Prompt tokens that were asked for, where the workload asks for an exact length.
+    /// Requested prompt length, tokens, where the workload sets an exact one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u32>,
-    /// The most output tokens that were asked for.
+    /// Requested `max_tokens`.
     pub max_tokens: u32,
-    /// Whether an open connection was used again.
+    /// Whether the connection had been used before.
     pub reused_connection: bool,
-    /// Whether it was sent again, on a new connection, because the server had closed the one it was sent on, unanswered.
+    /// Whether it was sent again on a new connection, because the server was just closing the reused one.
     #[serde(default, skip_serializing_if = "is_not")]
     pub reconnected: bool,
-    /// How often it was tried again, where the workload asks for that. `sent` is of the first try, all else of the last.
+    /// Number of retries, where the workload allows them. `sent` is from the first attempt, everything else from the last.
     #[serde(default, skip_serializing_if = "is_never")]
     pub retried: u32,
-    /// What the server or the socket said, at most a few hundred bytes.
+    /// Error message of the server or the socket, at most a few hundred bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
 impl Record {
-    /// A record with nothing in it but the arrival: never sent.
+    /// The record of an arrival that has not been sent.
     pub fn unsent(index: u64, stream: u32, phase: Phase, at: Nanos, request: &Request) -> Self {
         Self {
             index,
@@ -111,24 +110,24 @@ fn is_never(times: &u32) -> bool {
     *times == 0
 }
 
-/// The part of a cell a request belongs to.
+/// The phase of a cell that a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Sent the same way, not counted.
+    /// Sent in the same way but not counted.
     Warmup,
     /// Counted.
     Measured,
 }
 
-/// Tokens by the server's own count.
+/// Token counts reported by the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: u64,
     /// Tokens of the answer.
     pub completion_tokens: u64,
-    /// Tokens of the prompt that the prefix cache already held, when the server tells.
+    /// Prompt tokens found in the prefix cache, when the server reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_tokens: Option<u64>,
 }
@@ -138,40 +137,40 @@ pub struct Usage {
 pub enum Outcome {
     /// The whole answer arrived.
     Completed,
-    /// The stream was cut: no end of the answer.
+    /// The stream ended before the answer did.
     Truncated,
-    /// The server gave up: `finish_reason: abort`.
+    /// The server aborted the request: `finish_reason: abort`.
     Aborted,
-    /// An error event in a stream that began with 200.
+    /// The server reported an error after status 200.
     ServerError,
-    /// Another status than 200.
+    /// The server answered with another status than 200.
     Rejected(u16),
-    /// Not HTTP, not an event stream, or not JSON in it.
+    /// The answer is not HTTP, not an event stream, or not the JSON of the API.
     Malformed,
-    /// A whole answer with no output in it.
+    /// The answer is complete and has no output.
     Empty,
-    /// Too late; which part was waited for.
+    /// The request timed out while waiting for this part.
     TimedOut(Wait),
-    /// Nobody listened.
+    /// The connection was refused.
     Refused,
     /// The connection was reset before the answer began.
     Reset,
-    /// No way there: name resolution, TLS, routing.
+    /// The server cannot be reached: name resolution, TLS or routing failed.
     Unreachable,
-    /// Never sent.
+    /// An arrival that was never sent.
     Dropped,
-    /// Ended by us.
+    /// Ended by the client, because the cell was ended.
     Cancelled,
 }
 
 impl Outcome {
-    /// Whether the same request may fare better in a moment: the server was busy, or not there.
-    pub(super) fn may_pass(self) -> bool {
+    /// Whether a retry may succeed: the server was busy, or briefly not there.
+    pub(super) fn is_transient(self) -> bool {
         matches!(self, Self::Rejected(429 | 502 | 503 | 504) | Self::Refused | Self::Reset)
     }
 }
 
-/// What a request was waiting for when its time was up.
+/// What a request was waiting for when it timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Wait {
     /// The connection.
@@ -183,7 +182,7 @@ pub enum Wait {
 }
 
 impl fmt::Display for Outcome {
-    /// The word for files and tables: `completed`, `rejected(429)`, `timed_out(first_token)`.
+    /// The name in files and tables: `completed`, `rejected(429)`, `timed_out(first_token)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Completed => "completed",
@@ -205,10 +204,15 @@ impl fmt::Display for Outcome {
     }
 }
 
-impl FromStr for Outcome {
-    type Err = String;
+/// The text names no [`Outcome`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown request outcome {0:?}")]
+pub struct UnknownOutcome(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Outcome {
+    type Err = UnknownOutcome;
+
+    fn from_str(text: &str) -> Result<Self, UnknownOutcome> {
         const PLAIN: [Outcome; 14] = [
             Outcome::Completed,
             Outcome::Truncated,
@@ -235,7 +239,7 @@ impl FromStr for Outcome {
         PLAIN
             .into_iter()
             .find(|outcome| outcome.to_string() == text)
-            .ok_or_else(|| format!("unknown request outcome {text:?}"))
+            .ok_or_else(|| UnknownOutcome(text.to_owned()))
     }
 }
 

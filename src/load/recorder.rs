@@ -1,4 +1,4 @@
-//! The sink of a run: records leave the client's thread in batches, and a thread beside it packs them.
+//! The sink of a run: records leave the client's thread in batches, and another thread packs them.
 
 use std::{
     path::Path,
@@ -11,36 +11,36 @@ use std::{
 };
 
 use super::{
+    error::LoadError,
     record::Record,
     records::{Packer, Records},
     sink::Sink,
 };
 use crate::secret::Mask;
 
-/// Records are handed over this many at a time: waking another thread for each would cost more than packing it.
+/// Records per batch: waking the other thread for each record would cost more than packing it.
 const BATCH: usize = 256;
-/// The most that may wait for the packing thread, bytes. A disk that is this far behind never catches up, and memory is
-/// not filled for it.
+/// The most that may wait for the packing thread, bytes. A disk that is this far behind does not catch up.
 const BACKLOG: usize = 128 << 20;
 
-/// Takes records without waiting; gives them back packed.
+/// Takes records without blocking, and packs them on a thread of its own.
 pub struct Recorder {
     batch: Mutex<Vec<Record>>,
     full: mpsc::Sender<Vec<Record>>,
-    /// Bytes that were handed over and are not packed yet.
+    /// Bytes handed over and not yet packed.
     waiting: Arc<AtomicUsize>,
-    /// Why they cannot be packed any more, in the disk's own words.
-    failure: Arc<OnceLock<String>>,
-    packing: JoinHandle<Result<Records, String>>,
+    /// Why packing failed.
+    failure: Arc<OnceLock<LoadError>>,
+    packing: JoinHandle<Result<Records, LoadError>>,
 }
 
 impl Recorder {
-    /// Begins; what memory shall not hold goes to a file in a folder, and no record shows what `mask` knows, though the
-    /// server says it.
+    /// Starts the packing thread. Records beyond the memory limit go to a temporary file in `folder`; `mask` hides secrets
+    /// that a server repeats in its messages.
     ///
     /// # Errors
-    /// A sentence when no thread can be started.
-    pub fn new(folder: &Path, mask: Mask) -> Result<Self, String> {
+    /// When the thread cannot be started.
+    pub fn new(folder: &Path, mask: Mask) -> Result<Self, LoadError> {
         let (full, batches) = mpsc::channel::<Vec<Record>>();
         let waiting = Arc::new(AtomicUsize::new(0));
         let mut packer = Packer::new(folder);
@@ -52,36 +52,36 @@ impl Recorder {
             .spawn(move || {
                 for mut batch in batches {
                     for record in &mut batch {
-                        let said = [&mut record.error, &mut record.finish_reason];
-                        said.into_iter().flatten().for_each(|text| mask.apply(text));
-                        // Told before the channel closes: whoever finds it closed asks why.
+                        let texts = [&mut record.error, &mut record.finish_reason];
+                        texts.into_iter().flatten().for_each(|text| mask.apply(text));
+                        // Set before the channel closes, so that a sender that finds it closed knows why.
                         packer
                             .add(record)
-                            .inspect_err(|reason| failed.set(reason.clone()).unwrap_or_default())?;
+                            .inspect_err(|error| failed.set(error.clone()).unwrap_or_default())?;
                     }
                     left.fetch_sub(bytes_of(&batch), Relaxed);
                 }
                 packer.finish()
             })
-            .map_err(|error| format!("no thread can be started for the records: {error}"))?;
+            .map_err(|error| LoadError::PackingThread(error.to_string()))?;
         Ok(Self { batch: Mutex::new(Vec::with_capacity(BATCH)), full, waiting, failure, packing })
     }
 
-    /// Waits for the last of them to be packed.
+    /// Waits until all records are packed, and returns them.
     ///
     /// # Errors
-    /// A sentence that says what the disk said.
-    pub fn finish(self) -> Result<Records, String> {
+    /// When the temporary file could not be written.
+    pub fn finish(self) -> Result<Records, LoadError> {
         let rest = std::mem::take(&mut *lock(&self.batch));
-        // Who does not listen any more has failed, and says why when it is joined.
+        // A thread that has ended returns its error when joined.
         let _ = self.full.send(rest);
         drop(self.full);
-        self.packing.join().map_err(|_| "the thread that packs the records failed".to_owned())?
+        self.packing.join().map_err(|_| panicked())?
     }
 }
 
 impl Sink for Recorder {
-    fn take(&self, record: Record) -> Result<(), String> {
+    fn take(&self, record: Record) -> Result<(), LoadError> {
         let mut batch = lock(&self.batch);
         batch.push(record);
         if batch.len() < BATCH {
@@ -91,16 +91,14 @@ impl Sink for Recorder {
         let bytes = bytes_of(&full);
         let waiting = self.waiting.fetch_add(bytes, Relaxed) + bytes;
         if waiting > BACKLOG {
-            return Err(format!(
-                "the disk does not keep up: {} MB of records wait to be written; choose a results folder on a faster disk",
-                waiting >> 20
-            ));
+            return Err(LoadError::SlowDisk { megabytes: waiting >> 20 });
         }
-        self.full.send(full).map_err(|_| match self.failure.get() {
-            Some(reason) => reason.clone(),
-            None => "the thread that packs the records failed".to_owned(),
-        })
+        self.full.send(full).map_err(|_| self.failure.get().cloned().unwrap_or_else(panicked))
     }
+}
+
+fn panicked() -> LoadError {
+    LoadError::PackingThread("it panicked".to_owned())
 }
 
 fn lock(batch: &Mutex<Vec<Record>>) -> MutexGuard<'_, Vec<Record>> {
@@ -122,7 +120,7 @@ mod tests {
         unit::Nanos,
     };
 
-    /// So many stamps that a batch of it does not stay in memory.
+    /// A record with so many stamps that a batch of it is not held in memory.
     fn heavy() -> Record {
         Record {
             index: 0,
@@ -151,14 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn who_hands_over_records_hears_what_the_disk_said() {
-        let nobody = std::iter::empty::<(String, String)>();
-        let mask = Mask::of(nobody, &[]);
-        let recorder = Recorder::new(Path::new("/nonexistent/folder"), mask).unwrap();
+    fn a_failing_disk_is_reported_to_the_sender_and_at_the_end() {
+        let recorder = Recorder::new(Path::new("/nonexistent/folder"), Mask::default()).unwrap();
         let begun = Instant::now();
-        let said = loop {
-            if let Err(said) = recorder.take(heavy()) {
-                break said;
+        let error = loop {
+            if let Err(error) = recorder.take(heavy()) {
+                break error;
             }
             // Not faster than the packing thread, whose backlog would be the reason otherwise.
             while recorder.waiting.load(Relaxed) > BACKLOG / 2 && recorder.failure.get().is_none() {
@@ -166,7 +162,8 @@ mod tests {
                 std::thread::yield_now();
             }
         };
-        assert!(said.contains("/nonexistent/folder") && said.contains("No such file"), "{said}");
-        assert_eq!(recorder.finish().unwrap_err(), said);
+        let text = error.to_string();
+        assert!(text.contains("/nonexistent/folder") && text.contains("No such file"), "{text}");
+        assert_eq!(recorder.finish().unwrap_err(), error);
     }
 }

@@ -1,7 +1,7 @@
-//! Every record of one repeat, in bounded memory: packed, the first megabytes held, the rest in a file.
+//! All records of one repeat, in bounded memory: the first megabytes are held, the rest goes to a temporary file.
 //!
-//! Records are packed as MessagePack with named fields: half a kilobyte for a request of a hundred tokens, written and read
-//! some ten times faster than JSON, and a new field needs no code here.
+//! Records are packed as MessagePack with named fields: half a kilobyte for a request of a hundred tokens, about ten times
+//! faster to write and read than JSON, and a new field needs no code here.
 
 use std::{
     fmt,
@@ -14,24 +14,24 @@ use std::{
 
 use serde::{Deserialize as _, Serialize as _};
 
-use super::record::Record;
+use super::{error::LoadError, record::Record};
 
-/// Records are packed into blocks of about this many bytes. Readers hold one at a time.
+/// Size of a block of packed records, bytes. A reader holds one block at a time.
 const BLOCK: usize = 256 << 10;
-/// What is held in memory of one repeat, bytes. Beyond it blocks go to a file.
+/// How much of a repeat is held in memory, bytes. Further blocks go to a file.
 const HELD: usize = 16 << 20;
 
-/// The records of one repeat, in the order in which their requests ended. They can be read over and over, one at a time.
+/// The records of one repeat, in the order in which their requests ended. They can be read any number of times.
 #[derive(Default)]
 pub struct Records {
     held: Vec<Vec<u8>>,
     spilled: Option<Spilled>,
     count: u64,
-    /// Why a reading of them ended early.
-    failure: OnceLock<String>,
+    /// Why an iteration ended early.
+    failure: OnceLock<LoadError>,
 }
 
-/// Blocks in a file, which has no name and goes when this value goes.
+/// Blocks in an unnamed temporary file, which is deleted with this value.
 struct Spilled {
     file: File,
     folder: PathBuf,
@@ -40,34 +40,30 @@ struct Spilled {
 }
 
 impl Records {
-    /// How many there are.
+    /// Number of records.
     pub fn len(&self) -> u64 {
         self.count
     }
 
-    /// Whether there is none.
+    /// Whether there are no records.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Reads them. When the file cannot be read any more the iterator ends early, and [`Records::intact`] says so: whoever
-    /// uses what came of it asks afterwards.
+    /// Iterates over the records. When the file cannot be read the iterator ends early; check [`Records::intact`] afterwards.
     pub fn iter(&self) -> Iter<'_> {
         Iter { records: self, next: 0, block: Vec::new(), at: 0 }
     }
 
-    /// Whether every reading so far reached the end.
+    /// Checks that every iteration so far reached the end.
     ///
     /// # Errors
-    /// A sentence that says what the disk said.
-    pub fn intact(&self) -> Result<(), String> {
-        match self.failure.get() {
-            None => Ok(()),
-            Some(failure) => Err(failure.clone()),
-        }
+    /// [`LoadError::ReadRecords`] when one did not.
+    pub fn intact(&self) -> Result<(), LoadError> {
+        self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
     }
 
-    /// These, in memory.
+    /// Packs records in memory, for tests.
     #[cfg(test)]
     pub(crate) fn of(records: impl IntoIterator<Item = Record>) -> Self {
         let mut packer = Packer::holding(Path::new("nowhere"), usize::MAX);
@@ -77,7 +73,7 @@ impl Records {
         packer.finish().expect("memory")
     }
 
-    /// The n-th block, into a buffer; false when there is no such block.
+    /// Copies the n-th block into a buffer; false when there is no such block.
     fn block(&self, number: usize, into: &mut Vec<u8>) -> io::Result<bool> {
         into.clear();
         if let Some(block) = self.held.get(number) {
@@ -100,12 +96,9 @@ impl Records {
     }
 
     fn fail(&self, error: &dyn fmt::Display) {
-        let place = match &self.spilled {
-            Some(spilled) => format!(" from their file in {}", spilled.folder.display()),
-            None => String::new(),
-        };
-        // The first failure is the reason of every later one.
-        let _ = self.failure.set(format!("the records cannot be read back{place}: {error}"));
+        let folder = self.spilled.as_ref().map(|spilled| spilled.folder.clone());
+        // Only the first failure is kept: it causes the others.
+        let _ = self.failure.set(LoadError::ReadRecords { folder, reason: error.to_string() });
     }
 }
 
@@ -127,10 +120,10 @@ impl<'a> IntoIterator for &'a Records {
     }
 }
 
-/// Reads records one at a time.
+/// Iterator over records.
 pub struct Iter<'a> {
     records: &'a Records,
-    /// The number of the block after this one.
+    /// Number of the next block.
     next: usize,
     block: Vec<u8>,
     at: usize,
@@ -161,7 +154,7 @@ impl Iterator for Iter<'_> {
             }
             Err(error) => {
                 self.records.fail(&error);
-                // Nothing behind it can be read either.
+                // Nothing after it can be read either.
                 self.next = usize::MAX / 2;
                 self.at = self.block.len();
                 None
@@ -170,17 +163,17 @@ impl Iterator for Iter<'_> {
     }
 }
 
-/// Packs records one after the other.
+/// Packs records one by one.
 pub struct Packer {
     records: Records,
     block: Vec<u8>,
     folder: PathBuf,
-    /// What may still be held in memory, bytes.
+    /// How much more may be held in memory, bytes.
     room: usize,
 }
 
 impl Packer {
-    /// Begins; what memory shall not hold goes to a file in a folder.
+    /// A packer that writes what exceeds the memory limit to a temporary file in `folder`.
     pub fn new(folder: &Path) -> Self {
         Self::holding(folder, HELD)
     }
@@ -189,14 +182,14 @@ impl Packer {
         Self { records: Records::default(), block: Vec::new(), folder: folder.to_owned(), room }
     }
 
-    /// Adds one.
+    /// Adds a record.
     ///
     /// # Errors
-    /// A sentence that says what the disk said.
-    pub fn add(&mut self, record: &Record) -> Result<(), String> {
+    /// When the temporary file cannot be written.
+    pub fn add(&mut self, record: &Record) -> Result<(), LoadError> {
         record
             .serialize(&mut rmp_serde::Serializer::new(&mut self.block).with_struct_map())
-            .map_err(|error| format!("a record cannot be packed: {error}"))?;
+            .map_err(|error| LoadError::Pack(error.to_string()))?;
         self.records.count += 1;
         if self.block.len() < BLOCK {
             return Ok(());
@@ -204,16 +197,16 @@ impl Packer {
         self.close_block()
     }
 
-    /// Ends.
+    /// Returns all records.
     ///
     /// # Errors
-    /// A sentence that says what the disk said.
-    pub fn finish(mut self) -> Result<Records, String> {
+    /// When the temporary file cannot be written.
+    pub fn finish(mut self) -> Result<Records, LoadError> {
         self.close_block()?;
         Ok(self.records)
     }
 
-    fn close_block(&mut self) -> Result<(), String> {
+    fn close_block(&mut self) -> Result<(), LoadError> {
         if self.block.is_empty() {
             return Ok(());
         }
@@ -224,11 +217,9 @@ impl Packer {
             self.records.held.push(block);
             return Ok(());
         }
-        self.spill().map_err(|error| {
-            format!(
-                "the records cannot be written to a file in {}: {error}; make room there, or choose another results folder",
-                self.folder.display()
-            )
+        self.spill().map_err(|error| LoadError::WriteRecords {
+            folder: self.folder.clone(),
+            reason: error.to_string(),
         })
     }
 
@@ -340,7 +331,7 @@ mod tests {
         let kept = packed(&records, 0);
         kept.spilled.as_ref().unwrap().file.set_len(5).unwrap();
         assert_eq!(kept.iter().count(), 0);
-        let error = kept.intact().unwrap_err();
+        let error = kept.intact().unwrap_err().to_string();
         assert!(error.contains("cannot be read back"), "{error}");
     }
 }

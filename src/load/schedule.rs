@@ -1,5 +1,4 @@
-//! Arrival model, seed and stop → the instants at which requests are due. Pure: all of them are known before the clock
-//! starts.
+//! Computes when requests are due from an arrival model, a seed and a stop condition, before the clock starts.
 
 use std::time::Duration;
 
@@ -8,62 +7,63 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
+use super::error::LoadError;
 use crate::{
     manifest::{Arrivals, Inputs, Output, Start, ThinkTime},
     plan::{Cell, Stop},
     unit::Nanos,
 };
 
-/// The most arrivals of one schedule. They are kept as instants of eight bytes.
+/// The most arrivals of one schedule. Each takes eight bytes.
 pub const MOST_ARRIVALS: usize = 10_000_000;
-/// An answer that ends by itself is taken to be at most this long, tokens: `max_tokens` may be far beyond it.
+/// Assumed length of an answer that ends with a stop token, at most, tokens: `max_tokens` may be far beyond it.
 const NATURAL_TOKENS: u32 = 64;
-/// The stream of random numbers that gaps and think times come from; prompts have their own.
+/// Number of the random stream for gaps and think times; prompts use another one.
 const STREAM: u64 = u64::from_le_bytes(*b"arrivals");
 
 /// When requests start.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Schedule {
-    /// Streams that each send their next request when their last one ended.
+    /// A fixed number of streams, each of which sends its next request when its last one has ended.
     Closed(Closed),
-    /// Instants that were decided before anything was sent.
+    /// Requests at instants that do not depend on the answers.
     Open(Open),
 }
 
 /// A closed loop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Closed {
-    /// How many streams there are.
+    /// Number of streams.
     pub streams: u32,
     /// How they start.
     pub start: Start,
     /// How long a stream waits before its next request.
     pub think: Option<ThinkTime>,
-    /// About how many tokens an answer has: streams that start staggered are spread over as long as these take.
+    /// Approximate tokens of an answer: a staggered start is spread over the time that these take.
     pub answer_tokens: u32,
-    /// Where exponential think times come from.
+    /// Seed of exponential think times.
     pub seed: u64,
 }
 
 /// An open loop.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Open {
-    /// When each request is due, warm-up included: ascending, from the epoch.
+    /// When each request is due, warm-up included: time since the epoch, ascending.
     pub due: Vec<Nanos>,
-    /// The most requests in flight; arrivals beyond it are dropped.
+    /// The most requests in flight; further arrivals are dropped.
     pub max_in_flight: Option<u32>,
-    /// How long a person waits between an answer and the next turn of a conversation.
+    /// Time between an answer and the next turn of a conversation.
     pub think: Option<ThinkTime>,
-    /// Where exponential think times come from.
+    /// Seed of exponential think times.
     pub seed: u64,
 }
 
-/// The schedule of one repeat of a cell.
+/// Computes the schedule of one repeat of a cell, counted from 1.
 ///
 /// # Errors
-/// A sentence when the workload's arrivals lack a number, a trace cannot be read or is too short, or there are more than
-/// [`MOST_ARRIVALS`].
-pub fn schedule(cell: &Cell, inputs: &Inputs, repeat: u32) -> Result<Schedule, String> {
+/// When the arrival model lacks a number, a trace cannot be read or is too short, or there are more than [`MOST_ARRIVALS`]
+/// arrivals.
+pub fn schedule(cell: &Cell, inputs: &Inputs, repeat: u32) -> Result<Schedule, LoadError> {
     let spec = &cell.spec;
     let seed = cell.seed.wrapping_add(u64::from(repeat));
     if let Some(streams) = spec.streams() {
@@ -78,24 +78,23 @@ pub fn schedule(cell: &Cell, inputs: &Inputs, repeat: u32) -> Result<Schedule, S
             seed,
         }));
     }
-    let need = |value: Option<f64>, key: &str| {
-        value.ok_or_else(|| format!("arrivals = {:?} needs `{key}`", spec.arrivals.name()))
-    };
-    let rate = || need(spec.rate, "rate");
+    let missing = |key| LoadError::MissingKey { arrivals: spec.arrivals.name(), key };
+    let rate = || spec.rate.ok_or(missing("rate"));
     let model = match spec.arrivals {
         Arrivals::Closed | Arrivals::AtOnce => Model::AtOnce,
         Arrivals::Constant => Model::Constant { rate: rate()? },
         // A gamma distribution of shape 1 is the exponential one.
         Arrivals::Poisson => Model::Gamma { rate: rate()?, shape: 1.0 },
-        Arrivals::Gamma => Model::Gamma { rate: rate()?, shape: need(spec.burstiness, "burstiness")? },
-        Arrivals::Ramp => Model::Ramp { from: rate()?, to: need(spec.ramp_to, "ramp_to")? },
-        Arrivals::Bursts => Model::Bursts {
-            rate: rate()?,
-            size: u64::from(spec.burst.ok_or("arrivals = \"bursts\" needs `burst`")?),
-        },
+        Arrivals::Gamma => {
+            Model::Gamma { rate: rate()?, shape: spec.burstiness.ok_or(missing("burstiness"))? }
+        }
+        Arrivals::Ramp => Model::Ramp { from: rate()?, to: spec.ramp_to.ok_or(missing("ramp_to"))? },
+        Arrivals::Bursts => {
+            Model::Bursts { rate: rate()?, size: u64::from(spec.burst.ok_or(missing("burst"))?) }
+        }
         Arrivals::Trace => {
-            let trace = spec.trace.as_ref().ok_or("arrivals = \"trace\" needs `trace`")?;
-            let lines = inputs.trace(trace)?;
+            let trace = spec.trace.as_ref().ok_or(missing("trace"))?;
+            let lines = inputs.trace(trace).map_err(|error| LoadError::Trace(error.to_string()))?;
             Model::Instants(lines.iter().map(|line| line.at_s / trace.speed).collect())
         }
     };
@@ -118,9 +117,9 @@ enum Model {
     Instants(Vec<f64>),
 }
 
-/// The instants of a model: `warmup` arrivals, then those that `stop` lets in. A duration counts from the first
-/// measured arrival.
-fn due(model: &Model, warmup: u64, stop: Stop, seed: u64) -> Result<Vec<Nanos>, String> {
+/// Computes when requests are due: `warmup` arrivals, then those before `stop`. A duration counts from the first measured
+/// arrival.
+fn due(model: &Model, warmup: u64, stop: Stop, seed: u64) -> Result<Vec<Nanos>, LoadError> {
     let (measured, span) = match stop {
         Stop::Requests(requests) => (Some(requests), None),
         Stop::Duration(span) => (None, Some(span.duration())),
@@ -138,7 +137,7 @@ fn due(model: &Model, warmup: u64, stop: Stop, seed: u64) -> Result<Vec<Nanos>, 
             Model::Constant { rate } => index as f64 / rate,
             Model::Gamma { rate, shape } => seconds + gamma(*shape, &mut random) / (shape * rate),
             Model::Ramp { from, to } => match index.checked_sub(warmup) {
-                // Warm-up comes at the first rate.
+                // Warm-up arrives at the initial rate.
                 None => index as f64 / from,
                 Some(measured_index) => {
                     let length = match (measured, span) {
@@ -148,7 +147,7 @@ fn due(model: &Model, warmup: u64, stop: Stop, seed: u64) -> Result<Vec<Nanos>, 
                     };
                     match ramp(*from, *to, length, measured_index as f64) {
                         Some(at) => warmup as f64 / from + at,
-                        // A falling rate lets in no more.
+                        // A falling rate has reached zero.
                         None => break,
                     }
                 }
@@ -159,11 +158,8 @@ fn due(model: &Model, warmup: u64, stop: Stop, seed: u64) -> Result<Vec<Nanos>, 
                 Some(at) => *at,
                 None if span.is_some() => break,
                 None => {
-                    return Err(format!(
-                        "the trace has {} arrivals, and {} are asked for, warm-up included",
-                        instants.len(),
-                        wanted.unwrap_or(index)
-                    ));
+                    let needed = wanted.unwrap_or(index);
+                    return Err(LoadError::ShortTrace { available: instants.len(), needed });
                 }
             },
         };
@@ -175,17 +171,15 @@ fn due(model: &Model, warmup: u64, stop: Stop, seed: u64) -> Result<Vec<Nanos>, 
             break;
         }
         if due.len() == MOST_ARRIVALS {
-            return Err(format!(
-                "the schedule has more than {MOST_ARRIVALS} arrivals; ask for fewer `requests`, or a shorter `duration`"
-            ));
+            return Err(LoadError::TooManyArrivals(MOST_ARRIVALS));
         }
         due.push(at);
     }
     Ok(due)
 }
 
-/// When a rate that goes evenly from `from` to `to` within `length` seconds has let in `count` arrivals: the t with
-/// from t + (to − from) t² / (2 length) = count. `None` when it never does.
+/// When the `count`-th arrival is due while the rate goes linearly from `from` to `to` within `length` seconds: the t with
+/// from t + (to − from) t² / (2 length) = count. `None` when there is no such t.
 fn ramp(from: f64, to: f64, length: f64, count: f64) -> Option<f64> {
     let root = from * from + 2.0 * (to - from) * count / length;
     (root >= 0.0).then(|| 2.0 * count / (from + root.sqrt()))
@@ -197,25 +191,24 @@ fn random(seed: u64) -> ChaCha8Rng {
     random
 }
 
-/// A number from (0, 1), of 53 random bits.
+/// Uniform in (0, 1), with 53 random bits.
 fn uniform(random: &mut ChaCha8Rng) -> f64 {
     ((random.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
 }
 
-/// Exponential with mean 1, by the inverse of its distribution.
+/// Exponential with mean 1, by inversion.
 fn exponential(random: &mut ChaCha8Rng) -> f64 {
     -uniform(random).ln()
 }
 
-/// Standard normal, by Box and Muller's transform.
+/// Standard normal, by the Box–Muller transform.
 fn normal(random: &mut ChaCha8Rng) -> f64 {
     let radius = (2.0 * exponential(random)).sqrt();
     radius * (std::f64::consts::TAU * uniform(random)).cos()
 }
 
-/// Gamma with scale 1, so that mean and variance are its shape: Marsaglia and Tsang, "A simple method for generating
-/// gamma variables" (2000), with their boost for shapes below 1. Written out here, so that no newer version of a crate
-/// draws another schedule from the same seed.
+/// Gamma with scale 1: Marsaglia and Tsang, "A simple method for generating gamma variables" (2000), with their boost for
+/// shapes below 1. Implemented here so that the same seed gives the same schedule in every version.
 fn gamma(shape: f64, random: &mut ChaCha8Rng) -> f64 {
     if shape == 1.0 {
         return exponential(random);
@@ -235,21 +228,21 @@ fn gamma(shape: f64, random: &mut ChaCha8Rng) -> f64 {
     }
 }
 
-/// The think times of one stream, or of one conversation.
+/// Draws the think times of one stream or conversation.
 pub struct Think {
     think: ThinkTime,
     random: ChaCha8Rng,
 }
 
 impl Think {
-    /// Those of the stream or conversation of a number; `None` when it does not wait.
+    /// The think times of the stream or conversation with a number; `None` when the workload has none.
     pub fn of(think: Option<ThinkTime>, seed: u64, number: u64) -> Option<Self> {
         let mut random = random(seed);
         random.set_stream(STREAM.wrapping_add(1 + number));
         Some(Self { think: think?, random })
     }
 
-    /// How long it waits this time.
+    /// Draws the next think time.
     pub fn draw(&mut self) -> Duration {
         match self.think {
             ThinkTime::Fixed(span) => span.duration(),
@@ -292,7 +285,7 @@ mod tests {
         assert_eq!(ms(&trace, 1, Stop::Requests(2)), [0.0, 500.0, 500.0]);
         assert_eq!(ms(&trace, 0, for_ms(1000)), [0.0, 500.0, 500.0]);
         let short = super::due(&trace, 1, Stop::Requests(4), 7).unwrap_err();
-        assert!(short.contains("4 arrivals, and 5 are asked"), "{short}");
+        assert_eq!(short, LoadError::ShortTrace { available: 4, needed: 5 });
     }
 
     #[test]
@@ -317,7 +310,7 @@ mod tests {
     fn a_schedule_without_end_is_refused() {
         let fast = Model::Constant { rate: 1e6 };
         let error = due(&fast, 0, Stop::Duration(TimeSpan::from_secs(3600)), 7).unwrap_err();
-        assert!(error.contains("10000000"), "{error}");
+        assert_eq!(error, LoadError::TooManyArrivals(MOST_ARRIVALS));
     }
 
     /// Mean and coefficient of variation of the gaps of many arrivals at 50 per second.

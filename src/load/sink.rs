@@ -1,22 +1,21 @@
-//! Where records go as their requests end.
+//! Where records go when their requests end.
 
 use std::sync::{Mutex, PoisonError};
 
-use super::record::Record;
+use super::{error::LoadError, record::Record};
 
-/// Takes every record, in the order in which the requests ended. It runs on the client's own thread: it must not wait,
-/// neither for a disk nor for whoever reads the records.
+/// Receives every record, in the order in which the requests end. Called on the client's thread, so it must not block.
 pub trait Sink: Send + Sync + 'static {
-    /// Takes one.
+    /// Takes a record.
     ///
     /// # Errors
-    /// A sentence when records can no longer be kept. Then nothing more is sent.
-    fn take(&self, record: Record) -> Result<(), String>;
+    /// When records can no longer be kept. No further request is sent then.
+    fn take(&self, record: Record) -> Result<(), LoadError>;
 }
 
-/// Keeps them in memory.
+/// Keeps records in memory.
 impl Sink for Mutex<Vec<Record>> {
-    fn take(&self, record: Record) -> Result<(), String> {
+    fn take(&self, record: Record) -> Result<(), LoadError> {
         self.lock().unwrap_or_else(PoisonError::into_inner).push(record);
         Ok(())
     }

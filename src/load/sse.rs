@@ -1,14 +1,16 @@
-//! Bytes as they arrive → server-sent events, by the WHATWG rules, however the bytes are split.
+//! An incremental decoder of server-sent events, by the WHATWG rules: bytes in, as they arrive; the data of events out.
 //!
-//! An event of one line that lies whole in a piece is not copied. For others buffers are kept from event to event, so that an
-//! event costs no allocation once they have grown.
+//! An event on one line that arrives in one piece is not copied. Others are collected in buffers that are reused, so an event
+//! costs no allocation once they have grown.
 
 use memchr::memchr2;
 
-/// The largest event that is kept; a longer one is an attack or a mistake.
+use super::error::AnswerError;
+
+/// The largest event that is accepted, bytes; a larger one is an attack or a mistake.
 pub(super) const LARGEST_EVENT: usize = 8 << 20;
 
-/// An incremental decoder. Only the `data` field matters to an OpenAI stream; others are passed over.
+/// The decoder's state. Only the `data` field matters to an OpenAI stream; other fields are skipped.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     /// The unfinished last line of the pieces so far.
@@ -16,19 +18,24 @@ pub(super) struct Decoder {
     /// The data lines of the unfinished event, joined.
     data: Vec<u8>,
     has_data: bool,
-    /// The last line ended in CR, so a LF that follows belongs to it.
+    /// Whether the last byte was a CR, so that a LF belongs to the same line end.
     after_cr: bool,
-    /// Whether the first line was seen: a byte order mark before it is no part of it.
+    /// Whether the first line was read, before which a byte order mark is skipped.
     started: bool,
 }
 
-/// The event was larger than [`LARGEST_EVENT`].
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLarge;
+const TOO_LARGE: AnswerError = AnswerError::LargeEvent(LARGEST_EVENT);
 
 impl Decoder {
-    /// Takes the next piece; calls `event` with the data of every event it completes.
-    pub(super) fn feed(&mut self, mut piece: &[u8], event: &mut impl FnMut(&[u8])) -> Result<(), TooLarge> {
+    /// Decodes the next piece and calls `event` with the data of every event it completes.
+    ///
+    /// # Errors
+    /// When an event is larger than [`LARGEST_EVENT`].
+    pub(super) fn feed(
+        &mut self,
+        mut piece: &[u8],
+        event: &mut impl FnMut(&[u8]),
+    ) -> Result<(), AnswerError> {
         if self.after_cr && !piece.is_empty() {
             self.after_cr = false;
             if piece[0] == b'\n' {
@@ -66,13 +73,13 @@ impl Decoder {
             }
         }
         if self.line.len() + piece.len() > LARGEST_EVENT {
-            return Err(TooLarge);
+            return Err(TOO_LARGE);
         }
         self.line.extend_from_slice(piece);
         Ok(())
     }
 
-    /// The data of an event of one line that lies whole in a piece, with its blank line; and what is behind it.
+    /// Returns the data of an event whose only line and blank line are in this piece, and the bytes after it.
     fn whole<'a>(&mut self, piece: &'a [u8], at: usize) -> Option<(&'a [u8], &'a [u8])> {
         if self.has_data || !self.started || !self.line.is_empty() {
             return None;
@@ -85,8 +92,8 @@ impl Decoder {
         Some((value.strip_prefix(b" ").unwrap_or(value), rest))
     }
 
-    /// The stream is over: a last event may lack its blank line.
-    pub(super) fn finish(&mut self, event: &mut impl FnMut(&[u8])) -> Result<(), TooLarge> {
+    /// Ends the stream: the last event may lack its blank line.
+    pub(super) fn finish(&mut self, event: &mut impl FnMut(&[u8])) -> Result<(), AnswerError> {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
             self.end_line(&line, event)?;
@@ -95,7 +102,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn end_line(&mut self, mut line: &[u8], event: &mut impl FnMut(&[u8])) -> Result<(), TooLarge> {
+    fn end_line(&mut self, mut line: &[u8], event: &mut impl FnMut(&[u8])) -> Result<(), AnswerError> {
         if !self.started {
             self.started = true;
             line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
@@ -114,7 +121,7 @@ impl Decoder {
             _ => return Ok(()),
         };
         if self.data.len() + value.len() > LARGEST_EVENT {
-            return Err(TooLarge);
+            return Err(TOO_LARGE);
         }
         if self.has_data {
             self.data.push(b'\n');

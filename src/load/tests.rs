@@ -141,8 +141,8 @@ fn cell(concurrency: u32) -> Cell {
     }
 }
 
-fn drive_of(concurrency: u32, stop: Stop, warmup: u64) -> Drive {
-    Drive {
+fn repeat_of(concurrency: u32, stop: Stop, warmup: u64) -> Repeat {
+    Repeat {
         requests: Arc::new(requests(&cell(concurrency), &Inputs::default(), "m", 1).unwrap()),
         schedule: Schedule::Closed(Closed {
             streams: concurrency,
@@ -162,18 +162,18 @@ fn drive_of(concurrency: u32, stop: Stop, warmup: u64) -> Drive {
     }
 }
 
-async fn run(pipes: &Pipes, drive_it: Drive) -> Vec<Record> {
+async fn run(pipes: &Pipes, repeat: Repeat) -> Vec<Record> {
     let (_keep, cancel) = watch::channel(false);
-    records_of(drive_it, pipes.clone(), cancel).await
+    records_of(repeat, pipes.clone(), cancel).await
 }
 
-/// The records of one execution, by index.
-async fn records_of<C>(drive_it: Drive, connect: C, cancel: watch::Receiver<bool>) -> Vec<Record>
+/// Runs a repeat and returns its records by index.
+async fn records_of<C>(repeat: Repeat, connect: C, cancel: watch::Receiver<bool>) -> Vec<Record>
 where
     C: Connect + Clone + Send + Sync + 'static,
 {
     let sink = Arc::new(Mutex::new(Vec::new()));
-    drive(drive_it, connect, Arc::default(), cancel, sink.clone()).await.unwrap();
+    run_repeat(repeat, connect, Arc::default(), cancel, sink.clone()).await.unwrap();
     let mut records = std::mem::take(&mut *sink.lock().unwrap());
     records.sort_by_key(|record| record.index);
     records
@@ -186,7 +186,7 @@ fn ms(stamp: Nanos) -> f64 {
 #[tokio::test(start_paused = true)]
 async fn stamps_are_the_instants_at_which_the_server_wrote() {
     let pipes = Pipes::new(vec![ordinary()]);
-    let records = run(&pipes, drive_of(1, Stop::Requests(2), 0)).await;
+    let records = run(&pipes, repeat_of(1, Stop::Requests(2), 0)).await;
     assert_eq!(records.len(), 2);
     for (record, start) in records.iter().zip([0.0, 80.0]) {
         assert_eq!(record.outcome, Outcome::Completed, "{:?}", record.error);
@@ -207,7 +207,7 @@ async fn stamps_are_the_instants_at_which_the_server_wrote() {
 #[tokio::test(start_paused = true)]
 async fn the_concurrency_asked_for_is_reached_and_every_arrival_has_one_record() {
     let pipes = Pipes::new(vec![ordinary()]);
-    let records = run(&pipes, drive_of(8, Stop::Requests(20), 4)).await;
+    let records = run(&pipes, repeat_of(8, Stop::Requests(20), 4)).await;
     assert_eq!(pipes.in_flight.lock().unwrap().1, 8);
     assert_eq!(records.len(), 24);
     let indexes: Vec<u64> = records.iter().map(|record| record.index).collect();
@@ -222,7 +222,7 @@ async fn the_concurrency_asked_for_is_reached_and_every_arrival_has_one_record()
 async fn a_duration_stops_new_requests_and_waits_for_the_last() {
     let pipes = Pipes::new(vec![ordinary()]);
     let stop = Stop::Duration(TimeSpan::from_millis(200));
-    let records = run(&pipes, drive_of(2, stop, 0)).await;
+    let records = run(&pipes, repeat_of(2, stop, 0)).await;
     assert_eq!(records.len(), 6, "starts at 0, 80 and 160 ms, on two streams");
     assert!(records.iter().all(|record| record.outcome == Outcome::Completed));
     assert_eq!(ms(records[5].end), 240.0);
@@ -263,7 +263,7 @@ async fn every_ending_has_its_outcome() {
     ];
     for (name, script, outcome, chunks) in rows {
         let pipes = Pipes::new(vec![script]);
-        let records = run(&pipes, drive_of(1, Stop::Requests(1), 0)).await;
+        let records = run(&pipes, repeat_of(1, Stop::Requests(1), 0)).await;
         assert_eq!(records.len(), 1, "{name}");
         assert_eq!(records[0].outcome, outcome, "{name}: {:?}", records[0].error);
         assert_eq!(records[0].chunks.len(), chunks, "{name}");
@@ -287,7 +287,7 @@ async fn an_answer_that_is_one_json_value_is_known_for_whole_whatever_its_head_s
         ("a stream", ordinary(), false, vec![50.0, 60.0, 75.0]),
         ("a stream without a name", vec![(1, stream.into()), (30, unnamed)], false, vec![30.0, 30.0]),
     ] {
-        let records = run(&Pipes::new(vec![script]), drive_of(1, Stop::Requests(1), 0)).await;
+        let records = run(&Pipes::new(vec![script]), repeat_of(1, Stop::Requests(1), 0)).await;
         let record = &records[0];
         assert_eq!(record.outcome, Outcome::Completed, "{name}: {:?}", record.error);
         assert_eq!(record.whole, whole, "{name}");
@@ -300,7 +300,7 @@ async fn a_request_is_tried_again_only_when_asked_and_its_latency_counts_from_th
     let busy =
         |status: &str| -> Script { vec![(5, format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\n\r\nbusy"))] };
     let scripts = || vec![busy("503 Service Unavailable"), busy("429 Too Many Requests"), ordinary()];
-    let patient = Drive { retries: 2, ..drive_of(1, Stop::Requests(1), 0) };
+    let patient = Repeat { retries: 2, ..repeat_of(1, Stop::Requests(1), 0) };
     let records = run(&Pipes::new(scripts()), patient.clone()).await;
     let record = &records[0];
     assert_eq!((record.outcome, record.retried), (Outcome::Completed, 2));
@@ -315,8 +315,8 @@ async fn a_request_is_tried_again_only_when_asked_and_its_latency_counts_from_th
         ("no use", vec![busy("400 Bad Request")], 5, Outcome::Rejected(400), 0),
         ("late", vec![busy("503 Service Unavailable")], 20, Outcome::TimedOut(Wait::FirstToken), 4),
     ] {
-        let drive_it = Drive { retries, ..drive_of(1, Stop::Requests(1), 0) };
-        let records = run(&Pipes::new(script), drive_it).await;
+        let repeat = Repeat { retries, ..repeat_of(1, Stop::Requests(1), 0) };
+        let records = run(&Pipes::new(script), repeat).await;
         assert_eq!(records.len(), 1, "{name}");
         assert_eq!((records[0].outcome, records[0].retried), (outcome, retried), "{name}");
     }
@@ -331,7 +331,7 @@ async fn cancelling_ends_what_is_in_flight_and_keeps_every_record() {
         stop.send(true).unwrap();
         sleep(Duration::from_secs(1)).await;
     });
-    let records = records_of(drive_of(3, Stop::Requests(100), 0), pipes, cancel).await;
+    let records = records_of(repeat_of(3, Stop::Requests(100), 0), pipes, cancel).await;
     assert_eq!(records.len(), 3);
     for record in records {
         assert_eq!(record.outcome, Outcome::Cancelled);
@@ -345,7 +345,7 @@ async fn a_connection_that_idled_away_is_opened_anew_before_anything_is_sent() {
     let mut closing = ordinary();
     closing.push((80, "CLOSE".into()));
     let pipes = Pipes::new(vec![closing]);
-    let records = run(&pipes, drive_of(1, Stop::Requests(3), 0)).await;
+    let records = run(&pipes, repeat_of(1, Stop::Requests(3), 0)).await;
     assert!(records.iter().all(|record| record.outcome == Outcome::Completed), "{records:?}");
     assert!(records.iter().all(|record| !record.reused_connection));
 }
@@ -354,7 +354,7 @@ async fn a_connection_that_idled_away_is_opened_anew_before_anything_is_sent() {
 async fn a_request_that_met_a_closing_connection_is_sent_again_on_a_new_one() {
     let close = |ms| vec![(ms, "CLOSE".to_owned())];
     let pipes = Pipes::new(vec![ordinary(), close(3), ordinary()]);
-    let records = run(&pipes, drive_of(1, Stop::Requests(2), 0)).await;
+    let records = run(&pipes, repeat_of(1, Stop::Requests(2), 0)).await;
     let second = &records[1];
     assert_eq!(second.outcome, Outcome::Completed);
     assert!(second.reconnected && !second.reused_connection && second.retried == 0);
@@ -366,7 +366,7 @@ async fn a_request_that_met_a_closing_connection_is_sent_again_on_a_new_one() {
         ("a new one closes too", vec![ordinary(), close(3), close(3)]),
         ("it was waited for", vec![ordinary(), close(1_500), ordinary()]),
     ] {
-        let records = run(&Pipes::new(scripts), drive_of(1, Stop::Requests(2), 0)).await;
+        let records = run(&Pipes::new(scripts), repeat_of(1, Stop::Requests(2), 0)).await;
         assert_eq!(records[1].outcome, Outcome::Reset, "{name}");
     }
 }
@@ -378,7 +378,7 @@ async fn nobody_there_is_refused() {
     drop(free);
     let target = Target::parse(&format!("http://127.0.0.1:{port}")).unwrap();
     let (_keep, cancel) = watch::channel(false);
-    let records = records_of(drive_of(1, Stop::Requests(1), 0), target, cancel).await;
+    let records = records_of(repeat_of(1, Stop::Requests(1), 0), target, cancel).await;
     assert_eq!(records[0].outcome, Outcome::Refused);
     assert_eq!(records[0].sent, None, "it was never sent");
 }
@@ -395,7 +395,7 @@ async fn the_recorded_streams_of_real_servers_are_read_whole() {
         let answer =
             format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{body}");
         let pipes = Pipes::new(vec![vec![(5, answer), (6, "CLOSE".into())]]);
-        let records = run(&pipes, drive_of(1, Stop::Requests(1), 0)).await;
+        let records = run(&pipes, repeat_of(1, Stop::Requests(1), 0)).await;
         let record = &records[0];
         let wanted = if name.contains("enginecore") {
             Outcome::ServerError
@@ -416,19 +416,23 @@ async fn the_recorded_streams_of_real_servers_are_read_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_takes_no_more_ends_the_execution() {
+async fn a_failing_sink_ends_the_repeat() {
     #[derive(Default)]
     struct Full(AtomicUsize);
     impl Sink for Full {
-        fn take(&self, _: Record) -> Result<(), String> {
-            if self.0.fetch_add(1, Ordering::SeqCst) < 2 { Ok(()) } else { Err("no space is left".into()) }
+        fn take(&self, _: Record) -> Result<(), LoadError> {
+            if self.0.fetch_add(1, Ordering::SeqCst) < 2 {
+                Ok(())
+            } else {
+                Err(LoadError::SlowDisk { megabytes: 1 })
+            }
         }
     }
     let pipes = Pipes::new(vec![ordinary()]);
     let (_keep, cancel) = watch::channel(false);
     let sink = Arc::new(Full::default());
-    let drive_it = drive_of(1, Stop::Requests(100), 0);
-    let ended = drive(drive_it, pipes, Arc::default(), cancel, sink.clone()).await;
-    assert_eq!(ended, Err("no space is left".to_owned()));
+    let repeat = repeat_of(1, Stop::Requests(100), 0);
+    let ended = run_repeat(repeat, pipes, Arc::default(), cancel, sink.clone()).await;
+    assert_eq!(ended, Err(LoadError::SlowDisk { megabytes: 1 }));
     assert_eq!(sink.0.load(Ordering::SeqCst), 3);
 }

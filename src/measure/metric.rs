@@ -255,7 +255,7 @@ impl Metric {
         verdicts.iter().filter(counts).max_by_key(|verdict| verdict.severity).map(|verdict| verdict.kind)
     }
 
-    /// Whether a verdict's word names it: its own name, with or without unit, or the bare name of its latency. Asked for every
+    /// Whether a verdict's word names it: its own name, with or without unit, or the bare name of its latency. CellContext for every
     /// number of every cell, so it allocates nothing.
     fn is_named_by(self, name: &str) -> bool {
         let bare =

@@ -1,5 +1,6 @@
 //! Records → summaries and verdicts. Pure: no clock, no file.
 
+mod context;
 mod in_flight;
 mod judge;
 mod latency;
@@ -16,11 +17,12 @@ mod timeline;
 mod totals;
 mod verdict;
 
+pub use context::CellContext;
 pub use judge::judge;
 pub use latency::percentile;
 pub use metric::{Metric, Rank, Rate, Unit};
 pub use outcome::CellOutcome;
-pub use summarize::{Asked, common_errors, outcome, pool, summarize};
+pub use summarize::{common_errors, outcome, pool, summarize};
 pub use summary::{AskedSpread, Counts, Histogram, Latency, OutputLength, Point, Starts, Summary, Window};
 pub use target::{Lost, lost};
 pub use timeline::timeline;

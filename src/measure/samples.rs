@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{
+    context::CellContext,
     in_flight::{self, Stretch},
     latency::percentile,
     selection,
-    summarize::Asked,
     summary::{AskedSpread, Counts, Latency, OutputLength, Starts, Summary},
 };
 use crate::{
@@ -140,15 +140,15 @@ pub(super) struct Samples {
 
 impl Samples {
     /// The samples of one repeat's measured requests.
-    pub(super) fn gather(records: &Records, asked: &Asked<'_>) -> Self {
+    pub(super) fn gather(records: &Records, context: &CellContext<'_>) -> Self {
         let mut samples = Self::default();
         for record in measured(records) {
-            samples.add(&record, asked);
+            samples.add(&record, context);
         }
         samples.peak = in_flight::peak(measured(records));
-        samples.window = window(records, asked.spec);
-        samples.steady = samples.window.and_then(|window| in_flight::steady(records, asked.spec, window));
-        match asked.start {
+        samples.window = window(records, context.spec);
+        samples.steady = samples.window.and_then(|window| in_flight::steady(records, context.spec, window));
+        match context.start {
             Some(how) => samples.starts = starts(records, how),
             None => samples.queue = in_flight::queue(measured(records)),
         }
@@ -159,7 +159,7 @@ impl Samples {
         samples
     }
 
-    fn add(&mut self, record: &Record, asked: &Asked<'_>) {
+    fn add(&mut self, record: &Record, context: &CellContext<'_>) {
         self.counts.scheduled += 1;
         let word = record.outcome.to_string();
         *self.counts.by_outcome.entry(word).or_default() += 1;
@@ -186,11 +186,11 @@ impl Samples {
                 }
             }
         }
-        let Some(times) = Times::of(record, asked.spec) else {
+        let Some(times) = Times::of(record, context.spec) else {
             self.unjudged += 1;
             return;
         };
-        match times.meets(&asked.spec.slo, record) {
+        match times.meets(&context.spec.slo, record) {
             Some(met) => self.good += u64::from(met),
             None => self.unjudged += 1,
         }
@@ -237,7 +237,7 @@ impl Samples {
     }
 
     /// What the samples say, and the gaps beside them. A sum of tokens of which a part is unknown is unknown.
-    pub(super) fn summary(mut self, itl: Option<Latency>, asked: &Asked<'_>) -> Summary {
+    pub(super) fn summary(mut self, itl: Option<Latency>, context: &CellContext<'_>) -> Summary {
         let completed = self.counts.completed;
         let seconds = self.window.map(Stretch::seconds);
         let rate = |amount: Option<u64>| Some(amount? as f64 / seconds?);
@@ -245,7 +245,7 @@ impl Samples {
         let output_tokens = all_told.then(|| self.tokens.iter().sum::<u64>());
         let input_tokens = all_told.then_some(self.input_tokens);
         let total = output_tokens.zip(input_tokens).map(|(output, input)| output + input);
-        let has_goodput = completed > 0 && !asked.spec.slo.0.is_empty() && self.unjudged == 0;
+        let has_goodput = completed > 0 && !context.spec.slo.0.is_empty() && self.unjudged == 0;
         self.user_tok_s.sort_by(f64::total_cmp);
         Summary {
             window: self.window.map(Into::into),
@@ -300,7 +300,7 @@ fn tokens_in(record: &Record, part: Stretch) -> f64 {
     inside as f64 * usage.completion_tokens as f64 / record.chunks.len() as f64
 }
 
-/// Asked against got, of the same requests.
+/// CellContext against got, of the same requests.
 fn output_length(tokens: &mut [u64], asked: &mut [u32], shorter: u64) -> Option<OutputLength> {
     tokens.sort_unstable();
     asked.sort_unstable();

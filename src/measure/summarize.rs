@@ -1,54 +1,28 @@
-//! Records → [`Summary`], and how the cell ended by it.
+//! Computes a [`Summary`] from records, and the cell's outcome from a summary.
 
 use std::collections::BTreeMap;
 
 use super::{
+    context::CellContext,
     outcome::CellOutcome,
     samples::{self, Samples},
     summary::Summary,
 };
-use crate::{
-    load::{ClientHealth, Outcome, Phase, Records},
-    manifest::{Start, Workload},
-    observe::ServerSide,
-};
-
-/// What was asked, and what is known of who answered: all that records do not say of themselves.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// The workload with every axis applied.
-    pub spec: &'a Workload,
-    /// How the streams of a closed loop were to start; absent in an open loop.
-    pub start: Option<Start>,
-    /// Whether the embedded engine answered.
-    pub engine_simulated: bool,
-    /// Number of distinct prompts.
-    pub inputs: usize,
-    /// Whether the server's log shows our flags; absent when it shows none.
-    pub flags_confirmed: Option<bool>,
-    /// Whether the server keeps prefixes for later prompts; absent when that is not known.
-    pub prefix_caching: Option<bool>,
-    /// The longest prompt and answer together that the server says it takes, tokens; absent where it says nothing.
-    pub max_model_len: Option<u64>,
-    /// How our own client fared in each repeat; empty where nobody looked.
-    pub client: &'a [ClientHealth],
-    /// What the server said of all repeats; absent where nobody asked.
-    pub server: Option<&'a ServerSide>,
-}
+use crate::load::{Outcome, Phase, Records};
 
 /// The summary of one repeat, from its measured requests.
-pub fn summarize(records: &Records, asked: &Asked<'_>) -> Summary {
-    Samples::gather(records, asked).summary(samples::itl(&[records]), asked)
+pub fn summarize(records: &Records, context: &CellContext<'_>) -> Summary {
+    Samples::gather(records, context).summary(samples::itl(&[records]), context)
 }
 
 /// The summary of several repeats as one: samples pooled, the windows' lengths added, rates over the sum.
-pub fn pool(repeats: &[Records], asked: &Asked<'_>) -> Summary {
+pub fn pool(repeats: &[Records], context: &CellContext<'_>) -> Summary {
     let mut samples = Samples::default();
     for records in repeats {
-        samples.pool(Samples::gather(records, asked));
+        samples.pool(Samples::gather(records, context));
     }
     let repeats: Vec<&Records> = repeats.iter().collect();
-    samples.summary(samples::itl(&repeats), asked)
+    samples.summary(samples::itl(&repeats), context)
 }
 
 /// How a cell ended by its counts alone: all completed, some, or none.

@@ -64,7 +64,7 @@ pub struct Summary {
     /// Output tokens per chunk that carries output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_chunk: Option<f64>,
-    /// Asked against got.
+    /// CellContext against got.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_length: Option<OutputLength>,
     /// Largest number of measured requests in flight at once.
@@ -155,7 +155,7 @@ pub struct Histogram {
     pub buckets: Vec<(u64, u64)>,
 }
 
-/// Asked against got: output tokens of completed requests.
+/// CellContext against got: output tokens of completed requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutputLength {
     /// `max_tokens` of each request; the largest, where they differ.

@@ -171,7 +171,7 @@ impl Beside<'_> {
         let (records, gauges) =
             repeat_records(&shorter, self.inputs, machine.engine(), assumed, self.spill, 1)?;
         let summary = summary(&shorter, self.inputs, &records);
-        records.intact()?;
+        records.intact().map_err(|error| error.to_string())?;
         let completed = summary.counts.completed;
         let mean = |sum: Option<u64>| {
             sum.filter(|_| completed > 0).map(|sum| rounded(sum as f64 / completed as f64))

@@ -12,7 +12,7 @@ use crate::{
     engine::{Gauges, startup},
     load::Records,
     manifest::{Flag, Inputs},
-    measure::{self, Asked, CellOutcome, Severity, Summary, Verdict, VerdictKind},
+    measure::{self, CellContext, CellOutcome, Severity, Summary, Verdict, VerdictKind},
     observe::{EngineSide, ServerSide},
     plan::{Cell, Group},
     server::{Facts, ServerOutcome, classify},
@@ -126,7 +126,7 @@ pub(super) fn cell(
         .collect::<Result<_, _>>()?;
     let (records, gauges): (Vec<Records>, Vec<Gauges>) = each.into_iter().unzip();
     let side = side(&records, &gauges);
-    let asked = Asked {
+    let asked = CellContext {
         spec: &cell.spec,
         start: cell.start(),
         engine_simulated: false,
@@ -152,7 +152,7 @@ pub(super) fn cell(
             .map(|engine| EngineSide { preemptions: engine.preemptions, ..EngineSide::default() }),
         ..ServerSide::default()
     };
-    let asked = Asked { server: Some(&judged), ..asked };
+    let asked = CellContext { server: Some(&judged), ..asked };
     let mut verdicts = vec![predicted()];
     verdicts.extend(measure::judge(&summary, &each, &records, &asked));
     let errors = measure::common_errors(&records);
@@ -161,7 +161,7 @@ pub(super) fn cell(
         .first()
         .filter(|_| outcome != CellOutcome::Ok)
         .map(|(error, count)| format!("{count} × {error}"));
-    records.iter().try_for_each(Records::intact)?;
+    records.iter().try_for_each(Records::intact).map_err(|error| error.to_string())?;
     Ok(CellFile {
         summary: Some(summary),
         repeats: if each.len() > 1 { each } else { Vec::new() },

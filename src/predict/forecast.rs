@@ -128,7 +128,7 @@ impl<'a, E: Engine> Forecast<'a, E> {
                 self.send(at, due)?;
             }
         }
-        Ok((self.records.finish()?, self.engine))
+        Ok((self.records.finish().map_err(|error| error.to_string())?, self.engine))
     }
 
     fn due_at(&mut self, at: Nanos, what: Due) {
@@ -193,7 +193,7 @@ impl<'a, E: Engine> Forecast<'a, E> {
             && open.max_in_flight.is_some_and(|most| self.flights.len() >= most as usize)
         {
             record.error = Some("max_in_flight requests were in flight".to_owned());
-            return self.records.add(&record);
+            return self.records.add(&record).map_err(|error| error.to_string());
         }
         let prompt = self.prompt(&request);
         record.sent = Some(at);
@@ -308,7 +308,7 @@ impl<'a, E: Engine> Forecast<'a, E> {
         } else {
             record.usage = None;
         }
-        self.records.add(record)?;
+        self.records.add(record).map_err(|error| error.to_string())?;
         let talk = flight.talk.filter(|_| outcome == Outcome::Completed).and_then(|talk| {
             let answer: String = (1..=said).map(tokens::word).collect();
             self.requests.answered(talk, &answer)

@@ -23,7 +23,7 @@ use crate::{
     engine::{Engine, Gauges},
     load::{self, Records},
     manifest::{Inputs, Output},
-    measure::{self, Asked, Summary},
+    measure::{self, CellContext, Summary},
     plan::{Cell, Stop},
     workload::{self, Requests},
 };
@@ -87,13 +87,13 @@ pub fn predict(
 ) -> Result<Predicted, String> {
     let (records, gauges) = records(cell, inputs, machine.engine(), assumed, spill)?;
     let summary = summary(cell, inputs, &records);
-    records.intact()?;
+    records.intact().map_err(|error| error.to_string())?;
     Ok(Predicted { summary, output_tokens: assumed.output_tokens(cell), preemptions: gauges.preemptions })
 }
 
 /// The summary of one predicted repeat.
 fn summary(cell: &Cell, inputs: &Inputs, records: &Records) -> Summary {
-    let asked = Asked {
+    let asked = CellContext {
         spec: &cell.spec,
         start: cell.start(),
         engine_simulated: true,
@@ -173,7 +173,7 @@ fn repeat_records<E: Engine>(
     repeat: u32,
 ) -> Result<(Records, Gauges), String> {
     let requests = requests(cell, inputs, repeat)?;
-    let schedule = load::schedule(cell, inputs, repeat)?;
+    let schedule = load::schedule(cell, inputs, repeat).map_err(|error| error.to_string())?;
     let forecast = Forecast::new(cell, &requests, &schedule, engine, assumed, spill);
     let (records, engine) = forecast.run()?;
     Ok((records, engine.gauges()))

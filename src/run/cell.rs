@@ -8,9 +8,9 @@ use tokio::sync::watch;
 
 use super::vocabularies::Vocabularies;
 use crate::{
-    load::{self, ClientHealth, Drive, Progress, Recorder, Records, Target, Timer},
+    load::{self, ClientHealth, LoadError, Progress, Recorder, Records, Repeat, Target, Timer},
     manifest::{Engine, Flag, Inputs},
-    measure::{self, Asked, CellOutcome},
+    measure::{self, CellContext, CellOutcome},
     observe::{Observer, ServerSide, Watched, Watching},
     plan::{Cell, Group},
     secret::Mask,
@@ -66,10 +66,11 @@ pub(super) async fn measure_once(
         workload::requests(cell, inputs, &address.model, repeat)?
     };
     let requests = Arc::new(requests);
-    let target = Target::parse(&address.url)?;
-    let drive = Drive {
+    let text = |error: LoadError| error.to_string();
+    let target = Target::parse(&address.url).map_err(text)?;
+    let repeat = Repeat {
         requests,
-        schedule: load::schedule(cell, inputs, repeat)?,
+        schedule: load::schedule(cell, inputs, repeat).map_err(text)?,
         stop: cell.stop,
         warmup: cell.spec.warmup,
         timeout: cell.spec.timeout.duration(),
@@ -81,18 +82,19 @@ pub(super) async fn measure_once(
     };
     // Only now: what the server was asked to prepare the cell is no part of it.
     let watching = observer.watch(watched).await;
-    let sink = Arc::new(Recorder::new(spill.as_std_path(), mask)?);
+    let sink = Arc::new(Recorder::new(spill.as_std_path(), mask).map_err(text)?);
     let (done, records) = tokio::sync::oneshot::channel();
     let driving = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = match runtime {
             Ok(runtime) => {
-                let driven = load::drive(drive, target, progress, cancel, sink.clone());
+                let driven = load::run_repeat(repeat, target, progress, cancel, sink.clone());
                 let (driven, health) = runtime.block_on(load::with_health(driven));
-                driven.and_then(|()| {
+                driven.map_err(text).and_then(|()| {
                     let records = Arc::into_inner(sink)
                         .ok_or_else(|| "a stream of the client outlived its cell".to_owned())?
-                        .finish()?;
+                        .finish()
+                        .map_err(text)?;
                     Ok((records, health))
                 })
             }
@@ -162,7 +164,7 @@ pub(super) fn measured(
     let (clients, servers): (Vec<ClientHealth>, Vec<ServerSide>) =
         seen.into_iter().map(|seen| (seen.client, seen.server)).unzip();
     let server_side = ServerSide::pool(&servers);
-    let asked = Asked {
+    let asked = CellContext {
         spec: &cell.spec,
         start: cell.start(),
         engine_simulated: group.server.engine == Engine::Sim,

@@ -120,7 +120,7 @@ pub async fn run(
     let folder = match &order.resume {
         Some(path) => {
             let folder = RunFolder::open(path)?;
-            for told in folder.mend(plan, &effective)? {
+            for told in folder.repair(plan, &effective)? {
                 emit(Event::Warning(told));
             }
             let old = store::read(path)?;

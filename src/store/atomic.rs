@@ -1,4 +1,4 @@
-//! Files and folders that are complete or not there: written beside, synced, renamed.
+//! Writes files and folders atomically: to a temporary name, synced, then renamed into place.
 
 use std::{
     fs, io,
@@ -9,54 +9,53 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::StoreError;
+use super::error::StoreError;
 
-/// What everything half-written begins with.
-pub(super) const BESIDE: &str = ".tmp-";
+/// Prefix of everything that is not completely written.
+pub(super) const TEMPORARY: &str = ".tmp-";
 const NEW: &str = ".tmp-new-";
-/// A folder that was moved aside for its successor.
+/// Prefix of a folder that is about to be replaced.
 const OLD: &str = ".tmp-old-";
 
-/// Held while something is half-written. It is of the process, as its end is.
+/// Held during each write, so that [`stop_writing`] can wait for it. Global because the end of the process is.
 static WRITING: Mutex<()> = Mutex::new(());
-/// How long the end of a process waits for a write.
+/// How long [`stop_writing`] waits for a write.
 const LONGEST_WRITE: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_millis(2);
+const POLL: Duration = Duration::from_millis(2);
 
 fn writing() -> MutexGuard<'static, ()> {
     WRITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets what is being written become whole, if that takes no second, and nothing begin after it: for a process that ends at
-/// once, and would leave half a file beside its place.
+/// Waits up to a second for a write in progress and lets no other begin. For a process that is about to exit at once and
+/// would leave a temporary file behind.
 pub fn stop_writing() {
     let until = Instant::now() + LONGEST_WRITE;
     loop {
         match WRITING.try_lock() {
-            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(LOOK),
-            // Never given back.
-            held => return std::mem::forget(held),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(POLL),
+            // Never released.
+            guard => return std::mem::forget(guard),
         }
     }
 }
 
-/// Writes a whole file: after a crash the old content is there, or the new, never a part.
+/// Writes a file: after a crash it has its old or its new content, never a part.
 pub(super) fn write_file(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError> {
     let (parent, name) = split(path)?;
     let _writing = writing();
     create_folders(parent)?;
-    let beside = parent.join(format!("{BESIDE}{name}"));
-    write_synced(&beside, &|file: &mut dyn io::Write| file.write_all(bytes))
-        .and_then(|()| rename(&beside, path))
-        .inspect_err(|_| give_back(&beside))?;
+    let temporary = parent.join(format!("{TEMPORARY}{name}"));
+    write_synced(&temporary, &|file: &mut dyn io::Write| file.write_all(bytes))
+        .and_then(|()| rename(&temporary, path))
+        .inspect_err(|_| discard(&temporary))?;
     sync_folder(parent)
 }
 
-/// Writes a file that a person named, whole or not at all; into what is no file, such as a pipe, it is only written.
+/// Writes a file whose path a person gave: atomically, unless it is a pipe or a device, which is written directly.
 ///
 /// # Errors
-///
-/// When the disk refuses.
+/// When the file cannot be written.
 pub fn write_whole(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError> {
     let place = match path.parent() {
         Some(parent) if parent.as_str().is_empty() => Utf8Path::new(".").join(path),
@@ -66,16 +65,16 @@ pub fn write_whole(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError> {
         Ok(there) if !there.is_file() => {
             fs::write(&place, bytes).map_err(|e| StoreError::io(path, "write", &e))
         }
-        // A link stays, and leads to the new content.
+        // A link is kept, and its target is written.
         Ok(_) => write_file(&place.canonicalize_utf8().unwrap_or(place), bytes),
         Err(_) => write_file(&place, bytes),
     }
 }
 
-/// A file of a folder: its name, and what writes its content.
+/// A file of a folder: its name, and the function that writes its content.
 pub(super) type Content<'a> = (String, Box<dyn Fn(&mut dyn io::Write) -> io::Result<()> + 'a>);
 
-/// Writes a whole folder of files; an older one of that name is replaced.
+/// Writes a folder of files atomically, and replaces an older one of that name.
 pub(super) fn write_folder(path: &Utf8Path, files: &[Content<'_>]) -> Result<(), StoreError> {
     let (parent, name) = split(path)?;
     let _writing = writing();
@@ -91,41 +90,41 @@ pub(super) fn write_folder(path: &Utf8Path, files: &[Content<'_>]) -> Result<(),
         }
         sync_folder(&new)
     };
-    fill().inspect_err(|_| give_back(&new))?;
-    // A folder cannot be renamed onto one that is not empty. Between the two renames a crash leaves the older one
-    // aside, from where `recover` brings it back.
-    let aside = path.exists();
+    fill().inspect_err(|_| discard(&new))?;
+    // A folder cannot be renamed onto one that is not empty. If the process dies between the two renames, `recover` brings
+    // the older one back.
+    let replaces = path.exists();
     let put = || {
-        if aside {
+        if replaces {
             rename(path, &old)?;
         }
         rename(&new, path).inspect_err(|_| {
-            if aside {
-                // Where even this fails, `recover` does it.
+            if replaces {
+                // If even this fails, `recover` does it.
                 let _ = rename(&old, path);
             }
         })
     };
-    put().inspect_err(|_| give_back(&new))?;
+    put().inspect_err(|_| discard(&new))?;
     sync_folder(parent)?;
     remove(&old)
 }
 
-/// Clears what an interrupted write left in a folder, and brings back a folder that lost its place.
+/// Removes what interrupted writes left in a folder, and restores a folder whose replacement was interrupted.
 pub(super) fn recover(parent: &Utf8Path) -> Result<(), StoreError> {
     for name in names(parent)? {
         let path = parent.join(&name);
         match name.strip_prefix(OLD).map(|name| parent.join(name)) {
             // Only folders are moved aside.
             Some(place) if path.is_dir() && !place.exists() => rename(&path, &place)?,
-            _ if name.starts_with(BESIDE) => remove(&path)?,
+            _ if name.starts_with(TEMPORARY) => remove(&path)?,
             _ => {}
         }
     }
     Ok(())
 }
 
-/// The names in a folder, sorted; none when there is no such folder.
+/// Lists the names in a folder, sorted; empty when the folder does not exist.
 pub(super) fn names(folder: &Utf8Path) -> Result<Vec<String>, StoreError> {
     let listing = || -> io::Result<Vec<String>> {
         let mut names = folder
@@ -141,12 +140,12 @@ pub(super) fn names(folder: &Utf8Path) -> Result<Vec<String>, StoreError> {
     }
 }
 
-/// Creates a folder and every one above it that is missing.
+/// Creates a folder and its missing parents.
 pub(super) fn create_folders(path: &Utf8Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).map_err(|e| StoreError::io(path, "create the folder", &e))
 }
 
-/// Creates a folder; false when something of that name is there already, whoever was faster.
+/// Creates a folder. Returns false when something of that name exists already.
 pub(super) fn create_new_folder(path: &Utf8Path) -> Result<bool, StoreError> {
     match fs::create_dir(path) {
         Ok(()) => Ok(true),
@@ -155,7 +154,7 @@ pub(super) fn create_new_folder(path: &Utf8Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Makes the names in a folder survive a loss of power.
+/// Makes renames in a folder survive a power loss.
 pub(super) fn sync_folder(path: &Utf8Path) -> Result<(), StoreError> {
     fs::File::open(path)
         .and_then(|folder| folder.sync_all())
@@ -165,7 +164,7 @@ pub(super) fn sync_folder(path: &Utf8Path) -> Result<(), StoreError> {
 fn split(path: &Utf8Path) -> Result<(&Utf8Path, &str), StoreError> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok((parent, name)),
-        _ => Err(StoreError::new(path, "names no file", "give the path of a file in a folder")),
+        _ => Err(StoreError::new(path, "is not the path of a file", "give the path of a file in a folder")),
     }
 }
 
@@ -182,15 +181,15 @@ fn write_synced(
 }
 
 fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreError> {
-    fs::rename(from, to).map_err(|e| StoreError::io(to, "put it in its place", &e))
+    fs::rename(from, to).map_err(|e| StoreError::io(to, "rename it into place", &e))
 }
 
-/// Frees what a failed write took of a disk that may be full; the failure itself is what is told.
-fn give_back(path: &Utf8Path) {
+/// Frees the space of a failed write, best effort: the disk may be full, and the first error is the one to report.
+fn discard(path: &Utf8Path) {
     let _ = remove(path);
 }
 
-/// Takes a file or a whole folder away; one that is not there is no error.
+/// Removes a file or a folder with its content. It need not exist.
 pub(super) fn remove(path: &Utf8Path) -> Result<(), StoreError> {
     let result = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match result {

@@ -1,81 +1,71 @@
-//! What goes wrong with a run folder.
+//! The error type of this room.
 
-use std::{error, fmt, io};
+use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::io::Errno;
 
-use super::folder::layout;
+use super::layout;
 
-/// What to do about a full disk once there is a run to go on with, and before.
-const GO_ON: &str = "free some space, then go on with `runner run … --resume`";
-const START_AGAIN: &str = "free some space, then start the run again";
+const RESUME_WITH_SPACE: &str = "free some space, then go on with `runner run … --resume`";
+const RESTART_WITH_SPACE: &str = "free some space, then start the run again";
 
-fn is(error: &io::Error, errno: Errno) -> bool {
-    Errno::from_io_error(error) == Some(errno)
-}
-
-/// Why something of a run folder could not be written or read: where, why, and what to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A file or folder of a run could not be written or read: which one, why, and what to do next.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {reason}; {next}")]
 pub struct StoreError {
-    /// The file or folder it is about.
+    /// The file or folder.
     pub path: Utf8PathBuf,
     /// What is wrong with it.
     pub reason: String,
     /// What a person can do about it.
     pub next: String,
-    /// Whether it is a file whose content is not what was written.
-    pub(super) damaged: bool,
+    /// Whether the file's content differs from what was written, so that [`super::RunFolder::repair`] can help.
+    pub(super) is_damaged: bool,
 }
 
 impl StoreError {
     pub(super) fn new(path: &Utf8Path, reason: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), reason: reason.into(), next: next.into(), damaged: false }
+        Self { path: path.to_owned(), reason: reason.into(), next: next.into(), is_damaged: false }
     }
 
-    /// A file that is not as it was written, or is missing where it must be.
+    /// The file's content is not what was written, or the file is missing.
     pub(super) fn damaged(path: &Utf8Path, reason: impl Into<String>) -> Self {
-        // What a run was measured on is written down nowhere else.
+        // No other file says what a run was measured on, so `run.json` cannot be written again.
         let next = if path.file_name() == Some(layout::RUN) {
-            "restore it from the repository; nothing can be added to the run without it, and what else is in its folder is as it was"
+            "restore it from the repository: without it nothing can be added to the run; its other files are unharmed"
         } else {
-            "restore it from the repository, or go on with `runner run … --resume`, which keeps it aside and makes it anew"
+            "restore it from the repository, or go on with `runner run … --resume`, which moves it aside and measures it again"
         };
-        Self { damaged: true, ..Self::new(path, reason, next) }
+        Self { is_damaged: true, ..Self::new(path, reason, next) }
     }
 
-    /// An error of the operating system; `doing` completes "cannot …".
-    pub(super) fn io(path: &Utf8Path, doing: &str, error: &io::Error) -> Self {
+    /// An error of the operating system; `action` completes "cannot …".
+    pub(super) fn io(path: &Utf8Path, action: &str, error: &io::Error) -> Self {
         let next = match error.kind() {
-            io::ErrorKind::PermissionDenied => "check who may read and write that folder",
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => GO_ON,
+            io::ErrorKind::PermissionDenied => "check the permissions of that folder",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => RESUME_WITH_SPACE,
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-                "what stands there is no folder, or a link that leads nowhere: move it away"
+                "something that is not a folder, or a broken link, is in the way: move it"
             }
             io::ErrorKind::NotFound => "check the path",
             io::ErrorKind::ReadOnlyFilesystem => "choose another folder for the results",
-            _ if is(error, Errno::MFILE) || is(error, Errno::NFILE) => {
-                "raise the limit on open files (`ulimit -n`), then go on with `runner run … --resume`"
-            }
-            _ if is(error, Errno::IO) => "the disk fails: see `dmesg`, and copy what is there to another one",
-            _ => "check the path and the disk it is on",
+            _ => match Errno::from_io_error(error) {
+                Some(Errno::MFILE | Errno::NFILE) => {
+                    "raise the limit on open files (`ulimit -n`), then go on with `runner run … --resume`"
+                }
+                Some(Errno::IO) => "the disk is failing: see `dmesg`, and copy the results to another one",
+                _ => "check the path and the disk it is on",
+            },
         };
-        Self::new(path, format!("cannot {doing}: {error}"), next)
+        Self::new(path, format!("cannot {action}: {error}"), next)
     }
 
-    /// The same of a run of which nothing is there yet: it cannot be gone on with.
+    /// The same error before the run has begun, when there is nothing to resume yet.
     pub(super) fn before_the_run(mut self) -> Self {
-        if self.next == GO_ON {
-            START_AGAIN.clone_into(&mut self.next);
+        if self.next == RESUME_WITH_SPACE {
+            RESTART_WITH_SPACE.clone_into(&mut self.next);
         }
         self
     }
 }
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.path, self.reason, self.next)
-    }
-}
-
-impl error::Error for StoreError {}

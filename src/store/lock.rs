@@ -1,4 +1,4 @@
-//! One runner at a time in a run folder.
+//! The lock of a run folder: one process at a time writes in it.
 
 use std::{
     fs::File,
@@ -14,33 +14,31 @@ use rustix::{
     io::Errno,
 };
 
-use super::StoreError;
+use super::{error::StoreError, layout};
 
-/// The lock's file: it stays when the lock is gone, because removing it would race with the next runner.
-pub(super) const FILE: &str = ".lock";
-
-/// Held as long as it lives; the kernel lets go of it when the process ends, whatever way.
+/// A held lock. The kernel releases it when the process ends, however it ends. The lock's file stays: removing it would race
+/// with the next process.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
 }
 
-/// How long another holder is waited for before it is believed: a process that was just started has a copy of every open file
-/// of its parent for an instant, the lock of a runner that is gone by then among them.
+/// How long to wait before believing that another process holds the lock: a child that was just forked has, for an instant, a
+/// copy of every file its parent had open, including the lock of a runner that is gone by then.
 const PATIENCE: Duration = Duration::from_millis(300);
-const LOOK: Duration = Duration::from_millis(10);
+const POLL: Duration = Duration::from_millis(10);
 
 impl Drop for Lock {
-    /// Closing the file would not do while such a copy is open.
+    /// Unlocks explicitly: closing the file would not, while a forked child has a copy of it open.
     fn drop(&mut self) {
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
 impl Lock {
-    /// Whether a folder still is the one that was locked: somebody may have removed it, and made another.
+    /// Whether `folder` is still the folder that was locked, and not another one of the same name.
     pub(super) fn is_of(&self, folder: &Utf8Path) -> bool {
-        let now = std::fs::metadata(folder.join(FILE));
+        let now = std::fs::metadata(folder.join(layout::LOCK));
         match (now, self.file.metadata()) {
             (Ok(now), Ok(own)) => (now.dev(), now.ino()) == (own.dev(), own.ino()),
             _ => false,
@@ -53,16 +51,20 @@ fn lock(file: &File) -> Result<(), Errno> {
     loop {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if Instant::now() < until => thread::sleep(LOOK),
+            Err(Errno::WOULDBLOCK) if Instant::now() < until => thread::sleep(POLL),
             result => return result,
         }
     }
 }
 
-/// Takes the lock of a run folder, or says which process holds it.
+/// Takes the lock of a run folder.
+///
+/// # Errors
+/// When another process holds it (the message has its id), or the lock cannot be written.
 pub(super) fn take(folder: &Utf8Path) -> Result<Lock, StoreError> {
-    let path = folder.join(FILE);
-    let failed = |doing: &'static str| move |e: std::io::Error| StoreError::io(&folder.join(FILE), doing, &e);
+    let path = folder.join(layout::LOCK);
+    let failed =
+        |doing: &'static str| move |e: std::io::Error| StoreError::io(&folder.join(layout::LOCK), doing, &e);
     let mut file = File::options()
         .read(true)
         .write(true)
@@ -74,7 +76,7 @@ pub(super) fn take(folder: &Utf8Path) -> Result<Lock, StoreError> {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             let mut holder = String::new();
-            // Who holds it is only for the message: unreadable is said as such.
+            // The id is only for the message.
             let read = file.read_to_string(&mut holder);
             let holder = match holder.trim() {
                 pid if read.is_ok() && !pid.is_empty() => format!("process {pid}"),
@@ -83,7 +85,7 @@ pub(super) fn take(folder: &Utf8Path) -> Result<Lock, StoreError> {
             return Err(StoreError::new(
                 folder,
                 format!("{holder} is working on this run"),
-                "wait until it is done, or start another run with --name",
+                "wait for it to finish, or start another run with --name",
             ));
         }
         Err(errno) => return Err(failed("lock the run")(errno.into())),
@@ -95,15 +97,16 @@ pub(super) fn take(folder: &Utf8Path) -> Result<Lock, StoreError> {
     Ok(Lock { file })
 }
 
-/// Whether a runner works in a folder now.
+/// Whether a process holds the lock of a folder now.
 pub(super) fn is_held(folder: &Utf8Path) -> bool {
-    let asked = File::open(folder.join(FILE)).map(|file| flock(&file, FlockOperation::NonBlockingLockShared));
-    matches!(asked, Ok(Err(Errno::WOULDBLOCK)))
+    let attempt =
+        File::open(folder.join(layout::LOCK)).map(|file| flock(&file, FlockOperation::NonBlockingLockShared));
+    matches!(attempt, Ok(Err(Errno::WOULDBLOCK)))
 }
 
-/// Whether somebody once held the lock of a folder.
+/// Whether a process has ever held the lock of a folder.
 pub(super) fn was_held(folder: &Utf8Path) -> bool {
-    std::fs::metadata(folder.join(FILE)).is_ok_and(|file| file.len() > 0)
+    std::fs::metadata(folder.join(layout::LOCK)).is_ok_and(|file| file.len() > 0)
 }
 
 #[cfg(test)]

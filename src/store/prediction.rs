@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::form::Tool;
+use super::schema::Tool;
 use crate::{measure::CellOutcome, server::ServerOutcome};
 
 /// What predictions rest on.

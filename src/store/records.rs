@@ -1,4 +1,4 @@
-//! The heavy file of one repeat: gzip, a header line, then one record per line.
+//! The compressed records of one repeat: gzip, a header line, then one record per line as JSON.
 
 use std::{
     fs::File,
@@ -9,8 +9,8 @@ use camino::Utf8Path;
 use flate2::{Compression, bufread::GzDecoder, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, form::FORMAT};
-use crate::load::{Packer, Record, Records};
+use super::{error::StoreError, json, schema::FORMAT};
+use crate::load::{LoadError, Packer, Record, Records};
 
 /// The first line of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,12 +21,7 @@ struct Header {
     records: u64,
 }
 
-/// Name of the file of one repeat, counted from 1.
-pub(super) fn file_name(repeat: usize) -> String {
-    format!("records-{repeat}.jsonl.gz")
-}
-
-/// Writes the file, one record at a time. The same records give the same bytes: no time is kept in the gzip header.
+/// Writes the file, one record at a time. The gzip header holds no time, so the same records give the same bytes.
 pub(super) fn encode(cell: &str, repeat: usize, records: &Records, file: &mut dyn Write) -> io::Result<()> {
     let gzip = GzEncoder::new(BufWriter::new(file), Compression::fast());
     let mut lines = BufWriter::with_capacity(1 << 16, gzip);
@@ -42,7 +37,10 @@ pub(super) fn encode(cell: &str, repeat: usize, records: &Records, file: &mut dy
     gzip.finish()?.flush()
 }
 
-/// Reads the file of one repeat; fails when it is cut, altered or newer than this program.
+/// Reads the file of one repeat.
+///
+/// # Errors
+/// When the file is cut short, altered, or newer than this program.
 pub(super) fn decode(path: &Utf8Path, file: File) -> Result<Records, StoreError> {
     let broken = |reason: String| {
         StoreError::new(
@@ -56,15 +54,15 @@ pub(super) fn decode(path: &Utf8Path, file: File) -> Result<Records, StoreError>
         lines.next().transpose().map_err(|e| broken(format!("cannot be unpacked at line {number}: {e}")))
     };
     let first = next(1)?.ok_or_else(|| broken("is empty".into()))?;
-    super::read::refuse_newer(path, first.as_bytes())?;
+    json::refuse_newer(path, &first)?;
     let header: Header = serde_json::from_str(&first)
-        .map_err(|e| broken(format!("its first line is no header of records: {e}")))?;
-    let packing = |reason| StoreError::new(path, reason, "make room there");
+        .map_err(|e| broken(format!("its first line is not the header of a records file: {e}")))?;
+    let packing = |e: LoadError| StoreError::new(path, e.to_string(), "make room there");
     let mut packer = Packer::new(&std::env::temp_dir());
     let mut count = 0;
     while let Some(line) = next(count + 2)? {
         let record: Record = serde_json::from_str(&line)
-            .map_err(|e| broken(format!("line {} is no record: {e}", count + 2)))?;
+            .map_err(|e| broken(format!("line {} is not a record: {e}", count + 2)))?;
         packer.add(&record).map_err(packing)?;
         count += 1;
     }

@@ -7,9 +7,11 @@ use std::{
 };
 
 use runner::{
-    load::{Closed, Drive, Outcome, Phase, Progress, Recorder, Schedule, Target, Timer, drive, schedule},
+    load::{
+        Closed, Outcome, Phase, Progress, Recorder, Repeat, Schedule, Target, Timer, run_repeat, schedule,
+    },
     manifest::{Inputs, Start},
-    measure::{Asked, Latency, summarize},
+    measure::{CellContext, Latency, summarize},
     plan::{Cell, Stop},
     secret::Mask,
     workload::requests,
@@ -53,7 +55,7 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
         "seed": 0,
     }))?;
     let target = Target::parse(&format!("http://127.0.0.1:{}", load.port))?;
-    let drive_it = Drive {
+    let repeat = Repeat {
         requests: Arc::new(requests(&cell, &Inputs::default(), "m", 1)?),
         schedule: match load.rate {
             Some(_) => schedule(&cell, &Inputs::default(), 1)?,
@@ -85,15 +87,15 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
     let mut held = None;
     let (cpu, start) = (clock::cpu(), clock::now());
     runtime.block_on(async {
-        let driven = drive(drive_it, target, progress.clone(), cancel, recorder.clone());
+        let driven = run_repeat(repeat, target, progress.clone(), cancel, recorder.clone());
         let mut driven = std::pin::pin!(driven);
         if holding {
             loop {
                 tokio::select! {
-                    ended = &mut driven => return ended,
+                    ended = &mut driven => return Ok(ended?),
                     () = tokio::time::sleep(Duration::from_millis(100)) => {}
                 }
-                let bytes = clock::memory().map_err(|error| error.to_string())?.0;
+                let bytes = clock::memory()?.0;
                 held = held.max(Some(bytes.saturating_sub(before)));
                 // Every stream has brought a few chunks.
                 if progress.chunks.load(Relaxed) >= 8 * u64::from(load.streams) {
@@ -101,11 +103,11 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
                 }
             }
         }
-        driven.await
+        Ok::<_, Box<dyn Error>>(driven.await?)
     })?;
     let (seconds, cpu_s) = ((clock::now() - start) as f64 / 1e9, (clock::cpu() - cpu) as f64 / 1e9);
     let records = Arc::into_inner(recorder).ok_or("a stream is still open")?.finish()?;
-    let asked = Asked {
+    let context = CellContext {
         spec: &cell.spec,
         start: None,
         engine_simulated: false,
@@ -122,7 +124,7 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
         measured += u64::from(record.phase == Phase::Measured);
     }
     let begun = clock::now();
-    let summary = (!holding).then(|| summarize(&records, &asked));
+    let summary = (!holding).then(|| summarize(&records, &context));
     records.intact()?;
     let of = |latency: fn(&runner::measure::Summary) -> &Option<Latency>| {
         let latency = latency(summary.as_ref()?).as_ref()?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use runner::{
-    load::{Closed, Connect, ConnectError, Drive, Record, Schedule, Timer, drive},
+    load::{Closed, Connect, ConnectError, Record, Repeat, Schedule, Timer, run_repeat},
     manifest::{Inputs, Start},
     plan::Cell,
     workload::requests,
@@ -58,7 +58,7 @@ pub(crate) fn ask(server: impl Behave) -> (Record, Duration) {
         "seed": 0,
     }))
     .unwrap();
-    let asked = Drive {
+    let repeat = Repeat {
         requests: Arc::new(requests(&cell, &Inputs::default(), "m", 1).unwrap()),
         schedule: Schedule::Closed(Closed {
             streams: 1,
@@ -83,7 +83,7 @@ pub(crate) fn ask(server: impl Behave) -> (Record, Duration) {
         let (_keep, cancel) = watch::channel(false);
         let began = tokio::time::Instant::now();
         let pipes = Pipes(server);
-        drive(asked, pipes, Arc::default(), cancel, sink.clone()).await.unwrap();
+        run_repeat(repeat, pipes, Arc::default(), cancel, sink.clone()).await.unwrap();
         began.elapsed()
     });
     let mut records = std::mem::take(&mut *sink.lock().unwrap());

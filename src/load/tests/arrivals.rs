@@ -8,22 +8,22 @@ fn at(ms: u64) -> Nanos {
 }
 
 /// An open loop with arrivals due at these milliseconds.
-fn open_of(due: &[u64], max_in_flight: Option<u32>, warmup: u64) -> Drive {
-    Drive {
+fn open_of(due: &[u64], max_in_flight: Option<u32>, warmup: u64) -> Repeat {
+    Repeat {
         schedule: Schedule::Open(Open {
             due: due.iter().copied().map(at).collect(),
             think: None,
             seed: 7,
             max_in_flight,
         }),
-        ..drive_of(1, Stop::Requests(due.len() as u64 - warmup), warmup)
+        ..repeat_of(1, Stop::Requests(due.len() as u64 - warmup), warmup)
     }
 }
 
-fn closed_of(streams: u32, stop: Stop, start: Start, think: Option<ThinkTime>) -> Drive {
-    Drive {
+fn closed_of(streams: u32, stop: Stop, start: Start, think: Option<ThinkTime>) -> Repeat {
+    Repeat {
         schedule: Schedule::Closed(Closed { streams, start, think, answer_tokens: 3, seed: 7 }),
-        ..drive_of(streams, stop, 0)
+        ..repeat_of(streams, stop, 0)
     }
 }
 
@@ -112,8 +112,8 @@ async fn exponential_think_times_have_their_mean_and_differ_from_stream_to_strea
     let pipes = Pipes::new(vec![ordinary()]);
     let mean = TimeSpan::from_millis(200);
     let think = Some(ThinkTime::Exponential(Mean { mean }));
-    let drive_it = closed_of(4, Stop::Requests(2000), Start::Together, think);
-    let records = run(&pipes, drive_it).await;
+    let repeat = closed_of(4, Stop::Requests(2000), Start::Together, think);
+    let records = run(&pipes, repeat).await;
     let mut total = 0.0;
     let mut waits = 0;
     let mut seconds = Vec::new();
@@ -137,8 +137,8 @@ async fn staggered_streams_stand_evenly_in_a_request() {
     // The first answer of three tokens ends after 80 ms, before its pace is known from more tokens: the others start
     // in the next 80 ms, where each has its place.
     let pipes = Pipes::new(vec![ordinary()]);
-    let drive_it = closed_of(4, Stop::Requests(16), Start::Staggered, None);
-    let records = run(&pipes, drive_it).await;
+    let repeat = closed_of(4, Stop::Requests(16), Start::Staggered, None);
+    let records = run(&pipes, repeat).await;
     let first_of = |stream: u32| {
         let mut own = records.iter().filter(|record| record.stream == stream);
         ms(own.next().unwrap().sent.unwrap())
@@ -157,11 +157,11 @@ async fn a_known_pace_staggers_before_the_first_answer_has_ended() {
     script.extend((0..100).map(|place| (50 + place * 10, token("x"))));
     script.push((1040, end("length", 100)));
     let pipes = Pipes::new(vec![script]);
-    let mut drive_it = closed_of(4, Stop::Requests(16), Start::Staggered, None);
-    if let Schedule::Closed(closed) = &mut drive_it.schedule {
+    let mut repeat = closed_of(4, Stop::Requests(16), Start::Staggered, None);
+    if let Schedule::Closed(closed) = &mut repeat.schedule {
         closed.answer_tokens = 100;
     }
-    let records = run(&pipes, drive_it).await;
+    let records = run(&pipes, repeat).await;
     // Progress is looked at once a millisecond, and timers keep to whole ones.
     for (sent, wanted) in sent(&records).into_iter().zip([0.0, 260.0, 520.0, 780.0, 1040.0]) {
         assert!((sent - wanted).abs() <= 1.0, "{sent}, not {wanted}");

@@ -55,7 +55,7 @@ impl Connect for Numbering {
     }
 }
 
-fn talks(spec: Value, streams: u32, stop: Stop, think: Option<ThinkTime>) -> Drive {
+fn talks(spec: Value, streams: u32, stop: Stop, think: Option<ThinkTime>) -> Repeat {
     let file = json!([
         { "conversations": [
             { "from": "system", "value": "S" }, { "from": "human", "value": "one" }, { "from": "gpt", "value": "x" },
@@ -67,7 +67,7 @@ fn talks(spec: Value, streams: u32, stop: Stop, think: Option<ThinkTime>) -> Dri
         json!({ "api": "chat", "conversations": { "file": "c.json", "turns": "all" }, "max_tokens": 3 });
     whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     let cell = Cell { spec: Arc::new(serde_json::from_value(whole).unwrap()), ..cell(streams) };
-    Drive {
+    Repeat {
         requests: Arc::new(requests(&cell, &inputs, "m", 1).unwrap()),
         schedule: Schedule::Closed(Closed {
             streams,
@@ -76,7 +76,7 @@ fn talks(spec: Value, streams: u32, stop: Stop, think: Option<ThinkTime>) -> Dri
             answer_tokens: 3,
             seed: 7,
         }),
-        ..drive_of(streams, stop, 0)
+        ..repeat_of(streams, stop, 0)
     }
 }
 
@@ -91,9 +91,9 @@ fn turns(records: &[Record]) -> Vec<(u64, u32)> {
     turns.map(|turn| (turn.conversation, turn.number)).collect()
 }
 
-async fn run_on(server: &Numbering, drive_it: Drive) -> Vec<Record> {
+async fn run_on(server: &Numbering, repeat: Repeat) -> Vec<Record> {
     let (_keep, cancel) = watch::channel(false);
-    records_of(drive_it, server.clone(), cancel).await
+    records_of(repeat, server.clone(), cancel).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +140,7 @@ async fn streams_hold_conversations_of_their_own_and_a_failed_turn_ends_one() {
 #[tokio::test(start_paused = true)]
 async fn conversations_of_an_open_loop_begin_at_their_instants_and_later_turns_follow_answers() {
     let server = Numbering::default();
-    let drive_it = Drive {
+    let repeat = Repeat {
         schedule: Schedule::Open(Open {
             due: [0, 5, 100].map(|ms| Nanos(ms * 1_000_000)).to_vec(),
             max_in_flight: None,
@@ -150,7 +150,7 @@ async fn conversations_of_an_open_loop_begin_at_their_instants_and_later_turns_f
         warmup: 1,
         ..talks(json!({}), 1, Stop::Requests(2), None)
     };
-    let records = run_on(&server, drive_it).await;
+    let records = run_on(&server, repeat).await;
     // Conversations 0 and 2 have three turns, conversation 1 has one; an answer takes 10 ms.
     let seen: Vec<_> = records
         .iter()

@@ -14,7 +14,7 @@ const NOT_STREAMED_SHARE: f64 = 0.5;
 
 pub(super) fn short_output(case: Case<'_>) -> Option<Verdict> {
     let got = case.summary.output_length.as_ref()?;
-    if !case.asked.spec.exact_output() || got.shorter == 0 {
+    if !case.context.spec.exact_output() || got.shorter == 0 {
         return None;
     }
     let reason = format!(
@@ -77,12 +77,12 @@ pub(super) fn token_counts(case: Case<'_>) -> Option<Verdict> {
         ));
     }
     // Of several answers to one prompt the server counts all.
-    let told = |name: &str| case.asked.spec.extra_body.get(name)?.as_u64();
+    let told = |name: &str| case.context.spec.extra_body.get(name)?.as_u64();
     let several = told("n").or(told("best_of")).unwrap_or(1).max(1);
     let beyond = |record: &Record| {
         record.usage.is_some_and(|usage| {
             let asked = u64::from(record.max_tokens).saturating_mul(several);
-            let longest = case.asked.max_model_len.unwrap_or(u64::MAX);
+            let longest = case.context.max_model_len.unwrap_or(u64::MAX);
             usage.completion_tokens > asked
                 || usage.prompt_tokens > longest
                 || usage.cached_tokens.is_some_and(|cached| cached > usage.prompt_tokens)
@@ -117,10 +117,10 @@ pub(super) fn token_counts(case: Case<'_>) -> Option<Verdict> {
 pub(super) fn not_streamed(case: Case<'_>) -> Option<Verdict> {
     let completed = case.summary.counts.completed;
     let whole = case.completed().filter(|record| record.whole).count() as u64;
-    if whole == 0 && (case.asked.spec.stream || completed == 0) {
+    if whole == 0 && (case.context.spec.stream || completed == 0) {
         return buffered(case);
     }
-    Some(if case.asked.spec.stream {
+    Some(if case.context.spec.stream {
         metric(
             VerdictKind::NotStreamed,
             ["ttft", "itl", "tpot", "user"],

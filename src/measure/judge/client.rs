@@ -40,7 +40,7 @@ const MOSTLY_REACHED: f64 = 0.9;
 
 /// Whether our own client had time for what arrived: the repeat in which it had least.
 pub(super) fn client_saturated(case: Case<'_>) -> Option<Verdict> {
-    let clients = case.asked.client;
+    let clients = case.context.client;
     if let Some(stopped) = stopped(clients) {
         return Some(stopped);
     }
@@ -126,7 +126,7 @@ pub(super) fn client_late(case: Case<'_>) -> Option<Verdict> {
     let hint =
         "the runner's own machine is busy: give it more cores, or run it beside the server instead of on it";
     // Nobody sends a batch in no time; its delay is part of its latency, and counts by its share.
-    let is_batch = case.asked.spec.arrivals == Arrivals::AtOnce;
+    let is_batch = case.context.spec.arrivals == Arrivals::AtOnce;
     let too_late = p99 > TOO_LATE_MS && !is_batch || share.is_some_and(|share| share > LATE_SHARE);
     Some(if too_late {
         cell(VerdictKind::ClientLate, reason, hint)
@@ -137,13 +137,13 @@ pub(super) fn client_late(case: Case<'_>) -> Option<Verdict> {
 
 /// Looks at each repeat, warm-up included: a warm-up request holds a place in flight like any other.
 pub(super) fn concurrency_not_reached(case: Case<'_>) -> Option<Verdict> {
-    let asked = case.asked.spec.streams()?;
+    let asked = case.context.spec.streams()?;
     // A cell in which nothing completes says so itself; how many failed at once says nothing.
     if case.summary.counts.completed == 0 {
         return None;
     }
     // A stream that thinks holds no place in flight: it is there when it has sent something.
-    let reached = |records: &Records| match case.asked.spec.think_time {
+    let reached = |records: &Records| match case.context.spec.think_time {
         None => in_flight::peak(records.iter()),
         Some(_) => Some(streams(records)),
     };
@@ -171,7 +171,7 @@ pub(super) fn concurrency_not_reached(case: Case<'_>) -> Option<Verdict> {
 
 /// The peak was what was asked for, and the mean of some repeat's steady window was not.
 fn rarely_reached(case: Case<'_>, asked: u32) -> Option<Verdict> {
-    let spec = case.asked.spec;
+    let spec = case.context.spec;
     if spec.think_time.is_some() {
         return None;
     }
@@ -209,10 +209,10 @@ pub(super) fn arrivals_dropped(case: Case<'_>) -> Option<Verdict> {
     let counts = &case.summary.counts;
     let word = Outcome::Dropped.to_string();
     let dropped = counts.by_outcome.get(&word).copied()?;
-    if !case.asked.spec.arrivals.is_open() {
+    if !case.context.spec.arrivals.is_open() {
         return None;
     }
-    let bound = match case.asked.spec.max_in_flight {
+    let bound = match case.context.spec.max_in_flight {
         Some(most) => format!(" because {most} were in flight already (`max_in_flight`)"),
         None => String::new(),
     };

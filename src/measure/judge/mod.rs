@@ -10,7 +10,7 @@ mod steadiness;
 mod trust;
 
 use super::{
-    summarize::Asked,
+    context::CellContext,
     summary::Summary,
     totals::{ClientTotals, totals},
     verdict::{Severity, Verdict, VerdictKind},
@@ -33,7 +33,7 @@ struct Case<'a> {
     repeats: &'a [Summary],
     /// The records of each repeat.
     records: &'a [Records],
-    asked: &'a Asked<'a>,
+    context: &'a CellContext<'a>,
     /// Of every request, warm-up included.
     totals: ClientTotals,
 }
@@ -46,9 +46,9 @@ pub fn judge(
     summary: &Summary,
     repeats: &[Summary],
     repeats_records: &[Records],
-    asked: &Asked<'_>,
+    context: &CellContext<'_>,
 ) -> Vec<Verdict> {
-    let case = Case { summary, repeats, records: repeats_records, asked, totals: totals(repeats_records) };
+    let case = Case { summary, repeats, records: repeats_records, context, totals: totals(repeats_records) };
     let mut verdicts = trust::few_samples(case);
     verdicts.extend(
         [

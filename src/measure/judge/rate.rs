@@ -69,7 +69,7 @@ fn median(spans: &[(u64, u64)], is_meant: impl Fn(u64) -> bool) -> Option<f64> {
 
 /// Says it of the repeat that fell behind most.
 pub(super) fn rate_not_sustained(case: Case<'_>) -> Option<Verdict> {
-    let spec = case.asked.spec;
+    let spec = case.context.spec;
     // Nobody keeps up with everything at once.
     if !spec.arrivals.is_open() || spec.arrivals == Arrivals::AtOnce {
         return None;

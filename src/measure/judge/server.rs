@@ -20,7 +20,7 @@ const MANY_PREEMPTED: f64 = 0.1;
 
 /// Prefixes that were found where none were meant to be.
 pub(super) fn cache_contaminated(case: Case<'_>) -> Option<Verdict> {
-    let spec = case.asked.spec;
+    let spec = case.context.spec;
     // By the server's counters, which know of every request; else by what each answer said.
     let (hits, of) = match case.engine().map(|e| (e.prefix_hits, e.prefix_queries)) {
         Some((Some(hits), queries)) => (hits, queries),
@@ -102,7 +102,7 @@ pub(super) fn counters_disagree(case: Case<'_>) -> Option<Verdict> {
     let engine = case.engine().filter(|engine| engine.settled)?;
     // With several answers to a request a server may count each.
     let several = ["n", "best_of"].iter().any(|key| {
-        let value = case.asked.spec.extra_body.get(*key);
+        let value = case.context.spec.extra_body.get(*key);
         value.is_some_and(|value| value.as_u64() != Some(1))
     });
     let totals = case.totals;
@@ -146,6 +146,6 @@ pub(super) fn counters_disagree(case: Case<'_>) -> Option<Verdict> {
 impl<'a> Case<'a> {
     /// What the engine said of all repeats.
     fn engine(self) -> Option<&'a EngineSide> {
-        self.asked.server.and_then(|server| server.engine.as_ref())
+        self.context.server.and_then(|server| server.engine.as_ref())
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn not_steady(case: Case<'_>) -> Option<Verdict> {
     let (share, first, second) = case
         .records
         .iter()
-        .filter_map(|records| halves(records, case.asked.spec))
+        .filter_map(|records| halves(records, case.context.spec))
         .filter(|(first, second)| *first.min(second) >= CHUNKS_OF_A_HALF)
         .map(|(first, second)| {
             let (low, high) = (first.min(second) as f64, first.max(second) as f64);

@@ -16,7 +16,7 @@ const SOME_ERRORS: f64 = 0.05;
 const MANY_ERRORS: f64 = 0.2;
 
 pub(super) fn simulated(case: Case<'_>) -> Option<Verdict> {
-    case.asked.engine_simulated.then(|| {
+    case.context.engine_simulated.then(|| {
         note(
             VerdictKind::Simulated,
             "the embedded engine answered: every time follows a script and nothing here was measured on a real one".into(),
@@ -29,7 +29,7 @@ pub(super) fn simulated(case: Case<'_>) -> Option<Verdict> {
 /// the latency targets. How many are enough: [`Percentile::samples_needed`].
 pub(super) fn few_samples(case: Case<'_>) -> Vec<Verdict> {
     let mut ranks = vec![Percentile::P50, Percentile::P95, Percentile::P99];
-    for term in &case.asked.spec.slo.0 {
+    for term in &case.context.spec.slo.0 {
         if !ranks.contains(&term.percentile) {
             ranks.push(term.percentile);
         }
@@ -100,7 +100,7 @@ pub(super) fn errors(case: Case<'_>) -> Option<Verdict> {
 
 /// Tries beyond the first of measured requests, whatever became of them.
 pub(super) fn retried(case: Case<'_>) -> Option<Verdict> {
-    if case.asked.spec.retries == 0 {
+    if case.context.spec.retries == 0 {
         return None;
     }
     let (mut retried, mut tries) = (0u64, 0u64);
@@ -130,26 +130,28 @@ pub(super) fn retried(case: Case<'_>) -> Option<Verdict> {
 }
 
 pub(super) fn warm_cache(case: Case<'_>) -> Option<Verdict> {
-    let asked = case.asked;
+    let context = case.context;
     // Made prompts are new, or share what they mean to share.
-    if asked.spec.source().is_ok_and(|source| source.is_made()) {
+    if context.spec.source().is_ok_and(|source| source.is_made()) {
         return None;
     }
-    match asked.spec.cache {
+    match context.spec.cache {
         // What was found all the same is another verdict.
         Cache::Fresh => None,
         Cache::AsWritten => {
-            if asked.prefix_caching == Some(false) {
+            if context.prefix_caching == Some(false) {
                 return None;
             }
             // Warm-up fills the cache as well, and the next repeat finds what the last one left.
             let sent = case.records.iter().flatten().filter(|record| record.sent.is_some());
             let sent = sent.count() as u64;
-            if sent <= asked.inputs as u64 {
+            if sent <= context.inputs as u64 {
                 return None;
             }
-            let counted =
-                asked.server.and_then(|server| server.engine.as_ref()).and_then(|engine| engine.prefix_hits);
+            let counted = context
+                .server
+                .and_then(|server| server.engine.as_ref())
+                .and_then(|engine| engine.prefix_hits);
             // A cache that was asked and had nothing was not warm: prompts shorter than a block are never found again.
             if counted == Some(0) {
                 return None;
@@ -165,8 +167,8 @@ pub(super) fn warm_cache(case: Case<'_>) -> Option<Verdict> {
                 format!(
                     "{} were made of {} distinct prompt{}, so most met a warm prefix cache{told}",
                     requests(sent),
-                    asked.inputs,
-                    if asked.inputs == 1 { "" } else { "s" },
+                    context.inputs,
+                    if context.inputs == 1 { "" } else { "s" },
                 ),
                 "ask with `cache = \"fresh\"` when real prompts will not repeat",
             ))
@@ -175,7 +177,7 @@ pub(super) fn warm_cache(case: Case<'_>) -> Option<Verdict> {
 }
 
 pub(super) fn flags_unverified(case: Case<'_>) -> Option<Verdict> {
-    if case.asked.flags_confirmed == Some(true) {
+    if case.context.flags_confirmed == Some(true) {
         return None;
     }
     Some(note(

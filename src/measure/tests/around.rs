@@ -6,7 +6,7 @@ use super::{asked, failed, judge, pool, record, summarize, workload};
 use crate::{
     load::{ClientHealth, LoopDelay, Outcome, Record},
     manifest::Workload,
-    measure::{Asked, Severity, Verdict, VerdictKind, totals},
+    measure::{CellContext, Severity, Verdict, VerdictKind, totals},
     observe::ServerSide,
 };
 
@@ -20,7 +20,7 @@ fn sound() -> Vec<Record> {
         .collect()
 }
 
-fn of(records: &[Record], asked: &Asked<'_>) -> Vec<Verdict> {
+fn of(records: &[Record], asked: &CellContext<'_>) -> Vec<Verdict> {
     let repeats = [records.to_vec()];
     let each = [summarize(records, asked)];
     judge(&pool(&repeats, asked), &each, &repeats, asked)
@@ -39,7 +39,7 @@ fn with_engine(spec: &Workload, records: &[Record], counted: Value) -> Vec<Verdi
     let counted = counted.as_object().unwrap().clone();
     engine.as_object_mut().unwrap().extend(counted);
     let side: ServerSide = serde_json::from_value(json!({ "span_s": 28.0, "engine": engine })).unwrap();
-    of(records, &Asked { server: Some(&side), ..asked(spec) })
+    of(records, &CellContext { server: Some(&side), ..asked(spec) })
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn the_same_prompt_again_is_no_warm_cache_where_the_server_found_nothing() {
     let said = |hits: u64| {
         let engine = json!({ "span_s": 1.0, "settled": true, "prefix_hits": hits });
         let side: ServerSide = serde_json::from_value(json!({ "span_s": 1.0, "engine": engine })).unwrap();
-        kinds(&of(&sound(), &Asked { inputs: 1, server: Some(&side), ..asked(&spec) }))
+        kinds(&of(&sound(), &CellContext { inputs: 1, server: Some(&side), ..asked(&spec) }))
     };
     assert_eq!(said(0), []);
     assert_eq!(said(16), [(VerdictKind::WarmCache, Severity::Note)]);
@@ -146,7 +146,7 @@ fn a_saturated_client_is_told_by_its_processor_time_and_by_its_loop() {
             cpu_s: 1.0,
             loop_delay: Some(LoopDelay { n: 1000, p50_ms: 0.5, p99_ms: 0.9, max_ms }),
         }];
-        let asked = Asked { client: &client, ..asked(&spec) };
+        let asked = CellContext { client: &client, ..asked(&spec) };
         kinds(&of(&sound(), &asked))
     };
     let kind = VerdictKind::ClientSaturated;
@@ -159,7 +159,7 @@ fn a_saturated_client_is_told_by_its_processor_time_and_by_its_loop() {
             cpu_s,
             loop_delay: Some(LoopDelay { n: 1000, p50_ms, p99_ms, max_ms: p99_ms }),
         }];
-        of(&sound(), &Asked { client: &client, ..asked(&spec) })
+        of(&sound(), &CellContext { client: &client, ..asked(&spec) })
     };
     // The median TTFT is 10 ms: beyond the timer's own grain of 1 ms a loop may be 1 ms late.
     assert_eq!(said(5.0, 0.9, 1.9), []);

@@ -6,7 +6,7 @@ mod verdicts;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Asked, CellOutcome, Point, Summary, Verdict, outcome};
+use super::{CellContext, CellOutcome, Point, Summary, Verdict, outcome};
 use crate::{
     load::{Outcome, Phase, Record, Records, Usage, Wait},
     manifest::{Start, Workload},
@@ -19,8 +19,8 @@ fn workload(fields: Value) -> Workload {
     serde_json::from_value(all).unwrap()
 }
 
-fn asked(spec: &Workload) -> Asked<'_> {
-    Asked {
+fn asked(spec: &Workload) -> CellContext<'_> {
+    CellContext {
         spec,
         start: spec.streams().map(|_| Start::Together),
         engine_simulated: false,
@@ -34,7 +34,7 @@ fn asked(spec: &Workload) -> Asked<'_> {
 }
 
 /// The verbs of the room, over records as a list.
-fn summarize(records: &[Record], asked: &Asked<'_>) -> Summary {
+fn summarize(records: &[Record], asked: &CellContext<'_>) -> Summary {
     super::summarize(&Records::of(records.iter().cloned()), asked)
 }
 
@@ -42,11 +42,16 @@ fn packed(repeats: &[Vec<Record>]) -> Vec<Records> {
     repeats.iter().cloned().map(Records::of).collect()
 }
 
-fn pool(repeats: &[Vec<Record>], asked: &Asked<'_>) -> Summary {
+fn pool(repeats: &[Vec<Record>], asked: &CellContext<'_>) -> Summary {
     super::pool(&packed(repeats), asked)
 }
 
-fn judge(summary: &Summary, each: &[Summary], repeats: &[Vec<Record>], asked: &Asked<'_>) -> Vec<Verdict> {
+fn judge(
+    summary: &Summary,
+    each: &[Summary],
+    repeats: &[Vec<Record>],
+    asked: &CellContext<'_>,
+) -> Vec<Verdict> {
     super::judge(summary, each, &packed(repeats), asked)
 }
 

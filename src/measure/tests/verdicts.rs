@@ -6,7 +6,7 @@ use super::{asked, failed, judge, pool, record, summarize, workload};
 use crate::{
     load::{Outcome, Record, Usage},
     manifest::Workload,
-    measure::{Asked, Severity, Verdict, VerdictKind},
+    measure::{CellContext, Severity, Verdict, VerdictKind},
     unit::Nanos,
 };
 
@@ -17,7 +17,7 @@ fn plenty() -> Vec<Record> {
         .collect()
 }
 
-fn judged(repeats: &[Vec<Record>], asked: &Asked<'_>) -> Vec<Verdict> {
+fn judged(repeats: &[Vec<Record>], asked: &CellContext<'_>) -> Vec<Verdict> {
     let each: Vec<_> = repeats.iter().map(|records| summarize(records, asked)).collect();
     judge(&pool(repeats, asked), &each, repeats, asked)
 }
@@ -110,13 +110,13 @@ fn tries_are_told_where_they_were_asked_for() {
 #[test]
 fn a_warm_cache_is_a_note_as_written_and_takes_the_cell_when_fresh() {
     let spec = workload(json!({}));
-    let few = Asked { inputs: 1, ..asked(&spec) };
+    let few = CellContext { inputs: 1, ..asked(&spec) };
     assert_eq!(found(&judged(&[plenty()], &few)), [(VerdictKind::WarmCache, Severity::Note)]);
-    let off = Asked { prefix_caching: Some(false), ..few };
+    let off = CellContext { prefix_caching: Some(false), ..few };
     assert_eq!(judged(&[plenty()], &off), []);
 
     let fresh = workload(json!({ "cache": "fresh" }));
-    assert_eq!(judged(&[plenty()], &Asked { inputs: 1, ..asked(&fresh) }), []);
+    assert_eq!(judged(&[plenty()], &CellContext { inputs: 1, ..asked(&fresh) }), []);
     let verdicts = after(&fresh, |_, record| record.usage.as_mut().unwrap().cached_tokens = Some(3));
     assert_eq!(found(&verdicts), [(VerdictKind::CacheContaminated, Severity::Cell)]);
     assert!(verdicts[0].reason.contains("2100 of 7000 prompt tokens"), "{}", verdicts[0].reason);
@@ -356,7 +356,7 @@ fn who_answered_and_with_which_flags_is_told() {
     let spec = workload(json!({}));
     let verdicts = judged(
         &[plenty()],
-        &Asked { engine_simulated: true, flags_confirmed: None, max_model_len: None, ..asked(&spec) },
+        &CellContext { engine_simulated: true, flags_confirmed: None, max_model_len: None, ..asked(&spec) },
     );
     assert_eq!(
         found(&verdicts),

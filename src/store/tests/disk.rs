@@ -204,7 +204,7 @@ fn a_run_is_never_written_over() {
     let error = refused(RunFolder::create(&results, "small", "one"));
     assert!(error.contains("--resume") && error.contains("--name"), "{error}");
     let error = refused(RunFolder::open(&results));
-    assert!(error.contains("is no run"), "{error}");
+    assert!(error.contains("is not a run"), "{error}");
     // One that was cut off before its first file has nothing to lose.
     drop(RunFolder::create(&results, "small", "two").unwrap());
     drop(RunFolder::create(&results, "small", "two").unwrap());
@@ -298,17 +298,17 @@ fn what_was_cut_is_kept_aside_and_the_run_can_be_read_again() {
         let whole = fs::read(path).unwrap();
         fs::write(path, &whole[..whole.len() / 2]).unwrap();
     };
-    assert_eq!(folder.mend(&plan(), "").unwrap(), [] as [String; 0]);
+    assert_eq!(folder.repair(&plan(), "").unwrap(), [] as [String; 0]);
     half(&cell.join("cell.json"));
     half(&path.join("servers").join(&server().id).join("server.json"));
     fs::remove_file(path.join("plan.json")).unwrap();
-    let told = folder.mend(&plan(), "").unwrap();
+    let told = folder.repair(&plan(), "").unwrap();
     let says = |words: [&str; 2]| {
         let told = told.iter().any(|told| words.iter().all(|word| told.contains(word)));
         assert!(told, "{words:?}");
     };
     assert_eq!(told.len(), 3, "{told:?}");
-    says(["plan.json is missing", "written anew from the manifest"]);
+    says(["plan.json is missing", "written again from the manifest"]);
     says(["server.json is cut short", "when the server starts again"]);
     says(["cell.json is cut short", "the cell is measured again"]);
     let stored = read(&path).unwrap();
@@ -316,7 +316,7 @@ fn what_was_cut_is_kept_aside_and_the_run_can_be_read_again() {
     // Nothing that was there is gone, and a second damage takes the place of no first one.
     folder.write_cell(&measured(), &[records()]).unwrap();
     half(&cell.join("cell.json"));
-    folder.mend(&plan(), "").unwrap();
+    folder.repair(&plan(), "").unwrap();
     for kept in [format!(".damaged-{CELL}"), format!(".damaged-{CELL}-2")] {
         let kept = path.join("cells").join(kept);
         assert!(kept.join("records-1.jsonl.gz").exists(), "{kept}");
@@ -331,7 +331,7 @@ fn what_a_newer_runner_wrote_is_no_damage() {
     let newer = fs::read_to_string(&json).unwrap();
     let newer = newer.replacen("\"format\": 1", "\"format\": 99", 1);
     fs::write(&json, &newer).unwrap();
-    assert_eq!(folder.mend(&plan(), "").unwrap(), [] as [String; 0]);
+    assert_eq!(folder.repair(&plan(), "").unwrap(), [] as [String; 0]);
     assert_eq!(fs::read_to_string(&json).unwrap(), newer);
 }
 

@@ -14,7 +14,7 @@ use super::{CellFile, EngineFact, FORMAT, Gpu, Host, RunFile, RunFolder, ServerF
 use crate::{
     load::{Outcome, Phase, Record, Records, Usage},
     manifest::{Hardware, Objective, Workload},
-    measure::{Asked, CellOutcome, Summary, judge, outcome, pool, timeline},
+    measure::{CellContext, CellOutcome, Summary, judge, outcome, pool, timeline},
     plan::{Cell, Group, Plan, Stop},
     server::{Facts, ServerOutcome},
     unit::Nanos,
@@ -39,8 +39,8 @@ fn spec() -> Workload {
     toml::from_str("concurrency = 2\nslo = { p95_ttft = \"1s\" }").expect("a workload")
 }
 
-fn asked(spec: &Workload) -> Asked<'_> {
-    Asked {
+fn asked(spec: &Workload) -> CellContext<'_> {
+    CellContext {
         spec,
         start: None,
         engine_simulated: false,

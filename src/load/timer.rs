@@ -1,29 +1,28 @@
-//! Waiting for an instant, more precisely than the runtime's own timer does.
+//! Waits for an instant more precisely than tokio's timer.
 //!
-//! The runtime's timer wheel has a step of a millisecond, and a step late is late: at 1,000 arrivals per second the whole
-//! gap. A `timerfd` wakes the same thread through the same `epoll` within microseconds, without a thread of its own and
-//! without spinning.
+//! Tokio's timer has a resolution of one millisecond, which at 1,000 arrivals per second is a whole gap. A `timerfd` wakes
+//! the same thread through the same `epoll` within microseconds, without another thread and without spinning.
 
 use tokio::time::{Instant, sleep_until};
 
-/// What an open loop waits with.
+/// The timer that an open loop waits with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
-    /// The runtime's own, up to a millisecond late. Paused time moves it.
+    /// Tokio's, up to a millisecond late. Works under tokio's paused time.
     Runtime,
-    /// The kernel's, where there is one (Linux); elsewhere the runtime's.
+    /// The kernel's `timerfd` on Linux; elsewhere tokio's.
     Kernel,
 }
 
-/// A timer that can be waited for.
-pub(super) enum Alarm {
+/// An open timer.
+pub(super) enum Clock {
     Runtime,
     #[cfg(target_os = "linux")]
     Kernel(tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>),
 }
 
-impl Alarm {
-    /// The timer asked for, or the runtime's where the kernel has none to give.
+impl Clock {
+    /// Opens the timer; falls back to tokio's when the kernel provides none.
     pub(super) fn new(timer: Timer) -> Self {
         match timer {
             Timer::Runtime => Self::Runtime,
@@ -39,7 +38,7 @@ impl Alarm {
         let interest = tokio::io::Interest::READABLE;
         #[expect(
             deprecated,
-            reason = "its replacement asks for `unsafe` because any type may lie about its descriptor; this one owns it"
+            reason = "its replacement is `unsafe`, because a type may lie about its descriptor; this one owns it"
         )]
         let timer = tokio::io::unix::AsyncFd::with_interest(timer, interest).ok()?;
         Some(Self::Kernel(timer))
@@ -50,7 +49,7 @@ impl Alarm {
         None
     }
 
-    /// Waits until `at`; not at all when it has passed.
+    /// Waits until `at`; returns at once when it has passed.
     pub(super) async fn until(&self, at: Instant) {
         match self {
             Self::Runtime => sleep_until(at).await,
@@ -79,7 +78,7 @@ async fn kernel_until(
             it_interval: Timespec::default(),
             it_value: Timespec::try_from(left).map_err(|_| rustix::io::Errno::INVAL)?,
         };
-        // Setting it anew also takes back an earlier expiration that nobody read.
+        // Setting it again also clears an expiration that was not read.
         timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
         let mut ready = timer.readable().await.map_err(|_| rustix::io::Errno::IO)?;
         let mut expirations = [0; 8];
