@@ -9,17 +9,18 @@
 //! | `unit` | text → quantities with units | |
 //! | `secret` | text → the same without secrets | |
 //! | `diagnostic` | a mistake and where it stands → what a person reads | |
-//! | `manifest` | TOML text → [`manifest::Manifest`] and findings | `unit`, `diagnostic` |
-//! | `engine` | an engine, scripted or a model of vLLM's, and arrivals → when each token leaves | `unit`, `manifest` |
-//! | `plan` | manifest → [`plan::Plan`]: server groups of cells | `unit`, `diagnostic`, `manifest` |
+//! | `flags` | a server's flags → typed values, and what is known of vLLM's own flags | |
+//! | `manifest` | TOML text → [`manifest::Manifest`] and findings | `unit`, `diagnostic`, `flags` |
+//! | `engine` | an engine, scripted or a model of vLLM's, and arrivals → when each token leaves | `unit`, `flags`, `manifest` |
+//! | `plan` | manifest → [`plan::Plan`]: server groups of cells | `unit`, `diagnostic`, `flags`, `manifest` |
 //! | `workload` | cell and seed → requests | `unit`, `manifest`, `plan` |
 //! | `load` | requests, arrivals and a stop → [`load::Record`]s | `unit`, `secret`, `manifest`, `plan`, `workload` |
-//! | `server` | server specification → a ready server, or how it ended | `unit`, `secret`, `manifest`, `plan` |
+//! | `server` | server specification → a ready server, or how it ended | `unit`, `secret`, `flags`, `manifest`, `plan` |
 //! | `sim` | an engine → an HTTP server | `unit`, `manifest`, `engine` |
 //! | `observe` | a running server, while a cell runs → [`observe::ServerSide`] | `unit`, `manifest`, `plan`, `server` |
 //! | `measure` | records → summaries and verdicts | `unit`, `manifest`, `plan`, `load`, `server`, `observe` |
 //! | `store` | what was measured ↔ the run folder | `unit`, `diagnostic`, `manifest`, `plan`, `load`, `server`, `observe`, `measure` |
-//! | `import` | what other tools measured → a stored run | `unit`, `diagnostic`, `manifest`, `plan`, `measure`, `store` |
+//! | `import` | what other tools measured → a stored run | `unit`, `diagnostic`, `flags`, `manifest`, `plan`, `measure`, `store` |
 //! | `predict` | cells and hardware → predicted summaries or a whole predicted run, and measured cells → its constants | `unit`, `manifest`, `engine`, `plan`, `workload`, `load`, `server`, `observe`, `measure`, `store` |
 //! | `report` | a stored run → notes, pictures and a page | `unit`, `diagnostic`, `manifest`, `plan`, `observe`, `measure`, `store` |
 //! | `run` | plan → servers → load → measures → store, telling [`run::Event`]s | every room above but `sim`, `import` and `report` |
@@ -91,6 +92,7 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("RUNNER_BUILD"
 pub mod cli;
 pub mod diagnostic;
 pub mod engine;
+pub mod flags;
 pub mod import;
 pub mod load;
 pub mod manifest;

@@ -16,7 +16,10 @@ use super::{
     model::{KvType, ModelShape},
     quantization::Quantization,
 };
-use crate::manifest::{Flag, Flags, WeightType};
+use crate::{
+    flags::{self, Device, FlagError, Flags},
+    manifest::WeightType,
+};
 
 /// Bytes of the sampler's trial run for each sequence and entry of the vocabulary. vllm-project/vllm#10511 logs 1.26 GiB for
 /// 256 sequences of 128,256 logits (41), #13882 logs 1.42 GiB for 256 of 152,064 (39).
@@ -63,14 +66,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// From a server's flags, with the defaults of `vllm serve`; the model takes the type and the quantization that the flags
-    /// give it. Those are of version 0.32: 0.92 of the memory (0.9 until version 0.20), and a step of 16,384 tokens and 1024
-    /// sequences on GPUs of at least 160 GiB, 8192 and 1024 from 70 GiB on where it is no A100, elsewhere 2048 and 256
-    /// (`EngineArgs.get_batch_defaults`).
+    /// Reads a server's flags, with the defaults of `vllm serve` on the GPU. The model takes the number format and the
+    /// quantization that the flags give it.
     ///
     /// # Errors
-    /// A sentence that names the flag whose value is none.
-    pub fn of_flags(flags: &Flags, gpu: &Gpu, model: &mut ModelShape) -> Result<Self, String> {
+    /// When a flag has a value that is not understood.
+    pub fn of_flags(flags: &Flags, gpu: &Gpu, model: &mut ModelShape) -> Result<Self, FlagError> {
         if let Some(word) = flags.text("dtype")
             && word != "auto"
         {
@@ -84,72 +85,35 @@ impl Settings {
         }
         let kv_word = flags.text("kv-cache-dtype").unwrap_or_else(|| "auto".to_owned());
         let kv_type = KvType::named(&kv_word).ok_or_else(|| unread("kv-cache-dtype", &kv_word))?;
-        let told_len = match flags.text("max-model-len").as_deref() {
-            None | Some("auto" | "-1") => None,
-            Some(_) => count(flags, "max-model-len")?,
-        };
+        let told_len = flags.count("max-model-len")?;
         let max_model_len = told_len.unwrap_or(model.max_positions);
-        let gib = gpu.memory_bytes as f64 / GIB;
-        let (tokens, sequences) = match gpu.name.contains("A100") {
-            _ if gib >= 160.0 => (16_384, 1024),
-            false if gib >= 70.0 => (8192, 1024),
-            _ => (2048, 256),
-        };
-        let chunked = flags.get("enable-chunked-prefill") != Some(&Flag::Off);
+        let device = Device { name: &gpu.name, gib: gpu.memory_bytes as f64 / GIB, is_cpu: gpu.is_cpu };
+        let default = |name: &str| flags::info(name).and_then(|info| info.default_on(device)).unwrap_or(1);
+        let chunked = flags.enabled("enable-chunked-prefill");
+        let tokens = default("max-num-batched-tokens");
         let tokens = if chunked { tokens } else { tokens.max(max_model_len) };
-        let max_num_batched_tokens = count(flags, "max-num-batched-tokens")?.unwrap_or(tokens);
-        let max_num_seqs = count(flags, "max-num-seqs")?.unwrap_or(sequences).min(max_num_batched_tokens);
-        let utilization = match flags.text("gpu-memory-utilization") {
-            None => 0.92,
-            Some(word) => word
-                .parse()
-                .ok()
-                .filter(|part: &f64| *part > 0.0 && *part <= 1.0)
-                .ok_or_else(|| unread("gpu-memory-utilization", &word))?,
-        };
+        let max_num_batched_tokens = flags.count("max-num-batched-tokens")?.unwrap_or(tokens);
+        let max_num_seqs = flags.count("max-num-seqs")?.unwrap_or_else(|| default("max-num-seqs"));
         Ok(Self {
-            utilization,
+            utilization: flags.fraction("gpu-memory-utilization")?,
             max_model_len,
             told_len: told_len.is_some(),
             chunked_prefill: chunked,
             max_num_batched_tokens,
-            max_num_seqs,
-            block_size: count(flags, "block-size")?.unwrap_or(16),
-            tensor_parallel: count(flags, "tensor-parallel-size")?.or(count(flags, "tp")?).unwrap_or(1),
+            max_num_seqs: max_num_seqs.min(max_num_batched_tokens),
+            block_size: flags.count("block-size")?.unwrap_or_else(|| default("block-size")),
+            tensor_parallel: flags.parallel()?.tensor,
             kv_type,
-            graphs: flags.get("enforce-eager") != Some(&Flag::On) && !gpu.is_cpu,
-            kv_bytes: count(flags, "kv-cache-memory-bytes")?.or(count(flags, "kv-cache-memory")?),
-            blocks: count(flags, "num-gpu-blocks-override")?,
+            graphs: !flags.enabled("enforce-eager") && !gpu.is_cpu,
+            kv_bytes: flags.count("kv-cache-memory-bytes")?,
+            blocks: flags.count("num-gpu-blocks-override")?,
         })
     }
 }
 
-fn unread(flag: &str, word: &str) -> String {
-    format!("`{flag}` is {word:?}, which the engine model does not understand")
-}
-
-/// A flag that counts: a whole number above 0, or one with k, m or g (1000) or K, M or G (1024), as vLLM reads them.
-fn count(flags: &Flags, name: &str) -> Result<Option<u64>, String> {
-    let Some(word) = flags.text(name) else {
-        return Ok(None);
-    };
-    let letters = word.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let scale: f64 = match letters {
-        "" => 1.0,
-        "k" => 1e3,
-        "m" => 1e6,
-        "g" => 1e9,
-        "K" => 1024.0,
-        "M" => 1024.0 * 1024.0,
-        "G" => GIB,
-        _ => return Err(unread(name, &word)),
-    };
-    let number: Option<f64> = word[..word.len() - letters.len()].parse().ok();
-    number
-        .map(|number| (number * scale) as u64)
-        .filter(|number| *number > 0)
-        .map(Some)
-        .ok_or_else(|| unread(name, &word))
+/// An error about a value that vLLM may know and the memory model does not.
+fn unread(flag: &str, word: &str) -> FlagError {
+    FlagError::new(flag, word, "a value that the predictions know")
 }
 
 /// The memory of one GPU, shared out. Bytes, unless told otherwise.

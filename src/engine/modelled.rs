@@ -87,9 +87,9 @@ impl Modelled {
                 Unknown { about: About::Model, title, help }
             })?,
         };
-        let settings = Settings::of_flags(flags, &found, &mut shape).map_err(|title| Unknown {
+        let settings = Settings::of_flags(flags, &found, &mut shape).map_err(|error| Unknown {
             about: About::Flags,
-            title,
+            title: error.to_string(),
             help: vec!["the server itself may understand it".to_owned()],
         })?;
         Ok(Self { gpu: found, model: shape, settings })

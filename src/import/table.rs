@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Finding, Findings, Place, Source},
+    flags,
     manifest::{LatencyKind, nearest},
     measure::Metric,
 };
@@ -36,25 +37,6 @@ enum Column {
     Passed,
 }
 
-/// Flags that a table may have a column for. Others are named when importing.
-const FLAGS: [&str; 16] = [
-    "max_model_len",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "gpu_memory_utilization",
-    "tensor_parallel_size",
-    "pipeline_parallel_size",
-    "data_parallel_size",
-    "quantization",
-    "dtype",
-    "kv_cache_dtype",
-    "block_size",
-    "num_gpu_blocks_override",
-    "enable_prefix_caching",
-    "enable_chunked_prefill",
-    "enforce_eager",
-    "attention_backend",
-];
 /// Names that a column may have beside those of numbers.
 const KNOWN: [&str; 8] =
     ["workload", "gpu", "model", "concurrency", "rate", "max_tokens", "requests", "outcome"];
@@ -65,8 +47,8 @@ impl Column {
         if axes.iter().any(|axis| axis == name.trim()) {
             return Some(Self::Server(name.trim().to_owned()));
         }
-        if FLAGS.contains(&plain.replace('-', "_").as_str()) {
-            return Some(Self::Server(plain.replace('_', "-")));
+        if let Some(flag) = flags::info(&plain).filter(|flag| flag.tuning) {
+            return Some(Self::Server(flag.name.clone()));
         }
         Some(match plain.as_str() {
             "workload" => Self::Workload,

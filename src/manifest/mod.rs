@@ -30,6 +30,7 @@ use crate::diagnostic::{Finding, Findings, Place};
 use grammar::Grammar;
 use tree::{Item, Node};
 
+pub use crate::flags::{Flag, Flags, scalar_text};
 pub use arrivals::{Arrivals, Mean, Start, StopClimbing, ThinkTime, Trace};
 pub use catalogue::{Catalogue, ExpertsSpec, GpuSpec, ModelSpec, Tflops, WeightType};
 pub use content::{ConversationFile, NamedTurns, SharedPrefix, Source, Synthetic, Turns};

@@ -8,11 +8,13 @@ use sha2::{Digest, Sha256};
 
 use super::{
     bounded,
-    declaration::Flags,
     path::Path,
     tree::{self, Entry, Item, Node, Table},
 };
-use crate::diagnostic::{Finding, Findings, Place, Source};
+use crate::{
+    diagnostic::{Finding, Findings, Place, Source},
+    flags::Flags,
+};
 
 /// What else than the file decides what is measured.
 #[derive(Clone, Debug, Default)]

@@ -3,13 +3,15 @@
 use serde_json::Value;
 
 use super::{
-    declaration::Flags,
     grammar::Grammar,
     path::Path,
     range,
     tree::{Item, Node},
 };
-use crate::diagnostic::{Finding, Findings, Place};
+use crate::{
+    diagnostic::{Finding, Findings, Place},
+    flags::Flags,
+};
 
 /// One `sweep` table.
 #[derive(Clone, Debug, Default)]

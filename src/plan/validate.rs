@@ -3,7 +3,10 @@
 use super::{Stop, content};
 use crate::{
     diagnostic::Finding,
-    manifest::{Api, Engine, EnvValue, LatencyKind, LaunchOn, Manifest, Moment, Server, SloTerm, Workload},
+    flags,
+    manifest::{
+        Api, Engine, EnvValue, Flag, LatencyKind, LaunchOn, Manifest, Moment, Server, SloTerm, Workload,
+    },
 };
 
 /// What is wrong with a server; `swept` says whether axes change it.
@@ -64,16 +67,16 @@ pub(super) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &
             );
         }
     }
-    // The two that `/v1/models` confirms say which model is meant.
-    let unseen = |name: &&String| !["served-model-name", "max-model-len"].contains(&name.as_str());
-    if attached && let Some(name) = server.flags.0.keys().find(unseen) {
+    // What `/v1/models` reports is verified.
+    let unverified = |(name, _): &(&str, &Flag)| !flags::info(name).is_some_and(|info| info.reported);
+    if attached && let Some((name, _)) = server.flags.passed().find(unverified) {
         found.push(
             Finding::warning("the flags of an attached server are not passed and cannot be verified")
                 .at(&at(&["server", "flags", name]), "only recorded"),
         );
     }
-    for name in ["api-key", "hf-token"] {
-        if server.flags.get(name).is_some() {
+    for (name, _) in server.flags.passed() {
+        if flags::info(name).is_some_and(|info| info.secret) {
             found.push(
                 Finding::error(format!("a secret in `server.flags.{name}` would be stored and shown"))
                     .at(&at(&["server", "flags", name]), "a secret")

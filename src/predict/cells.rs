@@ -11,7 +11,7 @@ use super::{Assumptions, Machine, Placed, repeat_records};
 use crate::{
     engine::{Gauges, startup},
     load::Records,
-    manifest::{Flag, Inputs},
+    manifest::Inputs,
     measure::{self, CellContext, CellOutcome, Severity, Summary, Verdict, VerdictKind},
     observe::{EngineSide, ServerSide},
     plan::{Cell, Group},
@@ -134,7 +134,7 @@ pub(super) fn cell(
         // Nothing could run with other ones.
         flags_confirmed: Some(true),
         max_model_len: None,
-        prefix_caching: Some(group.server.flags.get("enable-prefix-caching") != Some(&Flag::Off)),
+        prefix_caching: Some(group.server.flags.enabled("enable-prefix-caching")),
         client: &[],
         server: None,
     };

@@ -8,11 +8,9 @@ use crate::{
         model::ModelShape,
         modelled::{Modelled, Unknown},
     },
-    manifest::{Catalogue, Engine, EnvValue, Flag, Hardware, LaunchOn, Server, config_of_model},
+    manifest::{Catalogue, Engine, EnvValue, Hardware, LaunchOn, Server, config_of_model},
 };
 
-/// Tokens of a block on a CPU, unless told (`CpuPlatform.check_and_update_config`).
-const CPU_BLOCK: u64 = 128;
 /// GiB of KV cache on a CPU, unless told (`VLLM_CPU_KVCACHE_SPACE`).
 const CPU_KV_GIB: f64 = 4.0;
 
@@ -57,8 +55,6 @@ impl Placed {
         let text = config.as_ref().map(|(_, text)| text.as_str());
         let mut modelled = Modelled::of(gpu, &server.model, &server.flags, own, text)?;
         if modelled.gpu.is_cpu {
-            let told = |name: &str| server.flags.integer(name).filter(|value| *value > 0);
-            modelled.settings.block_size = told("block-size").unwrap_or(CPU_BLOCK);
             let gib = match server.env.get("VLLM_CPU_KVCACHE_SPACE") {
                 Some(EnvValue::Text(text)) => text.parse().unwrap_or(CPU_KV_GIB),
                 _ => CPU_KV_GIB,
@@ -97,7 +93,7 @@ impl Machine {
     pub fn of(modelled: &Modelled, server: &Server) -> Result<Self, Misfit> {
         Ok(Self {
             fit: modelled.fit()?,
-            prefix_caching: server.flags.get("enable-prefix-caching") != Some(&Flag::Off),
+            prefix_caching: server.flags.enabled("enable-prefix-caching"),
             speed: modelled.speed(),
             modelled: modelled.clone(),
         })

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::vocabularies::Vocabularies;
 use crate::{
     load::{self, ClientHealth, LoadError, Progress, Recorder, Records, Repeat, Target, Timer},
-    manifest::{Engine, Flag, Inputs},
+    manifest::{Engine, Inputs},
     measure::{self, CellContext, CellOutcome},
     observe::{Observer, ServerSide, Watched, Watching},
     plan::{Cell, Group},
@@ -172,7 +172,7 @@ pub(super) fn measured(
         inputs: inputs.count(&cell.spec).map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
         flags_confirmed: running.facts.flags_confirmed,
         max_model_len: running.facts.max_model_len,
-        prefix_caching: group.server.flags.get("enable-prefix-caching").map(|flag| *flag == Flag::On),
+        prefix_caching: group.server.flags.switch("enable-prefix-caching"),
         client: &clients,
         server: server_side.as_ref(),
     };

@@ -7,9 +7,6 @@ use crate::{
     server::{OomAt, ServerOutcome},
 };
 
-/// Flags that need no less memory when they are larger.
-const NEED: [&str; 3] = ["max-model-len", "max-num-seqs", "max-num-batched-tokens"];
-
 /// The server that was smaller, and why this one cannot be had.
 pub(super) struct Impossible {
     /// The smaller one.
@@ -49,56 +46,16 @@ impl Walk<'_> {
     }
 }
 
-/// The flags of memory that a server has, for a person.
+/// The flags that decide how much memory a server needs: `max-model-len 4096, max-num-seqs 8`.
 fn memory_flags(server: &Server) -> String {
     let flags: Vec<String> =
-        NEED.iter().filter_map(|name| Some(format!("{name} {}", server.flags.integer(name)?))).collect();
+        server.flags.memory_flags().map(|(name, value)| format!("{name} {value}")).collect();
     flags.join(", ")
 }
 
-/// Whether two servers differ in nothing but flags of memory, and the first one needs no more of it in any.
+/// Whether two servers differ in nothing but their flags, and the first one's need no more memory.
 fn needs_no_more(smaller: &Server, larger: &Server) -> bool {
     let mut same = smaller.clone();
-    for name in NEED {
-        match (smaller.flags.integer(name), larger.flags.integer(name)) {
-            (None, None) => {}
-            (Some(small), Some(large)) if small <= large => {
-                if let Some(flag) = larger.flags.0.get(name) {
-                    same.flags.0.insert(name.to_owned(), flag.clone());
-                }
-            }
-            _ => return false,
-        }
-    }
-    same == *larger
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn server(flags: serde_json::Value) -> Server {
-        serde_json::from_value(json!({ "model": "m", "flags": flags })).unwrap()
-    }
-
-    #[test]
-    fn only_more_of_what_needs_memory_is_impossible() {
-        let small = server(json!({ "max-model-len": 4096, "max-num-seqs": 8, "dtype": "auto" }));
-        for (flags, expected) in [
-            (json!({ "max-model-len": 8192, "max-num-seqs": 8, "dtype": "auto" }), true),
-            (json!({ "max-model-len": 8192, "max-num-seqs": 16, "dtype": "auto" }), true),
-            (json!({ "max-model-len": 8192, "max-num-seqs": 4, "dtype": "auto" }), false),
-            (json!({ "max-model-len": 2048, "max-num-seqs": 8, "dtype": "auto" }), false),
-            (json!({ "max-model-len": 8192, "max-num-seqs": 8, "dtype": "half" }), false),
-            (json!({ "max-model-len": 8192, "dtype": "auto" }), false),
-            (
-                json!({ "max-model-len": 8192, "max-num-seqs": 8, "dtype": "auto", "gpu-memory-utilization": 0.9 }),
-                false,
-            ),
-        ] {
-            assert_eq!(needs_no_more(&small, &server(flags.clone())), expected, "{flags}");
-        }
-    }
+    same.flags = larger.flags.clone();
+    same == *larger && smaller.flags.need_no_more_memory_than(&larger.flags)
 }

@@ -1,5 +1,6 @@
 //! A server as an argument vector. No shell ever sees it.
 
+use crate::flags;
 use crate::manifest::{Catalogue, Engine, Faults, Flag, Server, scalar_text};
 
 /// The argument vector that starts a server on a port. `runner` is this binary, which the embedded engine is part of.
@@ -41,7 +42,7 @@ pub(super) fn words(server: &Server, runner: &str, host: &str, port: &str) -> Ve
     }
     for (name, flag) in &server.flags.0 {
         // Where it listens is decided above.
-        if name != "host" && name != "port" {
+        if !is_address(name) {
             words.extend(flag_words(name, flag));
         }
     }
@@ -102,6 +103,11 @@ pub(super) fn flag_words(name: &str, flag: &Flag) -> Vec<String> {
         Flag::Json(map) => vec![format!("--{name}"), serde_json::Value::Object(map.clone()).to_string()],
         Flag::Unset => Vec::new(),
     }
+}
+
+/// Whether a flag says where the server listens, which the launch decides.
+pub(super) fn is_address(flag: &str) -> bool {
+    flags::info(flag).is_some_and(|info| info.address)
 }
 
 /// The name that requests use for the model.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::asker::{Asker, Refusal};
+use crate::flags;
 use crate::manifest::{Flag, Server, expand_home, hex, nearest};
 
 /// How long the engine may take for one answer: half of it goes into imports.
@@ -119,17 +120,18 @@ async fn learn(asker: &Asker<'_>, command: &[String], cache_folder: &Utf8Path) -
 
 /// The flags of a server that its engine does not have, each as it would be passed, with the nearest one it does have.
 pub fn unknown_flags(server: &Server, known: &KnownFlags) -> Vec<(String, Option<String>)> {
-    let passed = server.flags.0.iter().filter_map(|(name, flag)| match flag {
-        Flag::Unset => None,
-        Flag::Off => Some(format!("no-{name}")),
-        _ => Some(name.clone()),
+    let passed = server.flags.passed().map(|(name, flag)| match flag {
+        Flag::Off => format!("no-{name}"),
+        _ => name.to_owned(),
     });
     let names: Vec<&str> = known.names.iter().map(String::as_str).collect();
     passed
         // `--kv-transfer-config.key value` sets one key of a flag's JSON.
         .filter(|name| !known.names.contains(name.split('.').next().unwrap_or(name)))
         .map(|name| {
-            let near = nearest(&name, &names);
+            // A short option such as -tp has a long name that the command line can carry.
+            let long = flags::info(&name).map(|info| info.name.as_str());
+            let near = long.filter(|long| known.names.contains(*long)).or_else(|| nearest(&name, &names));
             (name, near.map(str::to_owned))
         })
         .collect()
@@ -235,14 +237,15 @@ mod tests {
             "flags": {
                 "max-model-len": 4096, "max_num_sequences": 1, "enable-prefix-caching": false,
                 "disable-log-stats": false, "no-such-flag-at-all": true,
-                "gone": { "unset": true }, "compilation-config.level": 3
+                "gone": { "unset": true }, "compilation-config.level": 3, "tp": 2
             }
         }))
         .unwrap();
         let unknown = unknown_flags(&server, &recorded());
         let names: Vec<&str> = unknown.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["max-num-sequences", "no-disable-log-stats", "no-such-flag-at-all"]);
+        assert_eq!(names, ["max-num-sequences", "no-disable-log-stats", "no-such-flag-at-all", "tp"]);
         assert_eq!(unknown[0].1.as_deref(), Some("max-num-seqs"));
+        assert_eq!(unknown[3].1.as_deref(), Some("tensor-parallel-size"));
     }
 
     #[test]

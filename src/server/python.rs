@@ -160,7 +160,7 @@ const REDACTED: &str = "***";
 pub(super) fn contradiction(flags: &Flags, logged: &Object) -> Option<String> {
     flags.0.iter().find_map(|(name, flag)| {
         // Where it listens is the launch's affair, not the manifest's.
-        if name == "host" || name == "port" {
+        if super::command::is_address(name) {
             return None;
         }
         let value = logged.get(&name.replace('-', "_"))?.as_ref()?;

@@ -2,7 +2,6 @@
 //! the types are the only place where the manifest's keys are named.
 
 mod experiment;
-mod flags;
 mod prompts;
 mod server;
 mod sim;
@@ -10,7 +9,6 @@ mod slo;
 mod workload;
 
 pub use experiment::*;
-pub use flags::*;
 pub use prompts::*;
 pub use server::*;
 pub use sim::*;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{flags::Flags, sim::SimScript};
-use crate::unit::TimeSpan;
+use super::sim::SimScript;
+use crate::{flags::Flags, unit::TimeSpan};
 
 /// One engine process with one set of flags.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -81,8 +81,8 @@ pub(in crate::report) fn of_cells(
         return found;
     };
     let flags = |flags: &Flags| -> BTreeMap<String, String> {
-        let passed = flags.0.iter().filter(|(name, _)| flags.get(name).is_some());
-        passed.map(|(name, flag)| (name.clone(), scalar_text(&flag.to_value()))).collect()
+        let texts = flags.passed().map(|(name, flag)| (name.to_owned(), scalar_text(&flag.to_value())));
+        texts.collect()
     };
     found.extend(between("flags", &flags(&mine.flags), &flags(&its.flags)));
     let env = |env: &Value| -> BTreeMap<String, String> { texts(env) };

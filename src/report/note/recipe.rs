@@ -158,32 +158,31 @@ fn load_knob(model: &Model<'_>, block: usize, cell: &Cell<'_>) -> Option<LoadKno
 
 fn flags(model: &Model<'_>, workload: usize, block: usize) -> Vec<FlagKnob> {
     let Some(server) = model.blocks[block].server.map(|at| &model.servers[at]) else { return Vec::new() };
-    let set = server.group.server.flags.0.iter();
-    set.filter(|(name, _)| server.group.server.flags.get(name).is_some())
-        .map(|(name, flag)| {
-            let axis = model.axes.iter().position(|axis| axis.name == *name);
-            let effect = model.effects(workload).iter().find(|effect| Some(effect.axis) == axis);
-            let values = axis.map(|axis| &model.axes[axis]).filter(|axis| axis.values.len() > 1);
-            let fits = |place: usize| {
-                let text = values.map(|axis| axis.text(place)).unwrap_or_default();
-                let own = model.servers.iter().filter(|server| server.value(name).as_ref() == Some(&text));
-                own.filter_map(|server| server.fate.fits()).any(|fits| fits)
-            };
-            let tried = values.map_or(0, |axis| axis.values.len());
-            let text = |place: usize| values.map(|axis| axis.text(place)).unwrap_or_default();
-            FlagKnob {
-                name: name.clone(),
-                value: match flag {
-                    Flag::On => "on".into(),
-                    Flag::Off => "off".into(),
-                    other => scalar_text(&other.to_value()),
-                },
-                tried: (0..tried).map(text).collect(),
-                effect: effect.map_or("", judged),
-                too_much: (0..tried).filter(|place| !fits(*place)).map(text).collect(),
-            }
-        })
-        .collect()
+    let set = server.group.server.flags.passed();
+    set.map(|(name, flag)| {
+        let axis = model.axes.iter().position(|axis| axis.name == name);
+        let effect = model.effects(workload).iter().find(|effect| Some(effect.axis) == axis);
+        let values = axis.map(|axis| &model.axes[axis]).filter(|axis| axis.values.len() > 1);
+        let fits = |place: usize| {
+            let text = values.map(|axis| axis.text(place)).unwrap_or_default();
+            let own = model.servers.iter().filter(|server| server.value(name).as_ref() == Some(&text));
+            own.filter_map(|server| server.fate.fits()).any(|fits| fits)
+        };
+        let tried = values.map_or(0, |axis| axis.values.len());
+        let text = |place: usize| values.map(|axis| axis.text(place)).unwrap_or_default();
+        FlagKnob {
+            name: name.to_owned(),
+            value: match flag {
+                Flag::On => "on".into(),
+                Flag::Off => "off".into(),
+                other => scalar_text(&other.to_value()),
+            },
+            tried: (0..tried).map(text).collect(),
+            effect: effect.map_or("", judged),
+            too_much: (0..tried).filter(|place| !fits(*place)).map(text).collect(),
+        }
+    })
+    .collect()
 }
 
 fn judged(effect: &Effect) -> &'static str {
