@@ -16,7 +16,7 @@
 //! | `workload` | cell and seed → requests | `unit`, `manifest`, `plan` |
 //! | `load` | requests, arrivals and a stop → [`load::Record`]s | `unit`, `secret`, `manifest`, `plan`, `workload` |
 //! | `server` | server specification → a ready server, or how it ended | `unit`, `secret`, `flags`, `manifest`, `plan` |
-//! | `sim` | an engine → an HTTP server | `unit`, `manifest`, `engine` |
+//! | `sim` | an engine → an HTTP server | `unit`, `flags`, `manifest`, `engine` |
 //! | `observe` | a running server, while a cell runs → [`observe::ServerSide`] | `unit`, `manifest`, `plan`, `server` |
 //! | `measure` | records → summaries and verdicts | `unit`, `manifest`, `plan`, `load`, `server`, `observe` |
 //! | `store` | what was measured ↔ the run folder | `unit`, `diagnostic`, `manifest`, `plan`, `load`, `server`, `observe`, `measure` |

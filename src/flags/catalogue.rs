@@ -5,8 +5,6 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Flags;
-
 const VLLM: &str = include_str!("vllm.toml");
 
 static CATALOGUE: LazyLock<Catalogue> =
@@ -126,9 +124,14 @@ pub fn all() -> &'static [FlagInfo] {
     &CATALOGUE.flag
 }
 
+/// The canonical spelling of a flag's name: dashes inside, none in front.
+pub fn canonical(name: &str) -> String {
+    name.trim_start_matches('-').replace('_', "-")
+}
+
 /// What is known about a flag, by any of its names and in any spelling.
 pub fn info(name: &str) -> Option<&'static FlagInfo> {
-    let name = Flags::canonical(name);
+    let name = canonical(name);
     let is_also = |info: &&FlagInfo| info.also.iter().any(|also| also.trim_start_matches('-') == name);
     all().iter().find(|info| info.name == name).or_else(|| all().iter().find(is_also))
 }

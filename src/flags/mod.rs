@@ -16,5 +16,5 @@
 mod catalogue;
 mod value;
 
-pub use catalogue::{Device, FlagInfo, FlagKind, all, info};
+pub use catalogue::{Device, FlagInfo, FlagKind, all, canonical, info};
 pub use value::{Flag, FlagError, Flags, NotAFlag, Parallel, scalar_text};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::catalogue::{all, info};
+use super::catalogue::{all, canonical, info};
 
 /// Server flags by name, in the order written. Names are kept with dashes: `max_num_seqs` is `max-num-seqs`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,11 +32,6 @@ pub enum Flag {
 }
 
 impl Flags {
-    /// The canonical spelling of a flag's name: dashes inside, none in front.
-    pub fn canonical(name: &str) -> String {
-        name.trim_start_matches('-').replace('_', "-")
-    }
-
     /// The flags that are passed to the engine, in the order written.
     pub fn passed(&self) -> impl Iterator<Item = (&str, &Flag)> {
         self.0.iter().filter(|(_, flag)| **flag != Flag::Unset).map(|(name, flag)| (name.as_str(), flag))
@@ -47,7 +42,7 @@ impl Flags {
         let passed = |name: &str| self.0.get(name).filter(|flag| **flag != Flag::Unset);
         passed(name).or_else(|| {
             let info = info(name)?;
-            passed(&info.name).or_else(|| info.also.iter().find_map(|also| passed(&Self::canonical(also))))
+            passed(&info.name).or_else(|| info.also.iter().find_map(|also| passed(&canonical(also))))
         })
     }
 
@@ -270,7 +265,7 @@ impl<'de> Deserialize<'de> for Flags {
         for (name, value) in raw {
             let flag = Flag::from_value(value)
                 .map_err(|reason| de::Error::custom(format!("flag {name:?}: {reason}")))?;
-            flags.insert(Self::canonical(&name), flag);
+            flags.insert(canonical(&name), flag);
         }
         Ok(Self(flags))
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Finding, Findings, Place, Source},
-    flags::Flags,
+    flags,
 };
 
 /// What else than the file decides what is measured.
@@ -173,7 +173,7 @@ fn canonical_flags(root: &mut Node, findings: &mut Findings) {
     };
     let mut renamed: Table = IndexMap::new();
     for (name, entry) in std::mem::take(flags) {
-        let canonical = Flags::canonical(&name);
+        let canonical = flags::canonical(&name);
         if let Some(first) = renamed.get(&canonical) {
             findings.push(
                 Finding::error(format!("the flag `{canonical}` stands twice"))

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Finding, Findings, Place},
-    flags::Flags,
+    flags,
 };
 
 /// One `sweep` table.
@@ -145,7 +145,7 @@ impl Reader<'_> {
         if path.starts_with(&["server", "flags"])
             && let Some(flag) = path.0.get_mut(2)
         {
-            *flag = Flags::canonical(flag);
+            *flag = flags::canonical(flag);
         }
         Some(path)
     }

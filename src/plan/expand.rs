@@ -19,9 +19,8 @@ use super::{
 };
 use crate::{
     diagnostic::{Finding, Findings},
-    manifest::{
-        Column, Derived, Factor, Flag, Flags, Manifest, Path, Server, Skip, Workload, scalar_text, set_value,
-    },
+    flags::{Flag, canonical, scalar_text},
+    manifest::{Column, Derived, Factor, Manifest, Path, Server, Skip, Workload, set_value},
 };
 
 /// The largest matrix that is expanded. A cell takes seconds at least, so a longer plan is a slip of the pen.
@@ -401,7 +400,7 @@ impl Expansion<'_> {
             if let Ok(flag) = Flag::from_value(value.clone())
                 && flag != Flag::Unset
             {
-                scope.insert(expression::variable(&Flags::canonical(name)), value.clone());
+                scope.insert(expression::variable(&canonical(name)), value.clone());
             }
         }
         for key in ["model", "engine"] {

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::{
     engine::modelled::Modelled,
-    manifest::{Flag, Flags, Moment, SimScript, config_of_model},
+    flags::{Flag, Flags, canonical},
+    manifest::{Moment, SimScript, config_of_model},
     unit::TimeSpan,
 };
 
@@ -108,7 +109,7 @@ impl SimArgs {
         let mut flags = Flags::default();
         for (name, value) in &self.flags {
             let flag = Flag::from_value(value.clone()).map_err(|why| format!("argument --{name}: {why}"))?;
-            flags.0.insert(Flags::canonical(name), flag);
+            flags.0.insert(canonical(name), flag);
         }
         let config = config_of_model(&self.model);
         let text = config.as_ref().map(|(_, text)| text.as_str());
