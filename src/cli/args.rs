@@ -106,9 +106,9 @@ pub enum Verb {
     /// Start a server and end its process tree when the runner is gone; the runner starts this itself.
     #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
     Guard(Raw),
-    /// Run a command that is to answer and end, and end its process tree with it; the runner starts this itself.
+    /// Run a command whose output is captured, and end its process tree with it; started by the runner itself.
     #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
-    Ask(Raw),
+    GuardCapture(Raw),
 }
 
 /// `runner run`

@@ -9,7 +9,7 @@ use crate::{
     diagnostic::{Finding, Findings},
     manifest::{Engine, LaunchOn, Manifest},
     plan::{Group, Plan},
-    server::{KnownFlags, installed_version, known_flags, unknown_flags},
+    server::{AcceptedFlags, accepted_flags, installed_version, unknown_flags},
 };
 
 /// Which engines are asked.
@@ -34,7 +34,7 @@ pub(super) fn verify(
     let cache = cache_folder();
     let runner = std::env::current_exe().ok();
     let runner = runner.and_then(|path| path.into_os_string().into_string().ok());
-    let mut answers: BTreeMap<Vec<String>, Option<KnownFlags>> = BTreeMap::new();
+    let mut answers: BTreeMap<Vec<String>, Option<AcceptedFlags>> = BTreeMap::new();
     let mut named = BTreeSet::new();
     let launched =
         |group: &&Group| group.server.engine == Engine::Vllm && group.server.launch.on == LaunchOn::Local;
@@ -45,20 +45,20 @@ pub(super) fn verify(
             if ask == Ask::Installed && installed_version(&command).is_none() {
                 return None;
             }
-            talk(&format!("asking `{}` for its flags", command.join(" ")));
-            match runtime.block_on(known_flags(&command, &cache, runner.as_deref())) {
-                Ok(known) => Some(known),
-                Err(reason) => {
-                    let reason = reason.trim_start_matches("flags not verified: ");
-                    findings.push(Finding::note(format!("flags not verified: {reason}")));
+            let mut on_run = |line: &str| talk(&format!("running `{line}` to read the flags it accepts"));
+            let flags = accepted_flags(&command, &cache, runner.as_deref(), &mut on_run);
+            match runtime.block_on(flags) {
+                Ok(accepted) => Some(accepted),
+                Err(error) => {
+                    findings.push(Finding::note(format!("flags not verified: {error}")));
                     None
                 }
             }
         });
-        let Some(known) = answer else {
+        let Some(accepted) = answer else {
             continue;
         };
-        for (flag, near) in unknown_flags(&group.server, known) {
+        for (flag, near) in unknown_flags(&group.server, accepted) {
             if !named.insert(flag.clone()) {
                 continue;
             }

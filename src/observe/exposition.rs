@@ -1,21 +1,21 @@
-//! The text that `/metrics` answers → samples.
+//! Parses the Prometheus text format of `/metrics`.
 //!
-//! A small reader of our own: the crates that read this format bring a regular-expression engine and a calendar for a
-//! grammar of one line, `name{label="value",…} value [timestamp] [# exemplar]`, and give up on a whole page where we
-//! want to leave out one line. Comments, `# HELP` and `# TYPE` are skipped: what a sample is, its name says.
+//! The format is one line, `name{label="value",…} value [timestamp] [# exemplar]`. The crates for it depend on regular
+//! expressions and a calendar, and reject a whole page because of one bad line. Comments, including `# HELP` and `# TYPE`,
+//! are skipped, because a sample's name determines its type.
 
 /// One line that carries a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sample<'a> {
-    /// The series' name, with its suffix (`_total`, `_bucket`, `_sum`, `_count`).
+    /// The series' name with its suffix (`_total`, `_bucket`, `_sum`, `_count`).
     pub(super) name: &'a str,
-    /// Upper bound of a histogram's bucket (label `le`); no other label matters here.
+    /// Upper bound of a histogram's bucket, from the label `le`; other labels are ignored.
     pub(super) le: Option<f64>,
     /// The value; never NaN.
     pub(super) value: f64,
 }
 
-/// Every sample of a page. A line that cannot be read, or whose value is NaN, is no sample: it is unknown, not zero.
+/// The samples of a page. A line that cannot be parsed or whose value is NaN is skipped.
 pub(super) fn samples(page: &str) -> impl Iterator<Item = Sample<'_>> {
     page.lines().filter_map(sample)
 }
@@ -28,15 +28,15 @@ fn sample(line: &str) -> Option<Sample<'_>> {
     let end = line.find(|c: char| c == '{' || c.is_whitespace())?;
     let (name, rest) = line.split_at(end);
     let (le, rest) = match rest.strip_prefix('{') {
-        Some(labels) => labels_of(labels)?,
+        Some(labels) => parse_labels(labels)?,
         None => (None, rest),
     };
     let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
     (!name.is_empty() && !value.is_nan()).then_some(Sample { name, le, value })
 }
 
-/// The bucket's bound among the labels, and what stands after their closing brace.
-fn labels_of(mut rest: &str) -> Option<(Option<f64>, &str)> {
+/// Returns the label `le`, and the text after the labels' closing brace.
+fn parse_labels(mut rest: &str) -> Option<(Option<f64>, &str)> {
     let mut le = None;
     loop {
         rest = rest.trim_start_matches([',', ' ', '\t']);
@@ -53,7 +53,7 @@ fn labels_of(mut rest: &str) -> Option<(Option<f64>, &str)> {
     }
 }
 
-/// The first quote that no backslash takes its meaning from.
+/// The position of the first quote without a backslash.
 fn closing_quote(text: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sample_is_left_out() {
+    fn a_line_without_a_sample_is_skipped() {
         for line in [
             "",
             "# TYPE up gauge",

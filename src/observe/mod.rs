@@ -1,25 +1,21 @@
-//! A running server, and its processes → what they say of a cell while it runs: [`ServerSide`].
+//! Observes a server while requests run: its engine's metrics, its processes and the GPUs. The result is [`ServerSide`].
 //!
-//! The client's numbers say how long something took; this room says where the time went. Before a repeat, every
-//! `experiment.scrape_every` while it runs, and after it, the engine's `/metrics` is asked, the server's processes are
-//! looked at, and so are the GPUs where there are any. Counters and histograms are subtracted, gauges keep their peak.
+//! The client measures how long something took; this room shows where the time went. It scrapes the engine's `/metrics`
+//! and samples the server's processes and the GPUs before a repeat, every `experiment.scrape_every` during it, and after it.
+//! Counters and histograms are subtracted; of gauges the peak is kept.
 //!
-//! What a server does not have is absent, with the reason, and never zero: an engine without `/metrics`, a metric that is
-//! not on the page, a counter that fell, a server that somebody else started, a machine without a GPU.
+//! What is unknown is absent with a reason, never zero: an engine without `/metrics`, a metric that is not on the page, a
+//! counter that fell, an attached server's processes, a machine without a GPU.
 //!
-//! Metrics are known by vLLM's names, with `vllm:` before them, `vllm_` or nothing, and with or without `_total`. Several
-//! engines and label sets are summed. The embedded engine shows the same names.
-//!
-//! # What a scrape takes
-//!
-//! It is measured with every cell: `server_side.scraping` in `cell.json`. The numbers for a real vLLM and the embedded
-//! engine, and the command that measures them again, stand in the README.
+//! Metrics have vLLM's names, with the prefix `vllm:`, `vllm_` or none, with or without `_total`, summed over engines and
+//! labels. The embedded engine has the same names. What scraping costs is measured in every cell (`server_side.scraping` in
+//! `cell.json`).
 
 mod durations;
 mod engine_side;
 mod exposition;
+mod gpu_driver;
 mod gpu_side;
-mod gpus;
 mod nvidia_smi;
 #[cfg(target_os = "linux")]
 mod nvml;
@@ -32,9 +28,9 @@ mod snapshot;
 mod tests;
 
 pub use durations::{Bucket, Durations};
-pub use engine_side::EngineSide;
+pub use engine_side::{EngineSide, between_pages};
 pub use gpu_side::{EnergyFrom, GpuSide};
-pub use observer::{Observer, Watched, Watching};
+pub use observer::{Observation, ObservedServer, Observer};
 pub use process_side::ProcessSide;
-pub use server_side::{GaugePoint, Scraping, ServerSide};
-pub use snapshot::between_pages;
+pub use server_side::{Scraping, ServerSide};
+pub use snapshot::GaugePoint;

@@ -1,24 +1,24 @@
-//! NVIDIA's management library, which belongs to the driver and is looked for when a run begins. Nothing of this was tried
-//! on a real GPU.
+//! Reads GPU states from NVML, NVIDIA's management library, which comes with the driver and is loaded when a run begins.
+//! Never tested on a real GPU.
 
-use super::gpu_side::GpuLook;
+use super::gpu_side::GpuState;
 
 /// The driver's library, loaded.
 pub(super) struct Nvml(nvml_wrapper::Nvml);
 
 impl Nvml {
-    /// `None` where there is no library, no driver behind it, or the binary is a static one that can load none.
+    /// Loads the library; `None` without library or driver, and in a static binary, which cannot load one.
     pub(super) fn load() -> Option<Self> {
         nvml_wrapper::Nvml::init().ok().map(Self)
     }
 
-    /// Looks at every GPU. What one of them does not tell is absent.
-    pub(super) fn look(&self) -> Vec<GpuLook> {
+    /// The state of every GPU.
+    pub(super) fn read(&self) -> Vec<GpuState> {
         let count = self.0.device_count().unwrap_or_default();
         (0..count)
             .filter_map(|index| {
                 let device = self.0.device_by_index(index).ok()?;
-                Some(GpuLook {
+                Some(GpuState {
                     index,
                     name: device.name().ok(),
                     memory_bytes: device.memory_info().ok().map(|memory| memory.used),

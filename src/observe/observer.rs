@@ -1,7 +1,7 @@
-//! The thread that looks at a server while somebody else loads it.
+//! The thread that observes a server while it is under load.
 //!
-//! It has a thread and a runtime of its own: however long a page takes, or a look at the kernel's tables, no request
-//! waits for it. It lives as long as a run, so that a cell pays for neither.
+//! It has its own thread and runtime, so that no request waits for a slow page or the kernel's process table. It lives as
+//! long as a run, so that a cell pays for neither.
 
 use std::{
     fmt, thread,
@@ -15,242 +15,247 @@ use tokio::{
 
 use super::{
     engine_side::EngineSide,
-    gpu_side::{GpuLooks, GpuSide},
-    gpus::Gpus,
+    gpu_driver::GpuDriver,
+    gpu_side::{GpuSample, GpuSide},
     process_side::ProcessSide,
-    scrape::{self, Scraper},
-    server_side::{GaugePoint, ServerSide},
-    snapshot::Snapshot,
+    scrape::Scraper,
+    server_side::ServerSide,
+    snapshot::{GaugePoint, Snapshot},
 };
 use crate::{
     manifest::ScrapeEvery,
-    server::{ProcessTree, TreeUsage},
+    server::{HttpClient, HttpError, ProcessTree, TreeUsage},
 };
 
 /// How long the engine may take to report that nothing runs any more.
-const SETTLES_WITHIN: Duration = Duration::from_secs(5);
-/// How long the thread may take to end; one that waits in a driver's library cannot be ended.
-const ENDS_WITHIN: Duration = Duration::from_secs(1);
-/// The first pause before it is asked again whether it has; each further one is twice as long.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the thread may take to end. It cannot be interrupted inside a driver's library.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// The first pause between two checks whether the engine has settled; each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// The most points a timeline has.
-const POINTS: usize = 60;
+/// The longest such pause.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+/// The most points of a timeline.
+const MAX_POINTS: usize = 60;
 
-/// What is to be looked at, and how often.
+/// The server to observe, and how often.
 #[derive(Clone)]
-pub struct Watched {
+pub struct ObservedServer {
     /// `http://host:port`
     pub url: String,
     /// Sent as a bearer token, and never shown.
     pub api_key: Option<String>,
-    /// How often, while requests run.
+    /// How often to observe while requests run.
     pub every: ScrapeEvery,
-    /// The server's processes, when they are on this machine and ours.
+    /// The server's processes, if it was launched on this machine.
     pub processes: Option<ProcessTree>,
 }
 
-impl fmt::Debug for Watched {
-    /// Without the key.
+impl fmt::Debug for ObservedServer {
+    /// Leaves the key out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("url", &self.url).field("every", &self.every).finish_non_exhaustive()
+        f.debug_struct("ObservedServer")
+            .field("url", &self.url)
+            .field("every", &self.every)
+            .finish_non_exhaustive()
     }
 }
 
-/// Looks at one server at a time, on a thread of its own.
+/// Observes one server at a time on its own thread.
 #[derive(Debug)]
 pub struct Observer {
-    orders: mpsc::UnboundedSender<Order>,
-    /// Dropped, the thread ends, and what it asks with it.
+    jobs: mpsc::UnboundedSender<Job>,
+    /// When this is dropped the thread ends, and with it the programs it has started.
     stop: Option<oneshot::Sender<()>>,
-    /// Hears of the thread's end.
+    /// Disconnects when the thread ends.
     ended: std::sync::mpsc::Receiver<()>,
 }
 
-/// A server that is being looked at; dropped, the looking ends and nothing is kept.
+/// An observation in progress. When this is dropped, it ends without a result.
 #[derive(Debug)]
-pub struct Watching {
+pub struct Observation {
     end: oneshot::Sender<u64>,
-    seen: oneshot::Receiver<ServerSide>,
+    result: oneshot::Receiver<ServerSide>,
 }
 
+/// One observation, as the thread sees it.
 #[derive(Debug)]
-struct Order {
-    watched: Watched,
-    begun: oneshot::Sender<()>,
+struct Job {
+    target: ObservedServer,
+    started: oneshot::Sender<()>,
+    /// Receives the number of completed requests.
     end: oneshot::Receiver<u64>,
-    seen: oneshot::Sender<ServerSide>,
+    result: oneshot::Sender<ServerSide>,
 }
 
 impl Observer {
-    /// Starts the thread, which ends when this value is dropped. `runner` is this binary, which guards what is asked; `None`
-    /// asks without a guardian.
+    /// Starts the thread, which ends when this value is dropped. `runner` is the path of this binary, which guards the
+    /// programs that are run; `None` runs them without a guardian.
     pub fn start(runner: Option<&str>) -> Self {
         let runner = runner.map(str::to_owned);
-        let (orders, mut ordered) = mpsc::unbounded_channel::<Order>();
+        let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
         let (stop, stopped) = oneshot::channel::<()>();
         let (end, ended) = std::sync::mpsc::channel();
         let work = move || {
-            // Dropped with the closure, after everything that is asked was ended.
+            // Dropped with the closure, after every program that was run has ended.
             let _end: std::sync::mpsc::Sender<()> = end;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            // Without a runtime nothing is observed, and every order is answered with nothing.
+            // Without a runtime nothing is observed, and the queue's end tells every caller.
             if let Ok(runtime) = runtime {
-                let look = async {
-                    let tools = Tools { gpus: Gpus::find(runner).await, client: scrape::client() };
-                    while let Some(order) = ordered.recv().await {
-                        watch(order, &tools).await;
+                let observe = async {
+                    let sources = Sources { gpus: GpuDriver::find(runner).await, client: HttpClient::new() };
+                    while let Some(job) = queue.recv().await {
+                        observe(job, &sources).await;
                     }
                 };
                 runtime.block_on(async {
                     tokio::select! {
                         _ = stopped => {}
-                        () = look => {}
+                        () = observe => {}
                     }
                 });
             }
         };
-        // Without a thread there is nobody to answer either.
+        // Without a thread the queue ends at once, too.
         let _ = thread::Builder::new().name("observer".into()).spawn(work);
-        Self { orders, stop: Some(stop), ended }
+        Self { jobs, stop: Some(stop), ended }
     }
 
-    /// Takes the first look, and goes on looking until [`Watching::end`].
-    pub async fn watch(&self, watched: Watched) -> Watching {
-        let (begun, has_begun) = oneshot::channel();
+    /// Takes the first sample, and goes on until [`Observation::end`].
+    pub async fn observe(&self, target: ObservedServer) -> Observation {
+        let (started, has_started) = oneshot::channel();
         let (end, ended) = oneshot::channel();
-        let (seen, will_see) = oneshot::channel();
-        let order = Order { watched, begun, end: ended, seen };
-        // A thread that is gone hears nothing: then what is seen is nothing, too.
-        let _ = self.orders.send(order);
-        let _ = has_begun.await;
-        Watching { end, seen: will_see }
+        let (result, future_result) = oneshot::channel();
+        // A thread that is gone drops the job, and `end` returns an empty result.
+        let _ = self.jobs.send(Job { target, started, end: ended, result });
+        let _ = has_started.await;
+        Observation { end, result: future_result }
     }
 }
 
 impl Drop for Observer {
-    /// A driver's tool that hangs is a process of ours: it ends before this returns.
+    /// Waits for the thread, which ends a driver's tool that hangs.
     fn drop(&mut self) {
         drop(self.stop.take());
-        let _ = self.ended.recv_timeout(ENDS_WITHIN);
+        let _ = self.ended.recv_timeout(END_TIMEOUT);
     }
 }
 
-impl Watching {
-    /// Takes the last look once the engine reports that nothing runs, and returns what was seen. `completed` is how many
-    /// requests the client saw completed: an engine that counted fewer has not caught up yet.
+impl Observation {
+    /// Takes the last sample once the engine reports that nothing runs, and returns the result. `completed` is the number of
+    /// requests that the client saw completed; an engine that counted fewer has not settled yet.
     pub async fn end(self, completed: u64) -> ServerSide {
         let _ = self.end.send(completed);
-        self.seen.await.unwrap_or_else(|_| ServerSide {
-            absent: vec!["the server was not observed: the observer's thread is gone".into()],
+        self.result.await.unwrap_or_else(|_| ServerSide {
+            absent: vec!["the server was not observed, because the observer's thread has ended".into()],
             ..ServerSide::default()
         })
     }
 }
 
-/// What the thread keeps from one cell to the next.
-struct Tools {
-    gpus: Option<Gpus>,
-    client: Result<reqwest::Client, String>,
+/// What the thread keeps between observations.
+struct Sources {
+    gpus: Option<GpuDriver>,
+    client: Result<HttpClient, HttpError>,
 }
 
-async fn watch(order: Order, tools: &Tools) {
-    let Order { watched, begun, mut end, seen } = order;
-    let mut look = Look::new(&watched, tools);
-    let before = look.scrape().await;
-    let began = Instant::now();
-    look.machine().await;
-    let _ = begun.send(());
+async fn observe(job: Job, sources: &Sources) {
+    let Job { target, started, mut end, result } = job;
+    let mut recorder = Recorder::new(&target, sources);
+    let before = recorder.scrape().await;
+    let start = Instant::now();
+    recorder.sample_machine().await;
+    let _ = started.send(());
     let completed = loop {
         tokio::select! {
             biased;
             completed = &mut end => break completed,
-            () = look.pause() => {}
+            () = recorder.pause() => {}
         }
         tokio::select! {
             biased;
             completed = &mut end => break completed,
-            page = look.scrape(), if before.is_some() => if let Some(page) = page { look.gauges(&page) },
+            page = recorder.scrape(), if before.is_some() => if let Some(page) = page {
+                recorder.record_gauges(&page);
+            },
             else => {}
         }
-        look.machine().await;
+        recorder.sample_machine().await;
     };
-    // Given up: whoever asked does not listen any more.
+    // The observation was dropped.
     let Ok(completed) = completed else {
         return;
     };
-    look.machine().await;
+    recorder.sample_machine().await;
     let after = match &before {
-        Some(before) => look.settled(before, completed).await,
+        Some(before) => recorder.settled(before, completed).await,
         None => None,
     };
-    let span_s = began.elapsed().as_secs_f64();
-    let _ = seen.send(look.conclude(before.zip(after), span_s));
+    let span_s = start.elapsed().as_secs_f64();
+    let _ = result.send(recorder.finish(before.zip(after), span_s));
 }
 
-/// What was seen so far.
-struct Look<'a> {
+/// Takes samples and keeps them.
+struct Recorder<'a> {
     scraper: Option<Scraper>,
     every: Option<Duration>,
-    gpus: Option<&'a Gpus>,
+    gpus: Option<&'a GpuDriver>,
     processes: Option<ProcessTree>,
-    began: Instant,
+    start: Instant,
     next: Instant,
     gauges: Vec<GaugePoint>,
     usage: Vec<(f64, TreeUsage)>,
-    gpu_looks: Vec<GpuLooks>,
+    gpu_samples: Vec<GpuSample>,
     absent: Vec<String>,
 }
 
-impl<'a> Look<'a> {
-    fn new(watched: &Watched, tools: &'a Tools) -> Self {
-        let every = match watched.every {
-            ScrapeEvery::Every(span) => Some(span.duration()).filter(|span| !span.is_zero()),
-            ScrapeEvery::Off => None,
-        };
-        let mut absent = Vec::new();
-        let scraper = match watched.every {
+impl<'a> Recorder<'a> {
+    fn new(target: &ObservedServer, sources: &'a Sources) -> Self {
+        let (mut scraper, mut every, mut absent) = (None, None, Vec::new());
+        match target.every {
             ScrapeEvery::Off => {
-                absent.push("the engine was not asked (experiment.scrape_every = \"off\")".into());
-                None
+                absent.push("the engine was not scraped (experiment.scrape_every = \"off\")".into());
             }
             ScrapeEvery::Every(span) => {
-                Some(Scraper::new(&tools.client, &watched.url, watched.api_key.as_deref(), span))
+                let api_key = target.api_key.as_deref();
+                scraper = Some(Scraper::new(&sources.client, &target.url, api_key, span));
+                every = Some(span.duration()).filter(|span| !span.is_zero());
             }
-        };
+        }
         let now = Instant::now();
         Self {
             scraper,
             every,
-            gpus: tools.gpus.as_ref(),
-            processes: watched.processes,
-            began: now,
+            gpus: sources.gpus.as_ref(),
+            processes: target.processes,
+            start: now,
             next: every.map_or(now, |every| now + every),
             gauges: Vec::new(),
             usage: Vec::new(),
-            gpu_looks: Vec::new(),
+            gpu_samples: Vec::new(),
             absent,
         }
     }
 
     async fn scrape(&mut self) -> Option<Snapshot> {
-        self.scraper.as_mut()?.page().await
+        self.scraper.as_mut()?.scrape().await
     }
 
-    /// Until the next look is due; for ever where there is none between the first and the last.
+    /// Waits until the next sample is due; forever where there are only the first and the last.
     async fn pause(&mut self) {
         let Some(every) = self.every else {
             return std::future::pending().await;
         };
         sleep(self.next.saturating_duration_since(Instant::now())).await;
-        // One that came late does not make the next ones come all at once.
+        // After a late sample the missed ones are skipped.
         self.next = (self.next + every).max(Instant::now());
     }
 
     fn elapsed(&self) -> f64 {
-        self.began.elapsed().as_secs_f64()
+        self.start.elapsed().as_secs_f64()
     }
 
-    fn gauges(&mut self, page: &Snapshot) {
+    fn record_gauges(&mut self, page: &Snapshot) {
         let t_s = self.elapsed();
         self.gauges.push(GaugePoint {
             t_s,
@@ -260,22 +265,22 @@ impl<'a> Look<'a> {
         });
     }
 
-    /// The kernel and the drivers are asked.
-    async fn machine(&mut self) {
+    /// Samples the processes and the GPUs.
+    async fn sample_machine(&mut self) {
         let t_s = self.elapsed();
         if let Some(usage) = self.processes.and_then(ProcessTree::usage) {
             self.usage.push((t_s, usage));
         }
         if let Some(gpus) = self.gpus {
-            let gpus = gpus.look().await;
-            self.gpu_looks.push(GpuLooks { t_s, gpus });
+            let gpus = gpus.read().await;
+            self.gpu_samples.push(GpuSample { t_s, gpus });
         }
     }
 
-    /// The first page on which nothing runs and everything that completed is counted: engines update their metrics after
-    /// they sent the last token. Without such a page the last one, which says so itself.
+    /// Scrapes until nothing runs and every completed request is counted, because engines update their metrics after they
+    /// have sent the last token. Without such a page returns the last one, which shows that it is not settled.
     async fn settled(&mut self, before: &Snapshot, completed: u64) -> Option<Snapshot> {
-        let until = Instant::now() + SETTLES_WITHIN;
+        let until = Instant::now() + SETTLE_TIMEOUT;
         let mut pause = FIRST_PAUSE;
         let mut last: Option<Snapshot> = None;
         loop {
@@ -295,41 +300,37 @@ impl<'a> Look<'a> {
                 return last;
             }
             sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(500));
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    fn conclude(mut self, pages: Option<(Snapshot, Snapshot)>, span_s: f64) -> ServerSide {
+    fn finish(mut self, pages: Option<(Snapshot, Snapshot)>, span_s: f64) -> ServerSide {
         if let Some(scraper) = &self.scraper
             && pages.is_none()
         {
-            self.absent.push(scraper.why_not());
+            self.absent.push(scraper.failure());
         }
         let engine = pages.and_then(|(before, after)| {
             if EngineSide::restarted(&before, &after) {
-                self.absent.push(
-                    "the engine's counters fell while it was measured: it began anew in between"
-                        .into(),
-                );
+                let reason = "the engine's counters fell during the measurement, so it restarted in between";
+                self.absent.push(reason.into());
                 return None;
             }
-            let side = EngineSide::between(&before, &self.gauges, &after, span_s);
-            if !side.settled {
-                self.absent.push(
-                    "after the last answer the engine did not report that nothing runs: its counts may lack some"
-                        .into(),
-                );
+            let engine = EngineSide::between(&before, &self.gauges, &after, span_s);
+            if !engine.settled {
+                let reason = "after the last response the engine did not report that nothing runs, so its counts may lack some requests";
+                self.absent.push(reason.into());
             }
-            Some(side)
+            Some(engine)
         });
         let process = match self.usage.as_slice() {
             [(from, _), .., (to, _)] => {
-                let looks: Vec<TreeUsage> = self.usage.iter().map(|(_, usage)| *usage).collect();
-                ProcessSide::of(&looks, to - from)
+                let samples: Vec<TreeUsage> = self.usage.iter().map(|(_, usage)| *usage).collect();
+                ProcessSide::summarize(&samples, to - from)
             }
             _ => None,
         };
-        let pids = match (&self.processes, self.gpu_looks.is_empty()) {
+        let pids = match (&self.processes, self.gpu_samples.is_empty()) {
             (Some(tree), false) => tree.pids(),
             _ => Vec::new(),
         };
@@ -338,27 +339,27 @@ impl<'a> Look<'a> {
             scraping: self.scraper.as_ref().map(Scraper::cost),
             engine,
             process,
-            gpus: GpuSide::of(&self.gpu_looks, &pids),
+            gpus: GpuSide::summarize(&self.gpu_samples, &pids),
             absent: self.absent,
-            timeline: thinned(self.gauges),
+            timeline: thinned(&self.gauges),
         }
     }
 }
 
-/// At most [`POINTS`] of them: of several that become one, the largest of each gauge, so that no peak is lost.
-fn thinned(points: Vec<GaugePoint>) -> Vec<GaugePoint> {
-    let most = |points: &[GaugePoint], get: fn(&GaugePoint) -> Option<f64>| {
+/// Merges neighbouring points into at most [`MAX_POINTS`] and keeps the peaks of each gauge.
+fn thinned(points: &[GaugePoint]) -> Vec<GaugePoint> {
+    let max = |points: &[GaugePoint], get: fn(&GaugePoint) -> Option<f64>| {
         points.iter().filter_map(get).max_by(f64::total_cmp)
     };
-    let step = points.len().div_ceil(POINTS).max(1);
+    let step = points.len().div_ceil(MAX_POINTS).max(1);
     points
         .chunks(step)
         .map(|part| GaugePoint {
-            // Beyond a millisecond it would say nothing, and light files hold it.
+            // Milliseconds are precise enough for a file that is committed.
             t_s: (part[part.len() / 2].t_s * 1e3).round() / 1e3,
-            running: most(part, |point| point.running),
-            waiting: most(part, |point| point.waiting),
-            kv_usage: most(part, |point| point.kv_usage),
+            running: max(part, |point| point.running),
+            waiting: max(part, |point| point.waiting),
+            kv_usage: max(part, |point| point.kv_usage),
         })
         .collect()
 }
@@ -375,10 +376,10 @@ mod tests {
             waiting: None,
             kv_usage: None,
         };
-        let thin = thinned((0..150).map(point).collect());
+        let thin = thinned(&(0..150).map(point).collect::<Vec<_>>());
         assert_eq!(thin.len(), 50);
         assert_eq!(thin.iter().filter(|p| p.running == Some(9.0)).count(), 1);
-        assert_eq!(thinned((0..3).map(point).collect()).len(), 3);
-        assert!(thinned(Vec::new()).is_empty());
+        assert_eq!(thinned(&(0..3).map(point).collect::<Vec<_>>()).len(), 3);
+        assert!(thinned(&[]).is_empty());
     }
 }

@@ -1,41 +1,40 @@
-//! What the server's processes used, by the kernel's count.
+//! Processor time and memory of the server's processes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::server::TreeUsage;
 
-/// What the processes of a server used while a repeat ran.
+/// What the processes of a server used during a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSide {
-    /// Seconds of processor time, user and system, of all processes together.
+    /// Processor time of all processes, user and system, seconds.
     pub cpu_s: f64,
-    /// The same divided by the time that passed: how many cores were busy, on average.
+    /// Processor time divided by elapsed time: the mean number of busy cores.
     pub cores: f64,
-    /// Largest resident memory of all processes together that was seen, bytes. Pages that processes share count once
-    /// for each of them.
+    /// Peak resident memory of all processes, bytes. Shared pages count once per process.
     pub peak_rss_bytes: u64,
-    /// Most processes that were seen.
+    /// Peak number of processes.
     pub processes: u32,
 }
 
 impl ProcessSide {
-    /// From looks in the order of time, and the seconds between the first and the last. `None` with fewer than two, and
-    /// when less time was used at the end than at the start: then a process took its count with it.
-    pub(super) fn of(looks: &[TreeUsage], span_s: f64) -> Option<Self> {
-        let (first, last) = (looks.first()?, looks.last()?);
+    /// Summarizes samples in order of time, the last one `span_s` seconds after the first. `None` with fewer than two, and
+    /// when the processor time fell because a process ended without being waited for.
+    pub(super) fn summarize(samples: &[TreeUsage], span_s: f64) -> Option<Self> {
+        let (first, last) = (samples.first()?, samples.last()?);
         let cpu_s = last.cpu_s - first.cpu_s;
-        if looks.len() < 2 || cpu_s < 0.0 || span_s <= 0.0 {
+        if samples.len() < 2 || cpu_s < 0.0 || span_s <= 0.0 {
             return None;
         }
         Some(Self {
             cpu_s,
             cores: cpu_s / span_s,
-            peak_rss_bytes: looks.iter().map(|look| look.rss_bytes).max()?,
-            processes: looks.iter().map(|look| look.processes).max()?,
+            peak_rss_bytes: samples.iter().map(|sample| sample.rss_bytes).max()?,
+            processes: samples.iter().map(|sample| sample.processes).max()?,
         })
     }
 
-    /// Two repeats as one.
+    /// Pools two repeats, whose durations are `spans_s` seconds.
     pub(super) fn pool(&self, spans_s: (f64, f64), other: &Self) -> Self {
         let cpu_s = self.cpu_s + other.cpu_s;
         Self {
@@ -51,23 +50,23 @@ impl ProcessSide {
 mod tests {
     use super::*;
 
-    fn look(cpu_s: f64, rss_bytes: u64, processes: u32) -> TreeUsage {
+    fn sample(cpu_s: f64, rss_bytes: u64, processes: u32) -> TreeUsage {
         TreeUsage { cpu_s, rss_bytes, processes }
     }
 
     #[test]
     fn time_is_a_difference_and_memory_a_peak() {
-        let looks = [look(1.0, 10, 1), look(2.0, 30, 3), look(4.0, 20, 2)];
-        let side = ProcessSide::of(&looks, 2.0).unwrap();
+        let samples = [sample(1.0, 10, 1), sample(2.0, 30, 3), sample(4.0, 20, 2)];
+        let side = ProcessSide::summarize(&samples, 2.0).unwrap();
         assert_eq!((side.cpu_s, side.cores), (3.0, 1.5));
         assert_eq!((side.peak_rss_bytes, side.processes), (30, 3));
         assert_eq!(side.pool((2.0, 1.0), &side).cores, 2.0);
     }
 
     #[test]
-    fn one_look_and_time_that_runs_backwards_are_nothing() {
-        assert_eq!(ProcessSide::of(&[look(1.0, 1, 1)], 1.0), None);
-        assert_eq!(ProcessSide::of(&[look(5.0, 1, 2), look(3.0, 1, 1)], 1.0), None);
-        assert_eq!(ProcessSide::of(&[], 1.0), None);
+    fn one_sample_and_falling_time_have_no_summary() {
+        assert_eq!(ProcessSide::summarize(&[sample(1.0, 1, 1)], 1.0), None);
+        assert_eq!(ProcessSide::summarize(&[sample(5.0, 1, 2), sample(3.0, 1, 1)], 1.0), None);
+        assert_eq!(ProcessSide::summarize(&[], 1.0), None);
     }
 }

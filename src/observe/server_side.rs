@@ -1,81 +1,65 @@
-//! What is kept of one repeat's observation, and how repeats become one.
+//! The stored result of observing a server during a repeat, and how repeats are pooled.
 
 use serde::{Deserialize, Serialize};
 
-use super::{engine_side::EngineSide, gpu_side::GpuSide, process_side::ProcessSide};
+use super::{engine_side::EngineSide, gpu_side::GpuSide, process_side::ProcessSide, snapshot::GaugePoint};
 
-/// The server's side of one repeat, or of a cell's pooled repeats, warm-up included.
+/// Observations of the server during one repeat, or during a cell's pooled repeats; warm-up included.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerSide {
-    /// Seconds that were observed.
+    /// Observed time, seconds.
     pub span_s: f64,
-    /// What asking for it cost.
+    /// What scraping cost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scraping: Option<Scraping>,
-    /// What the engine's own metrics say.
+    /// The engine's own metrics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineSide>,
-    /// What its processes used; absent for an attached server.
+    /// Processor time and memory of its processes; absent for an attached server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessSide>,
-    /// What each GPU did; empty where none can be seen.
+    /// Each GPU; empty where none is found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuSide>,
-    /// Why something is not here, as sentences.
+    /// Why something is absent, as sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<String>,
-    /// The engine's gauges over time, of the last repeat, at most sixty.
+    /// The engine's gauges over time in the last repeat, at most sixty points.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<GaugePoint>,
 }
 
-/// How often `/metrics` was asked, and how long it took.
+/// How often `/metrics` was scraped, and how long that took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scraping {
-    /// Seconds between two scrapes while requests ran; 0 when there were none in between.
+    /// Seconds between two scrapes while requests ran; 0 without such scrapes.
     pub every_s: f64,
-    /// Scrapes that were answered.
+    /// Successful scrapes.
     pub scrapes: u32,
-    /// Scrapes that were not.
+    /// Failed scrapes.
     pub failed: u32,
-    /// Mean time until the whole page was there, milliseconds; absent when none was answered.
+    /// Mean time until the whole page had arrived, milliseconds; absent without a successful scrape.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_ms: Option<f64>,
-    /// The longest.
+    /// The longest such time, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_ms: Option<f64>,
 }
 
-/// The engine's gauges in one scrape.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GaugePoint {
-    /// Seconds since the first scrape of the repeat.
-    pub t_s: f64,
-    /// Requests that ran.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub running: Option<f64>,
-    /// Requests that waited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waiting: Option<f64>,
-    /// Part of the KV cache in use, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kv_usage: Option<f64>,
-}
-
 impl ServerSide {
-    /// Several repeats as one; `None` when there are none. What one of them lacks is unknown of all.
+    /// Pools repeats; `None` when there are none. What one repeat lacks is unknown for all.
     pub fn pool(repeats: &[Self]) -> Option<Self> {
         let (first, rest) = repeats.split_first()?;
-        Some(rest.iter().fold(first.clone(), |all, next| all.with(next)))
+        Some(rest.iter().fold(first.clone(), |all, next| all.pool_with(next)))
     }
 
-    fn with(&self, other: &Self) -> Self {
+    fn pool_with(&self, other: &Self) -> Self {
         let spans = (self.span_s, other.span_s);
         let mut absent = self.absent.clone();
         absent.extend(other.absent.iter().filter(|reason| !self.absent.contains(reason)).cloned());
         Self {
             span_s: spans.0 + spans.1,
-            scraping: self.scraping.zip(other.scraping).map(|(a, b)| a.with(&b)),
+            scraping: self.scraping.zip(other.scraping).map(|(a, b)| a.pool_with(&b)),
             engine: self.engine.as_ref().zip(other.engine.as_ref()).map(|(a, b)| a.pool(b)),
             process: self.process.zip(other.process).map(|(a, b)| a.pool(spans, &b)),
             gpus: self
@@ -91,8 +75,8 @@ impl ServerSide {
         }
     }
 
-    /// Energy of the GPUs that the server used, joules; of all of them where it cannot be told which it used. Absent
-    /// when there are none, or one of them does not tell.
+    /// Energy of the GPUs that the server used, joules; of all GPUs where it is unknown which it used. Absent when there are
+    /// none, or the energy of one is unknown.
     pub fn gpu_energy_j(&self) -> Option<f64> {
         let used: Vec<&GpuSide> = self.gpus.iter().filter(|gpu| gpu.used_by_server != Some(false)).collect();
         let energies: Option<Vec<f64>> = used.iter().map(|gpu| gpu.energy_j).collect();
@@ -101,7 +85,7 @@ impl ServerSide {
 }
 
 impl Scraping {
-    fn with(&self, other: &Self) -> Self {
+    fn pool_with(&self, other: &Self) -> Self {
         let scrapes = self.scrapes + other.scrapes;
         let total = |side: &Self| side.mean_ms.map(|mean| mean * f64::from(side.scrapes));
         let sums: Vec<f64> = [total(self), total(other)].into_iter().flatten().collect();
@@ -129,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_add_up_and_reasons_are_said_once() {
+    fn repeats_add_up_and_reasons_are_listed_once() {
         let pooled =
             ServerSide::pool(&[side(1.0, 1, Some(2.0), "no GPU"), side(2.0, 3, Some(6.0), "no GPU")])
                 .unwrap();
@@ -140,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn energy_is_that_of_the_servers_gpus_and_unknown_when_one_does_not_tell() {
+    fn energy_is_that_of_the_servers_gpus_and_unknown_when_one_is_unknown() {
         let gpu = |index, used_by_server, energy_j| GpuSide {
             index,
             name: None,

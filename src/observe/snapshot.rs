@@ -1,26 +1,27 @@
-//! One page of `/metrics` → what vLLM says there, whatever it is labelled.
+//! Reads vLLM's metrics from one page of `/metrics`, whatever their labels.
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     durations::{Bucket, Durations},
-    engine_side::EngineSide,
     exposition::samples,
 };
 
-/// One scrape. Several engines and label sets are summed; where a metric is not on the page it is absent.
+/// vLLM's metrics on one page, summed over engines and labels. A metric that is not on the page is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Snapshot {
-    /// Requests that are worked on.
+    /// Requests that run.
     pub(super) running: Option<f64>,
-    /// Requests that wait for their turn.
+    /// Requests that wait.
     pub(super) waiting: Option<f64>,
-    /// Part of the KV cache in use, 0 to 1, of the fullest engine.
+    /// Part of the KV cache in use, 0 to 1, of the engine with the fullest cache.
     pub(super) kv_usage: Option<f64>,
     pub(super) prompt_tokens: Option<f64>,
     pub(super) generation_tokens: Option<f64>,
     pub(super) preemptions: Option<f64>,
     pub(super) prefix_queries: Option<f64>,
     pub(super) prefix_hits: Option<f64>,
-    /// Requests that ended, whatever way the server calls it.
+    /// Requests that ended, for whatever reason.
     pub(super) finished: Option<f64>,
     pub(super) queue: Option<Cumulative>,
     pub(super) prefill: Option<Cumulative>,
@@ -31,56 +32,65 @@ pub(super) struct Snapshot {
     pub(super) e2e: Option<Cumulative>,
 }
 
+/// The engine's gauges at one scrape.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GaugePoint {
+    /// Seconds since the first scrape of the repeat.
+    pub t_s: f64,
+    /// Requests that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<f64>,
+    /// Requests that waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<f64>,
+    /// Part of the KV cache in use, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_usage: Option<f64>,
+}
+
 /// A histogram since the server's start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Cumulative {
-    /// Upper bound and how many are at or below it, ascending.
+    /// Upper bounds in ascending order, each with the number of values at or below it.
     at_most: Vec<(f64, f64)>,
     sum: f64,
     count: f64,
 }
 
-/// The names vLLM's metrics carry: its own, one that passed through a system without colons, and none.
+/// Prefixes of vLLM's metrics: its own, that of systems without colons, and none.
 const PREFIXES: [&str; 3] = ["vllm:", "vllm_", ""];
 
-/// The largest value that is believed, 2⁵³: beyond it a page's numbers count no more, and none of ours is so large.
-const MOST: f64 = 9_007_199_254_740_992.0;
-/// The longest finite bound of a bucket that is believed, seconds.
-const LONGEST_BOUND: f64 = 1e9;
-/// The most buckets of one histogram that are read; a real one has some thirty.
-const MOST_BUCKETS: usize = 512;
+/// The largest plausible value, 2⁵³. Beyond it a float cannot count.
+const MAX_VALUE: f64 = 9_007_199_254_740_992.0;
+/// The largest plausible finite bound of a bucket, seconds.
+const MAX_BOUND: f64 = 1e9;
+/// Limit on the buckets of one histogram; a real one has about thirty.
+const MAX_BUCKETS: usize = 512;
 
-/// Whether a value may be one: what is negative, infinite or beyond counting is unknown, not zero.
-fn is_sane(value: f64) -> bool {
-    (0.0..=MOST).contains(&value)
-}
-
-/// What two pages of `/metrics` say of the time between them, `span_s` seconds; `None` when nothing is known on one of
-/// them, or the server began anew in between.
-pub fn between_pages(before: &str, after: &str, span_s: f64) -> Option<EngineSide> {
-    let (before, after) = (Snapshot::read(before)?, Snapshot::read(after)?);
-    (!EngineSide::restarted(&before, &after)).then(|| EngineSide::between(&before, &[], &after, span_s))
+/// Whether a value is plausible. Negative, infinite and huge values count as unknown, not as zero.
+fn is_plausible(value: f64) -> bool {
+    (0.0..=MAX_VALUE).contains(&value)
 }
 
 impl Snapshot {
-    /// Reads a page; `None` when nothing on it is known by any name.
+    /// Reads a page; `None` when it has none of the metrics under any name.
     pub(super) fn read(page: &str) -> Option<Self> {
-        // A page uses one prefix; names without one are believed only where there is none.
+        // A page uses one prefix. Names without a prefix count only when no name has one.
         PREFIXES.iter().find_map(|prefix| {
             let mut snapshot = Self::default();
             for sample in samples(page) {
                 if let Some(name) = sample.name.strip_prefix(prefix) {
-                    snapshot.take(name, sample.le, sample.value);
+                    snapshot.add(name, sample.le, sample.value);
                 }
             }
-            snapshot.forget_what_cannot_be();
+            snapshot.remove_implausible_sums();
             (snapshot != Self::default()).then_some(snapshot)
         })
     }
 
-    fn take(&mut self, name: &str, le: Option<f64>, value: f64) {
+    fn add(&mut self, name: &str, le: Option<f64>, value: f64) {
         let name = name.strip_suffix("_total").unwrap_or(name);
-        if !is_sane(value) {
+        if !is_plausible(value) {
             return;
         }
         if let Some(gauge) = self.gauge(name) {
@@ -101,8 +111,8 @@ impl Snapshot {
         }
     }
 
-    /// A sum over labels may be beyond counting though none of its parts is.
-    fn forget_what_cannot_be(&mut self) {
+    /// A sum over labels may be implausible although its parts are not.
+    fn remove_implausible_sums(&mut self) {
         for gauge in [
             &mut self.running,
             &mut self.waiting,
@@ -113,7 +123,7 @@ impl Snapshot {
             &mut self.prefix_hits,
             &mut self.finished,
         ] {
-            gauge.take_if(|value| !is_sane(*value));
+            gauge.take_if(|value| !is_plausible(*value));
         }
         for histogram in [
             &mut self.queue,
@@ -126,14 +136,14 @@ impl Snapshot {
         ] {
             histogram.take_if(|histogram| {
                 let mut at_most = histogram.at_most.iter();
-                !(is_sane(histogram.sum)
-                    && is_sane(histogram.count)
-                    && at_most.all(|(_, value)| is_sane(*value)))
+                !(is_plausible(histogram.sum)
+                    && is_plausible(histogram.count)
+                    && at_most.all(|(_, value)| is_plausible(*value)))
             });
         }
     }
 
-    /// What is summed over engines and labels. vLLM's names since 0.6, the older ones last.
+    /// The counter or gauge of a name. Has vLLM's names since 0.6, the older ones last.
     fn gauge(&mut self, name: &str) -> Option<&mut Option<f64>> {
         Some(match name {
             "num_requests_running" => &mut self.running,
@@ -154,7 +164,7 @@ impl Snapshot {
             "request_prefill_time_seconds" => &mut self.prefill,
             "request_decode_time_seconds" => &mut self.decode,
             "time_to_first_token_seconds" => &mut self.ttft,
-            // Before 0.11 the gaps had the name that now is each request's mean.
+            // Before 0.11 the second name meant the gaps between tokens.
             "inter_token_latency_seconds" | "time_per_output_token_seconds" => &mut self.itl,
             "request_time_per_output_token_seconds" => &mut self.tpot,
             "e2e_request_latency_seconds" => &mut self.e2e,
@@ -162,7 +172,7 @@ impl Snapshot {
         })
     }
 
-    /// Whether nothing runs and nothing waits, as far as the page tells.
+    /// Whether no request runs or waits; `None` when the page does not say.
     pub(super) fn idle(&self) -> Option<bool> {
         Some(self.running? == 0.0 && self.waiting.is_none_or(|waiting| waiting == 0.0))
     }
@@ -170,45 +180,45 @@ impl Snapshot {
 
 impl Cumulative {
     fn add(&mut self, le: f64, value: f64) {
-        if le != f64::INFINITY && !(0.0..=LONGEST_BOUND).contains(&le) {
+        if le != f64::INFINITY && !(0.0..=MAX_BOUND).contains(&le) {
             return;
         }
         match self.at_most.binary_search_by(|(bound, _)| bound.total_cmp(&le)) {
             Ok(at) => self.at_most[at].1 += value,
-            Err(at) if self.at_most.len() < MOST_BUCKETS => self.at_most.insert(at, (le, value)),
+            Err(at) if self.at_most.len() < MAX_BUCKETS => self.at_most.insert(at, (le, value)),
             Err(_) => {}
         }
     }
 
-    /// What was added since an earlier scrape; `None` when something got less, so that it is not the same histogram.
+    /// The growth since an earlier scrape; `None` when a count fell, so that it is not the same histogram any more.
     pub(super) fn since(&self, before: Option<&Self>) -> Option<Durations> {
         let zero = Self::default();
         let before = before.unwrap_or(&zero);
-        let count = grown(before.count, self.count)?;
-        let sum = grown(before.sum, self.sum)?;
+        let count = growth(before.count, self.count)?;
+        let sum = growth(before.sum, self.sum)?;
         let mut buckets = Vec::with_capacity(self.at_most.len());
-        let (mut above, mut below) = (0.0, 0.0);
+        let (mut above_s, mut below) = (0.0, 0.0);
         for (bound, now) in &self.at_most {
             let then = match before.at_most.binary_search_by(|(b, _)| b.total_cmp(bound)) {
                 Ok(at) => before.at_most[at].1,
-                // Bounds that the earlier scrape does not have are those of an empty histogram only.
+                // Only an empty histogram may lack a bound in the earlier scrape.
                 Err(_) if before.count == 0.0 => 0.0,
                 Err(_) => return None,
             };
-            let at_most = grown(then, *now)?;
+            let at_most = growth(then, *now)?;
             buckets.push(Bucket {
-                above_s: above,
+                above_s,
                 to_s: bound.is_finite().then_some(*bound),
-                count: grown(below, at_most)? as u64,
+                count: growth(below, at_most)? as u64,
             });
-            (above, below) = (*bound, at_most);
+            (above_s, below) = (*bound, at_most);
         }
         Some(Durations::new(buckets, count as u64, sum))
     }
 }
 
-/// A counter's growth; `None` when it fell: the server began anew in between, and what it counted is gone.
-pub(super) fn grown(before: f64, after: f64) -> Option<f64> {
+/// A counter's growth; `None` when it fell, because the server restarted in between.
+pub(super) fn growth(before: f64, after: f64) -> Option<f64> {
     (after >= before).then_some(after - before)
 }
 
@@ -219,7 +229,7 @@ mod tests {
     const RECORDED: &str = include_str!("../../tests/recorded/vllm/get-metrics-after.txt");
 
     #[test]
-    fn a_recorded_page_of_vllm_is_read_whole() {
+    fn a_recorded_page_of_vllm_is_read() {
         let page = Snapshot::read(RECORDED).unwrap();
         assert_eq!(page.idle(), Some(true));
         assert_eq!((page.prompt_tokens, page.generation_tokens), (Some(298.0), Some(103.0)));
@@ -229,36 +239,10 @@ mod tests {
         let ttft = page.ttft.unwrap().since(None).unwrap();
         assert_eq!(ttft.count, 14);
         assert!((ttft.mean_ms.unwrap() - 1_696.937_561 / 14.0).abs() < 1e-6);
-        // 7 at most 10 ms: place 7 of 14 is the end of that bucket.
+        // 7 of 14 values are at most 10 ms, so the median is the end of that bucket.
         assert!((ttft.p50_ms.unwrap() - 10.0).abs() < 1e-9);
         let all = [page.queue, page.prefill, page.decode, page.itl, page.tpot, page.e2e];
         assert!(all.iter().all(Option::is_some), "{all:?}");
-    }
-
-    #[test]
-    fn what_no_server_can_count_is_unknown_and_leaves_what_can_be_stored() {
-        let page = |value: &str, bound: &str| {
-            format!(
-                "vllm:num_requests_running {value}\nvllm:num_requests_waiting 1\nvllm:kv_cache_usage_perc {value}\n\
-                 vllm:prompt_tokens_total{{a=\"1\"}} {value}\nvllm:prompt_tokens_total{{a=\"2\"}} {value}\n\
-                 vllm:e2e_request_latency_seconds_bucket{{le=\"{bound}\"}} 1\n\
-                 vllm:e2e_request_latency_seconds_bucket{{le=\"+Inf\"}} 2\n\
-                 vllm:e2e_request_latency_seconds_sum {value}\nvllm:e2e_request_latency_seconds_count 2\n"
-            )
-        };
-        let zero = "vllm:num_requests_waiting 1";
-        for value in ["+Inf", "-Inf", "-1", "1e300", "9e15", "18446744073709551616"] {
-            for bound in ["-Inf", "NaN", "-3", "1e300", "0.5"] {
-                let side = between_pages(zero, &page(value, bound), 1.0).unwrap();
-                assert_eq!(side.prompt_tokens, None, "{value}");
-                assert_eq!(side.kv_usage_peak, None);
-                let text = serde_json::to_string(&side).unwrap();
-                assert_eq!(serde_json::from_str::<EngineSide>(&text).unwrap(), side);
-                let pooled = side.pool(&side);
-                let text = serde_json::to_string(&pooled).unwrap();
-                assert_eq!(serde_json::from_str::<EngineSide>(&text).unwrap(), pooled);
-            }
-        }
     }
 
     #[test]
@@ -270,7 +254,7 @@ mod tests {
             writeln!(page, "vllm:e2e_request_latency_seconds_bucket{{le=\"{number}\"}} 1").unwrap();
         }
         let read = Snapshot::read(&page).unwrap();
-        assert_eq!(read.e2e.unwrap().at_most.len(), MOST_BUCKETS);
+        assert_eq!(read.e2e.unwrap().at_most.len(), MAX_BUCKETS);
     }
 
     #[test]
@@ -288,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_may_drop_the_prefix_and_the_suffix_but_not_mix_them() {
+    fn prefix_and_suffix_are_optional_but_prefixes_do_not_mix() {
         let bare = Snapshot::read("num_requests_running 1\nprompt_tokens 5").unwrap();
         assert_eq!((bare.running, bare.prompt_tokens), (Some(1.0), Some(5.0)));
         let under = Snapshot::read("vllm_prompt_tokens_total 5\nprompt_tokens_total 7").unwrap();
@@ -296,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_without_anything_known_is_no_snapshot() {
+    fn a_page_without_known_metrics_is_no_snapshot() {
         assert_eq!(Snapshot::read("python_info{version=\"3\"} 1"), None);
         assert_eq!(Snapshot::read("llamacpp:prompt_tokens_total 3"), None);
         assert_eq!(Snapshot::read("<html>404</html>"), None);
@@ -304,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fell_was_begun_anew() {
+    fn a_histogram_that_fell_has_no_growth() {
         let at = |count: &str| {
             let text = format!(
                 "vllm:e2e_request_latency_seconds_count {count}\nvllm:e2e_request_latency_seconds_sum {count}\n\
@@ -314,6 +298,6 @@ mod tests {
         };
         assert_eq!(at("5").since(Some(&at("3"))).unwrap().count, 2);
         assert_eq!(at("2").since(Some(&at("3"))), None);
-        assert_eq!(grown(3.0, 2.0), None);
+        assert_eq!(growth(3.0, 2.0), None);
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     load::{self, ClientHealth, LoadError, Progress, Recorder, Records, Repeat, Target, Timer},
     manifest::{Engine, Inputs},
     measure::{self, CellContext, CellOutcome},
-    observe::{Observer, ServerSide, Watched, Watching},
+    observe::{Observation, ObservedServer, Observer, ServerSide},
     plan::{Cell, Group},
     secret::Mask,
     server::{Address, Running},
@@ -27,7 +27,7 @@ pub(super) struct Client<'a> {
     pub(super) mask: Mask,
     /// Who looks at the server meanwhile, and at what.
     pub(super) observer: &'a Observer,
-    pub(super) watched: Watched,
+    pub(super) observed: ObservedServer,
     /// What is known of the server's tokens.
     pub(super) vocabularies: &'a mut Vocabularies,
     pub(super) progress: Arc<Progress>,
@@ -41,7 +41,7 @@ pub(super) struct Client<'a> {
 pub(super) struct Driven {
     pub(super) records: Records,
     pub(super) client: ClientHealth,
-    pub(super) watching: Watching,
+    pub(super) observation: Observation,
 }
 
 /// What was seen of one repeat beside its records: our own client, and the server.
@@ -58,7 +58,7 @@ pub(super) async fn measure_once(
     inputs: &Inputs,
     client: Client<'_>,
 ) -> Result<Driven, String> {
-    let Client { address, api_key, mask, observer, watched, vocabularies, progress, cancel, spill } = client;
+    let Client { address, api_key, mask, observer, observed, vocabularies, progress, cancel, spill } = client;
     let requests = if workload::needs_vocabulary(&cell.spec) {
         let vocabulary = vocabularies.of(&cell.spec, address, api_key.as_deref(), cancel.clone()).await?;
         workload::made_requests(cell, inputs, &vocabulary, &address.model, repeat)?
@@ -81,7 +81,7 @@ pub(super) async fn measure_once(
         api_key,
     };
     // Only now: what the server was asked to prepare the cell is no part of it.
-    let watching = observer.watch(watched).await;
+    let observation = observer.observe(observed).await;
     let sink = Arc::new(Recorder::new(spill.as_std_path(), mask).map_err(text)?);
     let (done, records) = tokio::sync::oneshot::channel();
     let driving = move || {
@@ -107,7 +107,7 @@ pub(super) async fn measure_once(
         .spawn(driving)
         .map_err(|error| format!("the client cannot start: {error}"))?;
     let (records, client) = records.await.map_err(|_| "the client's thread failed".to_owned())??;
-    Ok(Driven { records, client, watching })
+    Ok(Driven { records, client, observation })
 }
 
 /// What is stored of a cell that has no numbers.

@@ -111,7 +111,7 @@ pub async fn run(
         ..RunFile::new(name, &order.command, plan.experiment.seed, started_at)
     };
     // Before anything is measured beside them.
-    server::end_left_overs(&mut |told| emit(Event::Warning(told))).await;
+    server::end_orphans(&mut |report| emit(Event::Warning(report))).await;
     if *stop.borrow() {
         return Err(RunError::Interrupted);
     }
@@ -199,8 +199,8 @@ async fn gpus(runner: &str, emit: &mut (dyn FnMut(Event) + Send)) -> Vec<Gpu> {
             asking.await
         }
     };
-    gpus.unwrap_or_else(|told| {
-        emit(Event::Warning(told));
+    gpus.unwrap_or_else(|error| {
+        emit(Event::Warning(error.to_string()));
         Vec::new()
     })
 }

@@ -5,18 +5,14 @@ use std::time::Duration;
 use camino::Utf8Path;
 
 use crate::{
-    server::{answer, seen_gpus},
+    server::{DetectGpusError, DetectedGpu, capture, detect_gpus},
     store::{Gpu, Host},
 };
 
-pub(super) async fn gpus(runner: &str) -> Result<Vec<Gpu>, String> {
-    let gpu = |seen: crate::server::GpuSeen| Gpu {
-        name: seen.name,
-        memory_mib: seen.memory_mib,
-        driver: Some(seen.driver),
-    };
-    let seen = seen_gpus(runner).await?;
-    Ok(seen.into_iter().map(gpu).collect())
+pub(super) async fn gpus(runner: &str) -> Result<Vec<Gpu>, DetectGpusError> {
+    let gpu = |gpu: DetectedGpu| Gpu { name: gpu.name, memory_mib: gpu.memory_mib, driver: Some(gpu.driver) };
+    let detected = detect_gpus(runner).await?;
+    Ok(detected.into_iter().map(gpu).collect())
 }
 
 pub(super) fn host() -> Host {
@@ -67,6 +63,6 @@ async fn ask_git(runner: &str, folder: &Utf8Path, words: &[&str]) -> Option<Stri
         folder.as_str(),
     ];
     asked.extend(words);
-    let text = answer(Some(runner), PATIENCE, &asked).await;
-    Some(text.ok()??.trim().to_owned())
+    let text = capture(Some(runner), PATIENCE, &asked).await;
+    Some(text.ok()?.trim().to_owned())
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     manifest::{Api, Workload},
-    server::{Address, whole_body},
+    server::{Address, HttpClient, HttpRequest},
     workload::{self, Counted, Vocabulary},
 };
 
@@ -15,6 +15,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one may take that the engine has no part in.
 const WITHOUT_ENGINE: Duration = Duration::from_secs(10);
+/// Limit on the body of an answer, bytes.
+const MAX_BODY: usize = 1 << 20;
 /// Texts that are counted at once.
 const AT_ONCE: usize = 8;
 /// Seed of the texts that a vocabulary is tried with. They are nobody's prompts, so no cell's seed decides them.
@@ -81,7 +83,7 @@ enum Way {
 /// Asks a server for counts.
 #[derive(Clone)]
 struct Counter {
-    client: reqwest::Client,
+    client: HttpClient,
     url: String,
     model: String,
     api_key: Option<String>,
@@ -89,15 +91,8 @@ struct Counter {
 
 impl Counter {
     fn new(address: &Address, api_key: Option<&str>) -> Result<Self, String> {
-        // A second installation fails, and the first one is the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| format!("the client that counts tokens cannot start: {error}"))?;
         Ok(Self {
-            client,
+            client: HttpClient::new().map_err(|error| error.to_string())?,
             url: address.url.trim_end_matches('/').to_owned(),
             model: address.model.clone(),
             api_key: api_key.map(str::to_owned),
@@ -163,25 +158,14 @@ impl Counter {
     }
 
     async fn ask(&self, path: &str, body: Map<String, Value>, patience: Duration) -> Result<Value, String> {
-        let said = |error: reqwest::Error| {
-            let mut reason: &dyn std::error::Error = &error;
-            while let Some(deeper) = reason.source() {
-                reason = deeper;
-            }
-            format!("{path} does not answer: {reason}")
+        let request = HttpRequest {
+            url: &format!("{}{path}", self.url),
+            api_key: self.api_key.as_deref(),
+            body: Some(&body),
+            timeout: patience,
+            max_body: MAX_BODY,
         };
-        let url = format!("{}{path}", self.url);
-        let mut request = self.client.post(&url).timeout(patience).json(&body);
-        if let Some(key) = &self.api_key {
-            request = request.bearer_auth(key);
-        }
-        let response = request.send().await.map_err(said)?;
-        let status = response.status().as_u16();
-        if status != 200 {
-            return Err(format!("{path} answers {status}"));
-        }
-        let bytes =
-            whole_body(response).await.map_err(|reason| format!("{path} does not answer: {reason}"))?;
+        let bytes = self.client.fetch(request).await.map_err(|error| error.to_string())?;
         serde_json::from_slice(&bytes).map_err(|error| format!("{path} answers no JSON: {error}"))
     }
 }

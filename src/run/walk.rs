@@ -20,7 +20,7 @@ use crate::{
     load::{self, Progress, Records},
     manifest::Manifest,
     measure::CellOutcome,
-    observe::{Observer, Watched},
+    observe::{ObservedServer, Observer},
     plan::{Cell, Group, Plan, Stop, Turn},
     secret::{Mask, environment},
     server::{self, Running, ServerOutcome, StartFailure},
@@ -314,7 +314,7 @@ impl Walk<'_> {
                 mask: mask(group),
                 api_key: key.clone(),
                 observer: &self.observer,
-                watched: Watched {
+                observed: ObservedServer {
                     url: seat.url.clone(),
                     api_key: key,
                     every: self.plan.experiment.scrape_every,
@@ -332,13 +332,13 @@ impl Walk<'_> {
         let mut ended = false;
         let ending = tokio::select! {
             records = &mut measuring => match records {
-                Ok(cell::Driven { records, client, watching }) => {
+                Ok(cell::Driven { records, client, observation }) => {
                     ended = true;
                     match end_behind(&progress, alive).await {
                         Some(death) => Turned::Lost(death.into()),
                         // Whatever becomes of the server now, the repeat is whole.
                         None => {
-                            let server = watching.end(progress.completed.load(Relaxed)).await;
+                            let server = observation.end(progress.completed.load(Relaxed)).await;
                             Turned::Records(records, Box::new(Seen { client, server }))
                         }
                     }
@@ -348,7 +348,7 @@ impl Walk<'_> {
                     Turned::Failed(reason)
                 }
             },
-            death = alive.died() => Turned::Lost(death.into()),
+            crash = alive.crashed() => Turned::Lost(crash.into()),
             waiting = silence(&progress, hung_after.duration()) => Turned::Lost(Loss {
                 cell: CellOutcome::Hung,
                 server: ServerOutcome::Crashed,
@@ -457,16 +457,16 @@ impl Loss {
     }
 }
 
-impl From<server::Death> for Loss {
-    fn from(death: server::Death) -> Self {
+impl From<server::Crash> for Loss {
+    fn from(crash: server::Crash) -> Self {
         Self {
-            cell: match death.outcome {
+            cell: match crash.outcome {
                 ServerOutcome::Oom(_) => CellOutcome::Oom,
                 _ => CellOutcome::Crashed,
             },
-            server: death.outcome,
-            reason: death.reason,
-            log_tail: death.log_tail,
+            server: crash.outcome,
+            reason: crash.reason,
+            log_tail: crash.log_tail,
         }
     }
 }

@@ -1,47 +1,65 @@
-//! A server as an argument vector. No shell ever sees it.
+//! Builds a server's argument vector, which never passes through a shell.
 
 use crate::flags;
 use crate::manifest::{Catalogue, Engine, Faults, Flag, Server, scalar_text};
 
-/// The argument vector that starts a server on a port. `runner` is this binary, which the embedded engine is part of.
+/// The environment variable in which vLLM expects the key that requests must carry.
+pub(super) const API_KEY: &str = "VLLM_API_KEY";
+
+/// Builds the argument vector that starts a server on a port. `runner` is the path of this binary, which contains the
+/// embedded engine.
 ///
-/// The configured command comes first; the model, the host, the port and the flags are appended, but for what the
-/// command's own placeholders `{model}`, `{host}` and `{port}` say.
+/// The model, the host, the port and the flags are appended to the configured command, except for those that it takes by its
+/// placeholders `{model}`, `{host}` and `{port}`.
+///
+/// ```
+/// use runner::{manifest::Server, server::argv};
+///
+/// let server: Server = serde_json::from_value(serde_json::json!({
+///     "model": "Qwen/Qwen2.5-0.5B", "flags": { "max-model-len": 4096, "enforce-eager": true },
+/// }))?;
+/// let argv = argv(&server, "runner", "127.0.0.1", 8000).join(" ");
+/// assert_eq!(
+///     argv,
+///     "vllm serve Qwen/Qwen2.5-0.5B --host 127.0.0.1 --port 8000 --max-model-len 4096 --enforce-eager"
+/// );
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn argv(server: &Server, runner: &str, host: &str, port: u16) -> Vec<String> {
     words(server, runner, host, &port.to_string())
 }
 
-/// The argument vector, with any text for the port.
+/// The argument vector with any text in place of the port.
 pub(super) fn words(server: &Server, runner: &str, host: &str, port: &str) -> Vec<String> {
     let command: Vec<String> = match (&server.command, server.engine) {
         (_, Engine::Sim) => vec![runner.to_owned(), "sim".to_owned()],
         (Some(command), _) => command.clone(),
         (None, _) => vec!["vllm".to_owned(), "serve".to_owned()],
     };
-    let mut named = [false; 3];
-    let places = [("{model}", server.model.as_str()), ("{host}", host), ("{port}", port)];
+    let mut replaced = [false; 3];
+    let placeholders = [("{model}", server.model.as_str()), ("{host}", host), ("{port}", port)];
     let mut words: Vec<String> = command
         .into_iter()
         .map(|mut word| {
-            for (seen, (place, value)) in named.iter_mut().zip(places) {
-                if word.contains(place) {
-                    *seen = true;
-                    word = word.replace(place, value);
+            for (replaced, (placeholder, value)) in replaced.iter_mut().zip(placeholders) {
+                if word.contains(placeholder) {
+                    *replaced = true;
+                    word = word.replace(placeholder, value);
                 }
             }
             word
         })
         .collect();
-    if !named[0] {
+    if !replaced[0] {
         words.push(server.model.clone());
     }
-    for (seen, flag, value) in [(named[1], "--host", host), (named[2], "--port", port)] {
-        if !seen {
+    for (replaced, flag, value) in [(replaced[1], "--host", host), (replaced[2], "--port", port)] {
+        if !replaced {
             words.extend([flag.to_owned(), value.to_owned()]);
         }
     }
     for (name, flag) in &server.flags.0 {
-        // Where it listens is decided above.
+        // Where the server listens is decided above.
         if !is_address(name) {
             words.extend(flag_words(name, flag));
         }
@@ -68,7 +86,7 @@ pub(super) fn words(server: &Server, runner: &str, host: &str, port: &str) -> Ve
     words
 }
 
-/// What is to go wrong, as words of the embedded engine's command line.
+/// The faults to inject, as arguments of the embedded engine.
 fn fault_words(faults: &Faults) -> Vec<String> {
     let mut words = Vec::new();
     for (name, moment) in
@@ -91,7 +109,7 @@ fn fault_words(faults: &Faults) -> Vec<String> {
     words
 }
 
-/// One flag as words of a command line.
+/// One flag as arguments.
 pub(super) fn flag_words(name: &str, flag: &Flag) -> Vec<String> {
     match flag {
         Flag::On => vec![format!("--{name}")],

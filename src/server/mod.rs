@@ -1,41 +1,30 @@
-//! Server specification → a ready server, or how it ended.
+//! Launches a server or attaches to one, proves that it is ready, and reports how it ended.
+//!
+//! `start` drives everything: `command` builds the argument vector, `launched` runs it under a guardian (`process`) that
+//! ends the whole process tree with the runner, `log` reads what the server writes, and `probe` checks over HTTP that the
+//! right server answers.
 
-mod asker;
-mod body;
+mod accepted_flags;
 mod command;
-mod facts;
-mod failure;
-mod files;
-mod gone;
 mod gpu;
-mod guard;
-mod hub;
-mod journal;
-mod known;
-mod left_over;
+mod http;
+mod launched;
 mod log;
-mod log_file;
-mod log_pipe;
-mod meeting;
+mod model_cache;
 mod outcome;
 mod probe;
 mod process;
-mod python;
 mod recipe;
+mod running;
 mod start;
-mod telling;
-mod tree;
-mod usage;
 
-pub use asker::answer;
-pub use body::whole_body;
+pub use accepted_flags::{AcceptedFlags, FlagsError, accepted_flags, installed_version, unknown_flags};
 pub use command::argv;
-pub use gpu::{GpuSeen, seen_gpus};
-pub use guard::{ask, guard};
-pub use known::{KnownFlags, installed_version, known_flags, unknown_flags};
-pub use left_over::end_left_overs;
+pub use gpu::{DetectGpusError, DetectedGpu, detect_gpus};
+pub use http::{HttpClient, HttpError, HttpRequest, HttpResponse};
 pub use log::classify;
 pub use outcome::{Facts, OomAt, ServerOutcome, StartPhase};
+pub use process::{CaptureError, ProcessTree, TreeUsage, capture, end_orphans, guard, guard_capture};
 pub use recipe::{Recipe, recipe};
-pub use start::{Address, Death, Running, Start, StartFailure, log_path, start};
-pub use usage::{ProcessTree, TreeUsage};
+pub use running::{Address, Crash, Running};
+pub use start::{Start, StartFailure, log_path, start};

@@ -1,120 +1,119 @@
-//! What answers at an address, and whether it is the server that was meant.
+//! Checks over HTTP what answers at an address, and whether it is the intended server.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{body::whole_body, command, outcome::Facts};
+use super::{
+    command,
+    http::{HttpClient, HttpError, HttpRequest},
+    outcome::Facts,
+};
 use crate::manifest::{Server, expand_home};
 
-/// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of one request.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Limit on a response's body, bytes: a real server's have kilobytes. Parsed, a body may take eighty times its size.
+pub(super) const MAX_BODY: usize = 1 << 20;
+/// Limit on the length of a server's model name and version, characters.
+const MAX_NAME: usize = 512;
+/// How many of the models that a server lists an error names, and how many characters of each.
+const LISTED: (usize, usize) = (5, 80);
 
-/// The longest name or version of a server that is believed, characters.
-const LONGEST_NAME: usize = 512;
-/// So many of the models that a server lists are named, each with so many characters.
-const NAMED: (usize, usize) = (5, 80);
-
-/// What stands behind an address.
+/// What a probe found.
 pub(super) enum Answer {
-    /// The server that was meant, with what it says of itself.
+    /// The intended server, with what it reports about itself.
     Ours(Box<Facts>),
-    /// Nothing that is ready, and what was seen instead.
+    /// Nothing that is ready, with what was found instead.
     NotYet(String),
-    /// Another server: in what it differs.
+    /// Another server, with the difference.
     NotOurs(String),
 }
 
-/// Asks one address.
+/// Probes one address.
+#[derive(Debug)]
 pub(super) struct Probe {
     pub(super) url: String,
-    client: Result<reqwest::Client, String>,
+    client: HttpClient,
     api_key: Option<String>,
 }
 
 impl Probe {
-    pub(super) fn new(url: String, api_key: Option<String>) -> Self {
-        // A second installation fails, and the first one is the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            // Who answers elsewhere is not who listens here.
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(PATIENCE)
-            .build()
-            .map_err(|error| format!("nothing can be asked here: {error}"));
-        Self { url, client, api_key }
+    pub(super) fn new(url: String, api_key: Option<String>) -> Result<Self, HttpError> {
+        Ok(Self { url, client: HttpClient::new()?, api_key })
     }
 
-    async fn get(&self, path: &str) -> Result<(u16, Value), String> {
-        let url = format!("{}{path}", self.url);
-        let mut request = self.client.as_ref().map_err(Clone::clone)?.get(&url);
-        if let Some(key) = &self.api_key {
-            request = request.bearer_auth(key);
-        }
-        let said = |error: reqwest::Error| {
-            let mut reason: &dyn std::error::Error = &error;
-            while let Some(deeper) = reason.source() {
-                reason = deeper;
-            }
-            let reason = reason.to_string();
-            let hint = if reason.contains("certificate") {
-                "; where nobody here vouches for it, name the file of its CA, as PEM, in the environment variable SSL_CERT_FILE"
-            } else {
-                ""
-            };
-            format!("{url} does not answer: {reason}{hint}")
-        };
-        let response = request.send().await.map_err(said)?;
-        let status = response.status().as_u16();
-        let body = whole_body(response).await.map_err(|reason| format!("{url} does not answer: {reason}"))?;
-        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    /// The status and the JSON body of a response; another body is null.
+    async fn get(&self, path: &str) -> Result<(u16, Value), HttpError> {
+        let response = self
+            .client
+            .send(HttpRequest {
+                url: &format!("{}{path}", self.url),
+                api_key: self.api_key.as_deref(),
+                body: None,
+                timeout: TIMEOUT,
+                max_body: MAX_BODY,
+            })
+            .await?;
+        Ok((response.status, serde_json::from_slice(&response.body).unwrap_or(Value::Null)))
     }
 
-    /// What its `/health` says of a server that was ready once, when that is a failure, as a clause.
-    pub(super) async fn ailment(&self) -> Option<String> {
+    /// How `/health` of a server that was ready before fails; `None` when it does not.
+    pub(super) async fn health_failure(&self) -> Option<String> {
         match self.get("/health").await {
-            Ok((status, _)) if status >= 500 => Some(format!("{}/health answers {status}", self.url)),
+            Ok((status, _)) if status >= 500 => Some(format!("{}/health returned {status}", self.url)),
             Ok(_) => None,
-            Err(reason) => Some(reason),
+            Err(error) => Some(error.to_string()),
         }
     }
 
-    /// Whether the server answers, is healthy and serves our model. `attached` is a server that somebody else started: it
-    /// may call our model by another name, as long as it says that it is ours.
+    /// Whether the server answers, is healthy and serves our model. An `attached` server may serve our model under another
+    /// name if it lists our model as the root of that name.
     pub(super) async fn ask(&self, server: &Server, attached: bool) -> Answer {
         match self.get("/health").await {
             // Not every engine has the endpoint.
             Ok((200 | 404, _)) => {}
             Ok((status, _)) => {
-                return Answer::NotYet(format!("{}/health answers {status}", self.url));
+                return Answer::NotYet(format!("{}/health returned {status}", self.url));
             }
-            Err(reason) => return Answer::NotYet(reason),
+            Err(error) => return Answer::NotYet(error.to_string()),
         }
         match self.get("/v1/models").await {
-            Ok((200, models)) => match recognise(server, &models, attached) {
+            Ok((200, models)) => match find_model(server, &models, attached) {
                 Ok(mut facts) => {
                     if let Ok((200, body)) = self.get("/version").await {
-                        facts.engine_version = body["version"]
-                            .as_str()
-                            .map(|version| version.chars().take(LONGEST_NAME).collect());
+                        facts.engine_version =
+                            body["version"].as_str().map(|version| version.chars().take(MAX_NAME).collect());
                     }
                     Answer::Ours(Box::new(facts))
                 }
-                Err(reason) => Answer::NotOurs(format!("{} {reason}", self.url)),
+                Err(mismatch) => Answer::NotOurs(format!("{} {mismatch}", self.url)),
             },
             Ok((status @ (401 | 403), _)) => Answer::NotOurs(format!(
-                "{}/v1/models answers {status}; name the variable that holds its key in server.launch.api_key_env",
+                "{}/v1/models returned {status}; set server.launch.api_key_env to the variable that holds its key",
                 self.url
             )),
-            Ok((status, _)) => Answer::NotYet(format!("{}/v1/models answers {status}", self.url)),
-            Err(reason) => Answer::NotYet(reason),
+            Ok((status, _)) => Answer::NotYet(format!("{}/v1/models returned {status}", self.url)),
+            Err(error) => Answer::NotYet(error.to_string()),
         }
     }
 }
 
-/// Our model among those that are listed.
-fn recognise(server: &Server, models: &Value, attached: bool) -> Result<Facts, String> {
+/// How a server differs from the intended one; completes a sentence that begins with its URL.
+#[derive(Debug, thiserror::Error)]
+enum Mismatch {
+    #[error("lists no model, so not {0:?}")]
+    NoModel(String),
+    #[error("serves {listed}, not {wanted:?}")]
+    OtherModel { listed: String, wanted: String },
+    #[error("serves the model under a name of more than {MAX_NAME} characters")]
+    LongName,
+    #[error("has a max_model_len of {found}, not {wanted}")]
+    OtherLength { found: u64, wanted: u64 },
+}
+
+/// Finds our model among those that `/v1/models` lists.
+fn find_model(server: &Server, models: &Value, attached: bool) -> Result<Facts, Mismatch> {
     let wanted = command::served_model(server);
     let expanded = expand_home(&wanted).to_string();
     let root = expand_home(&server.model).to_string();
@@ -125,7 +124,7 @@ fn recognise(server: &Server, models: &Value, attached: bool) -> Result<Facts, S
         listed.iter().find(|model| attached && !named && model["root"] == root)
     });
     let Some(ours) = ours else {
-        let (most, longest) = NAMED;
+        let (most, longest) = LISTED;
         let mut names: Vec<String> = listed
             .iter()
             .take(most)
@@ -135,20 +134,20 @@ fn recognise(server: &Server, models: &Value, attached: bool) -> Result<Facts, S
             names.push(format!("and {} more", listed.len() - most));
         }
         return Err(if names.is_empty() {
-            format!("lists no model; {wanted:?} was asked for")
+            Mismatch::NoModel(wanted)
         } else {
-            format!("serves {}, not {wanted:?}", names.join(", "))
+            Mismatch::OtherModel { listed: names.join(", "), wanted }
         });
     };
-    // Every request carries it.
-    if ours["id"].as_str().is_some_and(|id| id.chars().count() > LONGEST_NAME) {
-        return Err(format!("calls the model by a name of more than {LONGEST_NAME} characters"));
+    // Every request carries the name.
+    if ours["id"].as_str().is_some_and(|id| id.chars().count() > MAX_NAME) {
+        return Err(Mismatch::LongName);
     }
     let length = ours["max_model_len"].as_u64();
-    if let (Some(asked), Some(length)) = (server.flags.integer("max-model-len"), length)
-        && asked != length
+    if let (Some(wanted), Some(found)) = (server.flags.integer("max-model-len"), length)
+        && wanted != found
     {
-        return Err(format!("has a max_model_len of {length}, not {asked}"));
+        return Err(Mismatch::OtherLength { found, wanted });
     }
     Ok(Facts {
         served_model: ours["id"].as_str().map(str::to_owned),
@@ -173,40 +172,40 @@ mod tests {
     }
 
     #[test]
-    fn our_model_is_known_by_its_served_name_and_its_length() {
+    fn our_model_is_recognised_by_served_name_and_length() {
         let ours = server(json!({
             "model": "/models/tiny",
             "flags": { "served-model-name": "tiny", "max-model-len": 4096 }
         }));
-        let facts = recognise(&ours, &listed(), false).unwrap();
+        let facts = find_model(&ours, &listed(), false).unwrap();
         assert_eq!(facts.served_model.as_deref(), Some("tiny"));
         assert_eq!(facts.max_model_len, Some(4096));
         let longer = server(json!({
             "model": "/models/tiny",
             "flags": { "served-model-name": "tiny", "max-model-len": 8192 }
         }));
-        let reason = recognise(&longer, &listed(), false).unwrap_err();
+        let reason = find_model(&longer, &listed(), false).unwrap_err().to_string();
         assert!(reason.contains("4096, not 8192"), "{reason}");
     }
 
     #[test]
     fn another_model_is_named() {
         let other = server(json!({ "model": "Qwen/Qwen2.5-1.5B-Instruct" }));
-        let reason = recognise(&other, &listed(), true).unwrap_err();
+        let reason = find_model(&other, &listed(), true).unwrap_err().to_string();
         assert!(reason.contains("serves \"tiny\", not \"Qwen/Qwen2.5-1.5B-Instruct\""), "{reason}");
-        let reason = recognise(&other, &json!({}), false).unwrap_err();
+        let reason = find_model(&other, &json!({}), false).unwrap_err().to_string();
         assert!(reason.contains("lists no model"), "{reason}");
     }
 
     #[test]
-    fn an_attached_server_may_call_our_model_by_a_name_of_its_own() {
+    fn an_attached_server_may_serve_our_model_under_another_name() {
         let same = server(json!({ "model": "/models/tiny" }));
-        assert!(recognise(&same, &listed(), false).is_err());
-        let facts = recognise(&same, &listed(), true).unwrap();
+        assert!(find_model(&same, &listed(), false).is_err());
+        let facts = find_model(&same, &listed(), true).unwrap();
         assert_eq!(facts.served_model.as_deref(), Some("tiny"));
         let named = server(json!({
             "model": "/models/tiny", "flags": { "served-model-name": "big" }
         }));
-        assert!(recognise(&named, &listed(), true).is_err());
+        assert!(find_model(&named, &listed(), true).is_err());
     }
 }

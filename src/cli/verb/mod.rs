@@ -66,8 +66,8 @@ pub fn dispatch(cli: Cli) -> Exit {
             let _ = server::guard(&raw.text());
             Ok(Exit::Finished)
         }
-        // The code is the asked command's, which is none of this program's own.
-        Verb::Ask(raw) => std::process::exit(server::ask(&raw.text())),
+        // The code is the captured command's own.
+        Verb::GuardCapture(raw) => std::process::exit(server::guard_capture(&raw.text())),
     };
     ended.unwrap_or_else(|early| early)
 }

@@ -1,9 +1,10 @@
-//! What single lines of vLLM's log say of the server and of how far its start got.
+//! Reads facts about the server and the progress of its start from single lines of vLLM's log.
 
-use super::outcome::{Facts, StartPhase};
+use super::message::{is_warning, message};
+use crate::server::outcome::{Facts, StartPhase};
 
-/// What a line holds that says something of the server; what tells of its start stands in [`PHASES`].
-pub(super) const TEXTS: &[&str] = &[
+/// Texts that mark a line with a fact about the server. [`PHASES`] has those that show progress.
+pub(super) const FACT_TEXTS: &[&str] = &[
     ARGUMENTS,
     "KV cache size:",
     "Maximum concurrency for ",
@@ -19,10 +20,10 @@ pub(super) const TEXTS: &[&str] = &[
     "version ",
 ];
 
-/// What stands before the flags that a server was given.
+/// The text before the flags with which a server was started.
 pub(super) const ARGUMENTS: &str = "non-default args: ";
 
-/// The number that follows a text in a line, thousands separators taken out.
+/// The number that follows a text in a line, without thousands separators.
 fn number_after(line: &str, text: &str) -> Option<f64> {
     let (_, rest) = line.split_once(text)?;
     let digits: String = rest
@@ -34,20 +35,20 @@ fn number_after(line: &str, text: &str) -> Option<f64> {
     digits.trim_end_matches('.').parse().ok()
 }
 
-/// Takes what a line says into the facts; a later line wins.
+/// Adds a line's facts; a later line wins.
 pub(super) fn read(line: &str, facts: &mut Facts) {
     let set = |slot: &mut Option<f64>, found: Option<f64>| *slot = found.or(*slot);
     let whole = |slot: &mut Option<u64>, found: Option<f64>| {
         *slot = found.map(|number| number as u64).or(*slot);
     };
     whole(&mut facts.kv_cache_tokens, number_after(line, "KV cache size:"));
-    // One line with the size of the cache in vLLM 0.32, a line of its own before.
+    // In vLLM 0.32 on the line with the size of the cache, before on a line of its own.
     if let Some((_, rest)) = line.split_once("Maximum concurrency for ") {
         set(&mut facts.max_concurrency, number_after(rest, "per request:"));
     }
     set(&mut facts.kv_cache_gib, number_after(line, "Available KV cache memory:"));
     set(&mut facts.weights_gib, number_after(line, "Model loading took"));
-    // The model's name stands between the text and the number.
+    // The model's name is between the text and the number.
     if let Some((_, rest)) = line.split_once("Time spent downloading weights for ")
         && let Some((_, seconds)) = rest.rsplit_once(": ")
     {
@@ -66,7 +67,7 @@ pub(super) fn read(line: &str, facts: &mut Facts) {
     }
 }
 
-/// The version in vLLM's banner, or in the line that older ones had instead.
+/// The version in vLLM's banner, or in the line that older releases write instead.
 fn version(line: &str) -> Option<String> {
     let (before, rest) = line.split_once("version ")?;
     let banner = before.contains('█') || before.ends_with("vLLM API server ");
@@ -74,7 +75,7 @@ fn version(line: &str) -> Option<String> {
     (banner && word.starts_with(|c: char| c.is_ascii_digit())).then(|| word.to_owned())
 }
 
-/// What lines say of how far a start got; the first that fits counts.
+/// Texts that show which phase a start has reached. The first entry that matches a line counts.
 pub(super) const PHASES: &[(&[&str], StartPhase)] = &[
     (
         &[
@@ -111,10 +112,11 @@ pub(super) const PHASES: &[(&[&str], StartPhase)] = &[
     ),
 ];
 
-/// What the server does from this line on, where the line tells.
-pub(super) fn phase(line: &str) -> Option<StartPhase> {
+/// The phase that a line reports, with its message. A warning reports no progress.
+pub(super) fn progress(line: &str) -> Option<(StartPhase, &str)> {
     let has = |texts: &[&str]| texts.iter().any(|text| line.contains(text));
-    PHASES.iter().find(|(texts, _)| has(texts)).map(|(_, phase)| *phase)
+    let (_, phase) = PHASES.iter().find(|(texts, _)| has(texts))?;
+    (!is_warning(line)).then(|| (*phase, message(line)))
 }
 
 #[cfg(test)]
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_s_lines_of_newer_and_older_versions_are_read() {
+    fn lines_of_newer_and_older_versions_are_read() {
         let newer = facts(&[
             "Time spent downloading weights for Qwen/Qwen2.5-1.5B-Instruct: 12.500000 seconds",
             "Loading weights took 1.23 seconds",
@@ -163,12 +165,20 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_says_nothing_leaves_the_facts_alone() {
-        let mut said = facts(&["GPU KV cache size: 20,000 tokens"]);
-        let before = said.clone();
+    fn a_line_without_facts_changes_nothing() {
+        let mut known = facts(&["GPU KV cache size: 20,000 tokens"]);
+        let before = known.clone();
         for line in ["", "KV cache size: unknown", "python version 3.11", "Loading weights took"] {
-            read(line, &mut said);
+            read(line, &mut known);
         }
-        assert_eq!(said, before);
+        assert_eq!(known, before);
+    }
+
+    #[test]
+    fn a_warning_is_no_progress() {
+        let line = "(Worker pid=1) INFO 11-24 02:00:40 [cpu_model_runner.py:68] Starting to load model /m...";
+        assert_eq!(progress(line), Some((StartPhase::Load, "Starting to load model /m...")));
+        assert_eq!(progress(&line.replace("INFO", "WARNING")), None);
+        assert_eq!(progress("W1124 02:00:08 4477 torch/utils/flop_counter.py:29] triton not found"), None);
     }
 }

@@ -1,12 +1,11 @@
-//! A log of any length in a bounded part of the disk: its head as it was written, the telling lines of what was left out,
-//! and its end.
+//! Writes a log of any length into at most 34 MiB of disk: its head, the error lines of what was left out, and its end.
 //!
-//! Up to [`Bounds::head`] bytes go to the log itself. What comes after goes to a file beside it, which makes room for the next
-//! one when it is full; of the one before that, only lines that tell of an error are kept. When the server is over, the last
-//! two are appended to the log. So a log takes at most 34 MiB of disk, and of memory the telling lines of two files.
+//! Up to [`Bounds::head`] bytes go to the log itself. What follows goes to segment files beside it, of which the last two are
+//! kept; of older segments only the error lines are kept, in the log. When the server has ended, the last two segments are
+//! appended to the log.
 //!
-//! Lines are looked at as they pass, never again from the disk: whoever writes the log waits as long as that takes. What the
-//! disk refuses is lost, and the log says how much that was as soon as it takes words again.
+//! Lines are examined as they pass and never read back, because the server waits for its log. What the disk does not accept
+//! is lost, and the log says how much as soon as the disk accepts data again.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,27 +13,27 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::telling::is_telling;
+use super::patterns::is_error;
 
-/// The longest line that is looked at; the rest of a longer one is passed over.
-pub(super) const LONGEST_LINE: usize = 16 << 10;
+/// The longest line that is examined, bytes; the rest of a longer one is skipped.
+pub(super) const MAX_LINE: usize = 16 << 10;
 
 /// How much of a log is kept, bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Of its head. More than ten megabytes were seen of one start that went well.
+    /// The head. A successful start may write more than ten megabytes.
     head: u64,
-    /// Of each of the two files with its end.
+    /// Each of the two segments with the end.
     segment: u64,
-    /// Of the telling lines between.
-    telling: u64,
+    /// The error lines in between.
+    errors: u64,
 }
 
 impl Bounds {
-    pub(super) const DEFAULT: Self = Self { head: 16 << 20, segment: 8 << 20, telling: 1 << 20 };
+    pub(super) const DEFAULT: Self = Self { head: 16 << 20, segment: 8 << 20, errors: 1 << 20 };
 }
 
-/// Where the end of a log is while it is written: the file that grows, and the one before it.
+/// The segments of a log that is being written: the one that grows, and the one before it.
 pub(super) fn segments(log: &Path) -> [PathBuf; 2] {
     ["tail", "older"].map(|kind| {
         let mut name = log.as_os_str().to_owned();
@@ -43,8 +42,8 @@ pub(super) fn segments(log: &Path) -> [PathBuf; 2] {
     })
 }
 
-/// Makes an empty log in place of an older one.
-pub(super) fn begin(log: &Path) -> io::Result<()> {
+/// Creates an empty log, or empties an older one.
+pub(in crate::server) fn begin(log: &Path) -> io::Result<()> {
     for segment in segments(log) {
         match fs::remove_file(segment) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -54,55 +53,55 @@ pub(super) fn begin(log: &Path) -> io::Result<()> {
     fs::write(log, b"")
 }
 
-/// Lines that tell of an error, among bytes that come piece by piece.
+/// Collects the error lines of a byte stream.
 #[derive(Default)]
-struct TellingLines {
+struct ErrorLines {
     /// The line that has not ended yet.
     line: Vec<u8>,
     kept: Vec<u8>,
 }
 
-impl TellingLines {
-    /// Looks at a piece; nothing more is kept once there are `most` bytes.
-    fn look(&mut self, piece: &[u8], most: u64) {
+impl ErrorLines {
+    /// Reads a piece of the stream; keeps nothing more once there are `most` bytes.
+    fn read(&mut self, piece: &[u8], most: u64) {
         let mut rest = piece;
         while (self.kept.len() as u64) < most {
             let Some(end) = memchr::memchr(b'\n', rest) else {
                 self.hold(rest);
                 return;
             };
-            let (line, behind) = rest.split_at(end + 1);
+            let (line, next) = rest.split_at(end + 1);
             if self.line.is_empty() {
-                self.consider(line);
+                self.examine(line);
             } else {
                 self.line.extend_from_slice(line);
-                self.consider_held();
+                self.examine_held();
             }
-            rest = behind;
+            rest = next;
         }
         self.line.clear();
     }
 
-    /// The beginning of a line; one without end is looked at in parts.
+    /// Keeps the beginning of a line. An endless line is examined in parts.
     fn hold(&mut self, part: &[u8]) {
-        for part in part.chunks(LONGEST_LINE) {
-            if self.line.len() + part.len() > LONGEST_LINE {
-                self.consider_held();
+        for part in part.chunks(MAX_LINE) {
+            if self.line.len() + part.len() > MAX_LINE {
+                self.examine_held();
             }
             self.line.extend_from_slice(part);
         }
     }
 
-    fn consider_held(&mut self) {
+    fn examine_held(&mut self) {
         let mut line = std::mem::take(&mut self.line);
-        self.consider(&line);
+        self.examine(&line);
         line.clear();
         self.line = line;
     }
 
-    fn consider(&mut self, line: &[u8]) {
-        for part in line.chunks(LONGEST_LINE) {
-            if is_telling(part) {
+    fn examine(&mut self, line: &[u8]) {
+        for part in line.chunks(MAX_LINE) {
+            if is_error(part) {
                 self.kept.extend_from_slice(part);
                 if !part.ends_with(b"\n") {
                     self.kept.push(b'\n');
@@ -112,24 +111,24 @@ impl TellingLines {
     }
 }
 
-/// A log that is written.
+/// A log that is being written.
 pub(super) struct LogFile {
     bounds: Bounds,
     head: File,
-    /// Bytes of the head.
+    /// Bytes in the head.
     written: u64,
     tail: PathBuf,
     older: PathBuf,
-    /// The file that grows, and how many bytes it has.
+    /// The segment that grows, and its size in bytes.
     growing: Option<(File, u64)>,
-    /// Telling lines of it, as far as there is room for them.
-    telling: TellingLines,
-    /// Bytes of the file before it, and its telling lines.
+    /// Its error lines, as far as there is room for them.
+    errors: ErrorLines,
+    /// Size of the segment before it in bytes, and its error lines.
     before: Option<(u64, Vec<u8>)>,
-    /// Bytes that were left out, and bytes of telling lines that were kept of them.
+    /// Bytes that were left out, and bytes of error lines that were kept of them.
     left_out: u64,
-    told: u64,
-    /// Bytes that the disk refused since it last took any, and what it said.
+    kept: u64,
+    /// Bytes that the disk has refused since it last accepted any, and its error.
     lost: Option<(u64, io::Error)>,
 }
 
@@ -146,27 +145,27 @@ impl LogFile {
             tail,
             older,
             growing: None,
-            telling: TellingLines::default(),
+            errors: ErrorLines::default(),
             before: None,
             left_out: 0,
-            told: 0,
+            kept: 0,
             lost: None,
         })
     }
 
-    /// Appends; what the disk refuses is counted, and told as soon as it takes words again.
+    /// Appends bytes. What the disk refuses is counted, and noted in the log as soon as the disk accepts data again.
     pub(super) fn write(&mut self, bytes: &[u8]) {
-        let lost = self.tell_lost();
-        if let Err(error) = lost.and_then(|()| self.append(bytes)) {
+        let noted = self.note_lost();
+        if let Err(error) = noted.and_then(|()| self.append(bytes)) {
             let (before, _) = self.lost.take().unwrap_or((0, io::ErrorKind::Other.into()));
             self.lost = Some((before + bytes.len() as u64, error));
         }
     }
 
-    fn tell_lost(&mut self) -> io::Result<()> {
+    fn note_lost(&mut self) -> io::Result<()> {
         if let Some((bytes, error)) = &self.lost {
-            let told = format!("\n[runner] {bytes} bytes of this log were lost here: {error}\n");
-            self.append(told.as_bytes())?;
+            let note = format!("\n[runner] {bytes} bytes of this log were lost here: {error}\n");
+            self.append(note.as_bytes())?;
             self.lost = None;
         }
         Ok(())
@@ -188,40 +187,40 @@ impl LogFile {
         *size += bytes.len() as u64;
         let size = *size;
         let kept = self.before.as_ref().map_or(0, |(_, kept)| kept.len());
-        let most = self.bounds.telling.saturating_sub(self.told);
-        self.telling.look(bytes, most.saturating_sub(kept as u64));
+        let most = self.bounds.errors.saturating_sub(self.kept);
+        self.errors.read(bytes, most.saturating_sub(kept as u64));
         if size >= self.bounds.segment {
-            // Whatever goes wrong, this file grows no more.
+            // Whatever fails below, this segment grows no further.
             self.growing = None;
-            self.make_room(size)?;
+            self.rotate(size)?;
         }
         Ok(())
     }
 
-    /// The file that grew becomes the older one; of the one that was, only what tells of an error stays.
-    fn make_room(&mut self, size: u64) -> io::Result<()> {
+    /// Makes the full segment the older one. Of the previous older one only the error lines stay.
+    fn rotate(&mut self, size: u64) -> io::Result<()> {
         if let Some((bytes, kept)) = self.before.take() {
             self.left_out += bytes;
-            self.told += kept.len() as u64;
+            self.kept += kept.len() as u64;
             self.head.write_all(&kept)?;
         }
-        self.before = Some((size, std::mem::take(&mut self.telling.kept)));
+        self.before = Some((size, std::mem::take(&mut self.errors.kept)));
         fs::rename(&self.tail, &self.older)?;
         self.growing = Some((File::create(&self.tail)?, 0));
         Ok(())
     }
 
-    /// Puts the end where it belongs.
+    /// Appends the segments to the log.
     pub(super) fn finish(mut self) -> io::Result<()> {
-        self.tell_lost()?;
+        self.note_lost()?;
         if self.growing.take().is_none() && self.before.is_none() {
             return Ok(());
         }
         if self.left_out > 0 {
             writeln!(
                 self.head,
-                "\n[runner] {} bytes of this log were left out above; of them, lines that tell of errors were kept. Its end follows:",
-                self.left_out - self.told.min(self.left_out)
+                "\n[runner] {} bytes of this log were left out here, except for the error lines above. Its end follows:",
+                self.left_out - self.kept.min(self.left_out)
             )?;
         }
         for segment in [&self.older, &self.tail] {
@@ -242,7 +241,7 @@ impl LogFile {
 mod tests {
     use super::*;
 
-    const SMALL: Bounds = Bounds { head: 1000, segment: 500, telling: 60 };
+    const SMALL: Bounds = Bounds { head: 1000, segment: 500, errors: 60 };
 
     fn all(folder: &Path) -> u64 {
         let files = fs::read_dir(folder).unwrap().flatten();
@@ -250,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn head_tail_and_telling_lines_stay_of_a_log_without_end() {
+    fn head_tail_and_error_lines_of_an_endless_log_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.log");
         begin(&path).unwrap();
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_of_errors_alone_is_bounded_too() {
+    fn a_log_of_only_errors_is_bounded_too() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.log");
         let mut log = LogFile::open(&path, SMALL).unwrap();
@@ -285,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_log_is_as_it_was_written() {
+    fn a_short_log_is_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.log");
         fs::write(segments(&path)[0].clone(), "of an earlier start").unwrap();
@@ -298,30 +297,30 @@ mod tests {
     }
 
     #[test]
-    fn telling_words_are_found_wherever_a_piece_or_an_endless_line_ends() {
-        let mut lines = TellingLines::default();
+    fn errors_are_found_across_pieces_and_in_endless_lines() {
+        let mut lines = ErrorLines::default();
         for byte in b"a\nan ERROR of two\nb\n" {
-            lines.look(&[*byte], 1000);
+            lines.read(&[*byte], 1000);
         }
         assert_eq!(lines.kept, b"an ERROR of two\n");
-        let mut lines = TellingLines::default();
-        for _ in 0..LONGEST_LINE {
-            lines.look(b"endless ", u64::MAX);
+        let mut lines = ErrorLines::default();
+        for _ in 0..MAX_LINE {
+            lines.read(b"endless ", u64::MAX);
         }
-        lines.look(b"ERROR at last", u64::MAX);
-        lines.look(b"\n", u64::MAX);
+        lines.read(b"ERROR at last", u64::MAX);
+        lines.read(b"\n", u64::MAX);
         assert!(lines.kept.ends_with(b"ERROR at last\n"));
-        assert!(lines.kept.len() <= LONGEST_LINE + 1 && lines.line.is_empty());
+        assert!(lines.kept.len() <= MAX_LINE + 1 && lines.line.is_empty());
     }
 
     #[test]
-    fn what_the_disk_refused_is_told_when_it_takes_words_again() {
+    fn what_the_disk_refused_is_noted_once_it_accepts_data_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/server.log");
         fs::create_dir(folder.path().join("run")).unwrap();
         let mut log = LogFile::open(&path, SMALL).unwrap();
         log.write(&[b'x'; 1000]);
-        // The end has a file of its own, which cannot be made where a folder stands.
+        // A folder in its place keeps the segment from being created.
         let tail = segments(&path)[0].clone();
         fs::create_dir(&tail).unwrap();
         log.write(b"never ");

@@ -1,20 +1,24 @@
-//! The `repr` of a Python dictionary, as vLLM logs its arguments with it.
+//! Reads the arguments that vLLM logs as the `repr` of a Python dictionary, and compares them with a server's flags.
 
 use std::collections::BTreeMap;
 
-use crate::manifest::{Flag, Flags, expand_home, scalar_text};
 use serde_json::Value;
 
-/// A dictionary with string keys. A value that is no plain data is [`None`].
-pub(super) type Object = BTreeMap<String, Option<Value>>;
+use crate::{
+    manifest::{Flag, Flags, expand_home, scalar_text},
+    server::command::is_address,
+};
 
-/// Reads `{'port': 8000, 'enforce_eager': True, …}`; `None` when it is something else.
+/// A dictionary with string keys. A value that is no plain data is `None`.
+pub(in crate::server) type Object = BTreeMap<String, Option<Value>>;
+
+/// Reads `{'port': 8000, 'enforce_eager': True, …}`; `None` when the text is something else.
 pub(super) fn object(text: &str) -> Option<Object> {
     Parser { rest: text.trim(), depth: 0 }.dictionary()
 }
 
-/// Deeper nesting is no argument of a server.
-const DEEPEST: u32 = 32;
+/// Limit on nesting; no argument of a server is deeper.
+const MAX_DEPTH: u32 = 32;
 
 struct Parser<'a> {
     rest: &'a str,
@@ -51,20 +55,20 @@ impl Parser<'_> {
         Some(object)
     }
 
-    /// The outer `None` is a text that is no repr at all; the inner one a value that is no plain data.
+    /// The outer `None` means that the text is no repr, the inner one that the value is no plain data.
     fn value(&mut self) -> Option<Option<Value>> {
         self.rest = self.rest.trim_start();
         let first = self.rest.chars().next()?;
-        if self.depth == DEEPEST {
+        if self.depth == MAX_DEPTH {
             return None;
         }
         self.depth += 1;
-        let value = self.value_that_begins_with(first);
+        let value = self.value_starting_with(first);
         self.depth -= 1;
         value
     }
 
-    fn value_that_begins_with(&mut self, first: char) -> Option<Option<Value>> {
+    fn value_starting_with(&mut self, first: char) -> Option<Option<Value>> {
         match first {
             '\'' | '"' => self.string(first).map(|text| Some(Value::String(text))),
             '{' => {
@@ -125,7 +129,7 @@ impl Parser<'_> {
         None
     }
 
-    /// A number, a constant, or the repr of an object, which may hold brackets of its own.
+    /// A number, a constant, or the repr of an object, which may itself hold brackets.
     fn word(&mut self) -> Option<Value> {
         let mut depth = 0_i32;
         let end = self
@@ -152,15 +156,15 @@ impl Parser<'_> {
     }
 }
 
-/// What stands in a log for a value that must not be seen.
+/// What vLLM logs instead of a secret value.
 const REDACTED: &str = "***";
 
-/// The first flag whose logged value is another than ours, as a sentence. A flag that is not logged has its default,
-/// which may well be ours; a value that is logged in a form of its own contradicts nothing.
-pub(super) fn contradiction(flags: &Flags, logged: &Object) -> Option<String> {
+/// Describes the first flag whose logged value differs from ours. A flag that is not logged has its default, which may be
+/// ours, and a value that is logged in another form contradicts nothing.
+pub(in crate::server) fn contradiction(flags: &Flags, logged: &Object) -> Option<String> {
     flags.0.iter().find_map(|(name, flag)| {
-        // Where it listens is the launch's affair, not the manifest's.
-        if super::command::is_address(name) {
+        // The launch decides where the server listens, not the manifest.
+        if is_address(name) {
             return None;
         }
         let value = logged.get(&name.replace('-', "_"))?.as_ref()?;
@@ -174,15 +178,15 @@ pub(super) fn contradiction(flags: &Flags, logged: &Object) -> Option<String> {
         };
         (!same).then(|| {
             format!(
-                "its log shows {name} = {value}, not {}; is another server's log read, or did the engine change the flag?",
+                "the log shows {name} = {value}, not {}; either the engine changed the flag, or this is another server's log",
                 flag.to_value()
             )
         })
     })
 }
 
-/// Whether a flag's value may be what vLLM logged: it reads `4K` as 4096, `8` as a number, one word as a list of one, and
-/// fills tables up with defaults.
+/// Whether vLLM may have logged this value for a flag: it reads `4K` as 4096, `8` as a number and one word as a list of one,
+/// and adds defaults to tables.
 fn same(ours: &Value, logged: &Value) -> bool {
     match (ours, logged) {
         (_, Value::String(text)) if text == REDACTED => true,
@@ -195,7 +199,7 @@ fn same(ours: &Value, logged: &Value) -> bool {
         }
         (_, Value::Number(number)) => match (amount(&scalar_text(ours)), number.as_f64()) {
             (Some(a), Some(b)) => (a - b).abs() <= 1e-9 * a.abs().max(1.0),
-            // A word for a number of the engine's own choice, such as `auto`.
+            // A word such as `auto` stands for a number that the engine chooses.
             _ => !ours.is_number(),
         },
         (Value::String(_) | Value::Number(_), Value::String(text)) => {
@@ -206,7 +210,7 @@ fn same(ours: &Value, logged: &Value) -> bool {
     }
 }
 
-/// A number as vLLM's command line reads it: `4k` is 4000, `4K` is 4096.
+/// A number as vLLM's command line reads it: `4k` is 4000 and `4K` is 4096.
 fn amount(text: &str) -> Option<f64> {
     let text = text.trim();
     let (digits, factor) = match text.char_indices().last()? {
@@ -278,13 +282,13 @@ mod tests {
             let reason = compared(flag, logged).unwrap();
             assert!(reason.contains("x-y"), "{reason}");
         }
-        // What is not logged has its default, which may be ours.
+        // A flag that is not logged has its default, which may be ours.
         let flags: Flags = serde_json::from_value(json!({ "dtype": "auto", "port": 1 })).unwrap();
         assert_eq!(contradiction(&flags, &object("{'port': 2}").unwrap()), None);
     }
 
     #[test]
-    fn a_torn_or_strange_line_is_no_dictionary() {
+    fn a_truncated_or_foreign_line_is_no_dictionary() {
         for text in [
             "",
             "{",

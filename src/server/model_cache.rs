@@ -1,4 +1,4 @@
-//! Whether a hub model's files are in the cache, so that waiting for a download is not counted as a slow start.
+//! Finds out whether a model's files are in the Hugging Face cache, so that a download does not count as a slow start.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -7,17 +7,16 @@ use serde_json::Value;
 
 use crate::manifest::{Engine, EnvValue, Server, expand_home};
 
-/// The unit in which a file's place on the disk is told, whatever the disk's own is.
+/// The unit of `st_blocks`, bytes, whatever the disk's own block size.
 const BLOCK: u64 = 512;
 
-/// The folder of the cache where the files of a server's model will be; `None` when nothing will be downloaded: another
-/// engine, or a local model.
-pub(super) fn model_folder(server: &Server) -> Option<Utf8PathBuf> {
+/// The cache folder of a server's model; `None` when nothing will be downloaded: another engine, or a local model.
+pub(super) fn folder(server: &Server) -> Option<Utf8PathBuf> {
     let local = ["/", "./", "../", "~/"].iter().any(|prefix| server.model.starts_with(prefix));
     if server.engine != Engine::Vllm || local || Utf8Path::new(&server.model).exists() {
         return None;
     }
-    // The server's own variables decide, since it is the one who downloads.
+    // The server downloads, so its own variables decide.
     let variable = |name: &str| match server.env.get(name) {
         Some(EnvValue::Text(text)) => Some(text.clone()),
         Some(EnvValue::Unset(_)) => None,
@@ -30,7 +29,7 @@ pub(super) fn model_folder(server: &Server) -> Option<Utf8PathBuf> {
     Some(cache.join(format!("models--{}", server.model.replace('/', "--"))))
 }
 
-/// Where huggingface_hub keeps what it downloads, by its documented variables.
+/// The cache of huggingface_hub, by its documented variables.
 fn cache(variable: impl Fn(&str) -> Option<String>) -> Option<Utf8PathBuf> {
     let folder =
         |name: &str| variable(name).filter(|value| !value.is_empty()).map(|value| expand_home(&value));
@@ -41,18 +40,18 @@ fn cache(variable: impl Fn(&str) -> Option<String>) -> Option<Utf8PathBuf> {
         .or_else(|| Some(folder("HOME")?.join(".cache/huggingface/hub")))
 }
 
-/// Whether a model's weights are complete: nothing is under way, and a snapshot has weights, all that its index names.
+/// Whether a model's weights are complete: no download is in progress, and a snapshot has all the weights that its index
+/// names.
 pub(super) fn is_complete(folder: &Utf8Path) -> bool {
-    let under_way = names(&folder.join("blobs")).iter().any(|name| name.ends_with(".incomplete"));
-    !under_way
+    let in_progress = names(&folder.join("blobs")).iter().any(|name| name.ends_with(".incomplete"));
+    !in_progress
         && names(&folder.join("snapshots"))
             .iter()
             .any(|name| has_weights(&folder.join("snapshots").join(name)))
 }
 
-/// Bytes of a model's files that are on the disk, unfinished ones included. What a file will hold but does not yet is not
-/// counted.
-pub(super) fn arrived(folder: &Utf8Path) -> u64 {
+/// Bytes of a model's files on the disk, including unfinished ones. Space that a file has reserved does not count.
+pub(super) fn bytes_on_disk(folder: &Utf8Path) -> u64 {
     let blobs = folder.join("blobs").read_dir_utf8();
     let files = blobs.into_iter().flatten().flatten();
     files.filter_map(|file| Some(file.metadata().ok()?.blocks() * BLOCK)).sum()
@@ -60,8 +59,8 @@ pub(super) fn arrived(folder: &Utf8Path) -> u64 {
 
 fn has_weights(snapshot: &Utf8Path) -> bool {
     let files = names(snapshot);
-    // A link whose blob is not there does not count.
-    let there = |name: &str| snapshot.join(name).exists();
+    // A dangling link does not exist.
+    let exists = |name: &str| snapshot.join(name).exists();
     let indices: Vec<&String> = files.iter().filter(|name| name.ends_with(".index.json")).collect();
     let shards = |index: &&String| -> Option<Vec<String>> {
         let text = std::fs::read(snapshot.join(index)).ok()?;
@@ -70,15 +69,15 @@ fn has_weights(snapshot: &Utf8Path) -> bool {
         Some(shards.filter_map(|name| Some(name.as_str()?.to_owned())).collect())
     };
     if !indices.is_empty() {
-        // A repository may hold the same weights in two formats, of which one is downloaded.
+        // A repository may hold the same weights in two formats, only one of which is downloaded.
         return indices
             .iter()
             .filter_map(shards)
-            .any(|shards| !shards.is_empty() && shards.iter().all(|name| there(name)));
+            .any(|shards| !shards.is_empty() && shards.iter().all(|name| exists(name)));
     }
     files.iter().any(|name| {
         let weights = [".safetensors", ".bin", ".pt", ".pth", ".gguf"];
-        weights.iter().any(|end| name.ends_with(end)) && there(name)
+        weights.iter().any(|end| name.ends_with(end)) && exists(name)
     })
 }
 
@@ -96,25 +95,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_has_arrived_is_counted() {
+    fn only_bytes_on_disk_are_counted() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();
-        assert_eq!(arrived(folder), 0);
+        assert_eq!(bytes_on_disk(folder), 0);
         fs::create_dir(folder.join("blobs")).unwrap();
         fs::write(folder.join("blobs/whole"), vec![1; 1 << 20]).unwrap();
-        // Made as long as it will be, and nearly empty.
+        // Has its final length, but is nearly empty.
         let open = fs::File::create(folder.join("blobs/open.incomplete")).unwrap();
         open.set_len(1 << 30).unwrap();
         open.sync_all().unwrap();
-        let bytes = arrived(folder);
+        let bytes = bytes_on_disk(folder);
         assert!((1 << 20..2 << 20).contains(&bytes), "{bytes}");
     }
 
     #[test]
-    fn the_cache_is_where_the_server_s_own_variables_say() {
+    fn the_server_s_own_variables_decide_where_the_cache_is() {
         let at = |manifest: Value| {
             let server: Server = serde_json::from_value(manifest).unwrap();
-            model_folder(&server).map(Utf8PathBuf::into_string)
+            folder(&server).map(Utf8PathBuf::into_string)
         };
         let model = "Qwen/Qwen2.5-0.5B";
         assert_eq!(
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_complete_when_all_shards_are_there_and_nothing_is_under_way() {
+    fn weights_are_complete_when_all_shards_exist_and_no_download_is_in_progress() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();
         assert!(!is_complete(folder));

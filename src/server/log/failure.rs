@@ -1,19 +1,20 @@
-//! What the lines of a server's log say about why it failed.
+//! Finds the cause of a failure in the lines of a server's log.
 
-use super::outcome::{OomAt, ServerOutcome};
+use super::message::message;
+use crate::server::outcome::{OomAt, ServerOutcome};
 
-/// What a rule means: an outcome, or out of memory at whatever step the server was.
+/// What a matching rule means: an outcome, or out of memory at the step the server had reached.
 #[derive(Clone, Copy)]
 pub(super) enum Meaning {
     Is(ServerOutcome),
-    OomNow,
+    OomAtStep,
 }
 
-use Meaning::{Is, OomNow};
+use Meaning::{Is, OomAtStep};
 use ServerOutcome::{BadFlags, BadModel, Crashed, KvTooSmall, ModelUnavailable, NoDevice, Oom, PortTaken};
 
-/// Texts that name a cause, the surest first: a crash prints tracebacks of every process, so the earliest rule that
-/// matches any line wins, wherever the line stands. Each line must hold every part of a rule.
+/// Texts that name a cause, most reliable first. A rule matches a line that holds all its texts. A crash prints tracebacks of
+/// every process, so the first rule that matches any line wins, wherever the line is.
 pub(super) const RULES: &[(&[&str], Meaning)] = &[
     (&["error: unrecognized arguments"], Is(BadFlags)),
     (&["error: argument -"], Is(BadFlags)),
@@ -27,11 +28,11 @@ pub(super) const RULES: &[(&[&str], Meaning)] = &[
     (&["out of memory occurred when warming up"], Is(Oom(OomAt::Graphs))),
     (&["Free memory on device", "on startup is less than"], Is(Oom(OomAt::Weights))),
     (&["Failed to load model - not enough GPU memory"], Is(Oom(OomAt::Weights))),
-    (&["CUDA out of memory"], OomNow),
-    (&["HIP out of memory"], OomNow),
-    (&["OutOfMemoryError"], OomNow),
-    (&["CUDA error: out of memory"], OomNow),
-    (&["DefaultCPUAllocator", "allocate memory"], OomNow),
+    (&["CUDA out of memory"], OomAtStep),
+    (&["HIP out of memory"], OomAtStep),
+    (&["OutOfMemoryError"], OomAtStep),
+    (&["CUDA error: out of memory"], OomAtStep),
+    (&["DefaultCPUAllocator", "allocate memory"], OomAtStep),
     (&["LocalEntryNotFoundError"], Is(ModelUnavailable)),
     (&["OfflineModeIsEnabled"], Is(ModelUnavailable)),
     (&["RepositoryNotFoundError"], Is(ModelUnavailable)),
@@ -53,21 +54,21 @@ pub(super) const RULES: &[(&[&str], Meaning)] = &[
     (&["Failed to infer device type"], Is(NoDevice)),
     (&["Found no NVIDIA driver"], Is(NoDevice)),
     (&["Torch not compiled with CUDA enabled"], Is(NoDevice)),
-    // What pydantic says of a combination of flags stands on the line below its name.
+    // Pydantic's message about a combination of flags is on the line below its name.
     (&["Value error, "], Is(BadFlags)),
     (&["pydantic_core", "ValidationError"], Is(BadFlags)),
 ];
 
-/// Lines after which the next exception is the root of a crash.
-pub(super) const MARKS: &[&str] = &[
+/// Lines after which the next exception is the root cause of a crash.
+pub(super) const ROOT_MARKS: &[&str] = &[
     "WorkerProc hit an exception",
     "WorkerProc failed to start",
     "EngineCore encountered a fatal error",
     "EngineCore failed to start",
 ];
 
-/// Exceptions that only tell of another process's end.
-const ECHOES: &[&str] = &[
+/// Exceptions that only report another process's end.
+const SECONDARY: &[&str] = &[
     "EngineDeadError",
     "Engine core initialization failed",
     "WorkerProc initialization failed",
@@ -75,7 +76,7 @@ const ECHOES: &[&str] = &[
     "RuntimeError: cancelled",
 ];
 
-/// Lines that tell of a crash without its root.
+/// Lines that report a crash without its root cause.
 pub(super) const CRASHES: &[&str] = &[
     "died unexpectedly",
     "exited unexpectedly",
@@ -84,28 +85,17 @@ pub(super) const CRASHES: &[&str] = &[
     "EngineDeadError",
 ];
 
-/// What loggers and Python put before an error.
+/// What loggers and Python write before an error.
 pub(super) const SEVERE: &[&str] = &["ERROR", "CRITICAL", "Traceback (most recent call last)"];
 
-/// How the name of an exception ends, with what follows it on the last line of a traceback.
+/// Ends of exception names, with the colon that follows on the last line of a traceback.
 pub(super) const EXCEPTIONS: &[&str] = &["Error: ", "Exception: ", "Interrupt: "];
 
-/// What stands before a function's name in a traceback.
+/// The text before a function's name in a traceback.
 pub(super) const FRAME: &str = ", in ";
 
-/// Whether a line may say why a server failed, each text searched by itself.
-pub(super) fn is_telling(line: &str) -> bool {
-    let any = |texts: &[&str]| texts.iter().any(|text| line.contains(text));
-    let all = |parts: &[&str]| parts.iter().all(|part| line.contains(part));
-    any(SEVERE)
-        || any(MARKS)
-        || any(CRASHES)
-        || RULES.iter().any(|(parts, _)| all(parts))
-        || ends_a_traceback(line)
-}
-
-/// Whether a line holds every part of a rule that has several.
-pub(super) fn has_several_parts(line: &str) -> bool {
+/// Whether a line matches a rule of several texts.
+pub(super) fn matches_compound_rule(line: &str) -> bool {
     let all = |parts: &[&str]| parts.iter().all(|part| line.contains(part));
     RULES.iter().any(|(parts, _)| parts.len() > 1 && all(parts))
 }
@@ -115,42 +105,42 @@ pub(super) fn ends_a_traceback(line: &str) -> bool {
     is_exception(message(line))
 }
 
-/// The best explanation among the lines seen so far.
+/// The best explanation among the lines read so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cause {
-    /// Rank of the rule that matched, what it means, and the line.
+    /// The best rule that matched: its rank, its outcome, and the line.
     best: Option<(usize, ServerOutcome, String)>,
-    /// Whether a line said that the next exception is a root.
+    /// Whether the next exception is a root cause.
     marked: bool,
-    /// The exception a mark announced, or else the first one; whether it was announced.
+    /// The first exception after a mark, or else the first one, and whether it came after a mark.
     exception: Option<(bool, String)>,
-    /// Rank and line of the surest sign of a crash.
+    /// Rank and line of the most specific sign of a crash.
     crash: Option<(usize, String)>,
-    /// Where the last traceback stood when it ended.
+    /// The step that the last traceback points to.
     frame: Option<OomAt>,
     serving: bool,
 }
 
 impl Cause {
-    /// From now on the server serves: what it says about flags and models is about requests, and running out of memory is
-    /// running out under load.
-    pub(super) fn serves(&mut self) {
+    /// Starts over for a server that is ready: from now on lines about flags and models concern requests, and running out of
+    /// memory happens under load.
+    pub(super) fn set_serving(&mut self) {
         *self = Self { serving: true, ..Self::default() };
     }
 
-    /// Considers a line; `step` is where memory would have run out if it did.
-    pub(super) fn consider(&mut self, line: &str, step: OomAt) {
+    /// Reads a line. `step` is the step of the start at which memory would have run out.
+    pub(super) fn read(&mut self, line: &str, step: OomAt) {
         if line.contains("Traceback (most recent call last)") {
             self.frame = None;
         } else if let Some(frame) = frame(line) {
             self.frame = Some(frame);
         }
-        // A traceback also shows the source, which names errors that it may only catch.
+        // A traceback also shows source lines, which name errors that they may only catch.
         let text = message(line);
         let source = ["raise ", "except "].iter().any(|word| text.starts_with(word));
         let found = RULES.iter().position(|(parts, meaning)| {
             !source
-                && (!self.serving || matches!(meaning, OomNow))
+                && (!self.serving || matches!(meaning, OomAtStep))
                 && parts.iter().all(|part| line.contains(part))
         });
         if let Some(rank) = found
@@ -158,8 +148,8 @@ impl Cause {
         {
             let outcome = match RULES[rank].1 {
                 Is(outcome) => outcome,
-                OomNow if self.serving => Oom(OomAt::Load),
-                OomNow => Oom(self.frame.unwrap_or(step)),
+                OomAtStep if self.serving => Oom(OomAt::Load),
+                OomAtStep => Oom(self.frame.unwrap_or(step)),
             };
             self.best = Some((rank, outcome, text.to_owned()));
         }
@@ -169,75 +159,49 @@ impl Cause {
         {
             self.crash = Some((rank, text.to_owned()));
         }
-        self.consider_exception(text);
+        self.read_exception(text);
     }
 
-    fn consider_exception(&mut self, text: &str) {
-        if MARKS.iter().any(|mark| text.contains(mark)) {
+    fn read_exception(&mut self, text: &str) {
+        if ROOT_MARKS.iter().any(|mark| text.contains(mark)) {
             self.marked = true;
             return;
         }
-        if !is_exception(text) || ECHOES.iter().any(|echo| text.contains(echo)) {
+        if !is_exception(text) || SECONDARY.iter().any(|echo| text.contains(echo)) {
             return;
         }
         let better = match &self.exception {
             None => true,
-            Some((announced, _)) => self.marked && !announced,
+            Some((after_mark, _)) => self.marked && !after_mark,
         };
         if better {
             self.exception = Some((self.marked, text.to_owned()));
         }
     }
 
-    /// The outcome and the line that says so; an end without an explanation is a crash, whatever its exit code.
-    pub(super) fn conclude(
-        &self,
-        exit_code: Option<i32>,
-        last_line: Option<&str>,
-    ) -> (ServerOutcome, String) {
+    /// The outcome and the line that explains it. An unexplained end is a crash, whatever its exit code.
+    pub(super) fn outcome(&self, exit_code: Option<i32>, last_line: Option<&str>) -> (ServerOutcome, String) {
         if let Some((_, outcome, line)) = &self.best {
             return (*outcome, line.clone());
         }
         let how = match exit_code {
-            Some(-9) => "it was killed (signal 9): by hand, or by the kernel for want of memory".to_owned(),
-            Some(code) if code < 0 => format!("it ended by signal {}", -code),
-            Some(code) => format!("it ended with exit code {code}"),
-            None => "it ended".to_owned(),
+            Some(-9) => "killed by signal 9: by hand, or by the kernel when memory ran out".to_owned(),
+            Some(code) if code < 0 => format!("ended by signal {}", -code),
+            Some(code) => format!("ended with exit code {code}"),
+            None => "ended".to_owned(),
         };
         let exception = self.exception.as_ref().map(|(_, text)| text.as_str());
         let crash = self.crash.as_ref().map(|(_, text)| text.as_str());
         let reason = match (exception.or(crash), last_line) {
             (Some(line), _) => format!("{line} ({how})"),
-            (None, Some(line)) => format!("{how}; its last words: {line}"),
-            (None, None) => format!("{how} without a word"),
+            (None, Some(line)) => format!("{how}; last line of its log: {line}"),
+            (None, None) => format!("{how}; its log is empty"),
         };
         (Crashed, reason)
     }
 }
 
-/// A line without what the logger puts before it: `(EngineCore pid=1) ERROR 11-24 02:06:16 [core.py:1510] `.
-fn message(line: &str) -> &str {
-    let text = line.trim();
-    let Some(rest) = text.strip_prefix('(') else {
-        return text;
-    };
-    let logged = rest
-        .split_once(" pid=")
-        .and_then(|(_, rest)| rest.split_once(") "))
-        .and_then(|(pid, rest)| pid.bytes().all(|b| b.is_ascii_digit()).then_some(rest.trim()));
-    let Some(rest) = logged else {
-        return text;
-    };
-    match rest.split_once(" [").and_then(|(level, rest)| {
-        let short = level.split_whitespace().count() <= 3;
-        short.then(|| rest.split_once("] ")).flatten()
-    }) {
-        Some((_, words)) => words.trim(),
-        None => rest,
-    }
-}
-
-/// Whether a line is the last one of a traceback: a dotted name that ends as exceptions do, a colon, words.
+/// Whether a message is the last line of a traceback: a dotted exception name, a colon, and text.
 fn is_exception(text: &str) -> bool {
     let Some((name, _)) = text.split_once(": ") else {
         return false;
@@ -247,7 +211,7 @@ fn is_exception(text: &str) -> bool {
     name.chars().all(plain) && ending.any(|end| name.ends_with(end))
 }
 
-/// The step of a start that a traceback's frame belongs to.
+/// The step of a start to which a traceback's frame belongs.
 fn frame(line: &str) -> Option<OomAt> {
     let (_, function) = line.trim_end().rsplit_once(FRAME)?;
     Some(match function {
@@ -267,22 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_loggers_prefix_is_no_part_of_a_message() {
-        for (line, words) in [
-            (
-                "(Worker pid=12) ERROR 11-24 02:46:40 [multiproc_executor.py:1063] ValueError: no",
-                "ValueError: no",
-            ),
-            ("(Worker pid=12) plain", "plain"),
-            ("ValueError: [a] b", "ValueError: [a] b"),
-            ("(a b) ERROR [x] y", "(a b) ERROR [x] y"),
-        ] {
-            assert_eq!(message(line), words);
-        }
-    }
-
-    #[test]
-    fn a_warning_that_quotes_an_error_is_not_one() {
+    fn a_warning_that_quotes_an_exception_is_no_exception() {
         assert!(is_exception("RuntimeError: CPU Generator"));
         assert!(is_exception("vllm.v1.Some_Error: x"));
         assert!(!is_exception("can cause errors like `OSError: [Errno 24]"));

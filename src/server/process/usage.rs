@@ -1,34 +1,33 @@
-//! What a server's process tree uses of the machine.
+//! Processor time and memory of a server's process tree.
 
 use rustix::process::Pid;
 
-/// The processes of one server, to be looked at while it runs. Looking does not keep them alive.
+/// A handle on the processes of one server, to measure them while it runs. It does not keep them alive.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcessTree {
-    pub(super) guard: Pid,
-    pub(super) group: Pid,
+    pub(in crate::server) guard: Pid,
+    pub(in crate::server) group: Pid,
 }
 
-/// What all processes of a tree have used until now.
+/// What the processes of a tree have used so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TreeUsage {
-    /// Seconds of processor time, user and system, since each process began; those that ended and were waited for are
-    /// in it.
+    /// Processor time, user and system, seconds. Includes processes that ended and were waited for.
     pub cpu_s: f64,
-    /// Resident memory now, bytes; shared pages count once for each process.
+    /// Resident memory now, bytes. Shared pages count once per process.
     pub rss_bytes: u64,
-    /// How many processes live.
+    /// Number of living processes.
     pub processes: u32,
 }
 
 impl ProcessTree {
-    /// Looks at every process of the tree; `None` where the kernel does not tell, or nobody is left.
+    /// Measures the tree; `None` where processes cannot be listed, or none is left.
     #[cfg(target_os = "linux")]
     pub fn usage(self) -> Option<TreeUsage> {
         let (guard, group) = (self.guard.as_raw_nonzero().get(), self.group.as_raw_nonzero().get());
         let (members, guardian) = super::tree::living(guard, group)?;
         let own = |stat: &procfs::process::Stat| stat.utime + stat.stime;
-        // What ended counts where it was waited for: with its parent, or with the guardian.
+        // The time of an ended process is added to whoever waited for it: its parent, or the guardian.
         let ended =
             |stat: &procfs::process::Stat| u64::try_from(stat.cutime + stat.cstime).unwrap_or_default();
         let ticks: u64 =
@@ -41,13 +40,13 @@ impl ProcessTree {
         })
     }
 
-    /// Looks at every process of the tree; `None` where the kernel does not tell.
+    /// Measures the tree; `None` on this system.
     #[cfg(not(target_os = "linux"))]
     pub fn usage(self) -> Option<TreeUsage> {
         None
     }
 
-    /// The numbers of the living processes, as the kernel and the drivers call them.
+    /// The PIDs of the living processes.
     pub fn pids(self) -> Vec<u32> {
         super::tree::members(self.guard, self.group)
             .into_iter()

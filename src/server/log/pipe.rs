@@ -1,4 +1,4 @@
-//! From what a server writes to its log file, with no secret in it.
+//! The pipe from a server's output to its log file, which masks secrets on the way.
 
 use std::{
     io::{self, PipeReader, PipeWriter, Read},
@@ -17,44 +17,44 @@ use rustix::{
     io::ioctl_fionread,
 };
 
-use super::log_file::{Bounds, LogFile};
+use super::file::{Bounds, LogFile};
 use crate::secret::Mask;
 
-/// Most of what is written at once.
+/// Most bytes that are written at once.
 const PIECE: usize = 64 << 10;
-/// What the pipe shall hold, bytes: more than a log says in a second.
+/// Capacity of the pipe, bytes: more than a server logs in a second.
 #[cfg(target_os = "linux")]
-const PIPE: usize = 1 << 20;
-/// How long what a server wrote last may take to reach the file.
-const PATIENCE: Duration = Duration::from_millis(500);
-const LOOK: Duration = Duration::from_millis(2);
+const CAPACITY: usize = 1 << 20;
+/// How long the last output of a server may take to reach the file.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(2);
 
-/// A pipe that a thread empties into the log, as long as anybody has its other end.
-pub(super) struct LogPipe {
-    /// The same pipe, to see whether something is in it.
+/// A pipe that a thread copies into the log for as long as anybody holds its write end.
+pub(in crate::server) struct LogPipe {
+    /// The read end, to see whether anything is in the pipe.
     reader: PipeReader,
-    /// Held from before something is taken out of the pipe until it is in the log.
+    /// Locked from before bytes are read from the pipe until they are in the log.
     moving: Arc<Mutex<()>>,
     closed: Receiver<()>,
 }
 
 impl LogPipe {
-    /// Opens the log to append to it; what is written to the other end of the pipe goes there.
-    pub(super) fn open(log: &str, mask: &Mask) -> io::Result<(Self, PipeWriter)> {
+    /// Opens the log for appending, and returns the write end of a pipe into it.
+    pub(in crate::server) fn open(log: &str, mask: &Mask) -> io::Result<(Self, PipeWriter)> {
         let mut file = LogFile::open(Path::new(log), Bounds::DEFAULT)?;
         let (reader, writer) = io::pipe()?;
-        // A burst then fits while the disk is slow; where pipes have a limit, it stays as it is.
+        // Absorbs a burst while the disk is slow. Where the limit on pipes is lower, the default stays.
         #[cfg(target_os = "linux")]
-        let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIPE);
+        let _ = rustix::pipe::fcntl_setpipe_size(&writer, CAPACITY);
         let mut source = reader.try_clone()?;
-        let (tell, closed) = mpsc::channel();
+        let (close, closed) = mpsc::channel();
         let moving = Arc::new(Mutex::new(()));
         let pipe = Self { reader, moving: moving.clone(), closed };
         let mut stream = mask.stream();
-        let empty = move || {
+        let copy = move || {
             let (mut piece, mut out) = (vec![0; PIECE], Vec::new());
             loop {
-                // Waited for outside of the lock, so that whoever holds it finds either the bytes or their place in the log.
+                // Waits without the lock, so that whoever holds it finds the bytes either in the pipe or in the log.
                 if poll(&mut [PollFd::new(&source, PollFlags::IN)], None).is_err() {
                     continue;
                 }
@@ -66,36 +66,35 @@ impl LogPipe {
                     Err(_) => break,
                 };
                 stream.feed(&piece[..length], &mut out);
-                // On a full disk the pipe is emptied all the same: the server must not wait for its log.
+                // Even when the disk is full the pipe must be read: the server must not wait for its log.
                 file.write(&out);
                 out.clear();
             }
             stream.finish(&mut out);
             file.write(&out);
             let _ = file.finish();
-            let _ = tell.send(());
+            let _ = close.send(());
         };
-        thread::Builder::new().name("log".into()).spawn(empty)?;
+        thread::Builder::new().name("log".into()).spawn(copy)?;
         Ok((pipe, writer))
     }
 
-    /// Waits until what was written so far is in the log: a process that ended has written its last words, though others
-    /// hold the pipe open.
-    pub(super) fn drain(&self) {
-        let until = Instant::now() + PATIENCE;
+    /// Waits until everything written so far is in the log. For when a process has ended while others keep the pipe open.
+    pub(in crate::server) fn drain(&self) {
+        let until = Instant::now() + DRAIN_TIMEOUT;
         while Instant::now() < until {
             let moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
             if ioctl_fionread(self.reader.as_fd()).is_ok_and(|bytes| bytes == 0) {
                 return;
             }
             drop(moving);
-            thread::sleep(LOOK);
+            thread::sleep(POLL);
         }
     }
 
-    /// Waits for the end of the pipe, when nobody is left to write.
-    pub(super) fn close(self) {
-        let _ = self.closed.recv_timeout(PATIENCE);
+    /// Waits for the end of the pipe, once nobody is left to write.
+    pub(in crate::server) fn close(self) {
+        let _ = self.closed.recv_timeout(DRAIN_TIMEOUT);
     }
 }
 
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_holds_what_was_written_without_the_secret() {
+    fn the_log_holds_the_output_without_the_secret() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("server.log");
         fs::write(&log, "before\n").unwrap();
@@ -117,7 +116,7 @@ mod tests {
         pipe.drain();
         writer.write_all(b"ted, and more\n").unwrap();
         pipe.drain();
-        // The other end is still open: this is what a process left that ended among others.
+        // The write end is still open, as when one of several processes has ended.
         assert_eq!(fs::read_to_string(&log).unwrap(), "before\ngiven ***, and more\n");
         writer.write_all(b"last s").unwrap();
         drop(writer);

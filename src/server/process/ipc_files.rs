@@ -1,6 +1,6 @@
-//! Files outside the run folder that a killed server leaves behind: its shared memory in `/dev/shm`, and the socket files
-//! its processes talk over, which vLLM puts among the temporary files. One is ours when a process of our tree was seen to
-//! have it mapped, or to hold the socket that is bound to it: names say nothing, since the engine makes them up.
+//! Finds and removes the files that a killed server leaves outside the run folder: shared memory in `/dev/shm`, and the
+//! Unix sockets between its processes, which vLLM creates in the temporary folder. The engine makes up their names, so a
+//! file counts as the server's only when one of its processes was seen to map it or to hold the socket bound to it.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -13,31 +13,30 @@ use std::{
 
 use rustix::process::Pid;
 
-/// Where the kernel keeps shared memory that has a name.
+/// The folder of named shared memory.
 const SHARED_MEMORY: &str = "/dev/shm";
 
-/// How long after its processes a file may still seem to be used: a killed process that waits to be buried may have threads
-/// that still end.
-const AFTER_END: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_millis(20);
+/// How long a file may seem to be in use after the end of its processes: a zombie may have threads that are still ending.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(20);
 
-/// What was there before a server, and what its processes had mapped or bound since.
-pub(super) struct Files {
+/// The files of one server, told apart from those that existed before it.
+pub(super) struct IpcFiles {
     before: HashSet<PathBuf>,
-    /// Path and inode: another file of the same name is not the same file.
+    /// Paths with inodes, so that a new file of the same name is not taken for the old one.
     ours: BTreeMap<PathBuf, u64>,
-    /// What was there at the last change, whoever's it is.
+    /// Everybody's files at the last change.
     seen: HashSet<PathBuf>,
     changed: [Option<SystemTime>; 2],
 }
 
-impl Files {
-    /// Notes what is there before a server starts.
+impl IpcFiles {
+    /// Takes stock before a server starts.
     pub(super) fn before() -> Self {
-        Self::known(there().collect(), BTreeMap::new())
+        Self::recorded(all_files().collect(), BTreeMap::new())
     }
 
-    /// Looks at what processes have mapped and bound. Cheap as long as nothing new is there: their maps are long.
+    /// Records what the processes have mapped and bound. Reads their long memory maps only when there is a new file.
     pub(super) fn look(&mut self, processes: &[Pid]) {
         let pids = || processes.iter().map(|pid| pid.as_raw_nonzero().get());
         let mut memory = shared_memory();
@@ -62,71 +61,69 @@ impl Files {
         !self.before.contains(path) && !self.ours.contains_key(path)
     }
 
-    /// What an earlier guardian saw its tree have.
-    pub(super) fn known(before: HashSet<PathBuf>, ours: BTreeMap<PathBuf, u64>) -> Self {
+    /// Restores what an earlier guardian recorded.
+    pub(super) fn recorded(before: HashSet<PathBuf>, ours: BTreeMap<PathBuf, u64>) -> Self {
         Self { seen: before.clone(), before, ours, changed: [None; 2] }
     }
 
-    /// Whether something was made since the last time this was asked. To be asked often: it costs next to nothing, unless
-    /// a folder has changed.
-    pub(super) fn is_more(&mut self) -> bool {
+    /// Whether files were created since the last call. Cheap unless a folder has changed.
+    pub(super) fn have_new(&mut self) -> bool {
         let changed = changed();
         if changed == self.changed {
             return false;
         }
         self.changed = changed;
-        let seen: HashSet<PathBuf> = there().collect();
-        let more = !seen.is_subset(&self.seen);
+        let seen: HashSet<PathBuf> = all_files().collect();
+        let new = !seen.is_subset(&self.seen);
         self.seen = seen;
-        more
+        new
     }
 
-    /// What was there before the server.
-    pub(super) fn there(&self) -> &HashSet<PathBuf> {
+    /// The files that existed before the server started.
+    pub(super) fn before_start(&self) -> &HashSet<PathBuf> {
         &self.before
     }
 
-    /// What the server's processes had mapped or bound, with inodes.
+    /// The server's files, with their inodes.
     pub(super) fn ours(&self) -> &BTreeMap<PathBuf, u64> {
         &self.ours
     }
 
-    /// Removes what is still there and used by nobody, once the server's processes have ended; how many files that were.
+    /// Removes the server's files that nobody uses, once its processes have ended. Returns how many it removed.
     pub(super) fn remove(self) -> usize {
         let mut left: BTreeMap<PathBuf, u64> = self.ours;
         let mut removed = 0;
-        let until = Instant::now() + AFTER_END;
+        let until = Instant::now() + RELEASE_TIMEOUT;
         loop {
             left.retain(|path, inode| with_inode(path.clone()).is_some_and(|file| file.1 == *inode));
             if left.is_empty() {
                 return removed;
             }
-            let mapped: HashSet<u64> = everybody().into_iter().flat_map(mapped).collect();
+            let mapped: HashSet<u64> = all_pids().into_iter().flat_map(mapped).collect();
             let bound: HashSet<PathBuf> = bound().collect();
             let is_used = |path: &PathBuf, inode: &u64| {
                 bound.contains(path) || path.starts_with(SHARED_MEMORY) && mapped.contains(inode)
             };
             for (path, _) in left.iter().filter(|(path, inode)| !is_used(path, inode)) {
-                // Somebody else may have been faster.
                 removed += usize::from(fs::remove_file(path).is_ok());
             }
             left.retain(|path, inode| is_used(path, inode));
             if left.is_empty() || Instant::now() > until {
                 return removed;
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL);
         }
     }
 }
 
-/// When a file was last made or removed where servers make them.
+/// When a file was last created or removed in the two folders.
 fn changed() -> [Option<SystemTime>; 2] {
     let changed = |folder: &Path| fs::metadata(folder).and_then(|folder| folder.modified());
     [Path::new(SHARED_MEMORY), &env::temp_dir()].map(|folder| changed(folder).ok())
 }
 
-/// Everybody's files of these kinds.
-fn there() -> impl Iterator<Item = PathBuf> {
+/// Everybody's shared memory and bound sockets.
+fn all_files() -> impl Iterator<Item = PathBuf> {
     shared_memory().into_iter().chain(bound())
 }
 
@@ -135,7 +132,7 @@ fn shared_memory() -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
-/// The file itself, not what a link of that name points to.
+/// Adds the inode of the file itself, not of what a link points to.
 fn with_inode(path: PathBuf) -> Option<(PathBuf, u64)> {
     let inode = fs::symlink_metadata(&path).ok()?.ino();
     Some((path, inode))
@@ -145,19 +142,19 @@ fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
-/// The paths that Unix sockets of this machine are bound to.
+/// The paths to which Unix sockets of this machine are bound.
 fn bound() -> impl Iterator<Item = PathBuf> {
     sockets().into_iter().map(|(_, path)| path)
 }
 
 #[cfg(target_os = "linux")]
-fn everybody() -> Vec<i32> {
+fn all_pids() -> Vec<i32> {
     let processes = procfs::process::all_processes().into_iter().flatten();
     processes.flatten().map(|process| process.pid).collect()
 }
 
-/// The inodes of shared memory that a process has mapped. Not the paths: a named semaphore is made under another name than it
-/// ends up with, and a process tells the first.
+/// The inodes of shared memory that a process has mapped. Its paths may be out of date: a named semaphore is created under a
+/// temporary name, which the memory map keeps.
 #[cfg(target_os = "linux")]
 fn mapped(pid: i32) -> Vec<u64> {
     use procfs::process::{MMapPath, MemoryMap, Process};
@@ -170,7 +167,7 @@ fn mapped(pid: i32) -> Vec<u64> {
     maps.into_iter().flatten().filter_map(of_folder).collect()
 }
 
-/// The kernel's numbers of the sockets that a process has open.
+/// The inodes of the sockets that a process has open.
 #[cfg(target_os = "linux")]
 fn held(pid: i32) -> Vec<u64> {
     use procfs::process::{FDTarget, Process};
@@ -184,8 +181,8 @@ fn held(pid: i32) -> Vec<u64> {
     open.filter_map(|file| socket(file.target)).collect()
 }
 
-/// The kernel's number of each Unix socket that is bound to a file, and the file. Abstract ones have none, and a relative
-/// path says nothing outside the process that bound it.
+/// Each Unix socket that is bound to a file: its inode and the file. Abstract sockets have no file, and a relative path means
+/// nothing outside the process that bound it.
 #[cfg(target_os = "linux")]
 fn sockets() -> Vec<(u64, PathBuf)> {
     let sockets = procfs::net::unix().into_iter().flatten();
@@ -195,9 +192,9 @@ fn sockets() -> Vec<(u64, PathBuf)> {
         .collect()
 }
 
-/// Where mappings and sockets cannot be seen, nothing is known to be ours.
+// Where mappings and sockets cannot be listed, no file is known to be the server's.
 #[cfg(not(target_os = "linux"))]
-fn everybody() -> Vec<i32> {
+fn all_pids() -> Vec<i32> {
     Vec::new()
 }
 

@@ -1,20 +1,20 @@
-//! The process tree of one server, as the kernel shows it.
+//! The process tree of one server: who is in it, who listens, and signals to all of it.
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// One living process of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) pid: Pid,
-    /// Whether it is still in the group that the server was started in.
+pub(in crate::server) struct Member {
+    pub(in crate::server) pid: Pid,
+    /// Whether it is still in the process group in which the server was started.
     pub(super) in_group: bool,
-    /// When it began, clock ticks since boot; zero where processes cannot be listed.
+    /// Start time, clock ticks since boot; zero where processes cannot be listed.
     pub(super) start: u64,
 }
 
-/// The living descendants of the guardian, whatever group or session they moved to, and the members of the server's group,
-/// with what the kernel says of each; and the guardian itself. Those that ended and were not yet waited for are no members.
-/// `None` where that cannot be told.
+/// The kernel's statistics of the living tree, and of the guardian itself. The tree is the guardian's descendants, whatever
+/// group or session they moved to, and the members of the server's group; zombies are left out. `None` where processes
+/// cannot be listed.
 #[cfg(target_os = "linux")]
 pub(super) fn living(
     guard: i32,
@@ -26,8 +26,8 @@ pub(super) fn living(
     for process in procfs::process::all_processes().ok()? {
         match process.and_then(|process| process.stat()) {
             Ok(stat) => stats.push(stat),
-            Err(error) if is_want(&error) => return None,
-            // It ended meanwhile, or is none of ours.
+            Err(error) if is_exhausted(&error) => return None,
+            // It ended meanwhile, or belongs to another user.
             Err(_) => {}
         }
     }
@@ -53,21 +53,21 @@ pub(super) fn living(
     Some((members, guardian.into_iter().next()))
 }
 
-/// Whether a process could not be looked at for want of files or memory, which says nothing of the process.
+/// Whether a process could not be read because files or memory ran out, which says nothing about the process.
 #[cfg(target_os = "linux")]
-fn is_want(error: &procfs::ProcError) -> bool {
+fn is_exhausted(error: &procfs::ProcError) -> bool {
     use rustix::io::Errno;
 
     let procfs::ProcError::Io(error, _) = error else {
         return false;
     };
-    let want = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-    Errno::from_io_error(error).is_some_and(|errno| want.contains(&errno))
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
 }
 
-/// The living processes of a tree; `None` where they cannot be listed, which is not to be taken for nobody.
+/// The living processes of a tree. `None` where they cannot be listed, which does not mean that nobody is left.
 #[cfg(target_os = "linux")]
-pub(super) fn members(guard: Pid, group: Pid) -> Option<Vec<Member>> {
+pub(in crate::server) fn members(guard: Pid, group: Pid) -> Option<Vec<Member>> {
     let (guard, group) = (guard.as_raw_nonzero().get(), group.as_raw_nonzero().get());
     let member = |stat: &procfs::process::Stat| {
         Some(Member { pid: Pid::from_raw(stat.pid)?, in_group: stat.pgrp == group, start: stat.starttime })
@@ -78,23 +78,30 @@ pub(super) fn members(guard: Pid, group: Pid) -> Option<Vec<Member>> {
 
 /// The living processes of a tree.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn members(_guard: Pid, group: Pid) -> Option<Vec<Member>> {
+pub(in crate::server) fn members(_guard: Pid, group: Pid) -> Option<Vec<Member>> {
     Some(whole_group(group))
 }
 
-/// Where processes cannot be listed, the group is all that is known: its leader stands for it while anybody is left.
-pub(super) fn whole_group(group: Pid) -> Vec<Member> {
+/// The group's leader as a member that stands for the whole group, while anybody is in it. For where processes cannot be
+/// listed.
+pub(in crate::server) fn whole_group(group: Pid) -> Vec<Member> {
     match rustix::process::test_kill_process_group(group) {
         Ok(()) => vec![Member { pid: group, in_group: true, start: 0 }],
         Err(_) => Vec::new(),
     }
 }
 
-/// Sends a signal to the members: to the whole group at once while anybody is in it, since a group cannot fork away from a
-/// signal, and to each of those that left it.
-pub(super) fn send(signal: Signal, group: Pid, members: &[Member]) {
+/// The PIDs, separated by spaces.
+pub(in crate::server) fn join(pids: impl IntoIterator<Item = Pid>) -> String {
+    let pids: Vec<String> = pids.into_iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
+    pids.join(" ")
+}
+
+/// Sends a signal to the members: to the group at once while anybody is in it, because its members cannot fork away from a
+/// group signal, and to each member that left the group.
+pub(in crate::server) fn send(signal: Signal, group: Pid, members: &[Member]) {
     if members.iter().any(|member| member.in_group) {
-        // It may have ended since it was looked at.
+        // It may have ended since it was listed.
         let _ = kill_process_group(group, signal);
     }
     for member in members.iter().filter(|member| !member.in_group) {
@@ -102,12 +109,12 @@ pub(super) fn send(signal: Signal, group: Pid, members: &[Member]) {
     }
 }
 
-/// Whether one of the members holds one of the sockets; `None` where their files cannot be seen.
+/// Whether a member holds one of the sockets; `None` where their open files cannot be read.
 #[cfg(target_os = "linux")]
 fn holds(members: &[Member], sockets: &std::collections::HashSet<u64>) -> Option<bool> {
     use procfs::process::{FDTarget, Process};
 
-    let mut unseen = false;
+    let mut unreadable = false;
     for member in members {
         let files = Process::new(member.pid.as_raw_nonzero().get()).and_then(|process| process.fd());
         match files {
@@ -119,30 +126,30 @@ fn holds(members: &[Member], sockets: &std::collections::HashSet<u64>) -> Option
                     return Some(true);
                 }
             }
-            Err(procfs::ProcError::PermissionDenied(_)) => unseen = true,
+            Err(procfs::ProcError::PermissionDenied(_)) => unreadable = true,
             // It ended meanwhile.
             Err(_) => {}
         }
     }
-    (!unseen).then_some(false)
+    (!unreadable).then_some(false)
 }
 
 /// Who listens on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listener {
-    /// Nobody.
+pub(in crate::server) enum Listener {
+    /// Nobody listens.
     Nobody,
     /// A process of the tree.
     Ours,
-    /// Another process.
+    /// A process outside the tree.
     Foreign,
-    /// This machine does not tell.
+    /// Cannot be known on this machine.
     Unknown,
 }
 
-/// The TCP ports that members of the tree listen on, ascending; none where that cannot be seen.
+/// The TCP ports on which the tree listens, ascending; empty where that cannot be known.
 #[cfg(target_os = "linux")]
-pub(super) fn ports(guard: Pid, group: Pid) -> std::collections::BTreeSet<u16> {
+pub(in crate::server) fn ports(guard: Pid, group: Pid) -> std::collections::BTreeSet<u16> {
     use procfs::net::TcpState;
 
     let members = members(guard, group).unwrap_or_default();
@@ -155,15 +162,15 @@ pub(super) fn ports(guard: Pid, group: Pid) -> std::collections::BTreeSet<u16> {
         .collect()
 }
 
-/// The TCP ports that members of the tree listen on.
+/// The TCP ports on which the tree listens.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn ports(_guard: Pid, _group: Pid) -> std::collections::BTreeSet<u16> {
+pub(in crate::server) fn ports(_guard: Pid, _group: Pid) -> std::collections::BTreeSet<u16> {
     std::collections::BTreeSet::new()
 }
 
 /// Who listens on a TCP port of this machine.
 #[cfg(target_os = "linux")]
-pub(super) fn listener(port: u16, guard: Pid, group: Pid) -> Listener {
+pub(in crate::server) fn listener(port: u16, guard: Pid, group: Pid) -> Listener {
     use procfs::net::TcpState;
 
     let tables = [procfs::net::tcp(), procfs::net::tcp6()];
@@ -190,6 +197,6 @@ pub(super) fn listener(port: u16, guard: Pid, group: Pid) -> Listener {
 
 /// Who listens on a TCP port of this machine.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn listener(_port: u16, _guard: Pid, _group: Pid) -> Listener {
+pub(in crate::server) fn listener(_port: u16, _guard: Pid, _group: Pid) -> Listener {
     Listener::Unknown
 }

@@ -1,5 +1,5 @@
-//! A server's log as it grows: what it says of itself, what it does now, and why it failed. Of any length of log only a
-//! bounded part is kept.
+//! Follows a server's growing log: facts about the server, the progress of its start, and why it failed. Memory is bounded
+//! whatever the log's length.
 
 use std::{
     collections::VecDeque,
@@ -13,43 +13,46 @@ use std::{
 use camino::Utf8Path;
 
 use super::{
-    facts,
+    arguments, facts,
     failure::Cause,
-    log_file::{LONGEST_LINE, segments},
-    outcome::{Facts, OomAt, ServerOutcome, StartPhase},
-    python,
-    telling::is_saying,
+    file::{MAX_LINE, segments},
+    patterns::is_relevant,
 };
+use crate::server::outcome::{Facts, OomAt, ServerOutcome, StartPhase};
 
 /// Lines kept of the log's end.
 const TAIL: usize = 60;
-/// The most that one look reads: a server that floods its log is asked all the same whether it is ready.
-const LARGEST_LOOK: u64 = 4 << 20;
-/// The most that is read where the end is wanted; more than a log has on disk.
-const LAST_LOOK: u64 = 64 << 20;
+/// Bytes that one [`LogReader::read_new`] reads at most, so that a server that floods its log is still probed.
+const MAX_READ: u64 = 4 << 20;
+/// Bytes that are read at most to reach the end: more than a log takes on disk.
+const MAX_READ_TO_END: u64 = 64 << 20;
 
-/// What is known of a log, whatever it was read from.
+/// What is known from the log's text so far.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(in crate::server) struct LogState {
     line: Vec<u8>,
     tail: VecDeque<String>,
-    pub(super) facts: Facts,
-    pub(super) phase: StartPhase,
+    pub(in crate::server) facts: Facts,
+    /// The last phase that a line reported.
+    pub(in crate::server) phase: StartPhase,
+    /// The message of that line.
+    pub(in crate::server) progress: String,
     cause: Cause,
     capturing: bool,
-    /// Whether the weights' files are being read, so they are there.
-    pub(super) loading: bool,
-    /// The `non-default args` line, when it was seen.
-    pub(super) arguments: Option<python::Object>,
+    /// Whether the weights are being read, so that their files have arrived.
+    pub(in crate::server) loading: bool,
+    /// The arguments in the `non-default args` line.
+    pub(in crate::server) arguments: Option<arguments::Object>,
 }
 
-impl Reader {
+impl LogState {
     fn new() -> Self {
         Self {
             line: Vec::new(),
             tail: VecDeque::new(),
             facts: Facts::default(),
             phase: StartPhase::Launch,
+            progress: String::new(),
             cause: Cause::default(),
             capturing: false,
             loading: false,
@@ -64,11 +67,11 @@ impl Reader {
                 Some(b'\n' | b'\r') => (&part[..part.len() - 1], true),
                 _ => (part, false),
             };
-            let room = LONGEST_LINE.saturating_sub(self.line.len());
+            let room = MAX_LINE.saturating_sub(self.line.len());
             self.line.extend_from_slice(&text[..text.len().min(room)]);
             if ended {
                 let line = std::mem::take(&mut self.line);
-                // Some terminals obey C1 controls, and JSON, where this line may end up, does not escape them.
+                // JSON does not escape C1 control characters, which some terminals interpret.
                 let text = match String::from_utf8(line) {
                     Ok(text) if text.is_ascii() => text,
                     text => text
@@ -78,15 +81,15 @@ impl Reader {
                         .collect(),
                 };
                 if !text.trim().is_empty() {
-                    self.take(text);
+                    self.push(text);
                 }
             }
         }
     }
 
-    fn take(&mut self, line: String) {
-        if is_saying(&line) {
-            self.learn(&line);
+    fn push(&mut self, line: String) {
+        if is_relevant(&line) {
+            self.interpret(&line);
         }
         if self.tail.len() == TAIL {
             self.tail.pop_front();
@@ -94,7 +97,7 @@ impl Reader {
         self.tail.push_back(line);
     }
 
-    fn learn(&mut self, line: &str) {
+    fn interpret(&mut self, line: &str) {
         self.capturing |= line.contains("Capturing CUDA graphs");
         let loaded = self.facts.load_s.is_some() || self.facts.weights_gib.is_some();
         let step = match (self.capturing, loaded) {
@@ -102,10 +105,11 @@ impl Reader {
             (false, true) => OomAt::KvCache,
             (false, false) => OomAt::Weights,
         };
-        self.cause.consider(line, step);
+        self.cause.read(line, step);
         facts::read(line, &mut self.facts);
-        if let Some(phase) = facts::phase(line) {
+        if let Some((phase, message)) = facts::progress(line) {
             self.phase = phase;
+            self.progress = message.to_owned();
         }
         // "Starting to load model" comes before the download.
         self.loading |= line.contains("Loading safetensors") || self.facts.load_s.is_some();
@@ -113,58 +117,58 @@ impl Reader {
         if let Some((_, repr)) = line.split_once(facts::ARGUMENTS)
             && self.arguments.is_none()
         {
-            self.arguments = python::object(repr);
+            self.arguments = arguments::object(repr);
         }
     }
 
-    /// The last line, for the screen.
-    pub(super) fn last_line(&self) -> &str {
+    /// The last line.
+    pub(in crate::server) fn last_line(&self) -> &str {
         self.tail.back().map_or("", String::as_str)
     }
 
-    /// The end of the log.
-    pub(super) fn tail(&self) -> Vec<String> {
+    /// The last lines of the log.
+    pub(in crate::server) fn tail(&self) -> Vec<String> {
         self.tail.iter().cloned().collect()
     }
 
-    /// Why the server ended, from all that was read.
-    pub(super) fn conclude(&self, exit_code: Option<i32>) -> (ServerOutcome, String) {
-        self.cause.conclude(exit_code, self.tail.back().map(|line| line.trim()))
+    /// How the server ended and the line that explains it, from the whole log and the exit code.
+    pub(in crate::server) fn outcome(&self, exit_code: Option<i32>) -> (ServerOutcome, String) {
+        self.cause.outcome(exit_code, self.tail.back().map(|line| line.trim()))
     }
 }
 
-/// A log that is being written, in one file or in several.
+/// Reads a log while it is being written, across its segments.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(in crate::server) struct LogReader {
     head: File,
-    /// What its end is in once the head is full: the file that grows, and the one before it.
+    /// The segments that follow the head: the one that grows, and the one before it.
     segments: [PathBuf; 2],
-    /// The one of them that is read now, with its inode.
+    /// The segment that is being read, with its inode.
     segment: Option<(File, u64)>,
-    reader: Reader,
+    state: LogState,
 }
 
-impl Deref for Log {
-    type Target = Reader;
+impl Deref for LogReader {
+    type Target = LogState;
 
-    fn deref(&self) -> &Reader {
-        &self.reader
+    fn deref(&self) -> &LogState {
+        &self.state
     }
 }
 
-impl Log {
-    pub(super) fn open(path: &Utf8Path) -> io::Result<Self> {
+impl LogReader {
+    pub(in crate::server) fn open(path: &Utf8Path) -> io::Result<Self> {
         Ok(Self {
             head: File::open(path)?,
             segments: segments(path.as_std_path()),
             segment: None,
-            reader: Reader::new(),
+            state: LogState::new(),
         })
     }
 
-    /// Reads what was written since the last look. What was left out meanwhile is not seen.
-    pub(super) fn look(&mut self) {
-        self.read(LARGEST_LOOK);
+    /// Reads what was written since the last call. What was left out of the log meanwhile is skipped.
+    pub(in crate::server) fn read_new(&mut self) {
+        self.read(MAX_READ);
     }
 
     fn read(&mut self, most: u64) {
@@ -175,20 +179,20 @@ impl Log {
                 Some((file, _)) => file,
                 None => &mut self.head,
             };
-            // A log that cannot be read is as good as one that says nothing.
+            // A log that cannot be read counts as one that has nothing new.
             let Ok(read) = file.read(&mut piece) else {
                 break;
             };
-            if read == 0 && !self.go_on() {
+            if read == 0 && !self.open_next() {
                 break;
             }
             total += read as u64;
-            self.reader.feed(&piece[..read]);
+            self.state.feed(&piece[..read]);
         }
     }
 
-    /// Goes on with what follows the file that was read to its end; false when nothing does.
-    fn go_on(&mut self) -> bool {
+    /// Opens the file that follows the one read to its end; false when there is none.
+    fn open_next(&mut self) -> bool {
         let inode = |path: &PathBuf| fs::metadata(path).ok().map(|file| file.ino());
         let [tail, older] = [&self.segments[0], &self.segments[1]];
         let next = match &self.segment {
@@ -197,7 +201,7 @@ impl Log {
             None => return false,
             Some((_, here)) if inode(tail) == Some(*here) => return false,
             Some((_, here)) if inode(older) == Some(*here) => tail,
-            // It was left out, or is in the log itself by now: that says more.
+            // The segment was left out or appended to the log: go on reading there.
             Some(_) => {
                 self.segment = None;
                 return true;
@@ -212,47 +216,47 @@ impl Log {
                 self.segment = Some(opened);
                 true
             }
-            // It was just moved; the next look finds it.
+            // It was just renamed; the next call finds it.
             Err(_) => false,
         }
     }
 
-    /// Reads as far as the log goes now, where its end counts more than the time that takes.
-    pub(super) fn look_to_the_end(&mut self) {
-        self.read(LAST_LOOK);
+    /// Reads to the current end of the log, however long that takes.
+    pub(in crate::server) fn read_to_end(&mut self) {
+        self.read(MAX_READ_TO_END);
     }
 
-    /// Reads to the end, for the last time.
-    pub(super) fn finish(&mut self) {
-        self.look_to_the_end();
-        self.reader.feed(b"\n");
+    /// Reads to the end for the last time.
+    pub(in crate::server) fn finish(&mut self) {
+        self.read_to_end();
+        self.state.feed(b"\n");
     }
 
-    /// Takes in what the server says of itself where it is asked.
-    pub(super) fn confirm(&mut self, told: Facts, flags: bool) {
-        let facts = &mut self.reader.facts;
-        facts.engine_version = told.engine_version.or(facts.engine_version.take());
-        facts.served_model = told.served_model;
-        facts.max_model_len = told.max_model_len;
-        facts.flags_confirmed = flags.then_some(true);
+    /// Adds what the server reports over HTTP, and whether the log confirmed its flags.
+    pub(in crate::server) fn confirm(&mut self, reported: Facts, flags_confirmed: bool) {
+        let facts = &mut self.state.facts;
+        facts.engine_version = reported.engine_version.or(facts.engine_version.take());
+        facts.served_model = reported.served_model;
+        facts.max_model_len = reported.max_model_len;
+        facts.flags_confirmed = flags_confirmed.then_some(true);
     }
 
-    /// From now on the server serves.
-    pub(super) fn serves(&mut self) {
-        self.reader.cause.serves();
+    /// From now on the server is ready, and its start explains no failure any more.
+    pub(in crate::server) fn set_serving(&mut self) {
+        self.state.cause.set_serving();
     }
 }
 
-/// How a server ended, by its whole log and its exit code (a negative one is a signal), and the line that says so.
-/// `served` tells whether it had been ready before; then its start explains nothing any more.
+/// Determines how a server ended, and the line that explains it, from its whole log and its exit code (a negative one is a
+/// signal). `served` says whether the server had been ready before, so that its start explains nothing.
 pub fn classify(log: &[u8], exit_code: Option<i32>, served: bool) -> (ServerOutcome, String) {
-    let mut reader = Reader::new();
+    let mut state = LogState::new();
     if served {
-        reader.cause.serves();
+        state.cause.set_serving();
     }
-    reader.feed(log);
-    reader.feed(b"\n");
-    reader.conclude(exit_code)
+    state.feed(log);
+    state.feed(b"\n");
+    state.outcome(exit_code)
 }
 
 #[cfg(test)]
@@ -265,17 +269,17 @@ mod tests {
         std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    fn whole(name: &str) -> Reader {
-        let mut reader = Reader::new();
-        // In small pieces, as a growing file is read.
+    fn whole(name: &str) -> LogState {
+        let mut log = LogState::new();
+        // In small pieces, like a growing file.
         for piece in recorded(name).chunks(7) {
-            reader.feed(piece);
+            log.feed(piece);
         }
-        reader
+        log
     }
 
     #[test]
-    fn every_recorded_failure_is_called_by_its_name() {
+    fn every_recorded_failure_is_classified() {
         let index = String::from_utf8(recorded("fail-index.tsv")).unwrap();
         let mut seen = 0;
         for line in index.lines() {
@@ -311,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_dies_at_work_crashed_whatever_its_exit_code() {
+    fn a_server_that_dies_while_serving_crashed_whatever_its_exit_code() {
         for (name, code, says) in [
             ("log-crash-seed-cpu-generator.log", 0, "CPU Generator does not use offset"),
             ("log-kill9-enginecore.log", 0, "EngineDeadError"),
@@ -329,9 +333,9 @@ mod tests {
         assert!(reason.contains("signal 15"), "{reason}");
     }
 
-    /// Lines of vLLM's source that no recording shows, with what a GPU would do around them.
+    /// Messages from vLLM's source that no recording has, in the order in which a GPU would produce them.
     #[test]
-    fn a_gpu_s_failures_are_called_by_the_step_they_happen_at() {
+    fn gpu_failures_are_classified_by_the_step_of_the_start() {
         let oom = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.";
         let loaded = "Model loading took 2.8 GiB memory and 1.7 seconds";
         let sized = "GPU KV cache size: 20,000 tokens";
@@ -392,14 +396,14 @@ mod tests {
             let (outcome, reason) = classify(lines.join("\n").as_bytes(), Some(1), false);
             assert_eq!(outcome, expected, "{reason}: {lines:?}");
         }
-        // The same text is another thing once requests run, and a request's own words are none.
+        // Once requests run the same text means another outcome, and a request's own text means nothing.
         let served = |line: &str| classify(line.as_bytes(), Some(0), true).0;
         assert_eq!(served(oom), Oom(OomAt::Load));
         assert_eq!(served("prompt: 'Address already in use'"), Crashed);
     }
 
     #[test]
-    fn a_start_that_went_well_tells_its_facts_and_phases() {
+    fn a_successful_start_reports_facts_and_phases() {
         let log = whole("log-serve-first-cold.log");
         assert_eq!(log.facts.engine_version.as_deref(), Some("0.32.0"));
         assert_eq!(log.facts.kv_cache_tokens, Some(2_097_152));
@@ -411,31 +415,32 @@ mod tests {
         let arguments = log.arguments.unwrap();
         assert_eq!(arguments["max_num_seqs"], Some(serde_json::json!(128)));
         let mut phases = Vec::new();
-        let mut reader = Reader::new();
+        let mut log = LogState::new();
         for line in recorded("log-serve-first-cold.log").split_inclusive(|b| *b == b'\n') {
-            reader.feed(line);
-            if phases.last() != Some(&reader.phase) {
-                phases.push(reader.phase);
+            log.feed(line);
+            if phases.last() != Some(&log.phase) {
+                phases.push(log.phase);
             }
+            assert!(!log.progress.to_lowercase().contains("triton"), "{}", log.progress);
         }
         assert_eq!(phases, [StartPhase::Launch, StartPhase::Load, StartPhase::Compile, StartPhase::Warmup]);
     }
 
     #[test]
-    fn progress_bars_bad_text_and_endless_lines_are_survived() {
-        let mut reader = Reader::new();
+    fn progress_bars_bad_text_and_endless_lines_are_handled() {
+        let mut log = LogState::new();
         for number in 0..200 {
-            reader.feed(format!("line {number}\n").as_bytes());
+            log.feed(format!("line {number}\n").as_bytes());
         }
-        assert_eq!(reader.tail().len(), TAIL);
-        assert_eq!(reader.last_line(), "line 199");
-        let mut reader = Reader::new();
-        reader.feed(b"a\rb\xff\r\n");
-        reader.feed(&vec![b'x'; LONGEST_LINE * 3]);
-        reader.feed(b"y\nend\n");
-        let tail = reader.tail();
+        assert_eq!(log.tail().len(), TAIL);
+        assert_eq!(log.last_line(), "line 199");
+        let mut log = LogState::new();
+        log.feed(b"a\rb\xff\r\n");
+        log.feed(&vec![b'x'; MAX_LINE * 3]);
+        log.feed(b"y\nend\n");
+        let tail = log.tail();
         assert_eq!(tail[..2], ["a", "b\u{fffd}"]);
-        assert_eq!(tail[2].len(), LONGEST_LINE);
+        assert_eq!(tail[2].len(), MAX_LINE);
         assert_eq!(tail[3], "end");
     }
 
@@ -444,19 +449,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap().join("server.log");
         let [tail, older] = segments(path.as_std_path());
-        let read = |log: &mut Log| {
-            log.look();
+        let read = |log: &mut LogReader| {
+            log.read_new();
             log.tail().join(" ")
         };
         fs::write(&path, "a\n").unwrap();
-        let mut log = Log::open(&path).unwrap();
+        let mut log = LogReader::open(&path).unwrap();
         assert_eq!(read(&mut log), "a");
         fs::write(&tail, "b\n").unwrap();
         assert_eq!(read(&mut log), "a b");
         fs::rename(&tail, &older).unwrap();
         fs::write(&tail, "c\n").unwrap();
         assert_eq!(read(&mut log), "a b c");
-        // Two of them were left out before anybody looked; what tells of errors is in the head.
+        // Two segments were left out before the next read; their error lines are in the head.
         let mut head = File::options().append(true).open(&path).unwrap();
         io::Write::write_all(&mut head, b"ERROR of d\n").unwrap();
         fs::rename(&tail, &older).unwrap();
@@ -464,7 +469,7 @@ mod tests {
         fs::rename(&tail, &older).unwrap();
         fs::write(&tail, "f\n").unwrap();
         assert_eq!(read(&mut log), "a b c ERROR of d e f");
-        // The end was put into the head.
+        // The segments were appended to the head.
         io::Write::write_all(&mut head, b"e\nf\ng\n").unwrap();
         fs::remove_file(&tail).unwrap();
         fs::remove_file(&older).unwrap();
@@ -473,20 +478,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_as_it_grows_and_to_its_very_end() {
+    fn a_file_is_read_as_it_grows_and_to_its_end() {
         use std::io::Write;
 
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap().join("server.log");
         let mut file = File::create(&path).unwrap();
-        let mut log = Log::open(&path).unwrap();
+        let mut log = LogReader::open(&path).unwrap();
         file.write_all(b"Starting to load mod").unwrap();
-        log.look();
+        log.read_new();
         assert_eq!(log.phase, StartPhase::Launch);
         file.write_all(b"el x\nRuntimeError: no line end").unwrap();
-        log.look();
+        log.read_new();
         assert_eq!(log.phase, StartPhase::Load);
         log.finish();
-        assert!(log.conclude(Some(1)).1.contains("no line end"));
+        assert!(log.outcome(Some(1)).1.contains("no line end"));
     }
 }
