@@ -119,7 +119,7 @@ fn a_command_that_cannot_be_started_is_named() {
 #[test]
 fn whoever_a_question_leaves_behind_ends_with_the_answer() {
     let mut asked = Command::new(RUNNER)
-        .args(["ask", "", "sh", "-c"])
+        .args(["guard-capture", "", "sh", "-c"])
         .arg("setsid sleep 300 & sleep 300 & sleep 0.3; echo 1.2.3; exit 5")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -138,7 +138,7 @@ fn whoever_a_question_leaves_behind_ends_with_the_answer() {
 #[test]
 fn a_question_ends_with_whoever_asked_it() {
     let mut asked = Command::new(RUNNER)
-        .args(["ask", "", "sh", "-c", "trap '' TERM; setsid sleep 300 & sleep 300"])
+        .args(["guard-capture", "", "sh", "-c", "trap '' TERM; setsid sleep 300 & sleep 300"])
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();

@@ -116,7 +116,7 @@ fn what_a_killed_runner_and_a_killed_guardian_left_ends_at_the_next_run() {
     assert_eq!(alive(&tree), [] as [i32; 0]);
     assert!(
         said.contains(&format!("an earlier run (process {pid}) was killed"))
-            && said.contains("ended 1 process that"),
+            && said.contains("ended 1 process"),
         "{said}"
     );
     assert_eq!(foreign.try_wait().unwrap(), None, "not ours to end");
@@ -138,8 +138,8 @@ fn the_next_run_says_at_once_that_it_ends_what_does_not_want_to_end() {
     runner.wait().unwrap();
     let said = next(folder.path());
     assert_eq!(alive(&tree), [] as [i32; 0]);
-    let at_work = said.find("ending it first, which takes up to 12 s; its log is /");
-    let ended = said.find("of its server; ended ");
+    let at_work = said.find("ending them first, which takes up to 12 s; its log is /");
+    let ended = said.find("left its server behind; ended ");
     assert!(at_work.is_some() && at_work < ended, "{said}");
 }
 
@@ -197,7 +197,7 @@ fn an_nvidia_smi_that_floods_costs_a_run_its_answer_and_no_more() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
     let why =
-        "warning: nvidia-smi: its answer is longer than 4194304 bytes, so this run does not know its GPUs";
+        "warning: nvidia-smi: its output is longer than 4194304 bytes, so the GPUs of this run are unknown";
     assert!(said.contains(why), "{said}");
     let folder = folder.path().display().to_string();
     until("nobody of it is left", || {
@@ -232,7 +232,7 @@ fn the_next_run_waits_for_a_guardian_that_is_still_at_work() {
     runner.kill().unwrap();
     runner.wait().unwrap();
     let said = next(folder.path());
-    assert!(said.contains("waited for the end"), "{said}");
+    assert!(said.contains("waited for the server of an earlier run"), "{said}");
     assert_eq!(alive(&tree), [] as [i32; 0]);
 }
 

@@ -133,8 +133,8 @@ async fn a_server_whose_guardian_was_killed_is_noticed_and_ended() {
     let mut running = place.start(simulated()).await.unwrap();
     let tree = place.tree();
     signal(guard_of(&place.folder).unwrap().pid, Signal::KILL);
-    let death = running.died().await;
-    assert_eq!(death.outcome, ServerOutcome::Crashed);
+    let crash = running.crashed().await;
+    assert_eq!(crash.outcome, ServerOutcome::Crashed);
     assert_eq!(running.stop().await, None);
     assert_eq!(alive(&tree), [] as [i32; 0]);
 }
@@ -144,10 +144,10 @@ async fn a_server_that_dies_at_work_is_a_crash() {
     let mut place = Place::new();
     let mut running = place.start(simulated()).await.unwrap();
     signal(place.tree()[0].0, Signal::KILL);
-    let death = running.died().await;
-    assert_eq!(death.outcome, ServerOutcome::Crashed);
-    assert_eq!(death.exit_code, Some(-9));
-    assert!(death.reason.contains("signal 9"), "{}", death.reason);
+    let crash = running.crashed().await;
+    assert_eq!(crash.outcome, ServerOutcome::Crashed);
+    assert_eq!(crash.exit_code, Some(-9));
+    assert!(crash.reason.contains("signal 9"), "{}", crash.reason);
     assert_eq!(running.stop().await, None);
 }
 
@@ -200,7 +200,7 @@ async fn files_that_do_not_arrive_are_timed_apart() {
         .await
         .unwrap_err();
     assert_eq!(failed.outcome, ServerOutcome::TimedOut);
-    assert!(failed.reason.contains("files did not arrive"), "{}", failed.reason);
+    assert!(failed.reason.contains("not downloaded within"), "{}", failed.reason);
     assert_eq!(place.phases[0].0, StartPhase::Download);
 }
 

@@ -97,7 +97,7 @@ fn next_run_removes_files() -> Result<(), Box<dyn Error>> {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(
         said.contains(&format!("an earlier run (process {pid}) was killed"))
-            && said.contains("removed 2 files of shared memory and sockets"),
+            && said.contains("removed 2 temporary and shared-memory files"),
         "{said}"
     );
     for path in paths.lines() {
