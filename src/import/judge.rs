@@ -1,8 +1,8 @@
 //! How far imported numbers may be trusted, by what their file tells.
 
 use crate::{
-    manifest::{LatencyKind, Slo},
-    measure::{Metric, Rank, Severity, Verdict, VerdictKind},
+    manifest::LatencyKind,
+    measure::{self, Metric, Rank, Severity, Verdict, VerdictKind},
     store::CellFile,
     unit::Percentile,
 };
@@ -14,7 +14,8 @@ const WHOLE: f64 = 0.99;
 pub(super) fn judge(cell: &CellFile, client: &str, requests: Option<u64>) -> Vec<Verdict> {
     let mut verdicts = vec![imported(client, requests)];
     if let Some(requests) = requests {
-        verdicts.extend(few_samples(cell, requests));
+        let samples = |rank, metric| samples(cell, rank, metric, requests);
+        verdicts.extend(measure::few_samples(&cell.slo, "", samples));
     }
     verdicts.extend(not_streamed(cell));
     verdicts
@@ -38,44 +39,6 @@ fn imported(client: &str, requests: Option<u64>) -> Verdict {
                requests where a file does not"
             .into(),
     }
-}
-
-/// The same rule as for what is measured here, with the requests where there are no samples to count.
-fn few_samples(cell: &CellFile, requests: u64) -> Vec<Verdict> {
-    ranks(&cell.slo)
-        .into_iter()
-        .filter_map(|rank| {
-            let needed = rank.samples_needed();
-            let few: Vec<(LatencyKind, u64)> = LatencyKind::ALL
-                .into_iter()
-                .filter_map(|metric| Some((metric, samples(cell, rank, metric, requests)?)))
-                .filter(|(_, n)| *n < needed)
-                .collect();
-            let counts: Vec<String> =
-                few.iter().map(|(metric, n)| format!("{} {n}", metric.name())).collect();
-            (!few.is_empty()).then(|| Verdict {
-                kind: VerdictKind::FewSamples,
-                severity: Severity::Metric,
-                touches: few.iter().map(|(metric, _)| format!("{rank}_{}", metric.name())).collect(),
-                reason: format!(
-                    "{rank} needs {needed} samples to carry weight, and there are fewer ({})",
-                    counts.join(", ")
-                ),
-                hint: format!("measure at least {needed} requests in the cell"),
-            })
-        })
-        .collect()
-}
-
-fn ranks(slo: &Slo) -> Vec<Percentile> {
-    let mut ranks = vec![Percentile::P50, Percentile::P95, Percentile::P99];
-    for term in &slo.0 {
-        if !ranks.contains(&term.percentile) {
-            ranks.push(term.percentile);
-        }
-    }
-    ranks.sort_by(|a, b| a.fraction().total_cmp(&b.fraction()));
-    ranks
 }
 
 /// How many samples a percentile of a cell rests on; `None` where it has none.

@@ -102,6 +102,18 @@ impl Record {
     }
 }
 
+#[cfg(test)]
+impl Record {
+    /// A completed request without stamps and counts, for tests to fill in.
+    pub(crate) fn completed() -> Self {
+        let (input, max_tokens) = (0, 8);
+        let body = bytes::Bytes::new();
+        let request = Request { index: 0, input, input_tokens: None, turn: None, body, max_tokens };
+        let outcome = Outcome::Completed;
+        Self { outcome, ..Self::unsent(0, 0, Phase::Measured, Nanos(0), &request) }
+    }
+}
+
 fn is_not(flag: &bool) -> bool {
     !flag
 }

@@ -115,37 +115,12 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::{
-        load::{Chunks, Outcome, Phase},
-        unit::Nanos,
-    };
+    use crate::unit::Nanos;
 
     /// A record with so many stamps that a batch of it is not held in memory.
     fn heavy() -> Record {
-        Record {
-            index: 0,
-            stream: 0,
-            phase: Phase::Measured,
-            input: 0,
-            scheduled: Nanos(0),
-            sent: None,
-            headers: None,
-            chunks: (0..20_000).map(|n| Nanos(n << 40)).collect::<Chunks>(),
-            whole: false,
-            end: Nanos(0),
-            outcome: Outcome::Completed,
-            status: None,
-            finish_reason: None,
-            usage: None,
-            turn: None,
-            answer: None,
-            input_tokens: None,
-            max_tokens: 1,
-            reused_connection: false,
-            reconnected: false,
-            retried: 0,
-            error: None,
-        }
+        let chunks = (0..20_000).map(|n| Nanos(n << 40)).collect();
+        Record { chunks, ..Record::completed() }
     }
 
     #[test]

@@ -246,7 +246,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        load::{Chunks, Outcome, Phase, Usage, Wait},
+        load::{Chunks, Outcome, Usage, Wait},
         unit::Nanos,
     };
 
@@ -254,13 +254,9 @@ mod tests {
         Record {
             index,
             stream: 3,
-            phase: Phase::Measured,
-            input: 1,
             scheduled: Nanos(index),
             sent: index.is_multiple_of(2).then_some(Nanos(index + 1)),
-            headers: None,
             chunks: chunks.into_iter().map(Nanos).collect::<Chunks>(),
-            whole: false,
             end: Nanos(u64::MAX),
             outcome,
             status: Some(200),
@@ -270,14 +266,9 @@ mod tests {
                 completion_tokens: 2,
                 cached_tokens: Some(index),
             }),
-            turn: None,
-            answer: None,
             input_tokens: index.is_multiple_of(2).then_some(9),
-            max_tokens: 7,
-            reused_connection: true,
-            reconnected: false,
-            retried: 0,
             error,
+            ..Record::completed()
         }
     }
 

@@ -1,4 +1,4 @@
-//! How many requests were in flight, and when.
+//! Computes how many requests were in flight over time.
 
 use super::summary::Window;
 use crate::{
@@ -7,15 +7,15 @@ use crate::{
     unit::Nanos,
 };
 
-/// A part of a cell's time: from where, and how many nanoseconds.
+/// An interval of a cell's time; its length is in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stretch {
+pub(super) struct Interval {
     pub(super) start: Nanos,
     pub(super) length: u64,
 }
 
-impl Stretch {
-    /// From one instant to another; `None` when that is no time at all.
+impl Interval {
+    /// The interval between two instants; `None` when it is empty.
     pub(super) fn between(start: Nanos, end: Nanos) -> Option<Self> {
         let length = end.0.checked_sub(start.0).filter(|length| *length > 0)?;
         Some(Self { start, length })
@@ -33,7 +33,7 @@ impl Stretch {
         self.length as f64 / 1e9
     }
 
-    /// Two parts as one, of their lengths together: how the windows of repeats are pooled.
+    /// Pools the windows of two repeats: the result has both lengths together.
     pub(super) fn pool(a: Option<Self>, b: Option<Self>) -> Option<Self> {
         match (a, b) {
             (Some(a), Some(b)) => Some(Self { start: a.start, length: a.length + b.length }),
@@ -42,22 +42,22 @@ impl Stretch {
     }
 }
 
-impl From<Stretch> for Window {
-    fn from(stretch: Stretch) -> Self {
-        Self { start_s: stretch.start.as_secs(), length_s: stretch.seconds() }
+impl From<Interval> for Window {
+    fn from(interval: Interval) -> Self {
+        Self { start_s: interval.start.as_secs(), length_s: interval.seconds() }
     }
 }
 
-/// When a request was in flight: from its first byte sent to its end. `None` when it never was.
-pub(super) fn flight(record: &Record) -> Option<Stretch> {
-    Stretch::between(record.sent?, record.end)
+/// The interval in which a request was in flight: from its first byte sent to its end. `None` when it was not sent.
+pub(super) fn flight(record: &Record) -> Option<Interval> {
+    Interval::between(record.sent?, record.end)
 }
 
-/// How many of some stretches overlap after every change of it, in order. Where one ends as another begins, the end comes
-/// first: they did not overlap.
-fn changes(stretches: impl Iterator<Item = Stretch>) -> Vec<(Nanos, i64)> {
+/// Returns the number of overlapping intervals after each instant at which it changes, in order. Where one ends as another
+/// begins, the end comes first: they do not overlap.
+fn changes(intervals: impl Iterator<Item = Interval>) -> Vec<(Nanos, i64)> {
     let mut steps: Vec<(Nanos, i64)> =
-        stretches.flat_map(|stretch| [(stretch.start, 1), (stretch.end(), -1)]).collect();
+        intervals.flat_map(|interval| [(interval.start, 1), (interval.end(), -1)]).collect();
     steps.sort_unstable();
     let mut level = 0;
     for (_, step) in &mut steps {
@@ -67,54 +67,54 @@ fn changes(stretches: impl Iterator<Item = Stretch>) -> Vec<(Nanos, i64)> {
     steps
 }
 
-fn most(stretches: impl Iterator<Item = Stretch>) -> Option<u32> {
-    let levels = changes(stretches).into_iter().map(|(_, level)| level);
+fn most(intervals: impl Iterator<Item = Interval>) -> Option<u32> {
+    let levels = changes(intervals).into_iter().map(|(_, level)| level);
     u32::try_from(levels.max()?).ok()
 }
 
-/// The most requests that were in flight at once; `None` when none ever was.
+/// The largest number of requests in flight at once; `None` when there were none.
 pub(super) fn peak(records: impl Iterator<Item = Record>) -> Option<u32> {
     most(records.filter_map(|record| flight(&record)))
 }
 
-/// How many requests were in flight on average over a part of the time.
-pub(super) fn mean(records: &Records, part: Stretch) -> f64 {
-    let overlap = |flight: Stretch| {
-        let end = flight.end().0.min(part.end().0);
-        end.saturating_sub(flight.start.0.max(part.start.0))
+/// The mean number of requests in flight over an interval.
+pub(super) fn mean(records: &Records, interval: Interval) -> f64 {
+    let overlap = |flight: Interval| {
+        let end = flight.end().0.min(interval.end().0);
+        end.saturating_sub(flight.start.0.max(interval.start.0))
     };
     let flights = records.iter().filter_map(|record| flight(&record));
     let busy: u64 = flights.map(overlap).sum();
-    busy as f64 / part.length as f64
+    busy as f64 / interval.length as f64
 }
 
-/// The most requests that were due and not yet sent: the client's own queue. `None` when none ever was.
+/// The largest number of requests that were due and not yet sent: the client's own queue. `None` when there were none.
 pub(super) fn queue(records: impl Iterator<Item = Record>) -> Option<u32> {
-    most(records.filter_map(|record| Stretch::between(record.scheduled, record.sent?)))
+    most(records.filter_map(|record| Interval::between(record.scheduled, record.sent?)))
 }
 
-/// The part of `window` that is neither the start burst nor the drain. It begins no sooner than the first end of any
-/// request, warm-up included: until then the server only fills. In a closed loop it goes from the first to the last
-/// instant at which all streams, warm-up included, were in flight; in an open loop, and in one whose streams think, to the
-/// last instant at which a request was due. `None` when that is too little of the window to say anything.
-pub(super) fn steady(records: &Records, spec: &Workload, window: Stretch) -> Option<Stretch> {
+/// Returns the steady window: `window` without the initial ramp-up and the final drain. It begins no earlier than the first
+/// end of any request, warm-up included, because until then the server only fills up. In a closed loop it lasts from the first
+/// to the last instant at which all streams were in flight, warm-up included; in an open loop, or with think times, until the
+/// last request was due. `None` when that is less than a hundredth of the window.
+pub(super) fn steady(records: &Records, spec: &Workload, window: Interval) -> Option<Interval> {
     let flights = || records.iter().filter_map(|record| flight(&record));
-    let filled = flights().map(Stretch::end).min()?.max(window.start);
+    let filled = flights().map(Interval::end).min()?.max(window.start);
     let Some(streams) = spec.streams().filter(|_| spec.think_time.is_none()) else {
         let last = records.iter().map(|record| record.scheduled).max()?;
-        return part(filled, last, window);
+        return within(filled, last, window);
     };
     let changes = changes(flights());
     let full = |(_, level): &(Nanos, i64)| *level == i64::from(streams);
     let first = changes.iter().position(full)?;
-    // The level holds until the next change, and the last change of all is an end.
+    // The level holds until the next change, and the very last change is an end.
     let last = changes.iter().rposition(full)? + 1;
     let start = changes[first].0.max(filled);
-    part(start, changes.get(last)?.0, window)
+    within(start, changes.get(last)?.0, window)
 }
 
-/// What lies in a window, unless it is less than a hundredth of it.
-fn part(start: Nanos, end: Nanos, window: Stretch) -> Option<Stretch> {
-    Stretch::between(start, end.min(window.end()))
-        .filter(|part| part.length.saturating_mul(100) >= window.length)
+/// The interval from `start` to `end` within a window, unless it is less than a hundredth of it.
+fn within(start: Nanos, end: Nanos, window: Interval) -> Option<Interval> {
+    Interval::between(start, end.min(window.end()))
+        .filter(|interval| interval.length.saturating_mul(100) >= window.length)
 }

@@ -1,22 +1,22 @@
-//! Samples → percentiles, and the mergeable histogram that is kept of them.
+//! Computes percentiles of samples, and the mergeable histogram that is stored with them.
 
 use std::collections::BTreeMap;
 
 use super::summary::{Histogram, Latency};
 use crate::unit::Percentile;
 
-/// Largest value a histogram keeps, microseconds: 292 000 years.
+/// Largest value of a histogram, microseconds: 292 000 years.
 const LARGEST_US: u64 = u64::MAX >> 1;
 
-/// A percentile of ascending samples, by linear interpolation between order statistics (NumPy's default): with n
-/// samples and a fraction q, the value at place q (n − 1), counted from 0. `None` when there are none.
+/// Returns a percentile of ascending samples by linear interpolation between order statistics (NumPy's default): of n samples
+/// and for the fraction q, the value at place q (n − 1), counted from 0. `None` when there are no samples.
 pub fn percentile(sorted: &[f64], rank: Percentile) -> Option<f64> {
     let place = Place::of(rank, sorted.len() as u64)?;
     let at = |place: u64| sorted.get(place as usize).copied();
     Some(interpolate(at(place.low)?, at(place.high)?, place.part))
 }
 
-/// Where a percentile lies among ascending samples: between two of them, and at which part of the way.
+/// Where a percentile lies among ascending samples: between two of them, at a fraction of the way.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     pub(super) low: u64,
@@ -34,13 +34,13 @@ impl Place {
     }
 }
 
-/// Between two samples, from the nearer one, as NumPy does: the result never leaves them through rounding.
+/// Interpolates between two samples, from the nearer one as NumPy does, so that rounding cannot leave their range.
 pub(super) fn interpolate(low: f64, high: f64, part: f64) -> f64 {
     if part < 0.5 { low + (high - low) * part } else { high - (high - low) * (1.0 - part) }
 }
 
 impl Latency {
-    /// The distribution of samples in milliseconds, in any order; `None` when there are none.
+    /// Computes the distribution of samples in milliseconds, in any order; `None` when there are none.
     pub fn of(mut samples: Vec<f64>) -> Option<Self> {
         samples.sort_by(f64::total_cmp);
         let at = |rank| percentile(&samples, rank);
@@ -55,11 +55,9 @@ impl Latency {
             histogram: Histogram::from_ms(&samples),
         })
     }
-}
 
-impl Latency {
-    /// A percentile in milliseconds: the stored one, or from the histogram, to its 1 %, for another rank. `None` without
-    /// samples.
+    /// Returns a percentile in milliseconds: a stored one, or for other ranks one from the histogram, accurate to 1 %. `None`
+    /// without samples.
     pub fn percentile(&self, rank: Percentile) -> Option<f64> {
         let stored =
             [(Percentile::P50, self.p50_ms), (Percentile::P95, self.p95_ms), (Percentile::P99, self.p99_ms)];
@@ -72,24 +70,24 @@ impl Latency {
 }
 
 impl Histogram {
-    /// A histogram of samples in milliseconds. Two significant digits: a sample is kept to 1 % of itself, and to a
-    /// microsecond where that is coarser. A negative sample counts as 0.
+    /// Builds a histogram of samples in milliseconds. Buckets are accurate to 1 % or one microsecond, whichever is coarser. A
+    /// negative sample counts as 0.
     pub fn from_ms(samples: &[f64]) -> Self {
         let mut dense = Self::dense();
         for sample in samples {
-            // A cast of a float saturates: negative to 0, too large to the largest.
+            // Float casts saturate: negative values become 0, too large ones the maximum.
             dense.saturating_record((sample * 1e3).round() as u64);
         }
         Self::of_dense(&dense)
     }
 
-    /// What samples in microseconds are counted in.
+    /// An empty HDR histogram of microseconds.
     pub(super) fn dense() -> hdrhistogram::Histogram<u64> {
         hdrhistogram::Histogram::new_with_max(LARGEST_US, 2)
-            .expect("two significant digits are within what a histogram takes")
+            .expect("a histogram has up to five significant digits")
     }
 
-    /// What was counted.
+    /// Keeps the non-empty buckets of an HDR histogram.
     pub(super) fn of_dense(dense: &hdrhistogram::Histogram<u64>) -> Self {
         let buckets = dense
             .iter_recorded()
@@ -101,7 +99,7 @@ impl Histogram {
         Self { buckets }
     }
 
-    /// Adds the samples of another histogram: the same as one histogram of both sets of samples.
+    /// Adds the samples of another histogram. The result equals one histogram of all samples.
     pub fn merge(&mut self, other: &Self) {
         let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
         for (value, count) in self.buckets.iter().chain(&other.buckets) {
@@ -115,7 +113,7 @@ impl Histogram {
         self.buckets.iter().map(|(_, count)| count).sum()
     }
 
-    /// A percentile in milliseconds, to the 1 % that a bucket keeps, without interpolation; `None` when empty.
+    /// Returns a percentile in milliseconds, accurate to 1 %, without interpolation; `None` when empty.
     pub fn percentile(&self, rank: Percentile) -> Option<f64> {
         let place = rank.fraction() * self.samples().checked_sub(1)? as f64;
         let mut seen = 0;

@@ -1,5 +1,5 @@
-//! The numbers a cell is described by: a latency with its rank, or a rate. Everything that lists metrics iterates
-//! [`Metric::COLUMNS`]; a new one is added there and in the match of each method below.
+//! The metrics of a cell: a percentile or mean of a latency, or a rate. Everything that lists metrics iterates
+//! [`Metric::COLUMNS`]; to add a metric, add it there and to the match in each method below.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::{
     unit::Percentile,
 };
 
-/// One number of a [`Summary`].
+/// A number of a [`Summary`].
 ///
 /// ```
 /// use runner::measure::Metric;
@@ -23,13 +23,13 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Metric {
-    /// A rank of a latency, milliseconds.
+    /// A percentile or the mean of a latency, milliseconds.
     Latency(Rank, LatencyKind),
-    /// Something per second.
+    /// A rate per second.
     Rate(Rate),
 }
 
-/// Which number of a latency's distribution.
+/// Which statistic of a latency's distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rank {
     /// A percentile.
@@ -38,7 +38,7 @@ pub enum Rank {
     Mean,
 }
 
-/// What is counted per second.
+/// What a rate counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
     /// Output tokens of all requests.
@@ -47,7 +47,7 @@ pub enum Rate {
     Total,
     /// Completed requests.
     Requests,
-    /// Output tokens of one request, after its first: the median over requests of 1 / TPOT.
+    /// Output tokens of one request after its first token: the median over requests of 1 / TPOT.
     User,
     /// Completed requests that met every SLO term.
     Goodput,
@@ -65,7 +65,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// As a heading shows it: `ms`, `tok/s`, `req/s`.
+    /// The symbol in headings: `ms`, `tok/s`, `req/s`.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Ms => "ms",
@@ -74,7 +74,7 @@ impl Unit {
         }
     }
 
-    /// The end of a column's name: `_ms`, `_tok_s`, `_req_s`.
+    /// The suffix of column names: `_ms`, `_tok_s`, `_req_s`.
     fn suffix(self) -> &'static str {
         match self {
             Self::Ms => "_ms",
@@ -134,7 +134,7 @@ impl Metric {
         at(term.percentile, term.metric)
     }
 
-    /// Its value in a summary, in its unit; absent where it was not measured or is not finite.
+    /// Returns the metric's value in a summary, in its unit; `None` where it was not measured or is not finite.
     pub fn of(self, summary: &Summary) -> Option<f64> {
         let value = match self {
             Self::Latency(Rank::At(percentile), kind) => summary.latency(kind)?.percentile(percentile),
@@ -148,7 +148,7 @@ impl Metric {
         value.filter(|number| number.is_finite())
     }
 
-    /// The distribution it is a number of; absent for a rate.
+    /// The distribution that the metric is a statistic of; `None` for a rate.
     pub fn distribution(self, summary: &Summary) -> Option<&Latency> {
         match self {
             Self::Latency(_, kind) => summary.latency(kind),
@@ -156,7 +156,7 @@ impl Metric {
         }
     }
 
-    /// Its unit.
+    /// The unit.
     pub fn unit(self) -> Unit {
         match self {
             Self::Latency(..) => Unit::Ms,
@@ -165,12 +165,12 @@ impl Metric {
         }
     }
 
-    /// Whether less of it is better.
+    /// Whether lower is better.
     pub fn is_cost(self) -> bool {
         matches!(self, Self::Latency(..))
     }
 
-    /// Its column in every table: `p95_ttft_ms`, `throughput_tok_s`.
+    /// The name of its column in every table: `p95_ttft_ms`, `throughput_tok_s`.
     pub fn column(self) -> String {
         match self {
             // "req_s" is its own unit.
@@ -187,7 +187,7 @@ impl Metric {
         }
     }
 
-    /// Reads a column's name, with or without its unit; `None` for any other text.
+    /// Parses a column's name, with or without its unit; `None` for any other text.
     pub fn parse(name: &str) -> Option<Self> {
         let rates = [Rate::Output, Rate::Total, Rate::Requests, Rate::User, Rate::Goodput];
         let rate = rates.map(Self::Rate).into_iter().find(|rate| rate.key() == name || rate.column() == name);
@@ -202,7 +202,7 @@ impl Metric {
         })
     }
 
-    /// What people call it: `p95 TTFT`, `throughput`.
+    /// The name for people: `p95 TTFT`, `throughput`.
     pub fn label(self) -> String {
         match self {
             Self::Latency(rank, kind) => format!("{rank} {}", kind.name().to_uppercase()),
@@ -219,7 +219,7 @@ impl Metric {
         format!("{}, {}", self.label(), self.unit().symbol())
     }
 
-    /// How it is computed, one line.
+    /// Its definition, in one line.
     pub fn definition(self) -> &'static str {
         match self {
             Self::Latency(_, LatencyKind::Ttft) => {
@@ -240,8 +240,8 @@ impl Metric {
         }
     }
 
-    /// The verdict that keeps this number of a cell from being ranked; `None` where it may be. What was simulated or
-    /// predicted may be ranked among its like.
+    /// Returns the verdict that excludes this metric of a cell from rankings; `None` where none does. Simulated cells may be
+    /// ranked among each other.
     pub fn excluded_by(self, verdicts: &[Verdict]) -> Option<VerdictKind> {
         let counts = |verdict: &&Verdict| match verdict.severity {
             _ if verdict.kind == VerdictKind::Simulated => false,
@@ -255,8 +255,8 @@ impl Metric {
         verdicts.iter().filter(counts).max_by_key(|verdict| verdict.severity).map(|verdict| verdict.kind)
     }
 
-    /// Whether a verdict's word names it: its own name, with or without unit, or the bare name of its latency. CellContext for every
-    /// number of every cell, so it allocates nothing.
+    /// Whether a name in [`Verdict::touches`] means this metric: its own name, with or without unit, or the bare name of its
+    /// latency. Called for every number of every cell, so it does not allocate.
     fn is_named_by(self, name: &str) -> bool {
         let bare =
             ["_ms", "_tok_s", "_req_s"].iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name);

@@ -1,10 +1,10 @@
-//! How a cell ended.
+//! The outcome of a cell.
 
 use serde::{Deserialize, Serialize};
 
 use crate::server::ServerOutcome;
 
-/// How a cell ended. `oom` and `does_not_fit` are results: they belong on the out-of-memory surface.
+/// How a cell ended. `oom` and `does_not_fit` are results: they mark where memory runs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CellOutcome {
@@ -12,26 +12,26 @@ pub enum CellOutcome {
     Ok,
     /// Some requests failed, some completed.
     Degraded,
-    /// No request completed, though the server lived: nothing was measured.
+    /// No request completed although the server was running, so nothing was measured.
     Failed,
-    /// Out of memory, at the server's start or under load.
+    /// The server ran out of memory, at its start or under load.
     Oom,
-    /// The KV cache cannot hold one request of `max-model-len`.
+    /// The KV cache cannot hold one request of `max-model-len` tokens.
     DoesNotFit,
-    /// The server did not start, for another reason than memory.
+    /// The server did not start for a reason other than memory.
     ServerFailed,
-    /// The server ended while the cell ran.
+    /// The server process ended during the cell.
     Crashed,
-    /// No token from anywhere for too long.
+    /// The server sent nothing for longer than `hung_after`.
     Hung,
-    /// Not done in time.
+    /// The cell exceeded its time limit.
     TimedOut,
-    /// Left out by the manifest.
+    /// The cell was not run: a `skip` condition, a ladder that had ended, or memory known not to suffice.
     Skipped,
 }
 
 impl CellOutcome {
-    /// The word for files and tables.
+    /// The name in files and tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -47,7 +47,7 @@ impl CellOutcome {
         }
     }
 
-    /// How the cells end of a server that did not start.
+    /// The outcome of all cells of a server that did not start.
     pub fn of_start(server: ServerOutcome) -> Self {
         match server {
             ServerOutcome::Oom(_) => Self::Oom,
@@ -56,17 +56,17 @@ impl CellOutcome {
         }
     }
 
-    /// Whether the cell has numbers.
+    /// Whether the cell was measured, at least in part.
     pub fn is_measured(self) -> bool {
         matches!(self, Self::Ok | Self::Degraded)
     }
 
-    /// Whether the cell says where memory ends.
+    /// Whether the cell belongs on the out-of-memory surface.
     pub fn is_on_oom_surface(self) -> bool {
         matches!(self, Self::Oom | Self::DoesNotFit)
     }
 
-    /// Whether the cell is done: a resume does not run it again.
+    /// Whether the cell is final: a resumed run does not repeat it.
     pub fn is_done(self) -> bool {
         self.is_measured() || self.is_on_oom_surface() || self == Self::Skipped
     }

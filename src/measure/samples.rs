@@ -1,10 +1,10 @@
-//! Records → the samples that a summary is made of. Repeats are pooled here, sample by sample.
+//! Collects the samples of a summary from records. Repeats are pooled here, sample by sample.
 
 use std::collections::BTreeMap;
 
 use super::{
     context::CellContext,
-    in_flight::{self, Stretch},
+    in_flight::{self, Interval},
     latency::percentile,
     selection,
     summary::{AskedSpread, Counts, Latency, OutputLength, Starts, Summary},
@@ -15,36 +15,35 @@ use crate::{
     unit::{Nanos, Percentile},
 };
 
-/// What one request says of itself, when it completed. Milliseconds.
+/// The latencies of one completed request, milliseconds.
 struct Times {
     /// Absent for an answer that was not streamed.
     ttft: Option<f64>,
     e2e: f64,
-    /// Absent for fewer than two tokens, where the server did not tell how many there were, and for an answer that was not
-    /// streamed.
+    /// Absent for fewer than two tokens, without a token count, and for an answer that was not streamed.
     tpot: Option<f64>,
 }
 
-/// The instant a request's latency is counted from: in an open loop the instant it was due, in a closed loop the send
-/// instant; one that was never sent has only the instant it was due.
+/// The instant from which a request's latency counts: in an open loop when it was due, in a closed loop when it was sent. A
+/// request that was never sent has only the former.
 fn origin(record: &Record, spec: &Workload) -> Nanos {
     if spec.arrivals.is_open() { record.scheduled } else { record.sent.unwrap_or(record.scheduled) }
 }
 
-/// The measured ones.
+/// The measured records, without warm-up.
 fn measured(records: &Records) -> impl Iterator<Item = Record> + '_ {
     records.iter().filter(|record| record.phase == Phase::Measured)
 }
 
-/// First origin to last end of the measured requests; `None` when that is no time at all.
-pub(super) fn window(records: &Records, spec: &Workload) -> Option<Stretch> {
+/// The window: first origin to last end of the measured requests; `None` when it is empty.
+pub(super) fn window(records: &Records, spec: &Workload) -> Option<Interval> {
     let (first, last) = measured(records)
         .map(|record| (origin(&record, spec), record.end))
         .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
-    Stretch::between(first, last)
+    Interval::between(first, last)
 }
 
-/// The gaps between chunks of all requests that have a latency.
+/// The distribution of gaps between chunks, over all requests that have latencies.
 pub(super) fn itl(repeats: &[&Records]) -> Option<Latency> {
     selection::latency(|take: &mut dyn FnMut(u64)| {
         for record in repeats.iter().flat_map(|records| measured(records)) {
@@ -55,13 +54,13 @@ pub(super) fn itl(repeats: &[&Records]) -> Option<Latency> {
     })
 }
 
-/// Whether a request has latencies: it completed, was sent and carried output.
+/// Whether a request has latencies: it completed and has output.
 fn is_timed(record: &Record) -> bool {
     record.outcome == Outcome::Completed && record.sent.is_some() && !record.chunks.is_empty()
 }
 
 impl Times {
-    /// `None` unless the request has latencies.
+    /// Computes the latencies; `None` when the request has none.
     fn of(record: &Record, spec: &Workload) -> Option<Self> {
         if !is_timed(record) {
             return None;
@@ -74,9 +73,9 @@ impl Times {
         Some(Self { ttft: streamed.then(|| first.ms_since(origin)), e2e: last.ms_since(origin), tpot })
     }
 
-    /// Whether every term holds for this request alone: a term on ITL for that percentile of its own gaps, every
-    /// other for its one value. An answer of one token or one chunk has no time between tokens that could be too
-    /// long. `None` when a term needs a token count and there is none, or the stamps of an answer that was not streamed.
+    /// Whether the request meets every term of an SLO: a term on ITL is compared with that percentile of the request's own gaps,
+    /// any other with its single value. An answer of one token has no gap that could be too long. `None` when a term needs a
+    /// token count or the stamps of a stream, and there are none.
     fn meets(&self, slo: &Slo, record: &Record) -> Option<bool> {
         let mut all = true;
         for term in &slo.0 {
@@ -107,31 +106,32 @@ impl Times {
 #[derive(Default)]
 pub(super) struct Samples {
     counts: Counts,
-    window: Option<Stretch>,
-    steady: Option<Stretch>,
+    window: Option<Interval>,
+    steady: Option<Interval>,
     ttft: Vec<f64>,
     tpot: Vec<f64>,
     e2e: Vec<f64>,
     issue_delay: Vec<f64>,
     user_tok_s: Vec<f64>,
-    /// Output tokens of each completed request that told.
+    /// Output tokens of each completed request with a token count.
     tokens: Vec<u64>,
-    /// The most that the same requests asked for.
-    asked: Vec<u32>,
-    /// Chunks of those among them whose answers were streamed, and the tokens in these.
+    /// `max_tokens` of the same requests.
+    max_tokens: Vec<u32>,
+    /// Chunks of those requests that were streamed.
     chunks: u64,
+    /// Output tokens of those requests that were streamed.
     streamed_tokens: u64,
-    /// Of those, how many got fewer tokens than they asked for.
+    /// Number of those requests that returned fewer tokens than `max_tokens`.
     shorter: u64,
     input_tokens: u64,
     cached_tokens: Option<u64>,
-    /// Completed requests without a token count.
-    untold: u64,
+    /// Number of completed requests without a token count.
+    uncounted: u64,
     /// Output tokens that arrived in the steady window.
     steady_tokens: f64,
-    /// Requests that met every SLO term.
+    /// Number of requests that met every SLO term.
     good: u64,
-    /// Requests of which that cannot be said.
+    /// Number of completed requests for which that cannot be decided.
     unjudged: u64,
     peak: Option<u32>,
     queue: Option<u32>,
@@ -139,7 +139,7 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// The samples of one repeat's measured requests.
+    /// Collects the samples of one repeat's measured requests.
     pub(super) fn gather(records: &Records, context: &CellContext<'_>) -> Self {
         let mut samples = Self::default();
         for record in measured(records) {
@@ -153,7 +153,7 @@ impl Samples {
             None => samples.queue = in_flight::queue(measured(records)),
         }
         if let Some(steady) = samples.steady {
-            // Whatever arrived counts, the last of the warm-up too: it held a place in flight.
+            // The end of the warm-up counts too: its requests were in flight.
             samples.steady_tokens = records.iter().map(|record| tokens_in(&record, steady)).sum();
         }
         samples
@@ -161,8 +161,8 @@ impl Samples {
 
     fn add(&mut self, record: &Record, context: &CellContext<'_>) {
         self.counts.scheduled += 1;
-        let word = record.outcome.to_string();
-        *self.counts.by_outcome.entry(word).or_default() += 1;
+        let name = record.outcome.to_string();
+        *self.counts.by_outcome.entry(name).or_default() += 1;
         if let Some(sent) = record.sent {
             self.issue_delay.push(sent.ms_since(record.scheduled));
         }
@@ -171,10 +171,10 @@ impl Samples {
         }
         self.counts.completed += 1;
         match record.usage {
-            None => self.untold += 1,
+            None => self.uncounted += 1,
             Some(usage) => {
                 self.tokens.push(usage.completion_tokens);
-                self.asked.push(record.max_tokens);
+                self.max_tokens.push(record.max_tokens);
                 if !record.whole {
                     self.chunks += record.chunks.len() as u64;
                     self.streamed_tokens += usage.completion_tokens;
@@ -197,26 +197,26 @@ impl Samples {
         self.ttft.extend(times.ttft);
         self.e2e.push(times.e2e);
         self.tpot.extend(times.tpot);
-        // Tokens that came all at once have no speed.
+        // Tokens that arrived all at once have no rate.
         self.user_tok_s.extend(times.tpot.filter(|tpot| *tpot > 0.0).map(|tpot| 1e3 / tpot));
     }
 
-    /// Adds another repeat: its samples to these, its windows' lengths to these.
+    /// Adds the samples of another repeat, and the lengths of its windows.
     pub(super) fn pool(&mut self, other: Self) {
         self.counts.scheduled += other.counts.scheduled;
         self.counts.completed += other.counts.completed;
-        for (word, count) in other.counts.by_outcome {
-            *self.counts.by_outcome.entry(word).or_default() += count;
+        for (name, count) in other.counts.by_outcome {
+            *self.counts.by_outcome.entry(name).or_default() += count;
         }
-        self.window = Stretch::pool(self.window, other.window);
-        self.steady = Stretch::pool(self.steady, other.steady);
+        self.window = Interval::pool(self.window, other.window);
+        self.steady = Interval::pool(self.steady, other.steady);
         self.ttft.extend(other.ttft);
         self.tpot.extend(other.tpot);
         self.e2e.extend(other.e2e);
         self.issue_delay.extend(other.issue_delay);
         self.user_tok_s.extend(other.user_tok_s);
         self.tokens.extend(other.tokens);
-        self.asked.extend(other.asked);
+        self.max_tokens.extend(other.max_tokens);
         self.chunks += other.chunks;
         self.streamed_tokens += other.streamed_tokens;
         self.shorter += other.shorter;
@@ -224,7 +224,7 @@ impl Samples {
         if let Some(cached) = other.cached_tokens {
             *self.cached_tokens.get_or_insert(0) += cached;
         }
-        self.untold += other.untold;
+        self.uncounted += other.uncounted;
         self.steady_tokens += other.steady_tokens;
         self.good += other.good;
         self.unjudged += other.unjudged;
@@ -236,14 +236,15 @@ impl Samples {
         };
     }
 
-    /// What the samples say, and the gaps beside them. A sum of tokens of which a part is unknown is unknown.
+    /// Computes the summary. `itl` is the distribution of gaps. When one request lacks a token count, the sums of tokens are
+    /// absent.
     pub(super) fn summary(mut self, itl: Option<Latency>, context: &CellContext<'_>) -> Summary {
         let completed = self.counts.completed;
-        let seconds = self.window.map(Stretch::seconds);
+        let seconds = self.window.map(Interval::seconds);
         let rate = |amount: Option<u64>| Some(amount? as f64 / seconds?);
-        let all_told = completed > 0 && self.untold == 0;
-        let output_tokens = all_told.then(|| self.tokens.iter().sum::<u64>());
-        let input_tokens = all_told.then_some(self.input_tokens);
+        let all_counted = completed > 0 && self.uncounted == 0;
+        let output_tokens = all_counted.then(|| self.tokens.iter().sum::<u64>());
+        let input_tokens = all_counted.then_some(self.input_tokens);
         let total = output_tokens.zip(input_tokens).map(|(output, input)| output + input);
         let has_goodput = completed > 0 && !context.spec.slo.0.is_empty() && self.unjudged == 0;
         self.user_tok_s.sort_by(f64::total_cmp);
@@ -258,12 +259,12 @@ impl Samples {
             total_tok_s: rate(total),
             steady_tok_s: self
                 .steady
-                .filter(|_| all_told)
+                .filter(|_| all_counted)
                 .map(|steady| self.steady_tokens / steady.seconds()),
             req_s: rate((completed > 0).then_some(completed)),
             goodput_req_s: rate(has_goodput.then_some(self.good)),
             tokens_per_chunk: (self.chunks > 0).then(|| self.streamed_tokens as f64 / self.chunks as f64),
-            output_length: output_length(&mut self.tokens, &mut self.asked, self.shorter),
+            output_length: output_length(&mut self.tokens, &mut self.max_tokens, self.shorter),
             peak_in_flight: self.peak,
             peak_queue: self.queue,
             starts: self.starts,
@@ -277,7 +278,7 @@ impl Samples {
     }
 }
 
-/// How the streams of a repeat started; `None` when none did.
+/// How the streams of a repeat started; `None` when there were none.
 fn starts(records: &Records, how: Start) -> Option<Starts> {
     let mut first: BTreeMap<u32, Nanos> = BTreeMap::new();
     for record in records {
@@ -288,31 +289,31 @@ fn starts(records: &Records, how: Start) -> Option<Starts> {
     Some(Starts { how, spread_s: latest.ms_since(*earliest) / 1e3 })
 }
 
-/// Output tokens of a completed request that arrived in a part of the time: its chunks there, each with the request's
-/// own tokens per chunk. All tokens of an answer that was not streamed arrived at its end.
-fn tokens_in(record: &Record, part: Stretch) -> f64 {
+/// Output tokens of a completed request that arrived within an interval: its chunks there, times the request's tokens per
+/// chunk. All tokens of an answer that was not streamed arrive at its end.
+fn tokens_in(record: &Record, interval: Interval) -> f64 {
     let Some(usage) =
         record.usage.filter(|_| record.outcome == Outcome::Completed && !record.chunks.is_empty())
     else {
         return 0.0;
     };
-    let inside = record.chunks.iter().filter(|at| part.contains(*at)).count();
+    let inside = record.chunks.iter().filter(|at| interval.contains(*at)).count();
     inside as f64 * usage.completion_tokens as f64 / record.chunks.len() as f64
 }
 
-/// CellContext against got, of the same requests.
-fn output_length(tokens: &mut [u64], asked: &mut [u32], shorter: u64) -> Option<OutputLength> {
+/// Compares requested with returned lengths.
+fn output_length(tokens: &mut [u64], max_tokens: &mut [u32], shorter: u64) -> Option<OutputLength> {
     tokens.sort_unstable();
-    asked.sort_unstable();
-    let got: Vec<f64> = tokens.iter().map(|n| *n as f64).collect();
-    let (least, most) = (*asked.first()?, *asked.last()?);
-    let asked: Vec<f64> = asked.iter().map(|n| f64::from(*n)).collect();
-    let spread = percentile(&asked, Percentile::P50).map(|p50| AskedSpread { min: least, p50 });
+    max_tokens.sort_unstable();
+    let returned: Vec<f64> = tokens.iter().map(|n| *n as f64).collect();
+    let (least, most) = (*max_tokens.first()?, *max_tokens.last()?);
+    let requested: Vec<f64> = max_tokens.iter().map(|n| f64::from(*n)).collect();
+    let spread = percentile(&requested, Percentile::P50).map(|p50| AskedSpread { min: least, p50 });
     Some(OutputLength {
         asked: most,
         asked_spread: spread.filter(|_| least < most),
         min: *tokens.first()?,
-        p50: percentile(&got, Percentile::P50)?,
+        p50: percentile(&returned, Percentile::P50)?,
         max: *tokens.last()?,
         shorter,
     })

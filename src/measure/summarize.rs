@@ -10,12 +10,12 @@ use super::{
 };
 use crate::load::{Outcome, Phase, Records};
 
-/// The summary of one repeat, from its measured requests.
+/// Computes the summary of one repeat from its measured requests.
 pub fn summarize(records: &Records, context: &CellContext<'_>) -> Summary {
     Samples::gather(records, context).summary(samples::itl(&[records]), context)
 }
 
-/// The summary of several repeats as one: samples pooled, the windows' lengths added, rates over the sum.
+/// Computes one summary of several repeats: samples are pooled, the lengths of windows added, and rates taken over the sum.
 pub fn pool(repeats: &[Records], context: &CellContext<'_>) -> Summary {
     let mut samples = Samples::default();
     for records in repeats {
@@ -25,7 +25,7 @@ pub fn pool(repeats: &[Records], context: &CellContext<'_>) -> Summary {
     samples.summary(samples::itl(&repeats), context)
 }
 
-/// How a cell ended by its counts alone: all completed, some, or none.
+/// The outcome of a cell by its counts: whether all, some or no requests completed.
 pub fn outcome(summary: &Summary) -> CellOutcome {
     match (summary.counts.completed, summary.counts.errors()) {
         (0, _) => CellOutcome::Failed,
@@ -34,11 +34,12 @@ pub fn outcome(summary: &Summary) -> CellOutcome {
     }
 }
 
-/// What failed requests said, the most common first, at most five: `rejected(429): too many requests`. A text that first
-/// comes after ten thousand others is not counted: such texts differ in every request.
+/// Returns the five most common errors of failed requests with their number, the most common first, such as
+/// `rejected(429): too many requests`. After ten thousand distinct messages new ones are ignored: such messages differ in
+/// every request.
 pub fn common_errors(repeats: &[Records]) -> Vec<(String, u64)> {
     const MOST: usize = 5;
-    const DIFFERENT: usize = 10_000;
+    const MOST_DISTINCT: usize = 10_000;
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for record in repeats.iter().flatten() {
         if record.phase == Phase::Measured && record.outcome != Outcome::Completed {
@@ -46,7 +47,7 @@ pub fn common_errors(repeats: &[Records]) -> Vec<(String, u64)> {
                 Some(error) => format!("{}: {error}", record.outcome),
                 None => record.outcome.to_string(),
             };
-            if counts.len() < DIFFERENT || counts.contains_key(&text) {
+            if counts.len() < MOST_DISTINCT || counts.contains_key(&text) {
                 *counts.entry(text).or_default() += 1;
             }
         }

@@ -1,4 +1,4 @@
-//! What is computed from the records of one repeat or cell. Absent is never zero.
+//! [`Summary`]: the numbers computed from the records of one repeat or cell. An absent number is never zero.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::{LatencyKind, Start};
 
-/// The summary of one repeat, or of a cell's pooled repeats. Only measured requests count, never warm-up.
+/// The summary of one repeat, or of a cell's pooled repeats. Only measured requests count, not warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// How the requests ended.
     pub counts: Counts,
-    /// First origin to last end of the measured requests; of pooled repeats, the sum of their lengths.
+    /// First origin to last end of the measured requests; for pooled repeats, the sum of their lengths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
-    /// The part of the window that is neither start burst nor drain: after the first end of any request, and while the
-    /// asked number is in flight (closed loop) or requests are due (open loop).
+    /// The window without ramp-up and drain: after the first end of any request, and while the configured number is in flight
+    /// (closed loop) or requests are due (open loop).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steady: Option<Window>,
     /// Origin to the first chunk that carries output. The origin is the scheduled instant in an open loop, the send
@@ -31,10 +31,10 @@ pub struct Summary {
     /// Origin to the last chunk that carries output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub e2e: Option<Latency>,
-    /// Sent − scheduled: the health of our own client.
+    /// Sent − scheduled: how late the client itself is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issue_delay: Option<Latency>,
-    /// Median over requests of 1 / TPOT: tokens per second one user sees.
+    /// Median over requests of 1 / TPOT: tokens per second that one user sees.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_tok_s: Option<f64>,
     /// Output tokens of completed requests.
@@ -43,10 +43,10 @@ pub struct Summary {
     /// Prompt tokens of completed requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
-    /// Prompt tokens that the prefix cache already held, where the server tells.
+    /// Prompt tokens found in the prefix cache, where the server reports them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_tokens: Option<u64>,
-    /// Output tokens / window: the system's tokens per second.
+    /// Output tokens / window: the throughput of the system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throughput_tok_s: Option<f64>,
     /// (Input + output tokens) / window.
@@ -64,13 +64,13 @@ pub struct Summary {
     /// Output tokens per chunk that carries output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_chunk: Option<f64>,
-    /// CellContext against got.
+    /// Requested against returned output lengths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_length: Option<OutputLength>,
     /// Largest number of measured requests in flight at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_in_flight: Option<u32>,
-    /// Open loop: largest number of measured requests that were due and not yet sent, the client's own queue.
+    /// Open loop: largest number of measured requests that were due and not yet sent, which is the client's own queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_queue: Option<u32>,
     /// Closed loop: how its streams started.
@@ -95,7 +95,7 @@ impl Summary {
 pub struct Starts {
     /// Staggered or together.
     pub how: Start,
-    /// From the first stream's first request to the last stream's first one, seconds; of repeats, the longest.
+    /// Time from the first stream's first request to the last stream's, seconds; the longest of the repeats.
     pub spread_s: f64,
 }
 
@@ -104,9 +104,9 @@ pub struct Starts {
 pub struct Counts {
     /// Arrivals that were due.
     pub scheduled: u64,
-    /// Those whose whole answer arrived.
+    /// Requests whose whole answer arrived.
     pub completed: u64,
-    /// Every outcome that occurred, by its word, with its number.
+    /// Number of requests by the name of their outcome.
     pub by_outcome: BTreeMap<String, u64>,
 }
 
@@ -117,12 +117,12 @@ impl Counts {
     }
 }
 
-/// A part of a cell's time, in seconds since its epoch.
+/// An interval of a cell's time, in seconds since its epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Window {
-    /// Where it begins.
+    /// Its start.
     pub start_s: f64,
-    /// How long it is.
+    /// Its length.
     pub length_s: f64,
 }
 
@@ -143,11 +143,11 @@ pub struct Latency {
     pub min_ms: f64,
     /// Largest sample.
     pub max_ms: f64,
-    /// All samples, mergeable.
+    /// All samples, as a mergeable histogram.
     pub histogram: Histogram,
 }
 
-/// A mergeable histogram: pairs of a value in microseconds (to 1 %) and how many samples have it, ascending.
+/// A mergeable histogram: pairs of a value in microseconds (accurate to 1 %) and its number of samples, ascending.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Histogram {
@@ -155,25 +155,25 @@ pub struct Histogram {
     pub buckets: Vec<(u64, u64)>,
 }
 
-/// CellContext against got: output tokens of completed requests.
+/// Requested against returned output lengths of completed requests, tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutputLength {
-    /// `max_tokens` of each request; the largest, where they differ.
+    /// `max_tokens` of the requests; the largest where they differ.
     pub asked: u32,
-    /// Of requests that asked for different lengths: the smallest and the median of them.
+    /// The smallest and the median `max_tokens`, where requests differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_spread: Option<AskedSpread>,
-    /// Smallest number of tokens got.
+    /// Smallest number of output tokens.
     pub min: u64,
-    /// Median number of tokens got.
+    /// Median number of output tokens.
     pub p50: f64,
-    /// Largest number of tokens got.
+    /// Largest number of output tokens.
     pub max: u64,
-    /// Requests that got fewer than asked.
+    /// Number of requests that returned fewer tokens than `max_tokens`.
     pub shorter: u64,
 }
 
-/// Where the lengths asked for lie, below the largest.
+/// The spread of `max_tokens` where requests differ.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AskedSpread {
     /// The smallest `max_tokens`.
@@ -183,13 +183,13 @@ pub struct AskedSpread {
 }
 
 impl OutputLength {
-    /// The median length asked for.
+    /// The median `max_tokens`.
     pub fn asked_p50(&self) -> f64 {
         self.asked_spread.map_or(f64::from(self.asked), |spread| spread.p50)
     }
 }
 
-/// One point of a cell's thinned timeline.
+/// One point of a cell's timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Seconds since the cell's epoch.

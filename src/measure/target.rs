@@ -1,35 +1,35 @@
-//! Whether a cell met its latency targets.
+//! Compares a cell with its latency targets.
 
 use super::summary::Summary;
 use crate::manifest::{Slo, SloTerm};
 
 /// A latency target that a cell did not meet.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Lost {
+pub struct MissedTarget {
     /// The target.
     pub term: SloTerm,
-    /// The percentile that was measured, milliseconds, over completed requests. Absent when so many requests did not
-    /// complete that no percentile of those that did can speak for all.
+    /// The measured percentile of completed requests, milliseconds. Absent when so many requests failed that it would not
+    /// represent all of them.
     pub measured_ms: Option<f64>,
 }
 
-/// The targets that were not met. A request that did not complete met none of them, so it counts as later than any limit:
-/// where more requests failed than lie beyond the percentile, the target is lost.
-pub fn lost(summary: &Summary, slo: &Slo) -> Vec<Lost> {
+/// Returns the targets that a cell missed. A failed request counts as later than any limit, so a target is missed when more
+/// requests failed than lie beyond its percentile.
+pub fn missed_targets(summary: &Summary, slo: &Slo) -> Vec<MissedTarget> {
     let failed = summary.counts.errors() as f64 / summary.counts.scheduled.max(1) as f64;
     slo.0
         .iter()
         .filter_map(|term| {
             let latency = summary.latency(term.metric);
-            let speaks = failed <= 1.0 - term.percentile.fraction();
+            let is_representative = failed <= 1.0 - term.percentile.fraction();
             let measured_ms =
-                latency.filter(|_| speaks).and_then(|latency| latency.percentile(term.percentile));
-            // Answers of one token have no time between tokens that could be too long.
+                latency.filter(|_| is_representative).and_then(|latency| latency.percentile(term.percentile));
+            // Answers of one token have no gap that could be too long.
             let is_met = match measured_ms {
                 Some(ms) => ms <= term.limit.as_ms(),
-                None => speaks && latency.is_none() && summary.counts.completed > 0,
+                None => is_representative && latency.is_none() && summary.counts.completed > 0,
             };
-            (!is_met).then_some(Lost { term: *term, measured_ms })
+            (!is_met).then_some(MissedTarget { term: *term, measured_ms })
         })
         .collect()
 }
@@ -52,21 +52,24 @@ mod tests {
         summary
     }
 
-    fn lost_of(summary: &Summary) -> Vec<(String, Option<f64>)> {
+    fn missed(summary: &Summary) -> Vec<(String, Option<f64>)> {
         let slo = serde_json::from_value(json!({ "p50_ttft": "20ms", "p90_ttft": "40ms", "p95_itl": "1ms" }));
-        lost(summary, &slo.unwrap()).into_iter().map(|lost| (lost.term.key(), lost.measured_ms)).collect()
+        missed_targets(summary, &slo.unwrap())
+            .into_iter()
+            .map(|target| (target.term.key(), target.measured_ms))
+            .collect()
     }
 
     #[test]
-    fn a_target_is_lost_by_its_percentile_or_by_requests_that_failed() {
+    fn a_target_is_missed_by_its_percentile_or_by_failed_requests() {
         let samples: Vec<f64> = (1..=20).map(f64::from).collect();
-        assert_eq!(lost_of(&summary(&samples, 0)), []);
+        assert_eq!(missed(&summary(&samples, 0)), []);
         let late: Vec<f64> = samples.iter().map(|ms| ms * 2.0).collect();
-        assert_eq!(lost_of(&summary(&late, 0)), [("p50_ttft".into(), Some(21.0))]);
+        assert_eq!(missed(&summary(&late, 0)), [("p50_ttft".into(), Some(21.0))]);
         // Of 23, three failed: more than a tenth, and fewer than half.
-        let told = lost_of(&summary(&samples, 3));
+        let told = missed(&summary(&samples, 3));
         assert_eq!(told, [("p90_ttft".into(), None), ("p95_itl".into(), None)]);
         // Nothing completed: nothing was met.
-        assert_eq!(lost_of(&summary(&[], 4)).len(), 3);
+        assert_eq!(missed(&summary(&[], 4)).len(), 3);
     }
 }

@@ -1,7 +1,7 @@
-//! Records → a thinned timeline, for charts.
+//! Computes the timeline of a cell, for charts.
 
 use super::{
-    in_flight::{Stretch, flight},
+    in_flight::{Interval, flight},
     summary::Point,
 };
 use crate::load::Records;
@@ -9,13 +9,13 @@ use crate::load::Records;
 /// The most points a timeline has.
 const STEPS: u64 = 60;
 
-/// Requests in flight and chunks per second over the whole cell, warm-up included, in at most 60 equal steps. A
-/// point stands in the middle of its step. Empty when nothing was ever in flight.
+/// Computes requests in flight and chunks per second over the whole cell, warm-up included, in at most 60 equal steps. The
+/// time of a point is the middle of its step. Empty when no request was sent.
 pub fn timeline(records: &Records) -> Vec<Point> {
-    let flights: Vec<Stretch> = records.iter().filter_map(|record| flight(&record)).collect();
+    let flights: Vec<Interval> = records.iter().filter_map(|record| flight(&record)).collect();
     let start = flights.iter().map(|flight| flight.start).min();
     let end = flights.iter().map(|flight| flight.end()).max();
-    let Some(all) = start.zip(end).and_then(|(start, end)| Stretch::between(start, end)) else {
+    let Some(all) = start.zip(end).and_then(|(start, end)| Interval::between(start, end)) else {
         return Vec::new();
     };
     let step = all.length.div_ceil(STEPS);
@@ -48,7 +48,7 @@ pub fn timeline(records: &Records) -> Vec<Point> {
         .collect()
 }
 
-/// Light files hold the timeline, and more digits would say nothing.
+/// Rounds to the digits that mean something: the timeline is stored in git.
 fn rounded(value: f64, scale: f64) -> f64 {
     (value * scale).round() / scale
 }

@@ -1,24 +1,23 @@
-//! What the client counted over a whole cell, warm-up included: what the server's counters can be held against.
+//! The client's own counts over a whole cell, warm-up included, for comparison with the server's counters.
 
 use serde::{Deserialize, Serialize};
 
 use crate::load::{Outcome, Records};
 
-/// What the client counted of every request it sent in a cell, warm-up and all repeats included, as a server counts.
+/// Counts of all requests that the client sent in a cell, in all repeats and warm-up, as a server counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientTotals {
-    /// Requests that were sent, each try of them.
+    /// Requests sent; each retry counts.
     pub sent: u64,
-    /// Those whose whole answer arrived.
+    /// Requests whose whole answer arrived.
     pub completed: u64,
-    /// Prompt tokens of completed requests, by each answer's `usage`; absent when one of them did not tell.
+    /// Prompt tokens of completed requests, by each answer's `usage`; absent when one answer has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
-    /// Output tokens of completed requests, in the same way.
+    /// Output tokens of completed requests, by each answer's `usage`; absent when one answer has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
-    /// Mean of first chunk − sent over completed requests whose answers were streamed, milliseconds: the part of TTFT that a
-    /// server can see.
+    /// Mean of first chunk − sent over completed, streamed requests, milliseconds: the part of TTFT that a server can see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft_mean_ms: Option<f64>,
     /// Mean of last chunk − sent over completed requests, milliseconds.
@@ -26,7 +25,7 @@ pub struct ClientTotals {
     pub e2e_mean_ms: Option<f64>,
 }
 
-/// Counts them.
+/// Counts the requests of all repeats.
 pub fn totals(repeats: &[Records]) -> ClientTotals {
     let mut totals =
         ClientTotals { input_tokens: Some(0), output_tokens: Some(0), ..ClientTotals::default() };
@@ -35,7 +34,7 @@ pub fn totals(repeats: &[Records]) -> ClientTotals {
         let Some(sent) = record.sent else {
             continue;
         };
-        // Each try is a request to a server.
+        // To a server each attempt is a request.
         totals.sent += 1 + u64::from(record.retried);
         if record.outcome != Outcome::Completed {
             continue;

@@ -1,86 +1,86 @@
-//! Typed statements on whether a number may be trusted.
+//! [`Verdict`]: a typed statement on whether a number may be trusted.
 
 use serde::{Deserialize, Serialize};
 
-/// Whether a number of a cell may be trusted, why, and what would help.
+/// A problem with the numbers of a cell: what it is, what it affects, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// What was seen.
+    /// The problem.
     pub kind: VerdictKind,
-    /// How much of the cell it touches.
+    /// How much of the cell it affects.
     pub severity: Severity,
-    /// The metrics it touches, as column names without unit (`p95_ttft`, `throughput`); a latency's bare name (`ttft`)
-    /// stands for all its percentiles. Empty for `note` and `cell`.
+    /// The metrics it affects, as column names without unit (`p95_ttft`, `throughput`); a latency's bare name (`ttft`)
+    /// stands for all of its percentiles. Empty for `note` and `cell`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub touches: Vec<String>,
-    /// What was seen, with its numbers.
+    /// The observation, with its numbers.
     pub reason: String,
-    /// What to do next.
+    /// What to do about it.
     pub hint: String,
 }
 
-/// How much of a cell a verdict touches.
+/// How much of a cell a verdict affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Read on.
+    /// Nothing is excluded from rankings; read the reason.
     Note,
-    /// The metrics it touches are not to be ranked.
+    /// The metrics in [`Verdict::touches`] are excluded from rankings.
     Metric,
-    /// Nothing in the cell is to be ranked.
+    /// The whole cell is excluded from rankings.
     Cell,
 }
 
-/// What a verdict is about.
+/// The kinds of problems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictKind {
-    /// The embedded engine answered: nothing here was measured on a real one.
+    /// The embedded engine answered, not a real server.
     Simulated,
-    /// Computed in virtual time: nothing answered, and nothing was measured.
+    /// The numbers were computed in virtual time; nothing was measured.
     Predicted,
-    /// Another tool measured, by its own definitions.
+    /// Another tool measured the numbers, by its own definitions.
     Imported,
-    /// Too few samples for a percentile.
+    /// A percentile has too few samples.
     FewSamples,
     /// Some requests failed.
     Errors,
-    /// Requests were tried again, as was asked for.
+    /// Requests were retried, as the workload allows.
     Retried,
-    /// The same prompts met a warm prefix cache.
+    /// Repeated prompts found their prefix in the cache.
     WarmCache,
-    /// Prefixes were found in the cache where none were meant to be.
+    /// Prompts that should be new found a prefix in the cache.
     CacheContaminated,
-    /// Answers shorter than an exact length.
+    /// Answers are shorter than the exact length requested.
     ShortOutput,
-    /// Prompts had another length than asked for.
+    /// Prompts had another length than requested.
     InputLength,
-    /// The server's token counts are missing or do not agree with what arrived.
+    /// The server's token counts are missing or contradict what arrived.
     TokenCounts,
-    /// Our own client sent late.
+    /// The client sent requests late.
     ClientLate,
-    /// Our own client had no time for what arrived.
+    /// The client was too busy to stamp chunks in time.
     ClientSaturated,
-    /// Arrivals that were due were never sent.
+    /// Arrivals of an open loop were never sent.
     ArrivalsDropped,
-    /// The concurrency asked for was not reached.
+    /// The configured concurrency was not reached.
     ConcurrencyNotReached,
-    /// Requests of an open loop came faster than they ended.
+    /// Requests of an open loop arrived faster than they ended.
     RateNotSustained,
-    /// Answers came whole: nothing was streamed.
+    /// Answers were not streamed.
     NotStreamed,
-    /// First and last part of the cell disagree.
+    /// The first and the second half of the cell differ.
     NotSteady,
-    /// The engine put running requests back into its queue.
+    /// The engine preempted running requests.
     Preempted,
-    /// Repeats of the cell disagree.
+    /// Repeats of the cell differ.
     RepeatsDisagree,
     /// The server's flags could not be confirmed.
     FlagsUnverified,
 }
 
 impl VerdictKind {
-    /// The word for files and tables.
+    /// The name in files and tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Simulated => "simulated",

@@ -1,11 +1,11 @@
-//! What makes two starts of one run comparable.
+//! Compares the machine and engine of a resumed run with those of its first start.
 
-use super::RunFile;
+use super::schema::RunFile;
 
-/// What differs between the machines and engines of two starts of a run, a line each (`gpu: A → B`); empty when
-/// their numbers may stand in one table. What only one of them knows is not taken for a difference, except a GPU.
+/// Returns the differences between the machines and engines of two starts of a run, one per line (`gpu: A → B`); empty when
+/// their numbers are comparable. A value that only one of them knows is no difference, except for a GPU.
 pub fn fingerprint_difference(old: &RunFile, new: &RunFile) -> Vec<String> {
-    let known = |what: &str, old: Option<String>, new: Option<String>| match (old, new) {
+    let differs = |what: &str, old: Option<String>, new: Option<String>| match (old, new) {
         (Some(old), Some(new)) if old != new => Some(format!("{what}: {old} → {new}")),
         _ => None,
     };
@@ -14,27 +14,27 @@ pub fn fingerprint_difference(old: &RunFile, new: &RunFile) -> Vec<String> {
     let processor = |run: &RunFile| run.host.as_ref()?.cpu.clone();
     let memory = |run: &RunFile| run.host.as_ref()?.memory_gib.map(|gib| format!("{gib} GiB"));
     [
-        known("simulated", Some(old.simulated.to_string()), Some(new.simulated.to_string())),
-        known(
+        differs("simulated", Some(old.simulated.to_string()), Some(new.simulated.to_string())),
+        differs(
             "predicted",
             Some(old.predicted.is_some().to_string()),
             Some(new.predicted.is_some().to_string()),
         ),
-        known("gpu", Some(gpus(old)), Some(gpus(new))),
-        known("engine", engine(old), engine(new)),
-        known("engine version", version(old), version(new)),
-        known(
+        differs("gpu", Some(gpus(old)), Some(gpus(new))),
+        differs("engine", engine(old), engine(new)),
+        differs("engine version", version(old), version(new)),
+        differs(
             "platform",
             old.host.as_ref().map(|host| host.platform.clone()),
             new.host.as_ref().map(|host| host.platform.clone()),
         ),
-        known("processor", processor(old), processor(new)),
-        known(
+        differs("processor", processor(old), processor(new)),
+        differs(
             "processor cores",
             old.host.as_ref().map(|host| host.cores.to_string()),
             new.host.as_ref().map(|host| host.cores.to_string()),
         ),
-        known("memory", memory(old), memory(new)),
+        differs("memory", memory(old), memory(new)),
     ]
     .into_iter()
     .flatten()

@@ -1,4 +1,4 @@
-//! Whether a ladder of cells is climbed any further.
+//! Decides whether a ladder (cells of increasing load) goes on.
 
 use super::CellFile;
 use crate::{
@@ -7,20 +7,20 @@ use crate::{
     plan::{Cell, Group},
 };
 
-/// Throughput falls when it is below this part of what it was one rung lower.
+/// Throughput has fallen when it is below this share of the previous cell's.
 const FALLS_BELOW: f64 = 0.98;
 
-/// Where a ladder ended, and why.
+/// The end of a ladder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LadderEnd {
-    /// The cell at which it ended.
+    /// Id of the cell at which it ended.
     pub at: String,
-    /// Why, as a sentence.
+    /// Why it ended, as a sentence.
     pub reason: String,
 }
 
-/// Where the ladder below a cell ended, by the cells that are done; `None` while it goes on. A rung that is not among them,
-/// because it was left out, ends nothing.
+/// Returns where the ladder of a cell ended before reaching it, judged by the stored cells; `None` while it goes on. A cell
+/// that is not stored, because it was left out, does not end the ladder.
 pub fn ladder_end(group: &Group, cell: &Cell, done: &[CellFile]) -> Option<LadderEnd> {
     let rule = cell.spec.stop_climbing?;
     let (below, stored) = rung_below(group, cell, done)?;
@@ -30,7 +30,7 @@ pub fn ladder_end(group: &Group, cell: &Cell, done: &[CellFile]) -> Option<Ladde
     let why = match (&stored.summary, rule) {
         _ if stored.outcome == CellOutcome::Skipped => return None,
         (None, _) => format!("it ended as {}", stored.outcome.name()),
-        (Some(summary), StopClimbing::SloLost) => lost(summary, &stored.slo)?,
+        (Some(summary), StopClimbing::SloLost) => missed(summary, &stored.slo)?,
         (Some(summary), StopClimbing::ThroughputFalls) => {
             let (_, before) = rung_below(group, below, done)?;
             falls(before.summary.as_ref()?, summary)?
@@ -46,14 +46,14 @@ fn rung_below<'a>(group: &'a Group, cell: &Cell, done: &'a [CellFile]) -> Option
     Some((below, stored))
 }
 
-fn lost(summary: &Summary, slo: &Slo) -> Option<String> {
-    let terms: Vec<String> = measure::lost(summary, slo)
+fn missed(summary: &Summary, slo: &Slo) -> Option<String> {
+    let terms: Vec<String> = measure::missed_targets(summary, slo)
         .into_iter()
-        .map(|lost| match lost.measured_ms {
-            Some(ms) => format!("{} was {ms:.0} ms, its limit is {}", lost.term.key(), lost.term.limit),
+        .map(|target| match target.measured_ms {
+            Some(ms) => format!("{} was {ms:.0} ms, its limit is {}", target.term.key(), target.term.limit),
             None => format!(
-                "{} was lost because {} of {} requests did not complete",
-                lost.term.key(),
+                "{} was missed because {} of {} requests did not complete",
+                target.term.key(),
                 summary.counts.errors(),
                 summary.counts.scheduled
             ),

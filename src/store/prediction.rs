@@ -1,5 +1,4 @@
-//! What was predicted, and what that rests on: provenance of a predicted run, and the light file that lays predictions beside a
-//! measured one.
+//! The types of stored predictions: the basis of a predicted run, and `predicted.json` for comparison with a measured one.
 
 use std::collections::BTreeMap;
 
@@ -8,141 +7,141 @@ use serde::{Deserialize, Serialize};
 use super::schema::Tool;
 use crate::{measure::CellOutcome, server::ServerOutcome};
 
-/// What predictions rest on.
+/// What predictions are based on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Basis {
-    /// The hardware, as the catalogue calls it.
+    /// Name of the hardware in the catalogue.
     pub hardware: String,
-    /// Memory that a process can have on each card, GiB.
+    /// Memory available to a process on each GPU, GiB.
     pub memory_gib: f64,
-    /// Where the hardware's numbers come from, when the catalogue says so.
+    /// Source of the hardware's numbers, when the catalogue gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// The models, each once for every way in which the servers run it.
+    /// The models, one entry for each configuration in which the servers run them.
     pub models: Vec<ModelBasis>,
-    /// How long answers are taken to be that end by themselves, as part of `max_tokens`.
+    /// Assumed length of answers that end with a stop token, as a fraction of `max_tokens`.
     pub answers: f64,
-    /// The measured run whose constants are used; absent where they are the catalogue's.
+    /// The measured run from which the constants were fitted; absent when they are the catalogue's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<CalibrationBasis>,
-    /// What of it was ever held against a real server, in a sentence; it begins with `unvalidated` where nothing was.
+    /// A sentence on how such predictions compared with real servers; begins with `unvalidated` when none were compared.
     pub validation: String,
 }
 
 impl Basis {
-    /// Whether nothing of this kind was ever held against a real server.
+    /// Whether no prediction of this kind was ever compared with a real server.
     pub fn is_unvalidated(&self) -> bool {
         self.validation.starts_with("unvalidated")
     }
 }
 
-/// A model's shape, and what its steps are as long as.
+/// A model's shape, and the constants of the duration of its steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelBasis {
     /// The model.
     pub model: String,
-    /// Where its shape comes from: `config.json`, `the catalogue` or `the manifest's catalogue`.
+    /// Source of its shape: `config.json`, `the catalogue` or `the manifest's catalogue`.
     pub shape_from: String,
-    /// Its parameters.
+    /// Number of parameters.
     pub parameters: u64,
-    /// Memory of its weights on each card, GiB.
+    /// Memory of its weights on each GPU, GiB.
     pub weights_gib: f64,
-    /// The type of its weights; with the quantization where it has one.
+    /// Type of its weights, and their quantization if any.
     pub weights: String,
-    /// Cards that share it.
+    /// Number of GPUs that share it.
     pub tensor_parallel: u64,
-    /// Bandwidth that a step reaches, GB/s (10⁹ bytes).
+    /// Memory bandwidth that a step reaches, GB/s (10⁹ bytes).
     pub bandwidth_gb_s: f64,
-    /// Throughput that a step reaches, 10¹² operations a second.
+    /// Compute throughput that a step reaches, 10¹² operations per second.
     pub tflops: f64,
-    /// What every step takes beside, microseconds.
+    /// Fixed overhead of a step, microseconds.
     pub step_us: f64,
-    /// What each sequence adds to a step, microseconds.
+    /// Overhead of a step per sequence, microseconds.
     pub sequence_us: f64,
 }
 
-/// The measured run that constants were fitted to.
+/// The measured run to which constants were fitted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationBasis {
     /// The run.
     pub run: String,
     /// The model it was measured with.
     pub model: String,
-    /// Cells they were fitted to.
+    /// Number of cells used for the fit.
     pub cells: usize,
-    /// Their ids: they are no test of the constants.
+    /// Ids of those cells, which therefore do not test the constants.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fitted: Vec<String>,
-    /// Median error of p50 E2E that was left there, as a fraction.
+    /// Median error of p50 E2E over those cells, as a fraction.
     pub median_e2e_error: f64,
 }
 
-/// `predicted.json`: predictions of a run's cells, to be laid beside what was measured.
+/// `predicted.json`: predictions for a run's cells, for comparison with the measurements.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Predictions {
-    /// Version of this form.
+    /// Version of the format.
     pub format: u32,
     /// The tool that wrote it.
     pub tool: Tool,
-    /// What they rest on.
+    /// What they are based on.
     pub basis: Basis,
-    /// The servers, by their ids.
+    /// The servers, by id.
     pub servers: BTreeMap<String, PredictedServer>,
-    /// The cells, by their ids.
+    /// The cells, by id.
     pub cells: BTreeMap<String, PredictedCell>,
-    /// What could not be predicted, and why: a sentence each.
+    /// Cells that could not be predicted, and why: one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
 }
 
 impl Predictions {
-    /// Ids of the cells that the constants were fitted to.
+    /// Ids of the cells to which the constants were fitted.
     pub fn fitted(&self) -> &[String] {
-        self.basis.calibration.as_ref().map_or(&[], |known| &known.fitted)
+        self.basis.calibration.as_ref().map_or(&[], |calibration| &calibration.fitted)
     }
 }
 
-/// How a server would start.
+/// The predicted start of a server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictedServer {
-    /// How.
+    /// Its outcome.
     pub outcome: ServerOutcome,
-    /// Why, when it would not.
+    /// Why it would fail, if it would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Tokens that would fit in its KV cache.
+    /// Capacity of its KV cache, tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_cache_tokens: Option<u64>,
 }
 
 impl PredictedServer {
-    /// Whether it would serve.
+    /// Whether it would become ready.
     pub fn is_ready(&self) -> bool {
         self.outcome == ServerOutcome::Ready
     }
 }
 
-/// Where the length of a cell's answers was taken from.
+/// The source of a cell's predicted answer length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswersFrom {
-    /// They are as long as asked for: `output = "exact"`.
+    /// Answers have the exact length requested: `output = "exact"`.
     Exact,
-    /// They end by themselves, and were taken to be so long.
+    /// Answers end with a stop token; their length is assumed.
     Assumed,
-    /// They end by themselves; they are as long as the measured ones were in the mean.
+    /// Answers end with a stop token; their length is the mean of the measured ones.
     Measured,
 }
 
-/// What one cell would measure. Absent is what it would not.
+/// The predicted numbers of a cell. An absent number would not be measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictedCell {
-    /// How it would end.
+    /// Its outcome.
     pub outcome: CellOutcome,
-    /// Why, when it would have no numbers.
+    /// Why it would have no numbers, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Where the length of the answers is from.
+    /// Source of the answer length.
     pub answers_from: AnswersFrom,
     /// Mean length of an answer, tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,10 +161,10 @@ pub struct PredictedCell {
     /// Output tokens / window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput_tok_s: Option<f64>,
-    /// How often a running request would be put back for want of KV cache.
+    /// Number of preemptions for lack of KV cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preemptions: Option<u64>,
-    /// Part of the prompt tokens that the prefix cache would hold, 0 to 1.
+    /// Share of the prompt tokens found in the prefix cache, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_hit_rate: Option<f64>,
 }

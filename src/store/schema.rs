@@ -1,4 +1,4 @@
-//! The light files of a run folder: what goes to git and suffices to render everything again.
+//! The types of the light files: what goes to git and suffices to render everything again.
 
 use std::collections::BTreeMap;
 
@@ -17,75 +17,75 @@ use crate::{
     server::{Facts, ServerOutcome},
 };
 
-/// Version of every form this program writes, and the newest it reads.
+/// Version of every file format that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
 
-/// `cells/<id>/cell.json`: everything the notes need of one cell.
+/// `cells/<id>/cell.json`: everything that the notes need about one cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellFile {
-    /// Version of this form.
+    /// Version of the format.
     pub format: u32,
     /// The cell's id, which is also its folder.
     pub id: String,
     /// The workload's name.
     pub workload: String,
-    /// Folder of the server it was measured on, under `servers/`.
+    /// Folder of its server, under `servers/`.
     pub server: String,
     /// How it ended.
     pub outcome: CellOutcome,
-    /// Why it ended so, when that is not plain.
+    /// Why it ended that way, where the outcome does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The cell at which the ladder it belongs to ended, when it was skipped for that.
+    /// The cell at which its ladder ended, when it was skipped for that reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder_ended_at: Option<String>,
-    /// The server that needs no more memory than this cell's and was out of it at its start, when this cell was skipped for
-    /// that (`experiment.skip_impossible`).
+    /// The server that needs no more memory than this cell's server and ran out of it, when this cell was skipped for that reason
+    /// (`experiment.skip_impossible`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proved_impossible_by: Option<String>,
     /// Whether the embedded engine answered.
     pub simulated: bool,
-    /// Whether the numbers were computed in virtual time, and nothing was measured.
+    /// Whether the numbers were predicted in virtual time, and nothing was measured.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub predicted: bool,
-    /// Resolved load values that always have a column: `concurrency`, `max_tokens`, `requests` …
+    /// Resolved load values, which always have a column: `concurrency`, `max_tokens`, `requests` …
     pub load: BTreeMap<String, Value>,
-    /// Value of every axis, server's and load's, by column name.
+    /// Value of every server and load axis, by column name.
     pub axes: BTreeMap<String, Value>,
-    /// What the workload wants most.
+    /// The objective of the workload.
     pub objective: Objective,
-    /// The targets the goodput was counted against.
+    /// The latency targets that goodput is based on.
     #[serde(default)]
     pub slo: Slo,
-    /// Summary of the pooled repeats; absent when nothing was measured.
+    /// Summary over all repeats pooled; absent when nothing was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
-    /// Numbers of an imported cell that came without the samples they were made of, by column name (`p95_ttft_ms`); of
-    /// several repeats, the mean of what each reports. Empty for what this tool measured.
+    /// Numbers of an imported cell that came without samples, by column name (`p95_ttft_ms`); with several repeats, the mean
+    /// of their numbers. Empty for cells that this tool measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reported: BTreeMap<String, f64>,
     /// Summary of each repeat, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<Summary>,
-    /// What the server and its machine said while the cell was measured, repeats pooled; absent where nobody asked.
+    /// Metrics of the server and its machine during the cell, repeats pooled; absent where they were not collected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_side: Option<ServerSide>,
-    /// The same of each repeat, where there are several.
+    /// Metrics of the server in each repeat, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_side_repeats: Vec<ServerSide>,
-    /// What the client counted of every request, warm-up included, to be held against the server's counters.
+    /// The client's counts of all requests, warm-up included, for comparison with the server's counters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_totals: Option<ClientTotals>,
-    /// How our own client fared in each repeat.
+    /// Load on the client itself in each repeat.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub client: Vec<ClientHealth>,
-    /// Which numbers may be trusted.
+    /// Problems with the numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verdicts: Vec<Verdict>,
-    /// The cell's timeline, thinned; of the last repeat.
+    /// The timeline of the last repeat.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<Point>,
-    /// The most common errors of failed requests, with their number.
+    /// The most common errors of requests, with their number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<(String, u64)>,
     /// The end of the server's log, when the server was the reason.
@@ -101,8 +101,8 @@ pub struct CellFile {
 }
 
 impl CellFile {
-    /// GPU energy for an output token, joules: energy of the GPUs that the server used over all output tokens, warm-up in both.
-    /// Absent where the driver tells no energy or the answers no tokens.
+    /// GPU energy per output token, joules: energy of the server's GPUs / output tokens, warm-up included in both. Absent when
+    /// the driver reports no energy or the answers no token counts.
     pub fn gpu_j_per_output_token(&self) -> Option<f64> {
         let energy = self.server_side.as_ref()?.gpu_energy_j()?;
         let tokens = self.client_totals?.output_tokens?;
@@ -110,12 +110,12 @@ impl CellFile {
     }
 }
 
-/// An attempt at a cell that a crash or a hang of its server ended; the cell was tried again.
+/// An attempt at a cell that was ended by a crash or hang of its server, and repeated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// How it ended: `crashed` or `hung`, or `server_failed` for a start that was made again.
+    /// How it ended: `crashed`, `hung`, or `server_failed` for a start that was repeated.
     pub outcome: CellOutcome,
-    /// The line that says so, or why.
+    /// The log line or other reason for the outcome.
     pub reason: String,
     /// The end of the server's log.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -124,25 +124,25 @@ pub struct Attempt {
     pub ended_at: Timestamp,
 }
 
-/// `servers/<name>-<hash>/server.json`: how one server started and what it said of itself.
+/// `servers/<name>-<hash>/server.json`: how a server started, and what it reports about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerFile {
-    /// Version of this form.
+    /// Version of the format.
     pub format: u32,
     /// The server's id, which is also its folder.
     pub id: String,
     /// How its start ended.
     pub outcome: ServerOutcome,
-    /// The line that says so, or why.
+    /// The log line or other reason for the outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The argument vector it was started with; empty for an attached server.
+    /// Its argument vector; empty for an attached server.
     pub argv: Vec<String>,
     /// Value of each server axis, by column name.
     pub axes: BTreeMap<String, Value>,
-    /// What it said of itself.
+    /// What its log and API report about it.
     pub facts: Facts,
-    /// Process exit code, when it ended by itself.
+    /// Exit code of its process, when it ended by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// The end of its log, when it failed.
@@ -153,16 +153,16 @@ pub struct ServerFile {
 }
 
 impl ServerFile {
-    /// Whether it served.
+    /// Whether it became ready.
     pub fn is_ready(&self) -> bool {
         self.outcome == ServerOutcome::Ready
     }
 }
 
-/// `run.json`: where the numbers come from.
+/// `run.json`: the provenance of the numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunFile {
-    /// Version of this form.
+    /// Version of the format.
     pub format: u32,
     /// The run's name, which is also its folder.
     pub name: String,
@@ -170,12 +170,12 @@ pub struct RunFile {
     pub tool: Tool,
     /// The command line.
     pub command: Vec<String>,
-    /// The machine; absent where numbers were imported and nobody told.
+    /// The machine; absent for imported numbers of an unknown one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
-    /// The GPUs that were seen; empty where there is none.
+    /// The GPUs of the machine.
     pub gpus: Vec<Gpu>,
-    /// The engine and its version, as the first ready server told.
+    /// The engine and its version, as reported by the first ready server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineFact>,
     /// Whether the embedded engine answered.
@@ -183,17 +183,17 @@ pub struct RunFile {
     /// Where the numbers come from, when another tool measured them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
-    /// What the numbers rest on, when all of them were predicted and nothing was measured.
+    /// The basis of the numbers, when all of them were predicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted: Option<Basis>,
     /// Seed of the experiment.
     pub seed: u64,
     /// When the run began.
     pub started_at: Timestamp,
-    /// When it was last worked on; absent while it runs for the first time.
+    /// When it finished last; absent during a start of the run, and after one that was cut off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
-    /// How often it was resumed.
+    /// Number of times that it was resumed.
     #[serde(default)]
     pub resumed: u32,
     /// Commit of the repository that holds the manifest.
@@ -233,29 +233,29 @@ impl RunFile {
 pub struct EngineFact {
     /// `vllm`, `sim` or `openai`.
     pub name: String,
-    /// Its version, when it tells.
+    /// Its version, when it reports one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
-/// Numbers that another tool measured, and what is known of how.
+/// The source of imported numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
-    /// What measured, as its files tell: `vllm bench serve`, `GuideLLM 0.5.0`; `unknown` for a table that does not say.
+    /// The tool that measured, according to its files: `vllm bench serve`, `GuideLLM 0.5.0`; else `unknown`.
     pub client: String,
     /// The files, in the order they were read.
     pub files: Vec<ImportedFile>,
-    /// Ids of the cells, in the order of the files. Nothing was planned, so the plan's groups hold no cells.
+    /// Ids of the cells, in the order of the files. The groups of an imported run's plan hold no cells.
     pub cells: Vec<String>,
-    /// What whoever imported them says of the numbers, a sentence each.
+    /// Remarks of the person who imported the numbers, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caveats: Vec<String>,
 }
 
-/// A file that numbers were imported from.
+/// A file from which numbers were imported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedFile {
-    /// Its name and that of its folder.
+    /// The names of its folder and of the file.
     pub name: String,
     /// SHA-256 of its bytes, in hexadecimal digits.
     pub sha256: String,
@@ -277,12 +277,12 @@ impl Tool {
     }
 }
 
-/// The machine a run was measured on: its class, not its name.
+/// The kind of machine on which a run was measured; not its host name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Operating system and architecture: `linux-x86_64`.
     pub platform: String,
-    /// Name of the processor, when it tells.
+    /// Name of the processor, when it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
     /// Number of logical processors.
@@ -295,7 +295,7 @@ pub struct Host {
 /// One GPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
-    /// Its name, as its driver says.
+    /// Its name, as reported by the driver.
     pub name: String,
     /// Memory, MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -312,7 +312,7 @@ pub struct StoredRun {
     pub folder: Utf8PathBuf,
     /// Provenance.
     pub run: RunFile,
-    /// What the run set out to do.
+    /// The plan of the run.
     pub plan: Plan,
     /// Servers that were started, in the order of the plan.
     pub servers: Vec<ServerFile>,
@@ -320,27 +320,27 @@ pub struct StoredRun {
     pub cells: Vec<CellFile>,
     /// The effective manifest, as text.
     pub effective: String,
-    /// What was predicted of its cells, to be laid beside what was measured; absent where nothing was.
+    /// Predictions for its cells, for comparison with the measurements; absent where there are none.
     pub predictions: Option<Predictions>,
 }
 
 impl CellFile {
-    /// Whether the numbers were measured on a real engine, by whatever tool: neither simulated nor predicted.
+    /// Whether the numbers were measured on a real engine, by this or another tool: neither simulated nor predicted.
     pub fn is_real(&self) -> bool {
         !self.simulated && !self.predicted
     }
 
-    /// Whether the cell has numbers of its own: measured here, or reported by whoever measured it.
+    /// Whether the cell has numbers, measured or imported.
     pub fn has_numbers(&self) -> bool {
         self.outcome.is_measured() && (self.summary.is_some() || !self.reported.is_empty())
     }
 
-    /// A number of the cell, in the metric's unit: of its pooled repeats, or as another tool reported it. Absent where it was
-    /// not measured.
+    /// Returns a metric of the cell, from its pooled repeats or as imported, in the metric's unit; `None` where it was not
+    /// measured.
     pub fn number(&self, metric: Metric) -> Option<f64> {
         let own = self.summary.as_ref().and_then(|summary| metric.of(summary));
         own.or_else(|| {
-            // Spelling a column's name takes a while, and few cells need it.
+            // Building the column's name is slow, and few cells need it.
             if self.reported.is_empty() {
                 return None;
             }
@@ -351,7 +351,7 @@ impl CellFile {
 }
 
 impl StoredRun {
-    /// What the machine is called: its label, else its GPUs, else its processor. `None` where nobody told.
+    /// The name of the machine: its label, else its GPUs, else its processor. `None` when nothing is known.
     pub fn machine(&self) -> Option<String> {
         if let Some(label) = &self.plan.hardware.label {
             return Some(label.clone());
@@ -372,20 +372,20 @@ impl StoredRun {
         }
     }
 
-    /// Takes in a cell that was just stored, in place of an older one; its place is the plan's.
+    /// Inserts a cell, or replaces it; cells keep the order of the plan.
     pub fn put_cell(&mut self, cell: CellFile) {
         let ids = self.plan.groups.iter().flat_map(|group| &group.cells);
         put(&mut self.cells, cell, ids.map(|cell| &cell.id), |cell| &cell.id);
     }
 
-    /// Takes in a server that was just stored, in place of an older one; its place is the plan's.
+    /// Inserts a server, or replaces it; servers keep the order of the plan.
     pub fn put_server(&mut self, server: ServerFile) {
         let ids = self.plan.groups.iter().map(|group| &group.id);
         put(&mut self.servers, server, ids, |server| &server.id);
     }
 }
 
-/// Puts an item where `order` says, among items that stand in that order.
+/// Inserts or replaces an item among items that are sorted by `order`.
 fn put<'a, T>(
     items: &mut Vec<T>,
     item: T,

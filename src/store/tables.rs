@@ -1,20 +1,20 @@
-//! The tables of a run: one row per cell, or per repeat of a cell.
+//! The tables of a run: `cells.csv` with a row per cell, and `repeats.csv` with a row per repeat.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{CellFile, StoredRun};
+use super::schema::{CellFile, StoredRun};
 use crate::{
     manifest::scalar_text,
     measure::{Metric, Summary},
     observe::{Durations, EngineSide, ServerSide},
 };
 
-/// `cells.csv`: one row per cell, repeats pooled, for a run that may not lie on a disk.
+/// Returns `cells.csv`: one row per cell, repeats pooled. The run need not be stored.
 ///
 /// # Errors
-/// What the writer of CSV refuses.
+/// When the CSV writer fails.
 pub fn cells(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
     let columns = Columns::of(run);
     let mut table = csv::Writer::from_writer(Vec::new());
@@ -26,7 +26,7 @@ pub fn cells(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
     finish(table)
 }
 
-/// `repeats.csv`: the same columns and the number of the repeat, from 1. The verdicts are those of the cell.
+/// Returns `repeats.csv`: the same columns and the number of the repeat, from 1. The verdicts are those of the cell.
 pub(super) fn repeats(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
     let columns = Columns::of(run);
     let mut table = csv::Writer::from_writer(Vec::new());
@@ -52,11 +52,11 @@ fn finish(table: csv::Writer<Vec<u8>>) -> Result<Vec<u8>, csv::Error> {
     table.into_inner().map_err(|e| csv::Error::from(e.into_error()))
 }
 
-/// What follows the metrics.
+/// Columns after the metrics.
 const AFTER_METRICS: [&str; 6] =
     ["input_tokens", "output_tokens", "window_s", "steady_s", "steady_tok_s", "p99_issue_delay_ms"];
 
-/// What the server and its machine say, warm-up included; empty where they say nothing.
+/// Columns of the server's own metrics, warm-up included; empty where there are none.
 const SERVER_SIDE: [&str; 9] = [
     "server_queue_ms",
     "server_prefill_ms",
@@ -69,7 +69,7 @@ const SERVER_SIDE: [&str; 9] = [
     "gpu_energy_j",
 ];
 
-/// What was predicted of a measured cell, pooled repeats and single ones alike; empty where nothing was.
+/// Columns of the prediction for a measured cell; empty where there is none.
 const PREDICTED: [&str; 2] = ["predicted_p50_e2e_ms", "predicted_throughput_tok_s"];
 
 /// The columns that depend on the run.
@@ -82,7 +82,7 @@ impl Columns {
     fn of(run: &StoredRun) -> Self {
         let mut taken: BTreeSet<String> = ["cell", "gpu", "workload", "outcome", "verdicts"]
             .into_iter()
-            // One column holds the number of requests: those that were due. Twice the name would be no name.
+            // `requests` is also a load value: only the column with the number of due requests is kept.
             .chain(["repeat", "requests", "errors"])
             .chain(AFTER_METRICS)
             .chain(SERVER_SIDE)
@@ -90,16 +90,16 @@ impl Columns {
             .map(str::to_owned)
             .chain(Metric::COLUMNS.map(Metric::column))
             .collect();
-        let mut fresh = |names: Vec<&str>| -> Vec<String> {
+        let mut unique = |names: Vec<&str>| -> Vec<String> {
             names.into_iter().filter(|name| taken.insert((*name).to_owned())).map(str::to_owned).collect()
         };
-        // Always both: one is empty in a closed loop, the other in an open one.
+        // Both are always present: `rate` is empty in a closed loop, `concurrency` in an open one.
         let mut load = vec!["concurrency", "rate", "max_tokens"];
         load.extend(run.plan.load_axes.iter().map(String::as_str));
         let rest: BTreeSet<&str> =
             run.cells.iter().flat_map(|cell| cell.load.keys().map(String::as_str)).collect();
         load.extend(rest);
-        Self { load: fresh(load), server: fresh(run.plan.server_axes.iter().map(String::as_str).collect()) }
+        Self { load: unique(load), server: unique(run.plan.server_axes.iter().map(String::as_str).collect()) }
     }
 
     fn header(&self, repeat: Option<&str>) -> Vec<String> {
@@ -138,7 +138,7 @@ impl Columns {
         row.push(whole(summary.map(|s| s.counts.scheduled)));
         row.push(whole(summary.map(|s| s.counts.errors())));
         for metric in Metric::COLUMNS {
-            // What was imported without samples belongs to the cell as a whole.
+            // Numbers imported without samples belong to the cell as a whole, not to a repeat.
             let number = match repeat {
                 Some(_) => summary.and_then(|summary| metric.of(summary)),
                 None => cell.number(metric),
@@ -176,8 +176,8 @@ impl Columns {
     }
 }
 
-/// A table is often looked at with `cat` or `column`: what a terminal would obey is shown as a replacement mark. A line break
-/// inside of a value is quoted, and stays.
+/// Replaces control characters, which a terminal would obey when the table is shown with `cat`. Line breaks and tabs are
+/// kept.
 fn harmless(row: Vec<String>) -> Vec<String> {
     let shown = |c: char| {
         if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }
@@ -185,7 +185,7 @@ fn harmless(row: Vec<String>) -> Vec<String> {
     row.into_iter().map(|text| text.chars().map(shown).collect()).collect()
 }
 
-/// What the numbers were measured on. What was simulated or predicted must not look like a machine.
+/// The hardware of a cell. Simulated and predicted cells are marked as such.
 fn gpu(run: &StoredRun, cell: &CellFile) -> String {
     if run.run.simulated || cell.simulated {
         return "simulated".into();
@@ -196,7 +196,7 @@ fn gpu(run: &StoredRun, cell: &CellFile) -> String {
     run.machine().unwrap_or_default()
 }
 
-/// The kinds of verdict, each once.
+/// The kinds of a cell's verdicts, each once.
 fn verdicts(cell: &CellFile) -> String {
     let kinds: BTreeSet<_> = cell.verdicts.iter().map(|verdict| verdict.kind).collect();
     let names: Vec<&str> = kinds.into_iter().map(|kind| kind.name()).collect();

@@ -1,55 +1,34 @@
-//! Summary and records → verdicts: which numbers may be trusted, why not, and what would help.
+//! The checks that decide which numbers of a cell may be trusted. Each returns a verdict with its reason and a hint.
 //!
-//! Every threshold stands as a constant beside the check that uses it.
+//! Every threshold is a constant next to the check that uses it.
 
 mod answers;
 mod client;
+mod evidence;
 mod rate;
 mod server;
 mod steadiness;
 mod trust;
 
-use super::{
-    context::CellContext,
-    summary::Summary,
-    totals::{ClientTotals, totals},
-    verdict::{Severity, Verdict, VerdictKind},
-};
-use crate::{
-    load::{Outcome, Phase, Record, Records},
-    manifest::LatencyKind,
-    unit::Percentile,
-};
+pub use trust::few_samples;
 
-/// The numbers that rest on a count of output tokens.
-const OF_TOKENS: [&str; 4] = ["throughput", "total", "user", "tpot"];
+use super::{context::CellContext, summary::Summary, totals::totals, verdict::Verdict};
+use crate::load::Records;
+use evidence::Evidence;
 
-/// Everything a check may look at.
-#[derive(Clone, Copy)]
-struct Case<'a> {
-    /// Of the pooled repeats.
-    summary: &'a Summary,
-    /// Of each repeat.
-    repeats: &'a [Summary],
-    /// The records of each repeat.
-    records: &'a [Records],
-    context: &'a CellContext<'a>,
-    /// Of every request, warm-up included.
-    totals: ClientTotals,
-}
-
-/// What is to be said of a cell, in the order of [`VerdictKind`]; at most one verdict of a kind, but for
-/// [`VerdictKind::FewSamples`], of which there is one per percentile.
+/// Runs every check on a cell and returns its verdicts, ordered by [`super::VerdictKind`]: at most one of each kind, except
+/// [`super::VerdictKind::FewSamples`] with one per percentile.
 ///
-/// `summary` is of the pooled repeats, `repeats` of each, and `repeats_records` are what they were made of.
+/// `summary` covers the pooled repeats, `repeats` are the summaries of each, and `records` are the records of each.
 pub fn judge(
     summary: &Summary,
     repeats: &[Summary],
-    repeats_records: &[Records],
+    records: &[Records],
     context: &CellContext<'_>,
 ) -> Vec<Verdict> {
-    let case = Case { summary, repeats, records: repeats_records, context, totals: totals(repeats_records) };
-    let mut verdicts = trust::few_samples(case);
+    let evidence = Evidence { summary, repeats, records, context, totals: totals(records) };
+    let samples = |_, metric| summary.latency(metric).map(|latency| latency.n);
+    let mut verdicts = few_samples(&context.spec.slo, " (`requests`, or more `repeats`)", samples);
     verdicts.extend(
         [
             trust::simulated,
@@ -72,67 +51,13 @@ pub fn judge(
             steadiness::repeats_disagree,
         ]
         .into_iter()
-        .filter_map(|check| check(case)),
+        .filter_map(|check| check(evidence)),
     );
     verdicts.sort_by_key(|verdict| verdict.kind);
     verdicts
 }
 
-/// What the answers say of themselves goes before what the server's counters say of them.
-fn token_counts(case: Case<'_>) -> Option<Verdict> {
-    answers::token_counts(case).or_else(|| server::counters_disagree(case))
-}
-
-impl<'a> Case<'a> {
-    /// The measured requests that completed, of all repeats.
-    fn completed(self) -> impl Iterator<Item = Record> + 'a {
-        self.records
-            .iter()
-            .flatten()
-            .filter(|record| record.phase == Phase::Measured && record.outcome == Outcome::Completed)
-    }
-}
-
-fn note(kind: VerdictKind, reason: String, hint: impl Into<String>) -> Verdict {
-    verdict(kind, Severity::Note, Vec::new(), reason, hint)
-}
-
-fn cell(kind: VerdictKind, reason: String, hint: impl Into<String>) -> Verdict {
-    verdict(kind, Severity::Cell, Vec::new(), reason, hint)
-}
-
-fn metric(
-    kind: VerdictKind,
-    touches: impl IntoIterator<Item = impl Into<String>>,
-    reason: String,
-    hint: impl Into<String>,
-) -> Verdict {
-    let touches = touches.into_iter().map(Into::into).collect();
-    verdict(kind, Severity::Metric, touches, reason, hint)
-}
-
-fn verdict(
-    kind: VerdictKind,
-    severity: Severity,
-    touches: Vec<String>,
-    reason: String,
-    hint: impl Into<String>,
-) -> Verdict {
-    Verdict { kind, severity, touches, reason, hint: hint.into() }
-}
-
-/// The name of a percentile of a latency: `p95_ttft`.
-fn named(rank: Percentile, metric: LatencyKind) -> String {
-    format!("{rank}_{}", metric.name())
-}
-
-/// A share as people read it: `12.5 %`.
-fn percent(share: f64) -> String {
-    let text = format!("{:.1}", share * 100.0);
-    format!("{} %", text.trim_end_matches(".0"))
-}
-
-/// `1 request`, `2 requests`.
-fn requests(count: u64) -> String {
-    format!("{count} request{}", if count == 1 { "" } else { "s" })
+/// Checks token counts by the answers first, then by the server's counters.
+fn token_counts(evidence: Evidence<'_>) -> Option<Verdict> {
+    answers::token_counts(evidence).or_else(|| server::counters_disagree(evidence))
 }

@@ -1,39 +1,38 @@
-//! What the server's own metrics say against the client's numbers, or against the workload.
+//! Checks of the server's own metrics against the client's numbers and the workload.
 
-use super::{Case, cell, metric, note, percent, requests};
+use super::evidence::{Evidence, cell, metric, note, percent, requests, tails};
 use crate::{
     manifest::{Api, Cache, LatencyKind},
     measure::verdict::{Verdict, VerdictKind},
     observe::EngineSide,
-    unit::Percentile,
 };
 
-/// What a chat's template may put before every first message, tokens: the default system messages of the Qwen 2.5 and
-/// Llama 3.1 templates have 20 to 30, and a cache finds whole blocks of 16.
+/// Tokens that a chat template may add before the first message: the default system messages of Qwen 2.5 and Llama 3.1 have
+/// 20 to 30, and the cache holds whole blocks of 16.
 const TEMPLATE_TOKENS: u64 = 48;
-/// Up to this part of the prompt tokens, prefix hits shorten a prefill by less than what a percentile is good for.
+/// Up to this share of the prompt tokens, prefix hits shorten prefill by less than the accuracy of a percentile.
 const FEW_HITS: f64 = 0.01;
-/// From this share of requests on, preempted ones are among those that p99 shows.
+/// From this share of requests on, preemptions affect p99.
 const SOME_PREEMPTED: f64 = 0.01;
-/// From this share on they weigh in the median and in the throughput, too: their prefill is computed twice.
+/// From this share on, they affect medians and throughput, too: prompts are computed twice.
 const MANY_PREEMPTED: f64 = 0.1;
 
-/// Prefixes that were found where none were meant to be.
-pub(super) fn cache_contaminated(case: Case<'_>) -> Option<Verdict> {
-    let spec = case.context.spec;
-    // By the server's counters, which know of every request; else by what each answer said.
-    let (hits, of) = match case.engine().map(|e| (e.prefix_hits, e.prefix_queries)) {
+/// Reports prefix cache hits of prompts that should be new.
+pub(super) fn cache_contaminated(evidence: Evidence<'_>) -> Option<Verdict> {
+    let spec = evidence.context.spec;
+    // By the server's counters, which include every request; else by each answer's usage.
+    let (hits, of) = match evidence.engine().map(|e| (e.prefix_hits, e.prefix_queries)) {
         Some((Some(hits), queries)) => (hits, queries),
-        _ => (case.summary.cached_tokens?, case.summary.input_tokens),
+        _ => (evidence.summary.cached_tokens?, evidence.summary.input_tokens),
     };
-    let sent = case.totals.sent;
-    // Made prompts are new without a word; a system message before them is found again, and that is as written.
-    let made = spec.synthetic.is_some() && spec.system.is_none();
+    let sent = evidence.totals.sent;
+    // Synthetic prompts are new by themselves; a system message before them repeats on purpose.
+    let synthetic = spec.synthetic.is_some() && spec.system.is_none();
     let mut shared = match &spec.shared_prefix {
         Some(shared) => u64::from(shared.prefix_tokens),
-        // A later turn finds what the earlier ones left: that is what a conversation is.
+        // In a conversation, each turn finds the previous ones.
         None if spec.has_turns() => return None,
-        None if spec.cache == Cache::Fresh || made => 0,
+        None if spec.cache == Cache::Fresh || synthetic => 0,
         None => return None,
     };
     if spec.api == Api::Chat {
@@ -41,21 +40,23 @@ pub(super) fn cache_contaminated(case: Case<'_>) -> Option<Verdict> {
         let system = spec.system.as_ref().map_or(0, |text| text.len() as u64);
         shared += TEMPLATE_TOKENS + system;
     }
-    let meant = shared * sent;
-    let beyond = hits.checked_sub(meant).filter(|beyond| *beyond > 0)?;
+    let intended = shared * sent;
+    let beyond = hits.checked_sub(intended).filter(|beyond| *beyond > 0)?;
     let share = of.filter(|of| *of > 0).map(|of| beyond as f64 / of as f64);
     let part = match (of, share) {
         (Some(of), Some(share)) => format!(" of {of} prompt tokens ({})", percent(share)),
         _ => " prompt tokens".to_owned(),
     };
-    let reason = match meant {
-        0 => format!("the prefix cache already held {hits}{part}, though every prompt was to be new to it"),
+    let reason = match intended {
+        0 => format!(
+            "the prefix cache already held {hits}{part}, although every prompt should have been new to it"
+        ),
         _ => format!(
-            "the prefix cache held {hits} prompt tokens, {beyond}{part} more than {} have in common by design ({shared} tokens each at most)",
+            "the prefix cache held {hits} prompt tokens, {beyond}{part} more than {} share by design (at most {shared} tokens each)",
             requests(sent)
         ),
     };
-    let hint = "start the server anew for the cell, or turn its prefix cache off (`enable-prefix-caching = false`); see who else asks it";
+    let hint = "restart the server for this cell, or turn its prefix cache off (`enable-prefix-caching = false`); check whether it has other clients";
     Some(if share.is_some_and(|share| share <= FEW_HITS) {
         note(VerdictKind::CacheContaminated, reason, hint)
     } else {
@@ -63,21 +64,21 @@ pub(super) fn cache_contaminated(case: Case<'_>) -> Option<Verdict> {
     })
 }
 
-/// Running requests that the engine put back into its queue.
-pub(super) fn preempted(case: Case<'_>) -> Option<Verdict> {
-    let preemptions = case.engine()?.preemptions.filter(|count| *count > 0)?;
-    let sent = case.totals.sent;
+/// Reports preemptions: running requests that the engine put back into its queue.
+pub(super) fn preempted(evidence: Evidence<'_>) -> Option<Verdict> {
+    let preemptions = evidence.engine()?.preemptions.filter(|count| *count > 0)?;
+    let sent = evidence.totals.sent;
     if sent == 0 {
         return None;
     }
-    // One request may be put back several times; then the share is that of none, and many all the same.
+    // May exceed 1: a request can be preempted several times.
     let share = preemptions as f64 / sent as f64;
     let reason = format!(
-        "the engine put running requests back into its queue {preemptions} times, for want of KV cache, and computed their prompts again: {} of {}",
+        "the engine ran out of KV cache and preempted running requests {preemptions} times, whose prompts it computed again: {} of {}",
         percent(share),
         requests(sent)
     );
-    let hint = "fewer in flight (`max-num-seqs`, `concurrency`), shorter prompts and answers, or more memory for the KV cache (`gpu-memory-utilization`)";
+    let hint = "lower `max-num-seqs` or `concurrency`, shorten prompts and answers, or give the KV cache more memory (`gpu-memory-utilization`)";
     let metrics = [LatencyKind::Itl, LatencyKind::Tpot, LatencyKind::E2e];
     Some(if share >= MANY_PREEMPTED {
         let names = metrics.iter().map(|metric| metric.name());
@@ -88,24 +89,21 @@ pub(super) fn preempted(case: Case<'_>) -> Option<Verdict> {
             hint,
         )
     } else if share >= SOME_PREEMPTED {
-        let tails = metrics
-            .iter()
-            .flat_map(|metric| [Percentile::P95, Percentile::P99].map(|rank| super::named(rank, *metric)));
-        metric(VerdictKind::Preempted, tails, reason, hint)
+        metric(VerdictKind::Preempted, tails(&metrics), reason, hint)
     } else {
         note(VerdictKind::Preempted, reason, hint)
     })
 }
 
-/// Tokens and requests by the server's counters against the same by the client.
-pub(super) fn counters_disagree(case: Case<'_>) -> Option<Verdict> {
-    let engine = case.engine().filter(|engine| engine.settled)?;
-    // With several answers to a request a server may count each.
+/// Compares requests and tokens by the server's counters with the client's.
+pub(super) fn counters_disagree(evidence: Evidence<'_>) -> Option<Verdict> {
+    let engine = evidence.engine().filter(|engine| engine.settled)?;
+    // A server may count each of several answers to a request.
     let several = ["n", "best_of"].iter().any(|key| {
-        let value = case.context.spec.extra_body.get(*key);
+        let value = evidence.context.spec.extra_body.get(*key);
         value.is_some_and(|value| value.as_u64() != Some(1))
     });
-    let totals = case.totals;
+    let totals = evidence.totals;
     if several || totals.sent == 0 {
         return None;
     }
@@ -114,11 +112,15 @@ pub(super) fn counters_disagree(case: Case<'_>) -> Option<Verdict> {
     {
         return Some(cell(
             VerdictKind::TokenCounts,
-            format!("the server ended {} while the cell ran, and we sent {}", requests(counted), totals.sent),
-            "somebody else asks the same server: measure when it is alone",
+            format!(
+                "the server finished {} during the cell, and the client sent {}",
+                requests(counted),
+                totals.sent
+            ),
+            "the server has another client: measure when it has none",
         ));
     }
-    // What did not complete was counted by the server as far as it came, and by nobody here: then it may have more.
+    // The server also counts requests that did not complete, so it may have more when there are any.
     let all = totals.completed == totals.sent;
     let apart = |name: &str, client: Option<u64>, server: Option<u64>| {
         let (client, server) = (client?, server?);
@@ -138,13 +140,13 @@ pub(super) fn counters_disagree(case: Case<'_>) -> Option<Verdict> {
         cell(
             VerdictKind::TokenCounts,
             found.join("; "),
-            "one of them counts something else: look for a proxy between the two, and for another client of the server",
+            "one of the two counts something else: look for a proxy in between, or another client of the server",
         )
     })
 }
 
-impl<'a> Case<'a> {
-    /// What the engine said of all repeats.
+impl<'a> Evidence<'a> {
+    /// The engine's metrics over all repeats.
     fn engine(self) -> Option<&'a EngineSide> {
         self.context.server.and_then(|server| server.engine.as_ref())
     }

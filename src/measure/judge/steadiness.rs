@@ -1,6 +1,6 @@
-//! Whether the numbers hold over time: within a repeat, and from one repeat to the next.
+//! Checks that numbers are stable: within a repeat, and from one repeat to the next.
 
-use super::{Case, metric, note, percent};
+use super::evidence::{Evidence, metric, note, percent};
 use crate::{
     load::Records,
     manifest::Workload,
@@ -12,16 +12,16 @@ use crate::{
     unit::Nanos,
 };
 
-/// The halves of a repeat may differ by this share of the faster one.
+/// Allowed difference between the halves of a repeat, as a share of the faster one.
 const HALVES_MAY_DIFFER: f64 = 0.2;
-/// Fewer chunks than this in a half say nothing about its speed.
-const CHUNKS_OF_A_HALF: usize = 100;
-/// The best and the worst repeat may differ by this share of the worst.
+/// Fewer chunks than this in a half do not show its speed.
+const CHUNKS_IN_HALF: usize = 100;
+/// Allowed difference between the best and the worst repeat, as a share of the worst.
 const REPEATS_MAY_DIFFER: f64 = 0.1;
-/// Beyond this share their mean is not a number to rank by.
+/// Above this difference, the pooled number is excluded from rankings.
 const REPEATS_DIFFER_TOO_MUCH: f64 = 0.25;
 
-/// Chunks of the first and the second half of a repeat's steady window.
+/// Counts chunks in the first and the second half of a repeat's steady window.
 fn halves(records: &Records, spec: &Workload) -> Option<(usize, usize)> {
     let steady = in_flight::steady(records, spec, samples::window(records, spec)?)?;
     let middle = Nanos(steady.start.0 + steady.length / 2);
@@ -38,13 +38,13 @@ fn halves(records: &Records, spec: &Workload) -> Option<(usize, usize)> {
     Some(counts)
 }
 
-/// Says it of the repeat whose halves differ most.
-pub(super) fn not_steady(case: Case<'_>) -> Option<Verdict> {
-    let (share, first, second) = case
+/// Checks the repeat whose halves differ most.
+pub(super) fn not_steady(evidence: Evidence<'_>) -> Option<Verdict> {
+    let (share, first, second) = evidence
         .records
         .iter()
-        .filter_map(|records| halves(records, case.context.spec))
-        .filter(|(first, second)| *first.min(second) >= CHUNKS_OF_A_HALF)
+        .filter_map(|records| halves(records, evidence.context.spec))
+        .filter(|(first, second)| *first.min(second) >= CHUNKS_IN_HALF)
         .map(|(first, second)| {
             let (low, high) = (first.min(second) as f64, first.max(second) as f64);
             (1.0 - low / high, first, second)
@@ -54,15 +54,15 @@ pub(super) fn not_steady(case: Case<'_>) -> Option<Verdict> {
         note(
             VerdictKind::NotSteady,
             format!(
-                "the second half of the steady window brought {second} chunks, the first {first}: {} apart",
+                "the second half of the steady window had {second} chunks, the first {first}: a difference of {}",
                 percent(share)
             ),
-            "measure longer, or give the server `warmup` requests first",
+            "measure longer, or send more `warmup` requests first",
         )
     })
 }
 
-/// How far the largest of some numbers is above the smallest, as a share of the smallest.
+/// How far the largest number is above the smallest, as a share of the smallest.
 fn spread(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let values: Vec<f64> = values.flatten().collect();
     let low = values.iter().copied().min_by(f64::total_cmp)?;
@@ -70,8 +70,9 @@ fn spread(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (low > 0.0).then(|| high / low - 1.0)
 }
 
-pub(super) fn repeats_disagree(case: Case<'_>) -> Option<Verdict> {
-    let over = |get: fn(&Summary) -> Option<f64>| spread(case.repeats.iter().map(get));
+/// Checks that repeats agree.
+pub(super) fn repeats_disagree(evidence: Evidence<'_>) -> Option<Verdict> {
+    let over = |get: fn(&Summary) -> Option<f64>| spread(evidence.repeats.iter().map(get));
     let seen = [
         (
             "throughput",
@@ -88,14 +89,14 @@ pub(super) fn repeats_disagree(case: Case<'_>) -> Option<Verdict> {
     if apart.is_empty() {
         return None;
     }
-    let words: Vec<String> =
+    let differences: Vec<String> =
         apart.iter().map(|(name, _, spread)| format!("{name} by {}", percent(*spread))).collect();
     let reason = format!(
-        "between the best and the worst of {} repeats differ: {}",
-        case.repeats.len(),
-        words.join(", ")
+        "the best and the worst of {} repeats differ: {}",
+        evidence.repeats.len(),
+        differences.join(", ")
     );
-    let hint = "measure longer or more often, with `order = \"shuffled\"` against drift, and see what else the machine does";
+    let hint = "measure longer or more often, use `order = \"shuffled\"` against drift, and check what else runs on the machine";
     let touched: Vec<&str> = apart
         .iter()
         .filter(|(_, _, spread)| *spread > REPEATS_DIFFER_TOO_MUCH)

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{asked, failed, judge, pool, record, summarize, workload};
+use super::{context, failed, judge, pool, record, summarize, workload};
 use crate::{
     load::{ClientHealth, LoopDelay, Outcome, Record},
     manifest::Workload,
@@ -20,10 +20,10 @@ fn sound() -> Vec<Record> {
         .collect()
 }
 
-fn of(records: &[Record], asked: &CellContext<'_>) -> Vec<Verdict> {
+fn of(records: &[Record], context: &CellContext<'_>) -> Vec<Verdict> {
     let repeats = [records.to_vec()];
-    let each = [summarize(records, asked)];
-    judge(&pool(&repeats, asked), &each, &repeats, asked)
+    let each = [summarize(records, context)];
+    judge(&pool(&repeats, context), &each, &repeats, context)
 }
 
 fn kinds(verdicts: &[Verdict]) -> Vec<(VerdictKind, Severity)> {
@@ -39,7 +39,7 @@ fn with_engine(spec: &Workload, records: &[Record], counted: Value) -> Vec<Verdi
     let counted = counted.as_object().unwrap().clone();
     engine.as_object_mut().unwrap().extend(counted);
     let side: ServerSide = serde_json::from_value(json!({ "span_s": 28.0, "engine": engine })).unwrap();
-    of(records, &CellContext { server: Some(&side), ..asked(spec) })
+    of(records, &CellContext { server: Some(&side), ..context(spec) })
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn counters_that_disagree_take_the_cell_and_say_who_counted_what() {
     for (counted, says) in [
         (json!({ "generation_tokens": 2801 }), "2800 output tokens by the answers' `usage`, 2801"),
         (json!({ "prompt_tokens": 6999 }), "7000 prompt tokens"),
-        (json!({ "requests": 701 }), "ended 701 requests while the cell ran, and we sent 700"),
+        (json!({ "requests": 701 }), "finished 701 requests during the cell, and the client sent 700"),
     ] {
         let verdicts = with_engine(&spec, &sound(), counted);
         assert_eq!(kinds(&verdicts), cell);
@@ -117,7 +117,7 @@ fn the_same_prompt_again_is_no_warm_cache_where_the_server_found_nothing() {
     let said = |hits: u64| {
         let engine = json!({ "span_s": 1.0, "settled": true, "prefix_hits": hits });
         let side: ServerSide = serde_json::from_value(json!({ "span_s": 1.0, "engine": engine })).unwrap();
-        kinds(&of(&sound(), &CellContext { inputs: 1, server: Some(&side), ..asked(&spec) }))
+        kinds(&of(&sound(), &CellContext { inputs: 1, server: Some(&side), ..context(&spec) }))
     };
     assert_eq!(said(0), []);
     assert_eq!(said(16), [(VerdictKind::WarmCache, Severity::Note)]);
@@ -146,8 +146,8 @@ fn a_saturated_client_is_told_by_its_processor_time_and_by_its_loop() {
             cpu_s: 1.0,
             loop_delay: Some(LoopDelay { n: 1000, p50_ms: 0.5, p99_ms: 0.9, max_ms }),
         }];
-        let asked = CellContext { client: &client, ..asked(&spec) };
-        kinds(&of(&sound(), &asked))
+        let context = CellContext { client: &client, ..context(&spec) };
+        kinds(&of(&sound(), &context))
     };
     let kind = VerdictKind::ClientSaturated;
     assert_eq!(standing(10.0, 400.0), []);
@@ -159,7 +159,7 @@ fn a_saturated_client_is_told_by_its_processor_time_and_by_its_loop() {
             cpu_s,
             loop_delay: Some(LoopDelay { n: 1000, p50_ms, p99_ms, max_ms: p99_ms }),
         }];
-        of(&sound(), &CellContext { client: &client, ..asked(&spec) })
+        of(&sound(), &CellContext { client: &client, ..context(&spec) })
     };
     // The median TTFT is 10 ms: beyond the timer's own grain of 1 ms a loop may be 1 ms late.
     assert_eq!(said(5.0, 0.9, 1.9), []);

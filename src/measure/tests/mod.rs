@@ -19,7 +19,7 @@ fn workload(fields: Value) -> Workload {
     serde_json::from_value(all).unwrap()
 }
 
-fn asked(spec: &Workload) -> CellContext<'_> {
+fn context(spec: &Workload) -> CellContext<'_> {
     CellContext {
         spec,
         start: spec.streams().map(|_| Start::Together),
@@ -34,25 +34,25 @@ fn asked(spec: &Workload) -> CellContext<'_> {
 }
 
 /// The verbs of the room, over records as a list.
-fn summarize(records: &[Record], asked: &CellContext<'_>) -> Summary {
-    super::summarize(&Records::of(records.iter().cloned()), asked)
+fn summarize(records: &[Record], context: &CellContext<'_>) -> Summary {
+    super::summarize(&Records::of(records.iter().cloned()), context)
 }
 
 fn packed(repeats: &[Vec<Record>]) -> Vec<Records> {
     repeats.iter().cloned().map(Records::of).collect()
 }
 
-fn pool(repeats: &[Vec<Record>], asked: &CellContext<'_>) -> Summary {
-    super::pool(&packed(repeats), asked)
+fn pool(repeats: &[Vec<Record>], context: &CellContext<'_>) -> Summary {
+    super::pool(&packed(repeats), context)
 }
 
 fn judge(
     summary: &Summary,
     each: &[Summary],
     repeats: &[Vec<Record>],
-    asked: &CellContext<'_>,
+    context: &CellContext<'_>,
 ) -> Vec<Verdict> {
-    super::judge(summary, each, &packed(repeats), asked)
+    super::judge(summary, each, &packed(repeats), context)
 }
 
 fn timeline(records: &[Record]) -> Vec<Point> {
@@ -63,28 +63,16 @@ fn timeline(records: &[Record]) -> Vec<Point> {
 fn record(sent: u64, chunks: &[u64], end: u64, tokens: u64) -> Record {
     let at = |ms: u64| Nanos(ms * 1_000_000);
     Record {
-        index: 0,
-        stream: 0,
-        phase: Phase::Measured,
-        input: 0,
         scheduled: at(sent),
         sent: Some(at(sent)),
         headers: Some(at(sent)),
         chunks: chunks.iter().copied().map(at).collect(),
-        whole: false,
         end: at(end),
-        outcome: Outcome::Completed,
         status: Some(200),
         finish_reason: Some("stop".into()),
         usage: Some(Usage { prompt_tokens: 10, completion_tokens: tokens, cached_tokens: None }),
         max_tokens: 4,
-        turn: None,
-        answer: None,
-        input_tokens: None,
-        reused_connection: true,
-        reconnected: false,
-        retried: 0,
-        error: None,
+        ..Record::completed()
     }
 }
 
@@ -106,7 +94,7 @@ fn pair() -> Vec<Record> {
 #[test]
 fn a_cell_computed_by_hand() {
     let spec = workload(json!({ "concurrency": 2, "slo": { "p95_ttft": "150ms", "p50_itl": "30ms" } }));
-    let summary = summarize(&pair(), &asked(&spec));
+    let summary = summarize(&pair(), &context(&spec));
     let ttft = summary.ttft.as_ref().unwrap();
     assert_eq!((ttft.n, ttft.p50_ms, ttft.min_ms, ttft.max_ms), (2, 150.0, 100.0, 200.0));
     close(Some(ttft.p95_ms), 195.0);
@@ -138,7 +126,7 @@ fn latency_counts_from_the_send_instant_and_the_delay_before_it_is_kept() {
     let spec = workload(json!({}));
     let mut late = record(50, &[100], 100, 1);
     late.scheduled = Nanos(20_000_000);
-    let summary = summarize(&[late], &asked(&spec));
+    let summary = summarize(&[late], &context(&spec));
     assert_eq!(summary.ttft.unwrap().p50_ms, 50.0);
     assert_eq!(summary.issue_delay.unwrap().p50_ms, 30.0);
     assert_eq!(summary.window.unwrap().start_s, 0.05);
@@ -147,7 +135,7 @@ fn latency_counts_from_the_send_instant_and_the_delay_before_it_is_kept() {
 #[test]
 fn a_single_token_has_no_tpot_and_no_gap() {
     let spec = workload(json!({ "slo": { "p95_tpot": "1ms", "p95_itl": "1ms" } }));
-    let summary = summarize(&[record(0, &[100], 200, 1)], &asked(&spec));
+    let summary = summarize(&[record(0, &[100], 200, 1)], &context(&spec));
     assert_eq!((summary.tpot, summary.itl, summary.user_tok_s), (None, None, None));
     // Nothing was too long between its tokens.
     close(summary.goodput_req_s, 5.0);
@@ -157,7 +145,7 @@ fn a_single_token_has_no_tpot_and_no_gap() {
 fn a_cell_in_which_all_failed_has_no_number_but_its_counts() {
     let spec = workload(json!({ "slo": { "p95_ttft": "1s" } }));
     let records = [failed(0, 5, Outcome::Rejected(503)), failed(0, 900, Outcome::TimedOut(Wait::FirstToken))];
-    let summary = summarize(&records, &asked(&spec));
+    let summary = summarize(&records, &context(&spec));
     assert_eq!(summary.counts.errors(), 2);
     assert_eq!(summary.counts.by_outcome["rejected(503)"], 1);
     assert!(summary.ttft.is_none() && summary.e2e.is_none() && summary.itl.is_none());
@@ -172,7 +160,7 @@ fn what_a_failed_request_brought_is_no_latency() {
     let mut cut = record(0, &[1, 2], 3, 2);
     cut.outcome = Outcome::Truncated;
     let records = [cut, record(0, &[100], 150, 1)];
-    let summary = summarize(&records, &asked(&spec));
+    let summary = summarize(&records, &context(&spec));
     assert_eq!(summary.ttft.as_ref().unwrap().n, 1);
     assert_eq!(summary.output_tokens, Some(1));
     assert_eq!(outcome(&summary), CellOutcome::Degraded);
@@ -183,7 +171,7 @@ fn tokens_that_the_server_did_not_count_are_absent() {
     let spec = workload(json!({ "slo": { "p95_tpot": "1s" } }));
     let mut untold = record(0, &[10, 20], 30, 2);
     untold.usage = None;
-    let summary = summarize(&[untold, record(0, &[10, 20], 30, 2)], &asked(&spec));
+    let summary = summarize(&[untold, record(0, &[10, 20], 30, 2)], &context(&spec));
     assert_eq!((summary.output_tokens, summary.throughput_tok_s), (None, None));
     assert_eq!((summary.total_tok_s, summary.steady_tok_s), (None, None));
     assert_eq!(summary.goodput_req_s, None);
@@ -198,7 +186,7 @@ fn warm_up_fills_the_flight_and_counts_nowhere_else() {
         record.phase = Phase::Warmup;
     }
     let [first, second] = warm;
-    let summary = summarize(&[first, second, record(50, &[80], 150, 1)], &asked(&spec));
+    let summary = summarize(&[first, second, record(50, &[80], 150, 1)], &context(&spec));
     assert_eq!(summary.counts.scheduled, 1);
     assert_eq!(summary.output_tokens, Some(1));
     assert_eq!(summary.peak_in_flight, Some(1));
@@ -218,7 +206,7 @@ fn the_start_burst_is_no_steady_state() {
         record(180, &[200, 260], 300, 2),
         record(300, &[350], 360, 1),
     ];
-    let summary = summarize(&records, &asked(&spec));
+    let summary = summarize(&records, &context(&spec));
     // Both are in flight from 10 ms, but only from 170 ms, when the first has ended, it is not the burst that shows.
     let steady = summary.steady.unwrap();
     assert_eq!((steady.start_s, steady.length_s), (0.17, 0.19));
@@ -236,7 +224,7 @@ fn in_an_open_loop_latency_counts_from_the_scheduled_instant() {
     let mut dropped = failed(60, 60, Outcome::Dropped);
     dropped.sent = None;
     let records = [late, dropped, record(70, &[110, 120], 130, 2), record(120, &[150], 160, 1)];
-    let summary = summarize(&records, &asked(&spec));
+    let summary = summarize(&records, &context(&spec));
     let ttft = summary.ttft.unwrap();
     assert_eq!((ttft.max_ms, ttft.min_ms), (80.0, 30.0));
     assert_eq!(summary.issue_delay.unwrap().max_ms, 30.0);
@@ -253,15 +241,15 @@ fn in_an_open_loop_latency_counts_from_the_scheduled_instant() {
 #[test]
 fn a_concurrency_never_reached_has_no_steady_window() {
     let spec = workload(json!({ "concurrency": 3 }));
-    let summary = summarize(&pair(), &asked(&spec));
+    let summary = summarize(&pair(), &context(&spec));
     assert_eq!((summary.steady, summary.steady_tok_s), (None, None));
 }
 
 #[test]
 fn pooled_repeats_add_their_windows_and_pool_their_samples() {
     let spec = workload(json!({ "concurrency": 2 }));
-    let once = summarize(&pair(), &asked(&spec));
-    let twice = pool(&[pair(), pair()], &asked(&spec));
+    let once = summarize(&pair(), &context(&spec));
+    let twice = pool(&[pair(), pair()], &context(&spec));
     assert_eq!(twice.window.unwrap().length_s, 0.8);
     assert_eq!(twice.throughput_tok_s, once.throughput_tok_s);
     assert_eq!(twice.steady_tok_s, once.steady_tok_s);
@@ -269,7 +257,7 @@ fn pooled_repeats_add_their_windows_and_pool_their_samples() {
     let mut merged = once.ttft.clone().unwrap().histogram;
     merged.merge(&once.ttft.unwrap().histogram);
     assert_eq!(twice.ttft.unwrap().histogram, merged);
-    assert_eq!(pool(&[pair()], &asked(&spec)), summarize(&pair(), &asked(&spec)));
+    assert_eq!(pool(&[pair()], &context(&spec)), summarize(&pair(), &context(&spec)));
 }
 
 #[test]
@@ -330,8 +318,8 @@ proptest! {
         repeats in prop::collection::vec(prop::collection::vec(any_record(), 0..12), 0..3), concurrency in 1u32..4
     ) {
         let spec = workload(json!({ "concurrency": concurrency, "slo": { "p95_ttft": "20ms", "p95_tpot": "9ms" } }));
-        let asked = asked(&spec);
-        let summary = pool(&repeats, &asked);
+        let context = context(&spec);
+        let summary = pool(&repeats, &context);
         let measured = repeats.iter().flatten().filter(|record| record.phase == Phase::Measured).count() as u64;
         prop_assert_eq!(summary.counts.scheduled, measured);
         prop_assert_eq!(summary.counts.by_outcome.values().sum::<u64>(), measured);
@@ -345,7 +333,7 @@ proptest! {
         for records in &repeats {
             prop_assert!(timeline(records).len() <= 60);
         }
-        let each: Vec<_> = repeats.iter().map(|records| summarize(records, &asked)).collect();
-        judge(&summary, &each, &repeats, &asked);
+        let each: Vec<_> = repeats.iter().map(|records| summarize(records, &context)).collect();
+        judge(&summary, &each, &repeats, &context);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{asked, failed, judge, pool, record, summarize, workload};
+use super::{context, failed, judge, pool, record, summarize, workload};
 use crate::{
     load::{Outcome, Record, Usage},
     manifest::Workload,
@@ -17,9 +17,9 @@ fn plenty() -> Vec<Record> {
         .collect()
 }
 
-fn judged(repeats: &[Vec<Record>], asked: &CellContext<'_>) -> Vec<Verdict> {
-    let each: Vec<_> = repeats.iter().map(|records| summarize(records, asked)).collect();
-    judge(&pool(repeats, asked), &each, repeats, asked)
+fn judged(repeats: &[Vec<Record>], context: &CellContext<'_>) -> Vec<Verdict> {
+    let each: Vec<_> = repeats.iter().map(|records| summarize(records, context)).collect();
+    judge(&pool(repeats, context), &each, repeats, context)
 }
 
 fn found(verdicts: &[Verdict]) -> Vec<(VerdictKind, Severity)> {
@@ -32,20 +32,20 @@ fn after(spec: &Workload, change: impl Fn(usize, &mut Record)) -> Vec<Verdict> {
     for (place, record) in records.iter_mut().enumerate() {
         change(place, record);
     }
-    judged(&[records], &asked(spec))
+    judged(&[records], &context(spec))
 }
 
 #[test]
 fn of_a_sound_cell_nothing_is_said() {
     let spec = workload(json!({}));
-    assert_eq!(judged(&[plenty()], &asked(&spec)), []);
-    assert_eq!(judged(&[plenty(), plenty()], &asked(&spec)), []);
+    assert_eq!(judged(&[plenty()], &context(&spec)), []);
+    assert_eq!(judged(&[plenty(), plenty()], &context(&spec)), []);
 }
 
 #[test]
 fn few_samples_touch_a_percentile_and_say_how_many_would_do() {
     let spec = workload(json!({ "slo": { "p90_ttft": "1s" } }));
-    let verdicts = judged(&[plenty()[..16].to_vec()], &asked(&spec));
+    let verdicts = judged(&[plenty()[..16].to_vec()], &context(&spec));
     let said: Vec<(&[String], bool)> = verdicts
         .iter()
         .map(|verdict| (verdict.touches.as_slice(), verdict.kind == VerdictKind::FewSamples))
@@ -59,7 +59,7 @@ fn few_samples_touch_a_percentile_and_say_how_many_would_do() {
         assert!(verdict.reason.contains("ttft 16, itl 48"), "{}", verdict.reason);
     }
     // With 50 requests the 150 gaps carry their p95, and nothing else does.
-    let verdicts = judged(&[plenty()[..50].to_vec()], &asked(&workload(json!({}))));
+    let verdicts = judged(&[plenty()[..50].to_vec()], &context(&workload(json!({}))));
     assert_eq!(verdicts[0].touches, ["p95_ttft", "p95_tpot", "p95_e2e"]);
 }
 
@@ -100,23 +100,23 @@ fn tries_are_told_where_they_were_asked_for() {
     }
     let verdicts = retried(70);
     assert!(
-        verdicts[0].reason.starts_with("70 of 700 requests (10 %) were sent away and tried again, 140 times"),
+        verdicts[0].reason.starts_with("70 of 700 requests (10 %) were rejected and retried, 140 times"),
         "{}",
         verdicts[0].reason
     );
-    assert_eq!(judged(&[plenty()], &asked(&spec)), []);
+    assert_eq!(judged(&[plenty()], &context(&spec)), []);
 }
 
 #[test]
 fn a_warm_cache_is_a_note_as_written_and_takes_the_cell_when_fresh() {
     let spec = workload(json!({}));
-    let few = CellContext { inputs: 1, ..asked(&spec) };
+    let few = CellContext { inputs: 1, ..context(&spec) };
     assert_eq!(found(&judged(&[plenty()], &few)), [(VerdictKind::WarmCache, Severity::Note)]);
     let off = CellContext { prefix_caching: Some(false), ..few };
     assert_eq!(judged(&[plenty()], &off), []);
 
     let fresh = workload(json!({ "cache": "fresh" }));
-    assert_eq!(judged(&[plenty()], &CellContext { inputs: 1, ..asked(&fresh) }), []);
+    assert_eq!(judged(&[plenty()], &CellContext { inputs: 1, ..context(&fresh) }), []);
     let verdicts = after(&fresh, |_, record| record.usage.as_mut().unwrap().cached_tokens = Some(3));
     assert_eq!(found(&verdicts), [(VerdictKind::CacheContaminated, Severity::Cell)]);
     assert!(verdicts[0].reason.contains("2100 of 7000 prompt tokens"), "{}", verdicts[0].reason);
@@ -164,10 +164,10 @@ fn token_counts_that_are_missing_or_cannot_be_are_told() {
     };
     let cell = [(VerdictKind::TokenCounts, Severity::Cell)];
     assert_eq!(counted(&spec, 1_000_000_000), cell);
-    let asked = u64::from(plenty()[0].max_tokens);
-    assert_eq!(counted(&spec, asked + 1), cell);
+    let most = u64::from(plenty()[0].max_tokens);
+    assert_eq!(counted(&spec, most + 1), cell);
     let two = workload(json!({ "extra_body": { "n": 2 } }));
-    assert_eq!(counted(&two, asked + 1), []);
+    assert_eq!(counted(&two, most + 1), []);
     let cached = after(&spec, |_, record| {
         let usage = record.usage.as_mut().unwrap();
         usage.cached_tokens = Some(usage.prompt_tokens + 1);
@@ -201,11 +201,11 @@ fn a_late_client_is_told_by_size() {
 fn a_concurrency_that_was_not_reached_takes_the_cell_unless_it_could_not_be() {
     let spec = workload(json!({ "concurrency": 2 }));
     assert_eq!(
-        found(&judged(&[plenty()], &asked(&spec))),
+        found(&judged(&[plenty()], &context(&spec))),
         [(VerdictKind::ConcurrencyNotReached, Severity::Cell)]
     );
     let wide = workload(json!({ "concurrency": 800 }));
-    let verdicts = judged(&[plenty()], &asked(&wide));
+    let verdicts = judged(&[plenty()], &context(&wide));
     assert_eq!(found(&verdicts), [(VerdictKind::ConcurrencyNotReached, Severity::Note)]);
     assert!(verdicts[0].reason.contains("700 requests cannot keep 800 in flight"));
 }
@@ -219,7 +219,7 @@ fn a_concurrency_that_was_reached_for_a_moment_was_not_reached() {
         record(at, &[at + 1, at + 2, at + 3, at + 4], at + 4, 4)
     });
     let both: Vec<Record> = plenty().into_iter().chain(second).collect();
-    let verdicts = judged(&[both], &asked(&spec));
+    let verdicts = judged(&[both], &context(&spec));
     assert_eq!(found(&verdicts), [(VerdictKind::ConcurrencyNotReached, Severity::Cell)]);
     assert!(verdicts[0].reason.starts_with("1.1 requests"), "{}", verdicts[0].reason);
 }
@@ -233,7 +233,7 @@ fn open(takes: impl Fn(u64) -> u64) -> Vec<Verdict> {
             record(at, &[end - 3, end - 2, end - 1, end], end, 4)
         })
         .collect();
-    judged(&[records], &asked(&spec))
+    judged(&[records], &context(&spec))
 }
 
 #[test]
@@ -275,16 +275,16 @@ fn whole_answers_have_an_end_and_tokens_and_no_first_token() {
     let spec = workload(json!({ "stream": false, "slo": { "p95_e2e": "1s" } }));
     let mut records = plenty();
     records.iter_mut().for_each(whole);
-    let summary = summarize(&records, &asked(&spec));
+    let summary = summarize(&records, &context(&spec));
     assert_eq!((&summary.ttft, &summary.itl, &summary.tpot), (&None, &None, &None));
     assert_eq!((summary.user_tok_s, summary.tokens_per_chunk), (None, None));
     assert_eq!(summary.e2e.as_ref().unwrap().p50_ms, 40.0);
     assert_eq!(summary.output_tokens, Some(2800));
     assert_eq!(summary.goodput_req_s, summary.req_s);
-    let verdicts = judged(&[records.clone()], &asked(&spec));
+    let verdicts = judged(&[records.clone()], &context(&spec));
     assert_eq!(found(&verdicts), [(VerdictKind::NotStreamed, Severity::Note)]);
     let early = workload(json!({ "stream": false, "slo": { "p95_ttft": "1s" } }));
-    assert_eq!(summarize(&records, &asked(&early)).goodput_req_s, None);
+    assert_eq!(summarize(&records, &context(&early)).goodput_req_s, None);
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn a_server_that_streams_only_some_answers_is_told_of_with_their_number() {
     assert_eq!(verdicts[0].touches, ["ttft", "itl", "tpot", "user"]);
     let mut records = plenty();
     (0..).zip(&mut records).for_each(|(place, r)| mixed(place, r));
-    let summary = summarize(&records, &asked(&spec));
+    let summary = summarize(&records, &context(&spec));
     assert_eq!(summary.ttft.unwrap().n, 665);
     assert_eq!(summary.e2e.unwrap().n, 700);
     assert_eq!(summary.tokens_per_chunk, Some(1.0));
@@ -326,7 +326,7 @@ fn halves_that_differ_are_a_note() {
     for record in &mut records[350..] {
         shifted(record, |at| at + (at - half));
     }
-    let verdicts = judged(&[records], &asked(&spec));
+    let verdicts = judged(&[records], &context(&spec));
     assert_eq!(found(&verdicts), [(VerdictKind::NotSteady, Severity::Note)]);
 }
 
@@ -343,7 +343,7 @@ fn repeats_that_disagree_are_told_by_size() {
             })
             .collect()
     };
-    let said = |percent| judged(&[plenty(), slower(percent)], &asked(&spec));
+    let said = |percent| judged(&[plenty(), slower(percent)], &context(&spec));
     assert_eq!(said(5), []);
     assert_eq!(found(&said(15)), [(VerdictKind::RepeatsDisagree, Severity::Note)]);
     let verdicts = said(50);
@@ -356,7 +356,7 @@ fn who_answered_and_with_which_flags_is_told() {
     let spec = workload(json!({}));
     let verdicts = judged(
         &[plenty()],
-        &CellContext { engine_simulated: true, flags_confirmed: None, max_model_len: None, ..asked(&spec) },
+        &CellContext { engine_simulated: true, flags_confirmed: None, max_model_len: None, ..context(&spec) },
     );
     assert_eq!(
         found(&verdicts),
@@ -368,9 +368,9 @@ fn who_answered_and_with_which_flags_is_told() {
 #[test]
 fn prompts_of_another_length_than_asked_for_take_the_cell() {
     let spec = workload(json!({}));
-    let with = |asked: u32| {
+    let with = |requested: u32| {
         after(&spec, |place, record| {
-            record.input_tokens = Some(if place % 7 == 0 { asked } else { 10 });
+            record.input_tokens = Some(if place % 7 == 0 { requested } else { 10 });
         })
     };
     assert_eq!(found(&with(10)), []);
@@ -400,7 +400,9 @@ fn lengths_that_differ_by_request_are_judged_each_by_its_own() {
     let said = short.iter().find(|v| v.kind == VerdictKind::ShortOutput).unwrap();
     assert_eq!(said.severity, Severity::Metric);
     assert!(
-        said.reason.contains("233 of 700 requests got fewer than the 4 to 400 (40 in the median) tokens"),
+        said.reason.contains(
+            "233 of 700 requests returned fewer than the requested 4 to 400 (40 in the median) tokens"
+        ),
         "{}",
         said.reason
     );

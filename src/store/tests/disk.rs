@@ -38,16 +38,16 @@ fn a_summary_is_derived_again_from_the_stored_records() {
     let folder = write(&results, "one");
     let spec = spec();
     let repeats = vec![records(), records()];
-    let each: Vec<Summary> = repeats.iter().map(|records| summarize(records, &asked(&spec))).collect();
-    let pooled = pool(&repeats, &asked(&spec));
+    let each: Vec<Summary> = repeats.iter().map(|records| summarize(records, &context(&spec))).collect();
+    let pooled = pool(&repeats, &context(&spec));
     folder.write_cell(&cell(CELL, 4096, Some(pooled), each), &repeats).unwrap();
 
     let stored = read(folder.path()).unwrap().cells.remove(0);
     let again = read_records(folder.path(), CELL).unwrap();
-    assert_eq!(stored.summary, Some(pool(&again, &asked(&spec))));
+    assert_eq!(stored.summary, Some(pool(&again, &context(&spec))));
     assert_eq!(stored.repeats.len(), 2);
     for (stored, records) in stored.repeats.iter().zip(&again) {
-        assert_eq!(*stored, summarize(records, &asked(&spec)));
+        assert_eq!(*stored, summarize(records, &context(&spec)));
     }
 }
 

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{CellFile, EngineFact, FORMAT, Gpu, Host, RunFile, RunFolder, ServerFile, Tool};
 use crate::{
-    load::{Outcome, Phase, Record, Records, Usage},
+    load::{Outcome, Record, Records, Usage},
     manifest::{Hardware, Objective, Workload},
     measure::{CellContext, CellOutcome, Summary, judge, outcome, pool, timeline},
     plan::{Cell, Group, Plan, Stop},
@@ -39,7 +39,7 @@ fn spec() -> Workload {
     toml::from_str("concurrency = 2\nslo = { p95_ttft = \"1s\" }").expect("a workload")
 }
 
-fn asked(spec: &Workload) -> CellContext<'_> {
+fn context(spec: &Workload) -> CellContext<'_> {
     CellContext {
         spec,
         start: None,
@@ -62,26 +62,15 @@ fn list() -> Vec<Record> {
     let one = |index: u64, sent: u64, chunks: &[u64]| Record {
         index,
         stream: 1,
-        phase: Phase::Measured,
-        input: 0,
         scheduled: Nanos(sent - 1),
         sent: Some(Nanos(sent)),
         headers: chunks.first().copied().map(Nanos),
         chunks: chunks.iter().copied().map(Nanos).collect(),
-        whole: false,
         end: Nanos(sent + 700_000_001),
-        outcome: Outcome::Completed,
         status: Some(200),
         finish_reason: Some("length".into()),
         usage: Some(Usage { prompt_tokens: 10, completion_tokens: 3, cached_tokens: None }),
-        max_tokens: 8,
-        turn: None,
-        answer: None,
-        input_tokens: None,
-        reused_connection: false,
-        reconnected: false,
-        retried: 0,
-        error: None,
+        ..Record::completed()
     };
     let mut rejected = one(2, 7, &[]);
     rejected.outcome = Outcome::Rejected(503);
@@ -119,7 +108,7 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
         slo: spec.slo.clone(),
         verdicts: summary
             .as_ref()
-            .map(|summary| judge(summary, &repeats, &[records()], &asked(&spec)))
+            .map(|summary| judge(summary, &repeats, &[records()], &context(&spec)))
             .unwrap_or_default(),
         timeline: summary.as_ref().map(|_| timeline(&records())).unwrap_or_default(),
         summary,
@@ -139,7 +128,7 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
 
 fn measured() -> CellFile {
     let spec = spec();
-    cell(CELL, 4096, Some(pool(&[records()], &asked(&spec))), Vec::new())
+    cell(CELL, 4096, Some(pool(&[records()], &context(&spec))), Vec::new())
 }
 
 fn map(pairs: &[(&str, Value)]) -> BTreeMap<String, Value> {
