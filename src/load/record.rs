@@ -176,6 +176,24 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome but [`Self::Rejected`], which has a status.
+    pub const PLAIN: [Self; 14] = [
+        Self::Completed,
+        Self::Truncated,
+        Self::Aborted,
+        Self::ServerError,
+        Self::Malformed,
+        Self::Empty,
+        Self::TimedOut(Wait::Connect),
+        Self::TimedOut(Wait::FirstToken),
+        Self::TimedOut(Wait::Rest),
+        Self::Refused,
+        Self::Reset,
+        Self::Unreachable,
+        Self::Dropped,
+        Self::Cancelled,
+    ];
+
     /// Whether a retry may succeed: the server was busy, or briefly not there.
     pub(super) fn is_transient(self) -> bool {
         matches!(self, Self::Rejected(429 | 502 | 503 | 504) | Self::Refused | Self::Reset)
@@ -225,22 +243,6 @@ impl FromStr for Outcome {
     type Err = UnknownOutcome;
 
     fn from_str(text: &str) -> Result<Self, UnknownOutcome> {
-        const PLAIN: [Outcome; 14] = [
-            Outcome::Completed,
-            Outcome::Truncated,
-            Outcome::Aborted,
-            Outcome::ServerError,
-            Outcome::Malformed,
-            Outcome::Empty,
-            Outcome::TimedOut(Wait::Connect),
-            Outcome::TimedOut(Wait::FirstToken),
-            Outcome::TimedOut(Wait::Rest),
-            Outcome::Refused,
-            Outcome::Reset,
-            Outcome::Unreachable,
-            Outcome::Dropped,
-            Outcome::Cancelled,
-        ];
         if let Some(status) = text
             .strip_prefix("rejected(")
             .and_then(|rest| rest.strip_suffix(')'))
@@ -248,7 +250,7 @@ impl FromStr for Outcome {
         {
             return Ok(Self::Rejected(status));
         }
-        PLAIN
+        Self::PLAIN
             .into_iter()
             .find(|outcome| outcome.to_string() == text)
             .ok_or_else(|| UnknownOutcome(text.to_owned()))

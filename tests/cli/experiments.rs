@@ -22,29 +22,3 @@ fn shipped_experiments_plan_to_the_promised_servers_and_cells() {
         }
     }
 }
-
-#[test]
-fn the_manifest_in_the_readme_is_one() {
-    let readme = include_str!("../../README.md");
-    let text = readme
-        .split("```toml\n")
-        .filter_map(|part| part.split("```").next())
-        .find(|text| text.contains("[experiment]"))
-        .expect("the README shows a manifest");
-    let folder = tempfile::tempdir().unwrap();
-    for (name, content) in [
-        ("readme.toml", text),
-        ("base.toml", "[server]\ndownload_within = \"1h\"\n"),
-        ("prompts.jsonl", "{\"prompt\": \"one\"}\n"),
-        ("docs.txt", "one\n[DOC]\ntwo\n"),
-    ] {
-        std::fs::write(folder.path().join(name), content).unwrap();
-    }
-    let path = Utf8Path::from_path(folder.path()).unwrap().join("readme.toml");
-    let (manifest, findings) = Manifest::load(&path, &Overrides::default());
-    let Some(manifest) = manifest else { panic!("{}", findings.render(false)) };
-    let (plan, findings) = plan(&manifest);
-    let Some(plan) = plan else { panic!("{}", findings.render(false)) };
-    // max-num-seqs × the zip × the variants.
-    assert_eq!(plan.groups.len(), 2 * 2 * 2);
-}

@@ -4,6 +4,7 @@
 mod support;
 
 mod arrivals;
+mod documentation;
 mod experiments;
 #[cfg(unix)]
 mod harmless;
