@@ -4,15 +4,12 @@ pub mod args;
 mod args_import;
 mod args_predict;
 pub mod exit;
-mod fits;
 mod flags;
 mod help;
 pub mod init;
-mod outlook;
-mod placing;
-mod predict_table;
 pub mod screen;
 pub mod settings;
+mod table;
 mod verb;
 
 pub use verb::dispatch;

@@ -115,37 +115,53 @@ fn words(name: &str) -> Vec<String> {
         .collect()
 }
 
-/// How many letters of a name stand in a label as whole words; none when it is another card's.
-fn found_in(label: &[String], name: &str) -> Option<usize> {
-    let wanted = words(name).concat();
-    (0..label.len()).find_map(|from| {
-        (from + 1..=label.len()).find_map(|to| {
-            let is_it = label[from..to].concat() == wanted
-                && label.get(to).is_none_or(|next| !OTHER_CARDS.contains(&next.as_str()));
-            is_it.then_some(wanted.len())
+/// Whether a name, as letters alone, stands in a label as whole words that are not another card's.
+fn is_in(label: &[String], name: &str) -> bool {
+    (0..label.len()).any(|from| {
+        (from + 1..=label.len()).any(|to| {
+            label[from..to].concat() == *name
+                && label.get(to).is_none_or(|next| !OTHER_CARDS.contains(&next.as_str()))
         })
     })
 }
 
-/// The GPU that a name or a label means: case, spaces, dashes and vendors do not matter, and words beside the name neither
-/// (`RunPod-RTX2000-16GB`, `NVIDIA A100-SXM4-40GB`). The user's own come first. `None` where it is in no catalogue.
+/// The entry of a catalogue that a label names, and the letters of the name that was found in it.
+fn entry<'a>(
+    label: &[String],
+    specs: &'a BTreeMap<String, GpuSpec>,
+) -> Option<(&'a String, &'a GpuSpec, String)> {
+    let of_entry = |(name, spec): (&'a String, &'a GpuSpec)| {
+        let names = std::iter::once(name).chain(&spec.also).map(|name| words(name).concat());
+        let found = names.filter(|name| is_in(label, name)).max_by_key(String::len)?;
+        Some((name, spec, found))
+    };
+    specs.iter().filter_map(of_entry).max_by_key(|(.., found)| found.len())
+}
+
+/// Finds the GPU that a name or a label means; `None` if it is in no catalogue. Case, spaces, dashes and vendors do not matter,
+/// and neither do words around the name (`RunPod-RTX2000-16GB`, `NVIDIA A100-SXM4-40GB`). The user's own catalogue comes first.
 pub fn find_gpu(label: &str, own: &Catalogue) -> Option<Gpu> {
     let label = words(label);
     let builtin = builtin();
-    let best = |specs: &BTreeMap<String, GpuSpec>| {
-        specs
-            .iter()
-            .flat_map(|(name, spec)| {
-                std::iter::once(name)
-                    .chain(&spec.also)
-                    .filter_map(|known| found_in(&label, known))
-                    .max()
-                    .map(|letters| (letters, name.clone(), spec.clone()))
-            })
-            .max_by_key(|(letters, ..)| *letters)
+    let (name, spec, _) = entry(&label, &own.gpu).or_else(|| entry(&label, &builtin.gpu))?;
+    gpu(name, spec, &builtin)
+}
+
+/// The other GPUs of the catalogue whose names begin with the words that were found in a label: `A100` means the `A100 80GB`, and
+/// might have meant the `A100 40GB`. Empty for a name that is specific enough.
+pub fn other_gpus(label: &str, own: &Catalogue) -> Vec<String> {
+    let label = words(label);
+    let builtin = builtin();
+    let specs = [&own.gpu, &builtin.gpu].into_iter();
+    let found = specs.filter_map(|specs| Some((specs, entry(&label, specs)?))).next();
+    let Some((specs, (taken, _, letters))) = found else {
+        return Vec::new();
     };
-    let (_, name, spec) = best(&own.gpu).or_else(|| best(&builtin.gpu))?;
-    gpu(&name, &spec, &builtin)
+    let begins_so = |name: &&String| {
+        let words = words(name);
+        (1..words.len()).any(|to| words[..to].concat() == letters)
+    };
+    specs.keys().filter(|name| *name != taken).filter(begins_so).cloned().collect()
 }
 
 /// A GPU from its numbers alone; `None` for a class that does not exist.
@@ -242,6 +258,16 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(found(label).as_deref(), expected, "{label}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_several_cards_has_others() {
+        let others = |name: &str| other_gpus(name, &Catalogue::default());
+        assert_eq!(others("NVIDIA A100"), ["A100 40GB", "A100 PCIe 80GB"]);
+        assert_eq!(others("8xH100"), ["H100 PCIe"]);
+        for specific in ["A100 80GB", "NVIDIA A100-SXM4-40GB", "H100 SXM", "L4", "RTX2000", "nothing"] {
+            assert!(others(specific).is_empty(), "{specific}");
         }
     }
 

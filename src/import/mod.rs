@@ -48,8 +48,10 @@ pub struct Told {
     pub slo: Slo,
     /// What the workload wants most.
     pub objective: Objective,
-    /// Columns of a table that are axes of the server.
+    /// Columns of a table that are axes of the server. A column that is missing is an error.
     pub axes: Vec<String>,
+    /// Columns of a table that are axes of the server if the table has them.
+    pub optional_axes: Vec<String>,
     /// What is to be known of the numbers, a sentence each.
     pub caveats: Vec<String>,
     /// The command line.
@@ -164,7 +166,7 @@ pub fn import(files: &[File], told: &Told, now: Timestamp) -> Result<(StoredRun,
 /// The rows of one file, and which tool wrote it. Mistakes go to `findings`.
 fn of_file(file: &File, told: &Told, findings: &mut Findings) -> (Option<String>, Vec<Row>) {
     if !file.text.trim_start().starts_with(['{', '[']) {
-        let rows = table::rows(&file.name, &file.text, &told.axes, findings);
+        let rows = table::rows(file, told, findings);
         return (Some(told_by_table(&file.text).to_owned()), rows);
     }
     let documents = match documents(file) {

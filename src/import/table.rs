@@ -7,6 +7,7 @@ use csv::StringRecord;
 use serde_json::{Map, Value, json};
 
 use super::{
+    File, Told,
     field::Field,
     row::{Row, plain, rank},
     vllm,
@@ -42,9 +43,10 @@ const KNOWN: [&str; 8] =
     ["workload", "gpu", "model", "concurrency", "rate", "max_tokens", "requests", "outcome"];
 
 impl Column {
-    fn of(name: &str, axes: &[String]) -> Option<Self> {
+    fn of(name: &str, told: &Told) -> Option<Self> {
         let plain = name.trim().to_lowercase();
-        if axes.iter().any(|axis| axis == name.trim()) {
+        let is_among = |axes: &[String]| axes.iter().any(|axis| axis == name.trim());
+        if is_among(&told.axes) {
             return Some(Self::Server(name.trim().to_owned()));
         }
         if let Some(flag) = flags::info(&plain).filter(|flag| flag.tuning) {
@@ -67,10 +69,11 @@ impl Column {
             "output_tokens" | "total_tokens" => Self::OutputTokens,
             "output_tok_s" | "tok_s" | "tokens_per_second" => Self::Number(Metric::OUTPUT, 1.0),
             "" | "cell" | "verdicts" | "steady_s" | "steady_tok_s" | "arrivals" | "warmup" => Self::Passed,
-            _ => {
-                let (metric, factor) = own(&plain).or_else(|| latency(&plain))?;
-                Self::Number(metric, factor)
-            }
+            _ => match own(&plain).or_else(|| latency(&plain)) {
+                Some((metric, factor)) => Self::Number(metric, factor),
+                None if is_among(&told.optional_axes) => Self::Server(name.trim().to_owned()),
+                None => return None,
+            },
         })
     }
 }
@@ -94,8 +97,9 @@ fn latency(name: &str) -> Option<(Metric, f64)> {
 }
 
 /// The rows of a table, and what of it was not understood.
-pub(super) fn rows(name: &str, text: &str, axes: &[String], findings: &mut Findings) -> Vec<Row> {
-    let source = Arc::new(Source { name: name.into(), text: text.into() });
+pub(super) fn rows(file: &File, told: &Told, findings: &mut Findings) -> Vec<Row> {
+    let File { name, text } = file;
+    let source = Arc::new(Source { name: name.clone(), text: text.clone() });
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(text.as_bytes());
     let header = match reader.headers() {
@@ -106,9 +110,9 @@ pub(super) fn rows(name: &str, text: &str, axes: &[String], findings: &mut Findi
         }
     };
     let of_vllm = ["output_throughput", "completed"].map(|own| header.iter().any(|name| name == own));
-    let columns: Vec<Option<Column>> = header.iter().map(|name| Column::of(name, axes)).collect();
+    let columns: Vec<Option<Column>> = header.iter().map(|name| Column::of(name, told)).collect();
     if of_vllm != [true, true] {
-        check_header(&source, &header, &columns, axes, findings);
+        check_header(&source, &header, &columns, &told.axes, findings);
         if findings.has_errors() {
             return Vec::new();
         }

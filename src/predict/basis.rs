@@ -1,4 +1,4 @@
-//! What predictions rest on, and what of it was ever held against a real server.
+//! Describes what predictions rest on, and how they were validated against real servers.
 
 use super::{Assumptions, Calibration, Placed};
 use crate::{
@@ -6,39 +6,37 @@ use crate::{
     store::{Basis, CalibrationBasis, ModelBasis},
 };
 
-/// Hardware on which measured cells were met with the catalogue's own constants, dense and unquantized, and how well. The
-/// README names the commands; tests hold the numbers.
-const MET: [(&str, &str); 6] = [
+/// GPUs on which predictions of dense, unquantized models with the catalogue's constants were validated, and how accurate
+/// they were. Tests hold the numbers.
+const VALIDATED: [(&str, &str); 6] = [
     (
         "RTX 2000 Ada",
-        "a grid that another tool measured on this GPU was met with a median error of p50 E2E of 7 % over 12 cells",
+        "validated against a grid that another tool measured on this GPU: median error of p50 E2E 7 % over 12 cells",
     ),
     ("A100 40GB", PUBLISHED_A100),
     ("A100 80GB", PUBLISHED_A100),
     (
         "H100",
-        "figures that others published of this GPU, held out from tuning, were met with a median error of 11 %",
+        "validated against published figures for this GPU that were held out from tuning: median error 11 %",
     ),
     (
         "L4",
-        "figures that others published of this GPU, held out from tuning, were met with a median error of 7 %, time to first \
-         token with 60 to 70 % too little",
+        "validated against published figures for this GPU that were held out from tuning: median error 7 %, but time to \
+         first token 60 to 70 % too low",
     ),
     (
         "RTX 4090",
-        "throughputs that somebody published of this GPU, held out from tuning, were met with a median error of 2 %",
+        "validated against published throughputs for this GPU that were held out from tuning: median error 2 %",
     ),
 ];
 
 const PUBLISHED_A100: &str =
-    "figures that others published of A100, held out from tuning, were met with a median error of 12 %";
+    "validated against published figures for the A100 that were held out from tuning: median error 12 %";
 
-/// The GPU on which a model split over several was held against a measurement.
-const RANKS_MET: &str = "H100";
+/// The GPU on which tensor parallelism was validated.
+const TENSOR_PARALLEL_VALIDATED: &str = "H100";
 
-/// What the predictions of some servers rest on.
-///
-/// `placed` are the servers; there is no basis without one.
+/// The basis of the predictions for these servers; `None` without a server.
 pub fn basis<'a>(
     placed: impl IntoIterator<Item = &'a Placed>,
     assumed: Assumptions,
@@ -50,7 +48,7 @@ pub fn basis<'a>(
     for server in placed {
         first.get_or_insert(server);
         let speed = match (calibration, &server.machine) {
-            (Some(known), _) => known.speed,
+            (Some(calibration), _) => calibration.speed,
             (None, Ok(machine)) => machine.speed(),
             (None, Err(_)) => server.modelled.speed(),
         };
@@ -67,32 +65,32 @@ pub fn basis<'a>(
     let gpu = &first?.modelled.gpu;
     let mut calibration_basis = None;
     let validation = match calibration {
-        Some(known) => {
+        Some(fit) => {
             calibration_basis = Some(CalibrationBasis {
-                run: known.run.clone(),
-                model: known.model.clone(),
-                cells: known.cells,
-                fitted: known.fitted.clone(),
-                median_e2e_error: known.median_e2e_error,
+                run: fit.run.clone(),
+                model: fit.model.clone(),
+                cells: fit.cells,
+                fitted: fit.fitted.clone(),
+                median_e2e_error: fit.median_e2e_error,
             });
             format!(
-                "constants are fitted to {} cells of {}, whose p50 E2E they meet with a median error of {:.1} %{}",
-                known.cells,
-                known.run,
-                known.median_e2e_error * 100.0,
-                match models.iter().all(|model| model.model == known.model) {
+                "constants are fitted to {} cells of {}, with a median error of their p50 E2E of {:.1} %{}",
+                fit.cells,
+                fit.run,
+                fit.median_e2e_error * 100.0,
+                match models.iter().all(|model| model.model == fit.model) {
                     true => "",
-                    false => "; other models than its own are unvalidated",
+                    false => "; other models are unvalidated",
                 }
             )
         }
-        None => match MET.iter().find(|(name, _)| *name == gpu.name) {
-            Some((_, met)) if doubts.is_empty() => (*met).to_owned(),
+        None => match VALIDATED.iter().find(|(name, _)| *name == gpu.name) {
+            Some((_, validation)) if doubts.is_empty() => (*validation).to_owned(),
             Some(_) => format!(
-                "unvalidated: {} was not among what was held against measurements on this GPU",
+                "unvalidated: {} was never compared with measurements on this GPU",
                 doubts.join(" and ")
             ),
-            None => format!("unvalidated: no measurement on {} was ever held against a prediction", gpu.name),
+            None => format!("unvalidated: predictions were never compared with measurements on {}", gpu.name),
         },
     };
     Some(Basis {
@@ -116,7 +114,7 @@ fn of_model(server: &Placed, speed: Speed) -> ModelBasis {
         parameters: shape.parameters(),
         weights_gib: rounded(modelled.weights() / GIB),
         weights: match shape.quantization {
-            Some(form) => format!("{:.2} bits a weight, {plain} beside", form.bits_per_weight()),
+            Some(form) => format!("{:.2} bits per weight, otherwise {plain}", form.bits_per_weight()),
             None => plain,
         },
         tensor_parallel: modelled.settings.tensor_parallel,
@@ -127,9 +125,9 @@ fn of_model(server: &Placed, speed: Speed) -> ModelBasis {
     }
 }
 
-/// What makes a server another kind than those that were held against measurements.
+/// Properties of a server that were not part of the validation.
 fn doubts_of(modelled: &Modelled) -> Vec<String> {
-    let ranks = modelled.settings.tensor_parallel > 1 && modelled.gpu.name != RANKS_MET;
+    let ranks = modelled.settings.tensor_parallel > 1 && modelled.gpu.name != TENSOR_PARALLEL_VALIDATED;
     let doubts = [
         (ranks, "tensor parallelism"),
         (modelled.model.experts.is_some(), "a mixture of experts"),
@@ -139,7 +137,7 @@ fn doubts_of(modelled: &Modelled) -> Vec<String> {
     doubts.into_iter().filter(|(is_so, _)| *is_so).map(|(_, what)| what.to_owned()).collect()
 }
 
-/// Light files hold it, and more digits would say nothing.
+/// Rounds to three decimals, which is more than predictions are accurate to.
 pub(super) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

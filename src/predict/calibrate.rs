@@ -1,120 +1,145 @@
-//! Measured cells → the few constants of their hardware.
+//! Fits the constants of the hardware to measured cells.
 //!
-//! The constants go to where the sum of squared logarithms of predicted over measured is least: of each cell's median TTFT,
-//! TPOT and E2E and its throughput. A logarithm, so that twice and half weigh the same, and cells of any length too.
+//! The fit minimizes the squared logarithms of predicted / measured, over the median TTFT, TPOT and E2E and the throughput of
+//! each cell. With logarithms, twice and half weigh the same, and so do short and long cells.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use serde::{Deserialize, Serialize};
+use super::{
+    Assumptions, Calibration, Comparison, Machine, Placed, PredictError, Predicted, Setup,
+    calibration::FORMAT,
+};
+use crate::{
+    engine::Speed,
+    manifest::Inputs,
+    measure::Summary,
+    plan::{Cell, selects},
+    store::StoredRun,
+    workload,
+};
 
-use super::{Assumptions, Comparison, Machine, Predicted, predict};
-use crate::{engine::Speed, manifest::Inputs, measure::Summary, plan::Cell, workload};
-
-/// What `runner calibrate` stores.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Calibration {
-    /// Version of this form.
-    pub format: u32,
-    /// The run it was fitted to.
-    pub run: String,
-    /// The hardware it holds for.
-    pub hardware: String,
-    /// The model it was measured with.
-    pub model: String,
-    /// How many cells it was fitted to.
-    pub cells: usize,
-    /// Their ids: they are no test of it.
-    #[serde(default)]
-    pub fitted: Vec<String>,
-    /// The server's tokens of a prompt for each of the embedded engine's.
-    pub prompts: f64,
-    /// Median over the fitted cells of the absolute error of the median E2E, as a fraction.
-    pub median_e2e_error: f64,
-    /// The largest of them.
-    pub largest_e2e_error: f64,
-    /// Median over the fitted cells of the absolute error of the throughput, as a fraction.
-    pub median_throughput_error: f64,
-    /// The constants.
-    pub speed: Speed,
-}
-
-/// A measured cell to fit to, with the machine its server was.
+/// A measured cell to fit to.
 #[derive(Clone, Copy, Debug)]
-pub struct Fitted<'a> {
-    /// The cell.
-    pub cell: &'a Cell,
-    /// Its server.
-    pub machine: &'a Machine,
-    /// What was measured.
-    pub summary: &'a Summary,
+pub(super) struct Measured<'a> {
+    pub(super) cell: &'a Cell,
+    pub(super) machine: &'a Machine,
+    pub(super) summary: &'a Summary,
 }
 
-/// The constants that explain measured cells best, the ratio of their prompts' tokens, and the errors that are left:
-/// median and largest of the median E2E, and the median of the throughput.
+/// The result of a fit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fitted {
+    pub(super) speed: Speed,
+    /// Prompt tokens by the server's tokenizer, per token of the embedded engine's.
+    pub(super) prompts: f64,
+    /// Median absolute error of p50 E2E, as a fraction.
+    pub(super) median_e2e_error: f64,
+    /// Largest absolute error of p50 E2E, as a fraction.
+    pub(super) largest_e2e_error: f64,
+    /// Median absolute error of the throughput, as a fraction.
+    pub(super) median_throughput_error: f64,
+}
+
+/// Fits the constants of a run's hardware to the measured cells that `only` selects.
 ///
 /// # Errors
-/// A sentence when there is no cell, or one cannot be predicted.
+/// When no selected cell was measured, or one cannot be predicted.
 pub fn calibrate(
-    cells: &[Fitted<'_>],
+    stored: &StoredRun,
+    placed: &BTreeMap<String, Placed>,
+    inputs: &Inputs,
+    only: &[String],
+    spill: &Path,
+) -> Result<Calibration, PredictError> {
+    let mut measured = Vec::new();
+    for group in &stored.plan.groups {
+        let machine = placed.get(&group.id).and_then(|placed| placed.machine.as_ref().ok());
+        let Some(machine) = machine else { continue };
+        for cell in group.cells.iter().filter(|cell| selects(only, &cell.id)) {
+            let file = stored.cells.iter().find(|file| file.id == cell.id);
+            if let Some(summary) = file.and_then(|file| file.summary.as_ref()) {
+                measured.push(Measured { cell, machine, summary });
+            }
+        }
+    }
+    let fitted = fit_cells(&measured, inputs, spill)?;
+    Ok(Calibration {
+        format: FORMAT,
+        run: stored.run.name.clone(),
+        hardware: placed.values().next().map_or_else(String::new, |placed| placed.modelled.gpu.name.clone()),
+        model: stored.plan.groups.first().map_or_else(String::new, |group| group.server.model.clone()),
+        cells: measured.len(),
+        fitted: measured.iter().map(|one| one.cell.id.clone()).collect(),
+        prompts: fitted.prompts,
+        median_e2e_error: fitted.median_e2e_error,
+        largest_e2e_error: fitted.largest_e2e_error,
+        median_throughput_error: fitted.median_throughput_error,
+        speed: fitted.speed,
+    })
+}
+
+/// Fits the constants to measured cells.
+///
+/// # Errors
+/// When there is no cell, or one cannot be predicted.
+pub(super) fn fit_cells(
+    cells: &[Measured<'_>],
     inputs: &Inputs,
     spill: &Path,
-) -> Result<(Speed, f64, [f64; 3]), String> {
-    let Some(first) = cells.first() else {
-        return Err("no cell of the run was measured, so there is nothing to fit to".to_owned());
-    };
+) -> Result<Fitted, PredictError> {
+    let first = cells.first().ok_or(PredictError::NothingToFit)?;
     let prompts = prompt_ratio(cells, inputs, spill)?;
-    let all = |speed: Speed| -> Result<Vec<Predicted>, String> {
-        let one = |fitted: &Fitted<'_>| {
-            let machine = fitted.machine.with_speed(speed);
-            predict(fitted.cell, inputs, &machine, assumed(fitted, prompts), spill)
+    let predict_all = |speed: Speed| -> Result<Vec<Predicted>, PredictError> {
+        let predict = |measured: &Measured<'_>| {
+            let setup = Setup { inputs, assumed: assumed(measured, prompts), spill };
+            setup.predict(measured.cell, &measured.machine.with_speed(speed))
         };
-        cells.iter().map(one).collect()
+        cells.iter().map(predict).collect()
     };
-    let residuals = |speed: Speed| -> Result<Vec<f64>, String> {
-        let predicted = all(speed)?;
+    let residuals = |speed: Speed| -> Result<Vec<f64>, PredictError> {
+        let predicted = predict_all(speed)?;
         let each = cells.iter().zip(&predicted);
         Ok(each
-            .flat_map(|(fitted, predicted)| ratios(&predicted.summary, fitted.summary))
+            .flat_map(|(measured, predicted)| ratios(&predicted.summary, measured.summary))
             .map(|ratio| ratio.map_or(0.0, f64::ln))
             .collect())
     };
     let speed = fit(first.machine.speed(), residuals)?;
-    let predicted = all(speed)?;
+    let predicted = predict_all(speed)?;
     let compared = |which: usize| -> Vec<Comparison> {
         let each = cells.iter().zip(&predicted);
-        let both = |(f, p): (&Fitted<'_>, &Predicted)| {
-            let (predicted, measured) = numbers(&p.summary)[which].zip(numbers(f.summary)[which])?;
-            (measured > 0.0).then_some(Comparison { predicted, measured })
-        };
-        each.filter_map(both).collect()
+        each.filter_map(|(m, p)| Comparison::of(numbers(&p.summary)[which], numbers(m.summary)[which]))
+            .collect()
     };
     let (e2e, throughput) = (compared(2), compared(3));
     let largest = e2e.iter().map(|one| one.error().abs()).reduce(f64::max);
     let medians = Comparison::median_error(&e2e).zip(Comparison::median_error(&throughput));
-    let (Some(largest), Some((median, of_throughput))) = (largest, medians) else {
-        return Err("no cell of the run has a latency and a throughput".to_owned());
+    let (Some(largest_e2e_error), Some((median_e2e_error, median_throughput_error))) = (largest, medians)
+    else {
+        return Err(PredictError::NoNumbers);
     };
-    Ok((speed, prompts, [median, largest, of_throughput]))
+    Ok(Fitted { speed, prompts, median_e2e_error, largest_e2e_error, median_throughput_error })
 }
 
-/// What is known of a measured cell need not be assumed.
-fn assumed(fitted: &Fitted<'_>, prompts: f64) -> Assumptions {
-    let answers = fitted.summary.output_length.as_ref();
+/// Takes the length of a cell's answers from its measurement.
+fn assumed(measured: &Measured<'_>, prompts: f64) -> Assumptions {
+    let answers = measured.summary.output_length.as_ref();
     Assumptions {
         answers: answers.map_or(1.0, |length| (length.p50 / length.asked_p50()).clamp(0.01, 1.0)),
         prompts,
     }
 }
 
-/// Prompt tokens as the servers counted them over those the embedded engine counts; 1 where nobody counted. Prompts that are
-/// made to a length have it by both counts, and tell nothing.
-fn prompt_ratio(cells: &[Fitted<'_>], inputs: &Inputs, spill: &Path) -> Result<f64, String> {
+/// The servers' count of prompt tokens, per token of the embedded engine's count; 1 where the servers reported none. Synthetic
+/// prompts are left out, because they have the same length by both counts.
+fn prompt_ratio(cells: &[Measured<'_>], inputs: &Inputs, spill: &Path) -> Result<f64, PredictError> {
     let (mut theirs, mut ours) = (0.0, 0.0);
-    let written = |fitted: &&Fitted<'_>| !workload::needs_vocabulary(&fitted.cell.spec);
-    for fitted in cells.iter().filter(written) {
-        let predicted = predict(fitted.cell, inputs, fitted.machine, assumed(fitted, 1.0), spill)?;
-        let measured = fitted.summary.input_tokens.zip(Some(fitted.summary.counts.completed));
+    let is_written = |measured: &&Measured<'_>| !workload::needs_vocabulary(&measured.cell.spec);
+    for measured in cells.iter().filter(is_written) {
+        let setup = Setup { inputs, assumed: assumed(measured, 1.0), spill };
+        let predicted = setup.predict(measured.cell, measured.machine)?;
+        let summary = measured.summary;
+        let measured = summary.input_tokens.zip(Some(summary.counts.completed));
         let counted = predicted.summary.input_tokens.zip(Some(predicted.summary.counts.completed));
         if let (Some((measured, m)), Some((counted, c))) = (measured, counted)
             && m > 0
@@ -127,7 +152,7 @@ fn prompt_ratio(cells: &[Fitted<'_>], inputs: &Inputs, spill: &Path) -> Result<f
     Ok(if ours > 0.0 && theirs > 0.0 { theirs / ours } else { 1.0 })
 }
 
-/// Median TTFT, TPOT, E2E, and throughput; what a summary lacks is absent.
+/// Median TTFT, TPOT and E2E, and the throughput.
 fn numbers(summary: &Summary) -> [Option<f64>; 4] {
     [
         summary.ttft.as_ref().map(|latency| latency.p50_ms),
@@ -137,7 +162,7 @@ fn numbers(summary: &Summary) -> [Option<f64>; 4] {
     ]
 }
 
-/// Predicted over measured, of each of the [`numbers`] that both have.
+/// Predicted / measured for each of the [`numbers`] that both summaries have.
 fn ratios(predicted: &Summary, measured: &Summary) -> [Option<f64>; 4] {
     let (predicted, measured) = (numbers(predicted), numbers(measured));
     std::array::from_fn(|which| {
@@ -146,21 +171,24 @@ fn ratios(predicted: &Summary, measured: &Summary) -> [Option<f64>; 4] {
     })
 }
 
-/// How much a constant may cost that is far from the catalogue's: where cells do not tell two constants apart, they stay
-/// near it. A factor of e weighs as much as one number that is 2 % off.
+/// Weight of a constant's distance from the catalogue's, so that constants which the cells do not determine stay near it. A
+/// factor of e weighs as much as one number that is 2 % off.
 const PRIOR: f64 = 0.02;
 
-/// Where the sum of squared residuals is least, by Levenberg and Marquardt's method in the logarithms of the constants.
-/// It begins also where the throughput is far below the catalogue's: while it bounds no step, nothing draws it down.
-fn fit(start: Speed, residuals: impl Fn(Speed) -> Result<Vec<f64>, String>) -> Result<Speed, String> {
-    // A constant of nothing has no logarithm.
+/// Minimizes the sum of squared residuals by the Levenberg–Marquardt method, in the logarithms of the constants. It starts
+/// also with throughputs far below the catalogue's, because a throughput that limits no step has no slope.
+fn fit(
+    start: Speed,
+    residuals: impl Fn(Speed) -> Result<Vec<f64>, PredictError>,
+) -> Result<Speed, PredictError> {
+    // Zero has no logarithm.
     let origin = [
         start.bandwidth.ln(),
         start.flops.ln(),
         start.step_s.max(1e-6).ln(),
         start.sequence_s.max(1e-6).ln(),
     ];
-    let at = |theta: [f64; 4]| -> Result<Vec<f64>, String> {
+    let at = |theta: [f64; 4]| -> Result<Vec<f64>, PredictError> {
         let mut all = residuals(speed(theta))?;
         all.extend(theta.iter().zip(origin).map(|(now, then)| PRIOR * (now - then)));
         Ok(all)
@@ -182,14 +210,14 @@ fn speed(theta: [f64; 4]) -> Speed {
     Speed { bandwidth, flops, step_s, sequence_s }
 }
 
-/// The least sum of squares that is found from a start, and where.
+/// Descends from a start. Returns the least sum of squares and where it is.
 fn descend(
     mut theta: [f64; 4],
-    at: &impl Fn([f64; 4]) -> Result<Vec<f64>, String>,
-) -> Result<(f64, [f64; 4]), String> {
+    at: &impl Fn([f64; 4]) -> Result<Vec<f64>, PredictError>,
+) -> Result<(f64, [f64; 4]), PredictError> {
     const ROUNDS: usize = 20;
     const NUDGE: f64 = 0.02;
-    // The farthest one step goes, in logarithms: the slope says little beyond.
+    // Longest step, in logarithms: the slope is only local.
     const FARTHEST: f64 = 1.5;
     let sum = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>();
     let mut here = at(theta)?;
@@ -232,7 +260,7 @@ fn descend(
     Ok((least, theta))
 }
 
-/// Solves four linear equations; each row ends with its right side. The prior keeps them from being singular.
+/// Solves four linear equations, each row ending with its right-hand side. The prior keeps them from being singular.
 fn solve(mut rows: [[f64; 5]; 4]) -> [f64; 4] {
     for column in 0..4 {
         let largest = (column..4)

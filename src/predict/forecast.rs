@@ -1,4 +1,4 @@
-//! A cell and an engine → its records, in virtual time: the client and the server without either.
+//! Simulates the client and the server of one cell in virtual time.
 
 use std::{
     cmp::Reverse,
@@ -7,22 +7,22 @@ use std::{
     rc::Rc,
 };
 
-use super::{Assumptions, prompt};
+use super::{Assumptions, PredictError, prompt};
 use crate::{
-    engine::{Asked, Engine, RequestNo, Token, tokens},
+    engine::{Asked, Engine, RequestNo, Token, tokens as tokenizer},
     load::{Chunks, Closed, Outcome, Packer, Phase, Record, Records, Schedule, Think, Usage, Wait},
-    manifest::{Cache, Output, Start, ThinkTime},
+    manifest::{Cache, Start, ThinkTime},
     plan::{Cell, Stop},
     unit::Nanos,
     workload::{Request, Requests, Talk},
 };
 
-/// From the client's send to the engine's queue, and back for the first token: HTTP, tokenizer, two processes. An estimate.
+/// Estimated time from the client's send to the engine's queue: HTTP, tokenizer, and the hop to the engine's process.
 const FRONT_END_NS: u64 = 1_000_000;
-/// The client knows after so many chunks of the first answer how long one takes.
+/// Number of chunks after which the client extrapolates the duration of the first answer.
 const CHUNKS_OF_A_PACE: u64 = 8;
 
-/// What happens next on the client's side.
+/// The next event on the client's side.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     /// A stream of the closed loop sends its next request.
@@ -33,15 +33,16 @@ enum Due {
     Turn(u64),
 }
 
+/// A request in flight.
 struct Flight {
     record: Record,
     stream: u32,
-    /// What the open loop calls the conversation.
+    /// The number of the conversation in the open loop.
     conversation: u64,
     talk: Option<Talk>,
 }
 
-/// One repeat of a cell on an engine.
+/// The simulation of one repeat of a cell on an engine.
 pub(super) struct Forecast<'a, E> {
     cell: &'a Cell,
     requests: &'a Requests,
@@ -50,14 +51,14 @@ pub(super) struct Forecast<'a, E> {
     assumed: Assumptions,
     due: BinaryHeap<Reverse<(Nanos, Due)>>,
     flights: BTreeMap<RequestNo, Flight>,
-    /// When requests are given up, in the order they were sent.
+    /// When requests time out, in the order they were sent.
     deadlines: VecDeque<(Nanos, RequestNo)>,
     next: u64,
     next_talk: u64,
     measured_from: Option<Nanos>,
     thinks: HashMap<u64, Think>,
     talks: HashMap<u64, Talk>,
-    /// Streams that wait to hear how long a request takes.
+    /// Streams that start once the duration of a request is known.
     unspread: u32,
     prompts: HashMap<u32, Rc<[u64]>>,
     records: Packer,
@@ -92,8 +93,8 @@ impl<'a, E: Engine> Forecast<'a, E> {
         }
     }
 
-    /// Lets time go on until nothing is left to happen.
-    pub(super) fn run(mut self) -> Result<(Records, E), String> {
+    /// Runs until no event is left.
+    pub(super) fn run(mut self) -> Result<(Records, E), PredictError> {
         match self.schedule {
             Schedule::Closed(closed) => {
                 self.due_at(Nanos(0), Due::Stream(0));
@@ -123,12 +124,12 @@ impl<'a, E: Engine> Forecast<'a, E> {
                     self.token(token)?;
                 }
             } else if deadline == Some(now) {
-                self.give_up(now)?;
+                self.time_out(now)?;
             } else if let Some(Reverse((at, due))) = self.due.pop() {
                 self.send(at, due)?;
             }
         }
-        Ok((self.records.finish().map_err(|error| error.to_string())?, self.engine))
+        Ok((self.records.finish()?, self.engine))
     }
 
     fn due_at(&mut self, at: Nanos, what: Due) {
@@ -143,7 +144,7 @@ impl<'a, E: Engine> Forecast<'a, E> {
         }
     }
 
-    fn send(&mut self, at: Nanos, due: Due) -> Result<(), String> {
+    fn send(&mut self, at: Nanos, due: Due) -> Result<(), PredictError> {
         let (index, stream, conversation, talk) = match (due, self.schedule) {
             (Due::Stream(stream), _) => {
                 if !self.is_open(at) {
@@ -193,16 +194,13 @@ impl<'a, E: Engine> Forecast<'a, E> {
             && open.max_in_flight.is_some_and(|most| self.flights.len() >= most as usize)
         {
             record.error = Some("max_in_flight requests were in flight".to_owned());
-            return self.records.add(&record).map_err(|error| error.to_string());
+            return Ok(self.records.add(&record)?);
         }
         let prompt = self.prompt(&request);
         record.sent = Some(at);
         record.usage =
             Some(Usage { prompt_tokens: prompt.len() as u64, completion_tokens: 0, cached_tokens: None });
-        let output_tokens = match self.cell.spec.output {
-            Output::Exact => u64::from(request.max_tokens),
-            Output::Natural => (f64::from(request.max_tokens) * self.assumed.answers).ceil() as u64,
-        };
+        let output_tokens = self.assumed.answer_tokens(self.cell, request.max_tokens);
         let number = self.engine.admit(Nanos(at.0 + FRONT_END_NS), Asked { prompt: &prompt, output_tokens });
         let timeout = self.cell.spec.timeout.duration().as_nanos() as u64;
         self.deadlines.push_back((Nanos(at.0.saturating_add(timeout)), number));
@@ -210,24 +208,24 @@ impl<'a, E: Engine> Forecast<'a, E> {
         Ok(())
     }
 
-    /// The prompt's tokens; of prompts that come again only once.
+    /// The tokens of a request's prompt, computed once for prompts that recur.
     fn prompt(&mut self, request: &Request) -> Rc<[u64]> {
-        let again = request.turn.is_none()
+        let recurs = request.turn.is_none()
             && request.input_tokens.is_none()
             && self.cell.spec.cache == Cache::AsWritten;
-        // A prompt of an exact length has it by the server's count already.
-        let longer = match request.input_tokens {
+        // The length of a synthetic prompt is already in the server's tokens.
+        let scale = match request.input_tokens {
             Some(_) => 1.0,
             None => self.assumed.prompts,
         };
-        let read = || prompt::stretched(prompt::tokens(&request.body), longer).into();
-        if !again {
+        let read = || prompt::stretched(prompt::tokens(&request.body), scale).into();
+        if !recurs {
             return read();
         }
         Rc::clone(self.prompts.entry(request.input).or_insert_with(read))
     }
 
-    fn token(&mut self, token: Token) -> Result<(), String> {
+    fn token(&mut self, token: Token) -> Result<(), PredictError> {
         let Some(flight) = self.flights.get_mut(&token.request) else {
             return Ok(());
         };
@@ -243,8 +241,8 @@ impl<'a, E: Engine> Forecast<'a, E> {
             let first = first.unwrap_or(token.at);
             let pace = (token.at.0 - first.0) / (token.number - 1).max(1);
             let rest = u64::from(closed.answer_tokens).saturating_sub(1);
-            let whole = if token.last { token.at.0 } else { first.0 + pace * rest };
-            self.spread(&closed, whole, token.at);
+            let duration = if token.last { token.at.0 } else { first.0 + pace * rest };
+            self.spread(&closed, duration, token.at);
         }
         if token.last {
             self.end(token.request, token.at, Outcome::Completed)?;
@@ -252,11 +250,11 @@ impl<'a, E: Engine> Forecast<'a, E> {
         Ok(())
     }
 
-    /// Streams stand evenly in a request's duration; what has passed already comes a duration later.
-    fn spread(&mut self, closed: &Closed, whole: u64, now: Nanos) {
+    /// Starts the waiting streams evenly over the duration of a request; those whose time has passed start one duration later.
+    fn spread(&mut self, closed: &Closed, duration: u64, now: Nanos) {
         let spread = match self.cell.stop {
-            Stop::Requests(_) => whole,
-            Stop::Duration(span) => whole.min(span.duration().as_nanos() as u64 / 4),
+            Stop::Requests(_) => duration,
+            Stop::Duration(span) => duration.min(span.duration().as_nanos() as u64 / 4),
         };
         for stream in 1..=std::mem::take(&mut self.unspread) {
             let mut from = spread * u64::from(stream) / u64::from(closed.streams);
@@ -267,7 +265,8 @@ impl<'a, E: Engine> Forecast<'a, E> {
         }
     }
 
-    fn give_up(&mut self, now: Nanos) -> Result<(), String> {
+    /// Ends the request whose deadline is first.
+    fn time_out(&mut self, now: Nanos) -> Result<(), PredictError> {
         let Some((_, number)) = self.deadlines.pop_front() else {
             return Ok(());
         };
@@ -280,11 +279,11 @@ impl<'a, E: Engine> Forecast<'a, E> {
         self.end(number, now, Outcome::TimedOut(wait))
     }
 
-    fn end(&mut self, number: RequestNo, now: Nanos, outcome: Outcome) -> Result<(), String> {
+    fn end(&mut self, number: RequestNo, now: Nanos, outcome: Outcome) -> Result<(), PredictError> {
         let Some(mut flight) = self.flights.remove(&number) else {
             return Ok(());
         };
-        // Deadlines of what has ended are no event.
+        // A deadline of a request that has ended is not an event.
         while let Some((_, first)) = self.deadlines.front() {
             if self.flights.contains_key(first) {
                 break;
@@ -292,25 +291,25 @@ impl<'a, E: Engine> Forecast<'a, E> {
             self.deadlines.pop_front();
         }
         let record = &mut flight.record;
-        let said = record.chunks.len() as u64;
+        let tokens = record.chunks.len() as u64;
         record.end = now;
         record.outcome = outcome;
         if !self.cell.spec.stream {
-            show_whole(record);
+            make_unstreamed(record);
         }
         if outcome == Outcome::Completed {
             record.status = Some(200);
-            let whole = said >= u64::from(record.max_tokens);
-            record.finish_reason = Some(if whole { "length" } else { "stop" }.to_owned());
+            let is_full = tokens >= u64::from(record.max_tokens);
+            record.finish_reason = Some(if is_full { "length" } else { "stop" }.to_owned());
             if let Some(usage) = &mut record.usage {
-                usage.completion_tokens = said;
+                usage.completion_tokens = tokens;
             }
         } else {
             record.usage = None;
         }
-        self.records.add(record).map_err(|error| error.to_string())?;
+        self.records.add(record)?;
         let talk = flight.talk.filter(|_| outcome == Outcome::Completed).and_then(|talk| {
-            let answer: String = (1..=said).map(tokens::word).collect();
+            let answer: String = (1..=tokens).map(tokenizer::word).collect();
             self.requests.answered(talk, &answer)
         });
         match self.schedule {
@@ -334,7 +333,7 @@ impl<'a, E: Engine> Forecast<'a, E> {
         Ok(())
     }
 
-    /// How long a stream or a conversation waits now, nanoseconds.
+    /// The think time of a stream or a conversation, in nanoseconds.
     fn think(&mut self, think: Option<ThinkTime>, seed: u64, number: u64) -> u64 {
         let Some(new) = Think::of(think, seed, number) else {
             return 0;
@@ -344,8 +343,8 @@ impl<'a, E: Engine> Forecast<'a, E> {
     }
 }
 
-/// Makes the record of an answer that was not streamed: nothing of it is seen before its end.
-fn show_whole(record: &mut Record) {
+/// Turns a record into that of an answer that was not streamed: all of it arrives at its end.
+fn make_unstreamed(record: &mut Record) {
     record.chunks = Chunks::default();
     record.headers = None;
     if record.outcome == Outcome::Completed {

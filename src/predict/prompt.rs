@@ -1,22 +1,23 @@
-//! A request's body → the tokens of its prompt, as the embedded engine counts them.
+//! Tokenizes the prompt of a request's body as the embedded engine does.
 
 use serde_json::Value;
 
+use super::PredictError;
 use crate::{
     engine::tokens,
     manifest::Workload,
     workload::{Counted, Vocabulary, countable},
 };
 
-/// The tokens of a body that this program wrote itself.
+/// The prompt tokens of a request's body.
 pub(super) fn tokens(body: &[u8]) -> Vec<u64> {
     match serde_json::from_slice(body) {
-        Ok(body) => of(&body),
+        Ok(body) => of_body(&body),
         Err(_) => Vec::new(),
     }
 }
 
-fn of(body: &Value) -> Vec<u64> {
+fn of_body(body: &Value) -> Vec<u64> {
     if let Some(messages) = body["messages"].as_array() {
         return messages
             .iter()
@@ -33,7 +34,7 @@ fn of(body: &Value) -> Vec<u64> {
     }
 }
 
-/// A prompt made longer or shorter; its beginning stays, so that prompts share what they shared.
+/// Scales the length of a prompt. Its beginning stays, so that prompts with a common prefix keep it.
 pub(super) fn stretched(tokens: Vec<u64>, by: f64) -> Vec<u64> {
     let wanted = ((tokens.len() as f64 * by).round() as usize).max(1);
     if wanted <= tokens.len() {
@@ -42,14 +43,14 @@ pub(super) fn stretched(tokens: Vec<u64>, by: f64) -> Vec<u64> {
     tokens.iter().copied().cycle().take(wanted).collect()
 }
 
-/// What made prompts need to know of the embedded engine's tokens.
-pub(super) fn vocabulary(spec: &Workload, model: &str) -> Result<Vocabulary, String> {
+/// The embedded engine's vocabulary, from which synthetic prompts are made.
+pub(super) fn vocabulary(spec: &Workload, model: &str) -> Result<Vocabulary, PredictError> {
     let counts: Vec<Counted> = Vocabulary::samples()
         .iter()
         .map(|text| {
-            let ids = of(&Value::Object(countable(spec, model, text)));
+            let ids = of_body(&Value::Object(countable(spec, model, text)));
             Counted { tokens: ids.len() as u32, ids: ids.into_iter().map(|id| id as u32).collect() }
         })
         .collect();
-    Vocabulary::learn(&counts)
+    Ok(Vocabulary::learn(&counts)?)
 }

@@ -3,12 +3,16 @@ use std::{fs, path::PathBuf};
 use camino::Utf8PathBuf;
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    calibrate::{Measured, fit_cells},
+    *,
+};
 use crate::{
     engine::Speed,
     load::{Outcome, Phase},
     manifest::{Catalogue, Manifest, Overrides},
-    plan::Plan,
+    measure::Summary,
+    plan::{Cell, Plan},
 };
 
 const SERVER: &str = "[experiment]\nname = \"t\"\n[server]\nmodel = \"Qwen/Qwen2.5-1.5B-Instruct\"\n\
@@ -30,6 +34,11 @@ fn machine(plan: &Plan) -> Machine {
     placed.machine.unwrap()
 }
 
+/// Predicts a cell with its records in the system's folder for temporary files.
+fn predict(cell: &Cell, manifest: &Manifest, machine: &Machine, assumed: Assumptions) -> Predicted {
+    Setup { inputs: &manifest.inputs, assumed, spill: &spill() }.predict(cell, machine).unwrap()
+}
+
 fn spill() -> PathBuf {
     std::env::temp_dir()
 }
@@ -40,7 +49,7 @@ fn one_user_waits_for_one_step_a_token() {
         planned("[workload.w]\nprompts = [\"one two three\"]\nrequests = 4\nmax_tokens = 50\n");
     let machine = machine(&plan);
     let cell = &plan.groups[0].cells[0];
-    let predicted = predict(cell, &manifest.inputs, &machine, Assumptions::default(), &spill()).unwrap();
+    let predicted = predict(cell, &manifest, &machine, Assumptions::default());
     // 3.09 GB of weights at 0.85 × 224 GB/s, and the millisecond of a step.
     let tpot = predicted.summary.tpot.unwrap().p50_ms;
     assert!((17.0..18.0).contains(&tpot), "{tpot}");
@@ -48,7 +57,7 @@ fn one_user_waits_for_one_step_a_token() {
     assert!((50.0 * tpot..52.0 * tpot).contains(&e2e), "{e2e}");
     assert_eq!(predicted.summary.output_tokens, Some(200));
     let shorter = Assumptions { answers: 0.5, ..Assumptions::default() };
-    let half = predict(cell, &manifest.inputs, &machine, shorter, &spill()).unwrap();
+    let half = predict(cell, &manifest, &machine, shorter);
     assert_eq!((half.output_tokens, half.summary.output_tokens), (25, Some(100)));
 }
 
@@ -60,10 +69,10 @@ fn made_prompts_have_their_lengths_and_turns_grow() {
     );
     let machine = machine(&plan);
     let cell = &plan.groups[0].cells[0];
-    let predicted = predict(cell, &manifest.inputs, &machine, Assumptions::default(), &spill()).unwrap();
+    let predicted = predict(cell, &manifest, &machine, Assumptions::default());
     assert_eq!(predicted.summary.input_tokens, Some(8 * 300));
     let longer = Assumptions { prompts: 1.5, ..Assumptions::default() };
-    let exact = predict(cell, &manifest.inputs, &machine, longer, &spill()).unwrap();
+    let exact = predict(cell, &manifest, &machine, longer);
     assert_eq!(exact.summary.input_tokens, Some(8 * 300));
 }
 
@@ -74,8 +83,9 @@ fn who_waits_too_long_is_given_up() {
     );
     let cell = &plan.groups[0].cells[0];
     let machine = machine(&plan);
-    let (records, gauges) =
-        records(cell, &manifest.inputs, machine.engine(), Assumptions::default(), &spill()).unwrap();
+    let spill = spill();
+    let setup = Setup { inputs: &manifest.inputs, assumed: Assumptions::default(), spill: &spill };
+    let (records, gauges) = setup.records(cell, machine.engine(), 1).unwrap();
     assert_eq!(records.len(), 6);
     assert!(records.iter().all(|record| matches!(record.outcome, Outcome::TimedOut(_))));
     assert_eq!((gauges.running, gauges.kv_usage), (0, Some(0.0)));
@@ -93,18 +103,17 @@ fn a_calibration_finds_the_constants_that_a_run_was_made_with() {
     // Of what is written, their tokenizer makes twice the tokens; a prompt made to a length has it.
     let theirs = Assumptions { prompts: 2.0, ..Assumptions::default() };
     let cells = &plan.groups[0].cells;
-    let summaries: Vec<Summary> = cells
-        .iter()
-        .map(|cell| predict(cell, &manifest.inputs, &truth, theirs, &spill()).unwrap().summary)
-        .collect();
-    let fitted: Vec<Fitted<'_>> = cells
+    let summaries: Vec<Summary> =
+        cells.iter().map(|cell| predict(cell, &manifest, &truth, theirs).summary).collect();
+    let measured: Vec<Measured<'_>> = cells
         .iter()
         .zip(&summaries)
-        .map(|(cell, summary)| Fitted { cell, machine: &guess, summary })
+        .map(|(cell, summary)| Measured { cell, machine: &guess, summary })
         .collect();
-    let (speed, prompts, [median, largest, _]) = calibrate(&fitted, &manifest.inputs, &spill()).unwrap();
-    assert!(median < 0.02 && largest < 0.05, "{median} {largest} {speed:?}");
-    assert!((prompts - 2.0).abs() < 1e-9, "{prompts}");
+    let fitted = fit_cells(&measured, &manifest.inputs, &spill()).unwrap();
+    let speed = fitted.speed;
+    assert!(fitted.median_e2e_error < 0.02 && fitted.largest_e2e_error < 0.05, "{fitted:?}");
+    assert!((fitted.prompts - 2.0).abs() < 1e-9, "{fitted:?}");
     assert!(speed.sequence_s > 0.5 * real.sequence_s && speed.sequence_s < 2.0 * real.sequence_s);
 }
 
@@ -120,8 +129,9 @@ proptest! {
         ));
         let cell = &plan.groups[0].cells[0];
         let machine = machine(&plan);
-        let (records, _) =
-            records(cell, &manifest.inputs, machine.engine(), Assumptions::default(), &spill()).unwrap();
+        let spill = spill();
+        let setup = Setup { inputs: &manifest.inputs, assumed: Assumptions::default(), spill: &spill };
+        let (records, _) = setup.records(cell, machine.engine(), 1).unwrap();
         let all: Vec<_> = records.iter().collect();
         prop_assert_eq!(all.len() as u64, requests + warmup);
         let measured = all.iter().filter(|record| record.phase == Phase::Measured).count() as u64;
@@ -150,7 +160,7 @@ fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measur
     let assumed = Assumptions::default();
     let basis = basis(placed.values(), assumed, None).unwrap();
     let spill = spill();
-    let with = |measured, earlier| Beside {
+    let with = |measured, earlier| MeasuredRun {
         plan: &plan,
         placed: &placed,
         inputs: &manifest.inputs,
@@ -160,7 +170,7 @@ fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measur
         earlier,
         spill: &spill,
     };
-    let first = beside(&with(&[], None), &|| true);
+    let first = with(&[], None).predict(&|| true);
     let [natural, exact] = [0, 1].map(|at| group.cells[at].id.clone());
     use crate::store::AnswersFrom;
     assert_eq!(first.cells[&natural].answers_from, AnswersFrom::Assumed);
@@ -169,24 +179,24 @@ fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measur
     assert!(first.missing.is_empty());
 
     // Both are measured with answers of 40 tokens: only where that is no fault it is the length to predict with.
-    let told = Told {
+    let origin = Origin {
         name: "n".into(),
         command: Vec::new(),
         effective: String::new(),
         now: jiff::Timestamp::UNIX_EPOCH,
     };
     let shorter = Assumptions { answers: 0.4, ..assumed };
-    let run = stored(&plan, &placed, basis.clone(), &manifest.inputs, shorter, told, &spill).unwrap();
-    let second = beside(&with(&run.cells, Some(&first)), &|| true);
+    let run = predict_plan(&manifest, plan.clone(), &placed, (shorter, None), origin, &spill).unwrap();
+    let second = with(&run.cells, Some(&first)).predict(&|| true);
     assert_eq!(second.cells[&natural].answers_from, AnswersFrom::Measured);
     assert_eq!(second.cells[&natural].output_tokens, Some(40.0));
     let e2e = run.cells[0].summary.as_ref().unwrap().e2e.as_ref().unwrap().p50_ms;
     assert!((second.cells[&natural].p50_e2e_ms.unwrap() - e2e).abs() < 0.01);
     assert_eq!(second.cells[&exact], first.cells[&exact]);
-    assert_eq!(beside(&with(&run.cells, Some(&second)), &|| true), second);
+    assert_eq!(with(&run.cells, Some(&second)).predict(&|| true), second);
 
-    assert_eq!(beside(&with(&[], Some(&second)), &|| false), second);
-    let given_up = beside(&with(&[], None), &|| false);
+    assert_eq!(with(&[], Some(&second)).predict(&|| false), second);
+    let given_up = with(&[], None).predict(&|| false);
     assert!(given_up.cells.is_empty());
     assert!(given_up.missing[0].contains("2 of 2 cells were not predicted"), "{:?}", given_up.missing);
 }
@@ -197,14 +207,13 @@ fn run_of(manifest: &Manifest, plan: &Plan) -> crate::store::StoredRun {
     let placed = Placed::new(&group.server, "RTX 2000 Ada", &Catalogue::default()).unwrap();
     let placed = std::collections::BTreeMap::from([(group.id.clone(), placed)]);
     let assumed = Assumptions::default();
-    let told = Told {
+    let origin = Origin {
         name: "n".into(),
         command: Vec::new(),
         effective: String::new(),
         now: jiff::Timestamp::UNIX_EPOCH,
     };
-    let basis = basis(placed.values(), assumed, None).unwrap();
-    stored(plan, &placed, basis, &manifest.inputs, assumed, told, &spill()).unwrap()
+    predict_plan(manifest, plan.clone(), &placed, (assumed, None), origin, &spill()).unwrap()
 }
 
 #[test]
@@ -264,9 +273,10 @@ fn lengths_that_are_drawn_are_the_same_at_every_load() {
     assert!(predicted.iter().all(|own| *own == predicted[0]), "{predicted:?}");
     // Each cell's own draws, which a run measures with, differ.
     let machine = machine(&plan);
-    let own = plan.groups[0].cells.iter().map(|cell| {
-        predict(cell, &manifest.inputs, &machine, Assumptions::default(), &spill()).unwrap().summary
-    });
+    let own = plan.groups[0]
+        .cells
+        .iter()
+        .map(|cell| predict(cell, &manifest, &machine, Assumptions::default()).summary);
     let own: Vec<Option<u64>> = own.map(|summary| summary.output_tokens).collect();
     assert!(own.iter().any(|tokens| *tokens != own[0]), "{own:?}");
 }

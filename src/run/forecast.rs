@@ -1,7 +1,6 @@
 //! What is predicted of a run's cells while nothing is measured yet, and once more when it is known how long the answers were.
 
 use std::{
-    collections::BTreeMap,
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -10,7 +9,7 @@ use super::{Event, walk::Walk};
 use crate::{
     manifest::Engine,
     plan::Group,
-    predict::{self, Assumptions, Beside, Placed},
+    predict::{self, Assumptions, MeasuredRun, Placement},
     store::{Predictions, StoreError},
 };
 
@@ -38,17 +37,11 @@ impl Walk<'_> {
 
     fn predictions(&mut self) -> Option<Predictions> {
         let seen = self.stored.run.gpus.first().map(|gpu| gpu.name.as_str());
-        let placed = |group: &Group| {
-            let own = &self.manifest.catalogue;
-            // What answers from a script, or as a model of the engine, is not measured.
-            if group.server.engine == Engine::Sim {
-                return None;
-            }
-            let gpu = predict::gpu_of(&group.server, &self.plan.hardware, own, seen)?;
-            let placed = Placed::new(&group.server, gpu, own).ok()?;
-            Some((group.id.clone(), placed))
-        };
-        let placed: BTreeMap<String, Placed> = self.plan.groups.iter().filter_map(placed).collect();
+        let placement = Placement { detected: seen, ..Placement::of(self.manifest) };
+        let mut placed = placement.place(self.plan).placed;
+        // The embedded engine is not measured, so there is nothing to compare a prediction with.
+        let is_measured = |group: &Group| group.server.engine != Engine::Sim;
+        placed.retain(|id, _| self.plan.groups.iter().any(|group| group.id == *id && is_measured(group)));
         let assumed = Assumptions::default();
         let basis = predict::basis(placed.values(), assumed, None)?;
         let earlier = self.stored.predictions.as_ref();
@@ -56,7 +49,7 @@ impl Walk<'_> {
         if earlier.is_some_and(|earlier| earlier.basis != basis) {
             return None;
         }
-        let with = Beside {
+        let run = MeasuredRun {
             plan: self.plan,
             placed: &placed,
             inputs: &self.manifest.inputs,
@@ -73,7 +66,7 @@ impl Walk<'_> {
         let result = std::thread::scope(|scope| {
             let (done, ended) = mpsc::channel::<()>();
             let work = scope.spawn(move || {
-                let predictions = predict::beside(&with, &go_on);
+                let predictions = run.predict(&go_on);
                 drop(done);
                 predictions
             });

@@ -30,6 +30,7 @@ pub(super) fn import(words: &args::Import) -> Ended {
         slo: words.slo(),
         objective: words.objective.into(),
         axes: words.axis.clone(),
+        optional_axes: Vec::new(),
         caveats: words.caveat.clone(),
         command: command_line(),
     };

@@ -1,10 +1,12 @@
 //! The verbs: each puts settings and words together and calls one room.
 
+mod calibrate;
 mod compare;
 mod import;
 mod plan;
 mod predict;
 mod predict_run;
+mod predict_table;
 mod report;
 mod run;
 mod sim;
@@ -18,13 +20,14 @@ use tokio::runtime::Runtime;
 use super::{
     args::{self, Cli, Verb},
     exit::Exit,
-    fits, init,
+    init,
     settings::{Layer, Settings},
 };
 use crate::{
     diagnostic::{Findings, Severity},
     manifest::{Manifest, Overrides, schema},
     plan::{Plan, selects},
+    predict::Placement,
     server,
 };
 
@@ -38,7 +41,7 @@ pub fn dispatch(cli: Cli) -> Exit {
         Verb::Check(words) => plan::check(&words),
         Verb::Plan(words) => plan::plan(&words),
         Verb::Predict(words) => predict::predict(&words),
-        Verb::Calibrate(words) => predict::calibrate(&words),
+        Verb::Calibrate(words) => calibrate::calibrate(&words),
         Verb::Report(words) => report::report(&words),
         Verb::Compare(words) => compare::compare_verb(&words),
         Verb::Import(words) => import::import(&words),
@@ -158,7 +161,7 @@ fn planned(words: &args::Manifest, sim: Option<&str>) -> Result<(Manifest, Plan)
         let (plan, more) = crate::plan::plan(&manifest);
         findings.extend(more.0);
         let plan = plan?;
-        findings.extend(fits::unknown(&manifest, &plan.groups).0);
+        findings.extend(Placement::of(&manifest).place(&plan).findings.0);
         (!findings.has_errors()).then_some((manifest, plan))
     });
     show(&findings);

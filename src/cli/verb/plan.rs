@@ -4,13 +4,15 @@ use super::{
     super::{
         args,
         exit::Exit,
-        fits,
         flags::{self, Ask},
-        outlook, placing,
     },
     Ended, counted, planned, print, refuse, runtime, say, selected, settings, show, unexpected,
 };
-use crate::{plan::Plan, store};
+use crate::{
+    plan::Plan,
+    predict::{MemoryFit, Placement, estimate},
+    store,
+};
 
 pub(super) fn check(words: &args::Check) -> Ended {
     settings(&words.talk, None, None)?;
@@ -29,12 +31,12 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
     let (manifest, mut plan) = planned(&words.manifest, words.sim.as_deref())?;
     selected(&plan, &words.only)?;
     plan.keep(&words.only);
-    let placed = placing::known(&plan, &manifest.catalogue, None);
+    let placed = Placement::of(&manifest).place(&plan).placed;
     if words.json {
         let mut value = serde_json::json!(plan);
         for (index, group) in plan.groups.iter().enumerate() {
             if let Some(placed) = placed.get(&group.id) {
-                value["groups"][index]["predicted"] = fits::of(&manifest, group, placed).value();
+                value["groups"][index]["predicted"] = MemoryFit::of(&manifest, group, placed).json();
             }
         }
         let text = serde_json::to_string_pretty(&value).unwrap_or_else(|error| error.to_string());
@@ -45,7 +47,7 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
     for group in &plan.groups {
         out.push_str(&format!("{}  ({})\n", group.id, group.title()));
         if let Some(placed) = placed.get(&group.id) {
-            out.push_str(&format!("  {}\n", fits::of(&manifest, group, placed)));
+            out.push_str(&format!("  {}\n", MemoryFit::of(&manifest, group, placed)));
         }
         for cell in &group.cells {
             let skip = cell.skip.as_ref().map_or_else(String::new, |reason| format!("  skipped: {reason}"));
@@ -60,8 +62,8 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
     }
     print(&out)?;
     say(&size(&plan));
-    if let Some(outlook) = outlook::outlook(&manifest, &plan, &placed) {
-        say(&outlook);
+    if let Some(estimate) = estimate(&manifest, &plan, &placed) {
+        say(&estimate.to_string());
     }
     Ok(Exit::Finished)
 }

@@ -1,0 +1,159 @@
+//! Predicts one repeat of a cell.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Calibration, Machine, PredictError, forecast::Forecast, prompt};
+use crate::{
+    engine::{Engine, Gauges},
+    load::{self, Records},
+    manifest::{Inputs, Output},
+    measure::{self, CellContext, Summary},
+    plan::{Cell, Stop},
+    workload::{self, Requests},
+};
+
+/// Assumptions about what the manifest does not decide.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Assumptions {
+    /// Length of answers that end by themselves, as a fraction of `max_tokens`.
+    pub answers: f64,
+    /// Prompt tokens by the server's tokenizer, per token of the embedded engine's.
+    pub prompts: f64,
+}
+
+impl Default for Assumptions {
+    /// Answers of `max_tokens` tokens, and prompts as long as the embedded engine counts them.
+    fn default() -> Self {
+        Self { answers: 1.0, prompts: 1.0 }
+    }
+}
+
+impl Assumptions {
+    /// Answers of a fraction of `max_tokens`, and the prompts' length by a calibration if there is one.
+    pub fn with(answers: f64, calibration: Option<&Calibration>) -> Self {
+        Self { answers, prompts: calibration.map_or(1.0, |calibration| calibration.prompts) }
+    }
+
+    /// The length of a cell's answers, in tokens.
+    pub fn output_tokens(&self, cell: &Cell) -> u64 {
+        self.answer_tokens(cell, cell.max_tokens)
+    }
+
+    /// The length of an answer that may have `max_tokens` tokens.
+    pub(super) fn answer_tokens(&self, cell: &Cell, max_tokens: u32) -> u64 {
+        match cell.spec.output {
+            Output::Exact => u64::from(max_tokens),
+            Output::Natural => (f64::from(max_tokens) * self.answers).ceil() as u64,
+        }
+    }
+}
+
+/// What the predictions of a plan's cells have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    /// The files that the manifest names.
+    pub inputs: &'a Inputs,
+    /// Assumptions about what the manifest does not decide.
+    pub assumed: Assumptions,
+    /// The folder for records that do not fit in memory.
+    pub spill: &'a Path,
+}
+
+/// The prediction of one repeat of a cell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Predicted {
+    /// Its summary.
+    pub summary: Summary,
+    /// The assumed length of an answer, in tokens.
+    pub output_tokens: u64,
+    /// How often a running request was preempted because no KV block was free.
+    pub preemptions: u64,
+}
+
+impl Setup<'_> {
+    /// Predicts the first repeat of a cell on a machine.
+    ///
+    /// # Errors
+    /// When an input cannot be read, or no schedule of arrivals can be made.
+    pub fn predict(&self, cell: &Cell, machine: &Machine) -> Result<Predicted, PredictError> {
+        let (records, gauges) = self.records(cell, machine.engine(), 1)?;
+        let summary = self.summary(cell, &records);
+        records.intact()?;
+        let output_tokens = self.assumed.output_tokens(cell);
+        Ok(Predicted { summary, output_tokens, preemptions: gauges.preemptions })
+    }
+
+    /// Runs one repeat of a cell, counted from 1, on an engine. Returns its records and the engine's final state.
+    ///
+    /// # Errors
+    /// As [`Setup::predict`].
+    pub fn records<E: Engine>(
+        &self,
+        cell: &Cell,
+        engine: E,
+        repeat: u32,
+    ) -> Result<(Records, Gauges), PredictError> {
+        let requests = requests(cell, self.inputs, repeat)?;
+        let schedule = load::schedule(cell, self.inputs, repeat)?;
+        let forecast = Forecast::new(cell, &requests, &schedule, engine, self.assumed, self.spill);
+        let (records, engine) = forecast.run()?;
+        Ok((records, engine.gauges()))
+    }
+
+    /// Summarizes one predicted repeat.
+    pub(super) fn summary(&self, cell: &Cell, records: &Records) -> Summary {
+        let context = CellContext {
+            spec: &cell.spec,
+            start: cell.start(),
+            engine_simulated: true,
+            inputs: input_count(cell, self.inputs),
+            flags_confirmed: None,
+            max_model_len: None,
+            prefix_caching: None,
+            client: &[],
+            server: None,
+        };
+        measure::summarize(records, &context)
+    }
+}
+
+/// The number of distinct inputs of a cell; `usize::MAX` where there is no end of them.
+pub(super) fn input_count(cell: &Cell, inputs: &Inputs) -> usize {
+    inputs.count(&cell.spec).map_or(1, |count| count.map_or(usize::MAX, |count| count as usize))
+}
+
+/// The mean length of a cell's prompts in tokens of the embedded engine, over at most the first 512 requests. For
+/// conversations that ask every turn, the mean of their first turns.
+///
+/// # Errors
+/// As [`Setup::predict`].
+pub fn mean_prompt_tokens(cell: &Cell, inputs: &Inputs) -> Result<f64, PredictError> {
+    const ENOUGH: u64 = 512;
+    let requests = requests(cell, inputs, 1)?;
+    let planned = match cell.stop {
+        Stop::Requests(requests) => requests + cell.spec.warmup,
+        Stop::Duration(_) => ENOUGH,
+    };
+    let counted = planned.clamp(1, ENOUGH);
+    let length = |index: u64| {
+        let request = match requests.are_turns() {
+            true => requests.turn(&requests.begin(index), index),
+            false => requests.get(index),
+        };
+        prompt::tokens(&request.body).len() as u64
+    };
+    let sum: u64 = (0..counted).map(length).sum();
+    Ok(sum as f64 / counted as f64)
+}
+
+/// The requests of one repeat of a cell, counted from 1.
+fn requests(cell: &Cell, inputs: &Inputs, repeat: u32) -> Result<Requests, PredictError> {
+    const MODEL: &str = "model";
+    if workload::needs_vocabulary(&cell.spec) {
+        let vocabulary = prompt::vocabulary(&cell.spec, MODEL)?;
+        return Ok(workload::made_requests(cell, inputs, &vocabulary, MODEL, repeat)?);
+    }
+    Ok(workload::requests(cell, inputs, MODEL, repeat)?)
+}
