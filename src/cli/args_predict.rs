@@ -28,8 +28,9 @@ pub struct Predict {
     /// Constants from `runner calibrate`, instead of the catalogue's.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub calibration: Option<Utf8PathBuf>,
-    /// A CSV of measurements to compare with: p50_e2e_ms, and the columns that identify a cell.
-    #[arg(long, value_name = "CSV", value_hint = ValueHint::FilePath)]
+    /// Measurements to compare with: a stored run, or any file that `import` reads, with a p50 E2E or a throughput and the
+    /// columns that identify a cell.
+    #[arg(long, value_name = "FILE_OR_RUN", value_hint = ValueHint::AnyPath)]
     pub against: Option<Utf8PathBuf>,
     /// How long answers that end by themselves are, as a fraction of max_tokens.
     #[arg(long, value_name = "PART", default_value_t = 1.0, value_parser = part)]

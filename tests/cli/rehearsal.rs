@@ -86,7 +86,7 @@ fn a_plan_says_what_fits_and_what_is_not_known() {
     let (out, said, code) = plan(MANIFEST, &[]);
     assert_eq!(code, Some(0), "{said}");
     assert!(out.contains("fits on RTX 2000 Ada"), "{out}");
-    assert!(out.contains("of 640 as the workloads ask"), "{out}");
+    assert!(out.contains("of 640 (the workloads' longest)"), "{out}");
     assert!(out.contains("unvalidated"), "{out}");
     let (out, ..) = plan(MANIFEST, &["--sim=H100", "--json"]);
     let value: serde_json::Value = serde_json::from_str(&out).unwrap();
