@@ -21,7 +21,7 @@
 //! | `measure` | records → summaries and verdicts | `unit`, `manifest`, `plan`, `load`, `server`, `observe` |
 //! | `store` | what was measured ↔ the run folder | `unit`, `diagnostic`, `manifest`, `plan`, `load`, `server`, `observe`, `measure` |
 //! | `import` | what other tools measured → a stored run | `unit`, `diagnostic`, `flags`, `manifest`, `plan`, `measure`, `store` |
-//! | `predict` | cells and hardware → predicted summaries or a whole predicted run, and measured cells → its constants | `unit`, `diagnostic`, `manifest`, `engine`, `plan`, `workload`, `load`, `server`, `observe`, `measure`, `store` |
+//! | `predict` | cells and hardware → predicted summaries or a whole predicted run, and measured cells → its constants | `unit`, `diagnostic`, `flags`, `manifest`, `engine`, `plan`, `workload`, `load`, `server`, `observe`, `measure`, `store` |
 //! | `report` | a stored run → notes, pictures and a page | `unit`, `diagnostic`, `manifest`, `plan`, `observe`, `measure`, `store` |
 //! | `run` | plan → servers → load → measures → store, telling [`run::Event`]s | every room above but `sim`, `import` and `report` |
 //! | `cli` | words → settings → one room's verb, a screen and an exit code | every room |

@@ -26,6 +26,7 @@
 //! # Ok::<(), runner::predict::PredictError>(())
 //! ```
 
+mod assumptions;
 mod basis;
 mod calibrate;
 mod calibration;
@@ -46,6 +47,7 @@ mod run_inputs;
 #[cfg(test)]
 mod tests;
 
+pub use assumptions::Assumptions;
 pub use basis::basis;
 pub use calibrate::calibrate;
 pub use calibration::Calibration;
@@ -57,5 +59,5 @@ pub use measurements::{Comparison, Measurements};
 pub use memory_fit::MemoryFit;
 pub use placement::{Placed, Placement, Placements};
 pub use predicted_run::{Origin, predict_plan};
-pub use repeat::{Assumptions, Predicted, Setup, mean_prompt_tokens};
+pub use repeat::{Predicted, Setup, mean_prompt_tokens};
 pub use run_inputs::manifest_of_run;
