@@ -1,47 +1,48 @@
-//! Kinds of GPU: what they hold, how fast they read and compute, and what of that a server reaches.
+//! The catalogue of GPUs: memory, bandwidth, throughput, and how much of them a server reaches.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::model_error::{ModelError, Subject};
 use crate::manifest::{Catalogue, GpuSpec, Tflops, WeightType, nearest};
 
 /// The built-in catalogue.
 const CATALOGUE: &str = include_str!("hardware.toml");
 
-/// Bytes of a GiB.
+/// Bytes in a GiB.
 pub const GIB: f64 = (1u64 << 30) as f64;
 
-/// A kind of GPU.
+/// A GPU model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gpu {
     /// Its name in the catalogue.
     pub name: String,
     /// Memory a process can have, bytes.
     pub memory_bytes: u64,
-    /// Memory bandwidth of the datasheet, bytes per second.
+    /// Memory bandwidth by the datasheet, in bytes per second.
     pub bandwidth: f64,
-    /// Dense throughput of the datasheet.
+    /// Dense throughput by the datasheet.
     pub tflops: Tflops,
-    /// Part of the bandwidth a step reaches, 0 to 1.
+    /// Fraction of the bandwidth that a step reaches, 0 to 1.
     pub bandwidth_efficiency: f64,
-    /// Part of the throughput a step reaches, 0 to 1.
+    /// Fraction of the throughput that a step reaches, 0 to 1.
     pub compute_efficiency: f64,
-    /// What every step takes beside, seconds.
+    /// Fixed time of a step, in seconds.
     pub step_s: f64,
-    /// What each layer adds to a step beside memory and compute, seconds; none where `step_us` is the user's own and means all.
+    /// Fixed time of each layer in a step, in seconds; 0 if the catalogue states `step_us`, which includes it.
     pub layer_s: f64,
-    /// What each sequence adds to a step, seconds.
+    /// Fixed time of each sequence in a step, in seconds.
     pub sequence_s: f64,
-    /// Dollars an hour, where the catalogue has a price.
+    /// Price in dollars per hour, if the catalogue has one.
     pub usd_per_hour: Option<f64>,
-    /// Whether it is no GPU but the host's own processor.
+    /// Whether it is the host's CPU instead of a GPU.
     pub is_cpu: bool,
-    /// Where the numbers come from.
+    /// The source of the numbers.
     pub source: Option<String>,
 }
 
-/// The type of number that matrices are multiplied in.
+/// The number format of matrix products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ComputeType {
     /// As stored, unquantized.
@@ -53,8 +54,7 @@ pub enum ComputeType {
 }
 
 impl Gpu {
-    /// Dense peak throughput in a type of number, operations per second. A GPU that lacks the type computes in the next
-    /// larger one that it has.
+    /// Dense peak throughput in a number format, in operations per second. A GPU without the format uses the next larger one.
     pub fn flops(&self, in_type: ComputeType) -> f64 {
         let has = &self.tflops;
         let half = has.bf16.or(has.fp16).unwrap_or(has.fp32);
@@ -90,14 +90,14 @@ struct Class {
 }
 
 fn builtin() -> Builtin {
-    // A test reads the embedded text, so that no build has another one.
+    // A test parses the embedded text.
     toml::from_str(CATALOGUE).unwrap_or(Builtin { class: BTreeMap::new(), gpu: BTreeMap::new() })
 }
 
-/// Words that follow a name and make it another card.
+/// Words after a name that make it another card.
 const OTHER_CARDS: [&str; 6] = ["ti", "super", "nvl", "mig", "d", "laptop"];
 
-/// A name in lower-case words, without those of its vendor.
+/// The words of a name in lower case, without the vendor's.
 fn words(name: &str) -> Vec<String> {
     const VENDOR: [&str; 8] =
         ["nvidia", "amd", "geforce", "tesla", "instinct", "quadro", "gpu", "generation"];
@@ -105,7 +105,7 @@ fn words(name: &str) -> Vec<String> {
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty() && !VENDOR.contains(word))
         .map(|word| {
-            // `8xH100`: how many there are is said elsewhere.
+            // `8xH100`: the number of GPUs is configured elsewhere.
             let rest = word.trim_start_matches(|c: char| c.is_ascii_digit());
             match rest.strip_prefix('x') {
                 Some(card) if rest.len() < word.len() && !card.is_empty() => card.to_owned(),
@@ -125,7 +125,7 @@ fn is_in(label: &[String], name: &str) -> bool {
     })
 }
 
-/// The entry of a catalogue that a label names, and the letters of the name that was found in it.
+/// Finds the entry of a catalogue that a label names, and the letters of that name.
 fn entry<'a>(
     label: &[String],
     specs: &'a BTreeMap<String, GpuSpec>,
@@ -164,7 +164,7 @@ pub fn other_gpus(label: &str, own: &Catalogue) -> Vec<String> {
     specs.keys().filter(|name| *name != taken).filter(begins_so).cloned().collect()
 }
 
-/// A GPU from its numbers alone; `None` for a class that does not exist.
+/// Makes a GPU from its entry; `None` for an unknown class.
 pub fn gpu_of(name: &str, spec: &GpuSpec) -> Option<Gpu> {
     gpu(name, spec, &builtin())
 }
@@ -187,12 +187,12 @@ fn gpu(name: &str, spec: &GpuSpec, builtin: &Builtin) -> Option<Gpu> {
     })
 }
 
-/// The names of all classes, for a message.
+/// The names of all classes.
 pub fn gpu_classes() -> Vec<String> {
     builtin().class.into_keys().collect()
 }
 
-/// The names of all known GPUs, the user's own first.
+/// The names of all GPUs, the user's own first.
 pub fn gpu_names(own: &Catalogue) -> Vec<String> {
     let builtin = builtin().gpu.into_keys();
     let known: Vec<String> = own.gpu.keys().cloned().collect();
@@ -200,20 +200,21 @@ pub fn gpu_names(own: &Catalogue) -> Vec<String> {
     [known, more].concat()
 }
 
-/// Why a name means no GPU, and what to do: what is known, the nearest, and how one's own is added.
-pub fn unknown_gpu(label: &str, own: &Catalogue) -> (String, Vec<String>) {
+/// The error for a name that is no GPU: lists the known ones, and says how to add one.
+pub(super) fn unknown_gpu(label: &str, own: &Catalogue) -> ModelError {
     let names = gpu_names(own);
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
     let meant = nearest(label, &known).map(|name| format!("; did you mean {name:?}?"));
-    (
-        format!("no GPU called {label:?} is known{}", meant.unwrap_or_default()),
-        vec![
-            format!("known are {}", known.join(", ")),
-            "add your own: [catalogue.gpu.my-card] with memory_gib, bandwidth_gb_s and tflops = { fp32 = …, bf16 = … }; \
-             an included file may hold it"
+    ModelError {
+        subject: Subject::Gpu,
+        title: format!("no GPU called {label:?} is known{}", meant.unwrap_or_default()),
+        help: vec![
+            format!("known GPUs: {}", known.join(", ")),
+            "to add one, write [catalogue.gpu.my-card] with memory_gib, bandwidth_gb_s and \
+             tflops = { fp32 = …, bf16 = … }, here or in an included file"
                 .to_owned(),
         ],
-    )
+    }
 }
 
 #[cfg(test)]
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_read_leniently_and_other_cards_are_not_mistaken() {
+    fn labels_are_matched_leniently_without_mistaking_other_cards() {
         for (label, expected) in [
             ("RunPod-RTX2000-16GB", Some("RTX 2000 Ada")),
             ("NVIDIA RTX 2000 Ada Generation", Some("RTX 2000 Ada")),
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn one_s_own_come_first_and_the_unknown_name_the_known() {
+    fn the_users_own_come_first_and_an_unknown_name_lists_the_known_ones() {
         let own: Catalogue = toml::from_str(
             "[gpu.T4]\nmemory_gib = 99\nbandwidth_gb_s = 1\ntflops = { fp32 = 1 }\nstep_us = 7",
         )
@@ -281,7 +282,7 @@ mod tests {
         assert_eq!(gpu.memory_bytes, 99 << 30);
         assert!((gpu.step_s - 7e-6).abs() < 1e-12);
         assert_eq!(gpu.flops(ComputeType::Fp8), 1e12);
-        let (title, help) = unknown_gpu("A1000", &Catalogue::default());
+        let ModelError { title, help, .. } = unknown_gpu("A1000", &Catalogue::default());
         assert!(title.contains("did you mean"), "{title}");
         assert!(help[0].contains("RTX 2000 Ada") && help[1].contains("[catalogue.gpu."));
     }

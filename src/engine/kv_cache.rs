@@ -1,10 +1,9 @@
-//! The KV cache: memory in blocks of equal size, shared by reference count, found again by the hash of all tokens so far.
+//! The paged KV cache: blocks of equal size, shared by reference count, and found by the hash of their tokens and all before them.
 //!
-//! It keeps vLLM's rules (`vllm/v1/core`: `block_pool.py`, `kv_cache_manager.py`). A full block keeps its hash after its
-//! last user has left, and stands at the end of the free blocks; the block that was free longest is taken first and
-//! forgets its hash. A request gives its blocks back last one first, so that the ends of prompts are forgotten before
-//! their beginnings. Blocks with the same hash may exist more than once: a block that is in a request's table stays there.
-//! One block is never handed out (vLLM's null block).
+//! It follows vLLM's rules (`vllm/v1/core`: `block_pool.py`, `kv_cache_manager.py`). A full block keeps its hash after its
+//! last user has left, at the end of the list of free blocks; the block that was free longest is reused first and loses its
+//! hash. A request returns its last block first, so that the ends of prompts are evicted before their beginnings. Several
+//! blocks may have the same hash, because a block stays in a request's table. One block is never allocated (vLLM's null block).
 
 use std::collections::HashMap;
 
@@ -14,56 +13,56 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub struct BlockTable {
     blocks: Vec<u32>,
-    /// How many of them are known by their hash.
-    known: usize,
+    /// How many of them have a registered hash.
+    registered: usize,
 }
 
 impl BlockTable {
-    /// How many blocks there are.
+    /// The number of blocks.
     pub fn len(&self) -> usize {
         self.blocks.len()
     }
 
-    /// Whether there is none.
+    /// Whether there is no block.
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
 
-    /// How many of them others find by their hash.
-    pub fn known(&self) -> usize {
-        self.known
+    /// The number of blocks that other requests can find by their hash.
+    pub fn registered(&self) -> usize {
+        self.registered
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Block {
-    /// Requests that hold it.
+    /// The number of requests that hold it.
     refs: u32,
     hash: Option<u64>,
-    /// Neighbours among the free blocks.
+    /// Neighbours in the list of free blocks.
     before: u32,
     after: u32,
 }
 
-/// Every block of one engine.
+/// The KV cache of one engine.
 #[derive(Debug)]
 pub struct KvCache {
     block_size: u64,
-    /// Blocks that may be handed out.
+    /// The number of blocks that can be allocated.
     usable: u32,
-    /// Blocks that were handed out at least once; the others are free, and before all of these.
+    /// Blocks that were allocated at least once. The others are free and are used first.
     blocks: Vec<Block>,
-    /// The free block that is taken first, and the one that is taken last.
+    /// The ends of the list of free blocks; the first is reused first.
     first: u32,
     last: u32,
-    /// Free blocks among `blocks`.
+    /// The number of free blocks among `blocks`.
     returned: u32,
     /// Blocks by hash, the oldest first; absent without prefix caching.
-    known: Option<HashMap<u64, Vec<u32>>>,
+    by_hash: Option<HashMap<u64, Vec<u32>>>,
 }
 
 impl KvCache {
-    /// A cache of so many blocks of `block_size` tokens, one of which is never handed out.
+    /// A cache of `blocks` blocks of `block_size` tokens, one of which is never allocated.
     pub fn new(blocks: u32, block_size: u32, prefix_caching: bool) -> Self {
         Self {
             block_size: u64::from(block_size.max(1)),
@@ -72,26 +71,26 @@ impl KvCache {
             first: NONE,
             last: NONE,
             returned: 0,
-            known: prefix_caching.then(HashMap::new),
+            by_hash: prefix_caching.then(HashMap::new),
         }
     }
 
-    /// Tokens of a block.
+    /// Tokens per block.
     pub fn block_size(&self) -> u64 {
         self.block_size
     }
 
-    /// Blocks that may be handed out.
+    /// The number of blocks that can be allocated.
     pub fn usable(&self) -> u32 {
         self.usable
     }
 
-    /// Blocks that no request holds.
+    /// The number of free blocks.
     pub fn free(&self) -> u32 {
         self.usable - self.blocks.len() as u32 + self.returned
     }
 
-    /// Part of the blocks in use, 0 to 1.
+    /// Fraction of the blocks in use, 0 to 1.
     pub fn usage(&self) -> f64 {
         if self.usable == 0 {
             return 0.0;
@@ -99,21 +98,21 @@ impl KvCache {
         f64::from(self.usable - self.free()) / f64::from(self.usable)
     }
 
-    /// Whether prefixes are found again.
-    pub fn keeps_prefixes(&self) -> bool {
-        self.known.is_some()
+    /// Whether prefix caching is on.
+    pub fn caches_prefixes(&self) -> bool {
+        self.by_hash.is_some()
     }
 
-    /// How many leading blocks of a sequence are known, by the hashes of its full blocks. At least one of its `tokens`
-    /// is left to compute: without it there would be nothing to sample from.
-    pub fn find(&self, hashes: &[u64], tokens: u64) -> usize {
-        let Some(known) = &self.known else { return 0 };
+    /// The number of leading blocks of a sequence that are cached, by the hashes of its full blocks. At least one of its `tokens`
+    /// is left to compute, because the next token is sampled from it.
+    pub fn find_prefix(&self, hashes: &[u64], tokens: u64) -> usize {
+        let Some(known) = &self.by_hash else { return 0 };
         let most = (tokens.saturating_sub(1) / self.block_size) as usize;
         hashes.iter().take(most).take_while(|hash| known.contains_key(hash)).count()
     }
 
-    /// Gives a sequence that has no blocks yet its `found` known ones and as many new ones as `tokens` need, if there are
-    /// as many free as all of its `whole` tokens need. Whether there are.
+    /// Gives a sequence without blocks its `found` cached ones and new ones for `tokens` tokens, if enough are free for all of its
+    /// `whole` tokens. Returns whether there were.
     pub fn admit(
         &mut self,
         table: &mut BlockTable,
@@ -122,11 +121,11 @@ impl KvCache {
         tokens: u64,
         whole: u64,
     ) -> bool {
-        let shared: Vec<u32> = match &self.known {
+        let shared: Vec<u32> = match &self.by_hash {
             Some(known) => hashes[..found].iter().map(|hash| known[hash][0]).collect(),
             None => Vec::new(),
         };
-        // A known block that nobody holds counts as free until it is held.
+        // A cached block that no request holds counts as free.
         let revived = shared.iter().filter(|block| self.blocks[**block as usize].refs == 0).count() as u64;
         let whole = whole.max(tokens).div_ceil(self.block_size);
         if whole - shared.len() as u64 + revived > u64::from(self.free()) {
@@ -138,12 +137,12 @@ impl KvCache {
             }
             self.blocks[*block as usize].refs += 1;
         }
-        table.known = shared.len();
+        table.registered = shared.len();
         table.blocks = shared;
         self.grow(table, tokens)
     }
 
-    /// Gives a sequence the blocks it lacks for `tokens`, all or none. Whether there were enough.
+    /// Gives a sequence the blocks it lacks for `tokens` tokens, all or none. Returns whether enough were free.
     pub fn grow(&mut self, table: &mut BlockTable, tokens: u64) -> bool {
         let wanted = tokens.div_ceil(self.block_size) as usize;
         let lacking = wanted.saturating_sub(table.blocks.len());
@@ -157,19 +156,19 @@ impl KvCache {
         true
     }
 
-    /// The first blocks of a sequence are full, as many as there are hashes: from now on they are found.
-    pub fn remember(&mut self, table: &mut BlockTable, hashes: &[u64]) {
-        let Some(known) = &mut self.known else { return };
+    /// Registers the hashes of a sequence's full blocks, so that other requests find them.
+    pub fn register(&mut self, table: &mut BlockTable, hashes: &[u64]) {
+        let Some(known) = &mut self.by_hash else { return };
         let full = hashes.len().min(table.blocks.len());
-        let new = table.blocks.iter().zip(hashes).skip(table.known);
+        let new = table.blocks.iter().zip(hashes).skip(table.registered);
         for (block, hash) in new {
             self.blocks[*block as usize].hash = Some(*hash);
             known.entry(*hash).or_default().push(*block);
         }
-        table.known = table.known.max(full);
+        table.registered = table.registered.max(full);
     }
 
-    /// A sequence gives all its blocks back.
+    /// Frees all blocks of a sequence.
     pub fn release(&mut self, table: &mut BlockTable) {
         for block in table.blocks.drain(..).rev() {
             let held = &mut self.blocks[block as usize];
@@ -185,10 +184,10 @@ impl KvCache {
                 self.returned += 1;
             }
         }
-        table.known = 0;
+        table.registered = 0;
     }
 
-    /// The next free block, which forgets what it held. There is one.
+    /// Allocates a free block, which loses its hash. The caller has checked that there is one.
     fn take(&mut self) -> u32 {
         if (self.blocks.len() as u32) < self.usable {
             self.blocks.push(Block { refs: 1, hash: None, before: NONE, after: NONE });
@@ -198,7 +197,7 @@ impl KvCache {
         self.unlink(block);
         let taken = &mut self.blocks[block as usize];
         taken.refs = 1;
-        if let (Some(hash), Some(known)) = (taken.hash.take(), &mut self.known)
+        if let (Some(hash), Some(known)) = (taken.hash.take(), &mut self.by_hash)
             && let Some(same) = known.get_mut(&hash)
         {
             same.retain(|other| *other != block);
@@ -228,12 +227,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::tokens::Chain;
+    use crate::engine::tokenizer::BlockHashes;
 
-    /// The same rules, with whole token lists in place of hashes and a search in place of every index.
+    /// A reference with the same rules: token lists instead of hashes, and searches instead of indexes.
     struct Naive {
         size: usize,
-        /// Of each block: who holds it, the tokens it ends, when these were first known.
+        /// Per block: the number of holders, the tokens up to its end, and when they were registered.
         blocks: Vec<(u32, Option<Vec<u64>>, usize)>,
         free: Vec<usize>,
         clock: usize,
@@ -288,14 +287,14 @@ mod tests {
     }
 
     fn hashes(prompt: &[u64], size: u64) -> Vec<u64> {
-        let mut chain = Chain::new(size);
+        let mut chain = BlockHashes::new(size);
         prompt.iter().for_each(|token| chain.push(*token));
         chain.blocks().to_vec()
     }
 
     proptest! {
         #[test]
-        fn prefixes_are_found_and_forgotten_as_a_naive_reference_does(
+        fn prefixes_are_found_and_evicted_as_in_a_naive_reference(
             size in 1u64..5, blocks in 2u32..24,
             asks in prop::collection::vec((prop::collection::vec(0u64..2, 1..20), any::<prop::sample::Index>(), any::<bool>()), 1..80)
         ) {
@@ -305,14 +304,14 @@ mod tests {
             for (prompt, who, leaves) in asks {
                 let hashes = hashes(&prompt, size);
                 let tokens = prompt.len() as u64;
-                let found = cache.find(&hashes, tokens);
+                let found = cache.find_prefix(&hashes, tokens);
                 let mut table = BlockTable::default();
                 let admitted = cache.admit(&mut table, &hashes, found, tokens, tokens);
                 let reference = naive.admit(&prompt);
                 prop_assert_eq!(admitted, reference.is_some());
                 if let Some((reference_found, reference_held)) = reference {
                     prop_assert_eq!(found, reference_found);
-                    cache.remember(&mut table, &hashes);
+                    cache.register(&mut table, &hashes);
                     held.push((table, reference_held));
                 }
                 if leaves && !held.is_empty() {
@@ -330,12 +329,12 @@ mod tests {
     }
 
     #[test]
-    fn without_prefix_caching_nothing_is_found_and_one_block_is_never_handed_out() {
+    fn without_prefix_caching_nothing_is_found_and_one_block_is_never_allocated() {
         let mut cache = KvCache::new(3, 4, false);
         let mut table = BlockTable::default();
         assert!(cache.admit(&mut table, &[1, 2], 0, 8, 8));
-        cache.remember(&mut table, &[1, 2]);
-        assert_eq!(cache.find(&[1, 2], 9), 0);
+        cache.register(&mut table, &[1, 2]);
+        assert_eq!(cache.find_prefix(&[1, 2], 9), 0);
         assert_eq!((cache.free(), cache.usage()), (0, 1.0));
         assert!(!cache.grow(&mut table, 9));
         cache.release(&mut table);

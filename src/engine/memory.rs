@@ -1,15 +1,12 @@
-//! How a GPU's memory is shared out at start, and what is left for the KV cache: the sizes that vLLM logs, and the ways in
-//! which it does not start.
+//! Predicts how vLLM divides a GPU's memory at start, what is left for the KV cache, and when the server does not start.
 //!
-//! All sizes are per GPU. With `total` the memory a process can have:
+//! All sizes are per GPU. With `total`, the memory that a process can have:
 //!
 //! - KV cache = total · gpu-memory-utilization − weights − activations − other − graphs, as `determine_available_memory` of
 //!   vLLM's `gpu_worker.py` has it (graphs since version 0.21)
 //! - blocks = KV cache / (block-size · KV bytes of a token), rounded down; tokens = blocks · block-size
 //!
-//! What vLLM finds by a trial run is estimated here; each constant says from what.
-
-use std::fmt;
+//! What vLLM measures in a profiling run is estimated here; each constant states its source.
 
 use super::{
     hardware::{GIB, Gpu},
@@ -21,45 +18,45 @@ use crate::{
     manifest::WeightType,
 };
 
-/// Bytes of the sampler's trial run for each sequence and entry of the vocabulary. vllm-project/vllm#10511 logs 1.26 GiB for
+/// Bytes of the sampler in the profiling run, per sequence and vocabulary entry. vllm-project/vllm#10511 logs 1.26 GiB for
 /// 256 sequences of 128,256 logits (41), #13882 logs 1.42 GiB for 256 of 152,064 (39).
 const SAMPLER_BYTES: f64 = 40.0;
 
-/// Memory outside PyTorch's allocator, GiB: the context and cuBLAS. Version 0.10 logs 0.07 to 0.13 on one H100, version 0.31
+/// Memory outside PyTorch's allocator, in GiB: the CUDA context and cuBLAS. Version 0.10 logs 0.07 to 0.13 on one H100, version 0.31
 /// 0.26 on one A100 with its context, vllm-project/vllm#10517 0.35.
 const OTHER_GIB: f64 = 0.25;
 
-/// What NCCL and the buffers of an all-reduce add where there are several ranks, GiB: llm-d-benchmark's logs say 0.55 in all on
-/// each of two H100, vllm-project/vllm#13061 0.25, #16570 0.34 to 0.43 on each of four.
+/// Memory of NCCL and the all-reduce buffers with several ranks, in GiB. In total, llm-d-benchmark logs 0.55 on each of two H100,
+/// vllm-project/vllm#13061 0.25, and #16570 0.34 to 0.43 on each of four.
 const OTHER_RANKS_GIB: f64 = 0.25;
 
-/// Memory of captured CUDA graphs, MiB a layer: version 0.31 logs 0.23 GiB for a model of 32 layers.
+/// Memory of captured CUDA graphs, in MiB per layer: version 0.31 logs 0.23 GiB for a model of 32 layers.
 const GRAPH_MIB_PER_LAYER: f64 = 7.0;
 
-/// What of a server's flags decides about memory.
+/// The flags that decide the division of memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// `gpu-memory-utilization`.
     pub utilization: f64,
-    /// `max-model-len`; the model's own unless told.
+    /// `max-model-len`, by default the model's own maximum.
     pub max_model_len: u64,
-    /// Whether `max-model-len` was told.
-    pub told_len: bool,
-    /// Whether a prompt may be computed in parts: `enable-chunked-prefill`.
+    /// Whether the flags set `max-model-len`.
+    pub sets_max_model_len: bool,
+    /// Whether a long prompt is computed in chunks: `enable-chunked-prefill`.
     pub chunked_prefill: bool,
     /// `max-num-batched-tokens`.
     pub max_num_batched_tokens: u64,
     /// `max-num-seqs`.
     pub max_num_seqs: u64,
-    /// `block-size`, tokens.
+    /// `block-size`, in tokens.
     pub block_size: u64,
     /// `tensor-parallel-size`.
     pub tensor_parallel: u64,
     /// `kv-cache-dtype`.
     pub kv_type: KvType,
-    /// Whether CUDA graphs are captured: not with `enforce-eager`.
+    /// Whether CUDA graphs are captured, which `enforce-eager` prevents.
     pub graphs: bool,
-    /// `kv-cache-memory-bytes`: a size that takes the place of the trial run's.
+    /// `kv-cache-memory-bytes`, which replaces the result of the profiling run.
     pub kv_bytes: Option<u64>,
     /// `num-gpu-blocks-override`.
     pub blocks: Option<u64>,
@@ -85,8 +82,8 @@ impl Settings {
         }
         let kv_word = flags.text("kv-cache-dtype").unwrap_or_else(|| "auto".to_owned());
         let kv_type = KvType::named(&kv_word).ok_or_else(|| unread("kv-cache-dtype", &kv_word))?;
-        let told_len = flags.count("max-model-len")?;
-        let max_model_len = told_len.unwrap_or(model.max_positions);
+        let set_len = flags.count("max-model-len")?;
+        let max_model_len = set_len.unwrap_or(model.max_positions);
         let device = Device { name: &gpu.name, gib: gpu.memory_bytes as f64 / GIB, is_cpu: gpu.is_cpu };
         let default = |name: &str| flags::info(name).and_then(|info| info.default_on(device)).unwrap_or(1);
         let chunked = flags.enabled("enable-chunked-prefill");
@@ -97,7 +94,7 @@ impl Settings {
         Ok(Self {
             utilization: flags.fraction("gpu-memory-utilization")?,
             max_model_len,
-            told_len: told_len.is_some(),
+            sets_max_model_len: set_len.is_some(),
             chunked_prefill: chunked,
             max_num_batched_tokens,
             max_num_seqs: max_num_seqs.min(max_num_batched_tokens),
@@ -116,37 +113,37 @@ fn unread(flag: &str, word: &str) -> FlagError {
     FlagError::new(flag, word, "a value that the predictions know")
 }
 
-/// The memory of one GPU, shared out. Bytes, unless told otherwise.
+/// The division of one GPU's memory, in bytes unless stated otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
-    /// What the process may use: total · utilization.
+    /// What vLLM may use: total · utilization.
     pub budget: f64,
-    /// Weights, and the table of rotary positions.
+    /// Weights, including the table of rotary positions.
     pub weights: f64,
     /// Activations of the largest step.
     pub activations: f64,
-    /// Outside of PyTorch's allocator.
+    /// Memory outside PyTorch's allocator.
     pub other: f64,
     /// CUDA graphs.
     pub graphs: f64,
-    /// Left for the KV cache.
+    /// The KV cache.
     pub kv_cache: f64,
-    /// Bytes of one token in it.
+    /// Bytes of one token in the KV cache.
     pub kv_bytes_per_token: u64,
-    /// Tokens of a block.
+    /// Tokens per block.
     pub block_size: u64,
-    /// Blocks.
+    /// KV blocks.
     pub blocks: u64,
-    /// The longest request, tokens.
+    /// The longest request, in tokens.
     pub max_model_len: u64,
-    /// Most sequences in a step.
+    /// The most sequences in a step.
     pub max_num_seqs: u64,
-    /// Most tokens in a step.
+    /// The most tokens in a step.
     pub max_num_batched_tokens: u64,
 }
 
 impl Fit {
-    /// Tokens that the KV cache holds, as the log's `KV cache size` says.
+    /// The capacity of the KV cache in tokens, the `KV cache size` of vLLM's log.
     pub fn kv_tokens(&self) -> u64 {
         self.blocks * self.block_size
     }
@@ -156,54 +153,81 @@ impl Fit {
         self.kv_tokens() as f64 / self.max_model_len as f64
     }
 
-    /// How many requests of so many tokens, prompt and output together, run at once without one being preempted: each takes
-    /// whole blocks, one block is vLLM's own, and `max-num-seqs` is the most.
+    /// The number of requests of `tokens` tokens, prompt and answer together, that can run at once without preemption. Each takes
+    /// whole blocks, one block is reserved by vLLM, and `max-num-seqs` is the limit.
     pub fn users(&self, tokens: u64) -> u64 {
         let blocks = tokens.max(1).div_ceil(self.block_size);
         (self.blocks.saturating_sub(1) / blocks).min(self.max_num_seqs)
     }
 }
 
-/// Why a server does not start. The words are those that vLLM's log has, so that a reader of both finds the same.
-#[derive(Clone, Debug, PartialEq)]
+/// Why a server does not start, in the words of vLLM's log.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Misfit {
     /// The weights are larger than the memory.
+    #[error(
+        "torch.OutOfMemoryError: CUDA out of memory. The weights take {:.2} GiB. GPU 0 has a total capacity of {:.2} GiB.",
+        needed / GIB, total / GIB
+    )]
     Weights {
-        /// Bytes that are asked for.
+        /// Bytes of the weights.
         needed: f64,
-        /// Bytes that there are.
+        /// Bytes of the GPU's memory.
         total: f64,
     },
     /// The largest step does not fit beside the weights.
+    #[error(
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate {:.2} GiB. GPU 0 has a total capacity of {:.2} GiB of \
+         which {:.2} GiB is free.",
+        needed / GIB, total / GIB, free / GIB
+    )]
     Activations {
-        /// Bytes that are asked for.
+        /// Bytes of the activations.
         needed: f64,
-        /// Bytes that there are beside.
+        /// Bytes that the weights leave free.
         free: f64,
-        /// Bytes that there are.
+        /// Bytes of the GPU's memory.
         total: f64,
     },
-    /// No block of the KV cache fits.
+    /// Not one KV block fits.
+    #[error(
+        "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the \
+         engine."
+    )]
     NoBlocks,
-    /// One request of `max-model-len` does not fit.
+    /// One request of `max-model-len` tokens does not fit into the KV cache.
+    #[error(
+        "ValueError: To serve at least one request with the model's max seq len ({max_model_len}), ({:.2} GiB KV cache is \
+         needed, which is larger than the available KV cache memory ({:.2} GiB). Based on the available memory, the estimated \
+         maximum model length is {estimated}. Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when \
+         initializing the engine.",
+        needed / GIB, available / GIB
+    )]
     KvTooSmall {
-        /// Tokens one request may need.
+        /// Tokens of the longest request.
         max_model_len: u64,
         /// Bytes it needs.
         needed: f64,
-        /// Bytes that there are.
+        /// Bytes of the KV cache.
         available: f64,
         /// The most tokens that would fit.
         estimated: u64,
     },
-    /// `max-model-len` is more than the model was made for.
+    /// `max-model-len` exceeds what the model supports.
+    #[error(
+        "Value error, User-specified max_model_len ({max_model_len}) is greater than the derived max_model_len \
+         (max_position_embeddings={max_positions})."
+    )]
     LongerThanModel {
-        /// As told.
+        /// The flag's value.
         max_model_len: u64,
-        /// As the model has it.
+        /// The model's maximum.
         max_positions: u64,
     },
-    /// The heads cannot be split in so many parts.
+    /// The attention heads cannot be divided among the ranks.
+    #[error(
+        "Value error, Total number of attention heads ({heads}) must be divisible by tensor parallel size ({tensor_parallel})."
+    )]
     Heads {
         /// Query heads.
         heads: u64,
@@ -212,69 +236,10 @@ pub enum Misfit {
     },
 }
 
-impl fmt::Display for Misfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Weights { needed, total } => write!(
-                f,
-                "torch.OutOfMemoryError: CUDA out of memory. The weights take {:.2} GiB. GPU 0 has a total capacity of {:.2} GiB.",
-                needed / GIB,
-                total / GIB
-            ),
-            Self::Activations {
-                needed,
-                free,
-                total,
-            } => write!(
-                f,
-                "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate {:.2} GiB. GPU 0 has a total capacity of {:.2} \
-                 GiB of which {:.2} GiB is free.",
-                needed / GIB,
-                total / GIB,
-                free / GIB
-            ),
-            Self::NoBlocks => f.write_str(
-                "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when \
-                 initializing the engine.",
-            ),
-            Self::KvTooSmall {
-                max_model_len,
-                needed,
-                available,
-                estimated,
-            } => write!(
-                f,
-                "ValueError: To serve at least one request with the model's max seq len ({max_model_len}), ({:.2} GiB KV cache \
-                 is needed, which is larger than the available KV cache memory ({:.2} GiB). Based on the available memory, the \
-                 estimated maximum model length is {estimated}. Try increasing `gpu_memory_utilization` or decreasing \
-                 `max_model_len` when initializing the engine.",
-                needed / GIB,
-                available / GIB
-            ),
-            Self::LongerThanModel {
-                max_model_len,
-                max_positions,
-            } => write!(
-                f,
-                "Value error, User-specified max_model_len ({max_model_len}) is greater than the derived max_model_len \
-                 (max_position_embeddings={max_positions})."
-            ),
-            Self::Heads {
-                heads,
-                tensor_parallel,
-            } => write!(
-                f,
-                "Value error, Total number of attention heads ({heads}) must be divisible by tensor parallel size \
-                 ({tensor_parallel})."
-            ),
-        }
-    }
-}
-
-/// Bytes of the activations of the trial run, the larger of its two parts:
+/// Bytes of the activations in the profiling run, the larger of two parts:
 /// - a step of `max-num-batched-tokens` through a layer: T · (3 · hidden + 3 · width / tp) · bytes. That is the residual and
-///   what goes in and out, the gate's two results and their product; vllm-project/vllm#10517 logs 109.8 kB a token for
-///   Llama-3.1-8B at two lengths, the formula says 110.6. Of a mixture a token has `active` experts' results at once.
+///   the layer's input and output, the gate's two results and their product; vllm-project/vllm#10517 logs 109.8 kB per token for
+///   Llama-3.1-8B at two lengths, the formula gives 110.6. In a mixture of experts, a token has the results of `active` experts.
 /// - sampling of `max-num-seqs` sequences: S · vocab · 40.
 fn activations(model: &ModelShape, settings: &Settings) -> f64 {
     let tp = settings.tensor_parallel.max(1) as f64;
@@ -292,23 +257,22 @@ fn activations(model: &ModelShape, settings: &Settings) -> f64 {
     step.max(sampler)
 }
 
-/// Bytes of the weights on each of `tp` GPUs, and of the table of rotary positions: cosines and sines, head_dim for each
-/// position. Llama-3.1-8B is logged as 14.9889 GiB (vllm-project/vllm#17122), of which the table is 0.0313.
+/// Bytes of the weights on each of `tp` GPUs, including the table of rotary positions: cosines and sines, head_dim per position. Llama-3.1-8B is logged as 14.9889 GiB (vllm-project/vllm#17122), of which the table is 0.0313.
 pub fn weights(model: &ModelShape, tp: u64) -> f64 {
     let rotary = (model.max_positions * model.head_dim * model.dtype.bytes()) as f64;
     model.weight_bytes(tp) as f64 + rotary
 }
 
-/// Shares out the memory of one GPU.
+/// Divides the memory of one GPU.
 ///
 /// # Errors
-/// How the server would fail to start.
+/// When the server would not start.
 pub fn fit(gpu: &Gpu, model: &ModelShape, settings: &Settings) -> Result<Fit, Misfit> {
     let tp = settings.tensor_parallel.max(1);
     if !model.heads.is_multiple_of(tp) {
         return Err(Misfit::Heads { heads: model.heads, tensor_parallel: tp });
     }
-    if settings.told_len && settings.max_model_len > model.max_positions {
+    if settings.sets_max_model_len && settings.max_model_len > model.max_positions {
         return Err(Misfit::LongerThanModel {
             max_model_len: settings.max_model_len,
             max_positions: model.max_positions,
@@ -333,14 +297,14 @@ pub fn fit(gpu: &Gpu, model: &ModelShape, settings: &Settings) -> Result<Fit, Mi
         if settings.graphs { model.layers as f64 * GRAPH_MIB_PER_LAYER * 1024.0 * 1024.0 } else { 0.0 };
     let budget = total * settings.utilization;
     let kv_cache =
-        settings.kv_bytes.map_or(budget - weights - activations - other - graphs, |told| told as f64);
+        settings.kv_bytes.map_or(budget - weights - activations - other - graphs, |bytes| bytes as f64);
     let per_token = model.kv_bytes_per_token(settings.kv_type, tp);
     let per_block = (per_token * settings.block_size) as f64;
     let blocks = settings.blocks.unwrap_or((kv_cache.max(0.0) / per_block) as u64);
     if blocks == 0 {
         return Err(Misfit::NoBlocks);
     }
-    // One block is never given to a request: a recorded server with 8 blocks of 128 estimates 896 tokens.
+    // One block is reserved: a recorded server with 8 blocks of 128 tokens estimates 896 tokens.
     let estimated = (blocks - 1) * settings.block_size;
     if settings.max_model_len > estimated {
         return Err(Misfit::KvTooSmall {
@@ -366,15 +330,15 @@ pub fn fit(gpu: &Gpu, model: &ModelShape, settings: &Settings) -> Result<Fit, Mi
     })
 }
 
-/// What the prediction rests on, in a line to be shown beside it.
-pub fn basis(gpu: &Gpu, model: &ModelShape) -> &'static str {
+/// How predictions for a GPU and a model were validated, in one line.
+pub fn validation(gpu: &Gpu, model: &ModelShape) -> &'static str {
     let logged = ["RTX 3090", "RTX 4090", "L40S", "A100 40GB", "A100 80GB", "H100"];
     if model.other_attention || !logged.contains(&gpu.name.as_str()) {
-        "unvalidated: no log of a real server of this kind was compared"
+        "unvalidated: never compared with the log of a real server of this kind"
     } else if model.experts.is_some() {
-        "predicted: of mixtures one log of a real server was compared, and met within 10 %"
+        "predicted; within 10 % of the one log of a mixture-of-experts server that was compared"
     } else {
-        "predicted: logs of real servers on this GPU were met within 10 %"
+        "predicted; within 10 % of the logs of real servers on this GPU"
     }
 }
 

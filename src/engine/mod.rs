@@ -1,8 +1,27 @@
-//! The embedded engine: requests and time → when each token leaves. State and time go in, the next event comes out; nothing
-//! here knows a clock, so the same arrivals give the same instants on every machine.
+//! The embedded engine decides when each token of a request is emitted. It has no clock of its own, so the same arrivals give the
+//! same timestamps on every machine; [`crate::sim`] drives it in real time, [`crate::predict`] in virtual time.
 //!
-//! A clock drives whatever is behind the interface [`Engine`]. The [`Script`] lets tokens leave at instants that a manifest
-//! writes down; [`Vllm`] takes the steps that vLLM's own scheduler takes, each as long as a roofline says.
+//! There are two implementations of [`Engine`]: [`Script`] emits tokens at the times that a manifest states, and [`Vllm`] models
+//! vLLM's scheduler, with step times from a roofline of the GPU.
+//!
+//! ```
+//! use runner::{
+//!     engine::{Engine, server_model::ServerModel},
+//!     manifest::{Catalogue, Flags},
+//! };
+//!
+//! let model = "Qwen/Qwen2.5-1.5B-Instruct";
+//! let server = ServerModel::of("L4", model, &Flags::default(), &Catalogue::default(), None)?;
+//! let fit = server.fit()?;
+//! assert!(fit.kv_tokens() > 100_000);
+//!
+//! let mut engine = server.engine(&fit, true, server.speed());
+//! let now = runner::unit::Nanos(0);
+//! engine.admit(now, runner::engine::NewRequest { prompt: &[1, 2, 3], output_tokens: 1 });
+//! let first = engine.next_at().expect("a step has begun");
+//! assert!(engine.next_token(first).expect("the step is done").last);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod hardware;
 mod kv_cache;
@@ -10,14 +29,14 @@ pub mod memory;
 pub mod model;
 pub mod model_catalogue;
 mod model_config;
-pub mod modelled;
+pub mod model_error;
 mod prefix_cache;
 pub mod quantization;
 mod scheduler;
 mod script;
-pub mod startup;
+pub mod startup_log;
 mod step_time;
-pub mod tokens;
+pub mod tokenizer;
 mod vllm;
 
 use crate::unit::Nanos;
@@ -28,59 +47,59 @@ pub use script::Script;
 pub use step_time::{Speed, StepTime};
 pub use vllm::Vllm;
 
-/// The number of a request: its place in the order of arrival, from 0.
+/// The number of a request, in the order of arrival, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestNo(pub u64);
+pub struct RequestId(pub u64);
 
-/// What is asked of the engine.
+/// A request to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked<'a> {
-    /// Ids of the prompt's tokens.
+pub struct NewRequest<'a> {
+    /// The prompt's token ids.
     pub prompt: &'a [u64],
-    /// Tokens to be produced; a request for none takes a turn and ends without a token, so ask for at least 1.
+    /// Tokens to generate, at least 1. A request for none would occupy the engine and end without a token.
     pub output_tokens: u64,
 }
 
-/// A token leaves the engine.
+/// A token that the engine emits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// When.
+    /// When it is emitted.
     pub at: Nanos,
-    /// Whose.
-    pub request: RequestNo,
-    /// Which token of the request, from 1.
+    /// The request it belongs to.
+    pub request: RequestId,
+    /// Its place in the answer, from 1.
     pub number: u64,
-    /// Whether it is the request's last.
+    /// Whether it is the last of the answer.
     pub last: bool,
-    /// When the request's turn began: until then it waited.
+    /// When the request was scheduled first; until then it waited in the queue.
     pub began: Nanos,
 }
 
-/// What an engine holds at an instant.
+/// The state of an engine at one instant.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Gauges {
-    /// Requests that run.
+    /// Running requests.
     pub running: usize,
-    /// Requests that wait for their turn.
+    /// Requests in the queue.
     pub waiting: usize,
-    /// Part of the KV cache in use, 0 to 1; absent where it has no size.
+    /// Fraction of the KV cache in use, 0 to 1; absent for a cache without a size.
     pub kv_usage: Option<f64>,
-    /// Requests whose turn was taken back so far.
+    /// Preemptions so far.
     pub preemptions: u64,
-    /// Prompt tokens looked for in the prefix cache, and found, so far; absent where there is none.
+    /// Prompt tokens queried in the prefix cache so far, and those that hit; absent without a prefix cache.
     pub prefix: Option<(u64, u64)>,
 }
 
-/// An engine by no clock of its own. Instants never go backwards from call to call.
+/// An engine without a clock. The caller passes the time, which never goes backwards.
 pub trait Engine: Send {
-    /// A request arrives.
-    fn admit(&mut self, now: Nanos, asked: Asked<'_>) -> RequestNo;
-    /// A request is given up. Nothing happens when it has ended already.
-    fn cancel(&mut self, now: Nanos, request: RequestNo);
-    /// When the next token leaves; absent when nothing runs.
+    /// Queues a request.
+    fn admit(&mut self, now: Nanos, asked: NewRequest<'_>) -> RequestId;
+    /// Cancels a request. Does nothing if it has ended.
+    fn cancel(&mut self, now: Nanos, request: RequestId);
+    /// When the next token is emitted; `None` while no request runs.
     fn next_at(&self) -> Option<Nanos>;
-    /// Takes the next token that leaves not later than `now`.
+    /// Takes the next token that is emitted at `now` or before.
     fn next_token(&mut self, now: Nanos) -> Option<Token>;
-    /// What it holds.
+    /// The current state.
     fn gauges(&self) -> Gauges;
 }

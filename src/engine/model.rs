@@ -1,4 +1,4 @@
-//! The shape of a model: what its weights weigh, what a token leaves in the KV cache, and what it costs to compute.
+//! The dimensions of a model, and from them the size of its weights and KV cache and the operations of a token.
 
 use super::{hardware::ComputeType, quantization::Quantization};
 use crate::manifest::{ExpertsSpec, WeightType};
@@ -6,7 +6,7 @@ use crate::manifest::{ExpertsSpec, WeightType};
 /// A decoder-only transformer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelShape {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Decoder layers.
     pub layers: u64,
@@ -22,22 +22,22 @@ pub struct ModelShape {
     pub intermediate: u64,
     /// Rows of the embedding.
     pub vocab: u64,
-    /// Whether the output layer is the embedding again.
+    /// Whether the output layer shares the embedding's weights.
     pub tied: bool,
-    /// Whether query, key and value have a bias.
+    /// Whether the query, key and value projections have a bias.
     pub qkv_bias: bool,
-    /// Matrices of a feed-forward network: 3 with a gate, else 2.
+    /// Matrices per feed-forward network: 3 with a gate, else 2.
     pub ffn_matrices: u64,
-    /// Experts of a mixture.
+    /// The experts of a mixture of experts.
     pub experts: Option<ExpertsSpec>,
-    /// The longest sequence, tokens.
+    /// The longest sequence, in tokens.
     pub max_positions: u64,
     /// The type of its weights and activations.
     pub dtype: WeightType,
-    /// How its matrices are stored; absent: in `dtype`.
+    /// The quantization of its matrices; absent if they are stored in `dtype`.
     pub quantization: Option<Quantization>,
-    /// Whether some layers keep keys and values otherwise than of every token and head: a window, a latent. They are taken for
-    /// layers with full attention, so its memory and speed are unvalidated.
+    /// Whether some layers have sliding-window or latent attention. They are modelled as full attention, so memory and speed are
+    /// not validated.
     pub other_attention: bool,
 }
 
@@ -47,7 +47,7 @@ impl ModelShape {
         2 * (self.heads + self.kv_heads) * self.head_dim * self.hidden
     }
 
-    /// Weights of one layer's feed-forward matrices: all of them, and those a token passes through.
+    /// Weights of one layer's feed-forward matrices: all of them, and those that one token uses.
     pub fn ffn_weights(&self) -> (u64, u64) {
         let of = |width: u64| self.ffn_matrices * self.hidden * width;
         match &self.experts {
@@ -60,13 +60,13 @@ impl ModelShape {
         }
     }
 
-    /// Weights of all decoder layers' matrices.
+    /// Weights of the matrices of all decoder layers.
     pub fn matrix_weights(&self) -> u64 {
         self.layers * (self.attention_weights() + self.ffn_weights().0)
     }
 
-    /// Parameters: matrices, biases, norms (two a layer and one at the end), embedding, and the output layer where it is
-    /// not the embedding again.
+    /// Parameters: matrices, biases, norms (two per layer and one at the end), embedding, and the output layer unless it shares
+    /// the embedding's weights.
     pub fn parameters(&self) -> u64 {
         self.matrix_weights() + self.small_weights() + self.embedding_weights()
     }
@@ -82,14 +82,14 @@ impl ModelShape {
         tables * self.vocab * self.hidden
     }
 
-    /// Bytes of the decoder layers' matrices as they are stored.
+    /// Bytes of the decoder layers' matrices as stored.
     fn matrix_bytes(&self) -> f64 {
         let plain = self.dtype.bytes() as f64 * 8.0;
         let bits = self.quantization.map_or(plain, Quantization::bits_per_weight);
         self.matrix_weights() as f64 * bits / 8.0
     }
 
-    /// Bytes of the weights on each of `tp` ranks. Matrices, embedding and output layer are split, norms are not.
+    /// Bytes of the weights on each of `tp` ranks. Matrices, embedding and output layer are split; norms are not.
     pub fn weight_bytes(&self, tp: u64) -> u64 {
         let tp = tp.max(1) as f64;
         let wide = self.dtype.bytes() as f64;
@@ -97,9 +97,9 @@ impl ModelShape {
         (split / tp + self.small_weights() as f64 * wide) as u64
     }
 
-    /// Bytes of weights that one step over `tokens` tokens reads on each of `tp` ranks: the matrices and the output layer,
-    /// but not the embedding, of which it reads a row a token. Of a mixture the experts that so many tokens are expected to
-    /// call on: count · (1 − (1 − active/count)^tokens), when each expert is as likely.
+    /// Bytes of weights that a step over `tokens` tokens reads on each of `tp` ranks: the matrices and the output layer. Of a
+    /// mixture of experts, it reads the number that so many tokens are expected to use if all are equally likely:
+    /// count · (1 − (1 − active/count)^tokens).
     pub fn step_weight_bytes(&self, tokens: u64, tp: u64) -> f64 {
         let tp = tp.max(1) as f64;
         let wide = self.dtype.bytes() as f64;
@@ -107,21 +107,21 @@ impl ModelShape {
         let mut matrices = self.matrix_bytes();
         if let Some(experts) = &self.experts {
             let (count, active) = (experts.count as f64, experts.active as f64);
-            let called = 1.0 - (1.0 - (active / count).min(1.0)).powf(tokens as f64);
+            let used = 1.0 - (1.0 - (active / count).min(1.0)).powf(tokens as f64);
             let one = self.ffn_matrices * self.hidden * experts.intermediate.unwrap_or(self.intermediate);
             let all = self.layers as f64 * one as f64 * count;
             let bytes_per_weight = matrices / self.matrix_weights() as f64;
-            matrices -= all * (1.0 - called) * bytes_per_weight;
+            matrices -= all * (1.0 - used) * bytes_per_weight;
         }
         (matrices + output) / tp + self.small_weights() as f64 * wide
     }
 
-    /// Key and value heads on each of `tp` ranks: where there are fewer heads than ranks, each rank holds a whole one.
+    /// Key and value heads on each of `tp` ranks, at least one.
     pub fn kv_heads_per_rank(&self, tp: u64) -> u64 {
         self.kv_heads.div_ceil(tp.max(1)).max(1)
     }
 
-    /// Bytes that one token leaves in the KV cache of each of `tp` ranks: 2 · layers · kv_heads · head_dim · bytes.
+    /// Bytes of one token in the KV cache of each of `tp` ranks: 2 · layers · kv_heads · head_dim · bytes.
     pub fn kv_bytes_per_token(&self, kv: KvType, tp: u64) -> u64 {
         let bytes = match kv {
             KvType::Auto => self.dtype.bytes(),
@@ -131,13 +131,13 @@ impl ModelShape {
         2 * self.layers * self.kv_heads_per_rank(tp) * self.head_dim * bytes
     }
 
-    /// Operations that one token takes in the decoder layers' matrices on each of `tp` ranks: two a weight it meets.
+    /// Operations of one token in the decoder layers' matrices on each of `tp` ranks: two per weight it uses.
     pub fn matrix_flops_per_token(&self, tp: u64) -> f64 {
         let weights = self.layers * (self.attention_weights() + self.ffn_weights().1);
         2.0 * weights as f64 / tp.max(1) as f64
     }
 
-    /// Operations of the output layer for one position that is sampled, on each of `tp` ranks: 2 · vocab · hidden.
+    /// Operations of the output layer for one sampled position, on each of `tp` ranks: 2 · vocab · hidden.
     pub fn output_flops(&self, tp: u64) -> f64 {
         2.0 * self.vocab as f64 * self.hidden as f64 / tp.max(1) as f64
     }
@@ -148,26 +148,26 @@ impl ModelShape {
         4.0 * (self.layers * self.heads * self.head_dim) as f64 * context as f64 / tp.max(1) as f64
     }
 
-    /// The type its matrices are multiplied in.
+    /// The number format of its matrix products.
     pub fn compute(&self) -> ComputeType {
         self.quantization.map_or(ComputeType::Plain(self.dtype), |q| q.compute(self.dtype))
     }
 }
 
-/// The type of the KV cache, as `--kv-cache-dtype` says.
+/// The number format of the KV cache: `--kv-cache-dtype`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KvType {
-    /// The model's own.
+    /// The model's own format.
     #[default]
     Auto,
     /// 8-bit floating point.
     Fp8,
-    /// A type of its own.
+    /// Another unquantized format.
     Plain(WeightType),
 }
 
 impl KvType {
-    /// By the words of `--kv-cache-dtype`; `None` for an unknown one.
+    /// Parses a value of `--kv-cache-dtype`.
     pub fn named(word: &str) -> Option<Self> {
         match word {
             "auto" => Some(Self::Auto),
@@ -191,7 +191,7 @@ mod tests {
         let model = shape("Qwen/Qwen2.5-1.5B");
         assert_eq!(model.kv_bytes_per_token(KvType::Auto, 1), 28_672);
         assert_eq!(model.kv_bytes_per_token(KvType::Fp8, 1), 14_336);
-        // Two heads on four ranks: each rank keeps one.
+        // Two heads on four ranks: one on each.
         assert_eq!(model.kv_bytes_per_token(KvType::Auto, 4), 14_336);
         let moe = shape("Qwen/Qwen3-30B-A3B");
         assert!(moe.step_weight_bytes(1, 1) < 0.2 * moe.step_weight_bytes(10_000, 1));

@@ -1,10 +1,14 @@
-//! Models by name: the built-in catalogue and the user's own.
+//! Finds models by name in the built-in catalogue and the user's own.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{model::ModelShape, quantization::Quantization};
+use super::{
+    model::ModelShape,
+    model_error::{ModelError, Subject},
+    quantization::Quantization,
+};
 use crate::manifest::{Catalogue, ModelSpec, nearest};
 
 /// The built-in catalogue.
@@ -16,11 +20,11 @@ struct Builtin {
 }
 
 fn builtin() -> BTreeMap<String, ModelSpec> {
-    // A test reads the embedded text, so that no build has another one.
+    // A test parses the embedded text.
     toml::from_str(CATALOGUE).map_or_else(|_| BTreeMap::new(), |all: Builtin| all.model)
 }
 
-/// What a name is without organisation and the words that change no shape: tuning, quantization, date of a build.
+/// A model's name without its organisation and without words that do not change the dimensions, such as `Instruct` or `AWQ`.
 fn plain(name: &str) -> String {
     const WORDS: [&str; 26] = [
         "instruct",
@@ -56,8 +60,8 @@ fn plain(name: &str) -> String {
     words.concat()
 }
 
-/// The shape that a model's name means in the catalogues: organisation, case and words such as `Instruct` do not matter, and
-/// a quantization is read from the name. The user's own come first. `None` where it is in none.
+/// Finds a model by name; `None` if it is in no catalogue. Organisation, case and words such as `Instruct` do not matter, and the
+/// quantization is taken from the name. The user's own catalogue comes first.
 pub fn find_model(name: &str, own: &Catalogue) -> Option<ModelShape> {
     let wanted = plain(name);
     let builtin = builtin();
@@ -75,7 +79,7 @@ pub fn find_model(name: &str, own: &Catalogue) -> Option<ModelShape> {
     find(&own.model).or_else(|| find(&builtin))
 }
 
-/// A shape from its numbers; a quantization is read from the name.
+/// Makes a model from its entry. The quantization is taken from the name.
 pub fn model_of(name: &str, spec: &ModelSpec) -> ModelShape {
     ModelShape {
         name: name.to_owned(),
@@ -99,30 +103,31 @@ pub fn model_of(name: &str, spec: &ModelSpec) -> ModelShape {
     }
 }
 
-/// The names of all known models, the user's own first.
+/// The names of all models, the user's own first.
 pub fn model_names(own: &Catalogue) -> Vec<String> {
     let known: Vec<String> = own.model.keys().cloned().collect();
     let more: Vec<String> = builtin().into_keys().filter(|name| !known.contains(name)).collect();
     [known, more].concat()
 }
 
-/// Why a name means no shape, and what to do.
-pub fn unknown_model(name: &str, own: &Catalogue) -> (String, Vec<String>) {
+/// The error for a name that is no known model: suggests the nearest, and says how to add one.
+pub(super) fn unknown_model(name: &str, own: &Catalogue) -> ModelError {
     let names = model_names(own);
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
     let last = name.rsplit('/').next().unwrap_or(name);
     let meant = nearest(last, &known).map(|name| format!("; the nearest known is {name}"));
-    (
-        format!("the shape of {name} is not known{}", meant.unwrap_or_default()),
-        vec![
-            "it is read from the config.json of a local model or of the Hugging Face cache, else from the catalogue"
+    ModelError {
+        subject: Subject::Model,
+        title: format!("the dimensions of {name} are unknown{}", meant.unwrap_or_default()),
+        help: vec![
+            "they are read from the config.json of a local model or of the Hugging Face cache, else from the catalogue"
                 .to_owned(),
             format!(
-                "add your own: [catalogue.model.\"{name}\"] with layers, hidden, heads, kv_heads, intermediate, vocab and \
-                 max_positions; an included file may hold it"
+                "to add them, write [catalogue.model.\"{name}\"] with layers, hidden, heads, kv_heads, intermediate, vocab \
+                 and max_positions, here or in an included file"
             ),
         ],
-    )
+    }
 }
 
 #[cfg(test)]
@@ -134,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn every_entry_is_sound_and_its_parameters_are_those_of_its_name() {
+    fn every_entry_has_a_source_and_the_parameters_in_its_name() {
         let all: Builtin = toml::from_str(CATALOGUE).unwrap();
         for (name, spec) in &all.model {
             assert!(spec.source.is_some(), "{name}");
@@ -171,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_leniently_and_their_quantization_too() {
+    fn names_are_matched_leniently_and_state_the_quantization() {
         assert_eq!(shape("qwen/qwen2.5-1.5b-instruct").quantization, None);
         assert_eq!(
             shape("Qwen/Qwen2.5-7B-Instruct-AWQ").quantization,
@@ -183,7 +188,7 @@ mod tests {
         );
         assert_eq!(shape("neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8").quantization, Some(Quantization::Fp8));
         assert!(find_model("someone/unheard-of-9B", &Catalogue::default()).is_none());
-        let (title, help) = unknown_model("Qwen/Qwen2.5-9B", &Catalogue::default());
+        let ModelError { title, help, .. } = unknown_model("Qwen/Qwen2.5-9B", &Catalogue::default());
         assert!(title.contains("nearest"), "{title}");
         assert!(help[1].contains("[catalogue.model.\"Qwen/Qwen2.5-9B\"]"));
     }

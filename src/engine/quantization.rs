@@ -1,37 +1,37 @@
-//! How the matrices of a model are stored, as a flag, a name or a checkpoint says.
+//! Quantization of a model's matrices, by a flag, a name or a checkpoint.
 
 use super::hardware::ComputeType;
 use crate::manifest::WeightType;
 
-/// How the matrices of a model are stored. Embedding, output layer and norms keep the model's own type.
+/// Quantization of a model's matrices. Embedding, output layer and norms keep the model's own type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantization {
-    /// AWQ, GPTQ or another form with groups: whole bits a weight, and a 16-bit scale and a zero point for each group of 128.
+    /// AWQ, GPTQ and similar: a 16-bit scale and a zero point per group of 128 weights.
     Grouped {
-        /// Bits of one weight: 2, 3, 4 or 8.
+        /// Bits per weight: 2, 3, 4 or 8.
         bits: u64,
     },
-    /// 8-bit floating point with a scale a tensor or channel.
+    /// 8-bit floating point with a scale per tensor or channel.
     Fp8,
-    /// 8-bit integers with a scale a channel.
+    /// 8-bit integers with a scale per channel.
     Int8,
-    /// bitsandbytes' 4-bit NF4: a scale for each 64 weights.
+    /// 4-bit NF4 of bitsandbytes, with a scale per 64 weights.
     Bitsandbytes,
 }
 
 impl Quantization {
-    /// Bits that one weight of a matrix takes, with its share of scales and zero points.
+    /// Bits per weight, including its share of scales and zero points.
     pub fn bits_per_weight(self) -> f64 {
         match self {
-            // A scale of 16 bits and a zero of `bits` for each group of 128, the group size AWQ and GPTQ have unless told.
+            // A 16-bit scale and a zero point of `bits` per group; 128 is the default group size of AWQ and GPTQ.
             Self::Grouped { bits } => bits as f64 + (16 + bits) as f64 / 128.0,
             Self::Fp8 | Self::Int8 => 8.0,
-            // A 32-bit scale for each block of 64, bitsandbytes' own default.
+            // A 32-bit scale per 64 weights, the default of bitsandbytes.
             Self::Bitsandbytes => 4.5,
         }
     }
 
-    /// By the words of vLLM's `--quantization`; `None` for a word that leaves the form to the checkpoint.
+    /// Parses a value of vLLM's `--quantization`; `None` if it leaves the choice to the checkpoint.
     pub fn of_flag(word: &str) -> Option<Self> {
         match word {
             "awq" | "awq_marlin" | "gptq" | "gptq_marlin" => Some(Self::Grouped { bits: 4 }),
@@ -42,7 +42,7 @@ impl Quantization {
         }
     }
 
-    /// By the words of a checkpoint's name, as hubs write them: `-AWQ`, `-GPTQ-Int8`, `-FP8`, `w4a16`, `bnb-4bit`.
+    /// Recognizes the quantization in a checkpoint's name: `-AWQ`, `-GPTQ-Int8`, `-FP8`, `w4a16`, `bnb-4bit`.
     pub fn of_name(name: &str) -> Option<Self> {
         let name = name.to_lowercase();
         let has = |word: &str| name.contains(word);
@@ -60,7 +60,7 @@ impl Quantization {
         }
     }
 
-    /// The type that matrices are multiplied in: forms with groups are unpacked to the model's own.
+    /// The number format of matrix products. Grouped weights are unpacked to the model's own type.
     pub fn compute(self, plain: WeightType) -> ComputeType {
         match self {
             Self::Fp8 => ComputeType::Fp8,

@@ -11,9 +11,9 @@
 use std::collections::VecDeque;
 
 use super::{
-    Asked, RequestNo,
+    NewRequest, RequestId,
     kv_cache::{BlockTable, KvCache},
-    tokens::Chain,
+    tokenizer::BlockHashes,
 };
 use crate::unit::Nanos;
 
@@ -51,7 +51,7 @@ pub struct Work {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampled {
     /// Whose.
-    pub request: RequestNo,
+    pub request: RequestId,
     /// Which token of the answer, from 1.
     pub number: u64,
     /// Whether it is the last.
@@ -62,7 +62,7 @@ pub struct Sampled {
 
 #[derive(Debug)]
 struct Sequence {
-    number: RequestNo,
+    number: RequestId,
     prompt_tokens: u64,
     /// Tokens of the answer, of the most that are wanted.
     said: u64,
@@ -71,7 +71,7 @@ struct Sequence {
     computed: u64,
     /// Tokens that the step in flight computes.
     in_step: u64,
-    chain: Option<Chain>,
+    chain: Option<BlockHashes>,
     table: BlockTable,
     began: Option<Nanos>,
 }
@@ -118,13 +118,13 @@ impl Scheduler {
     }
 
     /// A request arrives. Its prompt is cut, and its answer ends, where it has as many tokens as one request may have.
-    pub fn admit(&mut self, asked: Asked<'_>) -> RequestNo {
-        let number = RequestNo(self.arrived);
+    pub fn admit(&mut self, asked: NewRequest<'_>) -> RequestId {
+        let number = RequestId(self.arrived);
         self.arrived += 1;
         let most = self.limits.max_model_len;
         let kept = (asked.prompt.len() as u64).min(most.saturating_sub(1));
         let chain = self.cache.keeps_prefixes().then(|| {
-            let mut chain = Chain::new(self.cache.block_size());
+            let mut chain = BlockHashes::new(self.cache.block_size());
             let prompt = asked.prompt.iter().take(kept as usize);
             prompt.for_each(|token| chain.push(*token));
             chain
@@ -144,7 +144,7 @@ impl Scheduler {
     }
 
     /// A request is given up; its blocks are free. Whether it was there.
-    pub fn cancel(&mut self, request: RequestNo) -> bool {
+    pub fn cancel(&mut self, request: RequestId) -> bool {
         let is_it = |sequence: &Sequence| sequence.number == request;
         if let Some(place) = self.running.iter().position(is_it) {
             let mut sequence = self.running.remove(place);
@@ -236,7 +236,7 @@ impl Scheduler {
                 return;
             };
             let whole = sequence.tokens();
-            let hashes = sequence.chain.as_ref().map_or(&[][..], Chain::blocks);
+            let hashes = sequence.chain.as_ref().map_or(&[][..], BlockHashes::blocks);
             let found = self.cache.find(hashes, whole);
             let cached = found as u64 * self.cache.block_size();
             let lacking = whole - cached;
@@ -297,7 +297,7 @@ fn remember(cache: &mut KvCache, sequence: &mut Sequence, then: u64) {
     if full <= sequence.table.known() {
         return;
     }
-    let hashes = sequence.chain.as_ref().map_or(&[][..], Chain::blocks);
+    let hashes = sequence.chain.as_ref().map_or(&[][..], BlockHashes::blocks);
     let full = full.min(hashes.len());
     cache.remember(&mut sequence.table, &hashes[..full]);
 }
@@ -328,10 +328,10 @@ mod tests {
     const LIMITS: Limits =
         Limits { max_num_seqs: 8, max_num_batched_tokens: 16, max_model_len: 64, chunked_prefill: true };
 
-    fn admit(scheduler: &mut Scheduler, prompt: u64, output_tokens: u64) -> RequestNo {
+    fn admit(scheduler: &mut Scheduler, prompt: u64, output_tokens: u64) -> RequestId {
         // Prompts of one length are the same prompt.
         let prompt: Vec<u64> = (0..prompt).map(|token| token + 1000 * prompt).collect();
-        scheduler.admit(Asked { prompt: &prompt, output_tokens })
+        scheduler.admit(NewRequest { prompt: &prompt, output_tokens })
     }
 
     fn step(scheduler: &mut Scheduler, out: &mut Vec<Sampled>) -> Option<Work> {
@@ -374,7 +374,7 @@ mod tests {
         let second = admit(&mut scheduler, 4, 8);
         while step(&mut scheduler, &mut out).is_some() {}
         assert_eq!(scheduler.preemptions(), 1);
-        let ends: Vec<RequestNo> = out.iter().filter(|s| s.last).map(|s| s.request).collect();
+        let ends: Vec<RequestId> = out.iter().filter(|s| s.last).map(|s| s.request).collect();
         assert_eq!(ends, [first, second]);
         let numbers: Vec<u64> = out.iter().filter(|s| s.request == second).map(|s| s.number).collect();
         assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
@@ -441,8 +441,8 @@ mod tests {
             let mut scheduler = Scheduler::new(limits, KvCache::new(blocks, size, prefixes));
             let most = scheduler.limits.max_model_len;
             let budget = scheduler.limits.max_num_batched_tokens;
-            let mut wanted: BTreeMap<RequestNo, u64> = BTreeMap::new();
-            let mut said: BTreeMap<RequestNo, u64> = BTreeMap::new();
+            let mut wanted: BTreeMap<RequestId, u64> = BTreeMap::new();
+            let mut said: BTreeMap<RequestId, u64> = BTreeMap::new();
             let mut cancelled = Vec::new();
             let drain = std::iter::repeat_n(Event::Step, 20_000);
             for event in events.into_iter().chain(drain) {
@@ -454,7 +454,7 @@ mod tests {
                     }
                     Event::Cancel(who) => {
                         if !wanted.is_empty() {
-                            let number = RequestNo(who.index(wanted.len()) as u64);
+                            let number = RequestId(who.index(wanted.len()) as u64);
                             if scheduler.cancel(number) {
                                 cancelled.push(number);
                             }

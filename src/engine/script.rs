@@ -14,7 +14,7 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-use super::{Asked, Engine, Gauges, RequestNo, Token, prefix_cache::PrefixCache};
+use super::{NewRequest, Engine, Gauges, RequestId, Token, prefix_cache::PrefixCache};
 use crate::{manifest::SimScript, unit::Nanos};
 
 /// Requests and what remains to be done for them.
@@ -23,10 +23,10 @@ pub struct Script {
     max_num_seqs: usize,
     seed: u64,
     arrived: u64,
-    waiting: VecDeque<(RequestNo, Lengths)>,
-    running: BTreeMap<RequestNo, Turn>,
+    waiting: VecDeque<(RequestId, Lengths)>,
+    running: BTreeMap<RequestId, Turn>,
     /// Next tokens by instant; the number breaks ties, so that equal instants have one order.
-    due: BTreeSet<(Nanos, RequestNo)>,
+    due: BTreeSet<(Nanos, RequestId)>,
     prefixes: Option<PrefixCache>,
 }
 
@@ -77,8 +77,8 @@ impl Script {
 }
 
 impl Engine for Script {
-    fn admit(&mut self, now: Nanos, asked: Asked<'_>) -> RequestNo {
-        let number = RequestNo(self.arrived);
+    fn admit(&mut self, now: Nanos, asked: NewRequest<'_>) -> RequestId {
+        let number = RequestId(self.arrived);
         self.arrived += 1;
         if let Some(prefixes) = &mut self.prefixes {
             prefixes.ask(asked.prompt);
@@ -89,7 +89,7 @@ impl Engine for Script {
         number
     }
 
-    fn cancel(&mut self, now: Nanos, request: RequestNo) {
+    fn cancel(&mut self, now: Nanos, request: RequestId) {
         self.waiting.retain(|(number, _)| *number != request);
         if let Some(turn) = self.running.remove(&request) {
             self.due.remove(&(turn.next, request));
@@ -164,8 +164,8 @@ mod tests {
         }
     }
 
-    fn asked(output_tokens: u64) -> Asked<'static> {
-        Asked { prompt: &[1, 2, 3, 4, 5], output_tokens }
+    fn asked(output_tokens: u64) -> NewRequest<'static> {
+        NewRequest { prompt: &[1, 2, 3, 4, 5], output_tokens }
     }
 
     fn all(engine: &mut Script) -> Vec<(u64, u64, bool)> {

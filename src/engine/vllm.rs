@@ -1,21 +1,21 @@
-//! The model of vLLM: its scheduler, each step as long as a roofline says.
+//! The model of vLLM: its scheduler, with step times from a roofline.
 
 use std::collections::VecDeque;
 
 use super::{
-    Asked, Engine, Gauges, RequestNo, Token,
+    NewRequest, Engine, Gauges, RequestId, Token,
     scheduler::{Sampled, Scheduler},
     step_time::StepTime,
 };
 use crate::unit::Nanos;
 
-/// Requests, their steps and the time these take.
+/// A model of vLLM.
 pub struct Vllm {
     scheduler: Scheduler,
     time: StepTime,
-    /// When the step in flight ends.
+    /// When the current step ends.
     ends: Option<Nanos>,
-    /// What the last step sampled, and when it ended.
+    /// The tokens that the last step sampled, and when it ended.
     sampled: VecDeque<Sampled>,
     at: Nanos,
 }
@@ -29,23 +29,23 @@ impl Vllm {
     fn begin_step(&mut self, now: Nanos) {
         self.ends = self.scheduler.schedule(now).map(|work| {
             let ns = self.time.seconds(&work) * 1e9;
-            // A step takes some time, or an engine of impossible speed would never let time go on.
+            // At least 1 ns, so that time advances whatever the speed.
             Nanos(now.0 + (ns.round() as u64).max(1))
         });
     }
 }
 
 impl Engine for Vllm {
-    fn admit(&mut self, now: Nanos, asked: Asked<'_>) -> RequestNo {
+    fn admit(&mut self, now: Nanos, asked: NewRequest<'_>) -> RequestId {
         let number = self.scheduler.admit(asked);
-        // Who comes during a step waits for the next one.
+        // A request that arrives during a step waits for the next one.
         if self.ends.is_none() {
             self.begin_step(now);
         }
         number
     }
 
-    fn cancel(&mut self, _: Nanos, request: RequestNo) {
+    fn cancel(&mut self, _: Nanos, request: RequestId) {
         self.sampled.retain(|sampled| sampled.request != request);
         self.scheduler.cancel(request);
     }
@@ -68,7 +68,7 @@ impl Engine for Vllm {
             let ends = self.ends.filter(|ends| *ends <= now)?;
             self.at = ends;
             self.scheduler.complete(&mut self.sampled);
-            // vLLM begins the next step before anybody has read this one's tokens.
+            // vLLM begins the next step before this one's tokens are read.
             self.begin_step(ends);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Assumptions, Calibration, Placed};
 use crate::{
-    engine::{Speed, hardware::GIB, modelled::Modelled},
+    engine::{Speed, hardware::GIB, server_model::ServerModel},
     store::{Basis, CalibrationBasis, ModelBasis},
 };
 
@@ -126,7 +126,7 @@ fn of_model(server: &Placed, speed: Speed) -> ModelBasis {
 }
 
 /// Properties of a server that were not part of the validation.
-fn doubts_of(modelled: &Modelled) -> Vec<String> {
+fn doubts_of(modelled: &ServerModel) -> Vec<String> {
     let ranks = modelled.settings.tensor_parallel > 1 && modelled.gpu.name != TENSOR_PARALLEL_VALIDATED;
     let doubts = [
         (ranks, "tensor parallelism"),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Machine, Placed, PredictError, Setup, repeat::input_count};
 use crate::{
-    engine::{Gauges, hardware::GIB, memory::Misfit, startup},
+    engine::{Gauges, hardware::GIB, memory::Misfit, startup_log},
     load::Records,
     measure::{self, CellContext, CellOutcome, Severity, Summary, Verdict, VerdictKind},
     observe::{EngineSide, ServerSide},
@@ -16,7 +16,7 @@ use crate::{
 /// Predicts the start of a server. Every line of its log is marked as predicted.
 pub(super) fn server(group: &Group, placed: &Placed, now: Timestamp) -> ServerFile {
     let fit = placed.modelled.fit();
-    let lines = startup::lines(&placed.modelled, &fit);
+    let lines = startup_log::lines(&placed.modelled, &fit);
     let mut file = ServerFile {
         format: FORMAT,
         id: group.id.clone(),

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Assumptions, PredictError, prompt};
 use crate::{
-    engine::{Asked, Engine, RequestNo, Token, tokens as tokenizer},
+    engine::{NewRequest, Engine, RequestId, Token, tokenizer},
     load::{Chunks, Closed, Outcome, Packer, Phase, Record, Records, Schedule, Think, Usage, Wait},
     manifest::{Cache, Start, ThinkTime},
     plan::{Cell, Stop},
@@ -50,9 +50,9 @@ pub(super) struct Forecast<'a, E> {
     engine: E,
     assumed: Assumptions,
     due: BinaryHeap<Reverse<(Nanos, Due)>>,
-    flights: BTreeMap<RequestNo, Flight>,
+    flights: BTreeMap<RequestId, Flight>,
     /// When requests time out, in the order they were sent.
-    deadlines: VecDeque<(Nanos, RequestNo)>,
+    deadlines: VecDeque<(Nanos, RequestId)>,
     next: u64,
     next_talk: u64,
     measured_from: Option<Nanos>,
@@ -201,7 +201,7 @@ impl<'a, E: Engine> Forecast<'a, E> {
         record.usage =
             Some(Usage { prompt_tokens: prompt.len() as u64, completion_tokens: 0, cached_tokens: None });
         let output_tokens = self.assumed.answer_tokens(self.cell, request.max_tokens);
-        let number = self.engine.admit(Nanos(at.0 + FRONT_END_NS), Asked { prompt: &prompt, output_tokens });
+        let number = self.engine.admit(Nanos(at.0 + FRONT_END_NS), NewRequest { prompt: &prompt, output_tokens });
         let timeout = self.cell.spec.timeout.duration().as_nanos() as u64;
         self.deadlines.push_back((Nanos(at.0.saturating_add(timeout)), number));
         self.flights.insert(number, Flight { record, stream, conversation, talk });
@@ -279,7 +279,7 @@ impl<'a, E: Engine> Forecast<'a, E> {
         self.end(number, now, Outcome::TimedOut(wait))
     }
 
-    fn end(&mut self, number: RequestNo, now: Nanos, outcome: Outcome) -> Result<(), PredictError> {
+    fn end(&mut self, number: RequestId, now: Nanos, outcome: Outcome) -> Result<(), PredictError> {
         let Some(mut flight) = self.flights.remove(&number) else {
             return Ok(());
         };

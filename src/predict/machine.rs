@@ -4,7 +4,7 @@ use crate::{
     engine::{
         Speed, Vllm,
         memory::{Fit, Misfit},
-        modelled::Modelled,
+        server_model::ServerModel,
     },
     manifest::Server,
 };
@@ -12,7 +12,7 @@ use crate::{
 /// A server that fits on its GPU.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    modelled: Modelled,
+    modelled: ServerModel,
     fit: Fit,
     prefix_caching: bool,
     speed: Speed,
@@ -23,7 +23,7 @@ impl Machine {
     ///
     /// # Errors
     /// When the server would not start.
-    pub fn of(modelled: &Modelled, server: &Server) -> Result<Self, Misfit> {
+    pub fn of(modelled: &ServerModel, server: &Server) -> Result<Self, Misfit> {
         Ok(Self {
             fit: modelled.fit()?,
             prefix_caching: server.flags.enabled("enable-prefix-caching"),

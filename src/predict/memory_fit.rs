@@ -9,7 +9,7 @@ use crate::{
     engine::{
         hardware::GIB,
         memory::{Fit, Misfit, basis},
-        modelled::Modelled,
+        server_model::ServerModel,
     },
     manifest::{Manifest, Source},
     plan::{Cell, Group},
@@ -18,7 +18,7 @@ use crate::{
 /// The predicted memory of one server.
 #[derive(Clone, Debug)]
 pub struct MemoryFit {
-    modelled: Modelled,
+    modelled: ServerModel,
     fit: Result<Fit, Misfit>,
     /// The largest request of the server's cells.
     request: Option<RequestTokens>,

@@ -9,7 +9,7 @@ use crate::{
         Speed,
         hardware::{GIB, Gpu, find_gpu, other_gpus},
         memory::Misfit,
-        modelled::{About, Modelled, Unknown},
+        server_model::{ModelError, ServerModel, Subject},
     },
     manifest::{Catalogue, Engine, EnvValue, LaunchOn, Manifest, Server, config_of_model},
     plan::Plan,
@@ -74,13 +74,13 @@ impl<'a> Placement<'a> {
     /// Places the servers of a plan.
     pub fn place(&self, plan: &Plan) -> Placements {
         let mut placements = Placements::default();
-        let mut unknown: Vec<Unknown> = Vec::new();
+        let mut unknown: Vec<ModelError> = Vec::new();
         let mut ambiguous: Vec<&str> = Vec::new();
         for group in &plan.groups {
             let Some((gpu, named_by)) = self.gpu_of(&group.server, plan) else {
                 if self.required && unknown.is_empty() {
-                    let unnamed = Unknown {
-                        about: About::Gpu,
+                    let unnamed = ModelError {
+                        subject: Subject::Gpu,
                         title: "no GPU is named, so nothing can be predicted".to_owned(),
                         help: vec![
                             "add --gpu NAME, or `gpu` or a label under [hardware] of the manifest".to_owned(),
@@ -138,17 +138,17 @@ impl<'a> Placement<'a> {
     }
 
     /// The finding for a server that cannot be placed.
-    fn unknown(&self, unknown: &Unknown, server: &Server, named_by: NamedBy) -> Finding {
+    fn unknown(&self, unknown: &ModelError, server: &Server, named_by: NamedBy) -> Finding {
         // A server that rehearses an unknown GPU would not start.
-        let is_error = self.required || server.engine == Engine::Sim || unknown.about == About::Gpu;
+        let is_error = self.required || server.engine == Engine::Sim || unknown.subject == Subject::Gpu;
         let finding = match is_error {
             true => Finding::error(&unknown.title),
             false => Finding::note(format!("not predicted: {}", unknown.title)),
         };
-        let key: Option<&[&str]> = match unknown.about {
-            About::Model => Some(&["server", "model"]),
-            About::Flags => Some(&["server", "flags"]),
-            About::Gpu => named_by.key(),
+        let key: Option<&[&str]> = match unknown.subject {
+            Subject::Model => Some(&["server", "model"]),
+            Subject::Flags => Some(&["server", "flags"]),
+            Subject::Gpu => named_by.key(),
         };
         let finding = unknown.help.iter().fold(finding, Finding::help);
         match key {
@@ -184,7 +184,7 @@ impl<'a> Placement<'a> {
 #[derive(Clone, Debug)]
 pub struct Placed {
     /// The GPU, the model and the flags that matter.
-    pub modelled: Modelled,
+    pub modelled: ServerModel,
     /// The running server, or how its start would fail.
     pub machine: Result<Machine, Misfit>,
     /// The source of the model's dimensions.
@@ -197,10 +197,10 @@ impl Placed {
     ///
     /// # Errors
     /// When the GPU, the model, or the value of a flag is unknown.
-    pub fn new(server: &Server, gpu: &str, own: &Catalogue) -> Result<Self, Unknown> {
+    pub fn new(server: &Server, gpu: &str, own: &Catalogue) -> Result<Self, ModelError> {
         let config = config_of_model(&server.model);
         let text = config.as_ref().map(|(_, text)| text.as_str());
-        let mut modelled = Modelled::of(gpu, &server.model, &server.flags, own, text)?;
+        let mut modelled = ServerModel::of(gpu, &server.model, &server.flags, own, text)?;
         if modelled.gpu.is_cpu {
             let gib = match server.env.get("VLLM_CPU_KVCACHE_SPACE") {
                 Some(EnvValue::Text(text)) => text.parse().unwrap_or(CPU_KV_GIB),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::PredictError;
 use crate::{
-    engine::tokens,
+    engine::tokenizer,
     manifest::Workload,
     workload::{Counted, Vocabulary, countable},
 };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use crate::{
-    engine::modelled::Modelled,
+    engine::server_model::ServerModel,
     flags::{Flag, Flags, canonical},
     manifest::{Moment, SimScript, config_of_model},
     unit::TimeSpan,
@@ -33,7 +33,7 @@ pub struct SimArgs {
     /// Every flag but `--sim-…`, under its Python name, as vLLM would log it.
     pub flags: Vec<(String, Value)>,
     /// The GPU and the model that are rehearsed, when a GPU was named.
-    pub modelled: Option<Modelled>,
+    pub modelled: Option<ServerModel>,
 }
 
 /// Reads the words after `runner sim`. Flags it does not understand are accepted and logged, as `--flag value…`,
@@ -113,7 +113,7 @@ impl SimArgs {
         }
         let config = config_of_model(&self.model);
         let text = config.as_ref().map(|(_, text)| text.as_str());
-        let modelled = Modelled::of(&gpu, &self.model, &flags, &self.script.catalogue, text)
+        let modelled = ServerModel::of(&gpu, &self.model, &flags, &self.script.catalogue, text)
             .map_err(|why| format!("argument --sim-gpu: {}; {}", why.title, why.help.join("; ")))?;
         self.max_num_seqs = modelled.settings.max_num_seqs as usize;
         self.max_model_len = modelled.settings.max_model_len;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::metrics::{self, Passage, Times};
 use crate::{
-    engine::{Asked, Engine, Gauges, RequestNo},
+    engine::{NewRequest, Engine, Gauges, RequestId},
     unit::Nanos,
 };
 
@@ -53,7 +53,7 @@ struct Shared {
 
 struct State {
     engine: Box<dyn Engine>,
-    listeners: HashMap<RequestNo, Listener>,
+    listeners: HashMap<RequestId, Listener>,
     counters: Counters,
     times: Times,
     /// Tickets that exist: requests whose answer is not written yet.
@@ -148,7 +148,7 @@ impl Clock {
 
     /// A request for a prompt arrives now; `early` says that it ends before its `max_tokens`.
     pub(super) fn admit(&self, prompt: &[u64], output_tokens: u64, early: bool) -> Ticket {
-        let asked = Asked { prompt, output_tokens };
+        let asked = NewRequest { prompt, output_tokens };
         let (sender, steps) = unbounded_channel();
         let mut state = self.shared.lock();
         state.answering += 1;
@@ -211,7 +211,7 @@ impl Clock {
         self.shared.lock().answering
     }
 
-    fn give_up(&self, number: RequestNo) {
+    fn give_up(&self, number: RequestId) {
         let mut state = self.shared.lock();
         state.answering -= 1;
         if state.listeners.remove(&number).is_some() {
@@ -226,7 +226,7 @@ impl Clock {
 /// One request's place in the engine; dropped, it frees the place.
 pub(super) struct Ticket {
     clock: Clock,
-    pub(super) number: RequestNo,
+    pub(super) number: RequestId,
     pub(super) steps: UnboundedReceiver<Step>,
 }
 

@@ -20,7 +20,7 @@ mod shape;
 mod stream;
 mod whole;
 
-use crate::engine::tokens as text;
+use crate::engine::tokenizer as text;
 
 pub use args::{SimArgs, parse_args};
 pub use serve::{SimError, serve};

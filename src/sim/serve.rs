@@ -20,7 +20,7 @@ use crate::engine::{
     Script,
     hardware::GIB,
     memory::{Fit, Misfit, basis},
-    modelled::Modelled,
+    server_model::ServerModel,
     startup,
 };
 
@@ -199,10 +199,10 @@ async fn last_words(clock: &Clock) {
 }
 
 /// Says how the memory of the GPU is shared out, until something does not fit.
-fn load(modelled: &Modelled) -> Result<Fit, SimError> {
+fn load(modelled: &ServerModel) -> Result<Fit, SimError> {
     let model = &modelled.model;
     let told = modelled.fit();
-    let lines = startup::lines(modelled, &told);
+    let lines = startup_log::lines(modelled, &told);
     if !lines.is_empty() {
         say(
             "INFO",

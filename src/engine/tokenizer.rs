@@ -98,14 +98,14 @@ fn hash(bytes: &[u8]) -> u64 {
 /// Tokens of one sequence, each hashed with all that stand before it: a block is known by where its chain ends, so the
 /// same block elsewhere is another block.
 #[derive(Clone, Debug)]
-pub struct Chain {
+pub struct BlockHashes {
     block_size: u64,
     hash: u64,
     tokens: u64,
     blocks: Vec<u64>,
 }
 
-impl Chain {
+impl BlockHashes {
     /// No tokens yet, in blocks of so many.
     pub fn new(block_size: u64) -> Self {
         Self { block_size: block_size.max(1), hash: 0, tokens: 0, blocks: Vec::new() }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_block_is_known_with_all_that_stands_before_it() {
         let chain = |tokens: &[u64]| {
-            let mut chain = Chain::new(2);
+            let mut chain = BlockHashes::new(2);
             tokens.iter().for_each(|token| chain.push(*token));
             chain.blocks().to_vec()
         };
