@@ -287,9 +287,9 @@ mod tests {
     }
 
     fn hashes(prompt: &[u64], size: u64) -> Vec<u64> {
-        let mut chain = BlockHashes::new(size);
-        prompt.iter().for_each(|token| chain.push(*token));
-        chain.blocks().to_vec()
+        let mut hashes = BlockHashes::new(size);
+        prompt.iter().for_each(|token| hashes.push(*token));
+        hashes.blocks().to_vec()
     }
 
     proptest! {

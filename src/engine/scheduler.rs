@@ -1,12 +1,11 @@
-//! The scheduler: which tokens of which requests the next step computes.
+//! The scheduler: chooses which tokens of which requests the next step computes, as vLLM's v1 scheduler does
+//! (`vllm/v1/core/sched/scheduler.py`).
 //!
-//! It decides as vLLM's v1 scheduler does (`vllm/v1/core/sched/scheduler.py`). Every step has a budget of tokens. Running
-//! requests come first, in the order they began; each gets the tokens it lacks, one when it decodes, as many of its prompt
-//! as the budget leaves when it does not. When no block is left for one, the request that began last loses its turn: its
-//! blocks are free again, and what it has said is computed anew together with its prompt, later. Then, unless somebody lost
-//! a turn in this step, waiting requests begin in the order they came, as long as places, budget and blocks last; none
-//! begins before there are blocks for all it has so far. A request samples a token in the step that computes the last of
-//! its tokens.
+//! Every step has a budget of tokens. Running requests come first, in the order they started: each gets one token when it
+//! decodes, and as much of its prompt as the budget allows when it prefills. If no KV block is left for one, the request that
+//! started last is preempted: its blocks are freed, and its prompt and answer are computed again later. Then, unless a request
+//! was preempted in this step, queued requests start in the order of arrival while slots, budget and blocks last; each needs
+//! blocks for all its tokens. A request samples a token in the step that computes the last of its tokens.
 
 use std::collections::VecDeque;
 
@@ -17,77 +16,78 @@ use super::{
 };
 use crate::unit::Nanos;
 
-/// What bounds a step.
+/// The limits of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most requests that run at once (`max-num-seqs`).
+    /// The most running requests (`max-num-seqs`).
     pub max_num_seqs: usize,
-    /// Most tokens one step computes (`max-num-batched-tokens`).
+    /// The most tokens in a step (`max-num-batched-tokens`).
     pub max_num_batched_tokens: u64,
-    /// Most tokens of one request, prompt and answer (`max-model-len`).
+    /// The most tokens of a request, prompt and answer together (`max-model-len`).
     pub max_model_len: u64,
-    /// Whether a prompt may be computed in parts (`enable-chunked-prefill`).
+    /// Whether a long prompt is computed in chunks (`enable-chunked-prefill`).
     pub chunked_prefill: bool,
 }
 
-/// What one step computes.
+/// The work of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// Requests that take part.
+    /// Requests in the step.
     pub sequences: u64,
-    /// Tokens that are computed.
+    /// Computed tokens.
     pub tokens: u64,
-    /// Those of requests that had tokens of their prompt left to compute.
+    /// Computed tokens of requests that are in prefill.
     pub prefill_tokens: u64,
-    /// Tokens whose keys and values are read, over all requests: what each has once the step is done.
+    /// Tokens whose keys and values are read: all tokens of the step's requests once it is done.
     pub context_tokens: u64,
-    /// Pairs of a computed token and a token it attends to.
+    /// Pairs of a computed token and a token that it attends to.
     pub attention_pairs: u64,
-    /// Tokens that are sampled.
+    /// Sampled tokens.
     pub sampled: u64,
 }
 
 /// A token that a step sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampled {
-    /// Whose.
+    /// The request.
     pub request: RequestId,
-    /// Which token of the answer, from 1.
+    /// Its place in the answer, from 1.
     pub number: u64,
-    /// Whether it is the last.
+    /// Whether it is the last of the answer.
     pub last: bool,
-    /// When the request's turn first began.
+    /// When the request was scheduled first.
     pub began: Nanos,
 }
 
+/// A request and its progress.
 #[derive(Debug)]
 struct Sequence {
     number: RequestId,
     prompt_tokens: u64,
-    /// Tokens of the answer, of the most that are wanted.
-    said: u64,
-    wanted: u64,
+    /// Sampled tokens of the answer, and how many there will be.
+    generated: u64,
+    output_tokens: u64,
     /// Leading tokens whose keys and values are in the cache.
     computed: u64,
-    /// Tokens that the step in flight computes.
+    /// Tokens that the current step computes.
     in_step: u64,
-    chain: Option<BlockHashes>,
+    hashes: Option<BlockHashes>,
     table: BlockTable,
     began: Option<Nanos>,
 }
 
 impl Sequence {
     fn tokens(&self) -> u64 {
-        self.prompt_tokens + self.said
+        self.prompt_tokens + self.generated
     }
 }
 
-/// Requests, their places and their blocks.
+/// The requests of an engine and their KV blocks.
 #[derive(Debug)]
 pub struct Scheduler {
     limits: Limits,
     cache: KvCache,
-    /// In the order their turns began.
+    /// In the order they started.
     running: Vec<Sequence>,
     waiting: VecDeque<Sequence>,
     arrived: u64,
@@ -96,12 +96,12 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Nothing asked yet. A request may have at most `max_model_len` tokens, or what the cache holds where that is less.
+    /// A scheduler without requests. A request has at most `max_model_len` tokens, or as many as fit into the cache if fewer.
     pub fn new(mut limits: Limits, cache: KvCache) -> Self {
         let fits = u64::from(cache.usable()) * cache.block_size();
         limits.max_model_len = limits.max_model_len.min(fits);
         limits.max_num_seqs = limits.max_num_seqs.max(1);
-        // Without chunks a prompt has to fit in one step, or it would wait for ever.
+        // Without chunks, a prompt must fit into one step, or it would wait forever.
         limits.max_num_batched_tokens = match limits.chunked_prefill {
             true => limits.max_num_batched_tokens.max(1),
             false => limits.max_num_batched_tokens.max(limits.max_model_len),
@@ -117,33 +117,33 @@ impl Scheduler {
         }
     }
 
-    /// A request arrives. Its prompt is cut, and its answer ends, where it has as many tokens as one request may have.
-    pub fn admit(&mut self, asked: NewRequest<'_>) -> RequestId {
+    /// Queues a request. Prompt and answer are truncated at the most tokens of a request.
+    pub fn admit(&mut self, request: NewRequest<'_>) -> RequestId {
         let number = RequestId(self.arrived);
         self.arrived += 1;
         let most = self.limits.max_model_len;
-        let kept = (asked.prompt.len() as u64).min(most.saturating_sub(1));
-        let chain = self.cache.keeps_prefixes().then(|| {
-            let mut chain = BlockHashes::new(self.cache.block_size());
-            let prompt = asked.prompt.iter().take(kept as usize);
-            prompt.for_each(|token| chain.push(*token));
-            chain
+        let kept = (request.prompt.len() as u64).min(most.saturating_sub(1));
+        let hashes = self.cache.caches_prefixes().then(|| {
+            let mut hashes = BlockHashes::new(self.cache.block_size());
+            let prompt = request.prompt.iter().take(kept as usize);
+            prompt.for_each(|token| hashes.push(*token));
+            hashes
         });
         self.waiting.push_back(Sequence {
             number,
             prompt_tokens: kept,
-            said: 0,
-            wanted: asked.output_tokens.min(most - kept).max(1),
+            generated: 0,
+            output_tokens: request.output_tokens.min(most - kept).max(1),
             computed: 0,
             in_step: 0,
-            chain,
+            hashes,
             table: BlockTable::default(),
             began: None,
         });
         number
     }
 
-    /// A request is given up; its blocks are free. Whether it was there.
+    /// Cancels a request and frees its blocks. Returns whether it was there.
     pub fn cancel(&mut self, request: RequestId) -> bool {
         let is_it = |sequence: &Sequence| sequence.number == request;
         if let Some(place) = self.running.iter().position(is_it) {
@@ -155,47 +155,47 @@ impl Scheduler {
         place.is_some_and(|place| self.waiting.remove(place).is_some())
     }
 
-    /// Requests that run.
+    /// The number of running requests.
     pub fn running(&self) -> usize {
         self.running.len()
     }
 
-    /// Requests that wait, those whose turn was taken back among them.
+    /// The number of queued requests, preempted ones included.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// How often a turn was taken back.
+    /// The number of preemptions so far.
     pub fn preemptions(&self) -> u64 {
         self.preemptions
     }
 
-    /// Prompt tokens looked for in the prefix cache, and found; absent where there is none. As in vLLM a request counts
-    /// when its turn begins, and not again after a preemption.
+    /// Prompt tokens queried in the prefix cache, and those that hit; absent without a prefix cache. As in vLLM, a request counts
+    /// when it starts, and not again after a preemption.
     pub fn prefix(&self) -> Option<(u64, u64)> {
-        self.cache.keeps_prefixes().then_some(self.prefix)
+        self.cache.caches_prefixes().then_some(self.prefix)
     }
 
-    /// The blocks.
+    /// The KV cache.
     pub fn cache(&self) -> &KvCache {
         &self.cache
     }
 
-    /// Chooses the work of the step that begins now; nothing when there is nothing to do. [`Scheduler::complete`] ends
-    /// it before the next one is chosen.
+    /// Chooses the work of the step that begins now; `None` if there is nothing to do. [`Scheduler::complete`] must end the step
+    /// before the next one is chosen.
     pub fn schedule(&mut self, now: Nanos) -> Option<Work> {
         let mut work = Work::default();
         let mut budget = self.limits.max_num_batched_tokens;
-        let taken_back = self.schedule_running(&mut work, &mut budget);
-        if !taken_back {
+        let preempted = self.schedule_running(&mut work, &mut budget);
+        if !preempted {
             self.schedule_waiting(now, &mut work, &mut budget);
         }
         (work.sequences > 0).then_some(work)
     }
 
-    /// Whether somebody lost a turn.
+    /// Schedules the running requests. Returns whether one was preempted.
     fn schedule_running(&mut self, work: &mut Work, budget: &mut u64) -> bool {
-        let mut taken_back = false;
+        let mut preempted = false;
         let mut place = 0;
         'next: while place < self.running.len() && *budget > 0 {
             loop {
@@ -203,23 +203,23 @@ impl Scheduler {
                 let new = (sequence.tokens() - sequence.computed).min(*budget);
                 let then = sequence.computed + new;
                 if self.cache.grow(&mut sequence.table, then) {
-                    remember(&mut self.cache, sequence, then);
+                    register(&mut self.cache, sequence, then);
                     count(work, sequence, new);
                     *budget -= new;
                     place += 1;
                     continue 'next;
                 }
-                taken_back = true;
-                self.take_back_last();
+                preempted = true;
+                self.preempt_last();
                 if place == self.running.len() {
                     break 'next;
                 }
             }
         }
-        taken_back
+        preempted
     }
 
-    fn take_back_last(&mut self) {
+    fn preempt_last(&mut self) {
         let Some(mut last) = self.running.pop() else {
             return;
         };
@@ -235,37 +235,36 @@ impl Scheduler {
             let Some(sequence) = self.waiting.front_mut() else {
                 return;
             };
-            let whole = sequence.tokens();
-            let hashes = sequence.chain.as_ref().map_or(&[][..], BlockHashes::blocks);
-            let found = self.cache.find(hashes, whole);
+            let tokens = sequence.tokens();
+            let hashes = sequence.hashes.as_ref().map_or(&[][..], BlockHashes::blocks);
+            let found = self.cache.find_prefix(hashes, tokens);
             let cached = found as u64 * self.cache.block_size();
-            let lacking = whole - cached;
+            let lacking = tokens - cached;
             if lacking > *budget && !self.limits.chunked_prefill {
                 return;
             }
             let new = lacking.min(*budget);
             let table = &mut sequence.table;
-            if !self.cache.admit(table, hashes, found, cached + new, whole) {
+            if !self.cache.admit(table, hashes, found, cached + new, tokens) {
                 return;
             }
             let Some(mut sequence) = self.waiting.pop_front() else {
                 return;
             };
             if sequence.began.is_none() {
-                self.prefix.0 += whole;
+                self.prefix.0 += tokens;
                 self.prefix.1 += cached;
             }
             sequence.began.get_or_insert(now);
             sequence.computed = cached;
-            remember(&mut self.cache, &mut sequence, cached + new);
+            register(&mut self.cache, &mut sequence, cached + new);
             count(work, &mut sequence, new);
             *budget -= new;
             self.running.push(sequence);
         }
     }
 
-    /// The step is done: what it computed is in the cache, and what it sampled goes to `out`, in the order the requests
-    /// began. A request that has its last token leaves.
+    /// Ends the step. Sampled tokens go to `out`, in the order in which the requests started; completed requests are removed.
     pub fn complete(&mut self, out: &mut impl Extend<Sampled>) {
         let cache = &mut self.cache;
         let most = self.limits.max_model_len;
@@ -277,12 +276,12 @@ impl Scheduler {
             if sequence.computed < sequence.tokens() {
                 return true;
             }
-            sequence.said += 1;
-            if let Some(chain) = &mut sequence.chain {
-                chain.say(sequence.said);
+            sequence.generated += 1;
+            if let Some(hashes) = &mut sequence.hashes {
+                hashes.push_answer_token(sequence.generated);
             }
-            let last = sequence.said >= sequence.wanted || sequence.tokens() >= most;
-            out.extend([Sampled { request: sequence.number, number: sequence.said, last, began }]);
+            let last = sequence.generated >= sequence.output_tokens || sequence.tokens() >= most;
+            out.extend([Sampled { request: sequence.number, number: sequence.generated, last, began }]);
             if last {
                 cache.release(&mut sequence.table);
             }
@@ -291,17 +290,18 @@ impl Scheduler {
     }
 }
 
-/// As in vLLM a block is found by others from the step on that fills it.
-fn remember(cache: &mut KvCache, sequence: &mut Sequence, then: u64) {
+/// Registers the blocks that the step fills. As in vLLM, others find them from this step on.
+fn register(cache: &mut KvCache, sequence: &mut Sequence, then: u64) {
     let full = (then / cache.block_size()) as usize;
-    if full <= sequence.table.known() {
+    if full <= sequence.table.registered() {
         return;
     }
-    let hashes = sequence.chain.as_ref().map_or(&[][..], BlockHashes::blocks);
+    let hashes = sequence.hashes.as_ref().map_or(&[][..], BlockHashes::blocks);
     let full = full.min(hashes.len());
-    cache.remember(&mut sequence.table, &hashes[..full]);
+    cache.register(&mut sequence.table, &hashes[..full]);
 }
 
+/// Adds `new` tokens of a sequence to the step.
 fn count(work: &mut Work, sequence: &mut Sequence, new: u64) {
     let before = sequence.computed;
     let then = before + new;
@@ -329,7 +329,7 @@ mod tests {
         Limits { max_num_seqs: 8, max_num_batched_tokens: 16, max_model_len: 64, chunked_prefill: true };
 
     fn admit(scheduler: &mut Scheduler, prompt: u64, output_tokens: u64) -> RequestId {
-        // Prompts of one length are the same prompt.
+        // Prompts of the same length are equal.
         let prompt: Vec<u64> = (0..prompt).map(|token| token + 1000 * prompt).collect();
         scheduler.admit(NewRequest { prompt: &prompt, output_tokens })
     }
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_prompt_is_computed_in_parts_beside_those_who_decode() {
+    fn a_long_prompt_is_computed_in_chunks_beside_decoding_requests() {
         let mut scheduler = Scheduler::new(LIMITS, KvCache::new(33, 4, false));
         let mut out = Vec::new();
         admit(&mut scheduler, 4, 8);
@@ -354,7 +354,7 @@ mod tests {
         let third = step(&mut scheduler, &mut out).unwrap();
         assert_eq!((third.tokens, third.prefill_tokens, third.sampled), (6, 5, 2));
         assert_eq!(third.context_tokens, 6 + 20);
-        // Without chunks it waits until the whole of it has room in a step.
+        // Without chunks, it waits until it fits into a step as a whole.
         let whole =
             Limits { chunked_prefill: false, max_model_len: 20, max_num_batched_tokens: 20, ..LIMITS };
         let mut scheduler = Scheduler::new(whole, KvCache::new(33, 4, false));
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn when_blocks_run_out_the_last_to_begin_loses_its_turn_and_says_nothing_twice() {
+    fn when_blocks_run_out_the_last_request_is_preempted_and_repeats_no_token() {
         // Two requests of 4 + 8 tokens need 3 blocks each, and there are 4.
         let mut scheduler = Scheduler::new(LIMITS, KvCache::new(5, 4, false));
         let mut out = Vec::new();
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_prompt_is_found_in_the_step_that_computes_it() {
+    fn an_equal_prompt_is_a_hit_in_the_step_that_computes_it() {
         let mut scheduler = Scheduler::new(LIMITS, KvCache::new(33, 4, true));
         let mut out = Vec::new();
         admit(&mut scheduler, 9, 1);
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_free_as_soon_as_its_request_is_given_up() {
+    fn cancelling_a_request_frees_its_slot_at_once() {
         let one = Limits { max_num_seqs: 1, ..LIMITS };
         let mut scheduler = Scheduler::new(one, KvCache::new(33, 4, false));
         let mut out = Vec::new();
@@ -435,7 +435,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_token_comes_once_in_order_and_no_block_comes_from_nowhere(
+        fn every_token_is_sampled_once_in_order_and_blocks_are_conserved(
             limits in limits(), blocks in 2u32..40, size in 1u32..6, prefixes in any::<bool>(), events in events()
         ) {
             let mut scheduler = Scheduler::new(limits, KvCache::new(blocks, size, prefixes));
@@ -514,8 +514,8 @@ mod tests {
             let (less, longer) = run(blocks);
             let (enough, shorter) = run(blocks + more);
             prop_assert!(enough >= less, "{} at once, then {}", less, enough);
-            // With somewhat more memory it may take more steps: who comes in with it may be thrown out again. With a place for
-            // everybody nobody is, and nothing is faster than a token of each in every step.
+            // Slightly more memory may take more steps, because a request that starts with it may be preempted. With room for all
+            // requests none is, and one token of each per step is the fastest.
             let everybody = users * (prompt + output).div_ceil(4) + 1;
             let (all, fewest) = run(everybody as u32);
             prop_assert_eq!((all as u64, fewest), (users, output));

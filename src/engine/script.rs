@@ -1,8 +1,7 @@
-//! The scripted engine: tokens leave at instants that the manifest writes down.
+//! The scripted engine emits tokens at the times that the manifest states.
 //!
-//! Requests take turns first come, first served, with at most `max-num-seqs` of them running. A turn's first token
-//! leaves after `ttft`; each further one `per_token + per_token_load × (running − 1)` after the one before, with the
-//! number that runs at that instant. Every time is multiplied by `1 + jitter × u`, with u uniform in [−1, 1).
+//! Requests run first come, first served, at most `max-num-seqs` at once. The first token is emitted after `ttft`, and each
+//! further one `per_token + per_token_load × (running − 1)` after the one before, with the number of requests that run then. Every time is multiplied by `1 + jitter × u`, with u uniform in [−1, 1).
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -14,31 +13,32 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-use super::{NewRequest, Engine, Gauges, RequestId, Token, prefix_cache::PrefixCache};
+use super::{Engine, Gauges, NewRequest, RequestId, Token, prefix_cache::PrefixCache};
 use crate::{manifest::SimScript, unit::Nanos};
 
-/// Requests and what remains to be done for them.
+/// An engine that follows a script.
 pub struct Script {
     script: SimScript,
     max_num_seqs: usize,
     seed: u64,
     arrived: u64,
     waiting: VecDeque<(RequestId, Lengths)>,
-    running: BTreeMap<RequestId, Turn>,
-    /// Next tokens by instant; the number breaks ties, so that equal instants have one order.
+    running: BTreeMap<RequestId, Running>,
+    /// The next token of each running request. The request breaks ties, so that the order is defined.
     due: BTreeSet<(Nanos, RequestId)>,
     prefixes: Option<PrefixCache>,
 }
 
-/// The script's times depend on nothing else of a request.
+/// The lengths of a request in tokens, which are all that matters to the script.
 #[derive(Clone, Copy)]
 struct Lengths {
     prompt: u64,
     output: u64,
 }
 
-struct Turn {
-    asked: Lengths,
+/// A running request.
+struct Running {
+    lengths: Lengths,
     done: u64,
     began: Nanos,
     next: Nanos,
@@ -46,7 +46,7 @@ struct Turn {
 }
 
 impl Script {
-    /// An idle engine that runs at most `max_num_seqs` requests at once (at least one).
+    /// An idle engine that runs at most `max_num_seqs` requests at once, but at least one.
     pub fn new(script: SimScript, max_num_seqs: usize, prefix_caching: bool, seed: u64) -> Self {
         Self {
             prefixes: prefix_caching.then(|| PrefixCache::new(script.kv_tokens)),
@@ -60,40 +60,40 @@ impl Script {
         }
     }
 
-    fn take_turns(&mut self, now: Nanos) {
+    fn start_queued(&mut self, now: Nanos) {
         while self.running.len() < self.max_num_seqs {
-            let Some((number, asked)) = self.waiting.pop_front() else {
+            let Some((number, lengths)) = self.waiting.pop_front() else {
                 return;
             };
-            // A stream per request: what one draws does not depend on what others drew.
+            // One stream per request, so that requests do not affect each other's jitter.
             let mut jitter = ChaCha8Rng::seed_from_u64(self.seed);
             jitter.set_stream(number.0);
             let ttft = self.script.ttft.duration();
             let next = at_later(now, ttft, self.script.jitter, &mut jitter);
             self.due.insert((next, number));
-            self.running.insert(number, Turn { asked, done: 0, began: now, next, jitter });
+            self.running.insert(number, Running { lengths, done: 0, began: now, next, jitter });
         }
     }
 }
 
 impl Engine for Script {
-    fn admit(&mut self, now: Nanos, asked: NewRequest<'_>) -> RequestId {
+    fn admit(&mut self, now: Nanos, request: NewRequest<'_>) -> RequestId {
         let number = RequestId(self.arrived);
         self.arrived += 1;
         if let Some(prefixes) = &mut self.prefixes {
-            prefixes.ask(asked.prompt);
+            prefixes.query(request.prompt);
         }
-        let lengths = Lengths { prompt: asked.prompt.len() as u64, output: asked.output_tokens };
+        let lengths = Lengths { prompt: request.prompt.len() as u64, output: request.output_tokens };
         self.waiting.push_back((number, lengths));
-        self.take_turns(now);
+        self.start_queued(now);
         number
     }
 
     fn cancel(&mut self, now: Nanos, request: RequestId) {
         self.waiting.retain(|(number, _)| *number != request);
-        if let Some(turn) = self.running.remove(&request) {
-            self.due.remove(&(turn.next, request));
-            self.take_turns(now);
+        if let Some(running) = self.running.remove(&request) {
+            self.due.remove(&(running.next, request));
+            self.start_queued(now);
         }
     }
 
@@ -111,30 +111,29 @@ impl Engine for Script {
         let script = &self.script;
         let gap = script.per_token.duration() + script.per_token_load.duration() * others;
         let fraction = script.jitter;
-        let turn = self.running.get_mut(&request)?;
-        turn.done += 1;
-        let (number, began) = (turn.done, turn.began);
-        let last = number >= turn.asked.output;
+        let running = self.running.get_mut(&request)?;
+        running.done += 1;
+        let (number, began) = (running.done, running.began);
+        let last = number >= running.lengths.output;
         if last {
             self.running.remove(&request);
-            self.take_turns(at);
+            self.start_queued(at);
         } else {
-            turn.next = at_later(at, gap, fraction, &mut turn.jitter);
-            self.due.insert((turn.next, request));
+            running.next = at_later(at, gap, fraction, &mut running.jitter);
+            self.due.insert((running.next, request));
         }
         Some(Token { at, request, number, last, began })
     }
 
     fn gauges(&self) -> Gauges {
-        let turns = self.running.values();
-        // Prompts and what was produced so far: what a KV cache would hold.
-        let held: u64 = turns.map(|turn| turn.asked.prompt + turn.done).sum();
+        // Prompts and answers so far, which a KV cache would hold.
+        let held: u64 = self.running.values().map(|running| running.lengths.prompt + running.done).sum();
         let usage = |size: u64| (held as f64 / size as f64).min(1.0);
         Gauges {
             running: self.running.len(),
             waiting: self.waiting.len(),
             kv_usage: self.script.kv_tokens.map(usage),
-            // A script never takes a turn back.
+            // A script never preempts.
             preemptions: 0,
             prefix: self.prefixes.as_ref().map(|known| (known.queries, known.hits)),
         }
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn load_slows_every_token_and_a_third_waits_for_its_turn() {
+    fn load_slows_every_token_and_a_third_request_waits() {
         let mut engine = Script::new(script(0.0), 2, false, 1);
         for _ in 0..3 {
             engine.admit(Nanos(0), asked(2));
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_request_frees_its_place_at_once() {
+    fn a_cancelled_request_frees_its_slot_at_once() {
         let mut engine = Script::new(script(0.0), 1, false, 1);
         let first = engine.admit(Nanos(0), asked(100));
         engine.admit(Nanos(0), asked(1));
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leaves_before_its_instant() {
+    fn no_token_is_emitted_before_its_time() {
         let mut engine = Script::new(script(0.0), 1, false, 1);
         engine.admit(Nanos(0), asked(1));
         assert_eq!(engine.next_token(Nanos(39_999_999)), None);

@@ -1,21 +1,20 @@
-//! How long a step takes: a roofline for its matrices and one for its attention, and what the rest of it adds.
+//! The duration of a step: a roofline for its matrices, one for its attention, and fixed costs.
 //!
 //! time = max(weights / bandwidth, matrix operations / throughput) + max(keys and values / bandwidth, attention operations /
 //! throughput) + step + sequences · sequence (+ launches, with a prompt) (+ exchanges, with tensor parallelism), with
 //!
-//! - weights = those that the step reads (each matrix once, whatever the number of tokens), and as many more as if a weight of
-//!   4 bits were read at a part of the bandwidth; keys and values = of all tokens attended to + those of the new ones, written;
+//! - weights = the bytes that the step reads, each matrix once; 4-bit weights are read at a fraction of the bandwidth;
+//! - keys and values = those of all tokens attended to, read, and those of the new tokens, written;
 //! - matrix operations = 2 · weights · tokens + 2 · vocabulary · width · sampled; attention operations = 4 · layers · heads ·
 //!   head width · pairs of tokens that attend;
-//! - bandwidth and throughput what a kind of hardware reaches, not what its datasheet says: [`Speed`];
-//! - step = a constant and one for each layer, whose small kernels neither bandwidth nor throughput bounds;
-//! - launches: a step with tokens of a prompt does not run as one CUDA graph, so each layer's kernels are launched one by one;
+//! - bandwidth and throughput = what the hardware reaches, which is less than its datasheet says: [`Speed`];
+//! - step = a constant, plus one per layer for its small kernels, which neither bandwidth nor throughput limits;
+//! - launches: a step with prompt tokens does not run as one CUDA graph, so each layer's kernels are launched one by one;
 //! - exchanges = 2 · layers · (one exchange + 2 · (ranks − 1) / ranks · tokens · width · bytes / link).
 //!
-//! The matrices and the attention are other kernels, one after the other: what one leaves of the memory's time the other cannot
-//! use. The roofline is Williams, Waterman and Patterson's (2009); its use for a transformer's steps is common (Pope et al.,
-//! "Efficiently Scaling Transformer Inference", 2022). The constants have their sources in the catalogue of hardware; those here
-//! are from the part to tune from of `tests/data/published.toml`.
+//! Matrices and attention are separate kernels that run one after the other, so each has a roofline of its own. The roofline is Williams, Waterman and Patterson's (2009); it is commonly applied to transformers (Pope et al.,
+//! "Efficiently Scaling Transformer Inference", 2022). The catalogue of hardware states the sources of its constants;
+//! those here were tuned on the tuning part of `tests/data/published.toml`.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,21 +25,21 @@ use super::{
     scheduler::Work,
 };
 
-/// What one exchange between ranks adds, seconds: an all-reduce of a few kilobytes over NVLink takes 10 to 20 µs by NCCL's own
-/// tests. Two of them end every layer.
+/// Latency of an all-reduce between ranks, in seconds: for a few kilobytes over NVLink, NCCL's tests measure 10 to 20 µs. There
+/// are two per layer.
 const EXCHANGE_S: f64 = 12e-6;
 
-/// Bytes per second that an exchange moves between ranks: NVLink and Infinity Fabric, a fifth to a half of their datasheets'.
-/// Cards without such a link are far slower. Unvalidated for them.
+/// Bandwidth between ranks in bytes per second: a fifth to a half of the datasheets of NVLink and Infinity Fabric. GPUs without
+/// such a link are far slower; for them it is not validated.
 const LINK: f64 = 300e9;
 
-/// Launching a layer's kernels one by one takes so many times what the layer adds to a step that runs as one graph.
+/// Time to launch a layer's kernels one by one, as a multiple of the layer's fixed time in a step that runs as one graph.
 const LAUNCHES: f64 = 5.0;
 
-/// Part of the bandwidth at which matrices of 4-bit groups are read and unpacked, of what plain ones are.
+/// Fraction of the bandwidth that remains when 4-bit weights are read and unpacked.
 const UNPACKING: f64 = 0.8;
 
-/// What a kind of hardware reaches: the few constants that a calibration fits.
+/// The effective constants of the hardware, which a calibration fits.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Speed {
@@ -48,14 +47,14 @@ pub struct Speed {
     pub bandwidth: f64,
     /// Operations per second that a step computes.
     pub flops: f64,
-    /// What every step takes beside, seconds.
+    /// Fixed time of a step, in seconds.
     pub step_s: f64,
-    /// What every sequence in a step takes beside, seconds.
+    /// Fixed time of each sequence in a step, in seconds.
     pub sequence_s: f64,
 }
 
 impl Speed {
-    /// A GPU's by the catalogue, for a model of some type of number: datasheet times efficiency.
+    /// The catalogue's constants for a GPU and a model: datasheet × efficiency.
     pub fn of(gpu: &Gpu, shape: &ModelShape) -> Self {
         Self {
             bandwidth: gpu.bandwidth * gpu.bandwidth_efficiency,
@@ -66,7 +65,7 @@ impl Speed {
     }
 }
 
-/// A model on hardware.
+/// The step times of a model on a GPU.
 #[derive(Clone, Debug)]
 pub struct StepTime {
     shape: ModelShape,
@@ -76,27 +75,27 @@ pub struct StepTime {
     launches_s: f64,
 }
 
-/// What a step asks of each rank.
+/// The memory traffic and the operations of a step on each rank.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Demand {
-    /// Bytes of the matrices.
+    /// Bytes of weights that are read.
     pub weight_bytes: f64,
-    /// Bytes of keys and values, read and written.
+    /// Bytes of keys and values that are read and written.
     pub kv_bytes: f64,
-    /// Operations with the matrices.
+    /// Operations of the matrix products.
     pub matrix_operations: f64,
     /// Operations of the attention.
     pub attention_operations: f64,
 }
 
 impl StepTime {
-    /// A model with keys and values of a type, split over so many equal ranks of a GPU, at a speed.
+    /// Step times of a model, split over `ranks` equal GPUs.
     pub fn new(shape: ModelShape, kv: KvType, ranks: u64, gpu: &Gpu, speed: Speed) -> Self {
         let launches_s = LAUNCHES * gpu.layer_s * shape.layers as f64;
         Self { shape, kv, ranks: ranks.max(1), speed, launches_s }
     }
 
-    /// Bytes that a step moves and operations it takes, on each rank.
+    /// The memory traffic and the operations of a step on each rank.
     pub fn demand(&self, work: &Work) -> Demand {
         let (shape, ranks) = (&self.shape, self.ranks);
         let kv_bytes = shape.kv_bytes_per_token(self.kv, ranks) as f64;
@@ -109,7 +108,7 @@ impl StepTime {
         }
     }
 
-    /// How long a step takes, seconds.
+    /// The duration of a step, in seconds.
     pub fn seconds(&self, work: &Work) -> f64 {
         let (demand, speed) = (self.demand(work), &self.speed);
         let unpacking = match self.shape.quantization {
@@ -131,7 +130,7 @@ impl StepTime {
             + self.exchanges(work.tokens)
     }
 
-    /// What the ranks take to add up what each has of so many tokens, seconds.
+    /// The duration of the all-reduces over `tokens` tokens, in seconds.
     fn exchanges(&self, tokens: u64) -> f64 {
         if self.ranks == 1 {
             return 0.0;
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_decodes_one_sequence_reads_its_weights_and_pays_for_its_layers() {
+    fn decoding_one_sequence_takes_the_weights_and_the_layers() {
         let (time, speed) = steps("Llama-3.1-8B", 1);
         let work = decode(1, 1);
         let reads = time.demand(&work).weight_bytes / speed.bandwidth;

@@ -1,12 +1,11 @@
-//! Text ↔ tokens, and what the embedded engine says: a stand-in for a tokenizer, consistent, cheap and nobody's. And what
-//! a prefix cache knows tokens by.
+//! The embedded engine's stand-in for a tokenizer, the text of its answers, and the hashes of token blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Ids are below this.
+/// The number of token ids.
 pub const VOCABULARY: u64 = 50_000;
 
-/// Characters of the longest piece of a word.
+/// The most characters of a token.
 const PIECE_CHARS: usize = 6;
 
 const WORDS: [&str; 16] = [
@@ -14,9 +13,8 @@ const WORDS: [&str; 16] = [
     " when", " it", " is", " due",
 ];
 
-/// The token ids of a text: every run of non-space characters, cut into pieces of at most six characters, is one or
-/// more tokens; spaces belong to the word after them.
-pub fn tokens(text: &str) -> Vec<u64> {
+/// Returns the token ids of a text. Words are split into tokens of at most six characters; spaces belong to the word after them.
+pub fn tokenize(text: &str) -> Vec<u64> {
     text.split_whitespace()
         .flat_map(|word| {
             let chars: Vec<char> = word.chars().collect();
@@ -31,13 +29,13 @@ pub fn tokens(text: &str) -> Vec<u64> {
         .collect()
 }
 
-/// The token ids of one message of a chat, its role before it.
+/// Returns the token ids of a chat message, which begin with its role.
 pub fn message(role: &str, content: &str) -> Vec<u64> {
-    tokens(&format!("<{role}> {content}"))
+    tokenize(&format!("<{role}> {content}"))
 }
 
-/// A text of these tokens: for each the first word, counting in base 36, that has its id.
-pub fn text(ids: &[u64]) -> String {
+/// Returns a text with these token ids. Each word is the first number in base 36 that has the id.
+pub fn detokenize(ids: &[u64]) -> String {
     let mut missing: BTreeSet<u64> = ids.iter().copied().collect();
     let mut words: BTreeMap<u64, String> = BTreeMap::new();
     for number in 0..36u64.pow(PIECE_CHARS as u32) {
@@ -50,8 +48,8 @@ pub fn text(ids: &[u64]) -> String {
             words.insert(id, word);
         }
     }
-    let said: Vec<&str> = ids.iter().filter_map(|id| words.get(id).map(String::as_str)).collect();
-    said.join(" ")
+    let found: Vec<&str> = ids.iter().filter_map(|id| words.get(id).map(String::as_str)).collect();
+    found.join(" ")
 }
 
 fn in_base_36(mut number: u64) -> String {
@@ -65,12 +63,12 @@ fn in_base_36(mut number: u64) -> String {
     }
 }
 
-/// The text of the `number`th token (from 1) of an answer: a word, and one token.
-pub fn word(number: u64) -> &'static str {
+/// Returns the text of the `number`th token of an answer, from 1.
+pub fn answer_word(number: u64) -> &'static str {
     WORDS[((number - 1) % WORDS.len() as u64) as usize]
 }
 
-/// Where an answer ends by itself: between 60 % and 100 % of `max_tokens`, the same for the same prompt and seed.
+/// The length of an answer that ends by itself, in tokens: 60 to 100 % of `max_tokens`, the same for the same prompt and seed.
 pub fn natural_length(prompt: &[u64], seed: u64, max_tokens: u64) -> u64 {
     let mut bytes = seed.to_le_bytes().to_vec();
     for id in prompt {
@@ -84,7 +82,7 @@ fn id(piece: &str) -> u64 {
     hash(piece.as_bytes()) % VOCABULARY
 }
 
-/// FNV-1a, 64 bit, with its bits mixed at the end so that a remainder depends on all of them.
+/// 64-bit FNV-1a, with its bits mixed at the end so that a remainder depends on all of them.
 fn hash(bytes: &[u8]) -> u64 {
     let mut h: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in bytes {
@@ -95,8 +93,8 @@ fn hash(bytes: &[u8]) -> u64 {
     h ^ (h >> 29)
 }
 
-/// Tokens of one sequence, each hashed with all that stand before it: a block is known by where its chain ends, so the
-/// same block elsewhere is another block.
+/// The block hashes of one sequence. Each hash covers a block and everything before it, so the same tokens after another prefix
+/// are another block.
 #[derive(Clone, Debug)]
 pub struct BlockHashes {
     block_size: u64,
@@ -106,12 +104,12 @@ pub struct BlockHashes {
 }
 
 impl BlockHashes {
-    /// No tokens yet, in blocks of so many.
+    /// No tokens, in blocks of `block_size`.
     pub fn new(block_size: u64) -> Self {
         Self { block_size: block_size.max(1), hash: 0, tokens: 0, blocks: Vec::new() }
     }
 
-    /// The next token.
+    /// Adds a token.
     pub fn push(&mut self, token: u64) {
         self.hash = mix(self.hash, token);
         self.tokens += 1;
@@ -120,10 +118,10 @@ impl BlockHashes {
         }
     }
 
-    /// The next token, which is the `number`th (from 1) of an answer.
-    pub fn say(&mut self, number: u64) {
-        // As it is found in the next turn's prompt: every word of an answer is one token.
-        self.push(id(word(number).trim_start()));
+    /// Adds the `number`th token of an answer, from 1.
+    pub fn push_answer_token(&mut self, number: u64) {
+        // As in the prompt of the next turn, where every word of an answer is one token.
+        self.push(id(answer_word(number).trim_start()));
     }
 
     /// The hashes of the full blocks.
@@ -132,7 +130,7 @@ impl BlockHashes {
     }
 }
 
-/// A multiplication spreads each token over all bits, the shift brings the high ones down.
+/// Adds a token to a hash. The multiplication spreads it over all bits, and the shift moves the high bits down.
 fn mix(hash: u64, token: u64) -> u64 {
     let mixed = (hash ^ token.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^ (mixed >> 32)
@@ -143,22 +141,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_cut_into_pieces() {
-        assert_eq!(tokens("one two").len(), 2);
-        assert_eq!(tokens("  internationalization ").len(), 4);
-        assert_eq!(tokens(""), Vec::<u64>::new());
-        assert_eq!(tokens("a b a")[0], tokens("a b a")[2]);
+    fn words_are_split_into_tokens() {
+        assert_eq!(tokenize("one two").len(), 2);
+        assert_eq!(tokenize("  internationalization ").len(), 4);
+        assert_eq!(tokenize(""), Vec::<u64>::new());
+        assert_eq!(tokenize("a b a")[0], tokenize("a b a")[2]);
     }
 
     #[test]
-    fn a_text_of_tokens_has_these_tokens() {
+    fn detokenizing_and_tokenizing_gives_the_same_ids() {
         let ids = [0, 49_999, 7, 7, 25_000];
-        assert_eq!(tokens(&text(&ids)), ids);
-        assert_eq!(text(&[]), "");
+        assert_eq!(tokenize(&detokenize(&ids)), ids);
+        assert_eq!(detokenize(&[]), "");
     }
 
     #[test]
-    fn natural_ends_vary_within_their_bounds() {
+    fn natural_lengths_vary_within_their_bounds() {
         let lengths: Vec<u64> = (0..100).map(|id| natural_length(&[id], 1, 100)).collect();
         assert!(lengths.iter().all(|n| (60..=100).contains(n)));
         let distinct: BTreeSet<_> = lengths.iter().collect();
@@ -167,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_known_with_all_that_stands_before_it() {
+    fn a_block_hash_covers_everything_before_the_block() {
         let chain = |tokens: &[u64]| {
             let mut chain = BlockHashes::new(2);
             tokens.iter().for_each(|token| chain.push(*token));

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    NewRequest, Engine, Gauges, RequestId, Token,
+    Engine, Gauges, NewRequest, RequestId, Token,
     scheduler::{Sampled, Scheduler},
     step_time::StepTime,
 };

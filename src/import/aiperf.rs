@@ -1,4 +1,4 @@
-//! Summaries of AIPerf (`profile_export_aiperf.json`; seen: 0.10.0, schema 1.3), one row for each file.
+//! Reads summaries of AIPerf (`profile_export_aiperf.json`, tested with 0.10.0 and schema 1.3): one measurement per file.
 //!
 //! Its inter-token latency is one number per request, (E2E − TTFT) / (n − 1), which is this tool's TPOT; its inter-chunk
 //! latency is this tool's ITL.
@@ -6,7 +6,7 @@
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::Value;
 
-use super::{field::Field, row::Row};
+use super::{json_field::JsonField, measurement::Measurement};
 use crate::{
     diagnostic::Finding,
     manifest::LatencyKind,
@@ -26,22 +26,22 @@ const RATES: [(&str, Rate, &str); 3] = [
     ("request_throughput", Rate::Requests, "requests per second"),
 ];
 
-/// Whether a document is such a summary.
+/// Whether a JSON document is such a summary.
 pub(super) fn is(value: &Value) -> bool {
     let root = value.get("records").unwrap_or(value);
     value.get("input_config").is_some()
         && root.get("request_latency").is_some_and(|latency| latency.get("unit").is_some())
 }
 
-/// The tool with its version, where the summary tells.
-pub(super) fn client(summary: &Field<'_>) -> String {
+/// The tool, with its version if the summary states it.
+pub(super) fn client(summary: &JsonField<'_>) -> String {
     match summary.get("aiperf_version").and_then(|version| version.text()) {
         Some(version) => format!("AIPerf {version}"),
         None => "AIPerf".into(),
     }
 }
 
-pub(super) fn row(summary: &Field<'_>) -> Result<Row, Finding> {
+pub(super) fn row(summary: &JsonField<'_>) -> Result<Measurement, Finding> {
     // Older versions put the metrics one level down.
     let metrics = summary.get("records").unwrap_or_else(|| summary.clone());
     let average = |key: &str, expected: &str| match metrics.get(key) {
@@ -55,7 +55,7 @@ pub(super) fn row(summary: &Field<'_>) -> Result<Row, Finding> {
         }
     };
     let at = summary.get("start_time").and_then(|at| at.text());
-    let mut row = Row {
+    let mut row = Measurement {
         completed: count("request_count")?,
         failed: count("error_request_count")?,
         seconds: match metrics.get("benchmark_duration") {
@@ -69,7 +69,7 @@ pub(super) fn row(summary: &Field<'_>) -> Result<Row, Finding> {
         output_tokens: count("total_output_tokens")?.or(count("total_osl")?),
         model: model(summary),
         at: at.and_then(instant),
-        ..Row::default()
+        ..Measurement::default()
     };
     load(summary, &mut row)?;
     for (theirs, metric) in METRICS {
@@ -90,7 +90,7 @@ pub(super) fn row(summary: &Field<'_>) -> Result<Row, Finding> {
     Ok(row)
 }
 
-fn to_ms(stats: &Field<'_>) -> Option<f64> {
+fn to_ms(stats: &JsonField<'_>) -> Option<f64> {
     match stats.get("unit")?.text()? {
         "s" | "sec" | "seconds" => Some(1e3),
         "ms" => Some(1.0),
@@ -100,7 +100,7 @@ fn to_ms(stats: &Field<'_>) -> Option<f64> {
     }
 }
 
-fn model(summary: &Field<'_>) -> Option<String> {
+fn model(summary: &JsonField<'_>) -> Option<String> {
     let config = summary.get("input_config")?;
     let newer = config.at(&["models", "items"]);
     let older = config.at(&["endpoint", "model_names"]);
@@ -109,13 +109,13 @@ fn model(summary: &Field<'_>) -> Option<String> {
     name.text().map(str::to_owned)
 }
 
-/// What was asked: of the phase that counts, or of the load generator in older versions.
-fn load(summary: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
+/// Takes the load from the measured phase, or from the load generator in older versions.
+fn load(summary: &JsonField<'_>, row: &mut Measurement) -> Result<(), Finding> {
     let config = summary.get("input_config");
     let phases = config.as_ref().and_then(|config| config.get("phases"));
     let measured = phases.map(|phases| phases.items()).and_then(|phases| {
         phases.into_iter().rev().find(|phase| {
-            phase.get("exclude_from_results").is_none_or(|left| left.value() != &Value::Bool(true))
+            phase.get("exclude_from_results").is_none_or(|excluded| excluded.value() != &Value::Bool(true))
         })
     });
     let Some(source) = measured.or_else(|| config.as_ref()?.get("loadgen")) else {
@@ -126,19 +126,19 @@ fn load(summary: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
         None => source.number_of("rate", "requests per second")?,
     };
     let most = source.number_of("concurrency", "a number of requests")?;
-    row.asked("rate", rate);
-    row.asked(if rate.is_some() { "max_in_flight" } else { "concurrency" }, most);
+    row.set_load("rate", rate);
+    row.set_load(if rate.is_some() { "max_in_flight" } else { "concurrency" }, most);
     let Some(config) = config else { return Ok(()) };
     let mean = |keys: &[&str]| -> Result<Option<f64>, Finding> {
         config.at(keys).map(|mean| mean.number("a number of tokens")).transpose()
     };
-    // Only made prompts have a length that was asked for.
-    row.asked("max_tokens", mean(&["input", "prompt", "output_tokens", "mean"])?);
-    row.asked("synthetic.input_tokens", mean(&["input", "prompt", "input_tokens", "mean"])?);
+    // Only synthetic prompts have a configured length.
+    row.set_load("max_tokens", mean(&["input", "prompt", "output_tokens", "mean"])?);
+    row.set_load("synthetic.input_tokens", mean(&["input", "prompt", "input_tokens", "mean"])?);
     Ok(())
 }
 
-/// `2026-07-03T04:23:09.561350`, with a zone or, taken for UTC, without.
+/// Parses `2026-07-03T04:23:09.561350`, as UTC if it has no time zone.
 fn instant(text: &str) -> Option<Timestamp> {
     text.parse::<Timestamp>().ok().or_else(|| {
         let at: DateTime = text.parse().ok()?;

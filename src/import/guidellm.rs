@@ -1,29 +1,29 @@
-//! Reports of GuideLLM (`benchmarks.json`; seen: 0.3.1 and 0.5.0), one row for each benchmark.
+//! Reads reports of GuideLLM (`benchmarks.json`, tested with 0.3.1 and 0.5.0): one measurement per benchmark.
 //!
-//! Its inter-token latency is one number per request, (E2E − TTFT) / (n − 1), which is this tool's TPOT; its own TPOT counts
-//! the wait for the first token, so it is not taken. Requests that the end of the benchmark cut off are left out.
+//! Its inter-token latency is one number per request, (E2E − TTFT) / (n − 1), which is this tool's TPOT. Its own TPOT includes
+//! the time to the first token and is ignored. Requests that the end of the benchmark cut off are left out.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{field::Field, row::Row};
+use super::{json_field::JsonField, measurement::Measurement};
 use crate::{diagnostic::Finding, manifest::LatencyKind};
 
-/// Its name of a metric, this tool's, what makes it milliseconds, and its name in a single request.
+/// GuideLLM's name of a metric, this tool's, and the factor to milliseconds.
 const METRICS: [(&str, LatencyKind, f64); 3] = [
     ("time_to_first_token_ms", LatencyKind::Ttft, 1.0),
     ("inter_token_latency_ms", LatencyKind::Tpot, 1.0),
     ("request_latency", LatencyKind::E2e, 1e3),
 ];
 
-/// Whether a document is such a report.
+/// Whether a JSON document is such a report.
 pub(super) fn is(value: &Value) -> bool {
     let first = value.get("benchmarks").and_then(|list| list.get(0));
     first.is_some_and(|first| first.get("metrics").is_some())
 }
 
-/// The tool with its version, where the report tells.
-pub(super) fn client(report: &Field<'_>) -> String {
+/// The tool, with its version if the report states it.
+pub(super) fn client(report: &JsonField<'_>) -> String {
     let version = report.at(&["metadata", "guidellm_version"]).and_then(|version| version.text());
     match version {
         Some(version) => format!("GuideLLM {version}"),
@@ -31,13 +31,13 @@ pub(super) fn client(report: &Field<'_>) -> String {
     }
 }
 
-pub(super) fn rows(report: &Field<'_>) -> Result<Vec<Row>, Finding> {
+pub(super) fn rows(report: &JsonField<'_>) -> Result<Vec<Measurement>, Finding> {
     let benchmarks =
         report.get("benchmarks").ok_or_else(|| report.missing("benchmarks", "a list of benchmarks"))?;
     benchmarks.items().iter().map(|benchmark| row(report, benchmark)).collect()
 }
 
-fn row(report: &Field<'_>, benchmark: &Field<'_>) -> Result<Row, Finding> {
+fn row(report: &JsonField<'_>, benchmark: &JsonField<'_>) -> Result<Measurement, Finding> {
     let metrics =
         benchmark.get("metrics").ok_or_else(|| benchmark.missing("metrics", "an object of metrics"))?;
     let totals = benchmark
@@ -52,12 +52,12 @@ fn row(report: &Field<'_>, benchmark: &Field<'_>) -> Result<Row, Finding> {
     let (start, end) = (number("start_time")?, number("end_time")?);
     let tokens = |key: &str| -> Result<Option<u64>, Finding> {
         let sum = metrics.at(&[key, "successful", "total_sum"]);
-        // Sums of floats: 127.99999999999997 is written for 128 tokens.
+        // A sum of floats may be 127.99999999999997 for 128 tokens.
         let sum = sum.map(|sum| sum.number("a number of tokens")).transpose()?;
         Ok(sum.map(|sum| sum.round() as u64))
     };
-    let text = |field: Option<Field<'_>>| field.and_then(|f| f.text().map(str::to_owned));
-    let mut row = Row {
+    let text = |field: Option<JsonField<'_>>| field.and_then(|f| f.text().map(str::to_owned));
+    let mut row = Measurement {
         completed: count("successful")?,
         failed: count("errored")?,
         seconds: number("duration")?.or(end.zip(start).map(|(end, start)| end - start)),
@@ -67,7 +67,7 @@ fn row(report: &Field<'_>, benchmark: &Field<'_>) -> Result<Row, Finding> {
             .or_else(|| text(benchmark.at(&["worker", "backend_model"])))
             .or_else(|| text(report.at(&["args", "model"]))),
         at: start.and_then(|start| Timestamp::from_millisecond((start * 1e3) as i64).ok()),
-        ..Row::default()
+        ..Measurement::default()
     };
     load(report, benchmark, &mut row)?;
     for (theirs, metric, to_ms) in METRICS {
@@ -78,7 +78,7 @@ fn row(report: &Field<'_>, benchmark: &Field<'_>) -> Result<Row, Finding> {
         let Some(stats) = metrics.at(&[theirs, "successful"]) else {
             continue;
         };
-        // A metric of no request is written as zeros.
+        // A metric without a request has zeros.
         if stats.count_of("count", "a number of requests")? == Some(0) {
             continue;
         }
@@ -96,7 +96,7 @@ fn row(report: &Field<'_>, benchmark: &Field<'_>) -> Result<Row, Finding> {
     Ok(row)
 }
 
-fn load(report: &Field<'_>, benchmark: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
+fn load(report: &JsonField<'_>, benchmark: &JsonField<'_>, row: &mut Measurement) -> Result<(), Finding> {
     let strategy = benchmark
         .at(&["config", "strategy"])
         .or_else(|| benchmark.at(&["args", "strategy"]))
@@ -106,15 +106,15 @@ fn load(report: &Field<'_>, benchmark: &Field<'_>, row: &mut Row) -> Result<(), 
     })?;
     let most = strategy.number_of("max_concurrency", "a number of requests")?;
     match kind {
-        "synchronous" => row.asked("concurrency", Some(1.0)),
+        "synchronous" => row.set_load("concurrency", Some(1.0)),
         "concurrent" => {
             let streams = strategy.number_of("streams", "a number of requests")?;
-            row.asked("concurrency", streams.or(most));
+            row.set_load("concurrency", streams.or(most));
         }
-        "throughput" => row.asked("max_in_flight", most),
+        "throughput" => row.set_load("max_in_flight", most),
         _ => {
-            row.asked("rate", strategy.number_of("rate", "requests per second")?);
-            row.asked("max_in_flight", most);
+            row.set_load("rate", strategy.number_of("rate", "requests per second")?);
+            row.set_load("max_in_flight", most);
         }
     }
     let data = benchmark
@@ -122,13 +122,12 @@ fn load(report: &Field<'_>, benchmark: &Field<'_>, row: &mut Row) -> Result<(), 
         .or_else(|| benchmark.at(&["config", "requests", "data"]))
         .or_else(|| report.at(&["args", "data"]));
     let data = data.map(|data| data.value().to_string()).unwrap_or_default();
-    row.asked("max_tokens", length(&data, "output_tokens"));
-    row.asked("synthetic.input_tokens", length(&data, "prompt_tokens"));
+    row.set_load("max_tokens", length(&data, "output_tokens"));
+    row.set_load("synthetic.input_tokens", length(&data, "prompt_tokens"));
     Ok(())
 }
 
-/// A length out of a description of made data: `prompt_tokens=128,output_tokens=128`, or the same as JSON. Absent where
-/// lengths were spread.
+/// Finds a fixed length in the description of synthetic data: `prompt_tokens=128,output_tokens=128`, or the same in JSON.
 fn length(data: &str, key: &str) -> Option<f64> {
     if data.contains(&format!("{key}_stdev")) || data.contains(&format!("{key}_min")) {
         return None;
@@ -142,9 +141,9 @@ fn length(data: &str, key: &str) -> Option<f64> {
     digits.parse().ok()
 }
 
-/// Every request's number, where the report holds all that completed, not a few of them.
+/// The samples of a metric, if the report contains all completed requests instead of a selection.
 fn samples(
-    benchmark: &Field<'_>,
+    benchmark: &JsonField<'_>,
     key: &str,
     to_ms: f64,
     completed: Option<u64>,

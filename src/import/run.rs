@@ -1,4 +1,4 @@
-//! Rows → the run they make.
+//! Builds a run from measurements.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    File, Told, judge,
-    row::{Row, reported, summary},
+    File, Options,
+    measurement::{Measurement, reported, summary},
 };
 use crate::{
     diagnostic::Finding,
@@ -24,15 +24,15 @@ use crate::{
 /// The name of an imported run's folder.
 const RUN: &str = "imported";
 
-/// What a cell is, and the rows that measured it.
+/// A cell and the measurements of its repeats.
 struct Point {
     workload: String,
     server: Key,
     load: BTreeMap<String, Value>,
-    rows: Vec<Row>,
+    rows: Vec<Measurement>,
 }
 
-/// What tells servers apart.
+/// What distinguishes servers.
 #[derive(Clone, PartialEq)]
 struct Key {
     model: Option<String>,
@@ -40,14 +40,14 @@ struct Key {
 }
 
 pub(super) fn build(
-    rows: Vec<Row>,
+    rows: Vec<Measurement>,
     files: &[File],
     client: String,
-    told: &Told,
+    options: &Options,
     now: Timestamp,
 ) -> Result<StoredRun, Finding> {
-    let (label, rows) = one_machine(rows, told)?;
-    let points = points(rows, told);
+    let (label, rows) = one_machine(rows, options)?;
+    let points = points(rows, options);
     let axes = Axes::of(&points);
     let mut groups: Vec<(Key, Group)> = Vec::new();
     let mut cells = Vec::new();
@@ -59,16 +59,16 @@ pub(super) fn build(
                 groups.len() - 1
             }
         };
-        cells.push(cell(point, &groups[at].1, &axes, &client, told, now));
+        cells.push(cell(point, &groups[at].1, &axes, &client, options, now));
     }
     let first = cells.iter().map(|cell| cell.started_at).min().unwrap_or(now);
     let last = cells.iter().map(|cell| cell.finished_at).max().unwrap_or(now);
-    let experiment = serde_json::from_value(json!({ "name": told.name }))
-        .map_err(|error| Finding::error(format!("{:?} is no name: {error}", told.name)))?;
+    let experiment = serde_json::from_value(json!({ "name": options.name }))
+        .map_err(|error| Finding::error(format!("{:?} is not a name: {error}", options.name)))?;
     let plan = Plan {
         format: 1,
         experiment,
-        hardware: Hardware { gpu: None, label, usd_per_hour: told.usd_per_hour },
+        hardware: Hardware { gpu: None, label, usd_per_hour: options.usd_per_hour },
         server_axes: axes.server,
         load_axes: axes.load,
         groups: groups.into_iter().map(|(_, group)| group).collect(),
@@ -78,10 +78,10 @@ pub(super) fn build(
             client,
             files: files.iter().map(file).collect(),
             cells: cells.iter().map(|cell| cell.id.clone()).collect(),
-            caveats: told.caveats.clone(),
+            caveats: options.caveats.clone(),
         }),
         finished_at: Some(last),
-        ..RunFile::new(RUN, &told.command, plan.experiment.seed, first)
+        ..RunFile::new(RUN, &options.command, plan.experiment.seed, first)
     };
     Ok(StoredRun {
         folder: camino::Utf8PathBuf::new(),
@@ -95,16 +95,19 @@ pub(super) fn build(
 }
 
 fn file(file: &File) -> ImportedFile {
-    // Its folder tells the files of a sweep apart.
+    // The folder distinguishes the files of a sweep.
     let parts: Vec<&str> = file.name.rsplit('/').take(2).collect();
     let parts: Vec<&str> = parts.into_iter().rev().filter(|part| !matches!(*part, "" | "." | "..")).collect();
     ImportedFile { name: parts.join("/"), sha256: hex(&Sha256::digest(file.text.as_bytes())) }
 }
 
-/// The rows of one machine, and what it is called.
-fn one_machine(rows: Vec<Row>, told: &Told) -> Result<(Option<String>, Vec<Row>), Finding> {
+/// The machine's name, and the rows that were measured on it.
+fn one_machine(
+    rows: Vec<Measurement>,
+    options: &Options,
+) -> Result<(Option<String>, Vec<Measurement>), Finding> {
     let named: BTreeSet<String> = rows.iter().filter_map(|row| row.gpu.clone()).collect();
-    match &told.gpu {
+    match &options.gpu {
         Some(gpu) if named.contains(gpu) => {
             let own = rows.into_iter().filter(|row| row.gpu.as_ref() == Some(gpu));
             Ok((Some(gpu.clone()), own.collect()))
@@ -114,24 +117,24 @@ fn one_machine(rows: Vec<Row>, told: &Told) -> Result<(Option<String>, Vec<Row>)
         _ => {
             let names: Vec<String> = named.into_iter().collect();
             Err(Finding::error(format!(
-                "the files hold rows of {} machines: {}",
+                "the files contain rows of {} machines: {}",
                 names.len(),
                 names.join(", ")
             ))
-            .help("a run is of one machine: choose it with --gpu, and import the others under names of their own"))
+            .help("a run has one machine: choose it with `runner import --gpu`, and import the others under other names"))
         }
     }
 }
 
-/// Rows of the same point are its repeats.
-fn points(rows: Vec<Row>, told: &Told) -> Vec<Point> {
+/// Groups rows by point; rows of the same point are its repeats.
+fn points(rows: Vec<Measurement>, options: &Options) -> Vec<Point> {
     let mut points: Vec<Point> = Vec::new();
     let mut known: BTreeMap<String, usize> = BTreeMap::new();
     for mut row in rows {
-        row.completed = row.completed.or(told.requests);
-        let workload = row.workload.clone().unwrap_or_else(|| told.workload.clone());
+        row.completed = row.completed.or(options.requests);
+        let workload = row.workload.clone().unwrap_or_else(|| options.workload.clone());
         let server =
-            Key { model: row.model.clone().or_else(|| told.model.clone()), flags: row.server.clone() };
+            Key { model: row.model.clone().or_else(|| options.model.clone()), flags: row.server.clone() };
         let key = json!([workload, server.model, server.flags, row.load]).to_string();
         match known.get(&key) {
             Some(at) => points[*at].rows.push(row),
@@ -144,13 +147,13 @@ fn points(rows: Vec<Row>, told: &Told) -> Vec<Point> {
     points
 }
 
-/// What varies, in the order of the files.
+/// The names of what varies.
 struct Axes {
     server: Vec<String>,
     load: Vec<String>,
 }
 
-/// A model that varies is an axis of this name.
+/// The axis of a model that varies.
 const MODEL: &str = "model";
 
 impl Axes {
@@ -184,22 +187,29 @@ impl Axes {
 }
 
 fn group(key: &Key, axes: &Axes) -> Result<Group, Finding> {
-    // The form of a server has a model; an unknown one is empty, and shown as absent.
+    // A server needs a model; an unknown one is empty, and shown as absent.
     let model = key.model.clone().unwrap_or_default();
     let server: Server = serde_json::from_value(json!({ "model": model, "flags": key.flags }))
         .map_err(|error| Finding::error(format!("the server's parameters cannot be flags: {error}")))?;
     let name = model.trim_end_matches('/').rsplit('/').next();
     let name = name.filter(|name| !name.is_empty()).unwrap_or("server");
     Ok(Group {
-        id: format!("{}-{}", plain(name), hash(&json!([key.model, key.flags]))),
+        id: format!("{}-{}", folder_name(name), hash(&json!([key.model, key.flags]))),
         server: Arc::new(server),
         axes: axes.of_server(key),
         cells: Vec::new(),
     })
 }
 
-fn cell(point: &Point, group: &Group, axes: &Axes, client: &str, told: &Told, now: Timestamp) -> CellFile {
-    let rows: Vec<&Row> = point.rows.iter().collect();
+fn cell(
+    point: &Point,
+    group: &Group,
+    axes: &Axes,
+    client: &str,
+    options: &Options,
+    now: Timestamp,
+) -> CellFile {
+    let rows: Vec<&Measurement> = point.rows.iter().collect();
     let pooled = summary(&rows);
     let reported = reported(&rows);
     let requests = pooled.as_ref().map(|summary| summary.counts.completed);
@@ -228,8 +238,8 @@ fn cell(point: &Point, group: &Group, axes: &Axes, client: &str, told: &Told, no
         predicted: false,
         load,
         axes: values,
-        objective: told.objective,
-        slo: told.slo.clone(),
+        objective: options.objective,
+        slo: options.slo.clone(),
         summary: pooled,
         reported,
         repeats,
@@ -250,13 +260,13 @@ fn cell(point: &Point, group: &Group, axes: &Axes, client: &str, told: &Told, no
         file.reported.clear();
         file.reason = Some(format!("The imported file says {}.", file.outcome.name().replace('_', " ")));
     }
-    file.verdicts = judge::judge(&file, client, requests);
+    file.verdicts = verdicts::verdicts(&file, client, requests);
     file
 }
 
-fn outcome(rows: &[&Row], summary: Option<&Summary>, has_reported: bool) -> CellOutcome {
-    if let Some(told) = rows.iter().find_map(|row| row.outcome) {
-        return told;
+fn outcome(rows: &[&Measurement], summary: Option<&Summary>, has_reported: bool) -> CellOutcome {
+    if let Some(outcome) = rows.iter().find_map(|row| row.outcome) {
+        return outcome;
     }
     match summary {
         Some(summary) if summary.counts.completed == 0 => CellOutcome::Failed,
@@ -267,9 +277,9 @@ fn outcome(rows: &[&Row], summary: Option<&Summary>, has_reported: bool) -> Cell
     }
 }
 
-/// `chat-c8-t128-1f3a9c20`, as a plan would say it.
+/// A cell's id as in a plan: `chat-c8-t128-1f3a9c20`.
 fn id(point: &Point, server: &str) -> String {
-    let mut id = plain(&point.workload);
+    let mut id = folder_name(&point.workload);
     for (axis, letter) in [("concurrency", "c"), ("rate", "r"), ("max_tokens", "t")] {
         if let Some(value) = point.load.get(axis) {
             id.push_str(&format!("-{letter}{}", scalar_text(value)));
@@ -279,8 +289,8 @@ fn id(point: &Point, server: &str) -> String {
     format!("{id}-{}", hash(&key))
 }
 
-/// What may be part of a folder's name.
-fn plain(name: &str) -> String {
+/// Replaces what cannot be part of a folder's name.
+fn folder_name(name: &str) -> String {
     let safe = |c: char| {
         if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }
     };

@@ -1,4 +1,4 @@
-//! A table with one row per point of a grid: the form of the journal this tool grew from, this tool's own `cells.csv`, and the
+//! Reads CSV tables with one row per point of a grid: any table with known column names, this tool's own `cells.csv`, and the
 //! `summary.csv` of `vllm bench sweep serve`.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
@@ -7,9 +7,9 @@ use csv::StringRecord;
 use serde_json::{Map, Value, json};
 
 use super::{
-    File, Told,
-    field::Field,
-    row::{Row, plain, rank},
+    File, Options,
+    json_field::JsonField,
+    measurement::{Measurement, plain, rank},
     vllm,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     measure::Metric,
 };
 
-/// What a column holds.
+/// The meaning of a column.
 enum Column {
     Workload,
     Gpu,
@@ -32,21 +32,20 @@ enum Column {
     Seconds,
     InputTokens,
     OutputTokens,
-    /// A number of this tool's tables, and what its unit has to be multiplied by.
+    /// A metric, and the factor to its unit.
     Number(Metric, f64),
-    /// Of no use here.
-    Passed,
+    Ignored,
 }
 
-/// Names that a column may have beside those of numbers.
+/// Names of columns that are not metrics.
 const KNOWN: [&str; 8] =
     ["workload", "gpu", "model", "concurrency", "rate", "max_tokens", "requests", "outcome"];
 
 impl Column {
-    fn of(name: &str, told: &Told) -> Option<Self> {
+    fn of(name: &str, options: &Options) -> Option<Self> {
         let plain = name.trim().to_lowercase();
         let is_among = |axes: &[String]| axes.iter().any(|axis| axis == name.trim());
-        if is_among(&told.axes) {
+        if is_among(&options.axes) {
             return Some(Self::Server(name.trim().to_owned()));
         }
         if let Some(flag) = flags::info(&plain).filter(|flag| flag.tuning) {
@@ -68,22 +67,22 @@ impl Column {
             "input_tokens" => Self::InputTokens,
             "output_tokens" | "total_tokens" => Self::OutputTokens,
             "output_tok_s" | "tok_s" | "tokens_per_second" => Self::Number(Metric::OUTPUT, 1.0),
-            "" | "cell" | "verdicts" | "steady_s" | "steady_tok_s" | "arrivals" | "warmup" => Self::Passed,
-            _ => match own(&plain).or_else(|| latency(&plain)) {
+            "" | "cell" | "verdicts" | "steady_s" | "steady_tok_s" | "arrivals" | "warmup" => Self::Ignored,
+            _ => match metric(&plain).or_else(|| latency(&plain)) {
                 Some((metric, factor)) => Self::Number(metric, factor),
-                None if is_among(&told.optional_axes) => Self::Server(name.trim().to_owned()),
+                None if is_among(&options.optional_axes) => Self::Server(name.trim().to_owned()),
                 None => return None,
             },
         })
     }
 }
 
-/// A column of this tool's own tables.
-fn own(name: &str) -> Option<(Metric, f64)> {
+/// Parses a column of this tool's own tables.
+fn metric(name: &str) -> Option<(Metric, f64)> {
     Metric::parse(name).filter(|metric| metric.column() == name).map(|metric| (metric, 1.0))
 }
 
-/// `p95_latency_ms` → p95 E2E, with what makes its unit milliseconds.
+/// Parses `p95_latency_ms` and the like: the metric, and the factor to milliseconds.
 fn latency(name: &str) -> Option<(Metric, f64)> {
     let (name, factor) = [("_ms", 1.0), ("_us", 1e-3), ("_s", 1e3)]
         .into_iter()
@@ -96,8 +95,8 @@ fn latency(name: &str) -> Option<(Metric, f64)> {
     Some((Metric::Latency(rank(word)?, kind), factor))
 }
 
-/// The rows of a table, and what of it was not understood.
-pub(super) fn rows(file: &File, told: &Told, findings: &mut Findings) -> Vec<Row> {
+/// Reads the rows of a table. Errors and unknown columns go to `findings`.
+pub(super) fn rows(file: &File, options: &Options, findings: &mut Findings) -> Vec<Measurement> {
     let File { name, text } = file;
     let source = Arc::new(Source { name: name.clone(), text: text.clone() });
     let mut reader =
@@ -105,20 +104,20 @@ pub(super) fn rows(file: &File, told: &Told, findings: &mut Findings) -> Vec<Row
     let header = match reader.headers() {
         Ok(header) => header.clone(),
         Err(error) => {
-            findings.push(Finding::error(format!("{name} is no table: {error}")));
+            findings.push(Finding::error(format!("{name} is not a CSV table: {error}")));
             return Vec::new();
         }
     };
     let of_vllm = ["output_throughput", "completed"].map(|own| header.iter().any(|name| name == own));
-    let columns: Vec<Option<Column>> = header.iter().map(|name| Column::of(name, told)).collect();
+    let columns: Vec<Option<Column>> = header.iter().map(|name| Column::of(name, options)).collect();
     if of_vllm != [true, true] {
-        check_header(&source, &header, &columns, &told.axes, findings);
+        check_header(&source, &header, &columns, &options.axes, findings);
         if findings.has_errors() {
             return Vec::new();
         }
     }
     let mut rows = Vec::new();
-    // What each row has in the columns that are not known.
+    // The values of each row in unknown columns.
     let mut left_out: Vec<Vec<Option<String>>> = Vec::new();
     let mut record = StringRecord::new();
     loop {
@@ -131,7 +130,7 @@ pub(super) fn rows(file: &File, told: &Told, findings: &mut Findings) -> Vec<Row
             }
             Ok(true) => {}
             Err(error) => {
-                findings.push(Finding::error(format!("{name} is no table: {error}")));
+                findings.push(Finding::error(format!("{name} is not a CSV table: {error}")));
                 return rows;
             }
         }
@@ -154,7 +153,7 @@ pub(super) fn rows(file: &File, told: &Told, findings: &mut Findings) -> Vec<Row
     }
 }
 
-/// Names of columns that tell the repeats of a point apart.
+/// Names of columns that number the repeats of a point.
 const REPEATS: [&str; 14] = [
     "repeat",
     "repetition",
@@ -172,16 +171,17 @@ const REPEATS: [&str; 14] = [
     "id",
 ];
 
-/// Columns that were left out and yet tell rows of one point apart: those rows would be averaged as if they were repeats. A column
-/// of numbers of which some occur once is a measurement, and no reason to doubt.
+/// Finds unknown columns that distinguish rows of one point, which would be averaged as repeats. A column with numbers that occur
+/// only once is taken for a measurement.
 fn check_repeats(
     source: &Arc<Source>,
     header: &StringRecord,
-    rows: &[Row],
+    rows: &[Measurement],
     left_out: &[Vec<Option<String>>],
     findings: &mut Findings,
 ) {
-    let point = |row: &Row| json!([row.workload, row.gpu, row.model, row.server, row.load]).to_string();
+    let point =
+        |row: &Measurement| json!([row.workload, row.gpu, row.model, row.server, row.load]).to_string();
     for (at, name) in header.iter().enumerate() {
         let texts: Option<Vec<&str>> = left_out.iter().map(|row| row.get(at)?.as_deref()).collect();
         let Some(texts) = texts.filter(|_| !REPEATS.contains(&name.to_lowercase().as_str())) else {
@@ -203,18 +203,18 @@ fn check_repeats(
         let place = Place { source: source.clone(), span: line(&source.text, 0) };
         findings.push(
             Finding::error(format!(
-                "{}: rows that are the same else have {one:?} and {other:?} in `{name}`, a column that is not known: they would be averaged as repeats",
+                "{}: rows differ only in the unknown column `{name}` ({one:?} and {other:?}), so they would be averaged as repeats",
                 source.name
             ))
-            .at(&place, "the columns it has")
+            .at(&place, "its columns")
             .help(format!(
-                "where `{name}` is something the server was started with: --axis {name}; where it is nothing, take the column away"
+                "if `{name}` is a server setting, import with --axis {name}; otherwise remove the column"
             )),
         );
     }
 }
 
-/// The bytes of the line that begins at a byte.
+/// The byte range of the line that begins at `start`, after line breaks.
 fn line(text: &str, start: usize) -> Range<usize> {
     let start = start.min(text.len());
     let rest = text.get(start..).unwrap_or_default();
@@ -235,8 +235,8 @@ fn check_header(
     if !has_numbers {
         findings.push(
             Finding::error(format!("{} has no column with a latency or a throughput", source.name))
-                .at(&place, "the columns it has")
-                .help("expected are columns such as concurrency, max_tokens, p50_ttft_ms, p95_e2e_ms, throughput_tok_s"),
+                .at(&place, "its columns")
+                .help("it needs columns such as concurrency, max_tokens, p50_ttft_ms, p95_e2e_ms, throughput_tok_s"),
         );
     }
     let numbers = Metric::COLUMNS.map(Metric::column);
@@ -245,19 +245,16 @@ fn check_header(
         if column.is_some() {
             continue;
         }
-        let mut finding =
-            Finding::note(format!("{}: the column `{name}` is not known and was left out", source.name));
+        let mut finding = Finding::note(format!("{}: the unknown column `{name}` was left out", source.name));
         if let Some(near) = nearest(name, &known) {
             finding = finding.help(format!("did you mean `{near}`?"));
         }
-        findings
-            .push(finding.help(format!("where it is something the server was started with: --axis {name}")));
+        findings.push(finding.help(format!("if it is a server setting, add --axis {name}")));
     }
     for axis in axes {
         if !header.iter().any(|name| name.trim() == axis) {
             findings.push(
-                Finding::error(format!("{} has no column `{axis}`", source.name))
-                    .at(&place, "the columns it has"),
+                Finding::error(format!("{} has no column `{axis}`", source.name)).at(&place, "its columns"),
             );
         }
     }
@@ -268,14 +265,14 @@ fn row(
     header: &StringRecord,
     columns: &[Option<Column>],
     record: &StringRecord,
-) -> Result<Row, Finding> {
-    let mut row = Row::default();
+) -> Result<Measurement, Finding> {
+    let mut row = Measurement::default();
     for ((name, column), text) in header.iter().zip(columns).zip(record) {
         let Some(column) = column.as_ref().filter(|_| !text.is_empty()) else {
             continue;
         };
         let wrong = |expected: &str| {
-            Finding::error(format!("{place}: `{name}` is {text:?}, where {expected} is expected"))
+            Finding::error(format!("{place}: `{name}` is {text:?}, but must be {expected}"))
                 .at(place, "this row")
         };
         let number = |expected: &str| {
@@ -292,7 +289,7 @@ fn row(
                 row.outcome =
                     Some(outcome.map_err(|_| wrong("the outcome of a cell (ok, degraded, oom …)"))?);
             }
-            Column::Load(key) => row.asked(key, Some(number("a number")?)),
+            Column::Load(key) => row.set_load(key, Some(number("a number")?)),
             Column::Server(key) => {
                 row.server.insert(key.clone(), scalar(text));
             }
@@ -305,10 +302,10 @@ fn row(
                 let value = number("a number")?;
                 row.report(*metric, Some(value * factor));
             }
-            Column::Passed => {}
+            Column::Ignored => {}
         }
     }
-    // This tool counts every request that was due; those that failed are among them.
+    // `requests` includes those that failed.
     if let (Some(due), Some(failed)) = (row.completed, row.failed) {
         row.completed = due.checked_sub(failed);
     }
@@ -323,8 +320,8 @@ fn scalar(text: &str) -> Value {
     }
 }
 
-/// A line of `summary.csv` as the object that it was written from.
-fn from_vllm(place: &Place, header: &StringRecord, record: &StringRecord) -> Result<Row, Finding> {
+/// Reads a line of `summary.csv` as the JSON object it was made from.
+fn from_vllm(place: &Place, header: &StringRecord, record: &StringRecord) -> Result<Measurement, Finding> {
     let object: Map<String, Value> = header
         .iter()
         .zip(record)
@@ -340,5 +337,5 @@ fn from_vllm(place: &Place, header: &StringRecord, record: &StringRecord) -> Res
         .collect();
     let object = Value::Object(object);
     let shown = place.to_string();
-    vllm::row(&Field::root(&shown, &object))
+    vllm::row(&JsonField::root(&shown, &object))
 }

@@ -1,18 +1,18 @@
-//! Results of `vllm bench serve` and of the runs that `vllm bench sweep serve` collects (seen: vLLM 0.32).
+//! Reads results of `vllm bench serve` and `vllm bench sweep serve` (tested with vLLM 0.32).
 //!
-//! Its TPOT is this tool's, (E2E − TTFT) / (n − 1); its ITL is the gap between events; its E2E ends at the last event with
-//! `choices`. In chat its TTFT is the role-only first event.
+//! TPOT is defined as in this tool, (E2E − TTFT) / (n − 1); ITL is the gap between events; E2E ends at the last event with
+//! `choices`. In chat, TTFT is the time of the first event, which has only the role.
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::Value;
 
 use super::{
-    field::Field,
-    row::{Row, plain},
+    json_field::JsonField,
+    measurement::{Measurement, plain},
 };
 use crate::{diagnostic::Finding, manifest::LatencyKind};
 
-/// Keys that a result has beside the parameters of a sweep.
+/// Keys of a result that are not parameters of a sweep.
 const KNOWN: [&str; 38] = [
     "date",
     "endpoint_type",
@@ -53,8 +53,8 @@ const KNOWN: [&str; 38] = [
     "spec_decode_acceptance_rate",
     "num_input_tokens",
 ];
-/// Parameters of the benchmark begin so; every other parameter of a sweep is the server's.
-const OF_THE_BENCHMARK: [&str; 14] = [
+/// Prefixes of the benchmark's parameters. All other parameters of a sweep are the server's.
+const BENCHMARK_PARAMETERS: [&str; 14] = [
     "random_",
     "sonnet_",
     "sharegpt_",
@@ -78,17 +78,17 @@ const METRICS: [(&str, LatencyKind); 4] = [
 ];
 const MS: &str = "a number of milliseconds";
 
-/// Whether an object is such a result.
+/// Whether a JSON object is such a result.
 pub(super) fn is(value: &Value) -> bool {
     value.get("output_throughput").is_some() && value.get("completed").is_some()
 }
 
-pub(super) fn row(result: &Field<'_>) -> Result<Row, Finding> {
+pub(super) fn row(result: &JsonField<'_>) -> Result<Measurement, Finding> {
     let completed = result
         .get("completed")
         .ok_or_else(|| result.missing("completed", "a number of requests"))?
         .count("a number of requests")?;
-    let mut row = Row {
+    let mut row = Measurement {
         completed: Some(completed),
         failed: result.count_of("failed", "a number of requests")?,
         seconds: result.number_of("duration", "a number of seconds")?,
@@ -96,7 +96,7 @@ pub(super) fn row(result: &Field<'_>) -> Result<Row, Finding> {
         output_tokens: result.count_of("total_output_tokens", "a number of tokens")?,
         model: result.get("model_id").and_then(|model| model.text().map(str::to_owned)),
         at: result.get("date").and_then(|date| instant(date.text()?)),
-        ..Row::default()
+        ..Measurement::default()
     };
     load(result, &mut row)?;
     parameters(result, &mut row);
@@ -113,26 +113,26 @@ pub(super) fn row(result: &Field<'_>) -> Result<Row, Finding> {
     Ok(row)
 }
 
-fn load(result: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
+fn load(result: &JsonField<'_>, row: &mut Measurement) -> Result<(), Finding> {
     let most = result.number_of("max_concurrency", "a number of requests")?;
-    // As many as may be at once is written as the word `inf`.
+    // No limit is written as `inf`.
     let rate = match result.get("request_rate") {
         Some(rate) if rate.text() == Some("inf") => None,
         Some(rate) => Some(rate.number("requests per second, or \"inf\"")?),
         None => None,
     };
-    row.asked("rate", rate);
-    // With a rate it is an open loop, and the concurrency only bounds it.
-    row.asked(if rate.is_some() { "max_in_flight" } else { "concurrency" }, most);
+    row.set_load("rate", rate);
+    // With a rate the load is an open loop, and the concurrency only limits it.
+    row.set_load(if rate.is_some() { "max_in_flight" } else { "concurrency" }, most);
     if rate.is_some() {
         let burstiness = result.number_of("burstiness", "a number")?;
-        row.asked("burstiness", burstiness.filter(|shape| *shape != 1.0));
+        row.set_load("burstiness", burstiness.filter(|shape| *shape != 1.0));
     }
     Ok(())
 }
 
-/// What a sweep varied: every key that is none of a result's own.
-fn parameters(result: &Field<'_>, row: &mut Row) {
+/// Takes the parameters of a sweep: every key that is not a result's own.
+fn parameters(result: &JsonField<'_>, row: &mut Measurement) {
     let keys = result.value().as_object().into_iter().flatten();
     for (key, value) in keys {
         let own = KNOWN.contains(&key.as_str())
@@ -141,18 +141,18 @@ fn parameters(result: &Field<'_>, row: &mut Row) {
             continue;
         }
         let value = value.as_f64().map_or_else(|| value.clone(), plain);
-        let of_the_benchmark = OF_THE_BENCHMARK.iter().any(|start| key.starts_with(start));
+        let is_benchmarks = BENCHMARK_PARAMETERS.iter().any(|start| key.starts_with(start));
         match key.as_str() {
             "random_output_len" | "output_len" => row.load.insert("max_tokens".into(), value),
             "random_input_len" | "input_len" => row.load.insert("synthetic.input_tokens".into(), value),
-            _ if of_the_benchmark => row.load.insert(key.clone(), value),
+            _ if is_benchmarks => row.load.insert(key.clone(), value),
             _ => row.server.insert(key.replace('_', "-"), value),
         };
     }
 }
 
-/// The samples of a detailed result, of the requests that completed.
-fn samples(result: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
+/// Takes the samples of the completed requests from a detailed result.
+fn samples(result: &JsonField<'_>, row: &mut Measurement) -> Result<(), Finding> {
     let list = |key: &str| -> Result<Option<Vec<f64>>, Finding> {
         let Some(field) = result.get(key) else {
             return Ok(None);
@@ -163,7 +163,7 @@ fn samples(result: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
         numbers.map(Some)
     };
     let completed = row.completed.map(|completed| completed as usize);
-    // Failed requests stand in the lists too: only the errors beside them tell which.
+    // The lists include failed requests, which only the list of errors identifies.
     let failed: Vec<bool> = match result.get("errors") {
         Some(errors) => {
             errors.items().iter().map(|error| error.text().is_some_and(|text| !text.is_empty())).collect()
@@ -203,7 +203,7 @@ fn samples(result: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
     }
     if let Some(lists) = result.get("itls") {
         let mut gaps = Vec::new();
-        for item in lists.items().iter().flat_map(Field::items) {
+        for item in lists.items().iter().flat_map(JsonField::items) {
             gaps.push(item.number("a number of seconds")? * 1e3);
         }
         row.samples.insert(LatencyKind::Itl, gaps);
@@ -212,7 +212,7 @@ fn samples(result: &Field<'_>, row: &mut Row) -> Result<(), Finding> {
     Ok(())
 }
 
-/// `20261124-021617`, in the time zone of the machine that wrote it, which it does not tell: taken for UTC.
+/// Parses `20261124-021617` as UTC; the file does not state its time zone.
 fn instant(text: &str) -> Option<Timestamp> {
     let at = DateTime::strptime("%Y%m%d-%H%M%S", text).ok()?;
     TimeZone::UTC.to_timestamp(at).ok()

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Assumptions, PredictError, prompt};
 use crate::{
-    engine::{NewRequest, Engine, RequestId, Token, tokenizer},
+    engine::{Engine, NewRequest, RequestId, Token, tokenizer},
     load::{Chunks, Closed, Outcome, Packer, Phase, Record, Records, Schedule, Think, Usage, Wait},
     manifest::{Cache, Start, ThinkTime},
     plan::{Cell, Stop},
@@ -201,7 +201,8 @@ impl<'a, E: Engine> Forecast<'a, E> {
         record.usage =
             Some(Usage { prompt_tokens: prompt.len() as u64, completion_tokens: 0, cached_tokens: None });
         let output_tokens = self.assumed.answer_tokens(self.cell, request.max_tokens);
-        let number = self.engine.admit(Nanos(at.0 + FRONT_END_NS), NewRequest { prompt: &prompt, output_tokens });
+        let number =
+            self.engine.admit(Nanos(at.0 + FRONT_END_NS), NewRequest { prompt: &prompt, output_tokens });
         let timeout = self.cell.spec.timeout.duration().as_nanos() as u64;
         self.deadlines.push_back((Nanos(at.0.saturating_add(timeout)), number));
         self.flights.insert(number, Flight { record, stream, conversation, talk });
@@ -309,7 +310,7 @@ impl<'a, E: Engine> Forecast<'a, E> {
         }
         self.records.add(record)?;
         let talk = flight.talk.filter(|_| outcome == Outcome::Completed).and_then(|talk| {
-            let answer: String = (1..=tokens).map(tokenizer::word).collect();
+            let answer: String = (1..=tokens).map(tokenizer::answer_word).collect();
             self.requests.answered(talk, &answer)
         });
         match self.schedule {

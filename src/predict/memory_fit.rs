@@ -8,7 +8,7 @@ use super::{Placed, mean_prompt_tokens};
 use crate::{
     engine::{
         hardware::GIB,
-        memory::{Fit, Misfit, basis},
+        memory::{Fit, Misfit, validation},
         server_model::ServerModel,
     },
     manifest::{Manifest, Source},
@@ -46,7 +46,7 @@ impl MemoryFit {
 
     /// The prediction as JSON, for `plan --json`.
     pub fn json(&self) -> Value {
-        let basis = basis(&self.modelled.gpu, &self.modelled.model);
+        let basis = validation(&self.modelled.gpu, &self.modelled.model);
         let mut value = json!({ "predicted": true, "basis": basis, "gpu": self.modelled.gpu.name });
         match &self.fit {
             Err(misfit) => {
@@ -120,6 +120,6 @@ impl fmt::Display for MemoryFit {
                 }
             }
         }
-        write!(f, " ({})", basis(gpu, &self.modelled.model))
+        write!(f, " ({})", validation(gpu, &self.modelled.model))
     }
 }

@@ -23,12 +23,12 @@ fn of_body(body: &Value) -> Vec<u64> {
             .iter()
             .flat_map(|message| {
                 let text = |key: &str| message[key].as_str().unwrap_or_default();
-                tokens::message(text("role"), text("content"))
+                tokenizer::message(text("role"), text("content"))
             })
             .collect();
     }
     match &body["prompt"] {
-        Value::String(text) => tokens::tokens(text),
+        Value::String(text) => tokenizer::tokenize(text),
         Value::Array(ids) => ids.iter().filter_map(Value::as_u64).collect(),
         _ => Vec::new(),
     }

@@ -1,19 +1,19 @@
-//! The JSON of an answer, in the shapes of vLLM's.
+//! The JSON of an answer, as vLLM writes it.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// What a token is part of.
+/// The part of an answer that a token belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum Part {
     Content,
-    /// What a chat's model thinks; a completion knows no other text than its own.
+    /// Reasoning, which only a chat has.
     Reasoning,
-    /// The arguments of a tool's call.
+    /// The arguments of a tool call.
     ToolCall,
 }
 
-/// What stays the same through one answer.
+/// What all events of an answer have in common.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) chat: bool,
@@ -22,9 +22,9 @@ pub(super) struct Answer {
     /// Seconds since the Unix epoch.
     pub(super) created: i64,
     pub(super) prompt_tokens: u64,
-    /// Usage in a last event.
+    /// Whether a last event has the usage.
     pub(super) include_usage: bool,
-    /// Usage in every event.
+    /// Whether every event has the usage.
     pub(super) continuous_usage: bool,
 }
 
@@ -35,13 +35,13 @@ impl Answer {
         self.event(vec![choice], self.continuous_usage.then_some(0))
     }
 
-    /// The event of tokens up to the `number`th; an answer that ends has a reason.
-    pub(super) fn token(&self, said: Said, text: &str, number: u64, finish: Option<&str>) -> Bytes {
+    /// The event of the tokens up to the `number`th, with the reason if the answer ends.
+    pub(super) fn token(&self, part: Part, text: &str, number: u64, finish: Option<&str>) -> Bytes {
         let choice = if self.chat {
-            let delta = match said {
-                Said::Content => json!({"content": text}),
-                Said::Reasoning => json!({"reasoning": text}),
-                Said::ToolCall => json!({"tool_calls": [
+            let delta = match part {
+                Part::Content => json!({"content": text}),
+                Part::Reasoning => json!({"reasoning": text}),
+                Part::ToolCall => json!({"tool_calls": [
                     {"index": 0, "id": "call-0", "type": "function", "function": {"name": "sim", "arguments": text}}
                 ]}),
             };
@@ -53,13 +53,13 @@ impl Answer {
         self.event(vec![choice], self.continuous_usage.then_some(number))
     }
 
-    /// The last event of a stream that was asked for its usage.
+    /// The last event of a stream with usage.
     pub(super) fn usage_event(&self, completion_tokens: u64) -> Bytes {
         self.event(Vec::new(), Some(completion_tokens))
     }
 
-    /// The whole answer at once.
-    pub(super) fn whole(&self, text: &str, completion_tokens: u64, finish: &str) -> Value {
+    /// The body of an answer that is not streamed.
+    pub(super) fn body(&self, text: &str, completion_tokens: u64, finish: &str) -> Value {
         let (object, choice) = if self.chat {
             let message = json!({"role": "assistant", "content": text, "refusal": null, "reasoning": null});
             (
@@ -76,7 +76,7 @@ impl Answer {
                "choices": [choice], "usage": self.usage(completion_tokens)})
     }
 
-    /// The event of a failure, as vLLM writes it when its engine is dead.
+    /// The event of a failure, as vLLM writes it when its engine has died.
     pub(super) fn error(&self) -> Bytes {
         Bytes::from(format!("data: {}\n\n", self.failure()))
     }

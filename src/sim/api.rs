@@ -1,4 +1,4 @@
-//! Requests → answers: the endpoints, what they refuse, and in whose words.
+//! The HTTP API: endpoints, and errors in vLLM's words.
 
 use std::convert::Infallible;
 
@@ -11,19 +11,18 @@ use super::{
     SimArgs,
     answer::Answer,
     clock::Clock,
-    fault::Trouble,
+    fault::FaultPlan,
+    response::{Body, respond},
     stream::Events,
-    text,
-    whole::{self, whole},
 };
-use crate::manifest::AnswerFault;
+use crate::{engine::tokenizer, manifest::AnswerFault};
 
-pub(super) type Reply = Response<whole::Reply>;
+pub(super) type Reply = Response<Body>;
 
-/// What a completion gets when it names no `max_tokens`; a chat gets all that fits, as in vLLM.
+/// The `max_tokens` of a completion that states none. As in vLLM, a chat gets all that fits.
 const DEFAULT_MAX_TOKENS: u64 = 16;
 
-/// What is refused, before it costs a turn.
+/// An error response.
 struct Refusal {
     status: StatusCode,
     kind: &'static str,
@@ -37,11 +36,11 @@ impl Refusal {
     }
 }
 
-/// Answers one request. Never fails: what cannot be answered is answered with an error body.
+/// Answers one request. Errors are responses too, so it never fails.
 pub(super) async fn answer(
     args: &SimArgs,
     clock: &Clock,
-    trouble: &Trouble,
+    faults: &FaultPlan,
     request: Request<Incoming>,
 ) -> Result<Reply, Infallible> {
     let (head, body) = request.into_parts();
@@ -58,7 +57,7 @@ pub(super) async fn answer(
                 Ok(body) if path == "/detokenize" => detokenize(args, &body),
                 Ok(body) => {
                     let chat = path == "/v1/chat/completions";
-                    generate(args, clock, trouble, &body, chat).await
+                    generate(args, clock, faults, &body, chat).await
                 }
                 Err(refusal) => Err(refusal),
             }
@@ -69,7 +68,7 @@ pub(super) async fn answer(
     Ok(reply)
 }
 
-/// The version the server says it is.
+/// The version that the server reports.
 pub(super) fn version() -> String {
     format!("sim-{}", env!("CARGO_PKG_VERSION"))
 }
@@ -90,27 +89,23 @@ async fn read_json(body: Incoming) -> Result<Value, Refusal> {
 async fn generate(
     args: &SimArgs,
     clock: &Clock,
-    trouble: &Trouble,
+    faults: &FaultPlan,
     body: &Value,
     chat: bool,
 ) -> Result<Reply, Refusal> {
-    let drawn = trouble.next();
+    let drawn = faults.next();
     match drawn.ending() {
         Some(AnswerFault::HttpError) => {
             return Err(Refusal {
-                status: StatusCode::from_u16(trouble.http_status())
-                    .unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+                status: StatusCode::from_u16(faults.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
                 kind: "ServerError",
                 param: None,
-                message: "refused on request (http_error)".to_owned(),
+                message: "injected fault (http_error)".to_owned(),
             });
         }
         Some(AnswerFault::Redirect) => {
-            let mut reply = full(
-                StatusCode::TEMPORARY_REDIRECT,
-                "text/plain",
-                "elsewhere, on request (redirect)".to_owned(),
-            );
+            let mut reply =
+                full(StatusCode::TEMPORARY_REDIRECT, "text/plain", "injected fault (redirect)".to_owned());
             reply.headers_mut().insert(header::LOCATION, header::HeaderValue::from_static("/v1/elsewhere"));
             return Ok(reply);
         }
@@ -160,7 +155,7 @@ async fn generate(
     let output_tokens = if truthy(&body["ignore_eos"]) {
         max_tokens
     } else {
-        text::natural_length(&prompt, args.seed, max_tokens).max(min_tokens)
+        tokenizer::natural_length(&prompt, args.seed, max_tokens).max(min_tokens)
     };
     let finish = if output_tokens == max_tokens { "length" } else { "stop" };
     let ticket = clock.admit(&prompt, output_tokens, finish == "stop");
@@ -176,7 +171,7 @@ async fn generate(
     };
     if truthy(&body["stream"]) && !drawn.has(AnswerFault::Whole) {
         let events = Events::new(answer, finish, ticket, output_tokens, drawn);
-        let mut reply = Response::new(whole::Reply::Events(Box::new(events)));
+        let mut reply = Response::new(Body::Events(Box::new(events)));
         if drawn.has(AnswerFault::Gzip) {
             reply.headers_mut().insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
         }
@@ -186,7 +181,7 @@ async fn generate(
         );
         return Ok(reply);
     }
-    Ok(whole(&answer, finish, ticket, output_tokens, drawn).await)
+    Ok(respond(&answer, finish, ticket, output_tokens, drawn).await)
 }
 
 fn served(args: &SimArgs, body: &Value) -> Result<String, Refusal> {
@@ -214,14 +209,14 @@ fn prompt(body: &Value, chat: bool) -> Result<Vec<u64>, Refusal> {
             .flat_map(|message| {
                 let role = message["role"].as_str().unwrap_or("user");
                 let content = message["content"].as_str().unwrap_or_default();
-                text::message(role, content)
+                tokenizer::message(role, content)
             })
             .collect()
     } else {
         match &body["prompt"] {
-            Value::String(prompt) => text::tokens(prompt),
+            Value::String(prompt) => tokenizer::tokenize(prompt),
             Value::Array(items) => match items.as_slice() {
-                [Value::String(prompt)] => text::tokens(prompt),
+                [Value::String(prompt)] => tokenizer::tokenize(prompt),
                 [Value::Array(ids)] => token_ids(ids)?,
                 ids => token_ids(ids)?,
             },
@@ -237,7 +232,7 @@ fn prompt(body: &Value, chat: bool) -> Result<Vec<u64>, Refusal> {
 fn token_ids(ids: &[Value]) -> Result<Vec<u64>, Refusal> {
     ids.iter()
         .map(|id| match id.as_u64() {
-            Some(id) if id < text::VOCABULARY => Ok(id),
+            Some(id) if id < tokenizer::VOCABULARY => Ok(id),
             Some(id) => Err(Refusal::bad(None, format!("Token id {id} is out of vocabulary"))),
             None => Err(Refusal::bad(
                 Some("prompt"),
@@ -275,7 +270,7 @@ fn detokenize(args: &SimArgs, body: &Value) -> Result<Reply, Refusal> {
     let ids = body["tokens"]
         .as_array()
         .ok_or_else(|| Refusal::bad(Some("tokens"), "tokens must be a list of token ids".to_owned()))?;
-    let text = text::text(&token_ids(ids)?);
+    let text = tokenizer::detokenize(&token_ids(ids)?);
     Ok(json_reply(StatusCode::OK, &json!({ "prompt": text })))
 }
 
@@ -302,7 +297,7 @@ fn json_reply(status: StatusCode, body: &Value) -> Reply {
 }
 
 fn full(status: StatusCode, kind: &'static str, body: String) -> Reply {
-    let mut reply = Response::new(whole::Reply::from(body));
+    let mut reply = Response::new(Body::from(body));
     *reply.status_mut() = status;
     reply.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     reply

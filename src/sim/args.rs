@@ -1,4 +1,4 @@
-//! The words after `runner sim`: those of `vllm serve`, and our own `--sim-…`.
+//! Parses the command line of `runner sim`: that of `vllm serve`, and `--sim-…` flags.
 
 use std::net::IpAddr;
 
@@ -11,37 +11,95 @@ use crate::{
     unit::TimeSpan,
 };
 
-/// What one embedded server is told to be.
+/// The configuration of one embedded server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimArgs {
-    /// The model it pretends to serve.
+    /// The model that it claims to serve.
     pub model: String,
-    /// Address to listen on.
+    /// The address to listen on.
     pub host: IpAddr,
-    /// Port to listen on.
+    /// The port to listen on.
     pub port: u16,
-    /// Names requests may use for the model; never empty.
+    /// The names that requests can use for the model; never empty.
     pub served: Vec<String>,
-    /// Most requests that run at once.
+    /// The most running requests.
     pub max_num_seqs: usize,
-    /// Longest prompt and output of one request together, tokens.
+    /// The most tokens of a request, prompt and answer together.
     pub max_model_len: u64,
-    /// When tokens leave.
+    /// When tokens are emitted.
     pub script: SimScript,
-    /// Where everything that looks random comes from.
+    /// The seed of everything random.
     pub seed: u64,
-    /// Every flag but `--sim-…`, under its Python name, as vLLM would log it.
+    /// All flags except `--sim-…`, by their Python names, as vLLM logs them.
     pub flags: Vec<(String, Value)>,
-    /// The GPU and the model that are rehearsed, when a GPU was named.
-    pub modelled: Option<ServerModel>,
+    /// The server to rehearse, if `--sim-gpu` names a GPU.
+    pub server: Option<ServerModel>,
 }
 
-/// Reads the words after `runner sim`. Flags it does not understand are accepted and logged, as `--flag value…`,
-/// `--flag=value`, `--flag` and `--no-flag`; the model is the first word, or the value of `--model`.
+/// Why a command line of `runner sim` is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArgsError {
+    /// No model is named.
+    #[error("no model; write `runner sim MODEL`, with any name, because nothing is loaded")]
+    NoModel,
+    /// A second positional argument.
+    #[error(
+        "unexpected argument {word:?}: the model is already {model:?}; write `runner sim MODEL --flag value`"
+    )]
+    SecondModel {
+        /// The argument.
+        word: String,
+        /// The first one.
+        model: String,
+    },
+    /// An unknown `--sim-…` flag.
+    #[error("unknown argument --{name}; the embedded engine has {known}", known = known_flags())]
+    Unknown {
+        /// The flag.
+        name: String,
+    },
+    /// A flag with a wrong value.
+    #[error("argument --{name}: {reason}")]
+    Value {
+        /// The flag.
+        name: String,
+        /// What is wrong, and what is expected.
+        reason: String,
+    },
+}
+
+const FLAGS: [&str; 15] = [
+    "ttft",
+    "per-token",
+    "per-token-load",
+    "jitter",
+    "startup",
+    "kv-tokens",
+    "gpu",
+    "catalogue",
+    "seed",
+    "out-of-memory",
+    "crash",
+    "hang",
+    "hang-at-start",
+    "http-status",
+    "fault",
+];
+
+fn known_flags() -> String {
+    FLAGS.map(|name| format!("--sim-{name}")).join(", ")
+}
+
+fn invalid(name: &str, reason: impl std::fmt::Display) -> ArgsError {
+    ArgsError::Value { name: name.to_owned(), reason: reason.to_string() }
+}
+
+/// Parses the arguments after `runner sim`. The model is the first of them, or the value of `--model`. Flags that only vLLM knows
+/// are accepted and logged, as `--flag value…`, `--flag=value`, `--flag` and `--no-flag`.
 ///
 /// # Errors
-/// A sentence that names the word and what was expected.
-pub fn parse_args(words: Vec<String>) -> Result<SimArgs, String> {
+/// When an argument is unknown or has a wrong value, or no model is named.
+pub fn parse_args(words: Vec<String>) -> Result<SimArgs, ArgsError> {
     let mut args = SimArgs {
         model: String::new(),
         host: IpAddr::from([127, 0, 0, 1]),
@@ -52,16 +110,13 @@ pub fn parse_args(words: Vec<String>) -> Result<SimArgs, String> {
         script: SimScript::default(),
         seed: 1,
         flags: Vec::new(),
-        modelled: None,
+        server: None,
     };
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
         let Some(flag) = word.strip_prefix("--") else {
             if !args.model.is_empty() {
-                return Err(format!(
-                    "unexpected word {word:?}: the model is already {:?}; write `runner sim MODEL --flag value`",
-                    args.model
-                ));
+                return Err(ArgsError::SecondModel { word, model: args.model });
             }
             args.model = word;
             continue;
@@ -82,52 +137,53 @@ pub fn parse_args(words: Vec<String>) -> Result<SimArgs, String> {
         }
     }
     if args.model.is_empty() {
-        return Err("no model: write `runner sim MODEL`; any name will do, nothing is loaded".to_owned());
+        return Err(ArgsError::NoModel);
     }
     if args.served.is_empty() {
         args.served = vec![args.model.clone()];
     }
-    args.find_gpu()?;
+    args.model_server()?;
     Ok(args)
 }
 
 impl SimArgs {
-    /// Whether prefixes are looked for among earlier prompts: yes unless told otherwise, as in vLLM.
+    /// Whether prefix caching is on, which is vLLM's default.
     pub(super) fn prefix_caching(&self) -> bool {
-        let told = |(name, value): &(String, Value)| match value {
+        let switch = |(name, value): &(String, Value)| match value {
             Value::Bool(on) if name == "enable_prefix_caching" => Some(*on),
             _ => None,
         };
-        self.flags.iter().rev().find_map(told).unwrap_or(true)
+        self.flags.iter().rev().find_map(switch).unwrap_or(true)
     }
 
-    /// Finds the GPU and the model, and takes over the limits that the flags leave to them.
-    fn find_gpu(&mut self) -> Result<(), String> {
+    /// Models the server to rehearse, if there is one, and takes its limits.
+    fn model_server(&mut self) -> Result<(), ArgsError> {
         let Some(gpu) = self.script.gpu.clone() else {
             return Ok(());
         };
         let mut flags = Flags::default();
         for (name, value) in &self.flags {
-            let flag = Flag::from_value(value.clone()).map_err(|why| format!("argument --{name}: {why}"))?;
+            let flag = Flag::from_value(value.clone()).map_err(|why| invalid(name, why))?;
             flags.0.insert(canonical(name), flag);
         }
         let config = config_of_model(&self.model);
         let text = config.as_ref().map(|(_, text)| text.as_str());
-        let modelled = ServerModel::of(&gpu, &self.model, &flags, &self.script.catalogue, text)
-            .map_err(|why| format!("argument --sim-gpu: {}; {}", why.title, why.help.join("; ")))?;
-        self.max_num_seqs = modelled.settings.max_num_seqs as usize;
-        self.max_model_len = modelled.settings.max_model_len;
-        self.modelled = Some(modelled);
+        let server = ServerModel::of(&gpu, &self.model, &flags, &self.script.catalogue, text)
+            .map_err(|why| invalid("sim-gpu", format!("{}; {}", why.title, why.help.join("; "))))?;
+        self.max_num_seqs = server.settings.max_num_seqs as usize;
+        self.max_model_len = server.settings.max_model_len;
+        self.server = Some(server);
         Ok(())
     }
 
-    fn take(&mut self, name: &str, values: &[String]) -> Result<(), String> {
+    /// Takes one flag with its values.
+    fn take(&mut self, name: &str, values: &[String]) -> Result<(), ArgsError> {
         match name {
             "host" => self.host = one(name, values)?,
             "port" => self.port = one(name, values)?,
             "model" => self.model = one(name, values)?,
             "served-model-name" if values.is_empty() => {
-                return Err("--served-model-name needs at least one name".to_owned());
+                return Err(invalid(name, "at least one name is needed"));
             }
             "served-model-name" => self.served = values.to_vec(),
             "max-num-seqs" => self.max_num_seqs = positive(name, values)? as usize,
@@ -140,8 +196,7 @@ impl SimArgs {
             "sim-gpu" => self.script.gpu = Some(values.join(" ")),
             "sim-catalogue" => {
                 let text: String = one(name, values)?;
-                self.script.catalogue =
-                    serde_json::from_str(&text).map_err(|why| format!("argument --sim-catalogue: {why}"))?;
+                self.script.catalogue = serde_json::from_str(&text).map_err(|why| invalid(name, why))?;
             }
             "sim-seed" => self.seed = one(name, values)?,
             "sim-out-of-memory" => self.script.faults.out_of_memory = moment(name, values)?,
@@ -151,31 +206,24 @@ impl SimArgs {
             "sim-http-status" => {
                 let status: u16 = one(name, values)?;
                 if !(400..600).contains(&status) {
-                    return Err(format!(
-                        "argument --sim-http-status: {status} is not a status of a refusal, 400 to 599"
-                    ));
+                    return Err(invalid(name, format!("{status} is not an error status, 400 to 599")));
                 }
                 self.script.faults.http_status = status;
             }
             "sim-fault" => {
                 for word in values {
-                    let added = self.script.faults.answers.add(word);
-                    added.map_err(|why| format!("argument --sim-fault: {why}"))?;
+                    self.script.faults.answers.add(word).map_err(|why| invalid(name, why))?;
                 }
             }
             "sim-jitter" => {
                 let jitter: f64 = one(name, values)?;
                 if !(0.0..=1.0).contains(&jitter) {
-                    return Err(format!("argument --sim-jitter: {jitter} is not a fraction between 0 and 1"));
+                    return Err(invalid(name, format!("{jitter} is not a fraction between 0 and 1")));
                 }
                 self.script.jitter = jitter;
             }
             unknown if unknown.starts_with("sim-") => {
-                return Err(format!(
-                    "unrecognized argument --{unknown}; the embedded engine knows --sim-ttft, --sim-per-token, \
-                     --sim-per-token-load, --sim-jitter, --sim-startup, --sim-kv-tokens, --sim-gpu, --sim-catalogue, --sim-seed, --sim-out-of-memory, \
-                     --sim-crash, --sim-hang, --sim-hang-at-start, --sim-http-status and --sim-fault"
-                ));
+                return Err(ArgsError::Unknown { name: unknown.to_owned() });
             }
             _ => {}
         }
@@ -183,39 +231,40 @@ impl SimArgs {
     }
 }
 
-fn one<T: std::str::FromStr>(name: &str, values: &[String]) -> Result<T, String>
+fn one<T: std::str::FromStr>(name: &str, values: &[String]) -> Result<T, ArgsError>
 where
     T::Err: std::fmt::Display,
 {
     let [value] = values else {
-        return Err(format!("argument --{name}: expected one value, got {}", values.len()));
+        return Err(invalid(name, format!("expected one value, got {}", values.len())));
     };
-    value.parse().map_err(|why| format!("argument --{name}: invalid value {value:?}: {why}"))
+    value.parse().map_err(|why| invalid(name, format!("invalid value {value:?}: {why}")))
 }
 
-fn moment(name: &str, values: &[String]) -> Result<Option<Moment>, String> {
-    Moment::parse(values).map(Some).map_err(|why| format!("argument --{name}: {why}"))
+fn moment(name: &str, values: &[String]) -> Result<Option<Moment>, ArgsError> {
+    Moment::parse(values).map(Some).map_err(|why| invalid(name, why))
 }
 
-fn positive(name: &str, values: &[String]) -> Result<u64, String> {
+fn positive(name: &str, values: &[String]) -> Result<u64, ArgsError> {
     match one(name, values)? {
-        0 => Err(format!("argument --{name}: must be at least 1")),
+        0 => Err(invalid(name, "must be at least 1")),
         n => Ok(n),
     }
 }
 
+/// A flag under its Python name, with typed values.
 fn python_flag(name: &str, values: &[String]) -> (String, Value) {
     let (name, value) = match (name.strip_prefix("no-"), values) {
         (Some(negated), []) => (negated, Value::Bool(false)),
         (_, []) => (name, Value::Bool(true)),
-        // vLLM keeps served names in a list, however many there are.
+        // vLLM keeps the served names in a list, even a single one.
         (_, [value]) if name != "served-model-name" => (name, typed(value)),
         (_, values) => (name, values.iter().map(|v| typed(v)).collect()),
     };
     (name.replace('-', "_"), value)
 }
 
-/// Numbers and JSON objects by their looks, the way argparse would have typed them; all else is a string.
+/// Parses numbers and JSON objects, as argparse would; everything else is a string.
 fn typed(text: &str) -> Value {
     match serde_json::from_str(text) {
         Ok(value @ (Value::Number(_) | Value::Object(_))) => value,
@@ -227,12 +276,12 @@ fn typed(text: &str) -> Value {
 mod tests {
     use super::*;
 
-    fn parse(line: &str) -> Result<SimArgs, String> {
+    fn parse(line: &str) -> Result<SimArgs, ArgsError> {
         parse_args(line.split_whitespace().map(str::to_owned).collect())
     }
 
     #[test]
-    fn understood_flags_are_read_and_all_others_are_kept_for_the_log() {
+    fn known_flags_are_parsed_and_all_others_are_kept_for_the_log() {
         let args = parse(
             "tiny --host 127.0.0.1 --port 18001 --served-model-name a b --max-num-seqs=4 --dtype bfloat16 \
              --no-enable-prefix-caching --enforce-eager --sim-ttft 5ms --sim-jitter 0 --sim-seed 9",
@@ -248,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_word() {
+    fn errors_name_the_argument() {
         for (line, says) in [
             ("--port 1", "no model"),
             ("tiny --port many", "--port"),
@@ -260,7 +309,7 @@ mod tests {
             ("tiny --max-num-seqs 0", "--max-num-seqs"),
             ("tiny other", "\"other\""),
         ] {
-            let error = parse(line).unwrap_err();
+            let error = parse(line).unwrap_err().to_string();
             assert!(error.contains(says), "{line}: {error}");
         }
     }

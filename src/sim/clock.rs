@@ -1,4 +1,4 @@
-//! The engine by a real clock: one thread sleeps until the next token's instant and hands it to whoever waits for it.
+//! Drives the engine in real time: a thread sleeps until the next token and hands it to its request.
 
 use std::{
     collections::HashMap,
@@ -9,37 +9,24 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::metrics::{self, Passage, Times};
+use super::metrics::{self, Counters, RequestTimes, Times};
 use crate::{
-    engine::{NewRequest, Engine, Gauges, RequestId},
+    engine::{Engine, Gauges, NewRequest, RequestId},
     unit::Nanos,
 };
 
-/// What happens to one request.
+/// An event of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A token leaves; whether it is the last.
+    /// A token is emitted.
     Token { last: bool },
-    /// The server stops: nothing more comes.
+    /// The server stops, which aborts the request.
     Abort,
-    /// The engine is dead.
+    /// The engine has died.
     Fail,
 }
 
-/// The counters that `/metrics` shows.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counters {
-    pub(super) engine: Gauges,
-    pub(super) prompt_tokens: u64,
-    pub(super) generation_tokens: u64,
-    /// Requests that got all they asked for.
-    pub(super) length: u64,
-    /// Requests that ended by themselves before that.
-    pub(super) stop: u64,
-    pub(super) aborted: u64,
-}
-
-/// A handle on the engine and its thread, which ends with the process.
+/// A handle to the engine and its thread, which ends with the process.
 #[derive(Clone)]
 pub(super) struct Clock {
     shared: Arc<Shared>,
@@ -56,7 +43,7 @@ struct State {
     listeners: HashMap<RequestId, Listener>,
     counters: Counters,
     times: Times,
-    /// Tickets that exist: requests whose answer is not written yet.
+    /// Requests whose answer is not written yet.
     answering: usize,
     stopping: bool,
     hangs: bool,
@@ -72,7 +59,7 @@ struct Listener {
     steps: UnboundedSender<Step>,
     /// Whether the request ends before its `max_tokens`.
     early: bool,
-    passage: Passage,
+    times: RequestTimes,
 }
 
 impl Shared {
@@ -80,7 +67,7 @@ impl Shared {
         Nanos(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// A panic elsewhere leaves plain numbers behind, which are fit to go on with.
+    /// Ignores poisoning: after a panic elsewhere the numbers are still usable.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,9 +85,9 @@ impl Shared {
                 let Some(listener) = state.listeners.get_mut(&token.request) else {
                     continue;
                 };
-                // Counted before it is sent: who saw the last token finds it on the page.
-                state.times.token(&mut listener.passage, token.began, token.at, token.number, token.last);
-                // A listener that is gone cancels by itself.
+                // Counted before it is sent, so that a client that saw the token finds it in the metrics.
+                state.times.token(&mut listener.times, token.began, token.at, token.number, token.last);
+                // A dropped listener cancels its request itself.
                 listener.steps.send(Step::Token { last: token.last }).ok();
                 if token.last {
                     if listener.early {
@@ -146,22 +133,26 @@ impl Clock {
         Ok(Self { shared })
     }
 
-    /// A request for a prompt arrives now; `early` says that it ends before its `max_tokens`.
+    /// Submits a request. `early` is whether it ends before its `max_tokens`.
     pub(super) fn admit(&self, prompt: &[u64], output_tokens: u64, early: bool) -> Ticket {
-        let asked = NewRequest { prompt, output_tokens };
+        let request = NewRequest { prompt, output_tokens };
         let (sender, steps) = unbounded_channel();
         let mut state = self.shared.lock();
         state.answering += 1;
         state.counters.prompt_tokens += prompt.len() as u64;
         let arrived = self.shared.now();
-        let number = state.engine.admit(arrived, asked);
+        let number = state.engine.admit(arrived, request);
         if state.stopping {
             state.engine.cancel(self.shared.now(), number);
             sender.send(Step::Abort).ok();
         } else {
             state.listeners.insert(
                 number,
-                Listener { steps: sender, early, passage: Passage { arrived, first: None, last: arrived } },
+                Listener {
+                    steps: sender,
+                    early,
+                    times: RequestTimes { arrived, first: None, last: arrived },
+                },
             );
         }
         drop(state);
@@ -169,17 +160,17 @@ impl Clock {
         Ticket { clock: self.clone(), number, steps }
     }
 
-    /// Every request ends as aborted, and so does every later one.
+    /// Aborts all requests, and all later ones.
     pub(super) fn abort_all(&self) {
         self.end_all(Step::Abort);
     }
 
-    /// Every request ends as failed; every later one is aborted.
+    /// Fails all requests, and aborts all later ones.
     pub(super) fn fail_all(&self) {
         self.end_all(Step::Fail);
     }
 
-    /// From now on no token leaves.
+    /// Stops emitting tokens.
     pub(super) fn hang(&self) {
         self.shared.lock().hangs = true;
         self.shared.changed.notify_one();
@@ -196,22 +187,22 @@ impl Clock {
         }
     }
 
-    /// What `/metrics` shows now.
+    /// The current page of `/metrics`.
     pub(super) fn metrics(&self, model: &str) -> String {
         let (counters, times) = {
             let state = self.shared.lock();
             (state.counters(), state.times.clone())
         };
-        // Written without the lock: tokens do not wait for who asks.
+        // Rendered without the lock, so that tokens are not delayed.
         metrics::page(model, &counters, &times)
     }
 
-    /// Requests whose answer is not handed over yet.
+    /// The number of requests whose answer is not written yet.
     pub(super) fn answering(&self) -> usize {
         self.shared.lock().answering
     }
 
-    fn give_up(&self, number: RequestId) {
+    fn drop_request(&self, number: RequestId) {
         let mut state = self.shared.lock();
         state.answering -= 1;
         if state.listeners.remove(&number).is_some() {
@@ -223,7 +214,7 @@ impl Clock {
     }
 }
 
-/// One request's place in the engine; dropped, it frees the place.
+/// A request in the engine. Dropping it cancels the request.
 pub(super) struct Ticket {
     clock: Clock,
     pub(super) number: RequestId,
@@ -232,7 +223,7 @@ pub(super) struct Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.clock.give_up(self.number);
+        self.clock.drop_request(self.number);
     }
 }
 
@@ -258,8 +249,8 @@ mod tests {
         clock.shared.lock().counters()
     }
 
-    /// Requests that run, and that wait.
-    fn turns(clock: &Clock) -> (usize, usize) {
+    /// Running and queued requests.
+    fn load(clock: &Clock) -> (usize, usize) {
         let engine = counters(clock).engine;
         (engine.running, engine.waiting)
     }
@@ -291,9 +282,9 @@ mod tests {
         let clock = clock(TimeSpan::from_secs(3600));
         let first = clock.admit(PROMPT, 1, false);
         let _second = clock.admit(PROMPT, 1, false);
-        assert_eq!(turns(&clock), (1, 1));
+        assert_eq!(load(&clock), (1, 1));
         drop(first);
-        assert_eq!(turns(&clock), (1, 0));
+        assert_eq!(load(&clock), (1, 0));
     }
 
     #[tokio::test]
@@ -303,6 +294,6 @@ mod tests {
         clock.abort_all();
         assert_eq!(running.steps.recv().await, Some(Step::Abort));
         assert_eq!(clock.admit(PROMPT, 1, false).steps.recv().await, Some(Step::Abort));
-        assert_eq!(turns(&clock).0, 0);
+        assert_eq!(load(&clock).0, 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Which requests meet which fault, and when the server as a whole fails, on request.
+//! Injected faults: those of single answers, and those of the server.
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::manifest::{AnswerFault, Faults, Moment};
 
-/// Faults that end an answer early; the first of those drawn counts.
+/// Faults that end an answer early. If several are drawn, the first of these applies.
 const ENDINGS: [AnswerFault; 10] = [
     AnswerFault::HttpError,
     AnswerFault::Redirect,
@@ -25,64 +25,64 @@ const ENDINGS: [AnswerFault; 10] = [
     AnswerFault::NoEnd,
 ];
 
-/// What is wrong with one answer.
+/// The faults that were drawn for one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Drawn([bool; AnswerFault::ALL.len()]);
+pub(super) struct DrawnFaults([bool; AnswerFault::ALL.len()]);
 
-impl Drawn {
+impl DrawnFaults {
     /// Whether a fault was drawn.
     pub(super) fn has(self, fault: AnswerFault) -> bool {
         self.0[fault as usize]
     }
 
-    /// How it ends, when not as it should.
+    /// The fault that ends the answer early.
     pub(super) fn ending(self) -> Option<AnswerFault> {
         ENDINGS.into_iter().find(|fault| self.has(*fault))
     }
 }
 
-/// What becomes of the server as a whole.
+/// A fault of the whole server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ServerFault {
     OutOfMemory,
     Crash,
     Hang,
 }
 
-/// The faults of one server, and how many requests came.
-pub(super) struct Trouble {
+/// The faults of one server, and the number of requests so far.
+pub(super) struct FaultPlan {
     faults: Faults,
     seed: u64,
     ready: Instant,
-    asked: watch::Sender<u64>,
+    requests: watch::Sender<u64>,
 }
 
-impl Trouble {
-    /// The trouble of a server that became ready now.
+impl FaultPlan {
+    /// The faults of a server that is ready now.
     pub(super) fn new(faults: Faults, seed: u64) -> Self {
-        Self { faults, seed, ready: Instant::now(), asked: watch::Sender::new(0) }
+        Self { faults, seed, ready: Instant::now(), requests: watch::Sender::new(0) }
     }
 
-    /// The status of a refusal.
+    /// The status of `http_error`.
     pub(super) fn http_status(&self) -> u16 {
         self.faults.http_status
     }
 
-    /// A request arrives: what will be wrong with its answer.
-    pub(super) fn next(&self) -> Drawn {
+    /// Counts a request and draws its faults.
+    pub(super) fn next(&self) -> DrawnFaults {
         let mut number = 0;
-        self.asked.send_modify(|asked| {
-            number = *asked;
-            *asked += 1;
+        self.requests.send_modify(|requests| {
+            number = *requests;
+            *requests += 1;
         });
         self.drawn(number)
     }
 
-    fn drawn(&self, number: u64) -> Drawn {
-        let mut drawn = Drawn::default();
+    fn drawn(&self, number: u64) -> DrawnFaults {
+        let mut drawn = DrawnFaults::default();
         for (fault, share) in &self.faults.answers.0 {
             let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-            // A stream per fault: what one draws does not depend on which others there are.
+            // One stream per fault, so that faults do not affect each other.
             random.set_stream(*fault as u64);
             random.set_word_pos(u128::from(number));
             drawn.0[*fault as usize] = f64::from(random.next_u32()) < share * 2f64.powi(32);
@@ -90,13 +90,13 @@ impl Trouble {
         drawn
     }
 
-    /// Waits until the server as a whole is to fail.
-    pub(super) async fn fate(&self) -> Fate {
+    /// Waits for the moment of the first fault of the server.
+    pub(super) async fn server_fault(&self) -> ServerFault {
         tokio::select! {
             biased;
-            () = self.reached(self.faults.out_of_memory) => Fate::OutOfMemory,
-            () = self.reached(self.faults.crash) => Fate::Crash,
-            () = self.reached(self.faults.hang) => Fate::Hang,
+            () = self.reached(self.faults.out_of_memory) => ServerFault::OutOfMemory,
+            () = self.reached(self.faults.crash) => ServerFault::Crash,
+            () = self.reached(self.faults.hang) => ServerFault::Hang,
         }
     }
 
@@ -105,9 +105,9 @@ impl Trouble {
         let request = async {
             match at_request {
                 Some(number) => {
-                    let mut asked = self.asked.subscribe();
-                    // The sender lives as long as this borrow.
-                    let _ = asked.wait_for(|asked| *asked >= number).await;
+                    let mut requests = self.requests.subscribe();
+                    // The sender outlives this borrow, so that waiting cannot fail.
+                    let _ = requests.wait_for(|requests| *requests >= number).await;
                 }
                 None => std::future::pending().await,
             }
@@ -130,49 +130,49 @@ mod tests {
     use super::*;
     use crate::{manifest::AnswerFaults, unit::TimeSpan};
 
-    fn trouble(shares: &[(AnswerFault, f64)], seed: u64) -> Trouble {
+    fn faults(shares: &[(AnswerFault, f64)], seed: u64) -> FaultPlan {
         let faults = Faults { answers: AnswerFaults(shares.iter().copied().collect()), ..Faults::default() };
-        Trouble::new(faults, seed)
+        FaultPlan::new(faults, seed)
     }
 
     #[tokio::test]
-    async fn a_share_of_requests_is_drawn_from_the_seed_each_fault_for_itself() {
-        let hit = |trouble: &Trouble, fault| -> Vec<bool> {
-            (0..10_000).map(|n| trouble.drawn(n).has(fault)).collect()
+    async fn each_fault_draws_its_share_of_the_requests_from_the_seed() {
+        let hit = |faults: &FaultPlan, fault| -> Vec<bool> {
+            (0..10_000).map(|n| faults.drawn(n).has(fault)).collect()
         };
-        let alone = trouble(&[(AnswerFault::Cut, 0.1)], 3);
+        let alone = faults(&[(AnswerFault::Cut, 0.1)], 3);
         let cuts = hit(&alone, AnswerFault::Cut);
         let count = cuts.iter().filter(|cut| **cut).count();
         assert!((900..1100).contains(&count), "{count}");
-        let both = trouble(&[(AnswerFault::Cut, 0.1), (AnswerFault::Crlf, 0.1)], 3);
+        let both = faults(&[(AnswerFault::Cut, 0.1), (AnswerFault::Crlf, 0.1)], 3);
         assert_eq!(hit(&both, AnswerFault::Cut), cuts);
         assert_ne!(hit(&both, AnswerFault::Crlf), cuts);
-        assert_ne!(hit(&trouble(&[(AnswerFault::Cut, 0.1)], 4), AnswerFault::Cut), cuts);
-        assert!(hit(&trouble(&[(AnswerFault::Cut, 1.0)], 3), AnswerFault::Cut).iter().all(|cut| *cut));
+        assert_ne!(hit(&faults(&[(AnswerFault::Cut, 0.1)], 4), AnswerFault::Cut), cuts);
+        assert!(hit(&faults(&[(AnswerFault::Cut, 1.0)], 3), AnswerFault::Cut).iter().all(|cut| *cut));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fate_comes_with_its_request_or_at_its_time() {
+    async fn a_server_fault_happens_at_its_request_or_at_its_time() {
         let mut faults = Faults {
             crash: Some(Moment { at_request: Some(3), after: None }),
             hang: Some(Moment { at_request: None, after: Some(TimeSpan::from_secs(5)) }),
             ..Faults::default()
         };
-        let trouble = Trouble::new(faults.clone(), 1);
+        let faults = FaultPlan::new(faults.clone(), 1);
         let began = Instant::now();
-        assert_eq!(trouble.fate().await, Fate::Hang);
+        assert_eq!(faults.server_fault().await, ServerFault::Hang);
         assert_eq!(began.elapsed().as_secs(), 5);
         faults.hang = None;
-        let trouble = Trouble::new(faults, 1);
-        trouble.next();
-        trouble.next();
-        let mut fate = std::pin::pin!(trouble.fate());
+        let faults = FaultPlan::new(faults, 1);
+        faults.next();
+        faults.next();
+        let mut fault = std::pin::pin!(faults.server_fault());
         tokio::select! {
             biased;
-            _ = &mut fate => panic!("too early"),
+            _ = &mut fault => panic!("too early"),
             () = std::future::ready(()) => {}
         }
-        trouble.next();
-        assert_eq!(fate.await, Fate::Crash);
+        faults.next();
+        assert_eq!(fault.await, ServerFault::Crash);
     }
 }

@@ -1,4 +1,4 @@
-//! What the server says on stdout, in the shapes a reader of vLLM's log looks for.
+//! The log on stdout, in the format of vLLM's.
 
 use std::io::Write;
 
@@ -7,9 +7,8 @@ use serde_json::Value;
 
 use super::SimArgs;
 
-/// Writes one line. Every line says whose it is: a log must not be taken for a real engine's.
-/// A closed stdout is no reason to stop serving.
-pub(super) fn say(level: &str, text: &str) {
+/// Writes one line, marked as the embedded engine's. Errors are ignored, because the server outlives its stdout.
+pub(super) fn log_line(level: &str, text: &str) {
     let now = Timestamp::now().strftime("%m-%d %H:%M:%S").to_string();
     let line = format!(
         "(EmbeddedEngine pid={}) {level} {now} [runner sim, the embedded engine] {text}\n",
@@ -19,7 +18,7 @@ pub(super) fn say(level: &str, text: &str) {
     out.write_all(line.as_bytes()).and_then(|()| out.flush()).ok();
 }
 
-/// The flags as the Python dictionary vLLM logs.
+/// The flags as a Python dictionary, as vLLM logs them.
 pub(super) fn non_default_args(args: &SimArgs) -> String {
     let model = Value::from(args.model.as_str());
     let head = [("model_tag", &model), ("model", &model)];
@@ -32,7 +31,7 @@ pub(super) fn non_default_args(args: &SimArgs) -> String {
     format!("non-default args: {{{}}}", pairs.join(", "))
 }
 
-/// How much fits in the KV cache, when the script limits it.
+/// The line with the size of the KV cache.
 pub(super) fn kv_cache_size(kv_tokens: u64, max_model_len: u64) -> String {
     format!(
         "GPU KV cache size: {} tokens, Maximum concurrency for {} tokens per request: {:.2}x",
@@ -42,8 +41,7 @@ pub(super) fn kv_cache_size(kv_tokens: u64, max_model_len: u64) -> String {
     )
 }
 
-/// The sentence for a KV cache that cannot hold one request. vLLM's begins and ends so; a reader of both finds the
-/// same words.
+/// The error for a KV cache that cannot hold one request. It begins and ends as vLLM's.
 pub(super) fn kv_too_small(kv_tokens: u64, max_model_len: u64) -> String {
     format!(
         "ValueError: To serve at least one request with the model's max seq len ({max_model_len}), a KV cache for \
@@ -60,7 +58,7 @@ fn python(value: &Value) -> String {
         Value::Number(n) => n.to_string(),
         Value::String(s) => {
             let escaped = s.replace('\\', "\\\\").replace('\n', "\\n");
-            // As Python: double quotes only where they save an escape.
+            // As in Python: double quotes only where they save an escape.
             if s.contains('\'') && !s.contains('"') {
                 format!("\"{escaped}\"")
             } else {

@@ -1,11 +1,10 @@
-//! What `/metrics` shows, under vLLM's names and with its buckets.
+//! The page of `/metrics`, with vLLM's names and buckets.
 
 use std::fmt::Write;
 
-use super::clock::Counters;
-use crate::unit::Nanos;
+use crate::{engine::Gauges, unit::Nanos};
 
-/// Bucket bounds in seconds, as a real vLLM 0.32 shows them on `/metrics`.
+/// Bucket bounds in seconds, as in vLLM 0.32.
 const TTFT: &[f64] = &[
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0,
     80.0, 160.0, 640.0, 2560.0,
@@ -18,11 +17,24 @@ const PER_REQUEST: &[f64] = &[
     960.0, 1920.0, 7680.0,
 ];
 
-/// Durations by bucket, as Prometheus counts them.
+/// The counters that `/metrics` shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    pub(super) engine: Gauges,
+    pub(super) prompt_tokens: u64,
+    pub(super) generation_tokens: u64,
+    /// Requests that ended at their `max_tokens`.
+    pub(super) length: u64,
+    /// Requests that ended before that.
+    pub(super) stop: u64,
+    pub(super) aborted: u64,
+}
+
+/// A Prometheus histogram of durations.
 #[derive(Clone, Debug)]
 pub(super) struct Durations {
     bounds: &'static [f64],
-    /// One more than there are bounds: the last has none.
+    /// One more than there are bounds, for durations above the last.
     counts: Vec<u64>,
     sum_s: f64,
 }
@@ -56,15 +68,15 @@ impl Durations {
     }
 }
 
-/// When one request went through what.
+/// The timestamps of one request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Passage {
+pub(super) struct RequestTimes {
     pub(super) arrived: Nanos,
     pub(super) first: Option<Nanos>,
     pub(super) last: Nanos,
 }
 
-/// Every time that is counted.
+/// The histograms of all requests.
 #[derive(Clone, Debug)]
 pub(super) struct Times {
     ttft: Durations,
@@ -89,26 +101,33 @@ impl Times {
         }
     }
 
-    /// A token of a request leaves at an instant; its turn had begun at another. The request's own times count with its
-    /// last token, as in vLLM.
-    pub(super) fn token(&mut self, passage: &mut Passage, began: Nanos, at: Nanos, number: u64, last: bool) {
-        let first = match passage.first {
+    /// Counts a token that is emitted at `at`, of a request that was scheduled first at `began`. As in vLLM, the request's own
+    /// times count with its last token.
+    pub(super) fn token(
+        &mut self,
+        request: &mut RequestTimes,
+        began: Nanos,
+        at: Nanos,
+        number: u64,
+        last: bool,
+    ) {
+        let first = match request.first {
             None => {
-                self.ttft.add(passage.arrived, at);
+                self.ttft.add(request.arrived, at);
                 at
             }
             Some(first) => {
-                self.itl.add(passage.last, at);
+                self.itl.add(request.last, at);
                 first
             }
         };
-        passage.first = Some(first);
-        passage.last = at;
+        request.first = Some(first);
+        request.last = at;
         if last {
-            self.queue.add(passage.arrived, began);
+            self.queue.add(request.arrived, began);
             self.prefill.add(began, first);
             self.decode.add(first, at);
-            self.e2e.add(passage.arrived, at);
+            self.e2e.add(request.arrived, at);
             let gaps = number.saturating_sub(1);
             let mean = (at.0 - first.0).checked_div(gaps).unwrap_or_default();
             self.tpot.add(Nanos(0), Nanos(mean));
@@ -126,7 +145,7 @@ pub(super) fn page(model: &str, counters: &Counters, times: &Times) -> String {
     };
     plain("num_requests_running", "gauge", &counters.engine.running);
     plain("num_requests_waiting", "gauge", &counters.engine.waiting);
-    // Without a scripted size there is no cache to be full.
+    // Without a scripted size, there is no cache.
     if let Some(usage) = counters.engine.kv_usage {
         plain("kv_cache_usage_perc", "gauge", &usage);
     }
@@ -169,11 +188,11 @@ mod tests {
     #[test]
     fn a_requests_times_add_up_and_count_with_its_last_token() {
         let mut times = Times::new();
-        let mut passage = Passage { arrived: Nanos(0), first: None, last: Nanos(0) };
-        times.token(&mut passage, Nanos(100 * MS), Nanos(140 * MS), 1, false);
+        let mut request = RequestTimes { arrived: Nanos(0), first: None, last: Nanos(0) };
+        times.token(&mut request, Nanos(100 * MS), Nanos(140 * MS), 1, false);
         assert_eq!((times.ttft.count(), times.e2e.count()), (1, 0));
-        times.token(&mut passage, Nanos(100 * MS), Nanos(150 * MS), 2, false);
-        times.token(&mut passage, Nanos(100 * MS), Nanos(160 * MS), 3, true);
+        times.token(&mut request, Nanos(100 * MS), Nanos(150 * MS), 2, false);
+        times.token(&mut request, Nanos(100 * MS), Nanos(160 * MS), 3, true);
         let sums =
             [&times.queue, &times.prefill, &times.decode, &times.e2e, &times.ttft, &times.itl, &times.tpot]
                 .map(|durations| (durations.sum_s * 1e3).round());

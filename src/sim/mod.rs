@@ -1,12 +1,20 @@
 //! The embedded engine as an OpenAI-compatible server, run as the child process `runner sim`.
 //!
-//! It speaks, logs and fails as `vllm serve` does, so that launch, readiness, load and stop are the same for both, and
-//! every line it logs says that it is the embedded engine. Tokens leave at the instants of the [`crate::engine`]:
-//! one thread sleeps on a condition variable until the next one (the operating system wakes it some 50 µs late, where
-//! tokio's timer has a grain of 1 ms), and sleeps without a deadline while nothing runs.
+//! Its API, logs and failures are those of `vllm serve`, so that launch, readiness, load and stop work the same for both. Every
+//! line of its log is marked as the embedded engine's. The [`crate::engine`] decides when tokens are emitted. A thread waits for
+//! each on a condition variable, which wakes about 50 µs late; tokio's timer has a resolution of 1 ms.
 //!
-//! Failure can be rehearsed: every fault of [`crate::manifest::Faults`] happens at its moment, or to its share of the
-//! requests, drawn from the seed.
+//! Failures can be rehearsed: each of the [`crate::manifest::Faults`] happens at its time, or in its share of the requests, drawn
+//! from the seed.
+//!
+//! ```
+//! use runner::sim::parse_args;
+//!
+//! let words = ["tiny", "--port", "8001", "--max-num-seqs=4", "--sim-ttft", "20ms"];
+//! let args = parse_args(words.map(str::to_owned).to_vec())?;
+//! assert_eq!((args.model.as_str(), args.port, args.max_num_seqs), ("tiny", 8001, 4));
+//! # Ok::<(), runner::sim::ArgsError>(())
+//! ```
 
 mod answer;
 mod api;
@@ -15,12 +23,10 @@ mod clock;
 mod fault;
 mod log;
 mod metrics;
+mod response;
 mod serve;
-mod shape;
 mod stream;
-mod whole;
+mod wire_format;
 
-use crate::engine::tokenizer as text;
-
-pub use args::{SimArgs, parse_args};
+pub use args::{ArgsError, SimArgs, parse_args};
 pub use serve::{SimError, serve};

@@ -1,5 +1,4 @@
-//! A request's tokens → the body of a streamed answer: one event per frame, so one per HTTP chunk, unless a fault was
-//! drawn for it.
+//! The body of a streamed answer: one event per frame and HTTP chunk, unless a fault was drawn for the request.
 
 use std::{
     collections::VecDeque,
@@ -12,56 +11,55 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 
 use super::{
-    answer::{Answer, Said},
+    answer::{Answer, Part},
     clock::{Step, Ticket},
-    fault::Drawn,
-    shape::Shape,
-    text,
+    fault::DrawnFaults,
+    wire_format::WireFormat,
 };
-use crate::manifest::AnswerFault;
+use crate::{engine::tokenizer, manifest::AnswerFault};
 
-/// Tokens of one event, where several share one.
+/// Tokens per event if several share one.
 const PER_EVENT: u64 = 3;
 
-/// The body; dropped when the client goes away, and with it the request's place in the engine.
+/// The body. When the client disconnects, it is dropped, which cancels the request.
 pub(super) struct Events {
     answer: Answer,
-    /// Why the last token is the last.
+    /// The finish reason.
     finish: &'static str,
     ticket: Ticket,
-    /// Tokens that left the engine.
+    /// Tokens that the engine emitted.
     sent: u64,
-    /// How many the engine will make.
-    all: u64,
-    drawn: Drawn,
-    shape: Shape,
-    /// Text of tokens that have no event yet.
+    /// Tokens that the engine will emit.
+    total: u64,
+    drawn: DrawnFaults,
+    format: WireFormat,
+    /// The text of tokens without an event yet.
     held: String,
     role_sent: bool,
     ready: VecDeque<Bytes>,
     state: State,
-    /// Whether what was written before has had its turn to leave.
+    /// Whether earlier writes were flushed.
     yielded: bool,
 }
 
-/// Whether more comes.
+/// Whether more follows.
 enum State {
-    Going,
+    Running,
     Ended,
-    /// The connection is to break.
+    /// The connection breaks.
     Cut,
-    /// Nothing more comes, ever.
+    /// The stream hangs.
     Stalled,
 }
 
 impl Events {
-    /// The answer of a request with so many tokens.
+    /// The answer of a request with `total` tokens.
     pub(super) fn new(
         mut answer: Answer,
         finish: &'static str,
         ticket: Ticket,
-        all: u64,
-        drawn: Drawn,
+        total: u64,
+        drawn: DrawnFaults,
     ) -> Self {
         answer.continuous_usage |= drawn.has(AnswerFault::UsageInEveryEvent);
         if drawn.has(AnswerFault::NoUsage) {
@@ -71,13 +69,13 @@ impl Events {
             finish,
             ticket,
             sent: 0,
-            all,
+            total,
             drawn,
-            shape: Shape::of(drawn),
+            format: WireFormat::of(drawn),
             held: String::new(),
             role_sent: false,
             ready: VecDeque::new(),
-            state: State::Going,
+            state: State::Running,
             yielded: false,
             answer,
         };
@@ -86,7 +84,7 @@ impl Events {
         } else if drawn.has(AnswerFault::EarlyRole) {
             events.begin();
             if !events.answer.chat {
-                let nothing = events.answer.token(Said::Content, "", 0, None);
+                let nothing = events.answer.token(Part::Content, "", 0, None);
                 events.write(nothing);
             }
         }
@@ -94,7 +92,7 @@ impl Events {
     }
 
     fn write(&mut self, event: Bytes) {
-        self.shape.write(event, &mut self.ready);
+        self.format.write(event, &mut self.ready);
     }
 
     fn begin(&mut self) {
@@ -105,7 +103,7 @@ impl Events {
         }
     }
 
-    fn take(&mut self, step: Option<Step>) {
+    fn handle(&mut self, step: Option<Step>) {
         // vLLM sends the role with the first token, not before.
         self.begin();
         match step {
@@ -116,29 +114,29 @@ impl Events {
     }
 
     fn token(&mut self, last: bool) {
-        // Half-way, and for a single token in its place.
-        if self.sent == self.all / 2 && self.breaks() {
+        // Faults happen half-way, which is before a single token.
+        if self.sent == self.total / 2 && self.fault_ends_answer() {
             return;
         }
         self.sent += 1;
-        self.held.push_str(text::word(self.sent));
+        self.held.push_str(tokenizer::answer_word(self.sent));
         let several = self.drawn.has(AnswerFault::SeveralTokens);
         if last {
             self.end(self.finish);
         } else if !several || self.sent.is_multiple_of(PER_EVENT) {
-            self.say(None);
+            self.write_tokens(None);
         }
     }
 
-    /// What was drawn to happen half-way; whether the answer ends with it.
-    fn breaks(&mut self) -> bool {
+    /// Applies the fault that was drawn for the middle of the answer. Returns whether it ends the answer.
+    fn fault_ends_answer(&mut self) -> bool {
         match self.drawn.ending() {
             Some(AnswerFault::Cut) => {
-                self.shape.flush(&mut self.ready);
+                self.format.flush(&mut self.ready);
                 self.state = State::Cut;
             }
             Some(AnswerFault::Stall) => {
-                self.shape.flush(&mut self.ready);
+                self.format.flush(&mut self.ready);
                 self.state = State::Stalled;
             }
             Some(AnswerFault::ErrorEvent) => self.fail(),
@@ -152,17 +150,17 @@ impl Events {
         true
     }
 
-    /// An event of the tokens that have none yet.
-    fn say(&mut self, finish: Option<&str>) {
-        let said = if self.drawn.has(AnswerFault::ToolCall) {
-            Said::ToolCall
-        } else if self.drawn.has(AnswerFault::Reasoning) && self.sent <= self.all / 2 {
-            Said::Reasoning
+    /// Writes an event with the tokens that have none yet.
+    fn write_tokens(&mut self, finish: Option<&str>) {
+        let part = if self.drawn.has(AnswerFault::ToolCall) {
+            Part::ToolCall
+        } else if self.drawn.has(AnswerFault::Reasoning) && self.sent <= self.total / 2 {
+            Part::Reasoning
         } else {
-            Said::Content
+            Part::Content
         };
         let text = std::mem::take(&mut self.held);
-        let event = self.answer.token(said, &text, self.sent, finish);
+        let event = self.answer.token(part, &text, self.sent, finish);
         self.write(event);
     }
 
@@ -172,7 +170,7 @@ impl Events {
         self.done();
     }
 
-    /// True every second time: between the two, what was written before is flushed.
+    /// Yields once, so that earlier writes are flushed, and then returns true.
     fn has_yielded(&mut self, context: &Context<'_>) -> bool {
         self.yielded = !self.yielded;
         if self.yielded {
@@ -183,12 +181,12 @@ impl Events {
 
     fn end(&mut self, finish: &str) {
         if self.drawn.ending() == Some(AnswerFault::NoEnd) {
-            self.say(None);
-            self.shape.finish(&mut self.ready);
+            self.write_tokens(None);
+            self.format.finish(&mut self.ready);
             self.state = State::Ended;
             return;
         }
-        self.say(Some(finish));
+        self.write_tokens(Some(finish));
         if self.answer.include_usage {
             let usage = self.answer.usage_event(self.sent);
             self.write(usage);
@@ -200,7 +198,7 @@ impl Events {
         if self.drawn.ending() != Some(AnswerFault::NoDone) {
             self.write(Bytes::from_static(b"data: [DONE]\n\n"));
         }
-        self.shape.finish(&mut self.ready);
+        self.format.finish(&mut self.ready);
         self.state = State::Ended;
     }
 }
@@ -213,7 +211,7 @@ impl Body for Events {
         let this = self.get_mut();
         loop {
             if !this.ready.is_empty() {
-                if this.shape.is_bytewise() && !this.has_yielded(context) {
+                if this.format.is_bytewise() && !this.has_yielded(context) {
                     return Poll::Pending;
                 }
                 return Poll::Ready(this.ready.pop_front().map(|event| Ok(Frame::data(event))));
@@ -224,12 +222,12 @@ impl Body for Events {
                     if !this.has_yielded(context) {
                         return Poll::Pending;
                     }
-                    return Poll::Ready(Some(Err(io::Error::other("cut on request"))));
+                    return Poll::Ready(Some(Err(io::Error::other("injected fault (cut)"))));
                 }
                 State::Stalled => return Poll::Pending,
-                State::Going => {
+                State::Running => {
                     let step = ready!(this.ticket.steps.poll_recv(context));
-                    this.take(step);
+                    this.handle(step);
                 }
             }
         }

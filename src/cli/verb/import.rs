@@ -7,7 +7,7 @@ use super::{
     Ended, command_line, counted, print, refuse, report, say, settings, show, unexpected, wrong,
 };
 use crate::{
-    import::{self, Told},
+    import::{self, Options},
     report::json_lines,
     store::{self, StoredRun},
 };
@@ -20,7 +20,7 @@ pub(super) fn import(words: &args::Import) -> Ended {
             "{folder} already exists; choose another name with --as, or remove that folder"
         )));
     }
-    let told = Told {
+    let options = Options {
         name: words.name.clone(),
         workload: words.workload.clone(),
         gpu: words.gpu.clone(),
@@ -36,7 +36,7 @@ pub(super) fn import(words: &args::Import) -> Ended {
     };
     let files = import::files(&words.files).map_err(|findings| refuse(&findings))?;
     let (run, findings) =
-        import::import(&files, &told, Timestamp::now()).map_err(|findings| refuse(&findings))?;
+        import::import(&files, &options, Timestamp::now()).map_err(|findings| refuse(&findings))?;
     show(&findings);
     let path = store::write_run(&settings.results, None, &run).map_err(unexpected)?;
     for note in report::written(&path, settings.templates.as_deref())? {

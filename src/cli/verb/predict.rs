@@ -111,13 +111,13 @@ fn measurements(path: &Utf8Path, plan: &Plan) -> Result<StoredRun, Exit> {
     if path.join("run.json").exists() {
         return store::read(path).map_err(unexpected);
     }
-    let told = import::Told {
+    let options = import::Options {
         name: "measurements".to_owned(),
         optional_axes: plan.server_axes.iter().chain(&plan.load_axes).cloned().collect(),
-        ..import::Told::default()
+        ..import::Options::default()
     };
     let files = import::files(&[path.to_owned()]).map_err(|findings| refuse(&findings))?;
-    let imported = import::import(&files, &told, Timestamp::now());
+    let imported = import::import(&files, &options, Timestamp::now());
     imported.map(|(run, _)| run).map_err(|findings| refuse(&findings))
 }
 

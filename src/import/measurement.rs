@@ -1,4 +1,4 @@
-//! One measurement as another tool reports it, before it becomes a cell.
+//! One measurement of another tool, before it becomes a cell.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use crate::{
     unit::Percentile,
 };
 
-/// What a file says of one point of its grid. Everything it does not say is absent.
+/// The numbers of one point of a grid. What the file does not state is absent.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Row {
+pub(super) struct Measurement {
     pub(super) workload: Option<String>,
     pub(super) gpu: Option<String>,
     pub(super) model: Option<String>,
-    /// What was asked: `concurrency`, `rate`, `max_tokens` …
+    /// The load: `concurrency`, `rate`, `max_tokens` …
     pub(super) load: BTreeMap<String, Value>,
-    /// What the server was started with.
+    /// The server's flags.
     pub(super) server: BTreeMap<String, Value>,
-    /// How it ended, where that is not plain from its numbers.
+    /// The outcome, if the file states it.
     pub(super) outcome: Option<CellOutcome>,
     /// When it was measured.
     pub(super) at: Option<Timestamp>,
@@ -30,36 +30,36 @@ pub(super) struct Row {
     pub(super) seconds: Option<f64>,
     pub(super) input_tokens: Option<u64>,
     pub(super) output_tokens: Option<u64>,
-    /// Every sample in milliseconds, where the file has them.
+    /// All samples in milliseconds, if the file has them.
     pub(super) samples: BTreeMap<LatencyKind, Vec<f64>>,
-    /// Numbers without samples, by column name.
+    /// Numbers without samples, by column of `cells.csv`.
     pub(super) reported: BTreeMap<String, f64>,
 }
 
-impl Row {
-    /// Takes what is known of a number of the tables, in its unit.
+impl Measurement {
+    /// Sets a metric in its unit, if it is known.
     pub(super) fn report(&mut self, metric: Metric, value: Option<f64>) {
         if let Some(value) = value {
             self.reported.insert(metric.column(), value);
         }
     }
 
-    /// Takes a latency in milliseconds by a tool's word for its rank.
+    /// Sets a latency in milliseconds by a tool's word for its rank, if it is known.
     pub(super) fn report_rank(&mut self, word: &str, kind: LatencyKind, ms: Option<f64>) {
         if let Some(rank) = rank(word) {
             self.report(Metric::Latency(rank, kind), ms);
         }
     }
 
-    /// Sets a load value, where it is known.
-    pub(super) fn asked(&mut self, name: &str, value: Option<f64>) {
+    /// Sets a value of the load, if it is known.
+    pub(super) fn set_load(&mut self, name: &str, value: Option<f64>) {
         if let Some(value) = value {
             self.load.insert(name.into(), plain(value));
         }
     }
 }
 
-/// The rank that a tool's word stands for: `mean` or `avg`, `median`, `p95`.
+/// Parses a tool's word for a rank: `mean` or `avg`, `median`, `p95`.
 pub(super) fn rank(word: &str) -> Option<Rank> {
     match word {
         "mean" | "avg" => Some(Rank::Mean),
@@ -68,7 +68,7 @@ pub(super) fn rank(word: &str) -> Option<Rank> {
     }
 }
 
-/// A number as a manifest would have it: whole where it is.
+/// A number as in a manifest: an integer if it is whole.
 pub(super) fn plain(number: f64) -> Value {
     if number.fract() == 0.0 && number.abs() < 1e15 {
         Value::from(number as i64)
@@ -77,10 +77,10 @@ pub(super) fn plain(number: f64) -> Value {
     }
 }
 
-/// The summary of one or several repeats; `None` where the files know no number of requests. Samples are pooled, tokens and
-/// seconds added, rates taken over the sums. A sum of which a part is unknown is unknown.
-pub(super) fn summary(rows: &[&Row]) -> Option<Summary> {
-    let sum = |get: fn(&Row) -> Option<u64>| rows.iter().map(|row| get(row)).sum::<Option<u64>>();
+/// The summary of one or several repeats; `None` if the number of requests is unknown. Samples are pooled, tokens and seconds
+/// added, and rates computed from the sums. A sum with an unknown part is unknown.
+pub(super) fn summary(rows: &[&Measurement]) -> Option<Summary> {
+    let sum = |get: fn(&Measurement) -> Option<u64>| rows.iter().map(|row| get(row)).sum::<Option<u64>>();
     let completed = sum(|row| row.completed)?;
     let failed = sum(|row| row.failed);
     let seconds = rows.iter().map(|row| row.seconds).sum::<Option<f64>>().filter(|seconds| *seconds > 0.0);
@@ -105,7 +105,7 @@ pub(super) fn summary(rows: &[&Row]) -> Option<Summary> {
     }
     Some(Summary {
         counts: Counts {
-            // Where nobody says that requests failed, only those that completed are known of.
+            // Without a number of failures, only the completed requests are known.
             scheduled: completed + failed.unwrap_or_default(),
             completed,
             by_outcome,
@@ -134,8 +134,8 @@ pub(super) fn summary(rows: &[&Row]) -> Option<Summary> {
     })
 }
 
-/// What repeats report, each number as their mean; what one of them lacks is absent.
-pub(super) fn reported(rows: &[&Row]) -> BTreeMap<String, f64> {
+/// The mean of each number that all repeats report.
+pub(super) fn reported(rows: &[&Measurement]) -> BTreeMap<String, f64> {
     let Some(first) = rows.first() else {
         return BTreeMap::new();
     };

@@ -1,21 +1,21 @@
-//! How the events of a stream are written: what a server may legally do to the same events, gzip among it.
+//! Variants of writing the same events that are legal for a server, such as CRLF, comments or gzip.
 
 use std::{collections::VecDeque, io::Write as _};
 
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 
-use super::fault::Drawn;
+use super::fault::DrawnFaults;
 use crate::manifest::AnswerFault;
 
-/// Events of one write, where several share one.
+/// Events per write if several share one.
 const PER_WRITE: usize = 4;
-/// What stands between events beside them.
+/// Lines between events that clients must ignore.
 const BETWEEN: &str = ": keep-alive\n\nid: 7\nretry: 1000\n";
 
-/// The way the events of one answer are written.
+/// How the events of one answer are written.
 #[derive(Debug, Default)]
-pub(super) struct Shape {
+pub(super) struct WireFormat {
     crlf: bool,
     no_space: bool,
     comments: bool,
@@ -26,9 +26,9 @@ pub(super) struct Shape {
     events: usize,
 }
 
-impl Shape {
-    /// The shape that was drawn.
-    pub(super) fn of(drawn: Drawn) -> Self {
+impl WireFormat {
+    /// The format that was drawn.
+    pub(super) fn of(drawn: DrawnFaults) -> Self {
         Self {
             crlf: drawn.has(AnswerFault::Crlf),
             no_space: drawn.has(AnswerFault::NoSpace),
@@ -41,7 +41,7 @@ impl Shape {
         }
     }
 
-    /// Whether each byte has a write of its own.
+    /// Whether each byte is written separately.
     pub(super) fn is_bytewise(&self) -> bool {
         self.bytewise
     }
@@ -55,7 +55,7 @@ impl Shape {
             && self.gzip.is_none()
     }
 
-    /// Writes an event, `data: …` with LF at its ends of lines.
+    /// Writes an event, which is `data: …` with LF as line breaks.
     pub(super) fn write(&mut self, event: Bytes, ready: &mut VecDeque<Bytes>) {
         if self.is_plain() {
             ready.push_back(event);
@@ -78,12 +78,12 @@ impl Shape {
         }
     }
 
-    /// Writes what was held back.
+    /// Writes the events that are held back.
     pub(super) fn flush(&mut self, ready: &mut VecDeque<Bytes>) {
         self.events = 0;
         let mut held = std::mem::take(&mut self.held);
         if let Some(gzip) = &mut self.gzip {
-            // Writing to memory does not fail.
+            // Writing to memory cannot fail.
             gzip.write_all(&held).and_then(|()| gzip.flush()).ok();
             held = std::mem::take(gzip.get_mut());
         }
@@ -95,7 +95,7 @@ impl Shape {
         }
     }
 
-    /// Writes what the end of a stream takes.
+    /// Writes the rest at the end of a stream.
     pub(super) fn finish(&mut self, ready: &mut VecDeque<Bytes>) {
         self.flush(ready);
         if let Some(end) = self.gzip.take().and_then(|gzip| gzip.finish().ok()) {

@@ -1,4 +1,4 @@
-//! A request's tokens → the body of an answer that is not streamed, and what may be wrong with it.
+//! Answers that are not streamed, and the bodies of all responses.
 
 use std::{
     io::{self, Write as _},
@@ -11,7 +11,7 @@ use flate2::{Compression, write::GzEncoder};
 use http_body_util::Full;
 use hyper::{
     Response,
-    body::{Body, Frame},
+    body::Frame,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
 use serde_json::json;
@@ -19,33 +19,32 @@ use serde_json::json;
 use super::{
     answer::Answer,
     clock::{Step, Ticket},
-    fault::Drawn,
+    fault::DrawnFaults,
     stream::Events,
-    text,
 };
-use crate::manifest::AnswerFault;
+use crate::{engine::tokenizer, manifest::AnswerFault};
 
-/// An answer's body.
-pub(super) enum Reply {
+/// The body of a response.
+pub(super) enum Body {
     /// All at once.
     Full(Full<Bytes>),
     /// Event by event.
     Events(Box<Events>),
-    /// What is sent of a longer one before the connection breaks.
+    /// The part that is sent before the connection breaks.
     Cut(Option<Bytes>, Flushed),
 }
 
-/// Whether what was sent has had its turn to leave.
+/// Whether the part was flushed.
 #[derive(Default)]
 pub(super) struct Flushed(bool);
 
-impl From<String> for Reply {
+impl From<String> for Body {
     fn from(text: String) -> Self {
         Self::Full(Full::new(Bytes::from(text)))
     }
 }
 
-impl Body for Reply {
+impl hyper::body::Body for Body {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -59,22 +58,22 @@ impl Body for Reply {
                     context.waker().wake_by_ref();
                     Poll::Pending
                 }
-                None => Poll::Ready(Some(Err(io::Error::other("cut on request")))),
+                None => Poll::Ready(Some(Err(io::Error::other("injected fault (cut)")))),
             },
         }
     }
 }
 
-/// Waits for every token and answers with all of them at once.
-pub(super) async fn whole(
+/// Waits for all tokens and answers with them at once.
+pub(super) async fn respond(
     answer: &Answer,
     finish: &str,
     mut ticket: Ticket,
     all: u64,
-    drawn: Drawn,
-) -> Response<Reply> {
+    drawn: DrawnFaults,
+) -> Response<Body> {
     let ending = drawn.ending();
-    let (mut said, mut sent, mut ended) = (String::new(), 0, "abort");
+    let (mut text, mut sent, mut ended) = (String::new(), 0, "abort");
     while let Some(step) = ticket.steps.recv().await {
         match step {
             Step::Token { last } => {
@@ -82,7 +81,7 @@ pub(super) async fn whole(
                     break;
                 }
                 sent += 1;
-                said.push_str(text::word(sent));
+                text.push_str(tokenizer::answer_word(sent));
                 if last {
                     ended = finish;
                 }
@@ -97,8 +96,8 @@ pub(super) async fn whole(
     }
     let mut value = match ending {
         Some(AnswerFault::ErrorEvent) => answer.failure(),
-        Some(AnswerFault::Empty) => answer.whole("", sent, ended),
-        _ => answer.whole(&said, sent, ended),
+        Some(AnswerFault::Empty) => answer.body("", sent, ended),
+        _ => answer.body(&text, sent, ended),
     };
     if ending == Some(AnswerFault::NoEnd) {
         value["choices"][0]["finish_reason"] = json!(null);
@@ -117,7 +116,7 @@ pub(super) async fn whole(
             let mut reply = json(String::new());
             let length = HeaderValue::from(text.len());
             reply.headers_mut().insert(CONTENT_LENGTH, length);
-            *reply.body_mut() = Reply::Cut(Some(Bytes::from(text).slice(..half)), Flushed::default());
+            *reply.body_mut() = Body::Cut(Some(Bytes::from(text).slice(..half)), Flushed::default());
             reply
         }
         _ if drawn.has(AnswerFault::Gzip) => {
@@ -125,7 +124,7 @@ pub(super) async fn whole(
             // Writing to memory does not fail.
             gzip.write_all(text.as_bytes()).ok();
             let mut reply = json(String::new());
-            *reply.body_mut() = Reply::Full(Full::new(gzip.finish().unwrap_or_default().into()));
+            *reply.body_mut() = Body::Full(Full::new(gzip.finish().unwrap_or_default().into()));
             let gzip = HeaderValue::from_static("gzip");
             reply.headers_mut().insert(CONTENT_ENCODING, gzip);
             reply
@@ -134,8 +133,8 @@ pub(super) async fn whole(
     }
 }
 
-fn json(text: String) -> Response<Reply> {
-    let mut reply = Response::new(Reply::from(text));
+fn json(text: String) -> Response<Body> {
+    let mut reply = Response::new(Body::from(text));
     let kind = HeaderValue::from_static("application/json");
     reply.headers_mut().insert(CONTENT_TYPE, kind);
     reply

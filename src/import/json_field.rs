@@ -1,18 +1,18 @@
-//! A place in a JSON file, so that whatever is wrong there can be named: file, field, what is expected.
+//! A value in a JSON file with its path, so that an error names the file, the field and the expected value.
 
 use serde_json::Value;
 
 use crate::diagnostic::Finding;
 
-/// A value and the way to it.
+/// A value in a JSON file with its path.
 #[derive(Clone)]
-pub(super) struct Field<'a> {
+pub(super) struct JsonField<'a> {
     file: &'a str,
     path: String,
     value: &'a Value,
 }
 
-impl<'a> Field<'a> {
+impl<'a> JsonField<'a> {
     pub(super) fn root(file: &'a str, value: &'a Value) -> Self {
         Self { file, path: String::new(), value }
     }
@@ -21,14 +21,14 @@ impl<'a> Field<'a> {
         self.value
     }
 
-    /// The field below; `None` when it is not there or `null`.
+    /// The field `key` of an object; `None` if it is missing or `null`.
     pub(super) fn get(&self, key: &str) -> Option<Self> {
         let value = self.value.get(key).filter(|value| !value.is_null())?;
         let dot = if self.path.is_empty() { "" } else { "." };
         Some(Self { file: self.file, path: format!("{}{dot}{key}", self.path), value })
     }
 
-    /// The field at the end of several keys.
+    /// The field at the end of a path of keys.
     pub(super) fn at(&self, keys: &[&str]) -> Option<Self> {
         let mut field = self.clone();
         for key in keys {
@@ -37,7 +37,7 @@ impl<'a> Field<'a> {
         Some(field)
     }
 
-    /// The items of a list; none where it is no list.
+    /// The items of a list; empty for any other value.
     pub(super) fn items(&self) -> Vec<Self> {
         let items = self.value.as_array().into_iter().flatten();
         items
@@ -46,22 +46,19 @@ impl<'a> Field<'a> {
             .collect()
     }
 
-    /// What is wrong with the value here.
+    /// The error that the value is not what is expected.
     pub(super) fn wrong(&self, expected: &str) -> Finding {
         let mut shown = self.value.to_string();
         if shown.chars().count() > 40 {
             shown = shown.chars().take(40).chain("…".chars()).collect();
         }
-        Finding::error(format!("{}: `{}` is {shown}, where {expected} is expected", self.file, self.path))
+        Finding::error(format!("{}: `{}` is {shown}, but must be {expected}", self.file, self.path))
     }
 
-    /// A field that has to be there is not.
+    /// The error that a required field is missing.
     pub(super) fn missing(&self, key: &str, expected: &str) -> Finding {
         let dot = if self.path.is_empty() { "" } else { "." };
-        Finding::error(format!(
-            "{}: `{}{dot}{key}` is missing, where {expected} is expected",
-            self.file, self.path
-        ))
+        Finding::error(format!("{}: `{}{dot}{key}` is missing; it must be {expected}", self.file, self.path))
     }
 
     pub(super) fn number(&self, expected: &str) -> Result<f64, Finding> {
@@ -72,7 +69,7 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn count(&self, expected: &str) -> Result<u64, Finding> {
-        // Some tools write counts as fractions: `96.0`.
+        // Some tools write counts as `96.0`.
         let whole = self.value.as_f64().filter(|number| *number >= 0.0 && number.fract() == 0.0);
         whole.map(|number| number as u64).ok_or_else(|| self.wrong(expected))
     }
@@ -81,12 +78,12 @@ impl<'a> Field<'a> {
         self.value.as_str()
     }
 
-    /// A number that may be absent.
+    /// An optional number.
     pub(super) fn number_of(&self, key: &str, expected: &str) -> Result<Option<f64>, Finding> {
         self.get(key).map(|field| field.number(expected)).transpose()
     }
 
-    /// A count that may be absent.
+    /// An optional whole number.
     pub(super) fn count_of(&self, key: &str, expected: &str) -> Result<Option<u64>, Finding> {
         self.get(key).map(|field| field.count(expected)).transpose()
     }
