@@ -93,7 +93,7 @@ pub struct Gauges {
 /// An engine without a clock. The caller passes the time, which never goes backwards.
 pub trait Engine: Send {
     /// Queues a request.
-    fn admit(&mut self, now: Nanos, asked: NewRequest<'_>) -> RequestId;
+    fn admit(&mut self, now: Nanos, request: NewRequest<'_>) -> RequestId;
     /// Cancels a request. Does nothing if it has ended.
     fn cancel(&mut self, now: Nanos, request: RequestId);
     /// When the next token is emitted; `None` while no request runs.

@@ -441,8 +441,8 @@ mod tests {
             let mut scheduler = Scheduler::new(limits, KvCache::new(blocks, size, prefixes));
             let most = scheduler.limits.max_model_len;
             let budget = scheduler.limits.max_num_batched_tokens;
-            let mut wanted: BTreeMap<RequestId, u64> = BTreeMap::new();
-            let mut said: BTreeMap<RequestId, u64> = BTreeMap::new();
+            let mut expected: BTreeMap<RequestId, u64> = BTreeMap::new();
+            let mut emitted: BTreeMap<RequestId, u64> = BTreeMap::new();
             let mut cancelled = Vec::new();
             let drain = std::iter::repeat_n(Event::Step, 20_000);
             for event in events.into_iter().chain(drain) {
@@ -450,11 +450,11 @@ mod tests {
                     Event::Admit(prompt, output) => {
                         let number = admit(&mut scheduler, prompt, output);
                         let kept = prompt.min(most.saturating_sub(1));
-                        wanted.insert(number, output.min(most - kept).max(1));
+                        expected.insert(number, output.min(most - kept).max(1));
                     }
                     Event::Cancel(who) => {
-                        if !wanted.is_empty() {
-                            let number = RequestId(who.index(wanted.len()) as u64);
+                        if !expected.is_empty() {
+                            let number = RequestId(who.index(expected.len()) as u64);
                             if scheduler.cancel(number) {
                                 cancelled.push(number);
                             }
@@ -470,9 +470,9 @@ mod tests {
                         scheduler.complete(&mut out);
                         prop_assert_eq!(out.len() as u64, work.sampled);
                         for sampled in out {
-                            let before = said.insert(sampled.request, sampled.number);
+                            let before = emitted.insert(sampled.request, sampled.number);
                             prop_assert_eq!(before.unwrap_or(0) + 1, sampled.number);
-                            prop_assert_eq!(sampled.last, sampled.number == wanted[&sampled.request]);
+                            prop_assert_eq!(sampled.last, sampled.number == expected[&sampled.request]);
                         }
                     }
                 }
@@ -487,9 +487,9 @@ mod tests {
             }
             prop_assert_eq!((scheduler.running(), scheduler.waiting()), (0, 0));
             prop_assert_eq!(scheduler.cache().free(), scheduler.cache().usable());
-            for (number, wanted) in &wanted {
-                let got = said.get(number).copied().unwrap_or(0);
-                prop_assert!(got == *wanted || cancelled.contains(number), "{:?}: {} of {}", number, got, wanted);
+            for (number, wanted) in &expected {
+                let got = emitted.get(number).copied().unwrap_or(0);
+                prop_assert!(got == *expected || cancelled.contains(number), "{:?}: {} of {}", number, got, expected);
             }
         }
 

@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    fn asked(output_tokens: u64) -> NewRequest<'static> {
+    fn request(output_tokens: u64) -> NewRequest<'static> {
         NewRequest { prompt: &[1, 2, 3, 4, 5], output_tokens }
     }
 
@@ -177,7 +177,7 @@ mod tests {
     fn load_slows_every_token_and_a_third_request_waits() {
         let mut engine = Script::new(script(0.0), 2, false, 1);
         for _ in 0..3 {
-            engine.admit(Nanos(0), asked(2));
+            engine.admit(Nanos(0), request(2));
         }
         let gauges = engine.gauges();
         assert_eq!((gauges.running, gauges.waiting), (2, 1));
@@ -190,8 +190,8 @@ mod tests {
     #[test]
     fn a_cancelled_request_frees_its_slot_at_once() {
         let mut engine = Script::new(script(0.0), 1, false, 1);
-        let first = engine.admit(Nanos(0), asked(100));
-        engine.admit(Nanos(0), asked(1));
+        let first = engine.admit(Nanos(0), request(100));
+        engine.admit(Nanos(0), request(1));
         engine.cancel(Nanos(5_000_000), first);
         assert_eq!(all(&mut engine), vec![(1, 45, true)]);
         assert_eq!(engine.next_at(), None);
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn no_token_is_emitted_before_its_time() {
         let mut engine = Script::new(script(0.0), 1, false, 1);
-        engine.admit(Nanos(0), asked(1));
+        engine.admit(Nanos(0), request(1));
         assert_eq!(engine.next_token(Nanos(39_999_999)), None);
         assert!(engine.next_token(Nanos(40_000_000)).is_some());
     }
@@ -210,7 +210,7 @@ mod tests {
         let first_tokens = |seed| {
             let mut engine = Script::new(script(0.05), 8, false, seed);
             (0..8).for_each(|_| {
-                engine.admit(Nanos(0), asked(1));
+                engine.admit(Nanos(0), request(1));
             });
             let mut at: Vec<_> =
                 std::iter::from_fn(|| engine.next_token(Nanos(u64::MAX))).map(|t| t.at.0).collect();

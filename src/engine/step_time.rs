@@ -193,8 +193,8 @@ mod tests {
     #[test]
     fn a_prompt_is_launched_layer_by_layer() {
         let (time, _) = steps("Llama-3.1-8B", 1);
-        let (one, asked) = (time.seconds(&decode(1, 1)), time.seconds(&prefill(1)));
-        assert!(((asked - one) - 5.0 * 32.0 * 35e-6).abs() < 1e-9, "{asked}");
+        let (one, prompt) = (time.seconds(&decode(1, 1)), time.seconds(&prefill(1)));
+        assert!(((prompt - one) - 5.0 * 32.0 * 35e-6).abs() < 1e-9, "{prompt}");
     }
 
     #[test]

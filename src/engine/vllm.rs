@@ -36,8 +36,8 @@ impl Vllm {
 }
 
 impl Engine for Vllm {
-    fn admit(&mut self, now: Nanos, asked: NewRequest<'_>) -> RequestId {
-        let number = self.scheduler.admit(asked);
+    fn admit(&mut self, now: Nanos, request: NewRequest<'_>) -> RequestId {
+        let number = self.scheduler.admit(request);
         // A request that arrives during a step waits for the next one.
         if self.ends.is_none() {
             self.begin_step(now);

@@ -45,24 +45,24 @@ pub fn basis<'a>(
     let mut models: Vec<ModelBasis> = Vec::new();
     let mut first: Option<&Placed> = None;
     let mut doubts: Vec<String> = Vec::new();
-    for server in placed {
-        first.get_or_insert(server);
-        let speed = match (calibration, &server.machine) {
+    for one in placed {
+        first.get_or_insert(one);
+        let speed = match (calibration, &one.machine) {
             (Some(calibration), _) => calibration.speed,
             (None, Ok(machine)) => machine.speed(),
-            (None, Err(_)) => server.modelled.speed(),
+            (None, Err(_)) => one.server.speed(),
         };
-        let model = of_model(server, speed);
+        let model = of_model(one, speed);
         if !models.contains(&model) {
             models.push(model);
         }
-        for doubt in doubts_of(&server.modelled) {
+        for doubt in doubts_of(&one.server) {
             if !doubts.contains(&doubt) {
                 doubts.push(doubt);
             }
         }
     }
-    let gpu = &first?.modelled.gpu;
+    let gpu = &first?.server.gpu;
     let mut calibration_basis = None;
     let validation = match calibration {
         Some(fit) => {
@@ -104,20 +104,20 @@ pub fn basis<'a>(
     })
 }
 
-fn of_model(server: &Placed, speed: Speed) -> ModelBasis {
-    let modelled = &server.modelled;
-    let shape = &modelled.model;
+fn of_model(placed: &Placed, speed: Speed) -> ModelBasis {
+    let server = &placed.server;
+    let shape = &server.model;
     let plain = format!("{:?}", shape.dtype).to_lowercase();
     ModelBasis {
         model: shape.name.clone(),
-        shape_from: server.shape_from.to_owned(),
+        shape_from: placed.shape_from.to_owned(),
         parameters: shape.parameters(),
-        weights_gib: rounded(modelled.weights() / GIB),
+        weights_gib: rounded(server.weights() / GIB),
         weights: match shape.quantization {
             Some(form) => format!("{:.2} bits per weight, otherwise {plain}", form.bits_per_weight()),
             None => plain,
         },
-        tensor_parallel: modelled.settings.tensor_parallel,
+        tensor_parallel: server.settings.tensor_parallel,
         bandwidth_gb_s: rounded(speed.bandwidth / 1e9),
         tflops: rounded(speed.flops / 1e12),
         step_us: rounded(speed.step_s * 1e6),
@@ -126,13 +126,13 @@ fn of_model(server: &Placed, speed: Speed) -> ModelBasis {
 }
 
 /// Properties of a server that were not part of the validation.
-fn doubts_of(modelled: &ServerModel) -> Vec<String> {
-    let ranks = modelled.settings.tensor_parallel > 1 && modelled.gpu.name != TENSOR_PARALLEL_VALIDATED;
+fn doubts_of(server: &ServerModel) -> Vec<String> {
+    let ranks = server.settings.tensor_parallel > 1 && server.gpu.name != TENSOR_PARALLEL_VALIDATED;
     let doubts = [
         (ranks, "tensor parallelism"),
-        (modelled.model.experts.is_some(), "a mixture of experts"),
-        (modelled.model.quantization.is_some(), "a quantized model"),
-        (modelled.model.other_attention, "attention over a window or a latent"),
+        (server.model.experts.is_some(), "a mixture of experts"),
+        (server.model.quantization.is_some(), "a quantized model"),
+        (server.model.other_attention, "attention over a window or a latent"),
     ];
     doubts.into_iter().filter(|(is_so, _)| *is_so).map(|(_, what)| what.to_owned()).collect()
 }

@@ -66,7 +66,7 @@ pub fn calibrate(
     Ok(Calibration {
         format: FORMAT,
         run: stored.run.name.clone(),
-        hardware: placed.values().next().map_or_else(String::new, |placed| placed.modelled.gpu.name.clone()),
+        hardware: placed.values().next().map_or_else(String::new, |placed| placed.server.gpu.name.clone()),
         model: stored.plan.groups.first().map_or_else(String::new, |group| group.server.model.clone()),
         cells: measured.len(),
         fitted: measured.iter().map(|one| one.cell.id.clone()).collect(),

@@ -15,8 +15,8 @@ use crate::{
 
 /// Predicts the start of a server. Every line of its log is marked as predicted.
 pub(super) fn server(group: &Group, placed: &Placed, now: Timestamp) -> ServerFile {
-    let fit = placed.modelled.fit();
-    let lines = startup_log::lines(&placed.modelled, &fit);
+    let fit = placed.server.fit();
+    let lines = startup_log::lines(&placed.server, &fit);
     let mut file = ServerFile {
         format: FORMAT,
         id: group.id.clone(),

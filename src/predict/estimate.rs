@@ -23,7 +23,7 @@ pub struct Estimate {
 
 /// Estimates a plan. `None` if the GPU or the model of a server is unknown.
 pub fn estimate(manifest: &Manifest, plan: &Plan, placed: &BTreeMap<String, Placed>) -> Option<Estimate> {
-    let gpu = placed.values().next()?.modelled.gpu.name.clone();
+    let gpu = placed.values().next()?.server.gpu.name.clone();
     let spill = std::env::temp_dir();
     let setup = Setup { inputs: &manifest.inputs, assumed: Assumptions::default(), spill: &spill };
     let mut seconds = 0.0;
@@ -69,13 +69,13 @@ fn duration_s(setup: &Setup<'_>, cell: &Cell, machine: &Machine) -> Result<f64, 
 /// The price of the servers' GPUs in dollars per hour: the manifest's if they are the manifest's own GPU, else the
 /// catalogue's.
 pub(super) fn usd_per_hour(manifest: &Manifest, placed: &BTreeMap<String, Placed>) -> Option<f64> {
-    let gpu = &placed.values().next()?.modelled.gpu;
+    let gpu = &placed.values().next()?.server.gpu;
     let hardware = &manifest.hardware;
     let is_own = match hardware.gpu.as_deref().or(hardware.label.as_deref()) {
         Some(named) => find_gpu(named, &manifest.catalogue).is_some_and(|found| found.name == gpu.name),
         None => true,
     };
-    let gpus = placed.values().map(|placed| placed.modelled.settings.tensor_parallel).max()?;
+    let gpus = placed.values().map(|placed| placed.server.settings.tensor_parallel).max()?;
     let listed = gpu.usd_per_hour.map(|price| price * gpus as f64);
     hardware.usd_per_hour.filter(|_| is_own).or(listed)
 }

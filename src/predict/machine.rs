@@ -1,35 +1,27 @@
 //! A server that fits on its GPU, ready to be simulated.
 
-use crate::{
-    engine::{
-        Speed, Vllm,
-        memory::{Fit, Misfit},
-        server_model::ServerModel,
-    },
-    manifest::Server,
+use crate::engine::{
+    Speed, Vllm,
+    memory::{Fit, Misfit},
+    server_model::ServerModel,
 };
 
 /// A server that fits on its GPU.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    modelled: ServerModel,
+    server: ServerModel,
     fit: Fit,
     prefix_caching: bool,
     speed: Speed,
 }
 
 impl Machine {
-    /// Divides the GPU's memory by the server's flags and vLLM's defaults.
+    /// Divides the GPU's memory.
     ///
     /// # Errors
     /// When the server would not start.
-    pub fn of(modelled: &ServerModel, server: &Server) -> Result<Self, Misfit> {
-        Ok(Self {
-            fit: modelled.fit()?,
-            prefix_caching: server.flags.enabled("enable-prefix-caching"),
-            speed: modelled.speed(),
-            modelled: modelled.clone(),
-        })
+    pub fn of(server: &ServerModel, prefix_caching: bool) -> Result<Self, Misfit> {
+        Ok(Self { fit: server.fit()?, prefix_caching, speed: server.speed(), server: server.clone() })
     }
 
     /// Replaces the catalogue's constants.
@@ -44,6 +36,6 @@ impl Machine {
 
     /// An idle engine.
     pub fn engine(&self) -> Vllm {
-        self.modelled.engine(&self.fit, self.prefix_caching, self.speed)
+        self.server.engine(&self.fit, self.prefix_caching, self.speed)
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 /// The predicted memory of one server.
 #[derive(Clone, Debug)]
 pub struct MemoryFit {
-    modelled: ServerModel,
+    server: ServerModel,
     fit: Result<Fit, Misfit>,
     /// The largest request of the server's cells.
     request: Option<RequestTokens>,
@@ -38,16 +38,16 @@ impl MemoryFit {
         let requests: Option<Vec<RequestTokens>> =
             group.cells.iter().map(|cell| request_tokens(manifest, cell)).collect();
         Self {
-            fit: placed.modelled.fit(),
-            modelled: placed.modelled.clone(),
+            fit: placed.server.fit(),
+            server: placed.server.clone(),
             request: requests.and_then(|all| all.into_iter().max_by_key(|request| request.tokens)),
         }
     }
 
     /// The prediction as JSON, for `plan --json`.
     pub fn json(&self) -> Value {
-        let basis = validation(&self.modelled.gpu, &self.modelled.model);
-        let mut value = json!({ "predicted": true, "basis": basis, "gpu": self.modelled.gpu.name });
+        let basis = validation(&self.server.gpu, &self.server.model);
+        let mut value = json!({ "predicted": true, "basis": basis, "gpu": self.server.gpu.name });
         match &self.fit {
             Err(misfit) => {
                 value["fits"] = json!(false);
@@ -95,8 +95,8 @@ fn request_tokens(manifest: &Manifest, cell: &Cell) -> Option<RequestTokens> {
 
 impl fmt::Display for MemoryFit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gpu = &self.modelled.gpu;
-        let gpus = self.modelled.settings.tensor_parallel;
+        let gpu = &self.server.gpu;
+        let gpus = self.server.settings.tensor_parallel;
         let on = if gpus > 1 { format!("{gpus} × {}", gpu.name) } else { gpu.name.clone() };
         match &self.fit {
             Err(misfit) => write!(f, "does not fit on {on}: {misfit}")?,
@@ -120,6 +120,6 @@ impl fmt::Display for MemoryFit {
                 }
             }
         }
-        write!(f, " ({})", validation(gpu, &self.modelled.model))
+        write!(f, " ({})", validation(gpu, &self.server.model))
     }
 }

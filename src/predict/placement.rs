@@ -95,7 +95,7 @@ impl<'a> Placement<'a> {
             match Placed::new(&group.server, gpu, &self.manifest.catalogue) {
                 Ok(placed) => {
                     if !ambiguous.contains(&gpu) {
-                        placements.findings.extend(self.ambiguous(gpu, named_by, &placed.modelled.gpu));
+                        placements.findings.extend(self.ambiguous(gpu, named_by, &placed.server.gpu));
                         ambiguous.push(gpu);
                     }
                     let placed = match self.calibration {
@@ -185,7 +185,7 @@ impl<'a> Placement<'a> {
 #[derive(Clone, Debug)]
 pub struct Placed {
     /// The GPU, the model and the flags that matter.
-    pub modelled: ServerModel,
+    pub server: ServerModel,
     /// The running server, or how its start would fail.
     pub machine: Result<Machine, Misfit>,
     /// The source of the model's dimensions.
@@ -201,21 +201,22 @@ impl Placed {
     pub fn new(server: &Server, gpu: &str, own: &Catalogue) -> Result<Self, ModelError> {
         let config = config_of_model(&server.model);
         let text = config.as_ref().map(|(_, text)| text.as_str());
-        let mut modelled = ServerModel::of(gpu, &server.model, &server.flags, own, text)?;
-        if modelled.gpu.is_cpu {
+        let mut model = ServerModel::of(gpu, &server.model, &server.flags, own, text)?;
+        if model.gpu.is_cpu {
             let gib = match server.env.get("VLLM_CPU_KVCACHE_SPACE") {
                 Some(EnvValue::Text(text)) => text.parse().unwrap_or(CPU_KV_GIB),
                 _ => CPU_KV_GIB,
             };
             let bytes = Some((gib * GIB) as u64);
-            modelled.settings.kv_bytes = modelled.settings.kv_bytes.or(bytes);
+            model.settings.kv_bytes = model.settings.kv_bytes.or(bytes);
         }
         let shape_from = match (own.model.contains_key(&server.model), text) {
             (true, _) => "the manifest's catalogue",
             (false, Some(_)) => "config.json",
             (false, None) => "the catalogue",
         };
-        Ok(Self { machine: Machine::of(&modelled, server), modelled, shape_from })
+        let prefix_caching = server.flags.enabled("enable-prefix-caching");
+        Ok(Self { machine: Machine::of(&model, prefix_caching), server: model, shape_from })
     }
 
     /// Replaces the catalogue's constants.
