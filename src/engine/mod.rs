@@ -34,6 +34,7 @@ mod prefix_cache;
 pub mod quantization;
 mod scheduler;
 mod script;
+pub mod server_model;
 pub mod startup_log;
 mod step_time;
 pub mod tokenizer;

@@ -489,7 +489,7 @@ mod tests {
             prop_assert_eq!(scheduler.cache().free(), scheduler.cache().usable());
             for (number, wanted) in &expected {
                 let got = emitted.get(number).copied().unwrap_or(0);
-                prop_assert!(got == *expected || cancelled.contains(number), "{:?}: {} of {}", number, got, expected);
+                prop_assert!(got == *wanted || cancelled.contains(number), "{:?}: {} of {}", number, got, wanted);
             }
         }
 

@@ -40,7 +40,10 @@ impl ServerModel {
             match wrong_class {
                 Some((name, spec)) => ModelError {
                     subject: Subject::Gpu,
-                    title: format!("`catalogue.gpu.{name}.class` is {:?}, which is not a class of GPU", spec.class),
+                    title: format!(
+                        "`catalogue.gpu.{name}.class` is {:?}, which is not a class of GPU",
+                        spec.class
+                    ),
                     help: vec![format!("known classes: {}", gpu_classes().join(", "))],
                 },
                 None => unknown_gpu(gpu, own),

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{
     File, Options,
     measurement::{Measurement, reported, summary},
+    verdicts,
 };
 use crate::{
     diagnostic::Finding,

@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::{measure::CellOutcome, store::CellFile};
+use crate::{
+    measure::CellOutcome,
+    store::{CellFile, StoredRun},
+};
 
 fn options() -> Options {
     Options { name: "theirs".into(), workload: "chat".into(), ..Options::default() }

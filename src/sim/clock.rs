@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::metrics::{self, Counters, RequestTimes, Times};
 use crate::{
-    engine::{Engine, Gauges, NewRequest, RequestId},
+    engine::{Engine, NewRequest, RequestId},
     unit::Nanos,
 };
 
