@@ -158,21 +158,21 @@ mod tests {
             hang: Some(Moment { at_request: None, after: Some(TimeSpan::from_secs(5)) }),
             ..Faults::default()
         };
-        let faults = FaultPlan::new(faults.clone(), 1);
+        let plan = FaultPlan::new(faults.clone(), 1);
         let began = Instant::now();
-        assert_eq!(faults.server_fault().await, ServerFault::Hang);
+        assert_eq!(plan.server_fault().await, ServerFault::Hang);
         assert_eq!(began.elapsed().as_secs(), 5);
         faults.hang = None;
-        let faults = FaultPlan::new(faults, 1);
-        faults.next();
-        faults.next();
-        let mut fault = std::pin::pin!(faults.server_fault());
+        let plan = FaultPlan::new(faults, 1);
+        plan.next();
+        plan.next();
+        let mut fault = std::pin::pin!(plan.server_fault());
         tokio::select! {
             biased;
             _ = &mut fault => panic!("too early"),
             () = std::future::ready(()) => {}
         }
-        faults.next();
+        plan.next();
         assert_eq!(fault.await, ServerFault::Crash);
     }
 }
