@@ -8,7 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::support::experiment::Experiment;
+use crate::support::{RUNNER, experiment::Experiment};
 
 /// A server that says what a terminal, a browser or a table would obey, and ends.
 const MANIFEST: &str = r#"
@@ -213,7 +213,7 @@ fn a_run_needs_no_standard_streams() {
         let mut command = Command::new("sh");
         command
             .args(["-c", &format!("\"$0\" run manifest.toml --results results {streams}")])
-            .arg(env!("CARGO_BIN_EXE_runner"))
+            .arg(RUNNER)
             .current_dir(experiment.path(""))
             .stdin(Stdio::null());
         let (code, text) = told(command);

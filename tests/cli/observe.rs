@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::experiment::{Experiment, number, succeed};
+use crate::support::{
+    RUNNER,
+    experiment::{Experiment, number, succeed},
+};
 use serde_json::Value;
 
 /// The only cell of a run.
@@ -121,7 +124,7 @@ impl Drop for Server {
 #[test]
 fn prompts_that_the_server_has_seen_before_are_not_fresh() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let server = Command::new(env!("CARGO_BIN_EXE_runner"))
+    let server = Command::new(RUNNER)
         .args(["sim", "org/model", "--sim-startup", "0ms", "--port", &port.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -1,15 +1,11 @@
 //! Predicted beside measured, by the command that the README names.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
-fn runner(words: &[&str]) -> (String, String, Option<i32>) {
+use crate::support::{RUNNER, runner as in_folder};
+
+fn at_root(words: &[&str]) -> (String, String, Option<i32>) {
     in_folder(Path::new(env!("CARGO_MANIFEST_DIR")), words)
-}
-
-fn in_folder(folder: &Path, words: &[&str]) -> (String, String, Option<i32>) {
-    let output = Command::new(env!("CARGO_BIN_EXE_runner")).args(words).current_dir(folder).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (text(output.stdout), text(output.stderr), output.status.code())
 }
 
 #[test]
@@ -22,7 +18,7 @@ fn the_measured_grid_of_a_16_gb_card_is_predicted_within_a_tenth() {
         "--against",
         "tests/data/rtx2000_chat_grid.csv",
     ];
-    let (table, said, code) = runner(&words);
+    let (table, said, code) = at_root(&words);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("not measured"), "{said}");
     let errors: Vec<f64> = table
@@ -43,7 +39,7 @@ fn the_measured_grid_of_a_16_gb_card_is_predicted_within_a_tenth() {
 
 #[test]
 fn every_cell_is_predicted_and_says_so() {
-    let (out, said, code) = runner(&["predict", "experiments/day003.toml", "--gpu", "H100", "--json"]);
+    let (out, said, code) = at_root(&["predict", "experiments/day003.toml", "--gpu", "H100", "--json"]);
     assert_eq!(code, Some(0), "{said}");
     let cells: serde_json::Value = serde_json::from_str(&out).unwrap();
     let cells = cells.as_array().unwrap();
@@ -56,11 +52,11 @@ fn every_cell_is_predicted_and_says_so() {
 
 #[test]
 fn an_unknown_gpu_and_a_server_that_cannot_start_are_said() {
-    let (_, said, code) = runner(&["predict", "experiments/day003.toml", "--gpu", "H1000"]);
+    let (_, said, code) = at_root(&["predict", "experiments/day003.toml", "--gpu", "H1000"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("H1000") && said.contains("RTX 2000 Ada"), "{said}");
     let words = ["predict", "experiments/day003.toml", "--set", "server.model=\"Qwen/Qwen2.5-14B-Instruct\""];
-    let (table, said, code) = runner(&words);
+    let (table, said, code) = at_root(&words);
     assert_eq!(code, Some(0), "{said}");
     assert!(table.contains("out of memory"), "{table}");
 }
@@ -232,7 +228,7 @@ fn predictions_are_compared_with_whatever_import_reads() {
 /// A manifest whose engine is vLLM by name, and the embedded one by its command.
 fn stand_in(more: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let command = env!("CARGO_BIN_EXE_runner");
+    let command = RUNNER;
     let text = format!(
         "[experiment]\nname = \"live\"\n[hardware]\nlabel = \"L4 in the attic\"\n[server]\nmodel = \"Qwen/Qwen2.5-1.5B-Instruct\"\n\
          command = [{command:?}, \"sim\"]\n[server.flags]\nmax-model-len = 4096\nsim-ttft = \"5ms\"\nsim-per-token = \"1ms\"\n\

@@ -11,6 +11,8 @@ use std::{
 
 use serde::Deserialize;
 
+use crate::support::RUNNER;
+
 #[derive(Deserialize)]
 struct Published {
     source: Vec<Source>,
@@ -85,7 +87,7 @@ impl Figure {
     fn predicted(&self, folder: &Path, number: usize) -> serde_json::Value {
         let path = folder.join(format!("{number}.toml"));
         std::fs::write(&path, self.manifest()).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_runner"))
+        let output = Command::new(RUNNER)
             .args(["predict", "--json", "--quiet", "--gpu", &self.gpu])
             .arg(&path)
             .output()

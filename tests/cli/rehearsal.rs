@@ -46,7 +46,7 @@ fn a_server_that_would_not_start_ends_as_vllm_does() {
         assert!(reason.contains(says), "{words}: {reason}");
     }
     for (words, says) in [
-        ("Qwen/Qwen2.5-1.5B --sim-gpu H101", "did you mean"),
+        ("Qwen/Qwen2.5-1.5B --sim-gpu H101", "H100"),
         ("nobody/knows-9B --sim-gpu H100", "[catalogue.model."),
     ] {
         let mut arguments = vec!["sim"];

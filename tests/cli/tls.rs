@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::support::experiment::{Experiment, succeed};
+use crate::support::{
+    RUNNER,
+    experiment::{Experiment, succeed},
+};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use runner::load::{Connect as _, Outcome, Target};
 use tokio::{
@@ -32,7 +35,7 @@ impl Engine {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_runner"))
+        let mut child = Command::new(RUNNER)
             .args(["sim", "org/model", "--sim-startup", "0s", "--sim-ttft", "5ms"])
             .args(["--sim-per-token", "1ms", "--port", &address.port().to_string()])
             .stdin(Stdio::null())

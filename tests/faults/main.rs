@@ -1,6 +1,7 @@
-//! What goes wrong, and what becomes of the run: one table of faults for each of a request, a run, and a hostile server.
+//! What goes wrong, and what becomes of the run: faults of a request, of a run, of a stand-in for vLLM, and servers that
+//! mean harm.
 //!
-//! `RUNNER_TEST_WRITE=1` writes the tables in the READMEs beside this file anew.
+//! `RUNNER_TEST_WRITE=1 cargo test --test faults` writes the tables in the READMEs of `runs` and `hostile` again.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,36 +11,28 @@ mod hostile;
 mod requests;
 mod runs;
 mod standin;
+mod table;
 
-use std::env;
+use std::thread::available_parallelism;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
+
+/// Tests that run at once on each core: most of the time they wait for a server or for a timeout.
+const PER_CORE: usize = 3;
 
 fn main() {
-    let arguments = Arguments::from_args();
-    if env::var_os("RUNNER_TEST_WRITE").is_some() {
-        runs::write().expect("the table can be written");
-        #[cfg(target_os = "linux")]
-        hostile::every_harm_costs_a_bounded_time_and_memory_and_is_never_ranked();
-        return;
-    }
+    let mut arguments = Arguments::from_args();
+    let cores = available_parallelism().map_or(1, Into::into);
+    arguments.test_threads.get_or_insert(cores * PER_CORE);
     let groups = [
+        #[cfg(target_os = "linux")]
+        ("hostile", hostile::trials()),
         ("requests", requests::trials()),
         ("runs", runs::trials()),
         ("standin", standin::trials()),
-        #[cfg(target_os = "linux")]
-        ("hostile", hostile::trials()),
     ];
     let trials = groups
         .into_iter()
         .flat_map(|(group, trials)| trials.into_iter().map(move |trial| trial.with_kind(group)));
     libtest_mimic::run(&arguments, trials.collect()).exit();
-}
-
-/// A test that fails by panicking.
-fn trial(name: &str, test: fn()) -> Trial {
-    Trial::test(name, move || {
-        test();
-        Ok(())
-    })
 }

@@ -2,20 +2,18 @@
 //! exit code. Each row is a whole `runner run` over loopback. The page of `runner::load` says what other clients make of some
 //! of these rows.
 
-use std::{collections::BTreeMap, thread};
+use std::collections::BTreeMap;
 
 use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::{
     support::{experiment::Experiment, records::records},
-    trial,
+    table::test_name,
 };
 
 /// Requests of a row.
 const REQUESTS: u64 = 8;
-/// Rows at once: they wait more than they work.
-const AT_ONCE: usize = 6;
 
 /// A fault, and what must come of it.
 struct Row {
@@ -216,36 +214,17 @@ fn verdicts(cell: &Value) -> Vec<(&str, &str)> {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        trial(
-            "every_fault_has_one_outcome_for_the_request_the_cell_the_verdicts_and_the_exit_code",
-            every_fault_has_one_outcome_for_the_request_the_cell_the_verdicts_and_the_exit_code,
-        ),
-        trial(
-            "outcomes_add_up_to_the_arrivals_whatever_goes_wrong",
-            outcomes_add_up_to_the_arrivals_whatever_goes_wrong,
-        ),
-    ]
-}
-
-fn every_fault_has_one_outcome_for_the_request_the_cell_the_verdicts_and_the_exit_code() {
-    let rows = std::sync::Mutex::new(TABLE.iter());
-    let surprises = std::sync::Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    let Some(row) = rows.lock().unwrap().next() else {
-                        return;
-                    };
-                    let surprise = surprise(row).unwrap_or_else(|e| Some(format!("{}: {e}", row.name)));
-                    surprises.lock().unwrap().extend(surprise);
-                }
-            });
-        }
+    let rows = TABLE.iter().map(|row| {
+        Trial::test(test_name(row.name), move || match surprise(row)? {
+            None => Ok(()),
+            Some(surprise) => Err(surprise.into()),
+        })
     });
-    let surprises = surprises.into_inner().unwrap();
-    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+    let all = Trial::test("outcomes_add_up_to_the_arrivals_whatever_goes_wrong", || {
+        outcomes_add_up_to_the_arrivals_whatever_goes_wrong();
+        Ok(())
+    });
+    rows.chain([all]).collect()
 }
 
 /// Everything at once, on both loops: whatever becomes of it, every arrival has one record and one outcome.

@@ -6,11 +6,14 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    thread::sleep,
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
-use crate::support::processes::{RUNNER, alive, below, until};
+use crate::support::{
+    RUNNER,
+    processes::{alive, below, until},
+};
 use procfs::process::all_processes;
 use rand_chacha::{
     ChaCha8Rng,
@@ -45,6 +48,8 @@ max_tokens = [8]
 server.flags.max-num-seqs = [2, 8]
 "#;
 const CELLS: usize = 6;
+/// Folders whose runs are killed at the same time: a run waits more than it works.
+const AT_ONCE: u32 = 3;
 /// The latest instant of a kill: some runs are done by then.
 const LATEST_MS: u32 = 1800;
 /// Rendering begins when the last cell is stored, and takes less than this.
@@ -148,18 +153,31 @@ fn is_guardian(pid: i32) -> bool {
 
 #[test]
 fn whatever_instant_anybody_is_killed_at_nothing_finished_is_lost() {
+    let seed = u64::from(number("RUNNER_TEST_SEED", 9));
+    let kills = kills().div_ceil(AT_ONCE);
+    let in_the_middle: u32 = thread::scope(|scope| {
+        let all = (0..AT_ONCE)
+            .map(|which| scope.spawn(move || kill_again_and_again(seed + u64::from(which), kills)));
+        let all: Vec<_> = all.collect();
+        all.into_iter().map(|one| one.join().unwrap()).sum()
+    });
+    assert!(in_the_middle > kills * AT_ONCE / 3, "only {in_the_middle} kills met a run");
+}
+
+/// Kills the runs of a folder of its own so many times; how many kills met a run that was not over.
+fn kill_again_and_again(seed: u64, kills: u32) -> u32 {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().canonicalize().unwrap();
     fs::write(folder.join("m.toml"), MANIFEST).unwrap();
     fs::create_dir(folder.join("tmp")).unwrap();
-    let mut random = ChaCha8Rng::seed_from_u64(u64::from(number("RUNNER_TEST_SEED", 9)));
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut run = 0;
     let mut finished: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
     // Everybody who ever was part of a run, and servers that nobody was left to end.
     let mut everybody: Vec<(i32, u64)> = Vec::new();
     let (mut orphans, mut in_the_middle, mut while_rendering) = (false, 0, 0);
     let mut blows: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..kills() {
+    for _ in 0..kills {
         let blow = Blow::any(&mut random);
         let mut child = start(&folder, run);
         let pid = i32::try_from(child.id()).unwrap();
@@ -223,7 +241,6 @@ fn whatever_instant_anybody_is_killed_at_nothing_finished_is_lost() {
             Some(code) => panic!("exit code {code} after {blow:?}"),
         }
     }
-    assert!(in_the_middle > kills() / 3, "only {in_the_middle} kills met a run");
     let last = ended(&mut start(&folder, run));
     assert!(last.success(), "{last}");
     done(&folder, run, &finished);
@@ -232,6 +249,7 @@ fn whatever_instant_anybody_is_killed_at_nothing_finished_is_lost() {
         "{in_the_middle} blows met {} runs, {while_rendering} after the last cell: {blows:?}",
         run + 1
     ));
+    in_the_middle
 }
 
 #[expect(

@@ -3,7 +3,10 @@
 
 use std::{fs, time::Duration};
 
-use crate::support::processes::{RUNNER, alive, below, signal, until};
+use crate::support::{
+    RUNNER,
+    processes::{alive, below, signal, until},
+};
 use camino::{Utf8Path, Utf8PathBuf};
 use procfs::process::{Process, all_processes};
 use runner::{

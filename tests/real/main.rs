@@ -1,11 +1,13 @@
-//! Against programs that are not ours: a real vLLM, and the pages in a real browser.
+//! Against programs that are not ours, one test at a time: a real vLLM, a real browser, and a server that writes down what
+//! it did and when.
 //!
-//! What is not installed is ignored, unless `RUNNER_TEST_REQUIRE_ALL` is set.
+//! Tests of what is not installed are ignored, unless `RUNNER_TEST_REQUIRE_ALL` is set.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod page;
+mod truth;
 mod vllm;
 
 use libtest_mimic::Arguments;
@@ -14,7 +16,8 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // One browser or one start of vLLM fills two cores.
     arguments.test_threads = Some(1);
-    let trials = page::trials().map(|trial| trial.with_kind("page"));
-    let trials = trials.into_iter().chain(vllm::trials().map(|trial| trial.with_kind("vllm")));
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    let mut trials = vec![truth::trial().with_kind("truth")];
+    trials.extend(page::trials().map(|trial| trial.with_kind("page")));
+    trials.extend(vllm::trials().map(|trial| trial.with_kind("vllm")));
+    libtest_mimic::run(&arguments, trials).exit();
 }

@@ -10,6 +10,8 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::RUNNER;
+
 /// A manifest in a folder of its own, which goes with it.
 pub(crate) struct Experiment {
     folder: TempDir,
@@ -33,7 +35,7 @@ impl Experiment {
 
     /// `runner`, asked for something, where the manifest is.
     pub(crate) fn runner(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        let mut command = Command::new(RUNNER);
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         command
     }

@@ -8,8 +8,6 @@ use std::{
 use procfs::process::{Stat, all_processes};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// `runner` itself.
-pub(crate) const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -1,18 +1,15 @@
 //! Servers that mean harm, over real sockets and in whole runs: each of their ways has its outcome, in a bounded time and
 //! memory, what they say that cannot be is never ranked, and what was stored can be read again.
-//! `RUNNER_TEST_WRITE=1` writes the table of this folder's README anew. Reads the kernel's process table, so it is for Linux.
+//! Each way is a row of this folder's README. Linux only: the memory of the runner is read from `/proc`.
 
 mod rows;
 mod server;
 
 use std::{
     collections::BTreeSet,
-    env,
-    fmt::Write as _,
     fs,
-    path::Path,
     process::Stdio,
-    sync::{Mutex, OnceLock},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -26,10 +23,12 @@ use runner::{
 };
 use server::Server;
 
-use crate::{support::experiment::Experiment, trial};
+use crate::{
+    support::experiment::Experiment,
+    table::{Table, test_name},
+};
 
-/// Rows at once: most of them wait for a timeout.
-const AT_ONCE: usize = 8;
+const TABLE: Table = Table("hostile");
 /// The most memory that `runner` may take in a row, KiB: two requests of at most 64 MiB each, and itself in a debug build.
 const MOST_MEMORY_KIB: u64 = 192 << 10;
 
@@ -164,51 +163,23 @@ fn surprise(row: &Row, seen: &Seen) -> Option<String> {
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
-        trial(
-            "every_harm_costs_a_bounded_time_and_memory_and_is_never_ranked",
-            every_harm_costs_a_bounded_time_and_memory_and_is_never_ranked,
-        ),
-        trial("the_key_is_taken_to_no_other_server", the_key_is_taken_to_no_other_server),
-    ]
+    let rows = ROWS.iter().map(|row| Trial::test(test_name(row.name), move || Ok(compare(row)?)));
+    let key = Trial::test("the_key_is_taken_to_no_other_server", || {
+        the_key_is_taken_to_no_other_server();
+        Ok(())
+    });
+    rows.chain([key, TABLE.trial(ROWS.iter().map(|row| row.name).collect())]).collect()
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the figures are worth reading, and cargo shows them with --nocapture"
-)]
-pub(crate) fn every_harm_costs_a_bounded_time_and_memory_and_is_never_ranked() {
+#[expect(clippy::print_stdout, reason = "the figures are worth reading, and --nocapture shows them")]
+fn compare(row: &Row) -> Result<(), String> {
     rows::prepare();
-    let next = Mutex::new(ROWS.iter().enumerate());
-    let found = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    let Some((place, row)) = next.lock().unwrap().next() else {
-                        return;
-                    };
-                    let seen = see(row);
-                    found.lock().unwrap().push((place, row, seen));
-                }
-            });
-        }
-    });
-    let mut found = found.into_inner().unwrap();
-    found.sort_by_key(|(place, ..)| *place);
-    let mut surprises = Vec::new();
-    for (_, row, seen) in &found {
-        match seen {
-            Err(reason) => surprises.push(format!("{}: {reason}", row.name)),
-            Ok(seen) => {
-                println!("{}: {:?}, {} MiB", row.name, seen.took, seen.peak_kib >> 10);
-                surprises.extend(surprise(row, seen));
-            }
-        }
+    let seen = see(row)?;
+    println!("{}: {:?}, {} MiB", row.name, seen.took, seen.peak_kib >> 10);
+    match surprise(row, &seen) {
+        None => TABLE.compare(row.name, &text_of(row, &seen)),
+        Some(surprise) => Err(surprise),
     }
-    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
-    let table = table(found.iter().filter_map(|(_, row, seen)| Some((*row, seen.as_ref().ok()?))));
-    written(&table);
 }
 
 /// What is sent to whoever follows a server that answers: look there.
@@ -244,35 +215,17 @@ fn the_key_is_taken_to_no_other_server() {
     assert!(came.is_err(), "{came:?}");
 }
 
-const HEADING: &str =
-    "| what the server does | requests | cell | what is said of it | exit code |\n|---|---|---|---|---|\n";
-
-fn table<'a>(found: impl Iterator<Item = (&'a Row, &'a Seen)>) -> String {
-    let mut table = String::new();
-    for (row, seen) in found {
-        // Where two bounds race, both are named.
-        let requests = if row.requests.iter().any(|word| word.contains('|')) {
-            row.requests.join(", ").replace('|', " or ")
-        } else {
-            seen.requests.clone()
-        };
-        let raced = requests.contains(" or ");
-        let said: String = if raced { String::new() } else { plain(&seen.said) };
-        let dash = |text: String| {
-            if text.is_empty() { "–".to_owned() } else { text }
-        };
-        writeln!(
-            table,
-            "| {} | {} | {} | {} | {} |",
-            row.name,
-            dash(requests),
-            seen.cell,
-            dash(said),
-            seen.code
-        )
-        .unwrap();
-    }
-    table
+/// The row of the README.
+fn text_of(row: &Row, seen: &Seen) -> String {
+    // Where two bounds race, both are named.
+    let raced = row.requests.iter().any(|word| word.contains('|'));
+    let (requests, said) = if raced {
+        (row.requests.join(", ").replace('|', " or "), String::new())
+    } else {
+        (seen.requests.clone(), plain(&seen.said))
+    };
+    let dash = |text: String| if text.is_empty() { "–".to_owned() } else { text };
+    format!("| {} | {} | {} | {} | {} |", row.name, dash(requests), seen.cell, dash(said), seen.code)
 }
 
 /// A line without what differs from run to run.
@@ -289,22 +242,4 @@ fn plain(said: &str) -> String {
     let short: String = out.chars().take(120).collect();
     let more = if short.len() < out.len() { " […]" } else { "" };
     short.replace('|', "\\|") + more
-}
-
-/// Compares with the table in the README, or writes it.
-fn written(table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/hostile/README.md");
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, old) = text.split_once(HEADING).expect("the table's heading");
-    if env::var_os("RUNNER_TEST_WRITE").is_some() {
-        fs::write(&path, format!("{before}{HEADING}{table}")).unwrap();
-        return;
-    }
-    let seen: Vec<&str> = table.lines().collect();
-    let told: Vec<&str> = old.lines().collect();
-    let differing = seen.iter().zip(&told).find(|(seen, told)| seen != told);
-    assert!(
-        seen == told,
-        "the table of tests/faults/hostile/README.md differs ({differing:?}); if it should: RUNNER_TEST_WRITE=1 cargo test --test faults"
-    );
 }

@@ -1,7 +1,6 @@
 //! The disk is full, read-only, limited, or the folder goes away.
 
 use std::{
-    env,
     error::Error,
     fs,
     io::Write,
@@ -9,21 +8,14 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::support::{RUNNER, lacking};
+
 use super::{
     injected::{Told, at, manifest, nothing, run, surround, told},
     row::Fault,
 };
 
-const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
 const IN_A_CELL: &str = "cell 2/3";
-
-/// Why something cannot be tried here; an error where everything must.
-pub(crate) fn lacking(reason: &str) -> Result<Option<String>, String> {
-    if env::var_os("RUNNER_TEST_REQUIRE_ALL").is_some() {
-        return Err(format!("{reason}; and RUNNER_TEST_REQUIRE_ALL is set"));
-    }
-    Ok(Some(reason.to_owned()))
-}
 
 /// Cuts three files of the only run, each behind its first byte: where its middle is differs from run to run.
 fn cut_short(folder: &Path) -> std::io::Result<()> {
@@ -56,6 +48,7 @@ fn mount() -> Result<Option<String>, String> {
     lacking(
         "a disk that is full needs a namespace to mount one in; allow it: sysctl kernel.unprivileged_userns_clone=1 (or run as root)",
     )
+    .map(Some)
 }
 
 /// A run in a namespace with a disk of its own for the results, then what the script does; the results are copied out.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::row::MANIFEST;
+use crate::support::RUNNER;
 
-const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -16,12 +16,10 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-use super::{
-    disk::lacking,
-    injected::{at, manifest, nothing_is_left, surround},
-};
+use crate::support::{RUNNER, lacking};
 
-const RUNNER: &str = env!("CARGO_BIN_EXE_runner");
+use super::injected::{at, manifest, nothing_is_left, surround};
+
 /// The seed, where none is told.
 const SEED: u64 = 6;
 /// So many operations of each call are tried, each once failing and once as the last.
@@ -82,6 +80,7 @@ fn traceable() -> Result<Option<String>, String> {
     lacking(
         "a file operation that fails needs strace, and leave to trace; get it with: apt-get install strace",
     )
+    .map(Some)
 }
 
 /// A run of the runner's own thread under strace, and what it is to do with the calls.

@@ -1,6 +1,8 @@
 //! The server dies, hangs, runs out of memory or does not start.
 
-use std::{env, iter, net::TcpListener, path::Path, process::Command};
+use std::{net::TcpListener, path::Path};
+
+use crate::support::standin::{lacks_python, with_stand_in};
 
 use super::{
     injected::{at, manifest, nothing, run, told},
@@ -39,21 +41,11 @@ fn stood_in(name: &'static str, says: &'static str, environment: String) -> Faul
                 .replace("[server.sim]\nttft = \"5ms\"\nper_token = \"20ms\"\n", "");
             std::fs::write(folder.join("manifest.toml"), text)?;
             let mut command = run(folder, &[]);
-            let stand_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin");
-            let path = env::var_os("PATH").unwrap_or_default();
-            let path = env::join_paths(iter::once(stand_in).chain(env::split_paths(&path)))?;
-            command.env("PATH", path);
+            with_stand_in(&mut command);
             Ok(told(folder, at(command, "", |_| ())?))
         }),
-        lacks: python,
+        lacks: lacks_python,
     }
-}
-
-fn python() -> Result<Option<String>, String> {
-    if Command::new("python3").arg("--version").output().is_ok() {
-        return Ok(None);
-    }
-    super::disk::lacking("the stand-in for vLLM needs python3; install it: apt-get install python3")
 }
 
 pub(crate) fn faults() -> Vec<Fault> {

@@ -4,6 +4,8 @@ use std::{path::Path, process::Command};
 
 use rustix::process::Signal;
 
+use crate::support::RUNNER;
+
 use super::{
     injected::{Told, at, manifest, nothing, run, surround, told},
     row::Fault,
@@ -85,12 +87,7 @@ pub(crate) fn faults() -> Vec<Fault> {
             inject: Box::new(move |folder| {
                 manifest(folder, "", "")?;
                 let mut command = Command::new("nohup");
-                command.arg(env!("CARGO_BIN_EXE_runner")).args([
-                    "run",
-                    "manifest.toml",
-                    "--results",
-                    "results",
-                ]);
+                command.arg(RUNNER).args(["run", "manifest.toml", "--results", "results"]);
                 surround(&mut command, folder);
                 // nohup becomes the runner.
                 let hang_up = |runner| signal(runner, Signal::HUP);
@@ -132,6 +129,11 @@ pub(crate) fn faults() -> Vec<Fault> {
             says: "is working on this run",
             inject: Box::new(|folder| {
                 manifest(folder, "", "")?;
+                // So slow that the first run is at work for as long as the second one needs to see that.
+                let path = folder.join("manifest.toml");
+                let text =
+                    std::fs::read_to_string(&path)?.replace("per_token = \"20ms\"", "per_token = \"300ms\"");
+                std::fs::write(path, text)?;
                 let mut second = None;
                 let first = at(run(folder, &[]), IN_A_CELL, |_| {
                     second = Some(at(run(folder, &["--resume"]), "", |_| ()));

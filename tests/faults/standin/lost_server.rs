@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, error::Error, fs, iter, os::unix::net::UnixList
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::support::experiment::Experiment;
+use crate::support::{experiment::Experiment, standin::with_stand_in};
 
-use super::{trial, with_stand_in};
+use super::trial;
 #[cfg(target_os = "linux")]
 use {
     crate::support::processes::{alive, below, signal, until},
@@ -66,7 +66,7 @@ fn next_run_removes_files() -> Result<(), Box<dyn Error>> {
         MANIFEST.replace("STANDIN_TOKEN_MS = \"2\"", "").replace("600ms", "10m").replace("{fault}", &fault);
     let experiment = Experiment::new(&manifest)?;
     let mut command = experiment.run();
-    with_stand_in(&mut command)?;
+    with_stand_in(&mut command);
     let mut runner = command.env("XDG_STATE_HOME", &state).spawn()?;
     let pid = i32::try_from(runner.id())?;
     until("the guardian has seen both files", || {
@@ -91,7 +91,7 @@ fn next_run_removes_files() -> Result<(), Box<dyn Error>> {
     }
     let next = Experiment::new(&MANIFEST.replace("{fault}", ""))?;
     let mut command = next.run();
-    with_stand_in(&mut command)?;
+    with_stand_in(&mut command);
     let output = command.env("XDG_STATE_HOME", &state).output()?;
     let said = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(0), "{said}");
@@ -125,7 +125,7 @@ struct Left {
 fn run(fault: &str) -> Result<Left, Box<dyn Error>> {
     let experiment = Experiment::new(&MANIFEST.replace("{fault}", fault))?;
     let mut command = experiment.run();
-    with_stand_in(&mut command)?;
+    with_stand_in(&mut command);
     let code = command.output()?.status.code();
     let folder = experiment.run_folder()?;
     let mut cells = BTreeMap::new();
@@ -189,7 +189,7 @@ fn always(fault: &str, word: &str) -> Result<(), Box<dyn Error>> {
 fn log_is_bounded() -> Result<(), Box<dyn Error>> {
     let experiment = Experiment::new(&MANIFEST.replace("{fault}", "STANDIN_FLOOD_MB = \"70\""))?;
     let mut command = experiment.run();
-    with_stand_in(&mut command)?;
+    with_stand_in(&mut command);
     let output = command.output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{said}");

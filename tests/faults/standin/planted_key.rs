@@ -5,9 +5,9 @@ use std::{error::Error, fs, io::Read, path::Path, process::Stdio, thread::sleep,
 
 use libtest_mimic::Trial;
 
-use crate::support::experiment::Experiment;
+use crate::support::{experiment::Experiment, standin::with_stand_in};
 
-use super::{trial, with_stand_in};
+use super::trial;
 
 /// Part of every secret, and of nothing else.
 const PLANTED: &str = "planted4711";
@@ -38,7 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn found_nowhere() -> Result<(), Box<dyn Error>> {
     let experiment = Experiment::new(MANIFEST)?;
     let mut command = experiment.run();
-    with_stand_in(&mut command)?;
+    with_stand_in(&mut command);
     let mut running = command
         .env("MY_KEY", format!("sk-{PLANTED}-a"))
         .env("HF_TOKEN", format!("hf_{PLANTED}-b"))

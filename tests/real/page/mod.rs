@@ -4,12 +4,14 @@
 mod browser;
 mod runs;
 
-use std::{env, path::Path};
+use std::path::Path;
 
 use browser::Browser;
 use libtest_mimic::{Completion, Failed, Trial};
 use runs::{BAD, Change, harmful, multiplied, rendered, unchanged};
 use serde_json::{Value, json};
+
+use crate::support::lacking;
 
 type Test = fn(&mut Browser, &Path) -> Result<(), String>;
 
@@ -29,12 +31,8 @@ pub(crate) fn trials() -> [Trial; 10] {
     .map(|(name, test)| {
         Trial::ignorable_test(name, move || {
             let Some(path) = browser::find() else {
-                if env::var_os("RUNNER_TEST_REQUIRE_ALL").is_some() {
-                    return Err(Failed::from("RUNNER_TEST_REQUIRE_ALL is set, and there is no Chromium; `apt-get install chromium` provides it"));
-                }
-                return Ok(Completion::ignored_with(
-                    "needs Chromium; get it with: apt-get install chromium (or name one in RUNNER_TEST_CHROMIUM)",
-                ));
+                let reason = lacking("needs Chromium; get it with: apt-get install chromium (or name one in RUNNER_TEST_CHROMIUM)")?;
+                return Ok(Completion::ignored_with(reason));
             };
             run(&path, name, test).map(|()| Completion::Completed).map_err(Failed::from)
         })

@@ -9,6 +9,8 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::RUNNER;
+
 /// A name that would do harm as markup.
 pub(crate) const BAD: &str =
     "</script><script>window.harmed = true</script><img src=x onerror=\"window.harmed = true\"> {{ 7 * 7 }}";
@@ -78,11 +80,8 @@ pub(crate) fn rendered(folder: &TempDir, change: Change) -> Result<PathBuf, Stri
     let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/cpu-smollm2/cpu-2core");
     copy(&run, folder.path()).map_err(|error| error.to_string())?;
     change(folder.path())?;
-    let output = Command::new(env!("CARGO_BIN_EXE_runner"))
-        .arg("report")
-        .arg(folder.path())
-        .output()
-        .map_err(|error| error.to_string())?;
+    let output =
+        Command::new(RUNNER).arg("report").arg(folder.path()).output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(format!("{output:?}"));
     }

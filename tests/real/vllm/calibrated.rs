@@ -3,6 +3,8 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
+use crate::support::RUNNER;
+
 /// The four cells that are fitted: fewest and most users, both lengths short or both long.
 const FITTED: [&str; 4] =
     ["chat-c1-t16-46487b21", "chat-c1-t64-442dfff0", "chat-c8-t16-db541e3c", "chat-c8-t64-0171c5dd"];
@@ -17,7 +19,7 @@ pub(super) fn four_cells_tell_the_other_eight(vllm: &Path) -> Result<(), String>
     symlink(fs::canonicalize(installed).map_err(said)?, cache.join("vllm")).map_err(said)?;
     let constants = home.path().join("cpu.toml").display().to_string();
     let runner = |words: &[&str]| -> Result<String, String> {
-        let output = Command::new(env!("CARGO_BIN_EXE_runner"))
+        let output = Command::new(RUNNER)
             .args(words)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("HOME", home.path())
