@@ -170,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_comes_back(stamps in prop::collection::vec(any::<u64>(), 0..40)) {
+        fn packed_stamps_are_read_back(stamps in prop::collection::vec(any::<u64>(), 0..40)) {
             let stamps: Vec<Nanos> = stamps.into_iter().map(Nanos).collect();
             let chunks: Chunks = stamps.iter().copied().collect();
             prop_assert_eq!(chunks.iter().collect::<Vec<_>>(), stamps.clone());

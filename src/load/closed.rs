@@ -47,16 +47,12 @@ struct ClosedLoop<C, S> {
 }
 
 /// Runs every stream to its end.
-pub(super) async fn run<C, S>(
+pub(super) async fn run<C: Connect, S: Sink>(
     session: &Arc<Session<C, S>>,
     schedule: Closed,
     mut connections: Vec<Connection<C>>,
     mut cancel: watch::Receiver<bool>,
-) -> Result<(), LoadError>
-where
-    C: Connect + Clone + Send + Sync + 'static,
-    S: Sink,
-{
+) -> Result<(), LoadError> {
     let closed = Arc::new(ClosedLoop {
         session: session.clone(),
         schedule,
@@ -152,17 +148,13 @@ impl<C, S> ClosedLoop<C, S> {
 }
 
 /// Runs one stream.
-async fn stream<C, S>(
+async fn stream<C: Connect, S: Sink>(
     closed: Arc<ClosedLoop<C, S>>,
     number: u32,
     from: Instant,
     mut connection: Option<Connection<C>>,
     mut cancel: watch::Receiver<bool>,
-) -> Result<(), LoadError>
-where
-    C: Connect + Clone + Send + Sync + 'static,
-    S: Sink,
-{
+) -> Result<(), LoadError> {
     let session = &*closed.session;
     let mut think = Think::of(closed.schedule.think, closed.schedule.seed, u64::from(number));
     if from > Instant::now() && is_cancelled_before(from, &mut cancel).await {

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Opens connections: over TCP or TLS in a run, in-memory pipes in tests.
-pub trait Connect {
+pub trait Connect: Clone + Send + Sync + 'static {
     /// The type of an open connection.
     type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 

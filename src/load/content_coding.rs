@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flushed_block_is_read_before_the_end_comes() {
+    fn a_flushed_block_is_read_at_once() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(b"data: 1\n\n").unwrap();
         encoder.flush().unwrap();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn members_follow_one_another_and_a_bomb_goes_by_in_steps() {
+    fn several_members_are_read_and_a_bomb_is_bounded() {
         let two = [gzip(b"one "), gzip(b"two")].concat();
         assert_eq!(read("gzip", &two, &[3, 30]).unwrap(), b"one two");
         let bomb = gzip(&vec![0; 12 << 20]);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_compressed_as_it_says_is_an_error_and_other_codings_are_unknown() {
+    fn wrong_codings_are_errors_and_other_codings_are_unknown() {
         assert!(read("gzip", b"data: plain text\n\n", &[]).is_err());
         assert!(Inflate::for_coding("br").is_none());
     }

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_that_turns_is_not_late_and_every_beat_is_counted() {
+    async fn an_idle_loop_is_not_late_and_every_sample_counts() {
         let (output, health) = with_health(async {
             tokio::time::sleep(Duration::from_millis(105)).await;
             7
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_that_is_held_up_is_late_by_as_much() {
+    async fn a_blocked_loop_is_late_by_the_time_it_was_blocked() {
         let (_, health) = with_health(async {
             tokio::time::sleep(Duration::from_millis(15)).await;
             // What a poll that takes 40 ms looks like to the others.
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_is_counted_as_processor_time_and_waiting_is_not() {
+    async fn work_counts_as_cpu_time_and_waiting_does_not() {
         let busy = async {
             let mut x = 1u64;
             for i in 0..3_000_000u64 {

@@ -310,6 +310,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::load::tests::pieces;
 
     /// Parses an answer: its head, its body, whether it is complete, and whether its connection can be used again.
     fn read(pieces: &[&[u8]], closed: bool) -> Result<(Option<Head>, String, bool, bool), AnswerError> {
@@ -389,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http_is_told() {
+    fn invalid_http_is_an_error() {
         for answer in [
             "SSH-2.0-OpenSSH\r\n\r\n",
             "HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n",
@@ -407,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoding_is_told_wherever_it_stands() {
+    fn an_encoding_is_found_in_either_header() {
         for (line, encoding) in [
             ("content-encoding: GZIP", Some("gzip")),
             ("content-encoding: identity", None),
@@ -434,15 +435,7 @@ mod tests {
                 _ => format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}"),
             };
             let bytes = answer.as_bytes();
-            let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < bytes.len()).collect();
-            cuts.sort_unstable();
-            let mut pieces = Vec::new();
-            let mut start = 0;
-            for cut in cuts {
-                pieces.push(&bytes[start..cut]);
-                start = cut;
-            }
-            pieces.push(&bytes[start..]);
+            let pieces = pieces(bytes, cuts);
             let (head, body, done, _) = read(&pieces, true).unwrap();
             prop_assert_eq!(head.unwrap().status, 200);
             prop_assert_eq!(body, whole);

@@ -77,16 +77,12 @@ struct OpenLoop<C: Connect, S> {
 }
 
 /// Sends every request when it is due and waits for the last answer.
-pub(super) async fn run<C, S>(
+pub(super) async fn run<C: Connect, S: Sink>(
     session: &Arc<Session<C, S>>,
     schedule: &Open,
     connections: Vec<Connection<C>>,
     mut cancel: watch::Receiver<bool>,
-) -> Result<(), LoadError>
-where
-    C: Connect + Clone + Send + Sync + 'static,
-    S: Sink,
-{
+) -> Result<(), LoadError> {
     let clock = Clock::new(session.repeat.timer);
     let spare = connections.len().min(SPARE);
     let open = Arc::new(OpenLoop {
@@ -159,11 +155,7 @@ where
     Ok(())
 }
 
-impl<C, S> OpenLoop<C, S>
-where
-    C: Connect,
-    S: Sink,
-{
+impl<C: Connect, S: Sink> OpenLoop<C, S> {
     /// Performs one arrival: a request, or all turns of a conversation. Returns its connection to the pool.
     async fn flight(
         self: Arc<Self>,

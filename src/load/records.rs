@@ -283,7 +283,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_comes_back_from_memory_and_from_the_file(
+        fn packed_records_are_read_back_from_memory_and_from_the_file(
             each in prop::collection::vec((prop::collection::vec(any::<u64>(), 0..20), any::<bool>(), prop::option::of("[a-zé]{0,9}")), 0..9),
             room in 0usize..2,
         ) {
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_is_told() {
+    fn a_truncated_file_is_an_error() {
         let records = vec![record(0, vec![1, 2, 3], Outcome::Completed, None)];
         let kept = packed(&records, 0);
         kept.spilled.as_ref().unwrap().file.set_len(5).unwrap();

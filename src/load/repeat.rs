@@ -23,17 +23,13 @@ use super::{
 ///
 /// # Errors
 /// When the authority or the API key cannot be put in a header, or the sink fails.
-pub async fn run_repeat<C, S>(
+pub async fn run_repeat<C: Connect, S: Sink>(
     repeat: Repeat,
     connect: C,
     progress: Arc<Progress>,
     cancel: watch::Receiver<bool>,
     sink: Arc<S>,
-) -> Result<(), LoadError>
-where
-    C: Connect + Clone + Send + Sync + 'static,
-    S: Sink,
-{
+) -> Result<(), LoadError> {
     let ahead = match &repeat.schedule {
         Schedule::Closed(closed) => closed.streams as usize,
         Schedule::Open(open) => open::connections_ahead(open),
@@ -66,14 +62,11 @@ where
 
 /// Opens connections concurrently. Those that fail are left out: the first request without a connection opens one itself, and
 /// then has an outcome.
-async fn open_connections<C>(
+async fn open_connections<C: Connect>(
     count: usize,
     connect: &C,
     mut cancel: watch::Receiver<bool>,
-) -> Vec<Connection<C>>
-where
-    C: Connect + Clone + Send + Sync + 'static,
-{
+) -> Vec<Connection<C>> {
     let mut opening = JoinSet::new();
     for _ in 0..count {
         let connect = connect.clone();

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ramp_goes_evenly_from_one_rate_to_the_other() {
+    fn a_ramp_is_linear_in_both_directions() {
         // From 10 to 30 per second in 10 s: 200 arrivals; the k-th at the t with 10 t + t² = k.
         let ramp = Model::Ramp { from: 10.0, to: 30.0 };
         let by_requests = ms(&ramp, 0, Stop::Requests(200));
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_without_end_is_refused() {
+    fn a_schedule_that_is_too_long_is_an_error() {
         let fast = Model::Constant { rate: 1e6 };
         let error = due(&fast, 0, Stop::Duration(TimeSpan::from_secs(3600)), 7).unwrap_err();
         assert_eq!(error, LoadError::TooManyArrivals(MOST_ARRIVALS));
@@ -361,7 +361,7 @@ mod tests {
         }
 
         #[test]
-        fn a_duration_lets_in_what_is_due_within_it(
+        fn a_duration_admits_what_is_due_within_it(
             model in any_model(), warmup in 0u64..20, length in 1u64..4000, seed in any::<u64>()
         ) {
             prop_assume!(model != Model::AtOnce);

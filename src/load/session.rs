@@ -88,11 +88,7 @@ impl Arrival {
     }
 }
 
-impl<C, S> Session<C, S>
-where
-    C: Connect,
-    S: Sink,
-{
+impl<C: Connect, S: Sink> Session<C, S> {
     /// The phase that an arrival belongs to.
     pub(super) fn phase(&self, index: u64) -> Phase {
         if index < self.repeat.warmup { Phase::Warmup } else { Phase::Measured }

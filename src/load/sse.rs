@@ -145,6 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::load::tests::pieces;
 
     fn events(pieces: &[&[u8]]) -> Vec<String> {
         let mut found = Vec::new();
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn every_legal_spelling_of_an_event_is_read() {
+    fn every_legal_form_of_an_event_is_read() {
         for (stream, wanted) in [
             ("data: a\n\ndata: b\n\n", vec!["a", "b"]),
             ("data:a\r\n\r\ndata:b\r\n\r\n", vec!["a", "b"]),
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_end_costs_a_bound_of_memory() {
+    fn an_endless_event_takes_bounded_memory() {
         let mut decoder = Decoder::default();
         let piece = vec![b'x'; 1 << 20];
         let mut fed = 0;
@@ -193,15 +194,7 @@ mod tests {
             cuts in proptest::collection::vec(0usize..200, 0..12),
         ) {
             let bytes = stream.as_bytes();
-            let mut cuts: Vec<usize> = cuts.into_iter().filter(|c| *c < bytes.len()).collect();
-            cuts.sort_unstable();
-            let mut pieces = Vec::new();
-            let mut start = 0;
-            for cut in cuts {
-                pieces.push(&bytes[start..cut]);
-                start = cut;
-            }
-            pieces.push(&bytes[start..]);
+            let pieces = pieces(bytes, cuts);
             prop_assert_eq!(events(&pieces), events(&[bytes]));
         }
     }

@@ -25,6 +25,15 @@ use crate::{
     workload::requests,
 };
 
+/// Splits bytes at the places that lie within them.
+pub(super) fn pieces(bytes: &[u8], mut cuts: Vec<usize>) -> Vec<&[u8]> {
+    cuts.retain(|cut| *cut < bytes.len());
+    cuts.sort_unstable();
+    cuts.push(bytes.len());
+    let starts = std::iter::once(0).chain(cuts.clone());
+    starts.zip(&cuts).map(|(start, end)| &bytes[start..*end]).collect()
+}
+
 /// One step of a scripted answer: after so many milliseconds, these bytes.
 type Script = Vec<(u64, String)>;
 
@@ -168,10 +177,7 @@ async fn run(pipes: &Pipes, repeat: Repeat) -> Vec<Record> {
 }
 
 /// Runs a repeat and returns its records by index.
-async fn records_of<C>(repeat: Repeat, connect: C, cancel: watch::Receiver<bool>) -> Vec<Record>
-where
-    C: Connect + Clone + Send + Sync + 'static,
-{
+async fn records_of<C: Connect>(repeat: Repeat, connect: C, cancel: watch::Receiver<bool>) -> Vec<Record> {
     let sink = Arc::new(Mutex::new(Vec::new()));
     run_repeat(repeat, connect, Arc::default(), cancel, sink.clone()).await.unwrap();
     let mut records = std::mem::take(&mut *sink.lock().unwrap());
@@ -205,7 +211,7 @@ async fn stamps_are_the_instants_at_which_the_server_wrote() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_concurrency_asked_for_is_reached_and_every_arrival_has_one_record() {
+async fn the_configured_concurrency_is_reached_and_every_arrival_has_one_record() {
     let pipes = Pipes::new(vec![ordinary()]);
     let records = run(&pipes, repeat_of(8, Stop::Requests(20), 4)).await;
     assert_eq!(pipes.in_flight.lock().unwrap().1, 8);
@@ -272,7 +278,7 @@ async fn every_ending_has_its_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_one_json_value_is_known_for_whole_whatever_its_head_says() {
+async fn a_json_answer_is_recognized_whatever_its_content_type() {
     let body = "\n{\"choices\":[{\"text\":\"abc\",\"finish_reason\":\"length\"}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":3}}";
     let untold = |content_type: &str, split: usize| -> Script {
         let head = format!("HTTP/1.1 200 OK\r\n{content_type}content-length: {}\r\n\r\n", body.len());
@@ -296,7 +302,7 @@ async fn an_answer_that_is_one_json_value_is_known_for_whole_whatever_its_head_s
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_is_tried_again_only_when_asked_and_its_latency_counts_from_the_first_try() {
+async fn retries_are_opt_in_and_latency_counts_from_the_first_attempt() {
     let busy =
         |status: &str| -> Script { vec![(5, format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\n\r\nbusy"))] };
     let scripts = || vec![busy("503 Service Unavailable"), busy("429 Too Many Requests"), ordinary()];
@@ -323,7 +329,7 @@ async fn a_request_is_tried_again_only_when_asked_and_its_latency_counts_from_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelling_ends_what_is_in_flight_and_keeps_every_record() {
+async fn cancelling_ends_requests_in_flight_and_keeps_their_records() {
     let pipes = Pipes::new(vec![ordinary()]);
     let (stop, cancel) = watch::channel(false);
     tokio::spawn(async move {
@@ -341,7 +347,7 @@ async fn cancelling_ends_what_is_in_flight_and_keeps_every_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_idled_away_is_opened_anew_before_anything_is_sent() {
+async fn a_connection_closed_while_idle_is_replaced_before_sending() {
     let mut closing = ordinary();
     closing.push((80, "CLOSE".into()));
     let pipes = Pipes::new(vec![closing]);
@@ -351,7 +357,7 @@ async fn a_connection_that_idled_away_is_opened_anew_before_anything_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_met_a_closing_connection_is_sent_again_on_a_new_one() {
+async fn a_request_that_meets_a_closing_connection_is_sent_again() {
     let close = |ms| vec![(ms, "CLOSE".to_owned())];
     let pipes = Pipes::new(vec![ordinary(), close(3), ordinary()]);
     let records = run(&pipes, repeat_of(1, Stop::Requests(2), 0)).await;
@@ -372,7 +378,7 @@ async fn a_request_that_met_a_closing_connection_is_sent_again_on_a_new_one() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_refused() {
+async fn a_port_without_a_server_is_refused() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
@@ -384,7 +390,7 @@ async fn nobody_there_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_recorded_streams_of_real_servers_are_read_whole() {
+async fn recorded_streams_of_real_servers_are_read() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/streams");
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {

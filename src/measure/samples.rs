@@ -139,24 +139,27 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Collects the samples of one repeat's measured requests.
-    pub(super) fn gather(records: &Records, context: &CellContext<'_>) -> Self {
-        let mut samples = Self::default();
+    /// Adds the samples of one repeat's measured requests, and the lengths of its windows.
+    pub(super) fn gather(&mut self, records: &Records, context: &CellContext<'_>) {
         for record in measured(records) {
-            samples.add(&record, context);
+            self.add(&record, context);
         }
-        samples.peak = in_flight::peak(measured(records));
-        samples.window = window(records, context.spec);
-        samples.steady = samples.window.and_then(|window| in_flight::steady(records, context.spec, window));
-        match context.start {
-            Some(how) => samples.starts = starts(records, how),
-            None => samples.queue = in_flight::queue(measured(records)),
-        }
-        if let Some(steady) = samples.steady {
+        let window = window(records, context.spec);
+        let steady = window.and_then(|window| in_flight::steady(records, context.spec, window));
+        if let Some(steady) = steady {
             // The end of the warm-up counts too: its requests were in flight.
-            samples.steady_tokens = records.iter().map(|record| tokens_in(&record, steady)).sum();
+            self.steady_tokens += records.iter().map(|record| tokens_in(&record, steady)).sum::<f64>();
         }
-        samples
+        self.window = Interval::pool(self.window, window);
+        self.steady = Interval::pool(self.steady, steady);
+        self.peak = self.peak.max(in_flight::peak(measured(records)));
+        match context.start {
+            Some(how) => {
+                let starts = starts(records, how).into_iter().chain(self.starts);
+                self.starts = starts.max_by(|a, b| a.spread_s.total_cmp(&b.spread_s));
+            }
+            None => self.queue = self.queue.max(in_flight::queue(measured(records))),
+        }
     }
 
     fn add(&mut self, record: &Record, context: &CellContext<'_>) {
@@ -199,41 +202,6 @@ impl Samples {
         self.tpot.extend(times.tpot);
         // Tokens that arrived all at once have no rate.
         self.user_tok_s.extend(times.tpot.filter(|tpot| *tpot > 0.0).map(|tpot| 1e3 / tpot));
-    }
-
-    /// Adds the samples of another repeat, and the lengths of its windows.
-    pub(super) fn pool(&mut self, other: Self) {
-        self.counts.scheduled += other.counts.scheduled;
-        self.counts.completed += other.counts.completed;
-        for (name, count) in other.counts.by_outcome {
-            *self.counts.by_outcome.entry(name).or_default() += count;
-        }
-        self.window = Interval::pool(self.window, other.window);
-        self.steady = Interval::pool(self.steady, other.steady);
-        self.ttft.extend(other.ttft);
-        self.tpot.extend(other.tpot);
-        self.e2e.extend(other.e2e);
-        self.issue_delay.extend(other.issue_delay);
-        self.user_tok_s.extend(other.user_tok_s);
-        self.tokens.extend(other.tokens);
-        self.max_tokens.extend(other.max_tokens);
-        self.chunks += other.chunks;
-        self.streamed_tokens += other.streamed_tokens;
-        self.shorter += other.shorter;
-        self.input_tokens += other.input_tokens;
-        if let Some(cached) = other.cached_tokens {
-            *self.cached_tokens.get_or_insert(0) += cached;
-        }
-        self.uncounted += other.uncounted;
-        self.steady_tokens += other.steady_tokens;
-        self.good += other.good;
-        self.unjudged += other.unjudged;
-        self.peak = self.peak.max(other.peak);
-        self.queue = self.queue.max(other.queue);
-        self.starts = match (self.starts, other.starts) {
-            (Some(a), Some(b)) if b.spread_s > a.spread_s => Some(b),
-            (one, other) => one.or(other),
-        };
     }
 
     /// Computes the summary. `itl` is the distribution of gaps. When one request lacks a token count, the sums of tokens are

@@ -12,17 +12,20 @@ use crate::load::{Outcome, Phase, Records};
 
 /// Computes the summary of one repeat from its measured requests.
 pub fn summarize(records: &Records, context: &CellContext<'_>) -> Summary {
-    Samples::gather(records, context).summary(samples::itl(&[records]), context)
+    summarize_all(&[records], context)
 }
 
 /// Computes one summary of several repeats: samples are pooled, the lengths of windows added, and rates taken over the sum.
 pub fn pool(repeats: &[Records], context: &CellContext<'_>) -> Summary {
+    summarize_all(&repeats.iter().collect::<Vec<_>>(), context)
+}
+
+fn summarize_all(repeats: &[&Records], context: &CellContext<'_>) -> Summary {
     let mut samples = Samples::default();
     for records in repeats {
-        samples.pool(Samples::gather(records, context));
+        samples.gather(records, context);
     }
-    let repeats: Vec<&Records> = repeats.iter().collect();
-    samples.summary(samples::itl(&repeats), context)
+    samples.summary(samples::itl(repeats), context)
 }
 
 /// The outcome of a cell by its counts: whether all, some or no requests completed.

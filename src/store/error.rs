@@ -61,7 +61,7 @@ impl StoreError {
         Self::new(path, format!("cannot {action}: {error}"), next)
     }
 
-    /// The same error before the run has begun, when there is nothing to resume yet.
+    /// Advises to start again instead of to resume, for an error before the run has begun.
     pub(super) fn before_the_run(mut self) -> Self {
         if self.next == RESUME_WITH_SPACE {
             RESTART_WITH_SPACE.clone_into(&mut self.next);

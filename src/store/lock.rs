@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_that_was_given_up_is_free_though_a_child_has_a_copy_of_its_file() {
+    fn a_released_lock_is_free_although_a_child_has_a_copy_of_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();
         let lock = take(folder).unwrap();

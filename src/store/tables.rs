@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::schema::{CellFile, StoredRun};
+use super::{
+    prediction::PredictedCell,
+    schema::{CellFile, StoredRun},
+};
 use crate::{
     manifest::scalar_text,
     measure::{Metric, Summary},
-    observe::{Durations, EngineSide, ServerSide},
+    observe::{EngineSide, ServerSide},
 };
 
 /// Returns `cells.csv`: one row per cell, repeats pooled. The run need not be stored.
@@ -52,25 +55,63 @@ fn finish(table: csv::Writer<Vec<u8>>) -> Result<Vec<u8>, csv::Error> {
     table.into_inner().map_err(|e| csv::Error::from(e.into_error()))
 }
 
-/// Columns after the metrics.
-const AFTER_METRICS: [&str; 6] =
-    ["input_tokens", "output_tokens", "window_s", "steady_s", "steady_tok_s", "p99_issue_delay_ms"];
+/// What one row shows.
+struct Row<'a> {
+    cell: &'a CellFile,
+    /// Number of the repeat, from 1; `None` for the whole cell.
+    repeat: Option<usize>,
+    summary: Option<&'a Summary>,
+    side: Option<&'a ServerSide>,
+    predicted: Option<&'a PredictedCell>,
+}
 
-/// Columns of the server's own metrics, warm-up included; empty where there are none.
-const SERVER_SIDE: [&str; 9] = [
-    "server_queue_ms",
-    "server_prefill_ms",
-    "server_decode_ms",
-    "server_ttft_ms",
-    "preemptions",
-    "prefix_hit_rate",
-    "kv_usage_peak",
-    "server_cpu_s",
-    "gpu_energy_j",
+/// The name of a column, and its value in a row; empty where there is none.
+type Column = (&'static str, fn(&Row<'_>) -> String);
+
+/// Columns before the metrics.
+const COUNTS: [Column; 2] = [
+    ("requests", |row| whole(row.summary.map(|s| s.counts.scheduled))),
+    ("errors", |row| whole(row.summary.map(|s| s.counts.errors()))),
 ];
 
-/// Columns of the prediction for a measured cell; empty where there is none.
-const PREDICTED: [&str; 2] = ["predicted_p50_e2e_ms", "predicted_throughput_tok_s"];
+/// Columns after the metrics: the rest of the summary, the server's own metrics with warm-up included, and the prediction.
+const AFTER_METRICS: [Column; 17] = [
+    ("input_tokens", |row| whole(row.summary.and_then(|s| s.input_tokens))),
+    ("output_tokens", |row| whole(row.summary.and_then(|s| s.output_tokens))),
+    ("window_s", |row| {
+        let window = row.summary.and_then(|s| Some(s.window?.length_s));
+        let reported = || row.cell.reported.get("window_s").copied().filter(|_| row.repeat.is_none());
+        rounded(window.or_else(reported))
+    }),
+    ("steady_s", |row| rounded(row.summary.and_then(|s| Some(s.steady?.length_s)))),
+    ("steady_tok_s", |row| rounded(row.summary.and_then(|s| s.steady_tok_s))),
+    ("p99_issue_delay_ms", |row| rounded(row.summary.and_then(|s| Some(s.issue_delay.as_ref()?.p99_ms)))),
+    ("server_queue_ms", |row| rounded(row.engine().and_then(|e| e.queue.as_ref()?.mean_ms))),
+    ("server_prefill_ms", |row| rounded(row.engine().and_then(|e| e.prefill.as_ref()?.mean_ms))),
+    ("server_decode_ms", |row| rounded(row.engine().and_then(|e| e.decode.as_ref()?.mean_ms))),
+    ("server_ttft_ms", |row| rounded(row.engine().and_then(|e| e.ttft.as_ref()?.mean_ms))),
+    ("preemptions", |row| whole(row.engine().and_then(|e| e.preemptions))),
+    ("prefix_hit_rate", |row| rounded(row.engine().and_then(EngineSide::prefix_hit_rate))),
+    ("kv_usage_peak", |row| rounded(row.engine().and_then(|e| e.kv_usage_peak))),
+    ("server_cpu_s", |row| rounded(row.side.and_then(|side| Some(side.process?.cpu_s)))),
+    ("gpu_energy_j", |row| rounded(row.side.and_then(ServerSide::gpu_energy_j))),
+    ("predicted_p50_e2e_ms", |row| rounded(row.predicted.and_then(|cell| cell.p50_e2e_ms))),
+    ("predicted_throughput_tok_s", |row| rounded(row.predicted.and_then(|cell| cell.throughput_tok_s))),
+];
+
+impl<'a> Row<'a> {
+    fn engine(&self) -> Option<&'a EngineSide> {
+        self.side?.engine.as_ref()
+    }
+
+    fn metric(&self, metric: Metric) -> String {
+        rounded(match self.repeat {
+            Some(_) => self.summary.and_then(|summary| metric.of(summary)),
+            // Numbers imported without samples belong to the cell as a whole, not to a repeat.
+            None => self.cell.number(metric),
+        })
+    }
+}
 
 /// The columns that depend on the run.
 struct Columns {
@@ -80,13 +121,10 @@ struct Columns {
 
 impl Columns {
     fn of(run: &StoredRun) -> Self {
-        let mut taken: BTreeSet<String> = ["cell", "gpu", "workload", "outcome", "verdicts"]
+        let mut taken: BTreeSet<String> = ["cell", "gpu", "workload", "outcome", "verdicts", "repeat"]
             .into_iter()
             // `requests` is also a load value: only the column with the number of due requests is kept.
-            .chain(["repeat", "requests", "errors"])
-            .chain(AFTER_METRICS)
-            .chain(SERVER_SIDE)
-            .chain(PREDICTED)
+            .chain(COUNTS.iter().chain(&AFTER_METRICS).map(|(name, _)| *name))
             .map(str::to_owned)
             .chain(Metric::COLUMNS.map(Metric::column))
             .collect();
@@ -103,15 +141,14 @@ impl Columns {
     }
 
     fn header(&self, repeat: Option<&str>) -> Vec<String> {
+        let name = |column: &Column| column.0.to_owned();
         let mut header = vec!["cell".to_owned()];
         header.extend(repeat.map(str::to_owned));
         header.extend(["gpu", "workload", "outcome", "verdicts"].map(str::to_owned));
         header.extend(self.load.iter().chain(&self.server).cloned());
-        header.extend(["requests", "errors"].map(str::to_owned));
+        header.extend(COUNTS.iter().map(name));
         header.extend(Metric::COLUMNS.map(Metric::column));
-        header.extend(AFTER_METRICS.map(str::to_owned));
-        header.extend(SERVER_SIDE.map(str::to_owned));
-        header.extend(PREDICTED.map(str::to_owned));
+        header.extend(AFTER_METRICS.iter().map(name));
         header
     }
 
@@ -123,56 +160,17 @@ impl Columns {
         summary: Option<&Summary>,
         side: Option<&ServerSide>,
     ) -> Vec<String> {
-        let mut row = vec![cell.id.clone()];
-        row.extend(repeat.map(|repeat| repeat.to_string()));
-        row.push(gpu(run, cell));
-        row.push(cell.workload.clone());
-        row.push(cell.outcome.name().to_owned());
-        row.push(verdicts(cell));
-        for name in &self.load {
-            row.push(value(cell.load.get(name).or_else(|| cell.axes.get(name))));
-        }
-        for name in &self.server {
-            row.push(value(cell.axes.get(name)));
-        }
-        row.push(whole(summary.map(|s| s.counts.scheduled)));
-        row.push(whole(summary.map(|s| s.counts.errors())));
-        for metric in Metric::COLUMNS {
-            // Numbers imported without samples belong to the cell as a whole, not to a repeat.
-            let number = match repeat {
-                Some(_) => summary.and_then(|summary| metric.of(summary)),
-                None => cell.number(metric),
-            };
-            row.push(rounded(number));
-        }
-        let window = summary.and_then(|s| Some(s.window?.length_s));
-        row.push(whole(summary.and_then(|s| s.input_tokens)));
-        row.push(whole(summary.and_then(|s| s.output_tokens)));
-        row.push(rounded(match repeat {
-            Some(_) => window,
-            None => window.or_else(|| cell.reported.get("window_s").copied()),
-        }));
-        row.push(rounded(summary.and_then(|s| s.steady).map(|window| window.length_s)));
-        row.push(rounded(summary.and_then(|s| s.steady_tok_s)));
-        let delay = summary.and_then(|s| s.issue_delay.as_ref());
-        row.push(rounded(delay.map(|delay| delay.p99_ms)));
-        let engine = side.and_then(|side| side.engine.as_ref());
-        let mean = |get: fn(&EngineSide) -> &Option<Durations>| {
-            rounded(engine.and_then(|engine| get(engine).as_ref()?.mean_ms))
-        };
-        row.push(mean(|engine| &engine.queue));
-        row.push(mean(|engine| &engine.prefill));
-        row.push(mean(|engine| &engine.decode));
-        row.push(mean(|engine| &engine.ttft));
-        row.push(whole(engine.and_then(|engine| engine.preemptions)));
-        row.push(rounded(engine.and_then(EngineSide::prefix_hit_rate)));
-        row.push(rounded(engine.and_then(|engine| engine.kv_usage_peak)));
-        row.push(rounded(side.and_then(|side| side.process).map(|process| process.cpu_s)));
-        row.push(rounded(side.and_then(ServerSide::gpu_energy_j)));
         let predicted = run.predictions.as_ref().and_then(|all| all.cells.get(&cell.id));
-        row.push(rounded(predicted.and_then(|cell| cell.p50_e2e_ms)));
-        row.push(rounded(predicted.and_then(|cell| cell.throughput_tok_s)));
-        row
+        let row = Row { cell, repeat, summary, side, predicted };
+        let mut fields = vec![cell.id.clone()];
+        fields.extend(repeat.map(|repeat| repeat.to_string()));
+        fields.extend([gpu(run, cell), cell.workload.clone(), cell.outcome.name().into(), verdicts(cell)]);
+        let load = self.load.iter().map(|name| cell.load.get(name).or_else(|| cell.axes.get(name)));
+        fields.extend(load.chain(self.server.iter().map(|name| cell.axes.get(name))).map(value));
+        fields.extend(COUNTS.iter().map(|(_, value)| value(&row)));
+        fields.extend(Metric::COLUMNS.map(|metric| row.metric(metric)));
+        fields.extend(AFTER_METRICS.iter().map(|(_, value)| value(&row)));
+        fields
     }
 }
 

@@ -33,7 +33,7 @@ fn sent(records: &[Record]) -> Vec<f64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_loop_sends_at_its_instants_whatever_is_in_flight() {
+async fn an_open_loop_sends_on_time_whatever_is_in_flight() {
     let pipes = Pipes::new(vec![ordinary()]);
     let due = [0, 10, 11, 11, 60, 300];
     let records = run(&pipes, open_of(&due, None, 2)).await;
@@ -151,7 +151,7 @@ async fn staggered_streams_stand_evenly_in_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_known_pace_staggers_before_the_first_answer_has_ended() {
+async fn streams_are_staggered_once_the_pace_is_known() {
     // 100 tokens of 10 ms: after nine of them the pace is known, and that the answer takes 50 + 99 × 10 ms.
     let mut script = vec![(1, HEAD.to_owned())];
     script.extend((0..100).map(|place| (50 + place * 10, token("x"))));

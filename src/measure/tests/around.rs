@@ -1,4 +1,4 @@
-//! What is said of a sound cell because of its client, or of what the server said beside the answers.
+//! Verdicts on a sound cell that come from the client's health or the server's metrics.
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ fn kinds(verdicts: &[Verdict]) -> Vec<(VerdictKind, Severity)> {
     verdicts.iter().map(|v| (v.kind, v.severity)).collect()
 }
 
-/// What is said when the engine counted this beside the sound cell's own counters.
+/// The verdicts when the engine's counters are those of a sound cell, except for these.
 fn with_engine(spec: &Workload, records: &[Record], counted: Value) -> Vec<Verdict> {
     let mut engine = json!({
         "span_s": 28.0, "settled": true, "requests": 700, "prompt_tokens": 7000, "generation_tokens": 2800,
@@ -43,7 +43,7 @@ fn with_engine(spec: &Workload, records: &[Record], counted: Value) -> Vec<Verdi
 }
 
 #[test]
-fn a_server_that_counts_the_same_says_nothing() {
+fn equal_counters_give_no_verdict() {
     let spec = workload(json!({}));
     assert_eq!(with_engine(&spec, &sound(), json!({})), []);
     let totals = totals(&super::packed(&[sound()]));
@@ -53,7 +53,7 @@ fn a_server_that_counts_the_same_says_nothing() {
 }
 
 #[test]
-fn counters_that_disagree_take_the_cell_and_say_who_counted_what() {
+fn counters_that_disagree_exclude_the_cell_and_are_named() {
     let spec = workload(json!({}));
     let cell = [(VerdictKind::TokenCounts, Severity::Cell)];
     for (counted, says) in [
@@ -73,7 +73,7 @@ fn counters_that_disagree_take_the_cell_and_say_who_counted_what() {
 }
 
 #[test]
-fn a_server_may_have_counted_more_of_what_did_not_complete() {
+fn the_server_may_count_more_for_incomplete_requests() {
     let spec = workload(json!({}));
     let mut records = sound();
     records[0] = failed(0, 40, Outcome::Truncated);
@@ -86,7 +86,7 @@ fn a_server_may_have_counted_more_of_what_did_not_complete() {
 }
 
 #[test]
-fn prefix_hits_where_none_were_meant_take_the_cell_unless_they_are_few() {
+fn unintended_prefix_hits_exclude_the_cell_unless_they_are_few() {
     let fresh = workload(json!({ "cache": "fresh" }));
     let hits = |n: u64| with_engine(&fresh, &sound(), json!({ "prefix_hits": n }));
     assert_eq!(hits(0), []);
@@ -97,7 +97,7 @@ fn prefix_hits_where_none_were_meant_take_the_cell_unless_they_are_few() {
 }
 
 #[test]
-fn prefix_hits_that_are_meant_are_not_contamination() {
+fn intended_prefix_hits_are_not_contamination() {
     let shared = workload(json!({
         "prompts": null, "shared_prefix": { "groups": 2, "prefix_tokens": 8, "suffix_tokens": 2 }
     }));
@@ -112,7 +112,7 @@ fn prefix_hits_that_are_meant_are_not_contamination() {
 }
 
 #[test]
-fn the_same_prompt_again_is_no_warm_cache_where_the_server_found_nothing() {
+fn repeated_prompts_without_hits_are_no_warm_cache() {
     let spec = workload(json!({}));
     let said = |hits: u64| {
         let engine = json!({ "span_s": 1.0, "settled": true, "prefix_hits": hits });
@@ -124,7 +124,7 @@ fn the_same_prompt_again_is_no_warm_cache_where_the_server_found_nothing() {
 }
 
 #[test]
-fn preempted_requests_are_told_by_size() {
+fn preemptions_are_judged_by_their_share() {
     let spec = workload(json!({}));
     let said = |n: u64| with_engine(&spec, &sound(), json!({ "preemptions": n }));
     assert_eq!(kinds(&said(1)), [(VerdictKind::Preempted, Severity::Note)]);
@@ -138,7 +138,7 @@ fn preempted_requests_are_told_by_size() {
 }
 
 #[test]
-fn a_saturated_client_is_told_by_its_processor_time_and_by_its_loop() {
+fn a_saturated_client_is_found_by_cpu_time_and_by_loop_delay() {
     let spec = workload(json!({}));
     let standing = |wall_s: f64, max_ms: f64| {
         let client = [ClientHealth {

@@ -142,7 +142,7 @@ fn a_single_token_has_no_tpot_and_no_gap() {
 }
 
 #[test]
-fn a_cell_in_which_all_failed_has_no_number_but_its_counts() {
+fn a_cell_in_which_all_failed_has_only_counts() {
     let spec = workload(json!({ "slo": { "p95_ttft": "1s" } }));
     let records = [failed(0, 5, Outcome::Rejected(503)), failed(0, 900, Outcome::TimedOut(Wait::FirstToken))];
     let summary = summarize(&records, &context(&spec));
@@ -155,7 +155,7 @@ fn a_cell_in_which_all_failed_has_no_number_but_its_counts() {
 }
 
 #[test]
-fn what_a_failed_request_brought_is_no_latency() {
+fn a_failed_request_has_no_latency() {
     let spec = workload(json!({}));
     let mut cut = record(0, &[1, 2], 3, 2);
     cut.outcome = Outcome::Truncated;
@@ -197,7 +197,7 @@ fn warm_up_fills_the_flight_and_counts_nowhere_else() {
 }
 
 #[test]
-fn the_start_burst_is_no_steady_state() {
+fn the_ramp_up_is_not_steady() {
     let spec = workload(json!({ "concurrency": 2 }));
     // Two streams start together; the one in flight with the other's next requests ends last.
     let records = [
@@ -261,7 +261,7 @@ fn pooled_repeats_add_their_windows_and_pool_their_samples() {
 }
 
 #[test]
-fn a_timeline_is_thin_and_keeps_the_area() {
+fn a_timeline_has_few_points_and_keeps_the_area() {
     let points = timeline(&pair());
     assert_eq!(points.len(), 60);
     let step = 0.4 / 60.0;

@@ -10,7 +10,7 @@ use crate::{
     unit::Nanos,
 };
 
-/// Enough requests one after the other that nothing is to be said of them: 700, 40 ms each, gaps of 10 ms.
+/// A sound cell: 700 requests one after the other, 40 ms each, with gaps of 10 ms.
 fn plenty() -> Vec<Record> {
     (0..700)
         .map(|i| record(i * 40, &[i * 40 + 10, i * 40 + 20, i * 40 + 30, i * 40 + 40], i * 40 + 40, 4))
@@ -36,14 +36,14 @@ fn after(spec: &Workload, change: impl Fn(usize, &mut Record)) -> Vec<Verdict> {
 }
 
 #[test]
-fn of_a_sound_cell_nothing_is_said() {
+fn a_sound_cell_has_no_verdicts() {
     let spec = workload(json!({}));
     assert_eq!(judged(&[plenty()], &context(&spec)), []);
     assert_eq!(judged(&[plenty(), plenty()], &context(&spec)), []);
 }
 
 #[test]
-fn few_samples_touch_a_percentile_and_say_how_many_would_do() {
+fn few_samples_affect_a_percentile_and_name_the_number_needed() {
     let spec = workload(json!({ "slo": { "p90_ttft": "1s" } }));
     let verdicts = judged(&[plenty()[..16].to_vec()], &context(&spec));
     let said: Vec<(&[String], bool)> = verdicts
@@ -87,7 +87,7 @@ fn failed_requests_weigh_by_their_share() {
 }
 
 #[test]
-fn tries_are_told_where_they_were_asked_for() {
+fn retries_are_reported_where_the_workload_allows_them() {
     let spec = workload(json!({ "retries": 3 }));
     let retried = |first: usize| {
         let change = |place: usize, record: &mut Record| {
@@ -108,7 +108,7 @@ fn tries_are_told_where_they_were_asked_for() {
 }
 
 #[test]
-fn a_warm_cache_is_a_note_as_written_and_takes_the_cell_when_fresh() {
+fn a_warm_cache_is_a_note_as_written_and_excludes_the_cell_when_fresh() {
     let spec = workload(json!({}));
     let few = CellContext { inputs: 1, ..context(&spec) };
     assert_eq!(found(&judged(&[plenty()], &few)), [(VerdictKind::WarmCache, Severity::Note)]);
@@ -123,7 +123,7 @@ fn a_warm_cache_is_a_note_as_written_and_takes_the_cell_when_fresh() {
 }
 
 #[test]
-fn answers_shorter_than_an_exact_length_are_told() {
+fn answers_shorter_than_an_exact_length_are_reported() {
     let shorter = |below: usize| {
         move |place: usize, record: &mut Record| {
             if place % 7 < below {
@@ -139,7 +139,7 @@ fn answers_shorter_than_an_exact_length_are_told() {
 }
 
 #[test]
-fn token_counts_that_are_missing_or_cannot_be_are_told() {
+fn missing_and_impossible_token_counts_are_reported() {
     let spec = workload(json!({}));
     let missing = after(&spec, |place, record| {
         if place == 0 {
@@ -176,7 +176,7 @@ fn token_counts_that_are_missing_or_cannot_be_are_told() {
 }
 
 #[test]
-fn a_late_client_is_told_by_size() {
+fn a_late_client_is_judged_by_the_delay() {
     let late = |micros: u64| {
         let spec = workload(json!({}));
         found(&after(&spec, |_, record| {
@@ -198,7 +198,7 @@ fn a_late_client_is_told_by_size() {
 }
 
 #[test]
-fn a_concurrency_that_was_not_reached_takes_the_cell_unless_it_could_not_be() {
+fn a_concurrency_that_was_not_reached_excludes_the_cell_unless_it_could_not_be() {
     let spec = workload(json!({ "concurrency": 2 }));
     assert_eq!(
         found(&judged(&[plenty()], &context(&spec))),
@@ -211,7 +211,7 @@ fn a_concurrency_that_was_not_reached_takes_the_cell_unless_it_could_not_be() {
 }
 
 #[test]
-fn a_concurrency_that_was_reached_for_a_moment_was_not_reached() {
+fn a_concurrency_reached_for_a_moment_is_not_reached() {
     // One stream without a gap; the other is in flight for a tenth of its time.
     let spec = workload(json!({ "concurrency": 2 }));
     let second = (0..700).map(|i| {
@@ -237,7 +237,7 @@ fn open(takes: impl Fn(u64) -> u64) -> Vec<Verdict> {
 }
 
 #[test]
-fn a_rate_beyond_what_the_server_can_do_takes_the_cell_with_both_rates() {
+fn a_rate_beyond_the_server_excludes_the_cell_and_names_both_rates() {
     // One request ends every 20 ms.
     let verdicts = open(|i| 100 + i * 10);
     let verdict = verdicts.iter().find(|verdict| verdict.kind == VerdictKind::RateNotSustained).unwrap();
@@ -288,7 +288,7 @@ fn whole_answers_have_an_end_and_tokens_and_no_first_token() {
 }
 
 #[test]
-fn a_server_that_streams_only_some_answers_is_told_of_with_their_number() {
+fn a_server_that_streams_only_some_answers_is_reported_with_their_number() {
     let spec = workload(json!({}));
     let mixed = |place: usize, record: &mut Record| {
         if place.is_multiple_of(20) {
@@ -331,7 +331,7 @@ fn halves_that_differ_are_a_note() {
 }
 
 #[test]
-fn repeats_that_disagree_are_told_by_size() {
+fn repeats_that_disagree_are_judged_by_the_difference() {
     let spec = workload(json!({}));
     // Every request starts later than before by a share of its length.
     let slower = |percent: u64| -> Vec<Record> {
@@ -352,7 +352,7 @@ fn repeats_that_disagree_are_told_by_size() {
 }
 
 #[test]
-fn who_answered_and_with_which_flags_is_told() {
+fn simulation_and_unconfirmed_flags_are_reported() {
     let spec = workload(json!({}));
     let verdicts = judged(
         &[plenty()],
@@ -366,7 +366,7 @@ fn who_answered_and_with_which_flags_is_told() {
 }
 
 #[test]
-fn prompts_of_another_length_than_asked_for_take_the_cell() {
+fn prompts_of_another_length_than_requested_exclude_the_cell() {
     let spec = workload(json!({}));
     let with = |requested: u32| {
         after(&spec, |place, record| {
@@ -384,7 +384,7 @@ fn prompts_of_another_length_than_asked_for_take_the_cell() {
 }
 
 #[test]
-fn lengths_that_differ_by_request_are_judged_each_by_its_own() {
+fn lengths_that_differ_by_request_are_judged_separately() {
     let spec = workload(json!({ "output": "exact" }));
     let asked_for = |short: bool| {
         after(&spec, |place, record| {
@@ -409,7 +409,7 @@ fn lengths_that_differ_by_request_are_judged_each_by_its_own() {
 }
 
 #[test]
-fn an_open_loop_says_what_it_dropped_and_how_much_waited_to_be_sent() {
+fn an_open_loop_reports_dropped_and_waiting_requests() {
     let open = workload(json!({ "arrivals": "constant", "rate": 25, "max_in_flight": 9 }));
     let dropped = after(&open, |place, record| {
         if place % 100 == 0 {

@@ -76,7 +76,7 @@ fn a_cell_without_requests_has_no_records() {
 }
 
 #[test]
-fn a_cell_written_again_takes_the_whole_place_of_the_older_one() {
+fn a_cell_written_again_replaces_the_older_one() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
     folder.write_cell(&measured(), &[records(), records()]).unwrap();
@@ -87,7 +87,7 @@ fn a_cell_written_again_takes_the_whole_place_of_the_older_one() {
 }
 
 #[test]
-fn what_an_interrupted_write_left_is_not_read_and_goes_when_the_run_is_opened() {
+fn leftovers_of_interrupted_writes_are_not_read_and_are_removed_on_open() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
     let path = folder.path().to_owned();
@@ -108,7 +108,7 @@ fn what_an_interrupted_write_left_is_not_read_and_goes_when_the_run_is_opened() 
 }
 
 #[test]
-fn a_file_that_was_cut_is_named_with_a_next_step() {
+fn a_truncated_file_is_named_with_a_next_step() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
     let cell_folder = folder.path().join("cells").join(CELL);
@@ -134,7 +134,7 @@ fn a_file_that_was_cut_is_named_with_a_next_step() {
 }
 
 #[test]
-fn a_newer_format_is_refused_before_anything_of_it_is_believed() {
+fn a_newer_format_is_refused_before_it_is_parsed() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
     for relative in ["run.json".to_owned(), "plan.json".to_owned(), format!("cells/{CELL}/cell.json")] {
@@ -161,7 +161,7 @@ fn one_runner_at_a_time_works_on_a_run() {
 }
 
 #[test]
-fn nothing_half_written_stays_in_a_run_that_is_gone_on_with() {
+fn no_partial_file_stays_in_a_resumed_run() {
     let (_guard, results) = scratch();
     let run = write(&results, "one");
     let path = run.path().to_owned();
@@ -186,7 +186,7 @@ fn nothing_half_written_stays_in_a_run_that_is_gone_on_with() {
 }
 
 #[test]
-fn of_a_run_that_cannot_begin_nothing_stays() {
+fn a_run_that_cannot_begin_leaves_nothing() {
     let (_guard, results) = scratch();
     let folder = RunFolder::create_free(&results, "small", "one").unwrap();
     let path = folder.path().to_owned();
@@ -211,7 +211,7 @@ fn a_run_is_never_written_over() {
 }
 
 #[test]
-fn each_of_many_that_ask_for_one_name_at_once_has_a_folder_of_its_own() {
+fn concurrent_runs_of_one_name_get_different_folders() {
     let (_guard, results) = scratch();
     let folders: Vec<RunFolder> = std::thread::scope(|scope| {
         let make = || RunFolder::create_free(&results, "small", "one").unwrap();
@@ -262,7 +262,7 @@ fn the_newest_run_is_the_one_that_began_last_whatever_its_name() {
 }
 
 #[test]
-fn what_makes_two_starts_incomparable_is_named() {
+fn differences_between_two_starts_are_named() {
     let old = run("one");
     let mut new = run("two");
     new.host.as_mut().unwrap().cpu = None;
@@ -289,7 +289,7 @@ fn what_makes_two_starts_incomparable_is_named() {
 }
 
 #[test]
-fn what_was_cut_is_kept_aside_and_the_run_can_be_read_again() {
+fn damaged_files_are_moved_aside_and_the_run_can_be_read_again() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
     let path = folder.path().to_owned();
@@ -324,7 +324,7 @@ fn what_was_cut_is_kept_aside_and_the_run_can_be_read_again() {
 }
 
 #[test]
-fn what_a_newer_runner_wrote_is_no_damage() {
+fn a_newer_format_is_not_damage() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
     let json = folder.path().join("cells").join(CELL).join("cell.json");
@@ -336,7 +336,7 @@ fn what_a_newer_runner_wrote_is_no_damage() {
 }
 
 #[test]
-fn run_json_is_never_to_be_removed_with_all_its_run() {
+fn the_advice_on_a_damaged_run_json_is_not_to_remove_it() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
     fs::write(folder.path().join("run.json"), "{").unwrap();
@@ -345,7 +345,7 @@ fn run_json_is_never_to_be_removed_with_all_its_run() {
 }
 
 #[test]
-fn a_run_that_was_cut_off_is_known_once_nobody_works_on_it() {
+fn an_unfinished_run_is_found_once_no_process_works_on_it() {
     let (_guard, results) = scratch();
     assert_eq!(unfinished(&results, "small"), None);
     let folder = write(&results, "one");
@@ -362,7 +362,7 @@ fn a_run_that_was_cut_off_is_known_once_nobody_works_on_it() {
 }
 
 #[test]
-fn what_was_killed_before_it_became_a_run_goes_with_the_next_one() {
+fn abandoned_folders_are_removed_by_the_next_run() {
     let (_guard, results) = scratch();
     let there = |name: &str| results.join("small").join(name).exists();
     let made = |name: &str, files: &[&str]| {

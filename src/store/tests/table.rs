@@ -43,7 +43,7 @@ fn cells_have_their_columns_in_order_and_absent_is_empty() {
 }
 
 #[test]
-fn what_the_server_said_has_its_columns_and_what_it_did_not_say_is_empty() {
+fn server_metrics_have_columns_that_are_empty_without_them() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
     let mut run = two_cells(&folder);
@@ -69,7 +69,7 @@ fn what_the_server_said_has_its_columns_and_what_it_did_not_say_is_empty() {
 }
 
 #[test]
-fn what_it_was_measured_on_is_the_label_the_card_or_the_processor_and_never_a_simulation() {
+fn the_gpu_column_is_the_label_the_gpu_or_the_processor_and_marks_simulations() {
     let (_guard, results) = scratch();
     let folder = write(&results, "one");
     let mut run = two_cells(&folder);
