@@ -151,27 +151,34 @@ fn anchors(file: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_relative_link_leads_to_a_file_and_a_heading() {
+fn every_relative_link_and_path_leads_to_a_file_and_a_heading() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    markdown(Path::new(env!("CARGO_MANIFEST_DIR")), &mut files);
-    let (mut links, mut broken) = (0, Vec::new());
+    markdown(root, &mut files);
+    let (mut found, mut broken) = (0, Vec::new());
     for file in &files {
         for event in Parser::new(&fs::read_to_string(file).unwrap()) {
-            let Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) = event else {
-                continue;
+            let (link, folder) = match event {
+                Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+                    (dest_url, file.parent().unwrap())
+                }
+                // A path of the repository in backticks.
+                Event::Code(text) if ["src/", "tests/"].iter().any(|folder| text.starts_with(folder)) => {
+                    (text, root)
+                }
+                _ => continue,
             };
-            if dest_url.contains(':') {
+            if link.contains([':', ' ', '*']) {
                 continue;
             }
-            links += 1;
-            let (path, anchor) = dest_url.split_once('#').unwrap_or((&dest_url, ""));
-            let target = if path.is_empty() { file.clone() } else { file.parent().unwrap().join(path) };
-            let is_there = target.exists() && (anchor.is_empty() || anchors(&target).contains(anchor));
-            if !is_there {
-                broken.push(format!("{}: {dest_url}", file.display()));
+            found += 1;
+            let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if path.is_empty() { file.clone() } else { folder.join(path) };
+            if !target.exists() || !(anchor.is_empty() || anchors(&target).contains(anchor)) {
+                broken.push(format!("{}: {link}", file.display()));
             }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
-    assert!(links > 50, "only {links} links were found");
+    assert!(found > 50, "only {found} links were found");
 }
