@@ -1,42 +1,51 @@
-//! Secrets of the environment, and text without them: a server may write the key it was given into its log, an error or
-//! an answer.
+//! Masks the environment's secrets in text: a server may write its key into its log, an error or a response.
 
 use std::{borrow::Cow, fmt};
 
 use memchr::memmem;
 
-/// What stands where a secret stood.
+/// What replaces a secret.
 const MASK: &str = "***";
-/// The shortest value that a name alone makes a secret: `false` and `8` are none, whatever their variable is called.
-const SHORTEST: usize = 8;
-/// The least of a secret's beginning that is masked at the end of a text that was cut.
-const CUT: usize = 4;
+/// Shorter values are no secrets, whatever their variable's name: `false`, `8`.
+const MIN_LENGTH: usize = 8;
+/// The shortest beginning of a secret that is masked at the end of a truncated text, bytes.
+const MIN_PREFIX: usize = 4;
 
-/// Whether a name is one that a secret goes by: `HF_TOKEN`, `OPENAI_API_KEY`, `db-password`.
+/// Whether a variable or flag of this name holds a secret, such as `HF_TOKEN`, `OPENAI_API_KEY` or `db-password`.
 pub fn is_secret(name: &str) -> bool {
     name.to_uppercase().split(['_', '-']).any(|word| ["KEY", "TOKEN", "SECRET", "PASSWORD"].contains(&word))
 }
 
-/// The variables of this process that are text.
+/// The environment variables of this process that are valid UTF-8.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// The secrets that no text may show.
+/// The secrets to mask.
+///
+/// ```
+/// use runner::secret::Mask;
+///
+/// let variables = [("HF_TOKEN", "hf_0123456789"), ("HOME", "/root")];
+/// let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+/// let mask = Mask::of(variables.into_iter(), &[]);
+/// assert_eq!(mask.text("token hf_0123456789 in /root"), "token *** in /root");
+/// ```
 #[derive(Clone, Default)]
 pub struct Mask {
-    /// The longest first, since one may be the beginning of another.
+    /// Longest first, because one may be the beginning of another.
     secrets: Vec<String>,
 }
 
 impl Mask {
-    /// Takes the secrets among some variables: those whose name is one of `named`, and those that go by the name of one.
+    /// Collects the secrets among environment variables: those whose names are in `named`, and those with the name of a
+    /// secret ([`is_secret`]).
     pub fn of(variables: impl Iterator<Item = (String, String)>, named: &[&str]) -> Self {
         let mut secrets: Vec<String> = variables
             .filter(|(name, value)| {
                 (named.contains(&name.as_str()) && !value.is_empty())
-                    || (is_secret(name) && value.len() >= SHORTEST)
+                    || (is_secret(name) && value.len() >= MIN_LENGTH)
             })
             .map(|(_, value)| value)
             .collect();
@@ -45,17 +54,17 @@ impl Mask {
         Self { secrets }
     }
 
-    /// A text without the secrets; without the beginning of one either, where the text was cut in the middle of it.
+    /// Masks the secrets in a text, and the beginning of one at its end, where the text may be truncated.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut out = Cow::Borrowed(text);
         for secret in &self.secrets {
             if out.contains(secret.as_str()) {
                 out = Cow::Owned(out.replace(secret.as_str(), MASK));
             }
-            let cut = (CUT..secret.len())
+            let prefix = (MIN_PREFIX..secret.len())
                 .rev()
                 .find(|length| secret.is_char_boundary(*length) && out.ends_with(&secret[..*length]));
-            if let Some(length) = cut {
+            if let Some(length) = prefix {
                 let kept = out.len() - length;
                 out = Cow::Owned(format!("{}{MASK}", &out[..kept]));
             }
@@ -63,14 +72,14 @@ impl Mask {
         out
     }
 
-    /// Masks a text where it stands.
+    /// Masks a text in place.
     pub fn apply(&self, text: &mut String) {
         if let Cow::Owned(masked) = self.text(text) {
             *text = masked;
         }
     }
 
-    /// A mask for bytes that come piece by piece.
+    /// Returns a mask for bytes that arrive in pieces.
     pub fn stream(&self) -> Stream {
         Stream { mask: self.clone(), held: Vec::new() }
     }
@@ -82,16 +91,16 @@ impl fmt::Debug for Mask {
     }
 }
 
-/// Masks bytes that come piece by piece; a secret may lie across two pieces.
+/// Masks bytes that arrive in pieces. A secret may span pieces.
 #[derive(Debug)]
 pub struct Stream {
     mask: Mask,
-    /// The end of what came, when it may be the beginning of a secret.
+    /// The end of the last piece, if it may be the beginning of a secret.
     held: Vec<u8>,
 }
 
 impl Stream {
-    /// Takes a piece, and appends to `out` what may be shown of it and of what was held back before.
+    /// Takes a piece and appends to `out` everything that cannot be the beginning of a secret.
     pub fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         let mut rest = std::mem::take(&mut self.held);
         rest.extend_from_slice(piece);
@@ -106,17 +115,17 @@ impl Stream {
             out.extend_from_slice(MASK.as_bytes());
             rest = &rest[at + secret.len()..];
         }
-        let begun = |secret: &String| {
+        let prefix = |secret: &String| {
             let most = rest.len().min(secret.len() - 1);
             (1..=most).rev().find(|length| rest.ends_with(&secret.as_bytes()[..*length]))
         };
-        let hold = secrets.iter().filter_map(begun).max().unwrap_or_default();
+        let hold = secrets.iter().filter_map(prefix).max().unwrap_or_default();
         let (show, held) = rest.split_at(rest.len() - hold);
         out.extend_from_slice(show);
         self.held = held.to_vec();
     }
 
-    /// Appends what was held back: no more comes, so it is no secret.
+    /// Appends what was held back: nothing follows, so it is no secret.
     pub fn finish(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.held);
     }
@@ -134,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_those_named_and_those_that_go_by_the_name() {
+    fn secrets_are_the_named_variables_and_those_with_the_name_of_a_secret() {
         let variables = [
             ("MINE", "a"),
             ("HF_TOKEN", "hf_abcdefgh"),
@@ -150,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_shows_no_secret_and_no_beginning_of_one_at_its_cut() {
+    fn secrets_and_their_beginning_at_the_end_are_masked() {
         let mask = mask(&["sk-planted-1", "sk-planted-12"]);
         for (text, shown) in [
             ("nothing here", "nothing here"),
@@ -166,7 +175,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_masked_as_the_whole_is(text in "[ab]{0,60}", cuts in prop::collection::vec(0usize..61, 0..6)) {
+        fn pieces_are_masked_like_the_whole(text in "[ab]{0,60}", cuts in prop::collection::vec(0usize..61, 0..6)) {
             let mask = mask(&["abab", "bbb"]);
             let mut stream = mask.stream();
             let mut whole = mask.stream();

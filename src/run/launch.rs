@@ -63,7 +63,8 @@ impl Walk<'_> {
                     server: group.id.clone(),
                     outcome: failed.outcome,
                     reason: failed.reason.clone(),
-                    log: Some(server::log_path(&folder)),
+                    // An attached server has none.
+                    log: Some(server::log_path(&folder)).filter(|log| log.exists()),
                 });
                 if failed.outcome == ServerOutcome::Interrupted {
                     return Ok(Err(failed));

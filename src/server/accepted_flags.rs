@@ -107,8 +107,8 @@ struct Engine<'a> {
 
 impl Engine<'_> {
     async fn call(&mut self, words: &[&str], option: &str) -> Result<String, FlagsError> {
+        let command = format!("{} {option}", shown(words));
         let words = [words, &[option]].concat();
-        let command = shown(&words);
         (self.on_run)(&command);
         capture(self.runner, self.timeout, &words)
             .await

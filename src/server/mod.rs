@@ -23,7 +23,7 @@ pub use command::argv;
 pub use gpu::{DetectGpusError, DetectedGpu, detect_gpus};
 pub use http::{HttpClient, HttpError, HttpRequest, HttpResponse};
 pub use log::classify;
-pub use outcome::{Facts, OomAt, ServerOutcome, StartPhase};
+pub use outcome::{Facts, OomAt, ServerOutcome, StartPhase, UnknownOutcome};
 pub use process::{CaptureError, ProcessTree, TreeUsage, capture, end_orphans, guard, guard_capture};
 pub use recipe::{Recipe, recipe};
 pub use running::{Address, Crash, Running};

@@ -1,39 +1,39 @@
-//! How a server ended, and what it said about itself while it started.
+//! The outcomes of a server, the phases of its start, and the facts it reports about itself.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// How the start (or the life) of a server ended.
+/// How a server's start ended, or how a running server failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServerOutcome {
-    /// It serves our model with our flags.
+    /// It serves the intended model with the intended flags.
     Ready,
-    /// Out of memory; at which step.
+    /// It ran out of memory, at the given step.
     Oom(OomAt),
     /// The KV cache cannot hold one request of `max-model-len`.
     KvTooSmall,
-    /// The engine refused its command line or a combination of flags.
+    /// The engine rejected its command line or a combination of flags.
     BadFlags,
-    /// The model's files cannot be used.
+    /// The model's files are missing, damaged or not supported.
     BadModel,
-    /// The model cannot be had: an unknown hub id, no network, no permission.
+    /// The model cannot be downloaded: an unknown hub id, no network, no permission.
     ModelUnavailable,
-    /// Something else holds the port.
+    /// Another program listens on the port.
     PortTaken,
     /// The engine found no device to run on.
     NoDevice,
     /// Not ready in time.
     TimedOut,
-    /// It ended, or broke, in a way that has no other name here.
+    /// It ended or broke in any other way.
     Crashed,
-    /// Something else than our server answers on the port.
+    /// Another server than the intended one answers.
     NotOurs,
-    /// Somebody asked to stop while it started: it says nothing of the server, and is never stored.
+    /// The start was interrupted. It says nothing about the server and is never stored.
     Interrupted,
 }
 
-/// The step of a start at which memory ran out.
+/// The step at which memory ran out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OomAt {
     /// While the weights were loaded, or before.
@@ -46,54 +46,44 @@ pub enum OomAt {
     Load,
 }
 
-const ALL: [ServerOutcome; 15] = [
-    ServerOutcome::Ready,
-    ServerOutcome::Oom(OomAt::Weights),
-    ServerOutcome::Oom(OomAt::KvCache),
-    ServerOutcome::Oom(OomAt::Graphs),
-    ServerOutcome::Oom(OomAt::Load),
-    ServerOutcome::KvTooSmall,
-    ServerOutcome::BadFlags,
-    ServerOutcome::BadModel,
-    ServerOutcome::ModelUnavailable,
-    ServerOutcome::PortTaken,
-    ServerOutcome::NoDevice,
-    ServerOutcome::TimedOut,
-    ServerOutcome::Crashed,
-    ServerOutcome::NotOurs,
-    ServerOutcome::Interrupted,
+/// Every outcome with its name in files and tables.
+const NAMES: [(ServerOutcome, &str); 15] = [
+    (ServerOutcome::Ready, "ready"),
+    (ServerOutcome::Oom(OomAt::Weights), "oom(weights)"),
+    (ServerOutcome::Oom(OomAt::KvCache), "oom(kv_cache)"),
+    (ServerOutcome::Oom(OomAt::Graphs), "oom(graphs)"),
+    (ServerOutcome::Oom(OomAt::Load), "oom(load)"),
+    (ServerOutcome::KvTooSmall, "kv_too_small"),
+    (ServerOutcome::BadFlags, "bad_flags"),
+    (ServerOutcome::BadModel, "bad_model"),
+    (ServerOutcome::ModelUnavailable, "model_unavailable"),
+    (ServerOutcome::PortTaken, "port_taken"),
+    (ServerOutcome::NoDevice, "no_device"),
+    (ServerOutcome::TimedOut, "timed_out"),
+    (ServerOutcome::Crashed, "crashed"),
+    (ServerOutcome::NotOurs, "not_ours"),
+    (ServerOutcome::Interrupted, "interrupted"),
 ];
 
 impl fmt::Display for ServerOutcome {
-    /// The word for files and tables: `ready`, `oom(kv_cache)`, `kv_too_small`.
+    /// Writes the name for files and tables, such as `ready` or `oom(kv_cache)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ready => "ready",
-            Self::Oom(OomAt::Weights) => "oom(weights)",
-            Self::Oom(OomAt::KvCache) => "oom(kv_cache)",
-            Self::Oom(OomAt::Graphs) => "oom(graphs)",
-            Self::Oom(OomAt::Load) => "oom(load)",
-            Self::KvTooSmall => "kv_too_small",
-            Self::BadFlags => "bad_flags",
-            Self::BadModel => "bad_model",
-            Self::ModelUnavailable => "model_unavailable",
-            Self::PortTaken => "port_taken",
-            Self::NoDevice => "no_device",
-            Self::TimedOut => "timed_out",
-            Self::Crashed => "crashed",
-            Self::NotOurs => "not_ours",
-            Self::Interrupted => "interrupted",
-        })
+        let name = NAMES.iter().find(|(outcome, _)| outcome == self).map(|(_, name)| *name);
+        f.write_str(name.expect("every outcome has a name"))
     }
 }
 
-impl FromStr for ServerOutcome {
-    type Err = String;
+/// A text that names no [`ServerOutcome`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown server outcome {0:?}")]
+pub struct UnknownOutcome(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        ALL.into_iter()
-            .find(|outcome| outcome.to_string() == text)
-            .ok_or_else(|| format!("unknown server outcome {text:?}"))
+impl FromStr for ServerOutcome {
+    type Err = UnknownOutcome;
+
+    fn from_str(text: &str) -> Result<Self, UnknownOutcome> {
+        let named = NAMES.iter().find(|(_, name)| *name == text).map(|(outcome, _)| *outcome);
+        named.ok_or_else(|| UnknownOutcome(text.to_owned()))
     }
 }
 
@@ -109,22 +99,22 @@ impl<'de> Deserialize<'de> for ServerOutcome {
     }
 }
 
-/// What a server says about itself in its log, on `/version` and on `/v1/models`. Absent is unknown, never zero.
+/// What a server reports about itself in its log, on `/version` and on `/v1/models`. An absent value is unknown, never zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// Version of the engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_version: Option<String>,
-    /// The name requests use for the model.
+    /// The name that requests use for the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_model: Option<String>,
-    /// Longest prompt and output of one request together, tokens.
+    /// Limit on prompt plus output of one request, tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<u64>,
-    /// Tokens that fit in the KV cache.
+    /// Capacity of the KV cache, tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_cache_tokens: Option<u64>,
-    /// Requests of `max_model_len` that fit in the KV cache at once.
+    /// Number of requests of `max_model_len` that the KV cache holds at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<f64>,
     /// Memory of the KV cache, GiB.
@@ -133,43 +123,43 @@ pub struct Facts {
     /// Memory of the weights, GiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_gib: Option<f64>,
-    /// Seconds to download the weights.
+    /// Time to download the weights, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub download_s: Option<f64>,
-    /// Seconds to load the weights.
+    /// Time to load the weights, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_s: Option<f64>,
-    /// Seconds in torch.compile.
+    /// Time in torch.compile, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compile_s: Option<f64>,
-    /// Seconds to capture graphs.
+    /// Time to capture graphs, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graphs_s: Option<f64>,
-    /// Seconds to profile, create the KV cache and warm up.
+    /// Time to profile, create the KV cache and warm up, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_s: Option<f64>,
-    /// Seconds from launch to ready, by the runner's clock.
+    /// Time from launch to ready by the runner's clock, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup_s: Option<f64>,
-    /// The largest `max-model-len` that the engine says would fit.
+    /// The largest `max-model-len` that fits, as the engine estimates it, tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_max_model_len: Option<u64>,
-    /// Whether the log shows our flags; absent when it shows none.
+    /// Whether the log shows the intended flags; absent when it shows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags_confirmed: Option<bool>,
 }
 
-/// What a starting server does.
+/// What a starting server is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartPhase {
-    /// The process starts; nothing was said yet.
+    /// The process starts and has reported nothing yet.
     Launch,
-    /// The model's files arrive.
+    /// The model is downloaded.
     Download,
     /// The weights are loaded.
     Load,
-    /// The model is compiled, graphs are captured.
+    /// The model is compiled, or graphs are captured.
     Compile,
-    /// The KV cache is sized and the engine warmed up.
+    /// The KV cache is sized, or the engine warmed up.
     Warmup,
 }

@@ -1,4 +1,4 @@
-//! How to start the same server by hand: `serve.sh`, and a `config.yaml` for `vllm serve --config`.
+//! Writes recipes that start a server by hand: `serve.sh`, and a `config.yaml` for `vllm serve --config`.
 
 use serde_json::Value;
 
@@ -9,33 +9,33 @@ use crate::{
     secret::is_secret,
 };
 
-/// Two ways to start one server.
+/// Two ways to start a server by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
-    /// A bash script; the port is `$PORT`, or 8000.
+    /// A bash script; it takes the port from `$PORT`, or 8000.
     pub serve_sh: String,
-    /// For `vllm serve --config config.yaml`.
+    /// The file for `vllm serve --config config.yaml`.
     pub config_yaml: String,
 }
 
-/// Writes the recipes of a server. Secrets are no part of a manifest, so none can be here.
+/// Writes the recipes of a server. Secrets are read from environment variables, never written.
 pub fn recipe(server: &Server) -> Recipe {
     Recipe { serve_sh: serve_sh(server), config_yaml: config_yaml(server) }
 }
 
-/// A word for bash: harmless ones bare, others quoted; a leading `~/` as `$HOME`.
+/// Quotes a word for bash where necessary; a leading `~/` becomes `$HOME`.
 fn quoted(word: &str) -> String {
     if let Some(rest) = word.strip_prefix("~/") {
         return format!("\"$HOME\"/{}", quoted(rest));
     }
-    // A terminal that shows the script obeys none of these when they are written in bash's own escapes, byte by byte so
-    // that no locale matters; bash makes the same word of them.
-    if word.contains(|c: char| is_obeyed(c)) {
+    // Control characters are written as bash's byte escapes, which a terminal that shows the script does not interpret and
+    // which do not depend on the locale.
+    if word.contains(|c: char| is_control(c)) {
         let mut out = "$'".to_owned();
         for c in word.chars() {
             match c {
                 '\\' | '\'' => out.extend(['\\', c]),
-                c if is_obeyed(c) => {
+                c if is_control(c) => {
                     let mut bytes = [0; 4];
                     for byte in c.encode_utf8(&mut bytes).bytes() {
                         out.push_str(&format!("\\x{byte:02x}"));
@@ -49,18 +49,19 @@ fn quoted(word: &str) -> String {
     }
     match shlex::try_quote(word) {
         Ok(text) => text.into_owned(),
-        // A NUL byte cannot stand in an argument at all.
+        // No argument can contain a NUL byte.
         Err(_) => quoted(&word.replace('\0', "")),
     }
 }
 
-/// Whether a terminal would move, colour or turn around what follows. A line break is quoted as it is.
-fn is_obeyed(c: char) -> bool {
+/// Whether a terminal would interpret a character, such as an escape or a change of text direction. Newlines and tabs are
+/// quoted as they are.
+fn is_control(c: char) -> bool {
     c.is_control() && !matches!(c, '\0' | '\n' | '\t')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Stands for the port until the words are quoted; no argument holds such a character.
+/// Placeholder for the port until the words are quoted; no argument contains this character.
 const PORT: &str = "\u{1}";
 
 fn serve_sh(server: &Server) -> String {
@@ -68,13 +69,13 @@ fn serve_sh(server: &Server) -> String {
         "#!/usr/bin/env bash\n# Starts this server by hand. Port: $PORT, or 8000.\nset -euo pipefail\n\n",
     );
     if let Some(name) = &server.launch.api_key_env {
-        out.push_str(&format!("export VLLM_API_KEY=\"${{{name}:?holds the key that requests need}}\"\n"));
+        out.push_str(&format!("export VLLM_API_KEY=\"${{{name}:?set it to the key that requests need}}\"\n"));
     }
     for (name, value) in &server.env {
         match value {
-            EnvValue::Text(_) if is_secret(name) => {
-                out.push_str(&format!("export {name}=\"${{{name}:?is a secret and stands in no recipe}}\"\n"))
-            }
+            EnvValue::Text(_) if is_secret(name) => out.push_str(&format!(
+                "export {name}=\"${{{name}:?is a secret; set it in the environment}}\"\n"
+            )),
             EnvValue::Text(text) => out.push_str(&format!("export {name}={}\n", quoted(text))),
             EnvValue::Unset(_) => out.push_str(&format!("unset {name}\n")),
         }
@@ -85,18 +86,19 @@ fn serve_sh(server: &Server) -> String {
             out.push_str(&format!("  # {text}\n"));
         }
         if is_secret(name) {
-            let variable = name.to_uppercase().replace('-', "_");
-            out.push_str(&format!("  --{name} \"${{{variable}:?is a secret and stands in no recipe}}\"\n"));
+            let variable = variable(name);
+            out.push_str(&format!(
+                "  --{name} \"${{{variable}:?is a secret; set it in the environment}}\"\n"
+            ));
             continue;
         }
-        let words: Vec<String> = command::flag_words(name, flag).iter().map(|word| quoted(word)).collect();
-        out.push_str(&format!("  {}\n", words.join(" ")));
+        out.push_str(&format!("  {}\n", quoted_words(name, flag)));
     }
     out.push_str(")\nexec \"${args[@]}\"\n");
     out
 }
 
-/// The words before the flags, for bash: the command, the model, and where the server listens.
+/// The words before the flags, quoted for bash: the command, the model, the host and the port.
 fn command_line(server: &Server) -> String {
     let mut bare = server.clone();
     bare.flags.0.clear();
@@ -112,7 +114,7 @@ fn command_line(server: &Server) -> String {
     words.join(" ")
 }
 
-/// The environment before a command, for bash: what is taken away, then what is set.
+/// The `env` command in front of a command, for bash: first unset variables, then set ones.
 fn environment(server: &Server) -> String {
     let mut words = Vec::new();
     for (name, value) in &server.env {
@@ -131,9 +133,20 @@ fn environment(server: &Server) -> String {
     format!("env {} ", words.join(" "))
 }
 
-/// Whether a shell would write a word in another way: vLLM takes a `~` in its config for a letter.
+/// Whether a word needs a shell: vLLM does not expand a `~` in its config.
 fn has_home(word: &str) -> bool {
     word.starts_with("~/")
+}
+
+/// A flag's arguments, quoted for bash.
+fn quoted_words(name: &str, flag: &Flag) -> String {
+    let words: Vec<String> = command::flag_words(name, flag).iter().map(|word| quoted(word)).collect();
+    words.join(" ")
+}
+
+/// The environment variable for the value of a secret flag.
+fn variable(flag: &str) -> String {
+    flag.to_uppercase().replace('-', "_")
 }
 
 /// The flags to write, in their order. The command line already says where the server listens.
@@ -146,28 +159,25 @@ fn help(name: &str) -> Option<&'static str> {
     flags::info(name)?.help.as_deref()
 }
 
-/// vLLM turns each key into a flag: `key: true` into `--key`, a list into its items, anything else into one word. It drops
-/// `key: false` where no negation is declared, and an empty list always, so neither is written.
+/// Writes the config file. vLLM turns `key: true` into `--key`, a list into its items, and anything else into one word. It
+/// ignores empty lists, and `key: false` where a flag has no negation, so neither is written.
 fn config_yaml(server: &Server) -> String {
     if server.engine != Engine::Vllm {
-        return "# This server is no vLLM: serve.sh starts it.\n".to_owned();
+        return "# Only vLLM reads this file; start this server with serve.sh.\n".to_owned();
     }
     let mut line = format!("{}{}", environment(server), command_line(server));
     for (name, flag) in passed(server) {
         if is_secret(name) {
-            let variable = name.to_uppercase().replace('-', "_");
-            line.push_str(&format!(" --{name} \"${variable}\""));
+            line.push_str(&format!(" --{name} \"${}\"", variable(name)));
         } else if command::flag_words(name, flag).iter().any(|word| has_home(word)) {
-            let words: Vec<String> =
-                command::flag_words(name, flag).iter().map(|word| quoted(word)).collect();
-            line.push_str(&format!(" {}", words.join(" ")));
+            line.push_str(&format!(" {}", quoted_words(name, flag)));
         }
     }
     let mut out = format!(
-        "# The flags of this server. Where this file is, in bash:\n#   {line} --config config.yaml\n"
+        "# The flags of this server. In the folder of this file, run in bash:\n#   {line} --config config.yaml\n"
     );
     if has_home(&server.model) {
-        out.push_str("# The model stands above, where the shell reads its ~.\n");
+        out.push_str("# The model is in the command above, where the shell expands its ~.\n");
     } else {
         out.push_str(&format!("model: {}\n", yaml_text(&server.model)));
     }
@@ -180,7 +190,7 @@ fn config_yaml(server: &Server) -> String {
             out.push_str(&format!("# {text}\n"));
         }
         if is_secret(name) {
-            out.push_str(&format!("# {name} is a secret and stands in no recipe\n"));
+            out.push_str(&format!("# {name} is a secret and is not written here\n"));
             continue;
         }
         match flag {
@@ -204,8 +214,8 @@ fn config_yaml(server: &Server) -> String {
     out
 }
 
-/// A scalar that vLLM turns back into the very same word. Only whole numbers are written bare: Python spells some others in
-/// a way of its own.
+/// Writes a scalar that vLLM turns back into the same word. Only integers are unquoted: Python formats some other numbers
+/// differently.
 fn yaml(value: &Value) -> String {
     match value {
         Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
@@ -213,7 +223,7 @@ fn yaml(value: &Value) -> String {
     }
 }
 
-/// A double-quoted YAML string, in ASCII: not every reader takes every character.
+/// A double-quoted YAML string in ASCII, which every reader accepts.
 fn yaml_text(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
@@ -250,7 +260,7 @@ mod tests {
         })
     }
 
-    /// What a program called `vllm` is given by the script.
+    /// The arguments that the script passes to a program called `vllm`.
     fn given(script: &str, port: Option<&str>) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let vllm = folder.path().join("vllm");
@@ -273,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_script_gives_the_very_words_that_the_runner_gives() {
+    fn the_script_passes_the_same_arguments_as_the_runner() {
         let server = server(awkward());
         let script = recipe(&server).serve_sh;
         let host = command::host(&server);
@@ -282,17 +292,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_written_out_and_given_all_the_same() {
+    fn control_characters_are_escaped_and_passed_unchanged() {
         let mut server = server(json!({ "x": 1 }));
         let word = "\u{1b}[2Ja\u{9b}b it's \\x41 $HOME\u{202e}";
         server.command = Some(["vllm", word, "{model}"].map(str::to_owned).into());
         let script = recipe(&server).serve_sh;
-        assert!(!script.chars().any(is_obeyed), "{script:?}");
+        assert!(!script.chars().any(is_control), "{script:?}");
         assert_eq!(given(&script, None)[1], word);
     }
 
     #[test]
-    fn a_port_within_a_word_is_the_person_s_too() {
+    fn a_port_within_a_word_is_replaced_too() {
         let mut server = server(json!({ "x": 1 }));
         server.command = Some(["vllm", "1", "--listen={host}:{port}/", "{model}"].map(str::to_owned).into());
         let script = recipe(&server).serve_sh;
@@ -300,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_stand_in_no_recipe() {
+    fn secrets_are_not_in_recipes() {
         let server: Server = serde_json::from_value(json!({
             "model": "m", "launch": { "api_key_env": "MY_KEY" },
             "env": { "HF_TOKEN": "hf_hidden", "OMP_NUM_THREADS": "2" },
@@ -353,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn the_config_gives_the_same_words_too() {
+    fn the_config_passes_the_same_arguments() {
         let server = server(awkward());
         let argv = command::argv(&server, "runner", &command::host(&server), 8000);
         let mut expected = vec!["--model".to_owned(), server.model.clone()];
@@ -362,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_shell_can_say_stands_in_the_config_s_first_lines() {
+    fn what_needs_a_shell_is_in_the_config_s_first_lines() {
         let server: Server = serde_json::from_value(json!({
             "model": "~/models/m", "command": ["~/venv/bin/vllm", "serve"],
             "env": { "A": "b c", "HF_TOKEN": "hf_hidden", "GONE": { "unset": true } },
