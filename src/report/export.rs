@@ -1,14 +1,14 @@
-//! A run as JSON Lines: one flat object for each cell, for notebooks.
+//! Exports a run as JSON Lines: one flat object per cell.
 
 use serde_json::{Map, Value, json};
 
 use super::note::values;
 use crate::store::{CellFile, StoredRun};
 
-/// Latencies of a summary; the rest of it is numbers and small objects.
+/// The latencies of a summary; the rest of it is numbers and small objects.
 const LATENCIES: [&str; 5] = ["ttft", "itl", "tpot", "e2e", "issue_delay"];
 
-/// One line for each cell, in the order of the run.
+/// One line per cell, in the order of the run.
 pub(super) fn json_lines(run: &StoredRun) -> String {
     let mut out = String::new();
     for cell in &run.cells {
@@ -52,7 +52,7 @@ fn line(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
         out.entry(column.clone()).or_insert(json!(value));
     }
     for (name, value) in cell.load.iter().chain(&cell.axes) {
-        // A name that a number has already is that of another thing.
+        // The name may already belong to a number.
         let taken = out.get(name).is_some_and(|known| known != value);
         let key = if taken { format!("axis.{name}") } else { name.clone() };
         out.insert(key, value.clone());
@@ -60,7 +60,7 @@ fn line(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
     out
 }
 
-/// Every number of a summary that is not there yet: `mean_ttft_ms`, `counts_by_outcome_completed`.
+/// Adds every number of a summary that is missing: `mean_ttft_ms`, `counts_by_outcome_completed`.
 fn flatten(summary: Map<String, Value>, out: &mut Map<String, Value>) {
     for (name, value) in summary {
         match value {

@@ -1,10 +1,18 @@
-//! A stored run → notes, pictures and a page.
+//! Renders a stored run as notes, charts and a page, and compares two runs.
 //!
-//! Pure but for reading the user's template folder: no clock, no server, no socket. The same light files give the same bytes.
+//! `model` reads a run once. `finding` applies rules to it and returns typed findings without words: every sentence that a reader
+//! sees comes from `templates/`. `note`, `chart` and `page` show the same findings; `compare` joins the cells of two runs.
+//! Nothing here reads a clock, a server or a socket, and files only from the user's template folder: the same light files give
+//! the same bytes.
 //!
-//! `model` reads a run once. `finding` turns it into typed findings with their evidence, which know no words: every sentence
-//! that a reader sees is a macro or a template in `templates/`. `note`, `chart` and `page` show the same findings, `compare` sets
-//! two runs side by side.
+//! ```
+//! use runner::{report, store};
+//!
+//! let run = store::read("results/cpu-grid/cpu-2core".into())?;
+//! let notes = report::render(&run, None).expect("the built-in templates have no mistakes");
+//! assert!(notes.iter().any(|note| note.file == "capacity.md" && note.text.starts_with("# ")));
+//! # Ok::<(), store::StoreError>(())
+//! ```
 
 mod chart;
 mod compare;
@@ -18,6 +26,7 @@ mod number;
 mod origin;
 mod page;
 mod statistics;
+mod template;
 
 #[cfg(test)]
 mod fixtures;
@@ -27,58 +36,47 @@ mod laws;
 mod tests;
 
 pub use chart::Chart;
-pub use compare::{Change, Column, Comparison, Difference, Gate, Judgement, Pair, compare};
+pub use compare::{Change, Column, Comparison, Difference, Gate, GateError, Judgement, Pair, compare};
+pub use template::Note;
 
 use std::{panic::resume_unwind, thread};
 
 use camino::Utf8Path;
 
 use crate::{diagnostic::Findings, store::StoredRun};
-use finding::{Finding, Words};
+use finding::{Statement, Words, findings};
 use model::Model;
-use note::{template, values::Told};
 
-/// One rendered note.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Its file name under `notes/`: `capacity.md`.
-    pub file: String,
-    /// Its Markdown, ending with one line break.
-    pub text: String,
-}
-
-/// Everything a run is shown by.
+/// Everything that shows a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shown {
-    /// The built-in notes that have something to say of the run, and one note for every `*.md.j2` of the user's folder; a file
-    /// with a built-in's name takes its place. In the order of their names.
+    /// The built-in notes that have something to say, and one note for each `*.md.j2` in the user's folder, sorted by name. A
+    /// file with the name of a built-in one replaces it.
     pub notes: Vec<Note>,
-    /// The pictures, for `charts/`.
+    /// The charts, for `charts/`.
     pub charts: Vec<Chart>,
-    /// `report.html`: one file with the first page, the pictures, all cells and a page for each.
+    /// `report.html`: one file with the first page, the charts, a table of all cells and a page for each.
     pub page: String,
 }
 
-/// Renders notes, pictures and page of a run.
+/// Renders the notes, charts and page of a run.
 ///
 /// # Errors
-///
-/// Every mistake of every template at once: a folder or file that cannot be read, a syntax error, a value or filter
-/// that does not exist, each with its line where it has one.
+/// Every mistake in every template: a folder or file that cannot be read, a syntax error, an unknown value or filter, each with
+/// its line if it has one.
 pub fn show(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<Shown, Findings> {
     let sources = template::sources(templates)?;
     let words = Words::new(templates)?;
     let model = Model::of(run);
-    let (findings, said) = told(&model, &words, &note::values::shown(&model))?;
-    let told = Told { model: &model, findings: &findings, said: &said };
-    // Neither knows of the other, and of ten thousand cells each takes a while.
+    let statements = statements(&model, &words, &note::values::shown(&model))?;
+    // The two are independent, and each takes long for ten thousand cells.
     let (charts, cells) = thread::scope(|scope| {
         let cells = scope.spawn(|| page::cells(&model));
         let charts = chart::charts(&model, &words);
         (charts, cells.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     let charts = charts?;
-    let values = note::values::values(&told, &charts, template::need_cells(&sources));
+    let values = note::values::values(&model, &statements, &charts, template::need_cells(&sources));
     let first = template::first_page(&values)?;
     Ok(Shown {
         notes: template::render(&sources, &values)?,
@@ -87,63 +85,58 @@ pub fn show(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<Shown, Find
     })
 }
 
-/// Renders the notes alone, as [`show`] does.
+/// Renders the notes of a run.
 ///
 /// # Errors
-///
-/// Those of [`show`].
+/// As [`show`].
 pub fn render(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<Vec<Note>, Findings> {
     let sources = template::sources(templates)?;
-    template::render(&sources, &seen(run, templates, template::need_cells(&sources), false)?)
+    template::render(
+        &sources,
+        &values_of(run, templates, template::need_cells(&sources), note::values::shown)?,
+    )
 }
 
-/// Renders a comparison.
+/// Renders a comparison as Markdown.
 ///
 /// # Errors
-///
-/// Every mistake of its template, as of a note's.
+/// Every mistake in its template.
 pub fn render_comparison(comparison: &Comparison, templates: Option<&Utf8Path>) -> Result<String, Findings> {
     let template = template::comparison(templates)?;
     let notes = template::render(&[template], &compare::view::values(comparison))?;
     Ok(notes.into_iter().map(|note| note.text).collect())
 }
 
-/// Every cell as one line of JSON, flat, under the names of `cells.csv`: for notebooks.
+/// Returns every cell as one line of flat JSON under the names of `cells.csv`, for notebooks.
 pub fn json_lines(run: &StoredRun) -> String {
     export::json_lines(run)
 }
 
-/// What a template can see, with every finding on every server: plain numbers (milliseconds, tokens per second), names as they
-/// were written, `null` where something is absent. `templates/README.md` documents every value.
+/// Returns everything a template can see, with the findings on every server: plain numbers (milliseconds, tokens per second),
+/// names as they were written, `null` if a value is unknown. `templates/README.md` documents every value.
 ///
 /// # Errors
-///
-/// A mistake in the user's words for findings or pictures.
+/// Every mistake in the user's macros for findings or charts.
 pub fn values(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<serde_json::Value, Findings> {
-    seen(run, templates, true, true)
+    values_of(run, templates, true, |model| (0..model.blocks.len()).collect())
 }
 
-fn seen(
+fn values_of(
     run: &StoredRun,
     templates: Option<&Utf8Path>,
     all_cells: bool,
-    all_servers: bool,
+    blocks: impl Fn(&Model<'_>) -> Vec<usize>,
 ) -> Result<serde_json::Value, Findings> {
     let words = Words::new(templates)?;
     let model = Model::of(run);
-    let blocks = match all_servers {
-        true => (0..model.blocks.len()).collect(),
-        false => note::values::shown(&model),
-    };
-    let (findings, said) = told(&model, &words, &blocks)?;
-    let told = Told { model: &model, findings: &findings, said: &said };
-    Ok(note::values::values(&told, &chart::charts(&model, &words)?, all_cells))
+    let statements = statements(&model, &words, &blocks(&model))?;
+    Ok(note::values::values(&model, &statements, &chart::charts(&model, &words)?, all_cells))
 }
 
-/// The findings on some blocks, and those on none alone, each with its sentence.
-fn told(model: &Model<'_>, words: &Words, blocks: &[usize]) -> Result<(Vec<Finding>, Vec<String>), Findings> {
-    let mut findings = finding::findings(model);
-    findings.retain(|finding| finding.block.is_none_or(|block| blocks.contains(&block)));
-    let said = words.say(model, &findings)?;
-    Ok((findings, said))
+/// The findings on some blocks, and those on several servers, each with its sentence.
+fn statements(model: &Model<'_>, words: &Words, blocks: &[usize]) -> Result<Vec<Statement>, Findings> {
+    let mut found = findings(model);
+    found.retain(|finding| finding.block.is_none_or(|block| blocks.contains(&block)));
+    let sentences = words.say(model, &found)?;
+    Ok(found.into_iter().zip(sentences).map(|(finding, text)| Statement { finding, text }).collect())
 }

@@ -1,18 +1,18 @@
-//! Where numbers come from: what was not measured here says so wherever it is shown.
+//! The origin of numbers: those that were not measured here are marked wherever they are shown.
 
 use crate::{
     measure::VerdictKind,
     store::{CellFile, StoredRun},
 };
 
-/// What the numbers of one cell are.
+/// Where the numbers of a cell come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// Measured on a real engine by this tool.
     Measured,
-    /// Answered by the embedded engine.
+    /// Measured on the embedded engine.
     Simulated,
-    /// Computed, nothing was started.
+    /// Computed without running anything.
     Predicted,
     /// Measured by another tool.
     Imported,
@@ -31,8 +31,8 @@ impl Origin {
         }
     }
 
-    /// `simulated`.
-    pub(super) fn word(self) -> &'static str {
+    /// The name in templates: `simulated`.
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Measured => "measured",
             Self::Simulated => "simulated",
@@ -41,8 +41,17 @@ impl Origin {
         }
     }
 
-    /// `S`: what stands beside a number in a picture or a table.
-    pub(super) fn letter(self) -> &'static str {
+    /// The distance from a measurement; importing does not add any.
+    pub(crate) fn distance(self) -> u8 {
+        match self {
+            Self::Measured | Self::Imported => 0,
+            Self::Simulated => 1,
+            Self::Predicted => 2,
+        }
+    }
+
+    /// The mark beside a number in a chart or a table: `S`.
+    pub(crate) fn letter(self) -> &'static str {
         match self {
             Self::Measured => "",
             Self::Simulated => "S",
@@ -65,8 +74,7 @@ pub(super) fn origins<'a>(cells: impl IntoIterator<Item = &'a CellFile>) -> Vec<
     found
 }
 
-/// What a run says of all its numbers: `SIMULATED`, or where they are of several kinds `PARTLY SIMULATED`; `None` where all of
-/// them were measured here.
+/// The badge of a run: `SIMULATED`, or `PARTLY SIMULATED` if its cells have several origins; `None` if all were measured here.
 pub(super) fn badge(run: &StoredRun) -> Option<String> {
     let found = origins(&run.cells);
     let own: Vec<String> = found
@@ -75,7 +83,7 @@ pub(super) fn badge(run: &StoredRun) -> Option<String> {
         .map(|origin| origin.word().to_uppercase())
         .collect();
     match (found.as_slice(), own.as_slice()) {
-        // No cell says anything: what the run itself says.
+        // Without numbers, the run itself says it.
         (_, []) if run.run.simulated => Some("SIMULATED".into()),
         (_, []) if run.run.predicted.is_some() => Some("PREDICTED".into()),
         (_, []) if run.run.imported.is_some() => Some("IMPORTED".into()),

@@ -81,6 +81,27 @@ pub(super) fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
+/// At most `most` of the places below `len`, evenly spread: the first, the last and `must` are among them.
+pub(crate) fn evenly(len: usize, most: usize, must: Option<usize>) -> Vec<usize> {
+    if len <= most || most < 2 {
+        return (0..len).collect();
+    }
+    let mut places: Vec<usize> = (0..most).map(|at| at * (len - 1) / (most - 1)).collect();
+    if let Some(must) = must.filter(|must| !places.contains(must))
+        // The nearest one inside gives way.
+        && let Some(nearest) = (1..most - 1).min_by_key(|at| places[*at].abs_diff(must))
+    {
+        places[nearest] = must;
+        places.sort_unstable();
+    }
+    places
+}
+
+/// The item with the largest number; of equal ones the first.
+pub(crate) fn largest<T>(items: impl IntoIterator<Item = (T, f64)>) -> Option<(T, f64)> {
+    items.into_iter().reduce(|best, own| if own.1 > best.1 { own } else { best })
+}
+
 /// A number, and where it lies with 95 % confidence.
 ///
 /// - A percentile: the order statistics between which it lies, whatever the distribution, by the normal approximation of

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::{
     Note,
     finding::Words,
-    fixtures,
-    note::template::{Template, render as render_templates},
-    render, values,
+    fixtures, render,
+    template::{Template, render as render_templates},
+    values,
 };
 use crate::{
     manifest::Objective,

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use minijinja::context;
 
 use super::{
-    Chart, about,
-    canvas::Canvas,
+    about,
+    canvas::{Canvas, EDGE},
+    picture::Chart,
     plane::Plane,
     scale::Scale,
     scope::{Scope, thinned, values},
-    sheet::{EDGE, Key, Sheet},
+    sheet::{Key, Sheet},
     svg::{Anchor, Svg},
     text::{fitted, width},
 };
@@ -65,7 +66,7 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
         notes.push(about::unranked(canvas, rows.iter().map(|(_, cell)| *cell), tail));
     }
     notes.push(canvas.text("curves", context! {}));
-    Some(sheet.finish(bottom + Plane::BELOW_BARE, &super::notes(notes), chart))
+    Some(sheet.finish(bottom + Plane::BELOW_BARE, notes, chart))
 }
 
 /// One row for each value along the axis, and whether some values are left out.

@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use minijinja::context;
 
 use super::{
-    Chart, about,
+    about,
     canvas::Canvas,
+    picture::Chart,
     scope::{Scope, thinned, values},
     sheet::{Key, Sheet},
     svg::Anchor,
@@ -99,15 +100,15 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
     let fewer = fewer.into_iter().filter(|(_, all, shown)| shown < all);
     let fewer: Vec<(usize, usize)> = fewer.map(|(axis, _, shown)| (axis, shown)).collect();
     let unranked = about::unranked(canvas, shown.iter().copied(), metric);
-    let notes = super::notes([
+    let notes = [
         side(canvas, &table, term.as_ref()),
         about::only(canvas, scope),
         about::held(canvas, &held),
         about::thinned(canvas, scope, &fewer),
         about::not_reached(canvas, scope, &shown, across),
         if unranked.is_empty() { unranked } else { format!("† {unranked}") },
-    ]);
-    Some(sheet.finish(bottom, &notes, chart))
+    ];
+    Some(sheet.finish(bottom, notes, chart))
 }
 
 fn tile(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>, colours: &Colours, cell: &Cell<'_>) -> Tile {

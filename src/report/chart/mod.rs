@@ -1,24 +1,24 @@
-//! A stored run → pictures: SVG files that look after light and dark by themselves.
+//! Draws the charts of a run as SVG files that follow the reader's light or dark mode.
 //!
-//! Drawn by a small layer of our own ([`svg`]) and not by a library. What GitHub shows is an SVG file as an
-//! image: its colours can follow the reader's light or dark only through classes and a media query inside the
-//! file, its text must stay text, and the same run must give the same bytes. `plotters` writes each colour
-//! into each element; `charming` draws in a JavaScript engine; `poloto` has classes, but neither direct
-//! labels nor heat maps, and its last release is of 2023. What is needed is a few shapes; the work is in
+//! They are drawn by a small layer of our own (`svg`) instead of a library. GitHub shows an SVG file as an image: its colours can
+//! follow light or dark mode only through classes and a media query inside the file, its text must remain text, and the same run
+//! must give the same bytes. `plotters` writes each colour into each element; `charming` draws in a JavaScript engine; `poloto`
+//! has classes, but neither direct labels nor heat maps, and was last released in 2023. The shapes are few; the work is in
 //! choosing what to show, which no library does.
 //!
-//! Of the six colours those that a colour-blind reader takes for one another (blue and purple, orange and
-//! brown, green and grey) differ in lightness; a shape says the same once more. Numbers that may not be
-//! ranked are hollow; what was simulated says so inside the picture. Every word is a macro of
-//! `templates/charts.j2`.
+//! Of the six colours, those that colour-blind readers confuse (blue and purple, orange and brown, green and grey) differ in
+//! lightness, and every series has a shape as well. Numbers that may not be ranked are hollow; simulated ones say so inside the
+//! chart. Every word comes from a macro in `templates/charts.j2`.
 
 mod about;
 mod along;
 mod canvas;
 mod distribution;
+mod flow;
 mod heat_map;
 mod legend;
 mod oom_surface;
+mod picture;
 mod plane;
 mod predicted;
 mod scale;
@@ -34,56 +34,14 @@ mod tradeoff;
 #[cfg(test)]
 mod tests;
 
-use minijinja::{Value, context};
+pub use picture::Chart;
 
 use super::{file_name, finding::Words, model::Model};
 use crate::diagnostic::Findings;
-use canvas::{Canvas, Say};
+use canvas::{Canvas, NARROW, Say, WIDE};
 use scope::Scope;
-use sheet::{NARROW, WIDE};
 
-/// One picture.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Chart {
-    /// Its file name under `charts/`: `chat-throughput.svg`.
-    pub file: String,
-    /// What it shows, in one word: `throughput`, `oom_surface` …
-    pub kind: &'static str,
-    /// The workload it is about; absent when it is about the servers.
-    pub workload: Option<String>,
-    /// Its title.
-    pub title: String,
-    /// What it shows for who cannot see it, one sentence.
-    pub alt: String,
-    wide: Drawn,
-    narrow: Option<Drawn>,
-}
-
-/// What was drawn, for one width of screen.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Drawn {
-    width: f64,
-    height: f64,
-    body: String,
-}
-
-impl Chart {
-    /// A picture whose macros `<kind>_title` and `<kind>_alt` say what it shows, of `f` and its workload.
-    fn new(canvas: &Canvas<'_, '_>, kind: &'static str, workload: Option<&str>, f: Value) -> Self {
-        let f = context! { workload, ..f };
-        Self {
-            file: String::new(),
-            kind,
-            workload: workload.map(str::to_owned),
-            title: canvas.text(&format!("{kind}_title"), f.clone()),
-            alt: canvas.text(&format!("{kind}_alt"), f),
-            wide: Drawn::default(),
-            narrow: None,
-        }
-    }
-}
-
-/// Every picture of a run, workloads in the order of the plan. A picture that would be empty is not there.
+/// Draws every chart of a run, by workload in the order of the plan. Empty charts are left out.
 ///
 /// # Errors
 /// Every macro that fails.
@@ -107,7 +65,7 @@ pub(super) fn charts<'a>(model: &Model<'a>, words: &'a Words) -> Result<Vec<Char
     Ok(named(charts))
 }
 
-/// Some pictures in both widths: whether there is one does not depend on its width.
+/// Draws some charts in both widths. Whether there is a chart does not depend on its width.
 fn drawn<'a>(
     model: &Model<'a>,
     words: &'a Words,
@@ -123,7 +81,7 @@ fn drawn<'a>(
     Ok(charts)
 }
 
-/// Gives every picture a file name that is safe anywhere and its own.
+/// Gives every chart a unique file name that is safe on any file system.
 fn named(mut charts: Vec<Chart>) -> Vec<Chart> {
     let mut taken: Vec<String> = Vec::new();
     for chart in &mut charts {
@@ -135,9 +93,4 @@ fn named(mut charts: Vec<Chart>) -> Vec<Chart> {
         chart.file = format!("{}.svg", file_name::own(stem, &mut taken));
     }
     charts
-}
-
-/// The sentences that say something.
-fn notes(sentences: impl IntoIterator<Item = String>) -> Vec<String> {
-    sentences.into_iter().filter(|text| !text.is_empty()).collect()
 }

@@ -1,15 +1,18 @@
-//! Where memory ends, over two server axes.
+//! The OOM surface: where memory runs out, over two server axes.
 //!
-//! Of more than two axes the two are shown along which what becomes of a server changes most often; the
-//! others are held where the most servers of the smaller kind stand, so that the boundary is in the picture.
+//! Of more than two axes the chart shows the two on which the fate of a server changes most often. The others are held at the
+//! values that have the largest smaller group of fitting and not fitting servers, so that the chart includes the boundary.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
 
 use minijinja::context;
 
 use super::{
-    Chart,
     canvas::Canvas,
+    picture::Chart,
     scope::thinned,
     sheet::Sheet,
     tiles::{self, Tile, Tiles},
@@ -18,25 +21,19 @@ use crate::{
     measure::CellOutcome,
     plan::Role,
     report::{
-        model::{Fate, Model, Server},
+        model::{Fate, Model},
         number,
     },
 };
 
 const COLUMNS: usize = 8;
-/// The same on a phone.
+/// The most columns on a phone.
 const FEW_COLUMNS: usize = 4;
 const ROWS: usize = 12;
 
-/// A server and where it stands on each axis of the model.
-struct Placed<'m, 'a> {
-    server: &'m Server<'a>,
-    at: Vec<Option<usize>>,
-}
-
-/// Rows and columns.
+/// The axes of the table and the values that it shows.
 struct Table {
-    /// `None` where one axis is all there is.
+    /// `None` if one axis varies.
     down: Option<usize>,
     across: usize,
     rows: Vec<usize>,
@@ -45,87 +42,80 @@ struct Table {
     fewer: bool,
 }
 
-/// The picture; `None` where no server met the end of memory, or the run has no server axis.
+/// Draws the chart; `None` if no server ran out of memory, or no server axis varies.
 pub(super) fn draw(canvas: &Canvas<'_, '_>) -> Option<Chart> {
     let model = canvas.model;
-    let servers = placed(model);
-    let ends = servers.iter().filter(|own| own.server.fate.is_end()).count();
-    let is_shown = |axis: &usize| model.axes[*axis].role == Role::Server && values(&servers, *axis).len() > 1;
-    let axes: Vec<usize> = (0..model.axes.len()).filter(is_shown).collect();
+    let all: Vec<usize> = (0..model.servers.len()).collect();
+    let ends = model.servers.iter().filter(|server| server.fate.is_end()).count();
+    let axes = (0..model.axes.len()).filter(|axis| model.axes[*axis].role == Role::Server);
+    let axes: Vec<usize> = axes.filter(|axis| values(model, &all, *axis).len() > 1).collect();
     if ends == 0 || axes.is_empty() {
         return None;
     }
-    let shown = strongest(&servers, &axes);
+    let shown = strongest(model, &axes);
     let rest: Vec<usize> = axes.iter().copied().filter(|axis| !shown.contains(axis)).collect();
-    let all = servers.len();
-    let (kept, place) = held(model, servers, &rest);
+    let kept = clearest(model, &rest);
+    let place = kept.first().map(|server| spelled(model, *server, rest.iter().copied())).unwrap_or_default();
     let table = table(canvas, &kept, &shown)?;
-    let axes: Vec<String> = table
-        .down
-        .into_iter()
-        .chain([table.across])
-        .map(|axis| model.axes[axis].label().to_owned())
-        .collect();
-    let chart = Chart::new(canvas, "oom_surface", None, context! { ends, servers => all, axes });
+    let fates: BTreeSet<Fate> = kept.iter().map(|server| model.servers[*server].fate).collect();
+    let labels = table.down.into_iter().chain([table.across]).map(|axis| model.axes[axis].label().to_owned());
+    let axes: Vec<String> = labels.collect();
+    let chart = Chart::new(canvas, "oom_surface", None, context! { ends, servers => all.len(), axes });
     let mut sheet = Sheet::new(canvas, &chart.title, &canvas.source(), &[]);
-    keys(&mut sheet, canvas, &kept);
+    let mut flow = sheet.row();
+    for fate in &fates {
+        let word = canvas.text("fate_key", context! { fate => fate.name() });
+        flow.tile_key(&mut sheet.svg, fill(*fate).0, &word);
+    }
+    sheet.end_row(flow);
     let bottom = tiles::draw(&mut sheet, &table.tiles(canvas, &kept));
-    let sides: BTreeSet<bool> = kept.iter().filter_map(|own| own.server.fate.fits()).collect();
-    let mut notes =
-        vec![canvas.text("oom_surface_ends", context! { ends, servers => all, boundary => sides.len() > 1 })];
-    let is_told =
-        |own: &Placed<'_, '_>| own.server.fate == Fate::Fits && own.server.full_length_requests().is_some();
-    if kept.iter().any(is_told) {
-        notes.push(canvas.text("oom_surface_fits", context! {}));
-    }
-    if !place.is_empty() {
-        notes.push(canvas.text("oom_surface_held", context! { place }));
-    }
-    if table.fewer {
-        notes.push(canvas.text("oom_surface_thinned", context! {}));
-    }
-    Some(sheet.finish(bottom, &super::notes(notes), chart))
-}
-
-fn placed<'m, 'a>(model: &'m Model<'a>) -> Vec<Placed<'m, 'a>> {
-    let place = |server: &Server<'_>| {
-        let axes = model.axes.iter();
-        axes.map(|axis| axis.place(server.group.axes.get(&axis.name)?)).collect()
-    };
-    model.servers.iter().map(|server| Placed { at: place(server), server }).collect()
+    let sides: BTreeSet<bool> = fates.iter().filter_map(|fate| fate.fits()).collect();
+    let has_requests = kept
+        .iter()
+        .map(|server| &model.servers[*server])
+        .any(|server| server.fate == Fate::Fits && server.full_length_requests().is_some());
+    let f = context! { ends, servers => all.len(), boundary => sides.len() > 1, place => &place };
+    let notes = [
+        (true, "oom_surface_ends"),
+        (has_requests, "oom_surface_fits"),
+        (!place.is_empty(), "oom_surface_held"),
+        (table.fewer, "oom_surface_thinned"),
+    ];
+    let notes = notes.into_iter().filter(|(is_so, _)| *is_so).map(|(_, name)| canvas.text(name, f.clone()));
+    Some(sheet.finish(bottom, notes, chart))
 }
 
 /// The values of an axis that some servers have.
-fn values(servers: &[Placed<'_, '_>], axis: usize) -> Vec<usize> {
-    let found: BTreeSet<usize> = servers.iter().filter_map(|own| own.at[axis]).collect();
+fn values(model: &Model<'_>, servers: &[usize], axis: usize) -> Vec<usize> {
+    let found: BTreeSet<usize> = servers.iter().filter_map(|server| model.server_at(*server, axis)).collect();
     found.into_iter().collect()
 }
 
-fn table(canvas: &Canvas<'_, '_>, kept: &[Placed<'_, '_>], shown: &[usize]) -> Option<Table> {
+fn table(canvas: &Canvas<'_, '_>, kept: &[usize], shown: &[usize]) -> Option<Table> {
+    let values = |axis: usize| values(canvas.model, kept, axis);
     let (down, across) = match *shown {
         [] => return None,
         [one] => (None, one),
-        // On a phone there is more room down than across.
-        [one, other, ..] if canvas.is_narrow() && values(kept, other).len() > values(kept, one).len() => {
+        // A phone has more room down than across.
+        [one, other, ..] if canvas.is_narrow() && values(other).len() > values(one).len() => {
             (Some(other), one)
         }
         [one, other, ..] => (Some(one), other),
     };
     let most = if canvas.is_narrow() { FEW_COLUMNS } else { COLUMNS };
-    let all_rows = down.map_or_else(Vec::new, |axis| values(kept, axis));
-    let all_columns = values(kept, across);
+    let (all_rows, all_columns) = (down.map_or_else(Vec::new, values), values(across));
     let (rows, columns) = (thinned(&all_rows, ROWS, None), thinned(&all_columns, most, None));
     let fewer = rows.len() < all_rows.len() || columns.len() < all_columns.len();
     Some(Table { down, across, rows, columns, fewer })
 }
 
 impl Table {
-    fn tiles(&self, canvas: &Canvas<'_, '_>, kept: &[Placed<'_, '_>]) -> Tiles {
-        let axes = &canvas.model.axes;
-        let mut places: HashMap<(Option<usize>, Option<usize>), &Placed<'_, '_>> = HashMap::new();
-        for own in kept {
-            let row = self.down.and_then(|axis| own.at[axis]);
-            places.entry((row, own.at[self.across])).or_insert(own);
+    fn tiles(&self, canvas: &Canvas<'_, '_>, kept: &[usize]) -> Tiles {
+        let model = canvas.model;
+        let mut places: HashMap<(Option<usize>, Option<usize>), usize> = HashMap::new();
+        for server in kept {
+            let row = self.down.and_then(|axis| model.server_at(*server, axis));
+            places.entry((row, model.server_at(*server, self.across))).or_insert(*server);
         }
         let rows: Vec<Option<usize>> = match self.down {
             Some(_) => self.rows.iter().copied().map(Some).collect(),
@@ -133,25 +123,27 @@ impl Table {
         };
         let row = |row: &Option<usize>| {
             let columns = self.columns.iter();
-            columns.map(|column| places.get(&(*row, Some(*column))).map(|own| tile(canvas, own))).collect()
+            columns.map(|column| Some(tile(canvas, *places.get(&(*row, Some(*column)))?))).collect()
         };
         let name = |row: &Option<usize>| match (self.down, row) {
-            (Some(axis), Some(row)) => axes[axis].text(*row),
+            (Some(axis), Some(row)) => model.axes[axis].text(*row),
             _ => String::new(),
         };
+        let label = |axis: usize| model.axes[axis].label().to_owned();
         Tiles {
-            row_axis: self.down.map_or_else(String::new, |axis| axes[axis].label().to_owned()),
-            column_axis: axes[self.across].label().to_owned(),
+            row_axis: self.down.map_or_else(String::new, label),
+            column_axis: label(self.across),
             tiles: rows.iter().map(row).collect(),
             rows: rows.iter().map(name).collect(),
-            columns: self.columns.iter().map(|column| axes[self.across].text(*column)).collect(),
+            columns: self.columns.iter().map(|column| model.axes[self.across].text(*column)).collect(),
         }
     }
 }
 
-fn tile(canvas: &Canvas<'_, '_>, own: &Placed<'_, '_>) -> Tile {
-    let (server, model) = (own.server, canvas.model);
-    let cells: Vec<_> = server.cells.iter().map(|at| &model.cells[*at]).collect();
+fn tile(canvas: &Canvas<'_, '_>, at: usize) -> Tile {
+    let model = canvas.model;
+    let server = &model.servers[at];
+    let cells: Vec<_> = model.cells_at(&server.cells).collect();
     let lost = cells.iter().filter(|cell| cell.file.outcome == CellOutcome::Oom).count();
     let longest = server.file.and_then(|file| file.facts.estimated_max_model_len);
     let lines = |narrow: bool| {
@@ -164,15 +156,16 @@ fn tile(canvas: &Canvas<'_, '_>, own: &Placed<'_, '_>) -> Tile {
             longest => longest.map(|tokens| number::thousands(Some(tokens as f64))),
             step => server.ended_at(),
         };
-        super::notes(["fate", "fate_more"].map(|name| canvas.text(name, f.clone())))
+        let lines = ["fate", "fate_more"].map(|name| canvas.text(name, f.clone()));
+        lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>()
     };
     let (fill, ink) = fill(server.fate);
     let end = cells.iter().find(|cell| cell.file.outcome.is_on_oom_surface());
     Tile {
         fill,
         ink,
-        about: format!("{}\n{}", spelled(model, own, 0..model.axes.len()), lines(false).join(", ")),
-        // Of a narrow tile the picture's keys say the rest.
+        about: format!("{}\n{}", spelled(model, at, 0..model.axes.len()), lines(false).join(", ")),
+        // The keys of the chart say the rest of a narrow tile.
         lines: lines(canvas.is_narrow()),
         cell: end.or(cells.first()).map(|cell| cell.id().to_owned()),
         picked: false,
@@ -180,7 +173,7 @@ fn tile(canvas: &Canvas<'_, '_>, own: &Placed<'_, '_>) -> Tile {
     }
 }
 
-/// Classes of a tile and its text.
+/// The classes of a tile and its text.
 fn fill(fate: Fate) -> (&'static str, &'static str) {
     match fate {
         Fate::Fits => ("fits", "on-fits"),
@@ -190,58 +183,47 @@ fn fill(fate: Fate) -> (&'static str, &'static str) {
     }
 }
 
-/// A server's values on some axes with their names.
-fn spelled(model: &Model<'_>, own: &Placed<'_, '_>, axes: impl IntoIterator<Item = usize>) -> String {
-    let value =
-        |axis: usize| Some(format!("{} {}", model.axes[axis].label(), model.axes[axis].text(own.at[axis]?)));
-    axes.into_iter().filter_map(value).collect::<Vec<_>>().join(", ")
+/// The values of a server on some axes with the labels of these.
+fn spelled(model: &Model<'_>, server: usize, axes: impl IntoIterator<Item = usize>) -> String {
+    model.spelled(|axis| model.server_at(server, axis), axes)
 }
 
-/// The two axes, or the one, along which fates change most often between servers that share everything else.
-fn strongest(servers: &[Placed<'_, '_>], axes: &[usize]) -> Vec<usize> {
+/// The servers by their values on some axes.
+fn by_place(
+    model: &Model<'_>,
+    axes: impl Iterator<Item = usize> + Clone,
+) -> BTreeMap<Vec<Option<usize>>, Vec<usize>> {
+    let mut found: BTreeMap<Vec<Option<usize>>, Vec<usize>> = BTreeMap::new();
+    for server in 0..model.servers.len() {
+        let place = axes.clone().map(|axis| model.server_at(server, axis)).collect();
+        found.entry(place).or_default().push(server);
+    }
+    found
+}
+
+/// The two axes, or the one, on which fates change most often between servers that share everything else.
+fn strongest(model: &Model<'_>, axes: &[usize]) -> Vec<usize> {
     let changes = |axis: usize| {
-        let mut lines: BTreeMap<Vec<Option<usize>>, BTreeSet<Fate>> = BTreeMap::new();
-        for own in servers {
-            let others = axes.iter().filter(|other| **other != axis).map(|other| own.at[*other]);
-            lines.entry(others.collect()).or_default().insert(own.server.fate);
-        }
-        lines.values().filter(|fates| fates.len() > 1).count()
+        let lines = by_place(model, axes.iter().copied().filter(|other| *other != axis));
+        let fates = |line: &Vec<usize>| -> BTreeSet<Fate> {
+            line.iter().map(|server| model.servers[*server].fate).collect()
+        };
+        lines.values().filter(|line| fates(line).len() > 1).count()
     };
-    let mut order: Vec<(usize, usize)> = axes.iter().map(|axis| (changes(*axis), *axis)).collect();
-    // Of equals the first.
-    order.sort_by_key(|(changes, axis)| (std::cmp::Reverse(*changes), *axis));
-    let mut shown: Vec<usize> = order.into_iter().take(2).map(|(_, axis)| axis).collect();
+    let mut shown = axes.to_vec();
+    // Stable: of equal ones the first.
+    shown.sort_by_cached_key(|axis| Reverse(changes(*axis)));
+    shown.truncate(2);
     shown.sort_unstable();
     shown
 }
 
-/// The servers at the place of the other axes that shows the boundary best, and that place.
-fn held<'m, 'a>(
-    model: &Model<'_>,
-    servers: Vec<Placed<'m, 'a>>,
-    rest: &[usize],
-) -> (Vec<Placed<'m, 'a>>, String) {
-    let mut found: BTreeMap<Vec<Option<usize>>, Vec<Placed<'m, 'a>>> = BTreeMap::new();
-    for own in servers {
-        found.entry(rest.iter().map(|axis| own.at[*axis]).collect()).or_default().push(own);
-    }
-    let smaller = |own: &Vec<Placed<'_, '_>>| {
-        let side = |fits: bool| own.iter().filter(|own| own.server.fate.fits() == Some(fits)).count();
+/// The servers at the values of the other axes that show the boundary best.
+fn clearest(model: &Model<'_>, rest: &[usize]) -> Vec<usize> {
+    let smaller = |own: &Vec<usize>| {
+        let side = |fits: bool| own.iter().filter(|at| model.servers[**at].fate.fits() == Some(fits)).count();
         side(true).min(side(false))
     };
-    // Of equals the first.
-    let best = found.into_values().rev().max_by_key(smaller).unwrap_or_default();
-    let place = best.first().map_or_else(String::new, |own| spelled(model, own, rest.iter().copied()));
-    (best, place)
-}
-
-/// The colours that occur, with their words.
-fn keys(sheet: &mut Sheet, canvas: &Canvas<'_, '_>, kept: &[Placed<'_, '_>]) {
-    let fates: BTreeSet<Fate> = kept.iter().map(|own| own.server.fate).collect();
-    let mut flow = sheet.row();
-    for fate in fates {
-        let word = canvas.text("fate_key", context! { fate => fate.name() });
-        flow.tile_key(&mut sheet.svg, fill(fate).0, &word);
-    }
-    sheet.end_row(flow);
+    // Of equal ones the first.
+    by_place(model, rest.iter().copied()).into_values().rev().max_by_key(smaller).unwrap_or_default()
 }

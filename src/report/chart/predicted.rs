@@ -3,12 +3,13 @@
 use minijinja::context;
 
 use super::{
-    Chart, about,
-    canvas::Canvas,
+    about,
+    canvas::{Canvas, EDGE},
+    picture::Chart,
     plane::Plane,
     scale::Scale,
     scope::Scope,
-    sheet::{EDGE, Sheet},
+    sheet::Sheet,
 };
 use crate::{
     measure::Metric,
@@ -54,12 +55,7 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
     let chart = Chart::new(canvas, "predicted", Some(scope.name), f);
     let mut sheet = Sheet::new(canvas, &chart.title, &canvas.source(), &[]);
     let top = sheet.top() + 30.0;
-    let plane = Plane {
-        left: EDGE + 52.0,
-        right: canvas.wide - EDGE - 14.0,
-        top,
-        bottom: top + HEIGHT.min(canvas.wide - 2.0 * EDGE - 76.0),
-    };
+    let plane = sheet.plane(top, HEIGHT.min(canvas.wide - 2.0 * EDGE - 76.0));
     let x = Scale::between(low, high, true, plane.left, plane.right);
     let y = Scale::between(low, high, true, plane.bottom, plane.top);
     let svg = &mut sheet.svg;
@@ -81,13 +77,13 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
     }
     let basis = &predictions.basis;
     let (hardware, validation) = (&basis.hardware, &basis.validation);
-    let notes = super::notes([
+    let notes = [
         canvas.text("predicted_basis", context! { hardware, validation }),
         canvas.text("predicted_lines", context! { factor => number::times(OFF) }),
         about::unranked(canvas, points.iter().map(|point| point.cell), METRIC),
         about::only(canvas, scope),
-    ]);
-    Some(sheet.finish(plane.bottom + Plane::BELOW, &notes, chart))
+    ];
+    Some(sheet.finish(plane.bottom + Plane::BELOW, notes, chart))
 }
 
 /// What a pointer over a cell is told.

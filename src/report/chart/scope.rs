@@ -1,14 +1,11 @@
-//! What a picture of a workload shows: the axis along which more is asked for, the axis that gives the
-//! series, and where every other axis is held.
+//! What the charts of a workload show: the horizontal axis, the axis of the series, and the values at which other axes are held.
 //!
-//! The rule, which the notes below the pictures repeat where it had to choose: the load axis goes along
-//! (where it does not vary the numeric axis with most values). Where the other axes have at most six
-//! combinations, each is a series. Otherwise the one along which the metric changes most gives the series,
-//! and the rest are held where the best cell is.
+//! The horizontal axis is the load axis or, if that does not vary, the numeric axis with most values. If the other axes have at
+//! most six combinations, each is a series. Otherwise the axis along which the metric changes most gives the series, and the rest
+//! are held at the values of the best cell. A note below the chart says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::sheet::Key;
 use crate::{
     manifest::Slo,
     measure::Metric,
@@ -18,11 +15,11 @@ use crate::{
         model::{Cell, Model, Origin},
         number::ABSENT,
         origin::origins,
-        statistics::median,
+        statistics::{evenly, median},
     },
 };
 
-/// The most series that stay apart by colour and shape.
+/// The most series that colour and shape can distinguish.
 pub(super) const SERIES: usize = 6;
 
 /// All cells of a workload.
@@ -30,10 +27,10 @@ pub(super) struct Scope<'m, 'a> {
     pub(super) model: &'m Model<'a>,
     pub(super) name: &'a str,
     pub(super) slo: &'a Slo,
-    /// In the order of the plan, those without numbers too.
+    /// In the order of the plan, including those without numbers.
     pub(super) cells: Vec<&'m Cell<'a>>,
-    /// Where some server axes have one value alone that gave numbers: that place, and how many cells with
-    /// other values are left out.
+    /// If only one value of some server axes gave numbers: that value, and the number of cells with other values, which are left
+    /// out.
     pub(super) only: Option<(String, usize)>,
     /// Axes with more than one value.
     pub(super) varying: Vec<usize>,
@@ -41,50 +38,49 @@ pub(super) struct Scope<'m, 'a> {
     pub(super) best: Option<&'m Cell<'a>>,
 }
 
-/// Cells that share everything but the axis along.
+/// Cells that share everything but their value on the horizontal axis.
 pub(super) struct Series<'m, 'a> {
-    /// `max_tokens 64`; empty when there is one series only.
+    /// `max_tokens 64`; empty for a single series.
     pub(super) label: String,
-    /// The axes it has its name of: `max_tokens`, or several with a point between.
+    /// The axes that name it: `max_tokens`, or several separated by dots.
     pub(super) names: String,
     /// Its values on these: `64`.
     pub(super) values: String,
     pub(super) cells: Vec<&'m Cell<'a>>,
 }
 
-/// The series of a picture, and what was left out to get at them.
+/// The series of a chart, and what was left out.
 pub(super) struct Choice<'m, 'a> {
     pub(super) series: Vec<Series<'m, 'a>>,
-    /// Where the other axes are held; `None` when every cell is shown.
+    /// The values at which other axes are held; `None` if every cell is shown.
     pub(super) held: Option<Held<'m, 'a>>,
     /// The axis of which only some values are shown.
     pub(super) thinned: Option<usize>,
 }
 
-/// The cells at one place of some axes.
+/// The cells with certain values on some axes.
 pub(super) struct Held<'m, 'a> {
     pub(super) cells: Vec<&'m Cell<'a>>,
-    /// `temperature 1, dtype half`; empty where there are no such axes.
+    /// `temperature 1, dtype half`; empty if there are no such axes.
     pub(super) place: String,
-    /// Whether it is the best cell's place.
+    /// Whether these are the values of the best cell.
     pub(super) is_best: bool,
 }
 
-/// Series of every cell; where several values share one, their axis and the axes that may differ within a
-/// series.
+/// Series of every cell. If several values share a series: their axis, and the axes that may differ within a series.
 pub(super) struct Colours<'m, 'a> {
     pub(super) series: Vec<Series<'m, 'a>>,
     pub(super) grouped: Option<(usize, Vec<usize>)>,
 }
 
 impl<'m, 'a> Scope<'m, 'a> {
-    /// The scope of one workload; `None` where it has no cell.
+    /// The scope of a workload; `None` if it has no cell.
     pub(super) fn of(model: &'m Model<'a>, workload: usize) -> Option<Self> {
         let own = &model.workloads[workload];
         let all: Vec<&Cell<'a>> = own.cells.iter().map(|at| &model.cells[*at]).collect();
         let measured: Vec<&Cell<'a>> = all.iter().copied().filter(|cell| cell.has_numbers()).collect();
         let axes = (0..model.axes.len()).filter(|axis| varies(&all, *axis));
-        // A value of a server axis that gave no number at all is no series; the picture of memory shows it.
+        // A value of a server axis without numbers is no series; the OOM surface shows it.
         let (varying, single): (Vec<usize>, Vec<usize>) =
             axes.partition(|axis| varies(&measured, *axis) || model.axes[*axis].role == Role::Load);
         let first = measured.first();
@@ -99,7 +95,9 @@ impl<'m, 'a> Scope<'m, 'a> {
             model,
             name: own.name,
             slo: own.slo,
-            only: first.filter(|_| left_out > 0).map(|one| (spelled(model, one, &single), left_out)),
+            only: first
+                .filter(|_| left_out > 0)
+                .map(|one| (model.spelled(|axis| one.at[axis], single.iter().copied()), left_out)),
             cells,
             varying,
             best: best.map(|at| &model.cells[at]).filter(is_shown),
@@ -116,18 +114,18 @@ impl<'m, 'a> Scope<'m, 'a> {
         self.best.is_some_and(|best| best.index == cell.index)
     }
 
-    /// What people call an axis.
+    /// The label of an axis.
     pub(super) fn label(&self, axis: usize) -> &'m str {
         self.model.axes[axis].label()
     }
 
-    /// A cell's value on an axis as text: of a load, the one it reached.
+    /// A cell's value on an axis as text; of a load, the one it reached.
     pub(super) fn value(&self, cell: &Cell<'_>, axis: usize) -> Option<String> {
         cell.at[axis]?;
         place_on(self.model, cell, |own| own == axis).pop().map(|own| own.value)
     }
 
-    /// The same as a number, where it is one.
+    /// A cell's value on an axis as a number; of a load, the one it reached.
     pub(super) fn number(&self, cell: &Cell<'_>, axis: usize) -> Option<f64> {
         let own = &self.model.axes[axis];
         let value = own.values.get(cell.at[axis]?)?.as_f64()?;
@@ -137,16 +135,17 @@ impl<'m, 'a> Scope<'m, 'a> {
         }
     }
 
-    /// The kinds of cells that were not measured, where the run has others.
-    pub(super) fn letters(&self) -> Vec<Key> {
-        let found = match self.model.is_mixed {
+    /// The origins of cells that were not measured, if the run has several origins.
+    pub(super) fn other_origins(&self) -> Vec<Origin> {
+        let mut found = match self.model.is_mixed {
             true => origins(self.measured().map(|cell| cell.file)),
             false => Vec::new(),
         };
-        found.into_iter().filter(|origin| *origin != Origin::Measured).map(Key::Origin).collect()
+        found.retain(|origin| *origin != Origin::Measured);
+        found
     }
 
-    /// The axis along which more is asked for.
+    /// The horizontal axis.
     pub(super) fn along(&self) -> Option<usize> {
         let first = *self.cells.first()?;
         let blocks = self.model.workloads[first.workload].blocks.iter();
@@ -181,9 +180,8 @@ impl<'m, 'a> Scope<'m, 'a> {
         }
     }
 
-    /// The colour and shape of the points of a picture that shows every cell: by the combination of the axes
-    /// other than `along` where there are at most six, else by the one along which the metric changes most,
-    /// its values in at most six groups.
+    /// The series of a chart that shows every cell: the combinations of the axes other than `along` if there are at most six, else
+    /// the values of the axis along which the metric changes most, in at most six groups.
     pub(super) fn colours(&self, along: Option<usize>, metric: Metric) -> Colours<'m, 'a> {
         let mut others = self.others(along);
         let all = group(self.model, self.cells.iter().copied(), &others);
@@ -215,8 +213,8 @@ impl<'m, 'a> Scope<'m, 'a> {
         Series { label: format!("{names} {values}"), names, values, cells }
     }
 
-    /// Of some axes, the one along which the metric changes most: the largest over the smallest of its
-    /// values' medians; the first of equals.
+    /// The axis along which the metric changes most, by the largest over the smallest median of its values; of equal ones the
+    /// first.
     pub(super) fn strongest(&self, axes: &[usize], metric: Metric) -> Option<usize> {
         let spread = |axis: usize| {
             let mut by_value: BTreeMap<Option<usize>, Vec<f64>> = BTreeMap::new();
@@ -233,8 +231,7 @@ impl<'m, 'a> Scope<'m, 'a> {
         spreads.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, axis)| axis)
     }
 
-    /// The cells that have the best cell's values on some axes; without a best cell, the first one's that has
-    /// numbers.
+    /// The cells with the best cell's values on some axes; without a best cell, those of the first one with numbers.
     pub(super) fn held(&self, axes: &[usize]) -> Held<'m, 'a> {
         let Some(anchor) = self.best.or_else(|| self.measured().next()) else {
             return Held { cells: Vec::new(), place: String::new(), is_best: false };
@@ -242,19 +239,10 @@ impl<'m, 'a> Scope<'m, 'a> {
         let here = |cell: &&Cell<'a>| axes.iter().all(|axis| cell.at[*axis] == anchor.at[*axis]);
         Held {
             cells: self.cells.iter().copied().filter(here).collect(),
-            place: spelled(self.model, anchor, axes),
+            place: self.model.spelled(|axis| anchor.at[axis], axes.iter().copied()),
             is_best: self.best.is_some(),
         }
     }
-}
-
-/// A cell's values on some axes with the names of these: `temperature 1, dtype half`.
-fn spelled(model: &Model<'_>, cell: &Cell<'_>, axes: &[usize]) -> String {
-    let own = axes.iter().filter_map(|axis| {
-        let axis_of = &model.axes[*axis];
-        Some(format!("{} {}", axis_of.label(), axis_of.text(cell.at[*axis]?)))
-    });
-    own.collect::<Vec<_>>().join(", ")
 }
 
 /// Cells by their values on some axes, in the order of these.
@@ -273,7 +261,10 @@ fn group<'m, 'a>(
         None => ABSENT.to_owned(),
     };
     let series = found.into_iter().map(|(at, cells)| Series {
-        label: cells.first().map_or_else(String::new, |cell| spelled(model, cell, axes)),
+        label: cells
+            .first()
+            .map(|cell| model.spelled(|axis| cell.at[axis], axes.iter().copied()))
+            .unwrap_or_default(),
         names: joined(axes.iter().map(|axis| model.axes[*axis].label().to_owned()).collect()),
         values: joined(axes.iter().zip(&at).map(|(axis, value)| text(*axis, value)).collect()),
         cells,
@@ -281,29 +272,16 @@ fn group<'m, 'a>(
     series.collect()
 }
 
-/// The values of an axis that some cells have, as places, in their order.
+/// The values of an axis that some cells have, as indices, in order.
 pub(super) fn values(cells: &[&Cell<'_>], axis: usize) -> Vec<usize> {
     let found: BTreeSet<usize> = cells.iter().filter_map(|cell| cell.at[axis]).collect();
     found.into_iter().collect()
 }
 
-/// At most `most` of some values in ascending order, evenly over all of them, first, last and `must` among
-/// them.
+/// At most `most` of some values, evenly spread: the first, the last and `must` are among them.
 pub(super) fn thinned(values: &[usize], most: usize, must: Option<usize>) -> Vec<usize> {
-    if values.len() <= most {
-        return values.to_vec();
-    }
-    let mut places: Vec<usize> = (0..most).map(|index| index * (values.len() - 1) / (most - 1)).collect();
     let must = must.and_then(|must| values.iter().position(|value| *value == must));
-    if let Some(must) = must.filter(|must| !places.contains(must)) {
-        // The nearest one inside gives way.
-        let nearest = (1..most - 1).min_by_key(|index| places[*index].abs_diff(must));
-        if let Some(nearest) = nearest {
-            places[nearest] = must;
-            places.sort_unstable();
-        }
-    }
-    places.into_iter().map(|place| values[place]).collect()
+    evenly(values.len(), most, must).into_iter().map(|place| values[place]).collect()
 }
 
 fn varies(cells: &[&Cell<'_>], axis: usize) -> bool {

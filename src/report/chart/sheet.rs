@@ -1,31 +1,21 @@
-//! What every picture has around its plot: title, what was measured, marks of where the numbers come from,
-//! the keys of its signs, and the notes below.
+//! The frame of every chart: title, source and origin of the numbers, the keys of its signs, and the notes below.
 
 use minijinja::context;
 
 use super::{
-    Chart, Drawn,
-    canvas::Canvas,
-    legend::Flow,
+    canvas::{Canvas, EDGE, WIDE},
+    flow::Flow,
+    picture::{Chart, Drawn},
+    plane::Plane,
     svg::{Anchor, Svg, px},
     text::{fitted, lines, width, wrapped},
 };
-use crate::report::{
-    escape,
-    origin::{Origin, badge},
-};
+use crate::report::origin::{Origin, badge};
 
-/// Width of every picture, pixels.
-pub(super) const WIDE: f64 = 760.0;
-/// The same on a phone, where the wide one would be too small to read.
-pub(super) const NARROW: f64 = 372.0;
-/// Free room at the left and right edge.
-pub(super) const EDGE: f64 = 20.0;
 /// How much wider a title is than [`width`] says, in the widest of the usual fonts.
 const SEMIBOLD: f64 = 1.14;
-const STYLE: &str = include_str!("style.css");
 
-/// A sign that the picture uses, for the row of keys.
+/// A sign that a chart explains in its row of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Ranked,
@@ -36,12 +26,12 @@ pub(super) enum Key {
     Pick,
     P50,
     P95,
-    /// The letter beside what was not measured, where a run has cells of several kinds.
+    /// The letter beside numbers that were not measured, in a run with several origins.
     Origin(Origin),
 }
 
 impl Key {
-    /// What it means, in the reader's words.
+    /// Its meaning.
     pub(super) fn text(self, canvas: &Canvas<'_, '_>) -> String {
         let (key, origin) = match self {
             Self::Ranked => ("ranked", Some(canvas.origin())),
@@ -58,7 +48,7 @@ impl Key {
     }
 }
 
-/// A picture that is being drawn.
+/// A chart that is being drawn.
 pub(super) struct Sheet {
     pub(super) svg: Svg,
     pub(super) wide: f64,
@@ -66,7 +56,7 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    /// Begins with the head; the plot may start at [`Sheet::top`].
+    /// Draws the head; the plot may start at [`Sheet::top`].
     pub(super) fn new(canvas: &Canvas<'_, '_>, title: &str, sub: &str, keys: &[Key]) -> Self {
         let wide = canvas.wide;
         let mut sheet = Self { svg: Svg::default(), wide, head: 11.0 };
@@ -99,17 +89,22 @@ impl Sheet {
         sheet
     }
 
-    /// Where the plot may start.
+    /// The top of the room for the plot.
     pub(super) fn top(&self) -> f64 {
         self.head
     }
 
-    /// Whether it is drawn for a phone.
+    /// Whether the chart is for a phone.
     pub(super) fn is_narrow(&self) -> bool {
         self.wide < WIDE
     }
 
-    /// Begins a row of keys below the head; [`Sheet::end_row`] makes it part of the head.
+    /// The plot area of a chart with a value axis, over the whole width.
+    pub(super) fn plane(&self, top: f64, height: f64) -> Plane {
+        Plane { left: EDGE + 52.0, right: self.wide - EDGE - 14.0, top, bottom: top + height }
+    }
+
+    /// Begins a row of keys below the head; [`Sheet::end_row`] adds it to the head.
     pub(super) fn row(&self) -> Flow {
         Flow::new(self.head + 10.0, self.wide)
     }
@@ -141,11 +136,16 @@ impl Sheet {
         self.end_row(flow);
     }
 
-    /// Ends the picture: notes below `bottom`, one paragraph each.
-    pub(super) fn finish(mut self, bottom: f64, notes: &[String], chart: Chart) -> Chart {
+    /// Ends the chart with notes below `bottom`, one paragraph each; empty ones are left out.
+    pub(super) fn finish(
+        mut self,
+        bottom: f64,
+        notes: impl IntoIterator<Item = String>,
+        chart: Chart,
+    ) -> Chart {
         let mut y = bottom + 8.0;
         for note in notes {
-            for line in wrapped(note, 12.0, self.wide - 2.0 * EDGE) {
+            for line in wrapped(&note, 12.0, self.wide - 2.0 * EDGE) {
                 y += 17.0;
                 self.svg.text((EDGE, y), Anchor::Start, "note", &line);
             }
@@ -163,8 +163,7 @@ impl Sheet {
     }
 }
 
-/// The title in a few lines. Where the name of a workload is too long for that, it is cut and not what the
-/// picture shows.
+/// The title in at most `most` lines. If the name of a workload is too long, it is cut and the rest is kept.
 fn headline(title: &str, room: f64, most: usize) -> Vec<String> {
     match title.rsplit_once(": ") {
         Some((name, what)) if wrapped(title, 17.0, room).len() > most => {
@@ -173,43 +172,5 @@ fn headline(title: &str, room: f64, most: usize) -> Vec<String> {
             cut
         }
         _ => lines(title, 17.0, room, most),
-    }
-}
-
-impl Chart {
-    /// The picture as a file of its own: it looks after light and dark by itself.
-    pub fn svg(&self) -> String {
-        self.element(&self.wide, "", &format!("<style>\n{STYLE}</style>\n"))
-    }
-
-    /// The picture as elements of a page that has [`Chart::style`] once: for a wide screen and for a phone,
-    /// one of which is shown.
-    pub(in crate::report) fn inline(&self) -> String {
-        match &self.narrow {
-            Some(narrow) => format!(
-                "{}{}",
-                self.element(&self.wide, " for-wide", ""),
-                self.element(narrow, " for-narrow", "")
-            ),
-            None => self.element(&self.wide, "", ""),
-        }
-    }
-
-    /// The style that [`Chart::inline`] needs.
-    pub(in crate::report) fn style() -> &'static str {
-        STYLE
-    }
-
-    fn element(&self, drawn: &Drawn, class: &str, style: &str) -> String {
-        format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart{class}\" viewBox=\"0 0 {w} {h}\" \
-             width=\"{w}\" height=\"{h}\" role=\"img\">\n\
-             <title>{}</title>\n<desc>{}</desc>\n{style}{}</svg>\n",
-            escape::xml(&self.title),
-            escape::xml(&self.alt),
-            drawn.body,
-            w = px(drawn.width),
-            h = px(drawn.height),
-        )
     }
 }

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use minijinja::context;
 
 use super::{
-    Chart, about,
+    about,
     along::Along,
-    canvas::Canvas,
+    canvas::{Canvas, EDGE},
     legend,
+    picture::Chart,
     plane::Plane,
     scale::Scale,
     scope::{Scope, Series, values},
-    sheet::{EDGE, Key, Sheet},
+    sheet::{Key, Sheet},
     svg::{Anchor, Svg},
     text::{apart, told_apart, width},
 };
@@ -67,12 +68,9 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
     let mut sheet = Sheet::new(canvas, &chart.title, &canvas.source(), &keys);
     let labels = labels(canvas, &mut sheet, &choice.series);
     let room = labels.iter().map(|text| width(text, 13.0)).fold(0.0, f64::max);
-    let plane = Plane {
-        left: EDGE + 52.0,
-        right: canvas.wide - EDGE - if room > 0.0 { room + 18.0 } else { 14.0 },
-        top: sheet.top() + 30.0,
-        bottom: sheet.top() + 30.0 + HEIGHT,
-    };
+    let whole = sheet.plane(sheet.top() + 30.0, HEIGHT);
+    let right = if room > 0.0 { canvas.wide - EDGE - room - 18.0 } else { whole.right };
+    let plane = Plane { right, ..whole };
     let y = Scale::over(with.iter().filter_map(|cell| cell.shown(METRIC)), false, plane.bottom, plane.top)?;
     let x = Along::new(scope, &shown, axis, plane.left + 14.0, plane.right - 14.0);
     let plot = Plot { x, y, plane };
@@ -89,12 +87,12 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
     }
     let thinned = choice.thinned.map(|own| (own, choice.series.len()));
     let held = choice.held.as_ref().map_or_else(String::new, |held| about::held(canvas, held));
-    let notes = super::notes([
+    let notes = [
         about::only(canvas, scope),
         [about::thinned(canvas, scope, thinned.as_slice()), held].join(" ").trim().to_owned(),
         about::unranked(canvas, with.into_iter(), METRIC),
-    ]);
-    Some(sheet.finish(plane.bottom + Plane::BELOW, &notes, chart))
+    ];
+    Some(sheet.finish(plane.bottom + Plane::BELOW, notes, chart))
 }
 
 fn keys(with: &[&Cell<'_>], has_best: bool, has_lost: bool) -> Vec<Key> {

@@ -1,7 +1,8 @@
 //! A table of coloured tiles over two axes: rows down, columns across.
 
 use super::{
-    sheet::{EDGE, Sheet},
+    canvas::EDGE,
+    sheet::Sheet,
     svg::Anchor,
     text::{fitted, width},
 };

@@ -3,12 +3,13 @@
 use minijinja::context;
 
 use super::{
-    Chart, about,
+    about,
     canvas::Canvas,
+    picture::Chart,
     plane::Plane,
     scale::Scale,
     scope::Scope,
-    sheet::{EDGE, Sheet},
+    sheet::Sheet,
     svg::{Anchor, Svg},
     text::width,
 };
@@ -62,7 +63,7 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
     let window = window(cell);
     let mut bottom = top;
     for (index, panel) in panels.iter().enumerate() {
-        let plane = Plane { left: EDGE + 52.0, right: canvas.wide - EDGE - 14.0, top, bottom: top + HEIGHT };
+        let plane = sheet.plane(top, HEIGHT);
         let x = Scale::over([length].into_iter(), false, plane.left, plane.right)?;
         let x = Scale::between(0.0, length.max(x.max() * 1e-6), false, plane.left, plane.right);
         row(&mut sheet.svg, &plane, panel, &x, window)?;
@@ -77,7 +78,7 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
         top = bottom + GAP;
     }
     let notes = notes(canvas, cell, &panels, window.is_some());
-    Some(sheet.finish(bottom + Plane::BELOW, &notes, chart))
+    Some(sheet.finish(bottom + Plane::BELOW, notes, chart))
 }
 
 fn notes(canvas: &Canvas<'_, '_>, cell: &Cell<'_>, panels: &[Panel], has_window: bool) -> Vec<String> {

@@ -5,13 +5,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use minijinja::context;
 
 use super::{
-    Chart, about,
+    about,
     canvas::Canvas,
     legend,
+    picture::Chart,
     plane::Plane,
     scale::Scale,
     scope::Scope,
-    sheet::{EDGE, Key, Sheet},
+    sheet::{Key, Sheet},
     svg::{Anchor, Svg},
     text::{fitted, width},
 };
@@ -94,7 +95,7 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
     let mut bottom = top;
     for (index, panel) in panels.iter().enumerate() {
         let is_last = index + 1 == panels.len();
-        let plane = Plane { left: EDGE + 52.0, right: canvas.wide - EDGE - 14.0, top, bottom: top + HEIGHT };
+        let plane = sheet.plane(top, HEIGHT);
         let placed = frame(&mut sheet.svg, canvas, panel, plane, is_last)?;
         placed.draw_points(&mut sheet.svg, canvas, scope, &series);
         if let Some(axis) = along {
@@ -109,7 +110,7 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
         bottom = plane.bottom;
         top = plane.bottom + BETWEEN;
     }
-    Some(sheet.finish(bottom + Plane::BELOW, &super::notes(sentences), chart))
+    Some(sheet.finish(bottom + Plane::BELOW, sentences, chart))
 }
 
 fn panel<'m, 'a>(scope: &Scope<'m, 'a>, metric: Metric, term: Option<SloTerm>) -> Panel<'m, 'a> {
@@ -162,7 +163,7 @@ fn keys(scope: &Scope<'_, '_>, panels: &[Panel<'_, '_>]) -> Vec<Key> {
         (all().any(|point| scope.is_best(point.cell)), Key::Pick),
     ];
     let own = known.into_iter().filter(|(has, _)| *has).map(|(_, key)| key);
-    own.chain(scope.letters()).collect()
+    own.chain(scope.other_origins().into_iter().map(Key::Origin)).collect()
 }
 
 /// The axes of a panel, and what lies beyond its limit.

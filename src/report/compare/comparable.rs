@@ -12,7 +12,7 @@ use crate::{
 
 /// Keys of a workload that say how a number is judged, how long it is waited for or how often it is asked, not what is
 /// asked. How many samples there are is what the intervals tell.
-pub(in crate::report) const JUDGED: [&str; 8] =
+pub(crate) const JUDGED: [&str; 8] =
     ["slo", "objective", "timeout", "requests", "requests_per_stream", "duration", "passes", "warmup"];
 
 /// Something that differs and should not, by its key: `flags.max-num-seqs`, `workload.chat.api`, `engine_version`.
@@ -36,11 +36,11 @@ impl Difference {
 }
 
 /// A cell with its server; what was imported was never planned.
-pub(in crate::report) type Placed<'a> = (&'a Group, Option<&'a Cell>);
+pub(crate) type Placed<'a> = (&'a Group, Option<&'a Cell>);
 
 /// What differs between two runs as wholes: the engine, its version, the client, and whether one was only simulated or
 /// predicted. The machine is what most comparisons are about, so it never counts.
-pub(in crate::report) fn of_runs(run: &StoredRun, anchor: &StoredRun) -> BTreeSet<Difference> {
+pub(crate) fn of_runs(run: &StoredRun, anchor: &StoredRun) -> BTreeSet<Difference> {
     let engine = |run: &StoredRun| run.run.engine.as_ref().map(|engine| engine.name.clone());
     let version = |run: &StoredRun| run.run.engine.as_ref()?.version.clone();
     let client = |run: &StoredRun| match &run.run.imported {
@@ -66,7 +66,7 @@ pub(in crate::report) fn of_runs(run: &StoredRun, anchor: &StoredRun) -> BTreeSe
 
 /// What differs between two cells beside the axes that join them: their servers' models, flags and environments, and what
 /// their workloads ask.
-pub(in crate::report) fn of_cells(
+pub(crate) fn of_cells(
     run: Placed<'_>,
     anchor: Placed<'_>,
     joined: &BTreeSet<String>,

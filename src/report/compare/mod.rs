@@ -10,7 +10,7 @@ pub(super) mod view;
 
 pub use column::Column;
 pub use comparable::Difference;
-pub use gate::Gate;
+pub use gate::{Gate, GateError};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

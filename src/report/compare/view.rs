@@ -25,7 +25,7 @@ fn shown(cells: &[&Pair]) -> Vec<Column> {
 }
 
 /// The values of `comparison.md.j2`.
-pub(in crate::report) fn values(comparison: &Comparison) -> Value {
+pub(crate) fn values(comparison: &Comparison) -> Value {
     let cells: Vec<&Pair> = comparison.cells.iter().collect();
     let mut names: Vec<&str> = Vec::new();
     for cell in &cells {

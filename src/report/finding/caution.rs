@@ -1,4 +1,4 @@
-//! What nobody should conclude.
+//! What a reader should not conclude.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -6,32 +6,41 @@ use super::{Facts, Finding, Kind, Rule, Unit, place};
 use crate::{
     manifest::LatencyKind,
     measure::{Metric, Rank, Severity, VerdictKind},
-    report::model::{Block, Cell, Model, Origin, Trust},
+    report::{
+        model::{Block, Cell, Model, Origin, Trust},
+        statistics::largest,
+    },
     unit::Percentile,
 };
 
-pub(super) const RULES: &[Rule] = &[simulated, predicted, measured_once, few_samples, excluded, prompts_were];
+pub(super) const RULES: &[Rule] = &[
+    Rule::Run(simulated),
+    Rule::Run(predicted),
+    Rule::Run(measured_once),
+    Rule::Run(few_samples),
+    Rule::Run(excluded),
+    Rule::Run(prompts_were),
+];
 
-/// One kind of verdict of one severity, with every cell it was given to.
+/// One kind of verdict of one severity, with every cell that has it.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) struct VerdictRow<'a> {
-    pub(in crate::report) kind: VerdictKind,
-    pub(in crate::report) severity: Severity,
-    /// Places in [`Model::cells`], in the order of the plan.
-    pub(in crate::report) cells: Vec<usize>,
-    /// The metrics that it keeps from being ranked, as verdicts name them, each with the number of cells
-    /// where it does.
-    pub(in crate::report) touches: BTreeMap<&'a str, usize>,
-    /// Its reasons in the first of the cells: a percentile each, where it is of several.
-    pub(in crate::report) reasons: Vec<&'a str>,
+pub(crate) struct VerdictRow<'a> {
+    pub(crate) kind: VerdictKind,
+    pub(crate) severity: Severity,
+    /// Indices of the cells, in the order of the plan.
+    pub(crate) cells: Vec<usize>,
+    /// The metrics that it keeps from being ranked, by name, each with the number of cells where it does.
+    pub(crate) touches: BTreeMap<&'a str, usize>,
+    /// Its reasons in the first cell: one for each percentile if it is about several.
+    pub(crate) reasons: Vec<&'a str>,
     /// Whether every cell has these reasons.
-    pub(in crate::report) is_same: bool,
-    /// What to do, as the first of them has it.
-    pub(in crate::report) hint: &'a str,
+    pub(crate) is_same: bool,
+    /// The hint of the first cell.
+    pub(crate) hint: &'a str,
 }
 
-/// The verdicts of all cells, gravest first.
-pub(in crate::report) fn verdict_rows<'a>(model: &Model<'a>) -> Vec<VerdictRow<'a>> {
+/// The verdicts of all cells, most severe first.
+pub(crate) fn verdict_rows<'a>(model: &Model<'a>) -> Vec<VerdictRow<'a>> {
     let mut rows: Vec<VerdictRow<'a>> = Vec::new();
     let mut known: BTreeMap<(VerdictKind, Severity), usize> = BTreeMap::new();
     for cell in &model.cells {
@@ -59,7 +68,7 @@ pub(in crate::report) fn verdict_rows<'a>(model: &Model<'a>) -> Vec<VerdictRow<'
             }
         }
     }
-    // Stable: of equally grave ones the first.
+    // Stable: equally severe ones keep their order.
     rows.sort_by_key(|row| Reverse(row.severity));
     rows
 }
@@ -78,64 +87,70 @@ fn with_numbers<'m, 'a>(model: &'m Model<'a>) -> Vec<&'m Cell<'a>> {
     model.cells.iter().filter(|cell| cell.has_numbers()).collect()
 }
 
-/// A finding on some of the cells with numbers, and how many of them these are; none of none.
-fn some(kind: Kind, all: &[&Cell<'_>], is_one: impl Fn(&Cell<'_>) -> bool) -> Option<Finding> {
+/// A finding on the cells that satisfy a condition, with their number; none if there is no such cell.
+fn some(
+    kind: Kind,
+    all: &[&Cell<'_>],
+    is_one: impl Fn(&Cell<'_>) -> bool,
+    more: impl FnOnce(Facts) -> Facts,
+) -> Vec<Finding> {
     let cells: Vec<usize> = all.iter().filter(|cell| is_one(cell)).map(|cell| cell.index).collect();
-    let facts = Facts::new().count("count", cells.len()).count("of", all.len());
-    (!cells.is_empty()).then(|| Finding::of_run(kind, cells).with(facts))
+    if cells.is_empty() {
+        return Vec::new();
+    }
+    let facts = more(Facts::new().count("count", cells.len()).count("of", all.len()));
+    vec![Finding::of_run(kind, cells).with(facts)]
 }
 
 fn simulated(model: &Model<'_>) -> Vec<Finding> {
     let is_simulated = |cell: &Cell<'_>| cell.origin == Origin::Simulated;
-    some(Kind::Simulated, &with_numbers(model), is_simulated).into_iter().collect()
+    some(Kind::Simulated, &with_numbers(model), is_simulated, |facts| facts)
 }
 
 fn predicted(model: &Model<'_>) -> Vec<Finding> {
     let is_predicted = |cell: &Cell<'_>| cell.origin == Origin::Predicted;
-    let found = some(Kind::Predicted, &with_numbers(model), is_predicted);
-    let found = found.map(|mut finding| {
-        if let Some(basis) = &model.run.run.predicted {
-            finding.facts = finding.facts.name("validation", &basis.validation);
-        }
-        finding
-    });
-    found.into_iter().collect()
+    some(Kind::Predicted, &with_numbers(model), is_predicted, |facts| {
+        facts.when(model.run.run.predicted.as_ref(), |facts, basis| {
+            facts.name("validation", &basis.validation)
+        })
+    })
 }
 
-/// Cells that were measured once, and by how much another run would differ as a rule, where that is known.
+/// Cells that were measured once, and by how much another run usually differs, where that is known.
 fn measured_once(model: &Model<'_>) -> Vec<Finding> {
     let mut all = with_numbers(model);
     all.retain(|cell| cell.origin != Origin::Predicted);
-    let found = some(Kind::MeasuredOnce, &all, |cell| cell.file.repeats.len() < 2);
     let spreads = model.blocks.iter().filter_map(|block| {
         let metric = block.brings.unwrap_or(Metric::P50_E2E);
-        Some((metric, model.noise(block.workload).told(metric)?))
+        Some((metric, model.noise(block.workload).known(metric)?))
     });
-    let largest = spreads.reduce(|most, own| if own.1 > most.1 { own } else { most });
-    let found = found.map(|mut finding| {
-        if let Some((metric, spread)) = largest {
-            finding.facts = finding.facts.metric("metric", metric).part("spread", spread);
-        }
-        finding
-    });
-    found.into_iter().collect()
+    let largest = largest(spreads);
+    some(
+        Kind::MeasuredOnce,
+        &all,
+        |cell| cell.file.repeats.len() < 2,
+        |facts| {
+            facts.when(largest, |facts, (metric, spread)| {
+                facts.metric("metric", metric).part("spread", spread)
+            })
+        },
+    )
 }
 
-/// The latencies of a percentile, the plainest first: of a whole request, and of parts of it.
-const LATENCIES: [LatencyKind; 4] =
-    [LatencyKind::E2e, LatencyKind::Ttft, LatencyKind::Tpot, LatencyKind::Itl];
+/// The latencies of a percentile, most familiar first.
+fn percentiles(rank: Percentile) -> impl Iterator<Item = Metric> {
+    let kinds = [LatencyKind::E2e, LatencyKind::Ttft, LatencyKind::Tpot, LatencyKind::Itl];
+    kinds.into_iter().map(move |kind| Metric::Latency(Rank::At(rank), kind))
+}
 
 /// The first latency of which a cell has too few samples for a percentile.
 fn too_few(cell: &Cell<'_>, rank: Percentile) -> Option<Metric> {
     let is_few = |metric: &Metric| {
-        let verdicts = cell.file.verdicts.iter().filter(|verdict| verdict.kind == VerdictKind::FewSamples);
-        verdicts.into_iter().any(|own| metric.excluded_by(std::slice::from_ref(own)).is_some())
+        let mut verdicts =
+            cell.file.verdicts.iter().filter(|verdict| verdict.kind == VerdictKind::FewSamples);
+        verdicts.any(|own| metric.excluded_by(std::slice::from_ref(own)).is_some())
     };
     percentiles(rank).find(|metric| cell.shown(*metric).is_some() && is_few(metric))
-}
-
-fn percentiles(rank: Percentile) -> impl Iterator<Item = Metric> {
-    LATENCIES.into_iter().map(move |kind| Metric::Latency(Rank::At(rank), kind))
 }
 
 /// Percentiles that rest on few samples: the p95, and those that an SLO names.
@@ -158,16 +173,15 @@ fn few_of(model: &Model<'_>, rank: Percentile) -> Option<Finding> {
     if few.is_empty() {
         return None;
     }
-    let samples: Vec<u64> = few.iter().filter_map(|(cell, metric)| cell.samples(*metric)).collect();
-    let mut facts = Facts::new()
+    let samples = || few.iter().filter_map(|(cell, metric)| cell.samples(*metric)).map(|n| n as usize);
+    let facts = Facts::new()
         .name("percentile", rank.to_string())
         .count("needed", rank.samples_needed() as usize)
         .count("count", few.len())
         .count("of", all.len())
-        .flag("medians_stand_in", medians_stand_in(model, rank, &few));
-    if let (Some(least), Some(most)) = (samples.iter().min(), samples.iter().max()) {
-        facts = facts.count("least", *least as usize).count("most", *most as usize);
-    }
+        .flag("medians_stand_in", medians_stand_in(model, rank, &few))
+        .count("least", samples().min())
+        .count("most", samples().max());
     let cells = few.iter().map(|(cell, _)| cell.index);
     Some(Finding::of_run(Kind::FewSamples, cells).with(facts))
 }
@@ -184,43 +198,39 @@ fn medians_stand_in(model: &Model<'_>, rank: Percentile, few: &[(&Cell<'_>, Metr
     concerned.peek().is_some() && concerned.all(|(at, _)| model.ranking(at).trust == Trust::Medians)
 }
 
-/// Cells from which a verdict lets nobody conclude anything, by verdict; a cell may have several.
+/// Cells that are excluded as a whole, by verdict. A cell may have several.
 fn excluded(model: &Model<'_>) -> Vec<Finding> {
-    let all = with_numbers(model);
-    let rows = verdict_rows(model).into_iter();
-    let grave = rows.filter(|row| row.severity == Severity::Cell && row.kind != VerdictKind::Simulated);
-    grave
-        .filter_map(|row| {
-            let cells = row.cells.iter().copied().filter(|cell| model.cells[*cell].has_numbers());
-            let cells: Vec<usize> = cells.collect();
-            let first = &model.cells[*cells.first()?];
-            let facts = Facts::new()
-                .name("verdict", row.kind.name())
-                .count("count", cells.len())
-                .count("of", all.len())
-                .place("place", place(model, first))
-                .name("on_server", model.server_label(first.server));
-            Some(Finding::of_run(Kind::Excluded, cells).with(facts))
-        })
-        .collect()
+    let all = with_numbers(model).len();
+    let is_grave =
+        |row: &VerdictRow<'_>| row.severity == Severity::Cell && row.kind != VerdictKind::Simulated;
+    let finding = |row: VerdictRow<'_>| {
+        let cells = row.cells.iter().copied().filter(|cell| model.cells[*cell].has_numbers());
+        let cells: Vec<usize> = cells.collect();
+        let first = &model.cells[*cells.first()?];
+        let facts = Facts::new()
+            .name("verdict", row.kind.name())
+            .count("count", cells.len())
+            .count("of", all)
+            .place("place", place(model, first))
+            .name("on_server", model.server_label(first.server));
+        Some(Finding::of_run(Kind::Excluded, cells).with(facts))
+    };
+    verdict_rows(model).into_iter().filter(is_grave).filter_map(finding).collect()
 }
 
-/// How long the prompts of each cell were in the mean: least and most.
+/// The shortest and the longest mean prompt of a cell.
 fn prompts_were(model: &Model<'_>) -> Vec<Finding> {
     let known = with_numbers(model).into_iter().filter_map(|cell| Some((cell.index, cell.prompt_tokens()?)));
     let known: Vec<(usize, f64)> = known.collect();
-    let ends = known.iter().fold(None, |ends: Option<(f64, f64)>, (_, tokens)| {
-        let (least, most) = ends.unwrap_or((*tokens, *tokens));
-        Some((least.min(*tokens), most.max(*tokens)))
-    });
-    let found = ends.map(|(least, most)| {
-        let facts = Facts::new()
-            .number("least", least, Unit::Count, 3)
-            .number("most", most, Unit::Count, 3)
-            .flag("is_one", least.round() == most.round());
-        Finding::of_run(Kind::PromptsWere, known.iter().map(|(cell, _)| *cell)).with(facts)
-    });
-    found.into_iter().collect()
+    let tokens = || known.iter().map(|(_, tokens)| *tokens);
+    let Some((least, most)) = tokens().reduce(f64::min).zip(tokens().reduce(f64::max)) else {
+        return Vec::new();
+    };
+    let facts = Facts::new()
+        .number("least", least, Unit::Count, 3)
+        .number("most", most, Unit::Count, 3)
+        .flag("is_one", least.round() == most.round());
+    vec![Finding::of_run(Kind::PromptsWere, known.iter().map(|(cell, _)| *cell)).with(facts)]
 }
 
 #[cfg(test)]
@@ -236,7 +246,7 @@ mod tests {
 
     fn found(run: &StoredRun, kind: Kind) -> Vec<Finding> {
         let model = Model::of(run);
-        let all: Vec<Finding> = RULES.iter().flat_map(|rule| rule(&model)).collect();
+        let all: Vec<Finding> = RULES.iter().flat_map(|rule| rule.apply(&model)).collect();
         let said = Words::new(None).unwrap().say(&model, &all).unwrap();
         assert!(said.iter().all(|sentence| !sentence.is_empty()), "{said:?}");
         all.into_iter().filter(|finding| finding.kind == kind).collect()

@@ -1,15 +1,15 @@
-//! What each server axis does, everything else the same, and which servers are as good as the best.
+//! What each server axis does, everything else equal, and which servers are as good as the best.
 
-use super::{Coordinate, Facts, Finding, Kind, Rule, Unit, place_on};
+use super::{Coordinate, Facts, Finding, Kind, Rule, Unit, place, place_on};
 use crate::{
     measure::{Metric, Rate},
     plan::Role,
     report::model::{Cell, Change, Effect, Judgement, Level, Model},
 };
 
-pub(super) const RULES: &[Rule] = &[effects, ties];
+pub(super) const RULES: &[Rule] = &[Rule::Run(effects), Rule::Workload(tie)];
 
-/// So many changes of a level are said; the others are evidence alone.
+/// The most changes of a level that its sentence names; the others are evidence only.
 const SAID: usize = 2;
 /// Servers this close to the best one are as good.
 const NEAR: f64 = 0.95;
@@ -27,44 +27,34 @@ fn effect(model: &Model<'_>, effect: &Effect) -> Finding {
     cells.sort_unstable();
     cells.dedup();
     let digits = model.digits(&cells);
-    let pairs = changes(effect).map(|change| change.pairs.len()).max().unwrap_or_default();
-    let mut facts = Facts::new()
-        .name("axis", axis.label())
-        .axis_value("base", axis, effect.base)
-        .count("pairs", pairs)
-        .count("values", effect.levels.len() + 1)
-        .flag("is_numeric", axis.is_numeric())
-        .flag("is_none", effect.is_none());
-    if let Some(last) = effect.levels.last() {
-        facts = facts.axis_value("last", axis, last.value);
-    }
     let mut compared: Vec<Metric> = Vec::new();
     for change in changes(effect) {
         if !compared.contains(&change.metric) {
             compared.push(change.metric);
         }
     }
-    facts = facts.names("metrics", compared.iter().map(|metric| metric.label().to_owned()));
-    // What is said of an axis that does nothing: how far a median is from no change; where that is not clear, how far pairs are.
-    if let Some(metric) = compared.first() {
-        let own = || changes(effect).filter(|change| change.metric == *metric);
-        let log = own().map(|own| own.ratio.ln().abs()).fold(0.0, f64::max);
-        let percent = (log.exp_m1() * 100.0).ceil().max(1.0);
-        let least = own().map(|own| own.least).fold(f64::INFINITY, f64::min);
-        let most = own().map(|own| own.most).fold(0.0, f64::max);
-        facts = facts
-            .metric("metric", *metric)
-            .number("within_percent", percent, Unit::Count, 2)
-            .times("least", least, digits)
-            .times("most", most, digits);
-    }
-    if let Some(lead) = lead(effect) {
-        facts = facts.facts("lead", leading(model, effect, lead, digits));
-    }
-    if let Some(optimum) = effect.optimum {
-        facts = facts.axis_value("optimum", axis, optimum);
-    }
-    facts = facts.list("levels", effect.levels.iter().map(|level| self::level(model, effect, level, digits)));
+    let facts = Facts::new()
+        .name("axis", axis.label())
+        .axis_value("base", axis, effect.base)
+        .count("pairs", changes(effect).map(|change| change.pairs.len()).max().unwrap_or_default())
+        .count("values", effect.levels.len() + 1)
+        .flag("is_numeric", axis.is_numeric())
+        .flag("is_none", effect.is_none())
+        .when(effect.levels.last(), |facts, last| facts.axis_value("last", axis, last.value))
+        .names("metrics", compared.iter().map(|metric| metric.label()))
+        // For an axis that does nothing: how far a median is from no change; if that is not clear, how far pairs are.
+        .when(compared.first(), |facts, metric| {
+            let own = || changes(effect).filter(|change| change.metric == *metric);
+            let log = own().map(|own| own.ratio.ln().abs()).fold(0.0, f64::max);
+            facts
+                .metric("metric", *metric)
+                .number("within_percent", (log.exp_m1() * 100.0).ceil().max(1.0), Unit::Count, 2)
+                .times("least", own().map(|own| own.least).fold(f64::INFINITY, f64::min), digits)
+                .times("most", own().map(|own| own.most).fold(0.0, f64::max), digits)
+        })
+        .facts("lead", lead(effect).map(|lead| leading(model, effect, lead, digits)))
+        .when(effect.optimum, |facts, optimum| facts.axis_value("optimum", axis, optimum))
+        .list("levels", effect.levels.iter().map(|level| self::level(model, effect, level, digits)));
     let finding = Finding::of_workload(Kind::Effect, effect.workload, cells).with(facts);
     Finding { strength: effect.strength(), ..finding }
 }
@@ -73,8 +63,8 @@ fn changes(effect: &Effect) -> impl Iterator<Item = &Change> {
     effect.levels.iter().flat_map(|level| &level.changes)
 }
 
-/// The level that matters most: the best one inside of a range, else the one with the strongest change, of equal ones the
-/// first; `None` where nothing differs.
+/// The level that matters most: the optimum inside of a range, else the one with the strongest change, of equal ones the
+/// first; `None` if nothing differs.
 fn lead(effect: &Effect) -> Option<&Level> {
     let optimum = effect.levels.iter().find(|level| Some(level.value) == effect.optimum);
     let strength = |level: &&Level| level.changes.iter().map(Change::strength).fold(0.0, f64::max);
@@ -83,49 +73,38 @@ fn lead(effect: &Effect) -> Option<&Level> {
     optimum.or_else(strongest)
 }
 
-/// The leading level: what its sentence says of it, and the same metric at the other levels.
+/// The leading level with the changes that its sentence names, and the same metric at the other levels.
 fn leading(model: &Model<'_>, effect: &Effect, lead: &Level, digits: u8) -> Facts {
     let axis = &model.axes[effect.axis];
     let is_rate = |change: &&Change| matches!(change.metric, Metric::Rate(_));
-    let rate = lead.changes.iter().find(is_rate);
     let mut said: Vec<&Change> = lead.changes.iter().filter(|change| change.strength() > 0.0).collect();
     said.sort_by(|a, b| b.strength().total_cmp(&a.strength()));
     // Throughput comes first, however little it changes.
     said.sort_by_key(|change| !is_rate(change));
     said.truncate(SAID);
-    let mut facts = Facts::new()
+    let rate = lead.changes.iter().find(is_rate).filter(|rate| rate.strength() == 0.0);
+    Facts::new()
         .axis_value("value", axis, lead.value)
-        .list("changes", said.iter().map(|own| change(model, effect, own, digits)));
-    if let Some(first) = said.first() {
-        let at = |level: &Level| {
-            let own = level.changes.iter().find(|own| own.metric == first.metric)?;
-            let facts = Facts::new().axis_value("value", axis, level.value).times("ratio", own.ratio, digits);
-            Some(facts.name("judgement", judgement(own)))
-        };
-        let others = effect.levels.iter().filter(|level| level.value != lead.value);
-        facts = facts.list("others", others.filter_map(at));
-    }
-    if let Some(rate) = rate.filter(|rate| rate.strength() == 0.0) {
-        let rate = Facts::new().metric("metric", rate.metric).name("judgement", judgement(rate));
-        facts = facts.facts("rate", rate);
-    }
-    facts
+        .list("changes", said.iter().map(|own| change(model, effect, own, digits)))
+        .when(said.first(), |facts, first| {
+            let at = |level: &Level| {
+                let own = level.changes.iter().find(|own| own.metric == first.metric)?;
+                let facts = Facts::new().axis_value("value", axis, level.value);
+                Some(facts.times("ratio", own.ratio, digits).name("judgement", own.judgement.name()))
+            };
+            let others = effect.levels.iter().filter(|level| level.value != lead.value);
+            facts.list("others", others.filter_map(at))
+        })
+        .when(rate, |facts, rate| {
+            let rate = Facts::new().metric("metric", rate.metric).name("judgement", rate.judgement.name());
+            facts.facts("rate", rate)
+        })
 }
 
 fn level(model: &Model<'_>, effect: &Effect, level: &Level, digits: u8) -> Facts {
     Facts::new()
         .axis_value("value", &model.axes[effect.axis], level.value)
         .list("changes", level.changes.iter().map(|own| change(model, effect, own, digits)))
-}
-
-fn judgement(change: &Change) -> &'static str {
-    match change.judgement {
-        Judgement::Same => "same",
-        Judgement::Unclear => "unclear",
-        Judgement::Differs => "differs",
-        Judgement::Crossover { .. } => "crossover",
-        Judgement::Confined { .. } => "confined",
-    }
 }
 
 fn change(model: &Model<'_>, effect: &Effect, change: &Change, digits: u8) -> Facts {
@@ -136,8 +115,10 @@ fn change(model: &Model<'_>, effect: &Effect, change: &Change, digits: u8) -> Fa
         .times("least", change.least, digits)
         .times("most", change.most, digits)
         .count("pairs", change.pairs.len())
-        .name("judgement", judgement(change));
-    let facts = extremes(model, change, facts);
+        .name("judgement", change.judgement.name())
+        .when(extremes(model, change), |facts, (least, most)| {
+            facts.place("least_at", least).place("most_at", most)
+        });
     match change.judgement {
         Judgement::Same | Judgement::Unclear | Judgement::Differs => facts,
         Judgement::Crossover { from, to, before, after } => {
@@ -151,24 +132,23 @@ fn change(model: &Model<'_>, effect: &Effect, change: &Change, digits: u8) -> Fa
         }
         Judgement::Confined { axis, from, to, ratio, elsewhere } => {
             let place = |value: usize| confined_place(model, effect, change, axis, value);
-            let facts = facts.times("there", ratio, digits).times("elsewhere", elsewhere, digits);
-            let facts = facts.place("from", place(from));
-            if to == from { facts } else { facts.place("to", place(to)) }
+            facts
+                .times("there", ratio, digits)
+                .times("elsewhere", elsewhere, digits)
+                .place("from", place(from))
+                .place("to", (to != from).then(|| place(to)))
         }
     }
 }
 
-/// Where the least and the largest ratio of some pairs are, where there is one pair at each.
-fn extremes(model: &Model<'_>, change: &Change, facts: Facts) -> Facts {
+/// Where the least and the largest ratio of some pairs are, if one pair has each.
+fn extremes(model: &Model<'_>, change: &Change) -> Option<(Vec<Coordinate>, Vec<Coordinate>)> {
     let at = |ratio: f64| {
         let mut own = change.pairs.iter().filter(|pair| pair.ratio == ratio);
         let first = own.next().filter(|_| own.next().is_none())?;
-        Some(super::place(model, &model.cells[first.cell])).filter(|place| !place.is_empty())
+        Some(place(model, &model.cells[first.cell])).filter(|place| !place.is_empty())
     };
-    match at(change.least).zip(at(change.most)) {
-        Some((least, most)) => facts.place("least_at", least).place("most_at", most),
-        None => facts,
-    }
+    at(change.least).zip(at(change.most))
 }
 
 /// The place of the pairs with one value of an axis.
@@ -179,12 +159,12 @@ fn confined_place(
     axis: usize,
     value: usize,
 ) -> Vec<Coordinate> {
-    let cells = change.pairs.iter().map(|pair| &model.cells[pair.cell]);
-    let cell = cells.into_iter().find(|cell| cell.at[axis] == Some(value));
+    let mut cells = change.pairs.iter().map(|pair| &model.cells[pair.cell]);
+    let cell = cells.find(|cell| cell.at[axis] == Some(value));
     cell.map_or_else(Vec::new, |cell| place_on(model, cell, |own| own == axis && own != effect.axis))
 }
 
-/// What a block's server is called: by its value where one axis varies, else by those of all.
+/// The name of a block's server: its value if one axis varies, else its values on all axes.
 fn name(model: &Model<'_>, block: usize) -> String {
     let server = model.blocks[block].server;
     let only = match model.server_axes()[..] {
@@ -194,19 +174,12 @@ fn name(model: &Model<'_>, block: usize) -> String {
     only.unwrap_or_else(|| model.server_label(server))
 }
 
-/// Servers as good as the best one. Where every one is, for no axis makes a difference, the axes say it.
-fn ties(model: &Model<'_>) -> Vec<Finding> {
-    (0..model.workloads.len()).filter_map(|workload| tie(model, workload)).collect()
-}
-
+/// The servers that are as good as the best one. If all are because no axis makes a difference, the findings on the axes say it.
 fn tie(model: &Model<'_>, workload: usize) -> Option<Finding> {
     let tied = model.tied(workload);
     let all = &model.workloads[workload].blocks;
-    let mut axes = model
-        .effects(workload)
-        .iter()
-        .filter(|effect| model.axes[effect.axis].role == Role::Server)
-        .peekable();
+    let effects = model.effects(workload).iter();
+    let mut axes = effects.filter(|effect| model.axes[effect.axis].role == Role::Server).peekable();
     if tied.len() < 2 || (tied.len() == all.len() && axes.peek().is_some() && axes.all(Effect::is_none)) {
         return None;
     }
@@ -222,6 +195,7 @@ fn tie(model: &Model<'_>, workload: usize) -> Option<Finding> {
     let (most, least) = (rates().max_by(f64::total_cmp)?, rates().min_by(f64::total_cmp)?);
     let cells: Vec<usize> = picks.iter().map(|(_, cell)| cell.index).collect();
     let digits = model.digits(&cells);
+    let only = Some(model.server_axes()).filter(|axes| axes.len() == 1);
     let facts = Facts::new()
         .count("servers", picks.len())
         .count("of", all.len())
@@ -230,11 +204,8 @@ fn tie(model: &Model<'_>, workload: usize) -> Option<Finding> {
         .measure("most", metric, most, digits)
         .measure("least", metric, least, digits)
         .flag("is_near", least >= NEAR * most)
-        .place("place", super::place(model, picks.first()?.1));
-    let facts = match model.server_axes()[..] {
-        [axis] => facts.name("axis", model.axes[axis].label()),
-        _ => facts,
-    };
+        .place("place", place(model, picks.first()?.1))
+        .when(only, |facts, axes| facts.name("axis", model.axes[axes[0]].label()));
     Some(Finding::of_workload(Kind::Tie, workload, cells).with(facts))
 }
 
@@ -370,20 +341,20 @@ mod tests {
     fn one_server_has_neither_effects_nor_ties() {
         let run = fixtures::streamed();
         let model = Model::of(&run);
-        assert!(effects(&model).is_empty() && ties(&model).is_empty());
+        assert!(effects(&model).is_empty() && Rule::Workload(tie).apply(&model).is_empty());
     }
 
     #[test]
     fn a_tie_names_servers_that_are_as_good_and_no_others() {
         let run = grid(&numbers(), 0.0, 1, |nth, _| [1.0, 1.01, 0.99, 0.4][nth]);
         let model = Model::of(&run);
-        let found = ties(&model);
+        let found = Rule::Workload(tie).apply(&model);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].facts.value("servers"), Some(3.0));
         assert_eq!(found[0].facts.get("is_near"), Some(&Fact::Flag(true)));
         assert_eq!(Words::new(None).unwrap().say(&model, &found).unwrap().len(), 1);
         // That the axis does nothing says it already.
         let run = grid(&numbers(), 0.0, 1, |_, _| 1.0);
-        assert!(ties(&Model::of(&run)).is_empty());
+        assert!(Rule::Workload(tie).apply(&Model::of(&run)).is_empty());
     }
 }

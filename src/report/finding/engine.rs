@@ -1,70 +1,82 @@
-//! What the engine and its machine say of themselves, and whether it agrees with the client.
+//! What the engine and its machine report, and whether the engine agrees with the client.
 
 use std::collections::BTreeMap;
 
-use super::{Facts, Finding, Kind, Rule, Unit, each_block, place};
+use serde::Serialize;
+
+use super::{Facts, Finding, Kind, Rule, Unit, place};
 use crate::{
     measure::Metric,
     observe::{Durations, EngineSide},
-    report::model::{Block, Cell, Model, Origin},
+    report::{
+        model::{Block, Cell, Model, Origin},
+        statistics::largest,
+    },
 };
 
-pub(super) const RULES: &[Rule] = &[times, agreements, kv_caches, machines, prefix_caches];
+pub(super) const RULES: &[Rule] = &[
+    Rule::Block(where_time_goes),
+    Rule::Block(agreement),
+    Rule::Block(kv_cache),
+    Rule::Block(machine),
+    Rule::Block(prefix_cache),
+];
 
-/// Parts of a request that are negative by more than this do not add up: the two sides speak of different
-/// requests.
+/// The largest negative part of a request, as a part of the whole, that still counts as a rounding error. Beyond it client and
+/// engine describe different requests.
 const SLACK: f64 = 0.02;
-/// Mean TTFTs that differ by less than this part agree.
+/// Mean TTFTs that differ by at most this part agree.
 const AGREES: f64 = 0.1;
-/// A prefix cache that held less than this part of the prompts shortens nothing that anybody would notice.
+/// The lowest hit rate of a prefix cache that is worth reporting.
 const FEW_HITS: f64 = 0.05;
-/// A full KV cache leaves no room: the least part of it that counts as room.
+/// The least free part of a KV cache in the strength of a finding, so that a full cache has a finite one.
 const ROOM: f64 = 0.01;
 
-/// What the server told of one cell: means over all requests, warm-up included. Absent is what it does not
-/// tell.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) struct EngineRow {
-    /// The cell's place in [`Model::cells`].
-    pub(in crate::report) cell: usize,
-    /// Whether the engine told anything; else only its machine did.
-    pub(in crate::report) has_engine: bool,
-    /// Whether the client and the engine speak of the same requests: all completed, and none was left in the
-    /// engine.
-    pub(in crate::report) is_comparable: bool,
-    /// In the engine's queue, milliseconds.
-    pub(in crate::report) queue_ms: Option<f64>,
-    /// From the queue to the first token, milliseconds.
-    pub(in crate::report) prefill_ms: Option<f64>,
-    /// From the first token to the last, milliseconds.
-    pub(in crate::report) decode_ms: Option<f64>,
-    /// The server's E2E less the three, milliseconds: HTTP, tokens ↔ text, the way to the engine and back.
-    pub(in crate::report) frontend_ms: Option<f64>,
-    /// The client's E2E less the server's, milliseconds: network, and the client itself.
-    pub(in crate::report) client_ms: Option<f64>,
-    /// E2E by the client, milliseconds.
-    pub(in crate::report) client_e2e_ms: Option<f64>,
-    /// TTFT by the client, milliseconds.
-    pub(in crate::report) client_ttft_ms: Option<f64>,
-    /// TTFT by the server, milliseconds.
-    pub(in crate::report) server_ttft_ms: Option<f64>,
-    /// Most requests that ran in a scrape.
-    pub(in crate::report) running_peak: Option<f64>,
-    /// Most requests that waited in a scrape.
-    pub(in crate::report) waiting_peak: Option<f64>,
-    /// The fullest KV cache of a scrape, 0 to 1.
-    pub(in crate::report) kv_usage_peak: Option<f64>,
-    /// Running requests that were put back for want of KV cache.
-    pub(in crate::report) preemptions: Option<u64>,
+/// What the server reported of one cell: means over all requests, warm-up included. `None` is what it did not report.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct EngineRow {
+    /// Index of the cell.
+    #[serde(skip)]
+    pub(crate) cell: usize,
+    /// Whether the engine reported anything; otherwise only its machine did.
+    #[serde(skip)]
+    pub(crate) has_engine: bool,
+    /// Whether client and engine describe the same requests: all completed, and none was left in the engine.
+    #[serde(skip)]
+    pub(crate) is_comparable: bool,
+    /// Time in the engine's queue.
+    pub(crate) queue_ms: Option<f64>,
+    /// From the queue to the first token.
+    pub(crate) prefill_ms: Option<f64>,
+    /// From the first token to the last.
+    pub(crate) decode_ms: Option<f64>,
+    /// The server's E2E less the three above: HTTP, tokenization, and the way to the engine and back.
+    pub(crate) frontend_ms: Option<f64>,
+    /// The client's E2E less the server's: network, and the client itself.
+    pub(crate) client_ms: Option<f64>,
+    /// E2E by the client.
+    pub(crate) client_e2e_ms: Option<f64>,
+    /// TTFT by the client.
+    pub(crate) client_ttft_ms: Option<f64>,
+    /// TTFT by the server.
+    pub(crate) server_ttft_ms: Option<f64>,
+    /// Most requests running in one scrape.
+    pub(crate) running_peak: Option<f64>,
+    /// Most requests waiting in one scrape.
+    pub(crate) waiting_peak: Option<f64>,
+    /// The highest KV cache usage in one scrape, 0 to 1.
+    pub(crate) kv_usage_peak: Option<f64>,
+    /// Running requests that were preempted for lack of KV cache.
+    pub(crate) preemptions: Option<u64>,
     /// The part of the prompt tokens that the prefix cache held, 0 to 1.
-    pub(in crate::report) prefix_hit_rate: Option<f64>,
-    /// Cores that the server kept busy.
-    pub(in crate::report) server_cores: Option<f64>,
-    /// The most memory of its processes, GiB.
-    pub(in crate::report) server_rss_gib: Option<f64>,
+    pub(crate) prefix_hit_rate: Option<f64>,
+    /// Processor cores that the server kept busy.
+    pub(crate) server_cores: Option<f64>,
+    /// Peak resident memory of its processes.
+    pub(crate) server_rss_gib: Option<f64>,
 }
 
-/// The parts of a mean request by their names, milliseconds.
+/// The parts of a mean request by name, milliseconds.
 type Parts = [(&'static str, f64); 5];
 
 impl EngineRow {
@@ -103,8 +115,7 @@ impl EngineRow {
         })
     }
 
-    /// Where a mean request spends its time, most first, and how long it is; `None` where the parts do not
-    /// add up.
+    /// Where a mean request spends its time, longest part first, and its length; `None` if the parts do not add up.
     fn parts(&self) -> Option<(f64, Parts)> {
         let whole = self.client_e2e_ms.filter(|whole| *whole > 0.0 && self.is_comparable)?;
         let mut parts = [
@@ -122,170 +133,146 @@ impl EngineRow {
     }
 }
 
-/// What the server told of each cell of a block that has numbers and was not predicted.
-pub(in crate::report) fn engine_rows(model: &Model<'_>, block: &Block<'_>) -> Vec<EngineRow> {
-    let cells = block.cells.iter().map(|at| &model.cells[*at]);
+/// What the server reported of each cell of a block that has numbers and was not predicted.
+pub(crate) fn engine_rows(model: &Model<'_>, block: &Block<'_>) -> Vec<EngineRow> {
+    let cells = model.cells_at(&block.cells);
     let cells = cells.filter(|cell| cell.has_numbers() && cell.origin != Origin::Predicted);
     cells.filter_map(EngineRow::of).collect()
 }
 
-/// The rows that something may be concluded from.
+/// The rows of usable cells.
 fn usable(model: &Model<'_>, block: &Block<'_>) -> Vec<EngineRow> {
-    let mut rows = engine_rows(model, block);
-    rows.retain(|row| {
-        let cell = &model.cells[row.cell];
-        cell.is_usable() && Some(cell.origin) == block.origin
-    });
-    rows
+    let cells = model.usable(block).filter(|cell| cell.origin != Origin::Predicted);
+    cells.filter_map(EngineRow::of).collect()
 }
 
-/// The row with most of something, of equal ones the first.
+/// The row with the largest value of something.
 fn most(rows: &[EngineRow], of: impl Fn(&EngineRow) -> Option<f64>) -> Option<(&EngineRow, f64)> {
-    let known = rows.iter().filter_map(|row| Some((row, of(row)?)));
-    known.reduce(|best, own| if own.1 > best.1 { own } else { best })
+    largest(rows.iter().filter_map(|row| Some((row, of(row)?))))
 }
 
-/// Where the time of a mean request goes with the least and with the most load of a line.
-fn times(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, |at, block| {
-        let rows = usable(model, block);
-        let known: BTreeMap<usize, (f64, Parts)> =
-            rows.iter().filter_map(|row| Some((row.cell, row.parts()?))).collect();
-        let told = |cells: &[usize]| -> Vec<usize> {
-            cells.iter().copied().filter(|cell| known.contains_key(cell)).collect()
+/// Where the time of a mean request goes under the least and the most load of a line.
+fn where_time_goes(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    let rows = usable(model, block);
+    let known: BTreeMap<usize, (f64, Parts)> =
+        rows.iter().filter_map(|row| Some((row.cell, row.parts()?))).collect();
+    let reported = |cells: &[usize]| -> Vec<usize> {
+        cells.iter().copied().filter(|cell| known.contains_key(cell)).collect()
+    };
+    let lines = block.load_lines().iter().map(|line| reported(&line.cells));
+    // Of equally long lines the first; without a load that varies the first cell.
+    let line = lines.rev().max_by_key(Vec::len).filter(|line| !line.is_empty());
+    let line = line.unwrap_or_else(|| known.keys().copied().take(1).collect());
+    let (first, last) = (*line.first()?, *line.last()?);
+    let fact = |cell: usize| {
+        let (whole, parts) = known.get(&cell)?;
+        let digits = model.digits(&[cell]);
+        let part = |(name, ms): &(&'static str, f64)| {
+            let facts = Facts::new().name("name", *name).part("part", (ms / whole).max(0.0));
+            facts.number("ms", *ms, Unit::Ms, digits)
         };
-        let lines = block.load_lines().iter().map(|line| told(&line.cells));
-        // Of equally long ones the first; without a load that varies the first cell.
-        let line = lines.rev().max_by_key(Vec::len).filter(|line| !line.is_empty());
-        let line = line.unwrap_or_else(|| known.keys().copied().take(1).collect());
-        let (first, last) = (*line.first()?, *line.last()?);
-        let fact = |cell: usize| {
-            let (whole, parts) = known.get(&cell)?;
-            let digits = model.digits(&[cell]);
-            let part = |(name, ms): &(&'static str, f64)| {
-                Facts::new().name("name", *name).part("part", (ms / whole).max(0.0)).number(
-                    "ms",
-                    *ms,
-                    Unit::Ms,
-                    digits,
-                )
-            };
-            Some(
-                Facts::new()
-                    .place("place", place(model, &model.cells[cell]))
-                    .number("whole", *whole, Unit::Ms, digits)
-                    .list("parts", parts.iter().map(part)),
-            )
-        };
-        let mut facts = Facts::new().facts("first", fact(first)?);
-        let mut cells = vec![first];
-        if last != first {
-            facts = facts.facts("last", fact(last)?);
-            cells.push(last);
-        }
-        Some(Finding::of_block(Kind::WhereTimeGoes, model, at, cells).with(facts))
-    })
+        Some(
+            Facts::new()
+                .place("place", place(model, &model.cells[cell]))
+                .number("whole", *whole, Unit::Ms, digits)
+                .list("parts", parts.iter().map(part)),
+        )
+    };
+    let other = Some(last).filter(|last| *last != first);
+    let facts = Facts::new().facts("first", fact(first)).facts("last", other.and_then(fact));
+    let cells = [first].into_iter().chain(other);
+    Some(Finding::of_block(Kind::WhereTimeGoes, model, at, cells).with(facts))
 }
 
-/// Tokens and mean TTFT by the client against the same by the server.
-fn agreements(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, |at, block| {
-        let mut rows = usable(model, block);
-        rows.retain(|row| row.is_comparable);
-        let is_equal = |row: &EngineRow| {
-            let file = model.cells[row.cell].file;
-            let (client, engine) = (file.client_totals?, file.server_side.as_ref()?.engine.as_ref()?);
-            let (input, output) = (client.input_tokens?, client.output_tokens?);
-            Some(input == engine.prompt_tokens? && output == engine.generation_tokens?)
-        };
-        let equal: Vec<bool> = rows.iter().filter_map(is_equal).collect();
-        let apart = |row: &EngineRow| Some((row.client_ttft_ms? - row.server_ttft_ms?).abs());
-        let furthest = most(&rows, apart);
-        if equal.is_empty() && furthest.is_none() {
-            return None;
-        }
-        let mut facts = Facts::new()
-            .count("compared", equal.len())
-            .count("equal", equal.iter().filter(|equal| **equal).count());
-        if let Some((row, apart)) = furthest {
+/// Compares token counts and mean TTFT of the client with those of the server.
+fn agreement(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    let mut rows = usable(model, block);
+    rows.retain(|row| row.is_comparable);
+    let is_equal = |row: &EngineRow| {
+        let file = model.cells[row.cell].file;
+        let (client, engine) = (file.client_totals?, file.server_side.as_ref()?.engine.as_ref()?);
+        let (input, output) = (client.input_tokens?, client.output_tokens?);
+        Some(input == engine.prompt_tokens? && output == engine.generation_tokens?)
+    };
+    let equal: Vec<bool> = rows.iter().filter_map(is_equal).collect();
+    let furthest = most(&rows, |row| Some((row.client_ttft_ms? - row.server_ttft_ms?).abs()));
+    if equal.is_empty() && furthest.is_none() {
+        return None;
+    }
+    let ttft = furthest.map(|(row, apart)| {
+        let digits = model.digits(&[row.cell]);
+        Facts::new()
+            .place("place", place(model, &model.cells[row.cell]))
+            .number("client", row.client_ttft_ms, Unit::Ms, digits)
+            .number("server", row.server_ttft_ms, Unit::Ms, digits)
+            .number("apart", apart, Unit::Ms, digits)
+            .flag("agrees", row.server_ttft_ms.is_some_and(|server| apart <= AGREES * server))
+    });
+    let facts = Facts::new()
+        .count("compared", equal.len())
+        .count("equal", equal.iter().filter(|equal| **equal).count())
+        .facts("ttft", ttft);
+    let cells = rows.iter().map(|row| row.cell);
+    Some(Finding::of_block(Kind::ClientAndServer, model, at, cells).with(facts))
+}
+
+/// How full the KV cache was, and how often it preempted a running request.
+fn kv_cache(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    let rows = usable(model, block);
+    let known: Vec<u64> = rows.iter().filter_map(|row| row.preemptions).collect();
+    let preempted: u64 = known.iter().sum();
+    let fullest = most(&rows, |row| row.kv_usage_peak);
+    let most_preempted = most(&rows, |row| row.preemptions.filter(|n| *n > 0).map(|n| n as f64));
+    let cells = [fullest, most_preempted].into_iter().flatten().map(|(row, _)| row.cell);
+    let mut cells: Vec<usize> = cells.collect();
+    cells.dedup();
+    if cells.is_empty() {
+        return None;
+    }
+    let here = |row: &EngineRow| place(model, &model.cells[row.cell]);
+    let facts = Facts::new()
+        .when(fullest, |facts, (row, peak)| facts.part("peak", peak).place("place", here(row)))
+        // Zero preemptions are known only if every cell reported them.
+        .count("preemptions", (preempted > 0 || known.len() == rows.len()).then_some(preempted as usize))
+        .when(most_preempted, |facts, (row, most)| {
+            let is_only = known.iter().filter(|n| **n as f64 == most).count() == 1;
+            facts
+                .count("preempted_cells", known.iter().filter(|n| **n > 0).count())
+                .place("most_at", is_only.then(|| here(row)))
+        });
+    let room = fullest.map_or(1.0, |(_, peak)| (1.0 - peak).max(ROOM));
+    let strength = if preempted > 0 { 1.0 / ROOM } else { 1.0 / room };
+    Some(Finding::of_block(Kind::KvCache, model, at, cells).strong_as(strength).with(facts))
+}
+
+/// Processor time and memory of the server, and the lowest energy per output token.
+fn machine(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    let rows = usable(model, block);
+    let energy = |row: &EngineRow| {
+        let cell = &model.cells[row.cell];
+        cell.ranked(Metric::OUTPUT)?;
+        cell.file.gpu_j_per_output_token()
+    };
+    let here = |row: &EngineRow| place(model, &model.cells[row.cell]);
+    let busiest = most(&rows, |row| row.server_cores);
+    let memory = most(&rows, |row| row.server_rss_gib);
+    let thriftiest = most(&rows, |row| energy(row).map(|joules| -joules));
+    let facts = Facts::new()
+        .when(busiest, |facts, (row, cores)| {
+            facts.number("cores", cores, Unit::Plain, 3).place("place", here(row))
+        })
+        .number("memory", memory.map(|(_, rss)| rss), Unit::Gib, 3)
+        .when(thriftiest, |facts, (row, negative)| {
             let digits = model.digits(&[row.cell]);
-            let (client, server) = (row.client_ttft_ms?, row.server_ttft_ms?);
-            let ttft = Facts::new()
-                .place("place", place(model, &model.cells[row.cell]))
-                .number("client", client, Unit::Ms, digits)
-                .number("server", server, Unit::Ms, digits)
-                .number("apart", apart, Unit::Ms, digits)
-                .flag("agrees", apart <= AGREES * server);
-            facts = facts.facts("ttft", ttft);
-        }
-        let cells = rows.iter().map(|row| row.cell);
-        Some(Finding::of_block(Kind::ClientAndServer, model, at, cells).with(facts))
-    })
+            facts.number("energy", -negative, Unit::Joule, digits).place("energy_at", here(row))
+        });
+    let mut cells: Vec<usize> =
+        [busiest, thriftiest].into_iter().flatten().map(|(row, _)| row.cell).collect();
+    cells.dedup();
+    (!cells.is_empty()).then(|| Finding::of_block(Kind::Machine, model, at, cells).with(facts))
 }
 
-/// How full the KV cache was, and how often it held back a running request.
-fn kv_caches(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, |at, block| {
-        let rows = usable(model, block);
-        let known: Vec<u64> = rows.iter().filter_map(|row| row.preemptions).collect();
-        let preempted: u64 = known.iter().sum();
-        let fullest = most(&rows, |row| row.kv_usage_peak);
-        let most_preempted = most(&rows, |row| row.preemptions.filter(|n| *n > 0).map(|n| n as f64));
-        let cells = [fullest, most_preempted].into_iter().flatten().map(|(row, _)| row.cell);
-        let mut cells: Vec<usize> = cells.collect();
-        cells.dedup();
-        if cells.is_empty() {
-            return None;
-        }
-        let mut facts = Facts::new();
-        if let Some((row, peak)) = fullest {
-            facts = facts.part("peak", peak).place("place", place(model, &model.cells[row.cell]));
-        }
-        // That none was preempted is known where every cell tells.
-        if preempted > 0 || known.len() == rows.len() {
-            facts = facts.count("preemptions", preempted as usize);
-        }
-        if let Some((row, most)) = most_preempted {
-            facts = facts.count("preempted_cells", known.iter().filter(|n| **n > 0).count());
-            if known.iter().filter(|n| **n as f64 == most).count() == 1 {
-                facts = facts.place("most_at", place(model, &model.cells[row.cell]));
-            }
-        }
-        let room = fullest.map_or(1.0, |(_, peak)| (1.0 - peak).max(ROOM));
-        let strength = if preempted > 0 { 1.0 / ROOM } else { 1.0 / room };
-        Some(Finding::of_block(Kind::KvCache, model, at, cells).strong_as(strength).with(facts))
-    })
-}
-
-/// Processor time and memory of the server, and what a token takes in energy where it takes least.
-fn machines(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, |at, block| {
-        let rows = usable(model, block);
-        let energy = |row: &EngineRow| {
-            let cell = &model.cells[row.cell];
-            cell.ranked(Metric::OUTPUT)?;
-            cell.file.gpu_j_per_output_token()
-        };
-        let here = |row: &EngineRow| place(model, &model.cells[row.cell]);
-        let (mut facts, mut cells) = (Facts::new(), Vec::new());
-        if let Some((row, cores)) = most(&rows, |row| row.server_cores) {
-            facts = facts.number("cores", cores, Unit::Plain, 3).place("place", here(row));
-            cells.push(row.cell);
-        }
-        if let Some((_, rss)) = most(&rows, |row| row.server_rss_gib) {
-            facts = facts.number("memory", rss, Unit::Gib, 3);
-        }
-        if let Some((row, negative)) = most(&rows, |row| energy(row).map(|joules| -joules)) {
-            let digits = model.digits(&[row.cell]);
-            facts = facts.number("energy", -negative, Unit::Joule, digits).place("energy_at", here(row));
-            cells.push(row.cell);
-        }
-        cells.dedup();
-        (!cells.is_empty()).then(|| Finding::of_block(Kind::Machine, model, at, cells).with(facts))
-    })
-}
-
-/// What part of its prompt tokens the prefix cache held: as the answers tell, else as the engine does.
+/// The part of a cell's prompt tokens that the prefix cache held: by the answers' usage, else by the engine.
 fn cached(cell: &Cell<'_>) -> Option<f64> {
     let summary = cell.file.summary.as_ref();
     let tokens = summary.and_then(|summary| summary.cached_tokens.zip(summary.input_tokens));
@@ -293,27 +280,24 @@ fn cached(cell: &Cell<'_>) -> Option<f64> {
     by_usage.or_else(|| cell.file.server_side.as_ref()?.engine.as_ref()?.prefix_hit_rate())
 }
 
-fn prefix_caches(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, |at, block| {
-        let cells = block.cells.iter().map(|at| &model.cells[*at]);
-        let cells = cells.filter(|cell| cell.is_usable() && Some(cell.origin) == block.origin);
-        let known: Vec<(&Cell<'_>, f64)> = cells.filter_map(|cell| Some((cell, cached(cell)?))).collect();
-        let fullest = known.iter().copied();
-        let (cell, most) = fullest.reduce(|best, own| if own.1 > best.1 { own } else { best })?;
-        let least = known.iter().map(|(_, part)| *part).fold(most, f64::min);
-        let is_meant =
-            cell.plan.is_some_and(|plan| plan.spec.shared_prefix.is_some() || plan.spec.has_turns());
-        (most >= FEW_HITS).then(|| {
-            let facts = Facts::new()
-                .part("most", most)
-                .part("least", least)
-                .place("place", place(model, cell))
-                .count("told", known.len())
-                .flag("is_meant", is_meant);
-            let cells = known.iter().map(|(cell, _)| cell.index);
-            let uncached = (1.0 - most).max(ROOM);
-            Finding::of_block(Kind::PrefixCache, model, at, cells).strong_as(1.0 / uncached).with(facts)
-        })
+/// How much of the prompts the prefix cache held: that shortens prefill.
+fn prefix_cache(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    let known: Vec<(&Cell<'_>, f64)> =
+        model.usable(block).filter_map(|cell| Some((cell, cached(cell)?))).collect();
+    let (cell, most) = largest(known.iter().copied())?;
+    let least = known.iter().map(|(_, part)| *part).fold(most, f64::min);
+    let spec = cell.plan.map(|plan| &plan.spec);
+    let is_meant = spec.is_some_and(|spec| spec.shared_prefix.is_some() || spec.has_turns());
+    (most >= FEW_HITS).then(|| {
+        let facts = Facts::new()
+            .part("most", most)
+            .part("least", least)
+            .place("place", place(model, cell))
+            .count("told", known.len())
+            .flag("is_meant", is_meant);
+        let cells = known.iter().map(|(cell, _)| cell.index);
+        let uncached = (1.0 - most).max(ROOM);
+        Finding::of_block(Kind::PrefixCache, model, at, cells).strong_as(1.0 / uncached).with(facts)
     })
 }
 
@@ -381,7 +365,7 @@ mod tests {
         let machine = facts(Kind::Machine);
         assert_eq!((machine.value("cores"), machine.value("energy")), (Some(1.5), Some(0.5)));
         assert_eq!(facts(Kind::PrefixCache).value("most"), Some(0.25));
-        let own = RULES.iter().flat_map(|rule| rule(&model)).collect::<Vec<_>>();
+        let own = RULES.iter().flat_map(|rule| rule.apply(&model)).collect::<Vec<_>>();
         let said = Words::new(None).unwrap().say(&model, &own).unwrap();
         assert!(said.len() == 5 && said.iter().all(|sentence| !sentence.is_empty()), "{said:?}");
     }

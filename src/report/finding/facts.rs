@@ -1,4 +1,4 @@
-//! The evidence of a finding: numbers with their units, names and places. It has no sentence.
+//! The evidence of a finding: named numbers with units, names and places.
 
 use std::{fmt, sync::Arc};
 
@@ -11,9 +11,9 @@ use crate::{
     report::number,
 };
 
-/// What a number counts.
+/// The unit of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::report) enum Unit {
+pub(crate) enum Unit {
     /// Milliseconds.
     Ms,
     /// Seconds.
@@ -24,11 +24,11 @@ pub(in crate::report) enum Unit {
     ReqS,
     /// A factor: 2 is `2×`.
     Times,
-    /// A part: 0.25 is `25 %`.
+    /// A part of a whole: 0.25 is `25 %`.
     Part,
-    /// A whole number of anything.
+    /// A number of things.
     Count,
-    /// A number as it is: a value of an axis, a load.
+    /// No unit: a value of an axis, a load.
     Plain,
     /// US dollars.
     Usd,
@@ -48,13 +48,13 @@ impl From<measure::Unit> for Unit {
     }
 }
 
-/// One number. In a template it prints itself with its unit, in the digits that the data carries; `.value` is the number.
+/// One number. A template prints it with its unit and significant digits; `.value` is the bare number.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::report) struct Quantity {
-    pub(in crate::report) value: f64,
-    pub(in crate::report) unit: Unit,
-    /// Digits that matter, of latencies and ratios.
-    pub(in crate::report) digits: u8,
+pub(crate) struct Quantity {
+    pub(crate) value: f64,
+    pub(crate) unit: Unit,
+    /// Significant digits of latencies, rates and ratios.
+    pub(crate) digits: u8,
 }
 
 impl fmt::Display for Quantity {
@@ -94,62 +94,77 @@ impl Object for Quantity {
     }
 }
 
-/// One value of one axis, as a sentence needs it.
+/// A value on one axis.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) struct Coordinate {
-    /// The axis' label.
-    pub(in crate::report) axis: String,
+pub(crate) struct Coordinate {
+    /// Label of the axis.
+    pub(crate) axis: String,
     /// What the axis counts: `concurrency`, `rate`, `answer_tokens`, `prompt_tokens`, `other`.
-    pub(in crate::report) quantity: &'static str,
-    /// The value; of a load that was not reached, the one that was.
-    pub(in crate::report) value: String,
+    pub(crate) quantity: &'static str,
+    /// The value as text; of a load, the one that was reached.
+    pub(crate) value: String,
 }
 
 /// One piece of evidence.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) enum Fact {
+pub(crate) enum Fact {
     Number(Quantity),
     /// A name: of a metric, an axis, a value, an outcome.
     Name(String),
     Flag(bool),
-    /// Where a cell stands.
+    /// The values of a cell on some axes.
     Place(Vec<Coordinate>),
     List(Vec<Fact>),
     Facts(Facts),
 }
 
-/// The evidence by name, in the order it was put in.
+/// Facts by name, in the order in which they were added.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::report) struct Facts(Vec<(&'static str, Fact)>);
+pub(crate) struct Facts(Vec<(&'static str, Fact)>);
 
 impl Facts {
-    pub(in crate::report) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    fn put(mut self, name: &'static str, fact: Fact) -> Self {
-        self.0.push((name, fact));
+    /// Adds a fact; an absent one is left out.
+    fn put(mut self, name: &'static str, fact: Option<Fact>) -> Self {
+        self.0.extend(fact.map(|fact| (name, fact)));
         self
     }
 
-    /// A number in a unit, with the digits that matter.
-    pub(in crate::report) fn number(self, name: &'static str, value: f64, unit: Unit, digits: u8) -> Self {
-        self.put(name, Fact::Number(Quantity { value, unit, digits }))
+    /// Adds facts that rest on a value, if there is one.
+    pub(crate) fn when<T>(self, value: Option<T>, add: impl FnOnce(Self, T) -> Self) -> Self {
+        match value {
+            Some(value) => add(self, value),
+            None => self,
+        }
+    }
+
+    /// A number with its unit and its significant digits.
+    pub(crate) fn number(
+        self,
+        name: &'static str,
+        value: impl Into<Option<f64>>,
+        unit: Unit,
+        digits: u8,
+    ) -> Self {
+        self.put(name, value.into().map(|value| Fact::Number(Quantity { value, unit, digits })))
     }
 
     /// A value of a metric.
-    pub(in crate::report) fn measure(
+    pub(crate) fn measure(
         self,
         name: &'static str,
         metric: Metric,
-        value: f64,
+        value: impl Into<Option<f64>>,
         digits: u8,
     ) -> Self {
         self.number(name, value, metric.unit().into(), digits)
     }
 
-    /// A value of a metric that somebody set: in all the digits it has.
-    pub(in crate::report) fn exact(self, name: &'static str, metric: Metric, value: f64) -> Self {
+    /// A value of a metric that somebody configured: with all the digits it has.
+    pub(crate) fn exact(self, name: &'static str, metric: Metric, value: f64) -> Self {
         let is_exact = |digits: &u8| {
             let scale = 10f64.powi(i32::from(*digits) - 1 - value.abs().log10().floor() as i32);
             ((value * scale).round() / scale - value).abs() < 1e-9 * value.abs()
@@ -158,93 +173,101 @@ impl Facts {
         self.measure(name, metric, value, digits)
     }
 
+    /// A metric of two cells: its label, both values and their ratio, under the four names.
+    pub(crate) fn change(
+        self,
+        names: [&'static str; 4],
+        change: impl Into<Option<(Metric, f64, f64)>>,
+        digits: u8,
+    ) -> Self {
+        self.when(change.into(), |facts, (metric, from, to)| {
+            facts
+                .metric(names[0], metric)
+                .measure(names[1], metric, from, digits)
+                .measure(names[2], metric, to, digits)
+                .times(names[3], to / from, digits)
+        })
+    }
+
     /// A factor.
-    pub(in crate::report) fn times(self, name: &'static str, value: f64, digits: u8) -> Self {
+    pub(crate) fn times(self, name: &'static str, value: impl Into<Option<f64>>, digits: u8) -> Self {
         self.number(name, value, Unit::Times, digits)
     }
 
-    /// A part of a whole.
-    pub(in crate::report) fn part(self, name: &'static str, value: f64) -> Self {
+    /// A part of a whole: 0.25 is 25 %.
+    pub(crate) fn part(self, name: &'static str, value: impl Into<Option<f64>>) -> Self {
         self.number(name, value, Unit::Part, 2)
     }
 
-    /// How many.
-    pub(in crate::report) fn count(self, name: &'static str, value: usize) -> Self {
-        self.number(name, value as f64, Unit::Count, 3)
+    /// A number of things.
+    pub(crate) fn count(self, name: &'static str, value: impl Into<Option<usize>>) -> Self {
+        self.number(name, value.into().map(|count| count as f64), Unit::Count, 3)
     }
 
-    /// A number as it is.
-    pub(in crate::report) fn plain(self, name: &'static str, value: f64) -> Self {
+    /// A number without a unit.
+    pub(crate) fn plain(self, name: &'static str, value: impl Into<Option<f64>>) -> Self {
         self.number(name, value, Unit::Plain, 3)
     }
 
     /// A name.
-    pub(in crate::report) fn name(self, name: &'static str, text: impl Into<String>) -> Self {
-        self.put(name, Fact::Name(text.into()))
+    pub(crate) fn name(self, name: &'static str, text: impl Into<String>) -> Self {
+        self.put(name, Some(Fact::Name(text.into())))
     }
 
-    /// A value of an axis by its place: a whole number as such, anything else as it was written.
-    pub(in crate::report) fn axis_value(self, name: &'static str, axis: &Axis, place: usize) -> Self {
-        match axis
-            .values
-            .get(place)
-            .and_then(serde_json::Value::as_f64)
-            .filter(|number| number.fract() == 0.0)
-        {
+    /// A value of an axis by its index: a whole number as a number, anything else as it was written.
+    pub(crate) fn axis_value(self, name: &'static str, axis: &Axis, index: usize) -> Self {
+        let number = axis.values.get(index).and_then(serde_json::Value::as_f64);
+        match number.filter(|number| number.fract() == 0.0) {
             Some(number) => self.plain(name, number),
-            None => self.name(name, axis.text(place)),
+            None => self.name(name, axis.text(index)),
         }
     }
 
     /// The label of a metric: `p95 TTFT`.
-    pub(in crate::report) fn metric(self, name: &'static str, metric: Metric) -> Self {
-        self.name(name, metric.label())
+    pub(crate) fn metric(self, name: &'static str, metric: impl Into<Option<Metric>>) -> Self {
+        self.put(name, metric.into().map(|metric| Fact::Name(metric.label())))
     }
 
-    /// Yes or no.
-    pub(in crate::report) fn flag(self, name: &'static str, value: bool) -> Self {
-        self.put(name, Fact::Flag(value))
+    /// A boolean.
+    pub(crate) fn flag(self, name: &'static str, value: bool) -> Self {
+        self.put(name, Some(Fact::Flag(value)))
     }
 
     /// Where a cell stands; see [`super::place`].
-    pub(in crate::report) fn place(self, name: &'static str, place: Vec<Coordinate>) -> Self {
-        self.put(name, Fact::Place(place))
+    pub(crate) fn place(self, name: &'static str, place: impl Into<Option<Vec<Coordinate>>>) -> Self {
+        self.put(name, place.into().map(Fact::Place))
     }
 
-    /// Several of the same kind.
-    pub(in crate::report) fn list(self, name: &'static str, items: impl IntoIterator<Item = Facts>) -> Self {
-        self.put(name, Fact::List(items.into_iter().map(Fact::Facts).collect()))
+    /// A list of facts.
+    pub(crate) fn list(self, name: &'static str, items: impl IntoIterator<Item = Facts>) -> Self {
+        self.put(name, Some(Fact::List(items.into_iter().map(Fact::Facts).collect())))
     }
 
-    /// Several names.
-    pub(in crate::report) fn names(
-        self,
-        name: &'static str,
-        items: impl IntoIterator<Item = String>,
-    ) -> Self {
-        self.put(name, Fact::List(items.into_iter().map(Fact::Name).collect()))
+    /// A list of names.
+    pub(crate) fn names(self, name: &'static str, items: impl IntoIterator<Item = String>) -> Self {
+        self.put(name, Some(Fact::List(items.into_iter().map(Fact::Name).collect())))
     }
 
-    /// Facts below a name.
-    pub(in crate::report) fn facts(self, name: &'static str, facts: Facts) -> Self {
-        self.put(name, Fact::Facts(facts))
+    /// Nested facts.
+    pub(crate) fn facts(self, name: &'static str, facts: impl Into<Option<Facts>>) -> Self {
+        self.put(name, facts.into().map(Fact::Facts))
     }
 
-    /// A number by its name; `None` where there is none.
-    pub(in crate::report) fn value(&self, name: &str) -> Option<f64> {
+    /// Returns the number of a name.
+    pub(crate) fn value(&self, name: &str) -> Option<f64> {
         match self.get(name)? {
             Fact::Number(quantity) => Some(quantity.value),
             _ => None,
         }
     }
 
-    /// A fact by its name.
-    pub(in crate::report) fn get(&self, name: &str) -> Option<&Fact> {
+    /// Returns the fact of a name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Fact> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, fact)| fact)
     }
 
-    /// The numbers at the top, by name.
-    pub(in crate::report) fn numbers(&self) -> Map<String, serde_json::Value> {
+    /// Returns the numbers that are not nested, by name.
+    pub(crate) fn numbers(&self) -> Map<String, serde_json::Value> {
         let numbers = self.0.iter().filter_map(|(name, fact)| match fact {
             Fact::Number(quantity) => Some(((*name).to_owned(), json!(quantity.value))),
             _ => None,
@@ -252,14 +275,14 @@ impl Facts {
         numbers.collect()
     }
 
-    /// Everything as plain data.
-    pub(in crate::report) fn json(&self) -> serde_json::Value {
+    /// Returns all facts as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
         let facts = self.0.iter().map(|(name, fact)| ((*name).to_owned(), fact.json()));
         serde_json::Value::Object(facts.collect())
     }
 
-    /// As a template sees it.
-    pub(in crate::report) fn template_value(&self) -> Value {
+    /// Returns all facts as a template sees them.
+    pub(crate) fn template_value(&self) -> Value {
         Value::from_pairs(self.0.iter().map(|(name, fact)| (*name, fact.template_value())))
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 /// A question that a reader of notes has. The order is the one in which a page answers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::report) enum Question {
+pub(crate) enum Question {
     /// What does the machine do for this workload?
     Answer,
     /// What does each server axis do?
@@ -32,7 +32,7 @@ pub(in crate::report) enum Question {
 
 impl Question {
     /// How many findings on it the first page shows at most.
-    pub(in crate::report) fn most(self) -> usize {
+    pub(crate) fn most(self) -> usize {
         match self {
             Self::Effect => 3,
             Self::Load => 3,
@@ -48,27 +48,27 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident, $name:literal, $question:ident, $headline:literal;)*) => {
         /// What a finding is about. Each has a macro of its name in `templates/findings.md.j2`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub(in crate::report) enum Kind {
+        pub(crate) enum Kind {
             $($(#[$doc])* $variant,)*
         }
 
         impl Kind {
             /// Every kind, in the order in which pages show them.
             #[cfg(test)]
-            pub(in crate::report) const ALL: &[Self] = &[$(Self::$variant,)*];
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// Its name in `report --values`, and that of its macro.
-            pub(in crate::report) fn name(self) -> &'static str {
+            pub(crate) fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
             /// The question it answers.
-            pub(in crate::report) fn question(self) -> Question {
+            pub(crate) fn question(self) -> Question {
                 match self { $(Self::$variant => Question::$question,)* }
             }
 
             /// Whether the first page may show it: what describes a run without deciding anything stands further below.
-            pub(in crate::report) fn is_headline(self) -> bool {
+            pub(crate) fn is_headline(self) -> bool {
                 match self { $(Self::$variant => $headline,)* }
             }
         }
@@ -207,7 +207,7 @@ kinds! {
 
 impl Kind {
     /// The kinds that say nothing more once this one stands, where they are of the same block and of no other cells.
-    pub(in crate::report) fn supersedes(self) -> &'static [Self] {
+    pub(crate) fn supersedes(self) -> &'static [Self] {
         match self {
             Self::Knee | Self::Saturation => &[Self::Edge],
             Self::Ridge => &[Self::TailRidge, Self::LongTail],
@@ -222,7 +222,7 @@ impl Kind {
     }
 
     /// Whether it speaks of its whole block, so that what it supersedes need not be of its cells.
-    pub(in crate::report) fn is_of_block(self) -> bool {
+    pub(crate) fn is_of_block(self) -> bool {
         matches!(self, Self::Knee | Self::Saturation | Self::NotStreamed)
     }
 }

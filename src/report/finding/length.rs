@@ -1,41 +1,52 @@
 //! What longer prompts and longer answers cost.
 
-use super::{Facts, Finding, Kind, Rule, Unit, both, middle, place_of_line};
+use super::{Facts, Finding, Kind, Rule, Unit, both, middle, pace, place_of_line};
 use crate::{
     manifest::LatencyKind,
     measure::{Metric, Rate},
     plan::Quantity,
-    report::model::{Block, Cell, Line, Model, Streaming},
+    report::{
+        model::{Block, Cell, Line, Model, Streaming},
+        statistics::largest,
+    },
 };
 
-pub(super) const RULES: &[Rule] = &[prompt_lengths, output_lengths, output_costs, held_up];
+pub(super) const RULES: &[Rule] = &[
+    Rule::Block(prompt_length),
+    Rule::Block(output_length),
+    Rule::Block(output_costs),
+    Rule::Block(held_up),
+];
 
-/// A growth of at least this factor is worth a word.
+/// The smallest growth that is reported.
 const GROWS: f64 = 1.1;
 /// A growth within this part of that of the length is in proportion to it.
 const PROPORTION: f64 = 0.1;
-/// Throughput below this part of the best of a line is worth a word.
+/// Throughput below this part of the best of its line is reported.
 const LESS: f64 = 0.9;
-/// TTFT that grows by this factor with the length of answers is waiting.
+/// TTFT that grows by this factor with the length of answers is time spent waiting.
 const WAITS: f64 = 2.0;
-/// A pace that grows by less than this factor is kept.
+/// The largest growth of the time per token that still counts as constant.
 const KEPT: f64 = 1.5;
+/// Names of the evidence on a latency, and on the time per token, at both ends of a line.
+const LATENCY: [&str; 4] = ["metric", "from", "to", "ratio"];
+const PACE: [&str; 4] = ["pace", "pace_from", "pace_to", "pace_ratio"];
 
 /// Both ends of a line along a length.
 struct Ends<'m, 'a> {
     line: &'m Line,
     first: &'m Cell<'a>,
     last: &'m Cell<'a>,
-    /// What was asked for at both ends, tokens.
+    /// The configured lengths, tokens.
     asked: (f64, f64),
-    /// What came, where it was counted: tokens of a mean prompt or answer.
+    /// The mean lengths as counted, tokens; `None` if they were not counted.
     got: Option<(f64, f64)>,
 }
 
 impl<'m, 'a> Ends<'m, 'a> {
-    /// `None` of a single length, and where the load that was reached is not the same at all of them.
+    /// `None` for a single length, and where the cells did not all reach the same load.
     fn of(model: &'m Model<'a>, line: &'m Line, quantity: Quantity) -> Option<Self> {
-        let mut cells = line.iter(model);
+        let mut cells = model.cells_at(&line.cells);
         let first = cells.next()?;
         let last = cells.last()?;
         let asked = |cell: &Cell<'_>| model.axes[line.axis].values.get(cell.at[line.axis]?)?.as_f64();
@@ -43,42 +54,40 @@ impl<'m, 'a> Ends<'m, 'a> {
             Quantity::PromptTokens => cell.prompt_tokens(),
             _ => cell.answer_tokens(),
         };
-        let own = Self {
-            line,
-            first,
-            last,
-            asked: (asked(first)?, asked(last)?),
-            got: got(first).zip(got(last)).filter(|(first, _)| *first > 0.0),
-        };
-        let is_same_load = line.iter(model).all(|cell| cell.load.reached == first.load.reached);
+        let got = got(first).zip(got(last)).filter(|(first, _)| *first > 0.0);
+        let own = Self { line, first, last, asked: (asked(first)?, asked(last)?), got };
+        let is_same_load = model.cells_at(&line.cells).all(|cell| cell.load.reached == first.load.reached);
         (is_same_load && own.asked.0 > 0.0 && own.asked.1 > own.asked.0).then_some(own)
     }
 
-    /// By what the length grew: by what came where that is known.
+    /// The lengths at both ends: as counted, else as configured.
+    fn lengths(&self) -> (f64, f64) {
+        self.got.unwrap_or(self.asked)
+    }
+
+    /// The growth of the length.
     fn grew(&self) -> f64 {
-        let (from, to) = self.got.unwrap_or(self.asked);
+        let (from, to) = self.lengths();
         to / from
     }
 
     /// The lengths as evidence.
     fn facts(&self, model: &Model<'_>, block: &Block<'_>, digits: u8) -> Facts {
-        let facts = Facts::new()
+        Facts::new()
             .name("axis", model.axes[self.line.axis].label())
             .place("line", place_of_line(model, block, self.line))
             .plain("from_length", self.asked.0)
             .plain("to_length", self.asked.1)
-            .times("length_ratio", self.asked.1 / self.asked.0, digits);
-        match self.got {
-            Some((from, to)) => facts.plain("from_got", from.round()).plain("to_got", to.round()),
-            None => facts,
-        }
+            .times("length_ratio", self.asked.1 / self.asked.0, digits)
+            .plain("from_got", self.got.map(|(from, _)| from.round()))
+            .plain("to_got", self.got.map(|(_, to)| to.round()))
     }
 
     fn cells(&self) -> [usize; 2] {
         [self.first.index, self.last.index]
     }
 
-    /// The first metric that both ends have, where the last is beyond chance from the first, with both values.
+    /// The first metric that both ends have, with both values, if they differ beyond chance.
     fn beyond(&self, model: &Model<'_>, metrics: &[Metric], tests: usize) -> Option<(Metric, f64, f64)> {
         both(metrics, self.first, self.last).filter(|(metric, from, to)| {
             let noise = model.noise(self.first.workload);
@@ -86,211 +95,173 @@ impl<'m, 'a> Ends<'m, 'a> {
             *to > 0.0 && doubt.is_beaten_by((to / from).ln(), tests)
         })
     }
+
+    /// The time per token at both ends.
+    fn pace(&self) -> Option<(Metric, f64, f64)> {
+        both(&pace(), self.first, self.last)
+    }
+
+    fn is_streamed(&self) -> bool {
+        [self.first, self.last].iter().all(|cell| cell.streaming == Streaming::Streamed)
+    }
 }
 
-/// The lines of a block along its axes of one quantity, that have several lengths.
-fn ends<'m, 'a>(model: &'m Model<'a>, block: &'m Block<'a>, quantity: Quantity) -> Vec<Ends<'m, 'a>> {
+/// The lines of a block along its axes of one quantity.
+fn ends<'m, 'a>(model: &'m Model<'a>, block: &'m Block<'_>, quantity: Quantity) -> Vec<Ends<'m, 'a>> {
     let axes = block.axes.iter().filter(|axis| model.axes[**axis].quantity() == quantity);
     let lines = axes.flat_map(|axis| block.lines(*axis));
     lines.filter_map(|line| Ends::of(model, line, quantity)).collect()
 }
 
-/// Those of a block with the least load, or with the most; of equal ones the first.
+/// The line with the least load, of equal ones the first.
 fn least<'e, 'm, 'a>(all: &'e [Ends<'m, 'a>]) -> Option<&'e Ends<'m, 'a>> {
     let load = |own: &Ends<'_, '_>| own.first.load.reached.unwrap_or(f64::INFINITY);
     all.iter().min_by(|a, b| load(a).total_cmp(&load(b)))
 }
 
-fn most<'e, 'm, 'a>(all: &'e [Ends<'m, 'a>]) -> Option<&'e Ends<'m, 'a>> {
+/// What longer prompts cost: under the least load, where prefill shows most plainly, and under the most.
+fn prompt_length(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    // One latency at two loads, and the throughput.
+    const TESTS: usize = 3;
+    let all = ends(model, block, Quantity::PromptTokens);
+    let own = least(&all).filter(|own| own.grew() >= GROWS)?;
+    let waits = |own: &Ends<'_, '_>| {
+        let metrics = middle(if own.is_streamed() { LatencyKind::Ttft } else { LatencyKind::E2e });
+        own.beyond(model, &metrics, TESTS).filter(|(_, from, to)| *to >= GROWS * from)
+    };
+    let waited = waits(own)?;
+    let (_, from, to) = waited;
+    let digits = model.digits(&own.cells());
+    let (short, long) = own.lengths();
     let load = |own: &Ends<'_, '_>| own.first.load.reached.unwrap_or(f64::NEG_INFINITY);
-    all.iter().rev().max_by(|a, b| load(a).total_cmp(&load(b)))
+    let busy = largest(all.iter().map(|own| (own, load(own)))).map(|(busy, _)| busy);
+    let busy =
+        busy.filter(|busy| busy.first.load.reached > own.first.load.reached && busy.asked == own.asked);
+    let busy = busy.and_then(|busy| {
+        let facts = Facts::new().place("line", place_of_line(model, block, busy.line));
+        Some(facts.change(LATENCY, waits(busy)?, digits))
+    });
+    let rate = own.beyond(model, &[Metric::OUTPUT, Metric::Rate(Rate::Requests)], TESTS);
+    let facts = own
+        .facts(model, block, digits)
+        .change(LATENCY, waited, digits)
+        .number("ms_per_1000_tokens", (to - from) / (long - short) * 1e3, Unit::Ms, digits)
+        .flag("is_first_token", own.is_streamed())
+        .facts("busy", busy)
+        .when(rate, |facts, (rate, before, after)| {
+            facts.metric("rate", rate).times("rate_ratio", after / before, digits)
+        })
+        .change(PACE, own.pace().filter(|_| own.is_streamed()), digits);
+    let finding = Finding::of_block(Kind::PromptLength, model, at, own.cells());
+    Some(finding.strong_as(to / from).with(facts))
 }
 
-fn streamed(own: &Ends<'_, '_>) -> bool {
-    [own.first, own.last].iter().all(|cell| cell.streaming == Streaming::Streamed)
+/// How latency grows with the length of answers, under the least load, where other requests interfere least.
+fn output_length(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    // Whether latency grows, and whether it grows otherwise than the length.
+    const TESTS: usize = 2;
+    let all = ends(model, block, Quantity::AnswerTokens);
+    let own = least(&all)?;
+    let digits = model.digits(&own.cells());
+    let grown = both(&middle(LatencyKind::E2e), own.first, own.last)?;
+    let (metric, from, to) = grown;
+    let doubt = model.noise(block.workload).of_ratio(own.first, own.last, metric);
+    let growth = to / from;
+    let proportion = (growth / own.grew()).ln();
+    let judged = match () {
+        () if own.got.is_some() && own.grew() < GROWS => "ends_early",
+        () if growth < GROWS || !doubt.is_beaten_by(growth.ln(), TESTS) => return None,
+        () if proportion.abs() <= PROPORTION.ln_1p() => "in_proportion",
+        // Answers whose tokens were not counted may have ended early.
+        () if own.got.is_none() || !doubt.is_beaten_by(proportion, TESTS) => "unknown",
+        () if proportion < 0.0 => "less",
+        () => "more",
+    };
+    let facts = own
+        .facts(model, block, digits)
+        .change(LATENCY, grown, digits)
+        .times("grew", own.grew(), digits)
+        .name("judged", judged);
+    let finding = Finding::of_block(Kind::OutputLength, model, at, own.cells());
+    let strength = if judged == "ends_early" { 1.0 } else { growth };
+    Some(finding.strong_as(strength).with(facts))
 }
 
-fn each_block(
-    model: &Model<'_>,
-    quantity: Quantity,
-    rule: impl Fn(usize, &Block<'_>, &[Ends<'_, '_>]) -> Option<Finding>,
-) -> Vec<Finding> {
-    super::each_block(model, |at, block| rule(at, block, &ends(model, block, quantity)))
+/// A line on which the longest answers give fewer output tokens per second than the best length.
+struct Falling<'e, 'm, 'a> {
+    ends: &'e Ends<'m, 'a>,
+    best: &'m Cell<'a>,
+    from: f64,
+    to: f64,
 }
 
-/// Where least is in flight prefill shows most plainly; where most is, what it costs.
-fn prompt_lengths(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, Quantity::PromptTokens, |at, block, all| {
-        // One latency, at two loads, and the throughput.
-        const TESTS: usize = 3;
-        let own = least(all).filter(|own| own.grew() >= GROWS)?;
-        let waits = |own: &Ends<'_, '_>| {
-            let metrics = middle(if streamed(own) { LatencyKind::Ttft } else { LatencyKind::E2e });
-            own.beyond(model, &metrics, TESTS).filter(|(_, from, to)| *to >= GROWS * from)
-        };
-        let (metric, from, to) = waits(own)?;
-        let digits = model.digits(&own.cells());
-        let (short, long) = own.got.unwrap_or(own.asked);
-        let mut facts = own
-            .facts(model, block, digits)
-            .metric("metric", metric)
-            .measure("from", metric, from, digits)
-            .measure("to", metric, to, digits)
-            .times("ratio", to / from, digits)
-            .number("ms_per_1000_tokens", (to - from) / (long - short) * 1e3, Unit::Ms, digits)
-            .flag("is_first_token", streamed(own));
-        let is_more = |busy: &&Ends<'_, '_>| {
-            busy.first.load.reached > own.first.load.reached && busy.asked == own.asked
-        };
-        if let Some(busy) = most(all).filter(is_more)
-            && let Some((metric, from, to)) = waits(busy)
-        {
-            let busy = Facts::new()
-                .place("line", place_of_line(model, block, busy.line))
-                .metric("metric", metric)
-                .measure("from", metric, from, digits)
-                .measure("to", metric, to, digits)
-                .times("ratio", to / from, digits);
-            facts = facts.facts("busy", busy);
-        }
-        let rates = [Metric::OUTPUT, Metric::Rate(Rate::Requests)];
-        if let Some((rate, before, after)) = own.beyond(model, &rates, TESTS) {
-            facts = facts.metric("rate", rate).times("rate_ratio", after / before, digits);
-        }
-        let pace = [middle(LatencyKind::Tpot), middle(LatencyKind::Itl)].concat();
-        if let Some((pace, before, after)) = both(&pace, own.first, own.last).filter(|_| streamed(own)) {
-            facts = facts
-                .metric("pace", pace)
-                .measure("pace_from", pace, before, digits)
-                .measure("pace_to", pace, after, digits)
-                .times("pace_ratio", after / before, digits);
-        }
-        let finding = Finding::of_block(Kind::PromptLength, model, at, own.cells());
-        Some(finding.strong_as(to / from).with(facts))
-    })
+impl<'e, 'm, 'a> Falling<'e, 'm, 'a> {
+    /// `None` if the throughput does not fall beyond chance, as one of `tests`.
+    fn of(model: &'m Model<'a>, ends: &'e Ends<'m, 'a>, tests: usize) -> Option<Self> {
+        let to = ends.last.ranked(Metric::OUTPUT).filter(|rate| *rate > 0.0)?;
+        let cells = model.cells_at(&ends.line.cells);
+        let (best, from) = largest(cells.filter_map(|cell| Some((cell, cell.ranked(Metric::OUTPUT)?))))?;
+        let tokens = best.answer_tokens().zip(ends.last.answer_tokens());
+        let doubt = model.noise(best.workload).of_ratio(best, ends.last, Metric::OUTPUT);
+        let falls = tokens.is_none_or(|(best, last)| last >= GROWS * best)
+            && to / from < LESS
+            && doubt.is_beaten_by((to / from).ln(), tests);
+        falls.then_some(Self { ends, best, from, to })
+    }
+
+    fn facts(&self, model: &Model<'_>, block: &Block<'_>, digits: u8) -> Facts {
+        let line = self.ends.line;
+        let axis = &model.axes[line.axis];
+        let length = |cell: &Cell<'_>| cell.at[line.axis].unwrap_or_default();
+        Facts::new()
+            .name("axis", axis.label())
+            .place("line", place_of_line(model, block, line))
+            .axis_value("from_length", axis, length(self.best))
+            .axis_value("to_length", axis, length(self.ends.last))
+            .times("ratio", self.to / self.from, digits)
+            .measure("from", Metric::OUTPUT, self.from, digits)
+            .measure("to", Metric::OUTPUT, self.to, digits)
+    }
 }
 
-/// Where least is in flight the engine is alone with the length.
-fn output_lengths(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, Quantity::AnswerTokens, |at, block, all| {
-        // Whether latency grows, and whether otherwise than the length.
-        const TESTS: usize = 2;
-        let own = least(all)?;
-        let digits = model.digits(&own.cells());
-        let (metric, from, to) = both(&middle(LatencyKind::E2e), own.first, own.last)?;
-        let doubt = model.noise(block.workload).of_ratio(own.first, own.last, metric);
-        let growth = to / from;
-        let proportion = (growth / own.grew()).ln();
-        let judged = match () {
-            () if own.got.is_some() && own.grew() < GROWS => "ends_early",
-            () if growth < GROWS || !doubt.is_beaten_by(growth.ln(), TESTS) => return None,
-            () if proportion.abs() <= PROPORTION.ln_1p() => "in_proportion",
-            // What answers that nobody counted ended at is not known.
-            () if own.got.is_none() || !doubt.is_beaten_by(proportion, TESTS) => "unknown",
-            () if proportion < 0.0 => "less",
-            () => "more",
-        };
-        let facts = own
-            .facts(model, block, digits)
-            .metric("metric", metric)
-            .measure("from", metric, from, digits)
-            .measure("to", metric, to, digits)
-            .times("ratio", growth, digits)
-            .times("grew", own.grew(), digits)
-            .name("judged", judged);
-        let finding = Finding::of_block(Kind::OutputLength, model, at, own.cells());
-        let strength = if judged == "ends_early" { 1.0 } else { growth };
-        Some(finding.strong_as(strength).with(facts))
-    })
+/// Where the longest answers give fewer output tokens per second than shorter ones. Requests per second do not count: longer
+/// answers are fewer requests at any speed.
+fn output_costs(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    let all = ends(model, block, Quantity::AnswerTokens);
+    // The last cell of a line is compared with each of the others.
+    let tests = all.iter().map(|own| own.line.cells.len() - 1).sum();
+    let mut hurt: Vec<Falling<'_, '_, '_>> =
+        all.iter().filter_map(|own| Falling::of(model, own, tests)).collect();
+    let ratio = |own: &Falling<'_, '_, '_>| own.to / own.from;
+    hurt.sort_by(|a, b| ratio(a).total_cmp(&ratio(b)));
+    let cells: Vec<usize> = hurt.iter().flat_map(|own| [own.best.index, own.ends.last.index]).collect();
+    let digits = model.digits(&cells);
+    let worst = hurt.first()?;
+    let facts = worst
+        .facts(model, block, digits)
+        .metric("metric", Metric::OUTPUT)
+        .count("falling", hurt.len())
+        .count("lines", all.len())
+        .list("all", hurt.iter().map(|own| own.facts(model, block, digits)));
+    Some(Finding::of_block(Kind::OutputCosts, model, at, cells).strong_as(ratio(worst)).with(facts))
 }
 
-/// The cell of a line with most output tokens per second, where the last one's are fewer beyond chance: best, last, ratio.
-fn falling<'m, 'a>(
-    model: &'m Model<'a>,
-    own: &Ends<'m, 'a>,
-    tests: usize,
-) -> Option<(&'m Cell<'a>, &'m Cell<'a>, f64)> {
-    let end = own.last.ranked(Metric::OUTPUT).filter(|rate| *rate > 0.0)?;
-    let known = own.line.iter(model).filter_map(|cell| Some((cell, cell.ranked(Metric::OUTPUT)?)));
-    // Of equal ones the first.
-    let (best, rate) = known.reduce(|best, own| if own.1 > best.1 { own } else { best })?;
-    let longer = best.answer_tokens().zip(own.last.answer_tokens()).is_none_or(|(a, b)| b >= GROWS * a);
-    let doubt = model.noise(best.workload).of_ratio(best, own.last, Metric::OUTPUT);
-    let ratio = end / rate;
-    let falls = longer && ratio < LESS && doubt.is_beaten_by(ratio.ln(), tests);
-    falls.then_some((best, own.last, ratio))
-}
-
-/// Where the longest answers give fewer tokens per second than shorter ones. Longer answers are fewer requests at any speed:
-/// only tokens count here.
-fn output_costs(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, Quantity::AnswerTokens, |at, block, all| {
-        // The last cell of a line is held against each of the others.
-        let tests = all.iter().map(|own| own.line.cells.len() - 1).sum();
-        let mut hurt: Vec<(&Ends<'_, '_>, &Cell<'_>, &Cell<'_>, f64)> = all
-            .iter()
-            .filter_map(|own| falling(model, own, tests).map(|(best, last, ratio)| (own, best, last, ratio)))
-            .collect();
-        hurt.sort_by(|a, b| a.3.total_cmp(&b.3));
-        let cells: Vec<usize> = hurt.iter().flat_map(|own| [own.1.index, own.2.index]).collect();
-        let digits = model.digits(&cells);
-        let line = |(own, best, last, ratio): &(&Ends<'_, '_>, &Cell<'_>, &Cell<'_>, f64)| {
-            let length = |cell: &Cell<'_>| cell.at[own.line.axis].unwrap_or_default();
-            let axis = &model.axes[own.line.axis];
-            let facts = Facts::new()
-                .name("axis", axis.label())
-                .place("line", place_of_line(model, block, own.line))
-                .axis_value("from_length", axis, length(best))
-                .axis_value("to_length", axis, length(last))
-                .times("ratio", *ratio, digits);
-            match best.ranked(Metric::OUTPUT).zip(last.ranked(Metric::OUTPUT)) {
-                Some((from, to)) => facts.measure("from", Metric::OUTPUT, from, digits).measure(
-                    "to",
-                    Metric::OUTPUT,
-                    to,
-                    digits,
-                ),
-                None => facts,
-            }
-        };
-        let worst = hurt.first()?;
-        let facts = line(worst)
-            .metric("metric", Metric::OUTPUT)
-            .count("falling", hurt.len())
-            .count("lines", all.len())
-            .list("all", hurt.iter().map(line));
-        Some(Finding::of_block(Kind::OutputCosts, model, at, cells).strong_as(worst.3).with(facts))
-    })
-}
-
-/// Longer answers at the same load that only make others wait: TTFT grows with them, the pace does not.
-fn held_up(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, Quantity::AnswerTokens, |at, block, all| {
-        let held = |own: &&Ends<'_, '_>| {
-            let (metric, from, to) = own.beyond(model, &middle(LatencyKind::Ttft), all.len())?;
-            let pace = [middle(LatencyKind::Tpot), middle(LatencyKind::Itl)].concat();
-            let pace = both(&pace, own.first, own.last)?;
-            let is_held =
-                streamed(own) && own.grew() >= GROWS && to >= WAITS * from && pace.2 < KEPT * pace.1;
-            is_held.then_some((metric, from, to, pace))
-        };
-        let known = all.iter().filter_map(|own| Some((own, held(&own)?)));
-        // Of equal ones the first.
-        let (own, (metric, from, to, (pace, before, after))) =
-            known.reduce(|most, own| if own.1.2 / own.1.1 > most.1.2 / most.1.1 { own } else { most })?;
-        let digits = model.digits(&own.cells());
-        let facts = own
-            .facts(model, block, digits)
-            .metric("metric", metric)
-            .measure("from", metric, from, digits)
-            .measure("to", metric, to, digits)
-            .times("ratio", to / from, digits)
-            .metric("pace", pace)
-            .measure("pace_from", pace, before, digits)
-            .measure("pace_to", pace, after, digits)
-            .times("pace_ratio", after / before, digits);
-        Some(Finding::of_block(Kind::HeldUp, model, at, own.cells()).strong_as(to / from).with(facts))
-    })
+/// Longer answers that only make others wait: TTFT grows with them, the time per token does not.
+fn held_up(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    let all = ends(model, block, Quantity::AnswerTokens);
+    let held = |own: &Ends<'_, '_>| {
+        let (metric, from, to) = own.beyond(model, &middle(LatencyKind::Ttft), all.len())?;
+        let pace = own.pace()?;
+        let is_held =
+            own.is_streamed() && own.grew() >= GROWS && to >= WAITS * from && pace.2 < KEPT * pace.1;
+        is_held.then_some(((metric, from, to), pace))
+    };
+    let known =
+        all.iter().filter_map(|own| held(own).map(|(ttft, pace)| ((own, ttft, pace), ttft.2 / ttft.1)));
+    let ((own, ttft, pace), ratio) = largest(known)?;
+    let digits = model.digits(&own.cells());
+    let facts = own.facts(model, block, digits).change(LATENCY, ttft, digits).change(PACE, pace, digits);
+    Some(Finding::of_block(Kind::HeldUp, model, at, own.cells()).strong_as(ratio).with(facts))
 }
 
 #[cfg(test)]
@@ -331,7 +302,7 @@ mod tests {
 
     fn told(run: &StoredRun, rule: Rule) -> Option<Facts> {
         let model = Model::of(run);
-        let mut found = rule(&model);
+        let mut found = rule.apply(&model);
         assert!(found.len() < 2, "{found:?}");
         let said = Words::new(None).unwrap().say(&model, &found).unwrap();
         assert!(said.iter().all(|text| text.ends_with('.')), "{said:?}");
@@ -351,7 +322,7 @@ mod tests {
             timed(own, ttft, ttft + 600.0, 100.0);
             own.input_tokens = Some(400 * u64::from(length));
         });
-        let facts = told(&run, prompt_lengths).unwrap();
+        let facts = told(&run, Rule::Block(prompt_length)).unwrap();
         assert!((facts.value("ms_per_1000_tokens").unwrap() - 500.0).abs() < 1.0, "{facts:?}");
         assert_eq!(facts.value("from_length"), Some(100.0));
         assert!(matches!(facts.get("busy"), Some(Fact::Facts(_))), "{facts:?}");
@@ -361,7 +332,7 @@ mod tests {
             timed(own, f64::from(length), 2000.0, 100.0);
             own.input_tokens = Some(400 * 50);
         });
-        assert_eq!(told(&run, prompt_lengths), None);
+        assert_eq!(told(&run, Rule::Block(prompt_length)), None);
     }
 
     #[test]
@@ -371,7 +342,7 @@ mod tests {
                 timed(own, 1.0, 10.0 * got(length) as f64, 100.0);
                 own.output_tokens = Some(400 * got(length));
             });
-            let facts = told(&run, output_lengths)?;
+            let facts = told(&run, Rule::Block(output_length))?;
             match facts.get("judged") {
                 Some(Fact::Name(name)) => Some(name.clone()),
                 _ => None,
@@ -391,14 +362,14 @@ mod tests {
             timed(own, 40.0, e2e, 100.0 * f64::from(users) * falls(users, length));
             own.output_tokens = Some(400 * u64::from(length));
         });
-        let facts = told(&run, output_costs).unwrap();
+        let facts = told(&run, Rule::Block(output_costs)).unwrap();
         assert_eq!(facts.json()["line"], json!({ "concurrency": "8" }));
         assert!((facts.value("ratio").unwrap() - 0.3).abs() < 1e-9, "{facts:?}");
         assert_eq!(facts.value("falling"), Some(1.0));
         let run = grid("max_tokens", |users, length, own| {
             timed(own, 40.0, 10.0 * f64::from(length), 100.0 * f64::from(users));
         });
-        assert_eq!(told(&run, output_costs), None);
+        assert_eq!(told(&run, Rule::Block(output_costs)), None);
     }
 
     #[test]
@@ -408,13 +379,13 @@ mod tests {
             timed(own, ttft, ttft + 10.0 * f64::from(length), 100.0);
             own.tpot = Some(fixtures::latency(400, 10.0, 10.5));
         });
-        let facts = told(&run, held_up).unwrap();
+        let facts = told(&run, Rule::Block(held_up)).unwrap();
         assert!((facts.value("ratio").unwrap() - 16.0).abs() < 1e-9, "{facts:?}");
         assert_eq!(facts.json()["line"], json!({ "concurrency": "8" }));
         let run = grid("max_tokens", |_, length, own| {
             timed(own, 40.0, 10.0 * f64::from(length), 100.0);
             own.tpot = Some(fixtures::latency(400, 10.0, 10.5));
         });
-        assert_eq!(told(&run, held_up), None);
+        assert_eq!(told(&run, Rule::Block(held_up)), None);
     }
 }

@@ -1,30 +1,30 @@
-//! Where memory ends.
+//! Where memory runs out.
 
 use super::{Coordinate, Facts, Finding, Kind, Rule};
 use crate::{
     plan::Axis,
-    report::model::{Fate, Model},
+    report::model::{Fate, Model, Server},
 };
 
-pub(super) const RULES: &[Rule] = &[boundaries, all_fit];
+pub(super) const RULES: &[Rule] = &[Rule::Run(boundary), Rule::Run(all_fit)];
 
-/// Where memory ends along one line of servers; values are places on its axis.
+/// Where memory runs out along one line of servers. Values are indices on its axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Boundary {
-    /// The largest that fits, and the smallest above it that does not.
+    /// The largest value that fits, and the smallest above it that does not.
     FitsTo { fits: usize, ends: usize },
-    /// More makes room: the least that fits, and the largest below it that does not.
+    /// Larger values make room: the smallest that fits, and the largest below it that does not.
     Needs { fits: usize, ends: usize },
-    /// Everything fits, up to this one.
+    /// Everything fits, up to this value.
     AllFit { fits: usize },
-    /// Nothing fits, from this one on.
+    /// Nothing fits, from this value on.
     NoneFits { ends: usize },
-    /// Neither way.
+    /// No single boundary.
     Mixed,
 }
 
 impl Boundary {
-    /// Of the places that fit and of those that do not, ascending; `None` where nothing is known.
+    /// From the values that fit and those that do not, both ascending; `None` if there are neither.
     fn of(fits: &[usize], ends: &[usize]) -> Option<Self> {
         Some(match (fits, ends) {
             ([], []) => return None,
@@ -37,29 +37,33 @@ impl Boundary {
     }
 
     fn facts(self, axis: &Axis) -> Facts {
-        let name = |name: &str| Facts::new().name("boundary", name);
-        match self {
-            Self::FitsTo { fits, ends } => {
-                name("fits_to").axis_value("fits", axis, fits).axis_value("ends", axis, ends)
-            }
-            Self::Needs { fits, ends } => {
-                name("needs").axis_value("fits", axis, fits).axis_value("ends", axis, ends)
-            }
-            Self::AllFit { fits } => name("all_fit").axis_value("fits", axis, fits),
-            Self::NoneFits { ends } => name("none_fits").axis_value("ends", axis, ends),
-            Self::Mixed => name("mixed"),
-        }
+        let (name, fits, ends) = match self {
+            Self::FitsTo { fits, ends } => ("fits_to", Some(fits), Some(ends)),
+            Self::Needs { fits, ends } => ("needs", Some(fits), Some(ends)),
+            Self::AllFit { fits } => ("all_fit", Some(fits), None),
+            Self::NoneFits { ends } => ("none_fits", None, Some(ends)),
+            Self::Mixed => ("mixed", None, None),
+        };
+        Facts::new()
+            .name("boundary", name)
+            .when(fits, |facts, fits| facts.axis_value("fits", axis, fits))
+            .when(ends, |facts, ends| facts.axis_value("ends", axis, ends))
+    }
+
+    /// Whether some servers fit and others do not.
+    fn turns(self) -> bool {
+        !matches!(self, Self::AllFit { .. } | Self::NoneFits { .. })
     }
 }
 
 /// One line of servers with its boundary.
 struct Line {
-    /// A server of it, for where it stands.
+    /// Index of its first server, for its values on the other axes.
     server: usize,
     boundary: Boundary,
 }
 
-/// The lines along an axis of which anything is known.
+/// The lines along an axis with a known boundary.
 fn lines(model: &Model<'_>, axis: usize) -> Vec<Line> {
     let line = |servers: Vec<usize>| {
         let at = |fits: bool| -> Vec<usize> {
@@ -71,49 +75,43 @@ fn lines(model: &Model<'_>, axis: usize) -> Vec<Line> {
     model.server_lines(axis).into_iter().filter_map(line).collect()
 }
 
-/// Where memory ends: along the first numeric axis along which servers fit and do not, everything else the same.
-fn boundaries(model: &Model<'_>) -> Vec<Finding> {
-    let of = |fate: Fate| model.servers.iter().filter(|server| server.fate == fate).count();
-    let ends = model.servers.iter().filter(|server| server.fate.is_end());
-    if ends.clone().count() == 0 {
+/// Where memory runs out along the first numeric axis on which some servers fit and others do not.
+fn boundary(model: &Model<'_>) -> Vec<Finding> {
+    let of = |fate: Fate| model.servers.iter().filter(move |server| server.fate == fate);
+    let ends: Vec<&Server<'_>> = model.servers.iter().filter(|server| server.fate.is_end()).collect();
+    if ends.is_empty() {
         return Vec::new();
     }
-    let mut facts = Facts::new()
-        .count("servers", model.servers.len())
-        .count("ends", ends.clone().count())
-        .count("at_start", of(Fate::EndsAtStart))
-        .count("under_load", of(Fate::EndsUnderLoad))
-        .count("too_small", of(Fate::TooSmall))
-        .count("fit", of(Fate::Fits))
-        .count("implied", of(Fate::Implied))
-        .count("not_reached", of(Fate::NotReached))
-        .count("failed", of(Fate::Failed));
     let axes = model.server_axes();
-    let turns = |line: &Line| !matches!(line.boundary, Boundary::AllFit { .. } | Boundary::NoneFits { .. });
     let found = axes
         .iter()
         .filter(|axis| model.axes[**axis].is_numeric())
         .map(|axis| (*axis, lines(model, *axis)))
-        .find(|(_, lines)| lines.iter().any(turns));
-    if let Some((axis, lines)) = found {
-        facts = along(model, &axes, axis, &lines, facts);
-    }
-    let estimates: Vec<u64> = model
-        .servers
-        .iter()
-        .filter(|server| server.fate == Fate::TooSmall)
-        .filter_map(|server| server.file?.facts.estimated_max_model_len)
-        .collect();
-    if let (Some(least), Some(most)) = (estimates.iter().min(), estimates.iter().max()) {
-        let estimate = Facts::new().plain("least", *least as f64).plain("most", *most as f64);
-        facts = facts.facts("estimated_max_model_len", estimate.count("servers", estimates.len()));
-    }
-    let cells = ends.flat_map(|server| server.cells.iter().copied());
+        .find(|(_, lines)| lines.iter().any(|line| line.boundary.turns()));
+    let estimates: Vec<u64> =
+        of(Fate::TooSmall).filter_map(|server| server.file?.facts.estimated_max_model_len).collect();
+    let range = estimates.iter().min().zip(estimates.iter().max());
+    let facts = Facts::new()
+        .count("servers", model.servers.len())
+        .count("ends", ends.len())
+        .count("at_start", of(Fate::EndsAtStart).count())
+        .count("under_load", of(Fate::EndsUnderLoad).count())
+        .count("too_small", of(Fate::TooSmall).count())
+        .count("fit", of(Fate::Fits).count())
+        .count("implied", of(Fate::Implied).count())
+        .count("not_reached", of(Fate::NotReached).count())
+        .count("failed", of(Fate::Failed).count())
+        .when(found, |facts, (axis, lines)| along(model, &axes, axis, &lines, facts))
+        .when(range, |facts, (least, most)| {
+            let estimate = Facts::new().plain("least", *least as f64).plain("most", *most as f64);
+            facts.facts("estimated_max_model_len", estimate.count("servers", estimates.len()))
+        });
+    let cells = ends.iter().flat_map(|server| server.cells.iter().copied());
     vec![Finding::of_run(Kind::Boundary, cells).with(facts)]
 }
 
-/// The boundary of every line along an axis, and the shortest true summary: one for all lines, or one for each value of the
-/// one other axis that decides it.
+/// The boundary of every line along an axis, and the shortest summary that holds: one for all lines, or one for each value of
+/// the other axis that alone decides it.
 fn along(model: &Model<'_>, axes: &[usize], axis: usize, lines: &[Line], facts: Facts) -> Facts {
     let own = &model.axes[axis];
     let others: Vec<usize> = axes.iter().copied().filter(|other| *other != axis).collect();
@@ -128,24 +126,24 @@ fn along(model: &Model<'_>, axes: &[usize], axis: usize, lines: &[Line], facts: 
     let line = |line: &Line| line.boundary.facts(own).place("place", place(line.server));
     let facts = facts.name("axis", own.label()).list("lines", lines.iter().map(line));
     let first = lines.first().map(|line| line.boundary);
-    match first.filter(|first| lines.iter().all(|line| line.boundary == *first)) {
-        Some(same) => facts.facts("same", same.facts(own)),
-        None => match others.iter().find_map(|other| Some((*other, steps(model, *other, lines)?))) {
-            Some((other, steps)) => {
-                let by = &model.axes[other];
-                let step = |(from, to, boundary): &(usize, usize, Boundary)| {
-                    let facts = boundary.facts(own).axis_value("from", by, *from);
-                    if from == to { facts } else { facts.axis_value("to", by, *to) }
-                };
-                facts.name("by", by.label()).list("steps", steps.iter().map(step))
-            }
-            None => range(own, lines, facts),
-        },
+    if let Some(same) = first.filter(|first| lines.iter().all(|line| line.boundary == *first)) {
+        return facts.facts("same", same.facts(own));
+    }
+    match others.iter().find_map(|other| Some((&model.axes[*other], steps(model, *other, lines)?))) {
+        Some((by, steps)) => {
+            let step = |(from, to, boundary): &(usize, usize, Boundary)| {
+                let to = Some(*to).filter(|to| to != from);
+                let facts = boundary.facts(own).axis_value("from", by, *from);
+                facts.when(to, |facts, to| facts.axis_value("to", by, to))
+            };
+            facts.name("by", by.label()).list("steps", steps.iter().map(step))
+        }
+        None => range(own, lines, facts),
     }
 }
 
-/// The boundaries by the value of another axis, equal neighbours in one, as (from, to, boundary); `None` where that axis alone
-/// does not decide them. Only of numbers are neighbours alike in anything.
+/// The boundaries by the value of another axis as (from, to, boundary), equal neighbours merged; `None` if that axis alone does
+/// not decide them. Only numeric values have neighbours.
 fn steps(model: &Model<'_>, other: usize, lines: &[Line]) -> Option<Vec<(usize, usize, Boundary)>> {
     let mut known: Vec<(usize, Boundary)> = lines
         .iter()
@@ -165,47 +163,37 @@ fn steps(model: &Model<'_>, other: usize, lines: &[Line]) -> Option<Vec<(usize, 
     is_decided.then_some(steps)
 }
 
-/// The least and the largest boundary of lines that end: a summary where no one axis decides.
+/// The smallest and the largest boundary of the lines that have one: the summary if no single axis decides.
 fn range(axis: &Axis, lines: &[Line], facts: Facts) -> Facts {
     let fits = lines.iter().filter_map(|line| match line.boundary {
         Boundary::FitsTo { fits, .. } | Boundary::Needs { fits, .. } => Some(fits),
         Boundary::AllFit { .. } | Boundary::NoneFits { .. } | Boundary::Mixed => None,
     });
-    match (fits.clone().min(), fits.max()) {
-        (Some(least), Some(most)) => {
-            let is_need = lines.iter().any(|line| matches!(line.boundary, Boundary::Needs { .. }));
-            let range = Facts::new().axis_value("least", axis, least).axis_value("most", axis, most);
-            let none = lines.iter().filter(|line| matches!(line.boundary, Boundary::NoneFits { .. })).count();
-            facts.facts("range", range.flag("is_need", is_need).count("none_fits", none))
-        }
-        _ => facts,
-    }
+    facts.when(fits.clone().min().zip(fits.max()), |facts, (least, most)| {
+        let is_need = lines.iter().any(|line| matches!(line.boundary, Boundary::Needs { .. }));
+        let none = lines.iter().filter(|line| matches!(line.boundary, Boundary::NoneFits { .. })).count();
+        let range = Facts::new().axis_value("least", axis, least).axis_value("most", axis, most);
+        facts.facts("range", range.flag("is_need", is_need).count("none_fits", none))
+    })
 }
 
-/// Memory sufficed on every server that was reached.
+/// Whether memory sufficed on every server that was reached.
 fn all_fit(model: &Model<'_>) -> Vec<Finding> {
-    let fit = model.servers.iter().filter(|server| server.fate == Fate::Fits);
-    let fit: Vec<_> = fit.collect();
-    if fit.is_empty()
-        || model.server_axes().is_empty()
-        || model.servers.iter().any(|server| server.fate.fits() == Some(false))
-    {
+    let fit: Vec<&Server<'_>> = model.servers.iter().filter(|server| server.fate == Fate::Fits).collect();
+    let is_short = model.servers.iter().any(|server| server.fate.fits() == Some(false));
+    if fit.is_empty() || model.server_axes().is_empty() || is_short {
         return Vec::new();
     }
-    let range = |name: &'static str, numbers: Vec<f64>, facts: Facts| {
-        let ends = (numbers.iter().copied().reduce(f64::min), numbers.iter().copied().reduce(f64::max));
-        match ends {
-            (Some(least), Some(most)) => {
-                facts.facts(name, Facts::new().plain("least", least).plain("most", most))
-            }
-            _ => facts,
-        }
+    let range = |number: fn(&Server<'_>) -> Option<f64>| {
+        let numbers = || fit.iter().filter_map(|server| number(server));
+        let least = numbers().reduce(f64::min)?;
+        Some(Facts::new().plain("least", least).plain("most", numbers().reduce(f64::max)))
     };
-    let facts = Facts::new().count("fit", fit.len()).count("servers", model.servers.len());
-    let tokens = fit.iter().filter_map(|server| Some(server.file?.facts.kv_cache_tokens? as f64)).collect();
-    let facts = range("kv_cache_tokens", tokens, facts);
-    let requests = fit.iter().filter_map(|server| server.full_length_requests()).collect();
-    let facts = range("full_length_requests", requests, facts);
+    let facts = Facts::new()
+        .count("fit", fit.len())
+        .count("servers", model.servers.len())
+        .facts("kv_cache_tokens", range(|server| Some(server.file?.facts.kv_cache_tokens? as f64)))
+        .facts("full_length_requests", range(|server| server.full_length_requests()));
     let cells = fit.iter().flat_map(|server| server.cells.iter().copied());
     vec![Finding::of_run(Kind::AllFit, cells).with(facts)]
 }
@@ -245,7 +233,7 @@ mod tests {
 
     fn told(run: &StoredRun, rule: Rule) -> (serde_json::Value, String) {
         let model = Model::of(run);
-        let found = rule(&model);
+        let found = rule.apply(&model);
         assert_eq!(found.len(), 1, "{found:?}");
         (found[0].facts.json(), Words::new(None).unwrap().say(&model, &found).unwrap().concat())
     }
@@ -253,7 +241,7 @@ mod tests {
     #[test]
     fn the_boundary_is_told_by_the_axis_that_moves_it() {
         let run = fixtures::oom_surface();
-        let (facts, said) = told(&run, boundaries);
+        let (facts, said) = told(&run, Rule::Run(boundary));
         assert_eq!(
             [
                 &facts["ends"],
@@ -285,7 +273,7 @@ mod tests {
             [8.0, 16.0].map(|seqs| (share, seqs, outcome))
         });
         let run = grid(["gpu-memory-utilization", "max-num-seqs"], &servers.collect::<Vec<_>>());
-        let (facts, said) = told(&run, boundaries);
+        let (facts, said) = told(&run, Rule::Run(boundary));
         assert_eq!(facts["same"], json!({ "boundary": "needs", "fits": "0.6", "ends": "0.3" }), "{said}");
         assert_eq!(facts["lines"].as_array().map(Vec::len), Some(2));
     }
@@ -296,9 +284,9 @@ mod tests {
         let mut run = grid(["max-model-len", "max-num-seqs"], &servers);
         run.servers[0].facts.kv_cache_tokens = Some(40_000);
         run.servers[1].facts.kv_cache_tokens = Some(39_000);
-        let (facts, said) = told(&run, all_fit);
+        let (facts, said) = told(&run, Rule::Run(all_fit));
         assert_eq!(facts["kv_cache_tokens"], json!({ "least": 39000.0, "most": 40000.0 }), "{said}");
-        assert!(boundaries(&Model::of(&run)).is_empty());
+        assert!(boundary(&Model::of(&run)).is_empty());
         assert!(all_fit(&Model::of(&fixtures::streamed())).is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! How good the predictions were: how far each cell is from its own, and which are further than the rest.
+//! How good the predictions were: the error of each cell, and the cells whose error stands out.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,64 +10,69 @@ use crate::{
         model::{Cell, Doubt, Model, Origin},
         statistics::median,
     },
-    store::{PredictedCell, Predictions},
+    store::PredictedCell,
 };
 
-pub(super) const RULES: &[Rule] = &[prediction_errors, far, servers, missing];
+pub(super) const RULES: &[Rule] = &[
+    Rule::Run(prediction_errors),
+    Rule::Run(far_cells),
+    Rule::Run(starts),
+    Rule::Run(kv_caches),
+    Rule::Run(missing),
+];
 
-/// An error of at least this is worth looking for a reason.
+/// The smallest error that is worth explaining.
 const FAR: f64 = 0.25;
-/// A cell that stands apart is at least so much further off than the median.
+/// The least distance from the median error at which a cell stands out.
 const APART: f64 = 0.15;
-/// What the median distance from the median is multiplied by to be the standard deviation of a normal
-/// distribution.
+/// The standard deviation of a normal distribution over its median absolute deviation.
 const SCALE: f64 = 1.4826;
-/// With fewer cells than this the grid has no median error to stand apart from.
+/// The fewest cells with a median error.
 const GRID: usize = 4;
-/// The most far cells that are named one by one.
+/// The most cells that are named one by one.
 const NAMED: usize = 8;
-/// KV caches whose sizes differ by more than this part were predicted otherwise.
+/// KV cache sizes that differ by more than this part were predicted wrongly.
 const KV_OFF: f64 = 0.1;
 
-/// The numbers that are predicted and measured, the one that is judged first.
-pub(in crate::report) const PREDICTED: [Metric; 4] =
+/// The metrics that are predicted; the first one decides whether a cell is far off.
+pub(crate) const PREDICTED: [Metric; 4] =
     [Metric::P50_E2E, Metric::P50_TTFT, Metric::P50_TPOT, Metric::OUTPUT];
 
 /// One cell, predicted and measured.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) struct PredictionRow<'a> {
-    /// The cell's place in [`Model::cells`].
-    pub(in crate::report) cell: usize,
-    pub(in crate::report) predicted: &'a PredictedCell,
+pub(crate) struct PredictionRow<'a> {
+    /// Index of the cell.
+    pub(crate) cell: usize,
+    pub(crate) predicted: &'a PredictedCell,
     /// (predicted − measured) / measured of each of [`PREDICTED`].
-    pub(in crate::report) errors: [Option<f64>; 4],
-    /// Whether the constants were fitted to it: then it is no test of them.
-    pub(in crate::report) is_fitted: bool,
+    pub(crate) errors: [Option<f64>; 4],
+    /// Whether the constants were fitted to it: then its error does not test them.
+    pub(crate) is_fitted: bool,
 }
 
-/// The errors of one number over the grid, parts of what was measured.
+/// The errors of one metric over the grid, as parts of what was measured.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) struct PredictionMedian {
-    pub(in crate::report) metric: Metric,
+pub(crate) struct PredictionMedian {
+    pub(crate) metric: Metric,
     /// Median of the signed errors.
-    pub(in crate::report) signed: f64,
+    pub(crate) signed: f64,
     /// Median of their absolute values.
-    pub(in crate::report) absolute: f64,
-    /// The largest absolute one.
-    pub(in crate::report) largest: f64,
-    /// How many cells have both numbers.
-    pub(in crate::report) cells: usize,
+    pub(crate) absolute: f64,
+    /// The largest absolute value.
+    pub(crate) largest: f64,
+    /// The number of cells with both numbers.
+    pub(crate) cells: usize,
 }
 
 impl PredictionRow<'_> {
-    /// How far it is off by p50 E2E, as a logarithm: half and twice weigh the same.
+    /// The error of p50 E2E as a logarithm, in which half and twice weigh the same.
     fn log(&self) -> Option<f64> {
         self.errors[0].map(|error| (1.0 + error).ln()).filter(|log| log.is_finite())
     }
 }
 
-/// What was predicted of a metric.
-pub(in crate::report) fn prediction(predicted: &PredictedCell, metric: Metric) -> Option<f64> {
+/// The predicted value of a metric.
+pub(crate) fn prediction(predicted: &PredictedCell, metric: Metric) -> Option<f64> {
     match metric {
         Metric::P50_E2E => predicted.p50_e2e_ms,
         Metric::P50_TTFT => predicted.p50_ttft_ms,
@@ -77,19 +82,14 @@ pub(in crate::report) fn prediction(predicted: &PredictedCell, metric: Metric) -
     }
 }
 
-/// (predicted − measured) / measured; absent where one of them is, or where the measured one may not be
-/// ranked.
-pub(in crate::report) fn prediction_error(
-    cell: &Cell<'_>,
-    predicted: &PredictedCell,
-    metric: Metric,
-) -> Option<f64> {
+/// (predicted − measured) / measured; `None` unless both are known and the measured one may be ranked.
+pub(crate) fn prediction_error(cell: &Cell<'_>, predicted: &PredictedCell, metric: Metric) -> Option<f64> {
     let (predicted, measured) = (prediction(predicted, metric)?, cell.ranked(metric)?);
     (measured > 0.0).then(|| predicted / measured - 1.0)
 }
 
-/// Every cell that was measured and of which a latency was predicted, in the order of the plan.
-pub(in crate::report) fn prediction_rows<'a>(model: &Model<'a>) -> Vec<PredictionRow<'a>> {
+/// Every measured cell with a predicted latency, in the order of the plan.
+pub(crate) fn prediction_rows<'a>(model: &Model<'a>) -> Vec<PredictionRow<'a>> {
     let Some(predictions) = &model.run.predictions else { return Vec::new() };
     let cells = model.cells.iter().filter(|cell| cell.has_numbers());
     let real = cells.filter(|cell| matches!(cell.origin, Origin::Measured | Origin::Imported));
@@ -105,8 +105,8 @@ pub(in crate::report) fn prediction_rows<'a>(model: &Model<'a>) -> Vec<Predictio
     .collect()
 }
 
-/// The errors of each number over the cells that are a test of the constants; over all where none is.
-pub(in crate::report) fn prediction_medians(rows: &[PredictionRow<'_>]) -> Vec<PredictionMedian> {
+/// The errors of each metric over the cells that test the constants; over all cells if none does.
+pub(crate) fn prediction_medians(rows: &[PredictionRow<'_>]) -> Vec<PredictionMedian> {
     let is_tested = rows.iter().any(|row| !row.is_fitted);
     let tests = || rows.iter().filter(move |row| !is_tested || !row.is_fitted);
     let of = |(at, metric): (usize, &Metric)| {
@@ -123,7 +123,7 @@ pub(in crate::report) fn prediction_medians(rows: &[PredictionRow<'_>]) -> Vec<P
     PREDICTED.iter().enumerate().filter_map(of).collect()
 }
 
-/// How far predictions are off as a whole.
+/// The errors of the predictions as a whole.
 fn prediction_errors(model: &Model<'_>) -> Vec<Finding> {
     if model.run.predictions.is_none() {
         return Vec::new();
@@ -151,18 +151,17 @@ fn prediction_errors(model: &Model<'_>) -> Vec<Finding> {
     vec![Finding::of_run(Kind::PredictionError, rows.iter().map(|row| row.cell)).with(facts)]
 }
 
-/// Rows further than [`FAR`] from their prediction that stand apart from the grid, beyond what it is spread
-/// by and what noise may do; worst first.
+/// Rows with an error beyond [`FAR`] that stand out from the grid, beyond its spread and the noise; worst first.
 fn far_rows<'r, 'a>(model: &Model<'_>, rows: &'r [PredictionRow<'a>]) -> Vec<(&'r PredictionRow<'a>, f64)> {
     let logs: Vec<f64> = rows.iter().filter_map(PredictionRow::log).collect();
     let is_grid = logs.len() >= GRID;
     let middle = median(&logs).filter(|_| is_grid).unwrap_or_default();
     let distances: Vec<f64> = logs.iter().map(|log| (log - middle).abs()).collect();
     let spread = median(&distances).filter(|_| is_grid).map_or(0.0, |distance| SCALE * distance);
-    let stands_apart = |row: &PredictionRow<'_>, log: f64| {
+    let stands_out = |row: &PredictionRow<'_>, log: f64| {
         let cell = &model.cells[row.cell];
         let noise = model.noise(cell.workload);
-        let once = noise.told(Metric::P50_E2E).unwrap_or_default();
+        let once = noise.known(Metric::P50_E2E).unwrap_or_default();
         let doubt = match is_grid {
             true => Doubt { error: spread.max(once), df: f64::INFINITY },
             false => noise.of_cell(cell, Metric::P50_E2E),
@@ -173,7 +172,7 @@ fn far_rows<'r, 'a>(model: &Model<'_>, rows: &'r [PredictionRow<'a>]) -> Vec<(&'
     let mut found: Vec<(&PredictionRow<'_>, f64)> = rows
         .iter()
         .filter_map(|row| Some((row, row.errors[0].filter(|error| error.abs() > FAR)?, row.log()?)))
-        .filter(|(row, _, log)| stands_apart(row, *log))
+        .filter(|(row, _, log)| stands_out(row, *log))
         .map(|(row, error, _)| (row, error))
         .collect();
     let size = |error: f64| (1.0 + error).ln().abs();
@@ -181,91 +180,82 @@ fn far_rows<'r, 'a>(model: &Model<'_>, rows: &'r [PredictionRow<'a>]) -> Vec<(&'
     found
 }
 
-/// Cells far from their prediction, with what in them may be why.
-fn far(model: &Model<'_>) -> Vec<Finding> {
+/// Cells far from their prediction, with possible reasons found in them.
+fn far_cells(model: &Model<'_>) -> Vec<Finding> {
     let rows = prediction_rows(model);
     let mut blocks: HashMap<usize, usize> = HashMap::new();
     for (at, block) in model.blocks.iter().enumerate() {
         blocks.extend(block.cells.iter().map(|cell| (*cell, at)));
     }
-    let found = far_rows(model, &rows).into_iter().take(NAMED);
-    found
-        .filter_map(|(row, error)| {
-            let cell = &model.cells[row.cell];
-            let digits = model.digits(&[row.cell]);
-            let metric = Metric::P50_E2E;
-            let mut facts = Facts::new()
-                .place("place", place(model, cell))
-                .metric("metric", metric)
-                .measure("predicted", metric, row.predicted.p50_e2e_ms?, digits)
-                .measure("measured", metric, cell.ranked(metric)?, digits)
-                .part("error", error)
-                .list("evidence", evidence(cell, row.predicted, error));
-            // Which part of the time is off says where to look, whatever the reason.
-            if let [_, Some(ttft), Some(tpot), _] = row.errors {
-                facts = facts.part("ttft_error", ttft).part("tpot_error", tpot);
-            }
-            let block = *blocks.get(&row.cell)?;
-            let finding = Finding::of_block(Kind::PredictionFar, model, block, [row.cell]);
-            Some(finding.strong_as(1.0 + error).with(facts))
-        })
-        .collect()
+    let finding = |(row, error): (&PredictionRow<'_>, f64)| {
+        let cell = &model.cells[row.cell];
+        let digits = model.digits(&[row.cell]);
+        let metric = Metric::P50_E2E;
+        // The part of the time that is off says where to look, whatever the reason.
+        let [_, ttft, tpot, _] = row.errors;
+        let facts = Facts::new()
+            .place("place", place(model, cell))
+            .metric("metric", metric)
+            .measure("predicted", metric, row.predicted.p50_e2e_ms, digits)
+            .measure("measured", metric, cell.ranked(metric), digits)
+            .part("error", error)
+            .list("evidence", evidence(cell, row.predicted, error))
+            .when(ttft.zip(tpot), |facts, (ttft, tpot)| {
+                facts.part("ttft_error", ttft).part("tpot_error", tpot)
+            });
+        let block = *blocks.get(&row.cell)?;
+        let finding = Finding::of_block(Kind::PredictionFar, model, block, [row.cell]);
+        Some(finding.strong_as(1.0 + error).with(facts))
+    };
+    far_rows(model, &rows).into_iter().take(NAMED).filter_map(finding).collect()
 }
 
-/// What stands in a cell that moves a time in the direction of the error, most telling first.
+/// What in a cell changes its time in the direction of the error, most telling first.
 fn evidence(cell: &Cell<'_>, predicted: &PredictedCell, error: f64) -> Vec<Facts> {
     let is_slower = error < 0.0;
     let engine = cell.file.server_side.as_ref().and_then(|side| side.engine.as_ref());
     let pair = |what: &'static str, got: f64, told: f64, unit: Unit| {
         Facts::new().name("what", what).number("got", got, unit, 3).number("told", told, unit, 3)
     };
-    // More tokens take longer, and so does work that is done again.
-    let by_more = |got: Option<f64>, told: Option<f64>, least: f64| {
+    // More tokens take longer, and so does repeated work.
+    let by_more = |what: &'static str, got: Option<f64>, told: Option<f64>, least: f64| {
         let (got, told) = (got?, told?);
         let is_cause = match is_slower {
             true => got > told * (1.0 + least),
             false => got < told * (1.0 - least),
         };
-        is_cause.then_some((got, told))
+        is_cause.then(|| pair(what, got, told, Unit::Count))
     };
-    let mut found = Vec::new();
-    if let Some((got, told)) = by_more(cell.answer_tokens(), predicted.output_tokens, 0.05) {
-        found.push(pair("answer_tokens", got, told, Unit::Count));
-    }
-    if let Some((got, told)) = by_more(cell.prompt_tokens(), predicted.prompt_tokens, 0.1) {
-        found.push(pair("prompt_tokens", got, told, Unit::Count));
-    }
     let preempted = engine.and_then(|engine| engine.preemptions).map(|count| count as f64);
-    if let Some((got, told)) = by_more(preempted, predicted.preemptions.map(|count| count as f64), 0.0) {
-        found.push(pair("preemptions", got, told, Unit::Count));
-    }
+    let predicted_preempted = predicted.preemptions.map(|count| count as f64);
     let queue = engine.and_then(|engine| engine.queue.as_ref()?.mean_ms);
     let waits =
         queue.zip(cell.ranked(Metric::P50_E2E)).filter(|(queue, e2e)| is_slower && *queue > 0.1 * e2e);
-    if let Some((queue, _)) = waits {
-        found.push(Facts::new().name("what", "queue").number("got", queue, Unit::Ms, 3));
-    }
     let hits = engine.and_then(EngineSide::prefix_hit_rate).zip(predicted.prefix_hit_rate);
     let sign = if is_slower { 1.0 } else { -1.0 };
-    if let Some((got, told)) = hits.filter(|(got, told)| sign * (told - got) > 0.2) {
-        found.push(pair("prefix_hits", got, told, Unit::Part));
-    }
+    let hits = hits.filter(|(got, told)| sign * (told - got) > 0.2);
     let counts = cell.file.summary.as_ref().map(|summary| &summary.counts);
-    if let Some(counts) = counts.filter(|counts| counts.completed < counts.scheduled) {
-        let (lost, all) = (counts.errors() as usize, counts.scheduled as usize);
-        found.push(Facts::new().name("what", "errors").count("got", lost).count("of", all));
-    }
+    let counts = counts.filter(|counts| counts.completed < counts.scheduled);
     let verdicts = cell.file.verdicts.iter().filter(|verdict| TELLING.contains(&verdict.kind));
-    found.extend(verdicts.map(|verdict| {
-        Facts::new()
-            .name("what", "verdict")
-            .name("verdict", verdict.kind.name())
-            .name("reason", verdict.reason.as_str())
-    }));
-    found
+    let found = [
+        by_more("answer_tokens", cell.answer_tokens(), predicted.output_tokens, 0.05),
+        by_more("prompt_tokens", cell.prompt_tokens(), predicted.prompt_tokens, 0.1),
+        by_more("preemptions", preempted, predicted_preempted, 0.0),
+        waits.map(|(queue, _)| Facts::new().name("what", "queue").number("got", queue, Unit::Ms, 3)),
+        hits.map(|(got, told)| pair("prefix_hits", got, told, Unit::Part)),
+        counts.map(|counts| {
+            let (lost, all) = (counts.errors() as usize, counts.scheduled as usize);
+            Facts::new().name("what", "errors").count("got", lost).count("of", all)
+        }),
+    ];
+    let verdicts = verdicts.map(|verdict| {
+        let facts = Facts::new().name("what", "verdict").name("verdict", verdict.kind.name());
+        facts.name("reason", verdict.reason.as_str())
+    });
+    found.into_iter().flatten().chain(verdicts).collect()
 }
 
-/// Verdicts that tell why a time may differ.
+/// Verdicts that explain why a time may differ.
 const TELLING: [VerdictKind; 7] = [
     VerdictKind::ClientLate,
     VerdictKind::ClientSaturated,
@@ -276,25 +266,25 @@ const TELLING: [VerdictKind; 7] = [
     VerdictKind::Retried,
 ];
 
-/// Servers whose start, or whose KV cache, turned out otherwise: those that differ alike are one finding.
-fn servers(model: &Model<'_>) -> Vec<Finding> {
-    let Some(predictions) = &model.run.predictions else { return Vec::new() };
-    let mut found = starts(model, predictions);
-    found.extend(kv_caches(model, predictions));
-    found
-}
-
-/// A finding on some servers of the plan, named by the first.
-fn of_servers(model: &Model<'_>, servers: &[usize], first: usize, what: &str) -> Finding {
+/// A finding on servers that were predicted wrongly in the same way; the first one names them.
+fn of_servers(
+    model: &Model<'_>,
+    servers: &[usize],
+    first: usize,
+    what: &str,
+    more: impl FnOnce(Facts) -> Facts,
+) -> Finding {
     let cells = servers.iter().flat_map(|at| model.servers[*at].cells.iter().copied());
     let facts = Facts::new()
         .name("what", what)
         .count("count", servers.len())
         .name("on_server", model.server_label(Some(first)));
-    Finding::of_run(Kind::PredictionServer, cells).with(facts)
+    Finding::of_run(Kind::PredictionServer, cells).with(more(facts))
 }
 
-fn starts(model: &Model<'_>, predictions: &Predictions) -> Vec<Finding> {
+/// Servers whose start was predicted wrongly, in one finding for each kind of error.
+fn starts(model: &Model<'_>) -> Vec<Finding> {
+    let Some(predictions) = &model.run.predictions else { return Vec::new() };
     let mut alike: BTreeMap<(&'static str, String, String), Vec<usize>> = BTreeMap::new();
     for (at, server) in model.servers.iter().enumerate() {
         let pair = server.file.zip(predictions.servers.get(&server.group.id));
@@ -310,14 +300,14 @@ fn starts(model: &Model<'_>, predictions: &Predictions) -> Vec<Finding> {
         alike.entry(key).or_default().push(at);
     }
     let finding = |((what, got, told), servers): ((&'static str, String, String), Vec<usize>)| {
-        let mut finding = of_servers(model, &servers, servers[0], what);
-        finding.facts = finding.facts.name("got", got).name("told", told);
-        finding
+        of_servers(model, &servers, servers[0], what, |facts| facts.name("got", got).name("told", told))
     };
     alike.into_iter().map(finding).collect()
 }
 
-fn kv_caches(model: &Model<'_>, predictions: &Predictions) -> Option<Finding> {
+/// Servers whose KV cache has another size than predicted, with the largest error.
+fn kv_caches(model: &Model<'_>) -> Vec<Finding> {
+    let Some(predictions) = &model.run.predictions else { return Vec::new() };
     let sizes = model.servers.iter().enumerate().filter_map(|(at, server)| {
         let told = predictions.servers.get(&server.group.id)?.kv_cache_tokens?;
         let got = server.file?.facts.kv_cache_tokens.filter(|got| *got > 0)?;
@@ -325,17 +315,19 @@ fn kv_caches(model: &Model<'_>, predictions: &Predictions) -> Option<Finding> {
     });
     let sizes: Vec<(usize, f64, f64)> = sizes.collect();
     let error = |(_, got, told): &(usize, f64, f64)| told / got - 1.0;
-    let off: Vec<&(usize, f64, f64)> = sizes.iter().filter(|own| error(own).abs() > KV_OFF).collect();
-    let worst = off.iter().copied().max_by(|a, b| error(a).abs().total_cmp(&error(b).abs()))?;
-    let servers: Vec<usize> = off.iter().map(|(at, ..)| *at).collect();
-    let mut finding = of_servers(model, &servers, worst.0, "kv_cache");
-    finding.facts = finding
-        .facts
-        .count("of", sizes.len())
-        .number("got", worst.1, Unit::Count, 3)
-        .number("told", worst.2, Unit::Count, 3)
-        .part("error", error(worst));
-    Some(finding)
+    let off = || sizes.iter().filter(|own| error(own).abs() > KV_OFF);
+    let worst = off().max_by(|a, b| error(a).abs().total_cmp(&error(b).abs()));
+    let servers: Vec<usize> = off().map(|(at, ..)| *at).collect();
+    let finding = worst.map(|worst| {
+        of_servers(model, &servers, worst.0, "kv_cache", |facts| {
+            facts
+                .count("of", sizes.len())
+                .number("got", worst.1, Unit::Count, 3)
+                .number("told", worst.2, Unit::Count, 3)
+                .part("error", error(worst))
+        })
+    });
+    finding.into_iter().collect()
 }
 
 /// What was not predicted, and why.
@@ -355,7 +347,7 @@ mod tests {
     use super::*;
     use crate::{
         report::{finding::Words, fixtures},
-        store::StoredRun,
+        store::{Predictions, StoredRun},
     };
 
     /// Predictions of a run's cells: p50 E2E, milliseconds, for answers of so many tokens.
@@ -397,7 +389,7 @@ mod tests {
 
     fn found(run: &StoredRun, kind: Kind) -> Vec<Finding> {
         let model = Model::of(run);
-        let all: Vec<Finding> = RULES.iter().flat_map(|rule| rule(&model)).collect();
+        let all: Vec<Finding> = RULES.iter().flat_map(|rule| rule.apply(&model)).collect();
         let said = Words::new(None).unwrap().say(&model, &all).unwrap();
         assert!(said.iter().all(|sentence| !sentence.is_empty()), "{said:?}");
         all.into_iter().filter(|finding| finding.kind == kind).collect()

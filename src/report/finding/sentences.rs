@@ -237,7 +237,8 @@ fn every_kind_has_its_sentence() {
     for run in runs() {
         let model = Model::of(&run);
         // Those that others make superfluous have their sentences, too.
-        let found: Vec<Finding> = RULES.iter().copied().flatten().flat_map(|rule| rule(&model)).collect();
+        let found: Vec<Finding> =
+            RULES.iter().copied().flatten().flat_map(|rule| rule.apply(&model)).collect();
         let said = words.say(&model, &found).unwrap_or_else(|findings| panic!("{}", findings.render(false)));
         for (finding, text) in found.iter().zip(said) {
             let kind = finding.kind.name();

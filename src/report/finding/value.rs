@@ -1,149 +1,120 @@
-//! What it costs, and what is worth choosing from.
+//! What the tokens cost, and which cells are worth choosing between.
 
-use super::{Facts, Finding, Kind, Rule, Unit, each_block, place};
+use super::{Facts, Finding, Kind, Rule, Unit, place};
 use crate::{
     measure::{Metric, Rate},
-    report::model::{Block, Cell, Met, Model, Ranking, SAME, falls_behind, front, is_beyond, meets},
+    report::{
+        model::{Block, Cell, Met, Model, Ranking, SAME, falls_behind, front, is_beyond, meets},
+        statistics::largest,
+    },
 };
 
-pub(super) const RULES: &[Rule] = &[costs, goodputs, paretos];
+pub(super) const RULES: &[Rule] = &[Rule::Block(cost), Rule::Block(goodput), Rule::Block(pareto)];
 
-/// Seconds of an hour: prices are per hour, rates per second.
+/// Seconds in an hour: prices are per hour, rates per second.
 const HOUR_S: f64 = 3600.0;
-/// Prices are of so many tokens.
+/// The number of tokens that a price is for.
 const TOKENS: f64 = 1e6;
-/// A front of fewer cells than this is nothing to choose from.
+/// The fewest cells on a front that leave a choice.
 const CHOICE: usize = 3;
 
-/// The throughput that a cell may be priced by: what it can keep up.
+/// The throughput by which a cell is priced: only what it can sustain.
 fn priced(cell: &Cell<'_>) -> Option<f64> {
     cell.ranked(Metric::OUTPUT).filter(|rate| *rate > 0.0 && !falls_behind(cell))
 }
 
-/// The usable cells of a block of the kind that is ranked.
-fn usable<'m, 'a>(model: &'m Model<'a>, block: &'m Block<'a>) -> impl Iterator<Item = &'m Cell<'a>> + Clone {
-    let cells = block.cells.iter().map(|at| &model.cells[*at]);
-    cells.filter(|cell| cell.is_usable() && Some(cell.origin) == block.origin)
+/// The price of a million output tokens at the recommended cell, if it meets the SLO, and at the cheapest cell that does.
+fn cost(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    let per_hour = model.usd_per_hour()?;
+    let ranking = model.ranking(at);
+    let own = &model.cells[ranking.first()?];
+    if matches!(ranking.met, Met::No | Met::Contradicted) {
+        return None;
+    }
+    let rate = priced(own)?;
+    let fact = |cell: &Cell<'_>, rate: f64| {
+        Facts::new()
+            .number("usd", per_hour / (rate * HOUR_S) * TOKENS, Unit::Usd, 3)
+            .place("place", place(model, cell))
+            .measure("rate", Metric::OUTPUT, rate, model.digits(&[cell.index]))
+    };
+    let cheaper = cheaper(model, block, ranking, own, rate);
+    let facts = fact(own, rate)
+        .number("usd_per_hour", per_hour, Unit::Usd, 3)
+        .flag("has_slo", !block.slo.0.is_empty())
+        .facts("cheapest", cheaper.map(|(cell, most)| fact(cell, most).times("ratio", rate / most, 2)));
+    let cells = [own.index].into_iter().chain(cheaper.map(|(cell, _)| cell.index));
+    Some(Finding::of_block(Kind::Cost, model, at, cells).with(facts))
 }
 
-/// The cell with most of something, of equal ones the first.
-fn most<'m, 'a>(known: &[(&'m Cell<'a>, f64)]) -> Option<(&'m Cell<'a>, f64)> {
-    known.iter().copied().reduce(|best, own| if own.1 > best.1 { own } else { best })
-}
-
-/// What a million output tokens cost at the recommended cell, where that is within the SLO, and at the
-/// cheapest such one.
-fn costs(model: &Model<'_>) -> Vec<Finding> {
-    let Some(per_hour) = model.usd_per_hour() else { return Vec::new() };
-    each_block(model, |at, block| {
-        let ranking = model.ranking(at);
-        let own = &model.cells[ranking.first()?];
-        if matches!(ranking.met, Met::No | Met::Contradicted) {
-            return None;
-        }
-        let rate = priced(own)?;
-        let fact = |cell: &Cell<'_>, rate: f64| {
-            Facts::new()
-                .number("usd", per_hour / (rate * HOUR_S) * TOKENS, Unit::Usd, 3)
-                .place("place", place(model, cell))
-                .measure("rate", Metric::OUTPUT, rate, model.digits(&[cell.index]))
-        };
-        let mut facts = fact(own, rate)
-            .number("usd_per_hour", per_hour, Unit::Usd, 3)
-            .flag("has_slo", !block.slo.0.is_empty());
-        let mut cells = vec![own.index];
-        if let Some((cheapest, most)) = cheaper(model, block, ranking, own, rate) {
-            let ratio = rate / most;
-            facts = facts.facts("cheapest", fact(cheapest, most).times("ratio", ratio, 2));
-            cells.push(cheapest.index);
-        }
-        Some(Finding::of_block(Kind::Cost, model, at, cells).with(facts))
-    })
-}
-
-/// The cell within the SLO with most throughput, where it is cheaper than the recommended one beyond chance.
+/// The cell within the SLO with the highest throughput, if it is cheaper than the recommended one beyond chance.
 fn cheaper<'m, 'a>(
     model: &'m Model<'a>,
-    block: &'m Block<'a>,
+    block: &'m Block<'_>,
     ranking: &Ranking,
     own: &Cell<'a>,
     rate: f64,
 ) -> Option<(&'m Cell<'a>, f64)> {
     let within = |cell: &&Cell<'_>| meets(block.slo, cell, ranking.trust) && !is_beyond(block.slo, cell);
-    let known = usable(model, block).filter(within);
-    let known: Vec<(&Cell<'_>, f64)> = known.filter_map(|cell| Some((cell, priced(cell)?))).collect();
-    let (cell, top) = most(&known)?;
+    let known = model.usable(block).filter(within).filter_map(|cell| Some((cell, priced(cell)?)));
+    let (cell, top) = largest(known.clone())?;
     let log = (top / rate).ln();
-    let doubt = model.noise(block.workload).of_extreme(cell, &[own], Metric::OUTPUT);
-    (log >= SAME && doubt.is_beaten_by(log, known.len())).then_some((cell, top))
+    let doubt = model.noise(block.workload).of_ratio(cell, own, Metric::OUTPUT);
+    (log >= SAME && doubt.is_beaten_by(log, known.count())).then_some((cell, top))
 }
 
-/// Where most requests meet every target each second, and how many other cells are within 5 % of it.
-fn goodputs(model: &Model<'_>) -> Vec<Finding> {
+/// The highest goodput, and how many other cells are within 5 % of it.
+fn goodput(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let goodput = Metric::Rate(Rate::Goodput);
-    each_block(model, |at, block| {
-        let known = usable(model, block);
-        let known: Vec<(&Cell<'_>, f64)> =
-            known.filter_map(|cell| Some((cell, cell.ranked(goodput)?))).collect();
-        let (cell, top) = most(&known)?;
-        let mut facts =
-            Facts::new().count("of", known.len()).measure("value", goodput, top, model.digits(&[cell.index]));
-        if top <= 0.0 {
-            let cells = known.iter().map(|(cell, _)| cell.index);
-            return Some(
-                Finding::of_block(Kind::Goodput, model, at, cells).with(facts.flag("is_none", true)),
-            );
-        }
-        let is_as_good = |(_, value): &&(&Cell<'_>, f64)| *value > 0.0 && (top / value).ln() < SAME;
-        facts = facts
-            .flag("is_none", false)
-            .place("place", place(model, cell))
-            .count("as_good", known.iter().filter(is_as_good).count() - 1);
-        if let Some(all) = cell.ranked(Metric::Rate(Rate::Requests)).filter(|all| *all > 0.0) {
-            facts = facts.part("part", (top / all).min(1.0));
-        }
-        Some(Finding::of_block(Kind::Goodput, model, at, [cell.index]).with(facts))
-    })
+    let known = model.usable(block).filter_map(|cell| Some((cell, cell.ranked(goodput)?)));
+    let (cell, top) = largest(known.clone())?;
+    let facts = Facts::new()
+        .count("of", known.clone().count())
+        .measure("value", goodput, top, model.digits(&[cell.index]))
+        .flag("is_none", top <= 0.0);
+    if top <= 0.0 {
+        let cells = known.map(|(cell, _)| cell.index);
+        return Some(Finding::of_block(Kind::Goodput, model, at, cells).with(facts));
+    }
+    let as_good = known.filter(|(_, value)| *value > 0.0 && (top / value).ln() < SAME);
+    let all = cell.ranked(Metric::Rate(Rate::Requests)).filter(|all| *all > 0.0);
+    let facts = facts
+        .place("place", place(model, cell))
+        .count("as_good", as_good.count() - 1)
+        .part("part", all.map(|all| (top / all).min(1.0)));
+    Some(Finding::of_block(Kind::Goodput, model, at, [cell.index]).with(facts))
 }
 
-/// The Pareto front, and the cells that one of it beats in both beyond chance.
-fn paretos(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, |at, block| {
-        let front = front(model, block).filter(|front| front.of >= CHOICE)?;
-        let brings = block.brings?;
-        let point = |cell: &Cell<'_>| {
-            let digits = model.digits(&[cell.index]);
-            Some(
-                Facts::new()
-                    .place("place", place(model, cell))
-                    .measure("latency", front.latency, cell.ranked(front.latency)?, digits)
-                    .measure("rate", brings, cell.ranked(brings)?, digits),
-            )
-        };
-        let noise = model.noise(block.workload);
-        let tests = front.of * front.points.len();
-        let beats = |own: &Cell<'_>, other: &Cell<'_>, metric: Metric, sign: f64| {
-            let log =
-                own.ranked(metric).zip(other.ranked(metric)).map(|(own, other)| (own / other).ln() * sign);
-            log.is_some_and(|log| log > 0.0 && noise.of_ratio(own, other, metric).is_beaten_by(log, tests))
-        };
-        let on = |place: &usize| &model.cells[*place];
-        let is_beaten = |cell: &&Cell<'_>| {
-            front
-                .points
-                .iter()
-                .map(on)
-                .any(|own| beats(own, cell, front.latency, -1.0) && beats(own, cell, brings, 1.0))
-        };
-        let facts = Facts::new()
-            .metric("latency", front.latency)
-            .metric("brings", brings)
-            .count("on", front.points.len())
-            .count("of", front.of)
-            .count("beaten", usable(model, block).filter(is_beaten).count())
-            .list("points", front.points.iter().map(on).filter_map(point));
-        Some(Finding::of_block(Kind::Pareto, model, at, front.points.iter().copied()).with(facts))
-    })
+/// The Pareto front, and the number of cells that a cell of the front beats in both metrics beyond chance.
+fn pareto(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    let front = front(model, block).filter(|front| front.of >= CHOICE)?;
+    let brings = block.brings?;
+    let point = |cell: &Cell<'_>| {
+        let digits = model.digits(&[cell.index]);
+        Facts::new()
+            .place("place", place(model, cell))
+            .measure("latency", front.latency, cell.ranked(front.latency), digits)
+            .measure("rate", brings, cell.ranked(brings), digits)
+    };
+    let noise = model.noise(block.workload);
+    let tests = front.of * front.points.len();
+    let beats = |own: &Cell<'_>, other: &Cell<'_>, metric: Metric, sign: f64| {
+        let pair = own.ranked(metric).zip(other.ranked(metric));
+        let log = pair.map(|(own, other)| (own / other).ln() * sign);
+        log.is_some_and(|log| log > 0.0 && noise.of_ratio(own, other, metric).is_beaten_by(log, tests))
+    };
+    let on = model.cells_at(&front.points);
+    let is_beaten = |cell: &&Cell<'_>| {
+        on.clone().any(|own| beats(own, cell, front.latency, -1.0) && beats(own, cell, brings, 1.0))
+    };
+    let facts = Facts::new()
+        .metric("latency", front.latency)
+        .metric("brings", brings)
+        .count("on", front.points.len())
+        .count("of", front.of)
+        .count("beaten", model.usable(block).filter(is_beaten).count())
+        .list("points", on.clone().map(point));
+    Some(Finding::of_block(Kind::Pareto, model, at, front.points.iter().copied()).with(facts))
 }
 
 #[cfg(test)]
@@ -164,7 +135,7 @@ mod tests {
     }
 
     fn cost(run: &StoredRun) -> Option<Facts> {
-        costs(&Model::of(run)).into_iter().next().map(|finding| finding.facts)
+        Rule::Block(super::cost).apply(&Model::of(run)).into_iter().next().map(|finding| finding.facts)
     }
 
     #[test]
@@ -219,7 +190,7 @@ mod tests {
     fn goodput_and_front_rest_on_what_may_be_ranked_and_have_words() {
         let run = priced_run();
         let model = Model::of(&run);
-        let own: Vec<Finding> = RULES.iter().flat_map(|rule| rule(&model)).collect();
+        let own: Vec<Finding> = RULES.iter().flat_map(|rule| rule.apply(&model)).collect();
         let facts = |kind| &own.iter().find(|finding| finding.kind == kind).unwrap().facts;
         assert_eq!(facts(Kind::Goodput).value("value"), Some(210.0 / 64.0));
         assert_eq!(
@@ -238,7 +209,7 @@ mod tests {
             cell.verdicts = vec![fixtures::verdict("token_counts", "metric", &["throughput"])];
         }
         let model = Model::of(&run);
-        assert_eq!(goodputs(&model)[0].facts.get("is_none"), Some(&Fact::Flag(true)));
-        assert_eq!(costs(&model), []);
+        assert_eq!(Rule::Block(goodput).apply(&model)[0].facts.get("is_none"), Some(&Fact::Flag(true)));
+        assert_eq!(Rule::Block(super::cost).apply(&model), []);
     }
 }

@@ -1,5 +1,5 @@
-//! Findings and pictures → words, by the macros of `templates/findings.md.j2` and `templates/charts.j2`, or
-//! those of the user's own files of these names.
+//! Turns findings and the parts of charts into sentences, by the macros of `templates/findings.md.j2` and
+//! `templates/charts.j2`, or of the user's own files of these names.
 
 use camino::Utf8Path;
 use minijinja::{AutoEscape, Captured, Environment, UndefinedBehavior, Value};
@@ -8,17 +8,23 @@ use super::Finding;
 use crate::{
     diagnostic::Findings,
     report::{
-        model::Model,
-        note::template::{self, Template},
+        model::{Model, Origin},
+        template::{self, Template},
     },
 };
 
-/// The macros, compiled.
-pub(in crate::report) struct Words {
+/// A finding with its sentence.
+pub(crate) struct Statement {
+    pub(crate) finding: Finding,
+    pub(crate) text: String,
+}
+
+/// The compiled macros.
+pub(crate) struct Words {
     environment: Environment<'static>,
-    /// Names of the files in the environment, in the order in which a macro is looked for.
+    /// Names of the files in the environment, in the order in which a macro is looked up.
     files: Vec<String>,
-    /// The user's own files, for messages.
+    /// The user's own files, for error messages.
     own: Vec<Template>,
 }
 
@@ -29,15 +35,15 @@ const FILES: [(&str, &str); 2] = [
 ];
 
 impl Words {
-    /// The built-in macros, and those of the files of the same names in a folder: a macro there takes the
-    /// place of the built-in one of its name.
+    /// Compiles the built-in macros and those in the files of the same names in a folder. A macro there replaces the built-in one
+    /// of its name.
     ///
     /// # Errors
-    /// A file that cannot be read, or is no Jinja.
-    pub(in crate::report) fn new(folder: Option<&Utf8Path>) -> Result<Self, Findings> {
+    /// If a file cannot be read or is not valid Jinja.
+    pub(crate) fn new(folder: Option<&Utf8Path>) -> Result<Self, Findings> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        // Sentences are plain text: whoever prints one escapes it for its place.
+        // Sentences are plain text: they are escaped where they are printed.
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         template::configure(&mut environment);
         let mut words = Self { environment, files: Vec::new(), own: Vec::new() };
@@ -60,47 +66,31 @@ impl Words {
     }
 
     fn failed(&self, error: &minijinja::Error) -> Findings {
-        Findings::from(template::finding(error, &self.own, &serde_json::Value::Null))
+        Findings::from(template::explain(error, &self.own, &serde_json::Value::Null))
     }
 
-    /// Makes the macros ready to be called.
+    /// Evaluates the files, so that their macros can be called.
     ///
     /// # Errors
-    /// A file of the user that does more than define macros, and fails.
-    pub(in crate::report) fn open(&self) -> Result<Speech<'_>, Findings> {
+    /// If a user's file does more than define macros and fails.
+    pub(crate) fn open(&self) -> Result<Macros<'_>, Findings> {
         let file = |name: &String| self.environment.get_template(name)?.render_captured(());
         let files: Result<Vec<Captured<'_>>, minijinja::Error> = self.files.iter().map(file).collect();
-        Ok(Speech { words: self, files: files.map_err(|error| self.failed(&error))? })
+        Ok(Macros { words: self, files: files.map_err(|error| self.failed(&error))? })
     }
 
-    /// The sentence of every finding, in their order.
+    /// Returns the sentence of every finding.
     ///
     /// # Errors
-    /// A macro that is not there or fails, with its line.
-    pub(in crate::report) fn say(
-        &self,
-        model: &Model<'_>,
-        findings: &[Finding],
-    ) -> Result<Vec<String>, Findings> {
-        let calls = findings.iter().map(|finding| (finding.kind.name(), context(model, finding)));
-        self.call(calls)
-    }
-
-    /// What macros give for some values, in their order: for sentences that are no finding.
-    ///
-    /// # Errors
-    /// A macro that is not there or fails, with its line.
-    pub(in crate::report) fn call<'c>(
-        &self,
-        calls: impl IntoIterator<Item = (&'c str, Value)>,
-    ) -> Result<Vec<String>, Findings> {
-        let mut speech = self.open()?;
-        calls.into_iter().map(|(name, value)| speech.call(name, value)).collect()
+    /// If a macro is missing or fails.
+    pub(crate) fn say(&self, model: &Model<'_>, findings: &[Finding]) -> Result<Vec<String>, Findings> {
+        let mut macros = self.open()?;
+        findings.iter().map(|own| macros.call(own.kind.name(), context(model, own))).collect()
     }
 
     /// The kinds without a macro.
     #[cfg(test)]
-    pub(in crate::report) fn missing(&self) -> Vec<&'static str> {
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
         let template = self.environment.get_template("built-in/findings.md.j2").expect("the built-in file");
         let captured = template.render_captured(()).expect("macros alone");
         let names = super::Kind::ALL.iter().map(|kind| kind.name());
@@ -108,18 +98,18 @@ impl Words {
     }
 }
 
-/// The macros, ready to be called many times.
-pub(in crate::report) struct Speech<'w> {
+/// Macros that can be called.
+pub(crate) struct Macros<'w> {
     words: &'w Words,
     files: Vec<Captured<'w>>,
 }
 
-impl Speech<'_> {
-    /// What a macro gives for a value, in one line.
+impl Macros<'_> {
+    /// Calls a macro with a value and returns its text as one line.
     ///
     /// # Errors
-    /// A macro that is not there or fails, with its line.
-    pub(in crate::report) fn call(&mut self, name: &str, value: Value) -> Result<String, Findings> {
+    /// If the macro is missing or fails.
+    pub(crate) fn call(&mut self, name: &str, value: Value) -> Result<String, Findings> {
         let place = self.files.iter().position(|file| file.state().lookup(name).is_some());
         let file = &mut self.files[place.unwrap_or(0)];
         let text = file.with_state_mut(|state| state.call_macro(name, &[value]));
@@ -128,19 +118,19 @@ impl Speech<'_> {
     }
 }
 
-/// What a macro sees of a finding: its evidence by name, and `kind`, `cells` (how many), `workload`,
-/// `server`, `done` (whether cells were measured or predicted).
+/// The values that the macro of a finding sees: its facts, and `kind`, `cells` (a number), `workload`, `server`, and `done`
+/// (`measured` or `predicted`).
 fn context(model: &Model<'_>, finding: &Finding) -> Value {
     let workload = finding.workload.map(|at| model.workloads[at].name);
     let server = finding.block.map(|at| model.server_label(model.blocks[at].server));
-    let predicted = finding.workload.and_then(|at| model.workloads[at].origin)
-        == Some(crate::report::origin::Origin::Predicted);
+    let origin = finding.workload.and_then(|at| model.workloads[at].origin);
+    let done = if origin == Some(Origin::Predicted) { "predicted" } else { "measured" };
     let own = [
         ("kind", Value::from(finding.kind.name())),
         ("cells", Value::from(finding.cells.len())),
         ("workload", Value::from(workload)),
         ("server", Value::from(server.unwrap_or_default())),
-        ("done", Value::from(if predicted { "predicted" } else { "measured" })),
+        ("done", Value::from(done)),
     ];
     minijinja::value::merge_maps([Value::from_pairs(own), finding.facts.template_value()])
 }
@@ -152,8 +142,8 @@ mod tests {
     #[test]
     fn no_macro_has_two_places() {
         let words = Words::new(None).unwrap();
-        let speech = words.open().unwrap();
-        let mut names: Vec<&str> = speech.files.iter().flat_map(|file| file.state().exports()).collect();
+        let macros = words.open().unwrap();
+        let mut names: Vec<&str> = macros.files.iter().flat_map(|file| file.state().exports()).collect();
         let all = names.len();
         names.sort_unstable();
         names.dedup();

@@ -37,7 +37,7 @@ const MOST_MISSED: f64 = 0.05;
 const SHOWN: usize = 3;
 
 /// A run of each scene, with a little noise.
-pub(in crate::report) fn one_of_each_scene() -> impl Iterator<Item = StoredRun> {
+pub(crate) fn one_of_each_scene() -> impl Iterator<Item = StoredRun> {
     Scene::ALL.into_iter().zip(SEED..).map(|(scene, seed)| draw(scene, NOISES[1], seed).run)
 }
 

@@ -1,65 +1,73 @@
-//! A cell as rules see it: where it stands, what load it reached, and each number as it may be used.
+//! A cell as rules see it: its values on the axes, the load it reached, and its numbers with their verdicts.
 
 use crate::{
     manifest::LatencyKind,
-    measure::{Metric, VerdictKind},
-    plan,
+    measure::{Metric, Rank, Rate, Severity, Summary, VerdictKind},
+    plan::{self, Quantity},
+    report::{
+        origin::Origin,
+        statistics::{Estimate, relative_error},
+    },
     store::CellFile,
+    unit::Percentile,
 };
 
-use super::{Numbers, Origin};
+use super::numbers::{Number, Numbers};
 
-/// TTFT of at least this part of E2E: the answers came whole.
+/// The throughput metrics, preferred one first: tools report different ones.
+pub(super) const RATES: [Metric; 3] =
+    [Metric::Rate(Rate::Output), Metric::Rate(Rate::Total), Metric::Rate(Rate::Requests)];
+
+/// TTFT of at least this part of E2E means that answers arrived in one piece.
 const WHOLE: f64 = 0.99;
 
 /// One stored cell.
-pub(in crate::report) struct Cell<'a> {
-    pub(in crate::report) file: &'a CellFile,
-    /// What was planned for it; `None` where it was imported.
-    pub(in crate::report) plan: Option<&'a plan::Cell>,
-    /// Its place in [`super::Model::cells`].
-    pub(in crate::report) index: usize,
-    /// Its workload's place in [`super::Model::workloads`].
-    pub(in crate::report) workload: usize,
-    /// Its server's place in [`super::Model::servers`]; `None` where the plan has no such server.
-    pub(in crate::report) server: Option<usize>,
-    /// Its value on each axis of the model, as a place in the axis' values.
-    pub(in crate::report) at: Vec<Option<usize>>,
-    pub(in crate::report) origin: Origin,
-    pub(in crate::report) load: Load,
-    pub(in crate::report) streaming: Streaming,
+pub(crate) struct Cell<'a> {
+    pub(crate) file: &'a CellFile,
+    /// The planned cell; `None` if it was imported.
+    pub(crate) plan: Option<&'a plan::Cell>,
+    /// Its index among the cells of the run.
+    pub(crate) index: usize,
+    /// Index of its workload.
+    pub(crate) workload: usize,
+    /// Index of its server; `None` if the plan has no such server.
+    pub(crate) server: Option<usize>,
+    /// Its value on each axis, as an index of the values of the axis.
+    pub(crate) at: Vec<Option<usize>>,
+    pub(crate) origin: Origin,
+    pub(crate) load: Load,
+    pub(crate) streaming: Streaming,
     pub(super) numbers: Numbers,
 }
 
-/// A number, and whether anything may be concluded from it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::report) struct Number {
-    pub(in crate::report) value: f64,
-    /// The verdict against it; `None` where it may be ranked.
-    pub(in crate::report) excluded: Option<VerdictKind>,
-}
-
-/// How much was asked of the server at once.
+/// The load on the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(in crate::report) struct Load {
-    /// Streams of a closed loop, or requests per second of an open one, as the manifest asked.
-    pub(in crate::report) asked: Option<f64>,
-    /// The same as it came to be: at most as many streams as requests were in flight.
-    pub(in crate::report) reached: Option<f64>,
-    /// Whether arrivals follow a clock, whatever is in flight.
-    pub(in crate::report) is_open: bool,
+pub(crate) struct Load {
+    /// Configured streams of a closed loop, or requests per second of an open one.
+    pub(crate) asked: Option<f64>,
+    /// The load that was reached: no more streams than requests were in flight.
+    pub(crate) reached: Option<f64>,
+    /// Whether it is an open loop: arrivals do not depend on what is in flight.
+    pub(crate) is_open: bool,
     /// The rate at the end of a ramp.
-    pub(in crate::report) ramp_to: Option<f64>,
+    pub(crate) ramp_to: Option<f64>,
 }
 
-/// How the answers of a cell came.
+impl Load {
+    /// What it counts: `rate` in an open loop, `concurrency` in a closed one.
+    pub(crate) fn quantity(&self) -> &'static str {
+        if self.is_open { Quantity::Rate.name() } else { Quantity::Concurrency.name() }
+    }
+}
+
+/// How the answers of a cell arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::report) enum Streaming {
+pub(crate) enum Streaming {
     /// Token by token, as far as is known.
     Streamed,
-    /// Nothing was streamed: there is no TTFT.
+    /// Streaming was off: there is no TTFT.
     NotStreamed,
-    /// Streamed, and yet in one piece: TTFT is E2E.
+    /// Streamed, but in one piece: TTFT equals E2E.
     Whole,
 }
 
@@ -78,7 +86,7 @@ impl<'a> Cell<'a> {
                 ramp_to: plan.and_then(|cell| cell.spec.ramp_to),
             };
         };
-        // A stream that thinks is a user all the same.
+        // A stream that pauses to think still is a user.
         let thinks = plan.is_some_and(|cell| cell.spec.think_time.is_some());
         let peak = file.summary.as_ref().and_then(|summary| summary.peak_in_flight);
         let reached = match peak {
@@ -91,92 +99,116 @@ impl<'a> Cell<'a> {
     pub(super) fn streaming_of(file: &CellFile) -> Streaming {
         let seen = file.verdicts.iter().any(|verdict| verdict.kind == VerdictKind::NotStreamed);
         match (file.number(Metric::P50_TTFT), file.number(Metric::P50_E2E)) {
-            // What another tool does not report may have been streamed all the same.
+            // Another tool may have streamed and not reported TTFT.
             (None, Some(_)) if file.reported.is_empty() => Streaming::NotStreamed,
-            // A few tokens behind a long prompt take as little of E2E: the chunks tell, and the verdict has seen them.
+            // A few tokens after a long prompt take as small a part of E2E; only the verdict knows the chunks.
             (Some(ttft), Some(e2e)) if e2e > 0.0 && ttft >= WHOLE * e2e && seen => Streaming::Whole,
             _ => Streaming::Streamed,
         }
     }
 
-    pub(in crate::report) fn id(&self) -> &'a str {
+    pub(crate) fn id(&self) -> &'a str {
         &self.file.id
     }
 
-    /// A number with what stands against it; absent where it was not measured.
-    pub(in crate::report) fn number(&self, metric: Metric) -> Option<Number> {
+    /// Returns a number with the verdict against it; `None` if it was not measured.
+    pub(crate) fn number(&self, metric: Metric) -> Option<Number> {
         self.numbers.get(self.file, metric)
     }
 
-    /// A number to show; whether it may be ranked is another question.
-    pub(in crate::report) fn shown(&self, metric: Metric) -> Option<f64> {
+    /// Returns a number to show, whether or not it may be ranked.
+    pub(crate) fn shown(&self, metric: Metric) -> Option<f64> {
         self.number(metric).map(|number| number.value)
     }
 
-    /// A number to conclude from: absent where a verdict excludes it.
-    pub(in crate::report) fn ranked(&self, metric: Metric) -> Option<f64> {
+    /// Returns a number to draw conclusions from; `None` if a verdict excludes it.
+    pub(crate) fn ranked(&self, metric: Metric) -> Option<f64> {
         self.number(metric).filter(|number| number.excluded.is_none()).map(|number| number.value)
     }
 
-    /// The standard error that its samples alone give the logarithm of a number.
-    pub(in crate::report) fn sampled(&self, metric: Metric) -> Option<f64> {
-        self.numbers.sampled(metric, || super::noise::sampling(self, metric))
+    /// Returns the standard error of the logarithm of a number, from its samples alone.
+    pub(crate) fn sampled(&self, metric: Metric) -> Option<f64> {
+        self.numbers.sampled(metric, || self.sampling(metric))
     }
 
     /// Whether the cell has numbers.
-    pub(in crate::report) fn has_numbers(&self) -> bool {
+    pub(crate) fn has_numbers(&self) -> bool {
         self.file.has_numbers()
     }
 
-    /// Whether it has numbers, and no verdict excludes all of them.
-    pub(in crate::report) fn is_usable(&self) -> bool {
+    /// Whether it has numbers and no verdict excludes the whole cell.
+    pub(crate) fn is_usable(&self) -> bool {
         self.has_numbers() && self.excluded().is_none()
     }
 
-    /// The verdict that excludes the whole cell.
-    pub(in crate::report) fn excluded(&self) -> Option<VerdictKind> {
-        use crate::measure::Severity;
-        let verdicts = self.file.verdicts.iter();
-        verdicts
-            .filter(|verdict| verdict.severity == Severity::Cell && verdict.kind != VerdictKind::Simulated)
-            .map(|verdict| verdict.kind)
-            .next()
+    /// Whether conclusions about cells of an origin may rest on it.
+    pub(crate) fn is_usable_as(&self, origin: Option<Origin>) -> bool {
+        self.is_usable() && Some(self.origin) == origin
     }
 
-    /// How many samples a metric rests on: those of its latency, else the completed requests.
-    pub(in crate::report) fn samples(&self, metric: Metric) -> Option<u64> {
+    /// The verdict that excludes the whole cell.
+    pub(crate) fn excluded(&self) -> Option<VerdictKind> {
+        let verdicts = self.file.verdicts.iter();
+        let grave = verdicts.filter(|verdict| verdict.severity == Severity::Cell);
+        grave.map(|verdict| verdict.kind).find(|kind| *kind != VerdictKind::Simulated)
+    }
+
+    /// The number of samples of a metric: those of its latency, else the completed requests.
+    pub(crate) fn samples(&self, metric: Metric) -> Option<u64> {
         let summary = self.file.summary.as_ref()?;
         let own = metric.distribution(summary).map(|latency| latency.n);
         own.or(Some(summary.counts.completed)).filter(|n| *n > 0)
     }
 
-    /// Tokens of a mean prompt, where they were counted.
-    pub(in crate::report) fn prompt_tokens(&self) -> Option<f64> {
+    /// The mean tokens of a prompt, if they were counted.
+    pub(crate) fn prompt_tokens(&self) -> Option<f64> {
         self.tokens(|summary| summary.input_tokens)
     }
 
-    /// Tokens of a mean answer, where they were counted.
-    pub(in crate::report) fn answer_tokens(&self) -> Option<f64> {
+    /// The mean tokens of an answer, if they were counted.
+    pub(crate) fn answer_tokens(&self) -> Option<f64> {
         self.tokens(|summary| summary.output_tokens)
     }
 
-    fn tokens(&self, of: fn(&crate::measure::Summary) -> Option<u64>) -> Option<f64> {
+    fn tokens(&self, of: fn(&Summary) -> Option<u64>) -> Option<f64> {
         let summary = self.file.summary.as_ref()?;
         let completed = summary.counts.completed;
         (completed > 0).then_some(())?;
         Some(of(summary)? as f64 / completed as f64)
     }
 
-    /// The first of some metrics that the cell has and that may be ranked.
-    pub(in crate::report) fn first_ranked(&self, metrics: &[Metric]) -> Option<(Metric, f64)> {
+    /// The first of some metrics by which the cell may be ranked, with its value.
+    pub(crate) fn first_ranked(&self, metrics: &[Metric]) -> Option<(Metric, f64)> {
         metrics.iter().find_map(|metric| Some((*metric, self.ranked(*metric)?)))
     }
 
-    /// A percentile over the median of the same latency, where both may be ranked.
-    pub(in crate::report) fn tail(&self, rank: crate::unit::Percentile, kind: LatencyKind) -> Option<f64> {
-        use crate::{measure::Rank, unit::Percentile};
+    /// A percentile over the median of a latency, if both may be ranked.
+    pub(crate) fn tail(&self, rank: Percentile, kind: LatencyKind) -> Option<f64> {
         let at = |rank| self.ranked(Metric::Latency(Rank::At(rank), kind));
         let (middle, tail) = (at(Percentile::P50)?, at(rank)?);
         (middle > 0.0).then(|| tail / middle)
     }
+
+    fn sampling(&self, metric: Metric) -> Option<f64> {
+        let summary = self.file.summary.as_ref()?;
+        match metric {
+            Metric::Latency(Rank::At(rank), kind) => {
+                Estimate::percentile(summary.latency(kind)?, rank)?.log_error()
+            }
+            Metric::Latency(Rank::Mean, kind) => relative_error(summary.latency(kind)?),
+            // By Little's law the relative error of a rate is that of the mean latency.
+            Metric::Rate(_) if !self.load.is_open => relative_error(summary.e2e.as_ref()?),
+            // The number of random arrivals varies by its square root.
+            Metric::Rate(_) => {
+                let completed = summary.counts.completed;
+                (completed > 0).then(|| 1.0 / (completed as f64).sqrt())
+            }
+        }
+    }
+}
+
+/// The throughput metric of some cells: the first that one of them has.
+pub(super) fn brings<'c, 'a: 'c>(cells: impl Iterator<Item = &'c Cell<'a>> + Clone) -> Option<Metric> {
+    let has = |rate: Metric, cell: &Cell<'_>| cell.ranked(rate).is_some_and(|value| value > 0.0);
+    RATES.into_iter().find(|rate| cells.clone().any(|cell| has(*rate, cell)))
 }

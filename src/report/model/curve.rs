@@ -1,87 +1,77 @@
-//! What a line along the load brings: points that may be compared with each other, the steps between them, and the knee.
+//! The throughput curve of a line along the load: its points, the steps between them, and its knee.
 
-use super::{Cell, Doubt, Line, Model};
+use super::{Cell, Doubt, Grid, Line, cell::brings};
 use crate::{
     manifest::Start,
     measure::{Metric, Rate},
 };
 
-/// Throughput that grows by less than this part altogether is flat.
-pub(in crate::report) const FLAT: f64 = 0.2;
-/// Among cells as good as the fastest, the least load is enough.
+/// The largest growth of a flat throughput.
+pub(crate) const FLAT: f64 = 0.2;
+/// Cells with this part of the highest throughput are as good as the fastest.
 const AS_GOOD: f64 = 0.95;
-/// A curve bends when it rises above its chord by at least this part of its range.
+/// The least height of a bend above the chord, as a part of the range.
 const BEND: f64 = 0.1;
-/// A later cell with this many times the power is better than the knee.
+/// A later point with this many times the power is better than the knee.
 const POWER: f64 = 1.25;
-/// Beyond a knee one more request brings at most this part of what one brought up to it.
+/// Beyond a knee, one more request adds at most this part of what one added before it.
 const LESS_EACH: f64 = 0.5;
-/// A step brings nearly its share from this part on.
+/// The least part of its share at which a step counts as nearly linear.
 const NEAR_LINEAR: f64 = 0.7;
-/// How many standard errors the gain of one more request falls by at a knee: less may be chance.
+/// The number of standard errors by which the gain of one more request falls at a knee.
 const SIGMAS: f64 = 2.5;
-/// A steady window of at least this part of the whole one speaks for the cell.
+/// The shortest steady window that describes a cell, as a part of the whole window.
 const STEADY: f64 = 0.25;
-/// An open loop keeps up with its rate when it carries this part of it.
+/// The part of its rate that an open loop carries if it keeps up.
 const KEEPS_UP: f64 = 0.9;
-/// Arrivals by chance are as many, up to so many times the square root of their number: of ten thousand cells none differs by
-/// more.
+/// Random arrivals differ from their expected number by at most this many times its square root, in all of
+/// ten thousand cells.
 const ARRIVALS: f64 = 4.0;
 
-/// Which part of its time a cell is compared by.
+/// The part of its time by which a cell is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::report) enum Window {
-    /// While all streams were in flight; the load is the streams.
+pub(crate) enum Window {
+    /// While all streams were in flight; the load is the number of streams.
     Steady,
-    /// From first to last; the load is the mean number in flight (Little's law), so that start and drain count on both sides.
+    /// From the first request to the last; the load is the mean number in flight (Little's law), so that
+    /// start and drain count on both sides.
     Whole,
-    /// As another tool reported it: the load is what was asked.
+    /// As another tool reported it; the load is the configured one.
     Reported,
 }
 
-/// The cells of a line that may be compared, with what each brings.
+/// The comparable cells of a line with their throughput.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) struct Curve {
-    /// What the load brings: of output tokens, all tokens and requests per second the first that is known.
-    pub(in crate::report) brings: Metric,
-    pub(in crate::report) window: Window,
+pub(crate) struct Curve {
+    /// The throughput metric: the first of output tokens, all tokens and requests per second that is known.
+    pub(crate) brings: Metric,
+    pub(crate) window: Window,
     /// Ascending; at least one.
-    pub(in crate::report) points: Vec<Point>,
-    /// Cells of the line that started their streams in another way than most: what they bring is not comparable.
-    pub(in crate::report) apart: Vec<usize>,
+    pub(crate) points: Vec<Point>,
+    /// Indices of cells whose streams started in another way than most: their throughput is not comparable.
+    pub(crate) apart: Vec<usize>,
 }
 
 /// One cell of a curve.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::report) struct Point {
-    /// Its place in [`Model::cells`].
-    pub(in crate::report) cell: usize,
+pub(crate) struct Point {
+    /// Index of the cell.
+    pub(crate) cell: usize,
     /// Requests in flight.
-    pub(in crate::report) load: f64,
-    /// What it brings per second.
-    pub(in crate::report) value: f64,
-    /// What of it may be chance.
-    pub(in crate::report) doubt: Doubt,
+    pub(crate) load: f64,
+    /// Throughput.
+    pub(crate) value: f64,
+    /// The doubt of the throughput.
+    pub(crate) doubt: Doubt,
 }
 
 /// From one point of a curve to the next.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::report) struct Step {
-    pub(in crate::report) from: Point,
-    pub(in crate::report) to: Point,
-    /// (throughput ratio − 1) / (load ratio − 1): 1 is perfect, 0 nothing, less a loss.
-    pub(in crate::report) share: f64,
-}
-
-/// What a server gives each second, best known first: tools report different ones.
-pub(super) const RATES: [Metric; 3] =
-    [Metric::Rate(Rate::Output), Metric::Rate(Rate::Total), Metric::Rate(Rate::Requests)];
-
-/// What a cell brings per second, by the first of output tokens, all tokens and requests that some of the cells have.
-pub(super) fn brings<'c, 'a: 'c>(cells: impl Iterator<Item = &'c Cell<'a>> + Clone) -> Option<Metric> {
-    RATES
-        .into_iter()
-        .find(|rate| cells.clone().any(|cell| cell.ranked(*rate).is_some_and(|value| value > 0.0)))
+pub(crate) struct Step {
+    pub(crate) from: Point,
+    pub(crate) to: Point,
+    /// (throughput ratio − 1) / (load ratio − 1): 1 is linear, 0 no gain, negative a loss.
+    pub(crate) share: f64,
 }
 
 /// The mean number of requests in flight over the whole window, by Little's law.
@@ -91,27 +81,27 @@ fn mean_in_flight(cell: &Cell<'_>) -> Option<f64> {
     (window.length_s > 0.0).then(|| summary.counts.completed as f64 * e2e.mean_ms / 1e3 / window.length_s)
 }
 
-/// How the streams of a cell started; `None` where one stream is all there is.
+/// How the streams of a cell started; `None` for a single stream.
 pub(super) fn start(cell: &Cell<'_>) -> Option<Start> {
-    // One stream starts in one way alone.
+    // A single stream has nothing to stagger.
     cell.load.asked.filter(|streams| *streams > 1.0)?;
     Some(cell.file.summary.as_ref()?.starts?.how)
 }
 
-/// Whether the load is more at another point.
+/// Whether the load is larger at another point.
 fn grows(from: &Point, to: &Point) -> bool {
     to.load > 1.02 * from.load
 }
 
-/// What more load brings of its share.
+/// The growth of the throughput as a share of the growth of the load.
 fn share(from: &Point, to: &Point) -> f64 {
     (to.value / from.value - 1.0) / (to.load / from.load - 1.0)
 }
 
 impl Curve {
-    /// The curve of a closed loop along a line; `None` in an open loop, or where nobody told what a cell brings.
-    pub(in crate::report) fn of(model: &Model<'_>, line: &Line) -> Option<Self> {
-        let all: Vec<&Cell<'_>> = line.iter(model).filter(|cell| !cell.load.is_open).collect();
+    /// The curve of a closed loop along a line; `None` for an open loop, or without a known throughput.
+    pub(crate) fn of(grid: &Grid<'_>, line: &Line) -> Option<Self> {
+        let all: Vec<&Cell<'_>> = grid.cells_at(&line.cells).filter(|cell| !cell.load.is_open).collect();
         let brings = brings(all.iter().copied())?;
         let known = all.into_iter().filter(|cell| cell.ranked(brings).is_some_and(|value| value > 0.0));
         let known: Vec<&Cell<'_>> = known.collect();
@@ -135,7 +125,7 @@ impl Curve {
         } else {
             Window::Reported
         };
-        let noise = model.noise(own.first()?.workload);
+        let noise = grid.noise(own.first()?.workload);
         let points = own.iter().filter_map(|cell| {
             let (load, value) = match window {
                 Window::Steady => (cell.load.reached?, steady(cell)?),
@@ -150,30 +140,30 @@ impl Curve {
         (!points.is_empty()).then_some(Self { brings, window, points, apart })
     }
 
-    /// First and last point, where there are two.
-    pub(in crate::report) fn ends(&self) -> Option<(Point, Point)> {
+    /// The first and the last point, if the load grows between them.
+    pub(crate) fn ends(&self) -> Option<(Point, Point)> {
         match self.points.as_slice() {
             [first, .., last] if last.load > first.load => Some((*first, *last)),
             _ => None,
         }
     }
 
-    /// The steps from each point to the next; none where the load did not grow.
-    pub(in crate::report) fn steps(&self) -> Vec<Step> {
+    /// The steps from each point to the next, without those on which the load does not grow.
+    pub(crate) fn steps(&self) -> Vec<Step> {
         let pairs = self.points.windows(2).filter(|pair| grows(&pair[0], &pair[1]));
         pairs.map(|pair| Step { from: pair[0], to: pair[1], share: share(&pair[0], &pair[1]) }).collect()
     }
 
-    /// The largest load up to which throughput has grown by nearly the share of the load; `None` where it has nowhere. One step
-    /// that chance made short does not end it.
-    pub(in crate::report) fn straight_to(&self) -> Option<Point> {
+    /// The largest load up to which throughput grows nearly linearly; `None` if it does nowhere. A single
+    /// short step does not end the growth.
+    pub(crate) fn straight_to(&self) -> Option<Point> {
         let (first, _) = self.ends()?;
         let mut further = self.points.iter().filter(|point| grows(&first, point));
         further.rfind(|point| share(&first, point) >= NEAR_LINEAR).copied()
     }
 
-    /// Whether already the first step brings less than nearly its share, beyond chance.
-    pub(in crate::report) fn bends_at_once(&self) -> bool {
+    /// Whether the first step is less than nearly linear, beyond chance.
+    pub(crate) fn bends_at_once(&self) -> bool {
         let Some(step) = self.steps().first().copied() else { return false };
         let near = 1.0 + NEAR_LINEAR * (step.to.load / step.from.load - 1.0);
         let log = (step.to.value / step.from.value / near).ln();
@@ -182,13 +172,13 @@ impl Curve {
     }
 
     /// Whether throughput hardly grows anywhere.
-    pub(in crate::report) fn is_flat(&self) -> bool {
+    pub(crate) fn is_flat(&self) -> bool {
         let first = self.points.first().map_or(0.0, |point| point.value);
         self.points.len() > 1 && self.points.iter().all(|point| point.value < (1.0 + FLAT) * first)
     }
 
-    /// Where throughput is less than at the peak before it, beyond chance: the peak, and the lowest point after it.
-    pub(in crate::report) fn fall(&self) -> Option<(Point, Point)> {
+    /// Where throughput falls after its peak, beyond chance: the peak, and the lowest point after it.
+    pub(crate) fn fall(&self) -> Option<(Point, Point)> {
         let by = |a: &&Point, b: &&Point| a.value.total_cmp(&b.value);
         let peak = *self.points.iter().rev().max_by(by)?;
         let after = *self.points.iter().filter(|point| point.load > peak.load).min_by(by)?;
@@ -197,11 +187,11 @@ impl Curve {
         (log < -0.05 && doubt.is_beaten_by(log, self.points.len())).then_some((peak, after))
     }
 
-    /// The points with throughput that never falls: neighbours that do have the mean of their logarithms (pool adjacent
-    /// violators: Ayer, Brunk, Ewing, Reid and Silverman, Annals of Mathematical Statistics 26, 1955). Of several loads behind a
-    /// bend, chance makes one the highest.
+    /// The points with a throughput that never falls: falling neighbours get the mean of their logarithms
+    /// (pool adjacent violators: Ayer, Brunk, Ewing, Reid and Silverman, Annals of Mathematical Statistics
+    /// 26, 1955). Behind a bend, chance decides which load is highest.
     fn rising(&self) -> Vec<Point> {
-        // The sum of logarithms of each group, and how many it has.
+        // The sum and the number of the logarithms of each group.
         let mut groups: Vec<(f64, usize)> = Vec::new();
         for point in &self.points {
             groups.push((point.value.ln(), 1));
@@ -217,15 +207,16 @@ impl Curve {
         self.points.iter().zip(values).map(|(point, value)| Point { value, ..*point }).collect()
     }
 
-    /// The knee by Kneedle (Satopää, Albrecht, Irwin and Raghavan, "Finding a 'Kneedle' in a Haystack", 2011), smoothed
-    /// so far that throughput never falls: load and throughput are each scaled to 0 to 1 between the first point and the highest one, and the knee is
-    /// the point furthest above the diagonal. `None` where no point is at least a tenth above it, or where one more request
-    /// still brings, beyond chance, more than half of what it brought up to there: the line is as good as straight.
+    /// The knee by Kneedle (Satopää, Albrecht, Irwin and Raghavan, "Finding a 'Kneedle' in a Haystack", 2011)
+    /// on a throughput that never falls: load and throughput are each scaled to 0 to 1 between the first
+    /// point and the highest one, and the knee is the point furthest above the diagonal. `None` if no point
+    /// is at least a tenth above it, or if one more request beyond the point still adds, beyond chance, more
+    /// than half of what one added before it.
     ///
-    /// A bend that is far from the point of most power gives way to that one: power is throughput over response time
-    /// (Kleinrock, "Power and deterministic rules of thumb for probabilistic problems in computer communications", 1979),
-    /// and by Little's law the square of the throughput over the requests in flight.
-    pub(in crate::report) fn knee(&self) -> Option<Point> {
+    /// A bend far from the point of most power gives way to that point: power is throughput over response
+    /// time (Kleinrock, "Power and deterministic rules of thumb for probabilistic problems in computer
+    /// communications", 1979), and by Little's law the square of the throughput over the requests in flight.
+    pub(crate) fn knee(&self) -> Option<Point> {
         let (first, last) = self.ends()?;
         let rising = self.rising();
         let most = rising.last()?.value;
@@ -245,7 +236,7 @@ impl Curve {
         if above(&best) < BEND || best.load >= last.load || best.load <= first.load {
             return None;
         }
-        // From here on what was measured.
+        // From here on with the measured throughput.
         let best = *self.points.iter().find(|point| point.cell == best.cell)?;
         let each = |from: Point, to: Point| (to.value - from.value) / (to.load - from.load);
         let (before, beyond) = (each(first, best), each(best, last));
@@ -258,8 +249,8 @@ impl Curve {
         bends.then_some(best)
     }
 
-    /// The point worth going to: the knee, or where there is none the least load that is as good as the fastest.
-    pub(in crate::report) fn worth(&self) -> Option<Point> {
+    /// The best load: the knee or, without one, the least load that is as good as the fastest.
+    pub(crate) fn worth(&self) -> Option<Point> {
         self.knee().or_else(|| {
             let most = self.points.iter().map(|point| point.value).max_by(f64::total_cmp)?;
             self.points.iter().copied().find(|point| point.value >= AS_GOOD * most)
@@ -267,9 +258,9 @@ impl Curve {
     }
 }
 
-/// What part of the requests that are due an open loop carries, in its steady part: `None` in a closed loop, or without the
-/// numbers.
-pub(in crate::report) fn carried(cell: &Cell<'_>) -> Option<f64> {
+/// The part of the due requests that an open loop carries in its steady part; `None` for a closed loop, or
+/// without the numbers.
+pub(crate) fn carried(cell: &Cell<'_>) -> Option<f64> {
     let due = cell.load.asked.filter(|rate| cell.load.is_open && *rate > 0.0)?;
     if cell.load.ramp_to.is_some() {
         return None;
@@ -279,8 +270,8 @@ pub(in crate::report) fn carried(cell: &Cell<'_>) -> Option<f64> {
     if let Some(steady) = steady.filter(|rate| *rate > 0.0) {
         return Some(steady / due);
     }
-    // The window of each repeat ends with its last answer, and nothing is due in the time that one takes: that part of it does
-    // not count.
+    // The window of each repeat ends with its last answer, and nothing is due while that one runs: this time
+    // does not count.
     let own = cell.shown(Metric::Rate(Rate::Requests))?;
     let window = summary.and_then(|summary| summary.window);
     let answers_s = cell.shown(Metric::P50_E2E).map(|e2e| e2e / 1e3 * cell.file.repeats.len().max(1) as f64);
@@ -288,13 +279,14 @@ pub(in crate::report) fn carried(cell: &Cell<'_>) -> Option<f64> {
     (drain < 1.0).then(|| own / (1.0 - drain) / due)
 }
 
-/// Whether an open loop carries what is due; of few requests neither this nor [`falls_behind`] may be known.
-pub(in crate::report) fn keeps_up(cell: &Cell<'_>) -> bool {
+/// Whether an open loop keeps up with its rate. With few requests, neither this nor [`falls_behind`] may
+/// hold.
+pub(crate) fn keeps_up(cell: &Cell<'_>) -> bool {
     !falls_behind(cell) && carried(cell).is_none_or(|part| part >= KEEPS_UP)
 }
 
-/// Whether an open loop falls behind its rate, beyond what random arrivals differ from it by.
-pub(in crate::report) fn falls_behind(cell: &Cell<'_>) -> bool {
+/// Whether an open loop falls behind its rate, beyond what random arrivals explain.
+pub(crate) fn falls_behind(cell: &Cell<'_>) -> bool {
     let scheduled = cell.file.summary.as_ref().map(|summary| summary.counts.scheduled);
     let least = match scheduled {
         Some(n) if n > 0 => KEEPS_UP.min(1.0 - ARRIVALS / (n as f64).sqrt()),

@@ -1,27 +1,27 @@
-//! Cells without numbers: how each ended and why, once for all that ended alike, whatever their server.
+//! Cells without numbers, grouped by how and why they ended.
 
 use std::collections::{HashMap, HashSet};
 
-use super::Model;
+use super::Grid;
 use crate::{measure::CellOutcome, plan, store::ServerFile};
 
-/// Lines of a log that are shown.
+/// The most lines of a log that are shown.
 const LOG_LINES: usize = 8;
 
-/// How cells without numbers ended.
+/// How a cell without numbers ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::report) enum Ended {
-    /// As their file says.
+pub(crate) enum Ended {
+    /// With an outcome.
     As(CellOutcome),
-    /// An attempt ended so, and the cell was tried again.
+    /// In an attempt with an outcome, after which the cell was tried again.
     Attempt(CellOutcome),
-    /// The run ended before them.
+    /// The run ended before it.
     NotRun,
 }
 
 impl Ended {
-    /// The word for templates.
-    pub(in crate::report) fn name(self) -> &'static str {
+    /// The name in templates.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::As(outcome) | Self::Attempt(outcome) => outcome.name(),
             Self::NotRun => "not_run",
@@ -31,29 +31,29 @@ impl Ended {
 
 /// Cells that ended the same way for the same reason.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) struct Failure<'a> {
-    pub(in crate::report) ended: Ended,
-    /// Names of their workloads, each once.
-    pub(in crate::report) workloads: Vec<&'a str>,
-    /// Places of their servers in [`Model::servers`], each once.
-    pub(in crate::report) servers: Vec<usize>,
-    /// Ids, in the order of the plan.
-    pub(in crate::report) cells: Vec<&'a str>,
-    /// Why; `None` where nothing was recorded.
-    pub(in crate::report) reason: Option<&'a str>,
-    /// The most common errors of requests: text and number.
-    pub(in crate::report) errors: &'a [(String, u64)],
-    /// The end of the log of the first of them, at most eight lines.
-    pub(in crate::report) log_tail: &'a [String],
+pub(crate) struct Failure<'a> {
+    pub(crate) ended: Ended,
+    /// Distinct names of their workloads.
+    pub(crate) workloads: Vec<&'a str>,
+    /// Distinct indices of their servers.
+    pub(crate) servers: Vec<usize>,
+    /// Ids of the cells, in the order of the plan.
+    pub(crate) cells: Vec<&'a str>,
+    /// The reason, if it was recorded.
+    pub(crate) reason: Option<&'a str>,
+    /// The most common errors of requests, with their numbers.
+    pub(crate) errors: &'a [(String, u64)],
+    /// The end of the log of the first cell.
+    pub(crate) log_tail: &'a [String],
 }
 
-/// What makes two failures the same.
+/// Cells with equal keys are one failure.
 type Key<'a> = (Ended, Option<&'a str>, &'a [(String, u64)]);
 
-/// Where a cell belongs: its id, its workload and its server.
+/// A cell: its id, workload and server.
 type Owner<'a> = (&'a str, &'a str, Option<usize>);
 
-/// Failures in the order they were met, each once.
+/// Distinct failures in the order in which they were found.
 #[derive(Default)]
 struct Found<'a> {
     failures: Vec<Failure<'a>>,
@@ -76,7 +76,7 @@ impl<'a> Found<'a> {
             });
         }
         let failure = &mut self.failures[at];
-        // A cell may have failed in the same way several times.
+        // A cell may fail in the same way several times.
         if failure.cells.last() != Some(&id) {
             failure.cells.push(id);
         }
@@ -89,20 +89,20 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Every attempt that was made again, every cell that ended without numbers, and every cell of the plan that
+/// Every failed attempt that was repeated, every cell that ended without numbers, and every planned cell that
 /// was not run.
-pub(in crate::report) fn failures<'a>(model: &Model<'a>) -> Vec<Failure<'a>> {
+pub(crate) fn failures<'a>(grid: &Grid<'a>) -> Vec<Failure<'a>> {
     let mut found = Found::default();
-    for cell in &model.cells {
+    for cell in &grid.cells {
         let owner = (cell.id(), cell.file.workload.as_str(), cell.server);
         for attempt in &cell.file.attempts {
             let key = (Ended::Attempt(attempt.outcome), Some(attempt.reason.as_str()), [].as_slice());
             found.add(owner, key, &attempt.log_tail);
         }
     }
-    for cell in model.cells.iter().filter(|cell| !cell.file.outcome.is_measured()) {
+    for cell in grid.cells.iter().filter(|cell| !cell.file.outcome.is_measured()) {
         let owner = (cell.id(), cell.file.workload.as_str(), cell.server);
-        let server = cell.server.and_then(|at| model.servers[at].file);
+        let server = cell.server.and_then(|at| grid.servers[at].file);
         let own = cell.file.reason.as_deref();
         let reason = own
             .or_else(|| server?.reason.as_deref())
@@ -113,8 +113,8 @@ pub(in crate::report) fn failures<'a>(model: &Model<'a>) -> Vec<Failure<'a>> {
         };
         found.add(owner, (Ended::As(cell.file.outcome), reason, &cell.file.errors), log_tail);
     }
-    let stored: HashSet<&str> = model.cells.iter().map(|cell| cell.id()).collect();
-    let planned = model.run.plan.groups.iter().enumerate();
+    let stored: HashSet<&str> = grid.cells.iter().map(|cell| cell.id()).collect();
+    let planned = grid.run.plan.groups.iter().enumerate();
     let planned = planned.flat_map(|(server, group)| group.cells.iter().map(move |cell| (server, cell)));
     for (server, cell) in planned.filter(|(_, cell)| !stored.contains(cell.id.as_str())) {
         let owner = (cell.id.as_str(), cell.workload.as_str(), Some(server));
@@ -133,7 +133,7 @@ fn not_run(cell: &plan::Cell) -> Ended {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixtures;
+    use crate::report::{fixtures, model::Model};
 
     #[test]
     fn cells_that_were_not_run_are_one_group_whatever_their_server() {

@@ -1,33 +1,31 @@
-//! The Pareto front of a block: the cells of which no other one has both more throughput and less latency.
+//! The Pareto front of a block: the cells that no other cell beats in both throughput and latency.
 
-use super::{Block, Cell, Model};
+use super::{Block, Cell, Grid};
 use crate::{
     manifest::LatencyKind,
     measure::{Metric, Rank},
     unit::Percentile,
 };
 
-/// A latency that fewer cells have than this part of those of the most common one is not what they are
-/// compared by.
+/// A latency is common if at least this part of the cells with the most common one have it.
 const COMMON: f64 = 0.5;
 
-/// The front of throughput, by what the block brings, against a latency.
+/// The Pareto front of throughput and a latency.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) struct Front {
-    /// The first term of the SLO or the median in its place, else E2E, else TTFT, the tail before the
-    /// middle: the first that enough cells have.
-    pub(in crate::report) latency: Metric,
-    /// Places of its cells in [`Model::cells`], least latency first.
-    pub(in crate::report) points: Vec<usize>,
-    /// How many cells were compared: those with both numbers.
-    pub(in crate::report) of: usize,
+pub(crate) struct Front {
+    /// The latency: that of the first SLO term or its median, else E2E, else TTFT, the tail before the
+    /// middle; the first that is common.
+    pub(crate) latency: Metric,
+    /// Indices of its cells, least latency first.
+    pub(crate) points: Vec<usize>,
+    /// The number of cells with both numbers.
+    pub(crate) of: usize,
 }
 
-/// The front of a block's usable cells of the kind that is ranked, by numbers that may be ranked; `None`
-/// where no cell has both.
-pub(in crate::report) fn front(model: &Model<'_>, block: &Block<'_>) -> Option<Front> {
+/// The Pareto front of the usable cells of a block; `None` if no cell has both numbers.
+pub(crate) fn front(grid: &Grid<'_>, block: &Block<'_>) -> Option<Front> {
     let brings = block.brings?;
-    let cells = block.cells.iter().map(|at| &model.cells[*at]);
+    let cells = block.cells.iter().map(|at| &grid.cells[*at]);
     let cells: Vec<&Cell<'_>> =
         cells.filter(|cell| cell.is_usable() && Some(cell.origin) == block.origin).collect();
     let points = |latency: Metric| -> Vec<(f64, f64, usize)> {
@@ -48,7 +46,7 @@ pub(in crate::report) fn front(model: &Model<'_>, block: &Block<'_>) -> Option<F
     Some(Front { latency, points, of })
 }
 
-/// The first latency that enough cells have.
+/// The first common latency.
 fn latency(block: &Block<'_>, known: impl Fn(Metric) -> usize) -> Option<Metric> {
     let (p95, p99) = (Rank::At(Percentile::P95), Rank::At(Percentile::P99));
     let middle = [Rank::At(Percentile::P50), Rank::Mean];
@@ -56,7 +54,7 @@ fn latency(block: &Block<'_>, known: impl Fn(Metric) -> usize) -> Option<Metric>
         ranks.iter().map(|rank| Metric::Latency(*rank, kind)).collect()
     };
     let first = block.slo.0.first();
-    // As in the ranking the median stands in for a percentile that may not be ranked.
+    // As in the ranking, the median stands in for a percentile that may not be ranked.
     let wanted = first.map(|term| [vec![Metric::of_term(term)], of(term.metric, &middle)].concat());
     let any =
         [LatencyKind::E2e, LatencyKind::Ttft].map(|kind| of(kind, &[&[p95, p99], &middle[..]].concat()));
@@ -70,7 +68,7 @@ fn latency(block: &Block<'_>, known: impl Fn(Metric) -> usize) -> Option<Metric>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixtures;
+    use crate::report::{fixtures, model::Model};
 
     #[test]
     fn a_cell_that_another_beats_in_both_is_not_on_it() {

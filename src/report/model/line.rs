@@ -1,51 +1,53 @@
-//! Cells along one axis, everything else the same; pairs of cells that differ in one axis.
+//! Cells along one axis, everything else equal.
 
 use std::collections::HashMap;
 
-use super::{Cell, Model};
+use super::Cell;
 
-/// Usable cells along one axis, in the order of its values, everything else the same; at least one.
+/// Usable cells along one axis, in the order of its values, everything else equal; at least one.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) struct Line {
-    /// The axis' place in [`Model::axes`].
-    pub(in crate::report) axis: usize,
-    /// Places in [`Model::cells`].
-    pub(in crate::report) cells: Vec<usize>,
+pub(crate) struct Line {
+    /// Index of the axis.
+    pub(crate) axis: usize,
+    /// Indices of the cells.
+    pub(crate) cells: Vec<usize>,
 }
 
 impl Line {
-    /// Its cells.
-    pub(in crate::report) fn iter<'m, 'a>(
-        &'m self,
-        model: &'m Model<'a>,
-    ) -> impl Iterator<Item = &'m Cell<'a>> {
-        self.cells.iter().filter_map(|at| model.cells.get(*at))
-    }
-
-    /// Whether a cell stands on it, and where.
-    pub(in crate::report) fn position(&self, cell: usize) -> Option<usize> {
+    /// The position of a cell on the line.
+    pub(crate) fn position(&self, cell: usize) -> Option<usize> {
         self.cells.iter().position(|at| *at == cell)
     }
 }
 
-/// The lines of some cells along an axis, in the order in which their first cells come.
+/// The lines of some cells along an axis, in the order of their first cells.
 pub(super) fn lines(cells: &[Cell<'_>], own: &[usize], axis: usize) -> Vec<Line> {
-    let mut lines: Vec<Line> = Vec::new();
-    let mut known: HashMap<Vec<Option<usize>>, usize> = HashMap::new();
-    for at in own {
-        let Some(cell) = cells.get(*at).filter(|cell| cell.at.get(axis).copied().flatten().is_some()) else {
-            continue;
-        };
-        let mut key = cell.at.clone();
+    let on_axis = own.iter().copied().filter(|at| cells[*at].at[axis].is_some());
+    let groups = grouped(on_axis, |at| {
+        let mut key = cells[at].at.clone();
         key[axis] = None;
-        let line = *known.entry(key).or_insert(lines.len());
-        match lines.get_mut(line) {
-            Some(line) => line.cells.push(*at),
-            None => lines.push(Line { axis, cells: vec![*at] }),
+        key
+    });
+    let line = |mut own: Vec<usize>| {
+        own.sort_by_key(|at| cells[*at].at[axis]);
+        Line { axis, cells: own }
+    };
+    groups.into_iter().map(line).collect()
+}
+
+/// Groups items by a key; groups and their members keep the order of the items.
+pub(super) fn grouped<K: std::hash::Hash + Eq>(
+    items: impl IntoIterator<Item = usize>,
+    key: impl Fn(usize) -> K,
+) -> Vec<Vec<usize>> {
+    let mut known: HashMap<K, usize> = HashMap::new();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for item in items {
+        let at = *known.entry(key(item)).or_insert(groups.len());
+        if at == groups.len() {
+            groups.push(Vec::new());
         }
+        groups[at].push(item);
     }
-    for line in &mut lines {
-        line.cells.sort_by_key(|at| cells[*at].at[axis]);
-    }
-    lines
+    groups
 }

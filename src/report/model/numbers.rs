@@ -1,11 +1,10 @@
-//! The numbers of a cell, each looked up once: rules ask for them millions of times.
+//! The numbers of a cell, each looked up once: rules read them millions of times.
 
 use std::sync::OnceLock;
 
-use super::Number;
 use crate::{
     manifest::LatencyKind,
-    measure::{Metric, Rank, Rate},
+    measure::{Metric, Rank, Rate, VerdictKind},
     store::CellFile,
     unit::Percentile,
 };
@@ -15,18 +14,26 @@ const RANKS: [Rank; 4] =
     [Rank::At(Percentile::P50), Rank::At(Percentile::P95), Rank::At(Percentile::P99), Rank::Mean];
 const RATES: [Rate; 5] = [Rate::Output, Rate::Total, Rate::Requests, Rate::User, Rate::Goodput];
 
-/// The numbers of one cell.
-pub(in crate::report) struct Numbers(Vec<Slot>);
+/// A number, and whether conclusions may rest on it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Number {
+    pub(crate) value: f64,
+    /// The verdict that excludes it; `None` if it may be ranked.
+    pub(crate) excluded: Option<VerdictKind>,
+}
 
-/// One of them.
+/// The numbers of one cell.
+pub(crate) struct Numbers(Vec<Slot>);
+
+/// A number with its standard error.
 #[derive(Default)]
 struct Slot {
     number: Option<Number>,
-    /// The standard error that its samples alone give its logarithm.
+    /// The standard error of its logarithm, from its samples alone.
     sampled: OnceLock<Option<f64>>,
 }
 
-/// Where a metric is kept; `None` of a rank that few ask for.
+/// The index of a metric; `None` for a rank that is rarely used.
 fn place(metric: Metric) -> Option<usize> {
     match metric {
         Metric::Latency(rank, kind) => {
@@ -45,7 +52,7 @@ impl Numbers {
         Self(all.map(|metric| Slot { number: number(file, metric), ..Slot::default() }).collect())
     }
 
-    /// A number with what stands against it; absent where it was not measured.
+    /// Returns a number; `None` if it was not measured.
     pub(super) fn get(&self, file: &CellFile, metric: Metric) -> Option<Number> {
         match place(metric) {
             Some(place) => self.0[place].number,
@@ -53,7 +60,7 @@ impl Numbers {
         }
     }
 
-    /// The standard error of the logarithm of a number, by its samples alone; `compute` says it once.
+    /// Returns the standard error of the logarithm of a number, from its samples alone; computed once.
     pub(super) fn sampled(&self, metric: Metric, compute: impl FnOnce() -> Option<f64>) -> Option<f64> {
         match place(metric) {
             Some(place) => *self.0[place].sampled.get_or_init(compute),

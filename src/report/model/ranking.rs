@@ -1,69 +1,106 @@
-//! The cells of a block in order of how well they serve its workload, and what that order rests on.
+//! Ranks the cells of a block by how well they serve its workload.
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Block, Cell, Curve, Model, Origin};
+use super::{Block, Cell, Curve, Grid, MEAN_E2E, MEAN_TTFT};
 use crate::{
     manifest::{Objective, Slo, SloTerm},
     measure::{Metric, Rank, VerdictKind},
     unit::Percentile,
 };
 
-/// What is within this part of the best throughput is still acceptable.
-pub(in crate::report) const NEAR: f64 = 0.9;
-/// A knee with this part of the throughput of a line that has none is better: it asks for less load.
+/// The part of the best throughput from which a cell is acceptable.
+pub(crate) const NEAR: f64 = 0.9;
+/// A knee is better than a line without one if it reaches this part of its throughput: it needs less load.
 const CLOSE: f64 = 0.8;
 
-/// How far the numbers that decide may be trusted.
+impl Trust {
+    /// The name in templates.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Medians => "medians",
+            Self::AsTold => "as_told",
+        }
+    }
+}
+
+impl Met {
+    /// The name in templates.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::NoSlo => "no_slo",
+            Self::Yes => "yes",
+            Self::ByStandIn => "stand_in",
+            Self::Contradicted => "contradicted",
+            Self::No => "no",
+        }
+    }
+}
+
+/// The name of an objective in templates.
+pub(crate) fn objective_name(objective: Objective) -> &'static str {
+    match objective {
+        Objective::Latency => "latency",
+        Objective::Throughput => "throughput",
+    }
+}
+
+/// The targets of an SLO as text: `p95_ttft ≤ 1500ms and p95_e2e ≤ 3s`; empty without an SLO.
+pub(crate) fn slo_text(slo: &Slo) -> String {
+    slo.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+/// How far the deciding numbers can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::report) enum Trust {
-    /// Every number it needs may be ranked.
+pub(crate) enum Trust {
+    /// Every number may be ranked.
     Full,
-    /// The percentiles of the SLO may not be ranked: medians stand in.
+    /// The percentiles of the SLO may not be ranked; medians stand in.
     Medians,
-    /// Neither may be, and nobody told medians: the percentiles stand as they are.
+    /// Medians are not known either; the percentiles are used as they are.
     AsTold,
 }
 
-/// Whether the SLO is met by the first pick.
+/// Whether the recommended cell meets the SLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::report) enum Met {
-    /// No SLO is declared.
+pub(crate) enum Met {
+    /// There is no SLO.
     NoSlo,
-    /// By the numbers it names.
+    /// Yes, by the numbers it names.
     Yes,
-    /// By what stands in for them.
+    /// Yes, by the numbers that stand in for them.
     ByStandIn,
-    /// What stands in meets it, and the percentiles it names, unreliable as they are, do not.
+    /// The numbers that stand in meet it, but the unreliable percentiles that it names do not.
     Contradicted,
     /// No cell meets it.
     No,
 }
 
-/// What a cell was picked for.
+/// Why a cell is recommended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::report) enum Reason {
+pub(crate) enum Reason {
     /// Most load within the SLO.
     MostLoad,
     /// Most load within the SLO, and most throughput.
     MostLoadAndFastest,
     /// Most throughput.
     Fastest,
-    /// It misses the SLO by the least.
+    /// It is nearest to the SLO, which no cell meets.
     NearestToSlo,
     /// The knee of its line.
     Knee,
-    /// The least load that is within 5 % of the most throughput of its line.
+    /// The least load within 5 % of the highest throughput of its line.
     AsGoodAsFastest,
-    /// The least latency: nobody told a throughput.
+    /// The least latency, because no throughput is known.
     Quickest,
-    /// There is no other.
+    /// It is the only cell.
     Only,
 }
 
 impl Reason {
-    /// The word for templates.
-    pub(in crate::report) fn name(self) -> &'static str {
+    /// The name in templates.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::MostLoad => "most_load",
             Self::MostLoadAndFastest => "most_load_and_fastest",
@@ -79,41 +116,41 @@ impl Reason {
 
 /// One recommended cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::report) struct Pick {
-    /// Its place in [`Model::cells`].
-    pub(in crate::report) cell: usize,
-    pub(in crate::report) reason: Reason,
+pub(crate) struct Pick {
+    /// Index of the cell.
+    pub(crate) cell: usize,
+    pub(crate) reason: Reason,
 }
 
-/// The order of a block.
+/// The ranking of a block.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::report) struct Ranking {
-    /// The recommended cells, the first for the objective; none where nothing may be ranked.
-    pub(in crate::report) picks: Vec<Pick>,
-    /// With an SLO and a load: on each line the cell with most load within it.
-    pub(in crate::report) most_load: Vec<usize>,
+pub(crate) struct Ranking {
+    /// The recommended cells, the first one for the objective; empty if no cell may be ranked.
+    pub(crate) picks: Vec<Pick>,
+    /// With an SLO and a load: on each line, the cell with most load within the SLO.
+    pub(crate) most_load: Vec<usize>,
     /// Other cells that are nearly as good.
-    pub(in crate::report) acceptable: Vec<usize>,
-    pub(in crate::report) trust: Trust,
-    pub(in crate::report) met: Met,
-    /// Cells that were compared, and how many of them meet the SLO.
-    pub(in crate::report) compared: usize,
-    pub(in crate::report) meeting: usize,
-    /// Cells with numbers that were not compared, by the verdict against them.
-    pub(in crate::report) left_out: BTreeMap<VerdictKind, usize>,
-    /// The first pick's worst SLO term over its limit.
-    pub(in crate::report) of_limit: Option<f64>,
+    pub(crate) acceptable: Vec<usize>,
+    pub(crate) trust: Trust,
+    pub(crate) met: Met,
+    /// The number of cells that were compared, and of those that meet the SLO.
+    pub(crate) compared: usize,
+    pub(crate) meeting: usize,
+    /// The number of cells with numbers that were not compared, by the verdict that excludes them.
+    pub(crate) left_out: BTreeMap<VerdictKind, usize>,
+    /// The recommended cell's worst SLO term over its limit.
+    pub(crate) of_limit: Option<f64>,
 }
 
 impl Ranking {
     /// The recommended cell.
-    pub(in crate::report) fn first(&self) -> Option<usize> {
+    pub(crate) fn first(&self) -> Option<usize> {
         self.picks.first().map(|pick| pick.cell)
     }
 }
 
-/// The value of an SLO term that decides, by how far numbers are trusted.
-pub(in crate::report) fn deciding(term: &SloTerm, cell: &Cell<'_>, trust: Trust) -> Option<f64> {
+/// The value of an SLO term that decides, given how far numbers can be trusted.
+pub(crate) fn deciding(term: &SloTerm, cell: &Cell<'_>, trust: Trust) -> Option<f64> {
     let own = Metric::of_term(term);
     match trust {
         Trust::Full => cell.ranked(own),
@@ -122,18 +159,18 @@ pub(in crate::report) fn deciding(term: &SloTerm, cell: &Cell<'_>, trust: Trust)
     }
 }
 
-/// Whether a percentile that the SLO names is beyond its limit, reliable or not.
-pub(in crate::report) fn is_beyond(slo: &Slo, cell: &Cell<'_>) -> bool {
+/// Whether a percentile of the SLO is beyond its limit, reliable or not.
+pub(crate) fn is_beyond(slo: &Slo, cell: &Cell<'_>) -> bool {
     let beyond = |term: &SloTerm| cell.shown(Metric::of_term(term)).is_some_and(|ms| ms > term.limit.as_ms());
     slo.0.iter().any(beyond)
 }
 
-/// Whether the values that decide are within every limit.
-pub(in crate::report) fn meets(slo: &Slo, cell: &Cell<'_>, trust: Trust) -> bool {
+/// Whether the deciding values are within every limit.
+pub(crate) fn meets(slo: &Slo, cell: &Cell<'_>, trust: Trust) -> bool {
     slo.0.iter().all(|term| deciding(term, cell, trust).is_some_and(|ms| ms <= term.limit.as_ms()))
 }
 
-/// The worst term's value over its limit.
+/// The value of the worst term over its limit.
 fn of_limit(slo: &Slo, cell: &Cell<'_>, trust: Trust) -> Option<f64> {
     let part = |term: &SloTerm| {
         let limit = term.limit.as_ms();
@@ -143,7 +180,7 @@ fn of_limit(slo: &Slo, cell: &Cell<'_>, trust: Trust) -> Option<f64> {
     parts?.into_iter().max_by(f64::total_cmp)
 }
 
-/// Cells by a number, largest first; of equal ones the first.
+/// The cells that have a number, largest first; equal ones keep their order.
 fn by<'c, 'a>(cells: &[&'c Cell<'a>], key: impl Fn(&Cell<'a>) -> Option<f64>) -> Vec<&'c Cell<'a>> {
     let mut keyed: Vec<(f64, &Cell<'a>)> =
         cells.iter().filter_map(|cell| Some((key(cell)?, *cell))).collect();
@@ -151,16 +188,16 @@ fn by<'c, 'a>(cells: &[&'c Cell<'a>], key: impl Fn(&Cell<'a>) -> Option<f64>) ->
     keyed.into_iter().map(|(_, cell)| cell).collect()
 }
 
-/// What is compared, and what against.
+/// The cells to compare.
 struct Compared<'c, 'a> {
     cells: Vec<&'c Cell<'a>>,
     trust: Trust,
     left_out: BTreeMap<VerdictKind, usize>,
 }
 
-fn compared<'c, 'a>(model: &'c Model<'a>, block: &Block<'a>) -> Compared<'c, 'a> {
-    let cells = block.cells.iter().map(|at| &model.cells[*at]);
-    // What was simulated or predicted is ranked among its like, never beside a measurement.
+fn compared<'c, 'a>(grid: &'c Grid<'a>, block: &Block<'a>) -> Compared<'c, 'a> {
+    let cells = block.cells.iter().map(|at| &grid.cells[*at]);
+    // Simulated and predicted cells are never ranked with measured ones.
     let measured: Vec<&Cell<'a>> =
         cells.filter(|cell| cell.has_numbers() && Some(cell.origin) == block.origin).collect();
     let usable: Vec<&Cell<'a>> = measured.iter().copied().filter(|cell| cell.excluded().is_none()).collect();
@@ -189,8 +226,8 @@ fn compared<'c, 'a>(model: &'c Model<'a>, block: &Block<'a>) -> Compared<'c, 'a>
 }
 
 /// Ranks a block by its objective.
-pub(super) fn rank<'a>(model: &Model<'a>, block: &Block<'a>) -> Ranking {
-    let Compared { cells, trust, left_out } = compared(model, block);
+pub(super) fn rank<'a>(grid: &Grid<'a>, block: &Block<'a>) -> Ranking {
+    let Compared { cells, trust, left_out } = compared(grid, block);
     let slo = block.slo;
     let mut ranking = Ranking {
         picks: Vec::new(),
@@ -221,7 +258,8 @@ pub(super) fn rank<'a>(model: &Model<'a>, block: &Block<'a>) -> Ranking {
         ranking.acceptable = order.iter().skip(1).filter(close).map(|cell| cell.index).collect();
         return ranking;
     }
-    // A percentile of few samples is no proof that the SLO holds, but one beyond it is no ground to say that it does.
+    // A percentile of few samples does not prove that the SLO is met, but one beyond the limit speaks against
+    // it.
     let borne_out: Vec<&Cell<'a>> = good.iter().copied().filter(|cell| !is_beyond(slo, cell)).collect();
     ranking.met = match trust {
         _ if slo.0.is_empty() => Met::NoSlo,
@@ -232,8 +270,8 @@ pub(super) fn rank<'a>(model: &Model<'a>, block: &Block<'a>) -> Ranking {
     let good = if borne_out.is_empty() { good } else { borne_out };
     let fastest = by(&good, rate);
     match block.objective {
-        Objective::Latency if !slo.0.is_empty() => most_load(model, block, &good, &fastest, &mut ranking),
-        Objective::Latency => without_slo(model, block, &cells, &mut ranking),
+        Objective::Latency if !slo.0.is_empty() => most_load(grid, block, &good, &fastest, &mut ranking),
+        Objective::Latency => without_slo(grid, block, &cells, &mut ranking),
         Objective::Throughput => {
             let first = fastest.first().or(good.first());
             ranking.picks.extend(first.map(|cell| Pick { cell: cell.index, reason: Reason::Fastest }));
@@ -246,21 +284,21 @@ pub(super) fn rank<'a>(model: &Model<'a>, block: &Block<'a>) -> Ranking {
     {
         pick.reason = Reason::Only;
     }
-    let first = ranking.first().map(|at| &model.cells[at]);
+    let first = ranking.first().map(|at| &grid.cells[at]);
     ranking.of_limit = first.and_then(|cell| of_limit(slo, cell, trust));
     let picks: Vec<usize> = ranking.picks.iter().map(|pick| pick.cell).collect();
     ranking.acceptable.retain(|cell| !picks.contains(cell));
     ranking
 }
 
-/// The cells that reach nearly the first one's rate.
+/// The cells that nearly reach the first one's rate.
 fn near<'a>(order: &[&Cell<'a>], rate: impl Fn(&Cell<'a>) -> Option<f64>) -> Vec<usize> {
     let top = order.first().and_then(|cell| rate(cell));
     let is_near = |cell: &&&Cell<'a>| top.zip(rate(cell)).is_some_and(|(top, own)| own >= NEAR * top);
     order.iter().filter(is_near).map(|cell| cell.index).collect()
 }
 
-/// Of the cells with most load the one with most throughput.
+/// The cell with the highest throughput of those with most load.
 fn most<'c, 'a>(cells: &[&'c Cell<'a>], rate: impl Fn(&Cell<'a>) -> Option<f64>) -> Option<&'c Cell<'a>> {
     let top = by(cells, |cell| cell.load.reached).first().copied()?;
     let same = cells.iter().copied().filter(|cell| cell.load.reached == top.load.reached);
@@ -268,7 +306,7 @@ fn most<'c, 'a>(cells: &[&'c Cell<'a>], rate: impl Fn(&Cell<'a>) -> Option<f64>)
 }
 
 fn most_load<'a>(
-    model: &Model<'a>,
+    grid: &Grid<'a>,
     block: &Block<'a>,
     good: &[&Cell<'a>],
     fastest: &[&Cell<'a>],
@@ -296,7 +334,7 @@ fn most_load<'a>(
         ranking.most_load = lines
             .iter()
             .filter_map(|line| {
-                let own = line.iter(model).filter(|cell| inside.contains(&cell.index));
+                let own = grid.cells_at(&line.cells).filter(|cell| inside.contains(&cell.index));
                 most(&own.collect::<Vec<_>>(), rate).map(|cell| cell.index)
             })
             .collect();
@@ -304,16 +342,16 @@ fn most_load<'a>(
     ranking.acceptable = by(good, |cell| cell.load.reached).iter().map(|cell| cell.index).collect();
 }
 
-/// Without an SLO: of the knees of all lines, and the cells worth going to of those that have none, the fastest. A cell
-/// without a knee gives way to one that is nearly as fast with less load.
-fn without_slo<'a>(model: &Model<'a>, block: &Block<'a>, cells: &[&Cell<'a>], ranking: &mut Ranking) {
+/// Without an SLO: the fastest of the knees of all lines and of the best cells of lines without a knee. A
+/// cell that is no knee gives way to a knee that is nearly as fast with less load.
+fn without_slo<'a>(grid: &Grid<'a>, block: &Block<'a>, cells: &[&Cell<'a>], ranking: &mut Ranking) {
     let rate =
         |cell: &Cell<'a>| block.brings.and_then(|brings| cell.ranked(brings)).filter(|rate| *rate > 0.0);
     let (mut knees, mut ends) = (Vec::new(), Vec::new());
-    for curve in block.load_lines().iter().filter_map(|line| Curve::of(model, line)) {
+    for curve in block.load_lines().iter().filter_map(|line| Curve::of(grid, line)) {
         match curve.knee() {
-            Some(point) => knees.push(&model.cells[point.cell]),
-            None => ends.extend(curve.worth().map(|point| &model.cells[point.cell])),
+            Some(point) => knees.push(&grid.cells[point.cell]),
+            None => ends.extend(curve.worth().map(|point| &grid.cells[point.cell])),
         }
     }
     let known: HashSet<usize> = cells.iter().map(|cell| cell.index).collect();
@@ -322,7 +360,7 @@ fn without_slo<'a>(model: &Model<'a>, block: &Block<'a>, cells: &[&Cell<'a>], ra
         by(&own, rate).first().map(|cell| cell.index)
     };
     let (knee, end) = (compared(knees), compared(ends));
-    let of = |at: Option<usize>| at.and_then(|at| rate(&model.cells[at]));
+    let of = |at: Option<usize>| at.and_then(|at| rate(&grid.cells[at]));
     let is_knee = match (of(knee), of(end)) {
         (Some(knee), Some(end)) => knee >= CLOSE * end,
         (knee, _) => knee.is_some(),
@@ -340,26 +378,9 @@ fn without_slo<'a>(model: &Model<'a>, block: &Block<'a>, cells: &[&Cell<'a>], ra
         (false, None) => (quick.first().or(cells.first()).map(|cell| cell.index), Reason::Quickest),
     };
     ranking.picks.extend(first.map(|cell| Pick { cell, reason }));
-    // Beyond a knee more load costs latency for little: nothing there is still acceptable.
+    // Beyond a knee, more load adds latency for little throughput: no such cell is acceptable.
     ranking.acceptable = near(&all, rate);
-    if let Some(most) = first.filter(|_| is_knee).and_then(|at| model.cells[at].load.reached) {
-        ranking.acceptable.retain(|at| model.cells[*at].load.reached.is_some_and(|load| load <= most));
-    }
-}
-
-/// Mean end-to-end latency: what tools report that keep no medians.
-pub(in crate::report) const MEAN_E2E: Metric = Metric::Latency(Rank::Mean, crate::manifest::LatencyKind::E2e);
-/// Mean time to first token, likewise.
-pub(in crate::report) const MEAN_TTFT: Metric =
-    Metric::Latency(Rank::Mean, crate::manifest::LatencyKind::Ttft);
-
-impl Origin {
-    /// How far from a measurement: what was imported was measured, too.
-    pub(super) fn distance(self) -> u8 {
-        match self {
-            Self::Measured | Self::Imported => 0,
-            Self::Simulated => 1,
-            Self::Predicted => 2,
-        }
+    if let Some(most) = first.filter(|_| is_knee).and_then(|at| grid.cells[at].load.reached) {
+        ranking.acceptable.retain(|at| grid.cells[*at].load.reached.is_some_and(|load| load <= most));
     }
 }

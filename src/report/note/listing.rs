@@ -1,16 +1,19 @@
-//! The model's lists as values of templates: failures, verdicts, the surface of servers, the engine's side, predictions.
+//! Lists as values of templates: failures, verdicts, the OOM surface, the engine's times, predictions.
 
 use serde_json::{Value, json};
 
 use crate::report::{
-    finding::{PREDICTED, engine_rows, prediction, prediction_medians, prediction_rows, verdict_rows},
+    finding::{
+        EngineRow, PREDICTED, PredictionRow, engine_rows, prediction, prediction_medians, prediction_rows,
+        verdict_rows,
+    },
     model::{Ended, Model, failures},
 };
 
-/// Predicted cells are all listed up to this number; of more the worst.
+/// The most predicted cells that are all listed; of more, the worst are.
 const LISTED: usize = 24;
 
-/// Cells without numbers, grouped.
+/// Cells without numbers, grouped by how and why they ended.
 pub(super) fn failed(model: &Model<'_>) -> Vec<Value> {
     let failures = failures(model).into_iter();
     failures
@@ -29,7 +32,7 @@ pub(super) fn failed(model: &Model<'_>) -> Vec<Value> {
         .collect()
 }
 
-/// Verdicts, one row for each kind and severity, gravest first.
+/// Verdicts, one row for each kind and severity, most severe first.
 pub(super) fn verdicts(model: &Model<'_>) -> Vec<Value> {
     let rows = verdict_rows(model).into_iter();
     rows.map(|row| {
@@ -46,11 +49,8 @@ pub(super) fn verdicts(model: &Model<'_>) -> Vec<Value> {
     .collect()
 }
 
-/// Where memory ends over the server axes; `None` where it never did.
+/// Where memory runs out over the server axes; `None` if it never does.
 pub(super) fn surface(model: &Model<'_>) -> Option<Value> {
-    if !model.servers.iter().any(|server| server.fate.is_end()) {
-        return None;
-    }
     let surface = model.surface()?;
     let names =
         |axes: &[usize]| axes.iter().map(|axis| model.axes[*axis].label()).collect::<Vec<_>>().join(", ");
@@ -81,36 +81,21 @@ pub(super) fn surface(model: &Model<'_>) -> Option<Value> {
     }))
 }
 
-/// Where the time of a block's requests went, by the server's own account: a row for each cell whose engine told.
+/// Where the time of a block's requests went, as the server reports it: a row for each cell whose engine reported.
 pub(super) fn engine(model: &Model<'_>, block: usize) -> Vec<Value> {
+    let value = |row: EngineRow| {
+        let cell = &model.cells[row.cell];
+        let mut value = json!({ "cell": cell.id(), "place": model.place(cell) });
+        if let (Value::Object(value), Value::Object(times)) = (&mut value, json!(row)) {
+            value.extend(times);
+        }
+        value
+    };
     let rows = engine_rows(model, &model.blocks[block]).into_iter();
-    rows.filter(|row| row.has_engine)
-        .map(|row| {
-            let cell = &model.cells[row.cell];
-            json!({
-                "cell": cell.id(),
-                "place": model.place(cell),
-                "queue_ms": row.queue_ms,
-                "prefill_ms": row.prefill_ms,
-                "decode_ms": row.decode_ms,
-                "frontend_ms": row.frontend_ms,
-                "client_ms": row.client_ms,
-                "client_e2e_ms": row.client_e2e_ms,
-                "client_ttft_ms": row.client_ttft_ms,
-                "server_ttft_ms": row.server_ttft_ms,
-                "running_peak": row.running_peak,
-                "waiting_peak": row.waiting_peak,
-                "kv_usage_peak": row.kv_usage_peak,
-                "preemptions": row.preemptions,
-                "prefix_hit_rate": row.prefix_hit_rate,
-                "server_cores": row.server_cores,
-                "server_rss_gib": row.server_rss_gib,
-            })
-        })
-        .collect()
+    rows.filter(|row| row.has_engine).map(value).collect()
 }
 
-/// Predicted beside measured; `None` where nothing was predicted. An error is (predicted − measured) / measured.
+/// Predictions and measurements; `None` without predictions. An error is (predicted − measured) / measured.
 pub(super) fn predictions(model: &Model<'_>) -> Option<Value> {
     model.run.predictions.as_ref()?;
     let mut rows = prediction_rows(model);
@@ -130,7 +115,7 @@ pub(super) fn predictions(model: &Model<'_>) -> Option<Value> {
         rows.sort_by(|a, b| size(b.errors[0]).total_cmp(&size(a.errors[0])));
         rows.truncate(LISTED / 2);
     }
-    let row = |own: &crate::report::finding::PredictionRow<'_>| {
+    let row = |own: &PredictionRow<'_>| {
         let cell = &model.cells[own.cell];
         let label = model.server_label(cell.server);
         let place = [model.place(cell), label].into_iter().filter(|part| !part.is_empty());

@@ -1,11 +1,8 @@
-//! Markdown from templates: the values they see, the filters they have, and what is said when one has a mistake.
+//! The values that note templates see, and the tables among them.
 
-mod axes_table;
-mod filters;
 mod listing;
 mod recipe;
 mod table;
-pub(super) mod template;
 pub(super) mod values;
 
 #[cfg(test)]

@@ -1,68 +1,65 @@
-//! The values a template sees. `templates/README.md` documents every one; absent ones are `none`, never missing.
+//! The values a template sees. `templates/README.md` documents each of them; an unknown one is `none`, never missing.
 
 use serde_json::{Map, Value, json};
 
 use super::{listing, recipe, table};
 use crate::{
-    manifest::{Flag, Objective, scalar_text},
+    manifest::{Flag, scalar_text},
     measure::Metric,
     observe::{Durations, EngineSide, ServerSide},
     report::{
         Chart, file_name,
-        finding::{Finding, Kind, headlines},
-        model::{Fate, Model, Origin, front},
+        finding::{Kind, Statement, headlines},
+        model::{Effect, Fate, Model, Origin, Server, front, objective_name, slo_text},
     },
     store::{Basis, CellFile, Imported, ServerFile, StoredRun},
 };
 
 /// Version of the values: a template that was written for another one may have to change.
 const FORMAT: u32 = 2;
-/// So many servers of a workload are told in full, the best first.
+/// The most servers of a workload that are described in full, the best first.
 const SERVERS: usize = 8;
-/// So many servers are listed.
+/// The most servers that are listed.
 const LISTED: usize = 24;
-/// Rows of the first page's tables, by how many workloads share it.
+/// Rows of the first page's tables for one, two, and more workloads.
 const PAGE_ROWS: [usize; 3] = [6, 4, 3];
-/// Findings of the first page, likewise.
+/// Findings on the first page for one, two, and more workloads.
 const PAGE_FINDINGS: [usize; 3] = [5, 3, 2];
 /// Rows and columns of a pivot on the first page.
 const PIVOT: (usize, usize) = (4, 4);
 
-/// A run read, judged and put into words.
-pub(in crate::report) struct Told<'m, 'a> {
-    pub(in crate::report) model: &'m Model<'a>,
-    pub(in crate::report) findings: &'m [Finding],
-    /// The sentence of each finding.
-    pub(in crate::report) said: &'m [String],
-}
-
-/// The blocks that notes tell in full: of each workload the best.
-pub(in crate::report) fn shown(model: &Model<'_>) -> Vec<usize> {
+/// The blocks that notes describe in full: the best of each workload.
+pub(crate) fn shown(model: &Model<'_>) -> Vec<usize> {
     let best = model.workloads.iter().flat_map(|workload| workload.blocks.iter().copied().take(SERVERS));
     best.collect()
 }
 
-/// Everything a template can see. `all_cells` has every cell among it, which only few templates need and which takes a while for
-/// ten thousand.
-pub(in crate::report) fn values(told: &Told<'_, '_>, charts: &[Chart], all_cells: bool) -> Value {
-    let model = told.model;
+/// Returns everything a template can see. `all_cells` includes every cell, which few templates need and which takes long for ten
+/// thousand.
+pub(crate) fn values(
+    model: &Model<'_>,
+    statements: &[Statement],
+    charts: &[Chart],
+    all_cells: bool,
+) -> Value {
     let run = model.run;
     let planned: usize = run.plan.groups.iter().map(|group| group.cells.len()).sum();
     let measured = model.cells.iter().filter(|cell| cell.file.outcome.is_measured()).count();
+    let workloads = 0..model.workloads.len();
     json!({
         "format": FORMAT,
         "title": model.title(),
         "machine": model.machine(),
-        "workloads": workloads(told),
+        "workloads": self::workloads(model, statements),
         // Set in the notes of one workload.
         "workload": Value::Null,
         "simulated": is_simulated(model),
         "mixed": mixed(model),
         "imported": run.run.imported.as_ref().map(imported),
         "predicted": run.run.predicted.as_ref().map(predicted),
-        "prediction": listing::predictions(model).map(|mut beside| {
-            beside["basis"] = run.predictions.as_ref().map_or(Value::Null, |all| predicted(&all.basis));
-            beside
+        "prediction": listing::predictions(model).map(|mut listed| {
+            listed["basis"] = run.predictions.as_ref().map_or(Value::Null, |all| predicted(&all.basis));
+            listed
         }),
         "experiment": {
             "name": run.plan.experiment.name,
@@ -82,8 +79,8 @@ pub(in crate::report) fn values(told: &Told<'_, '_>, charts: &[Chart], all_cells
             "outcomes": outcomes(run),
         },
         "cells": if all_cells { run.cells.iter().map(cell).collect::<Vec<_>>() } else { Vec::new() },
-        "blocks": shown(model).into_iter().map(|at| block(told, at)).collect::<Vec<_>>(),
-        "findings": told.findings.iter().zip(told.said).map(|(finding, said)| self::finding(model, finding, said)).collect::<Vec<_>>(),
+        "blocks": shown(model).into_iter().map(|at| block(model, statements, at)).collect::<Vec<_>>(),
+        "findings": statements.iter().map(|own| statement(model, own)).collect::<Vec<_>>(),
         "charts": charts.iter().map(|chart| json!({
             "file": chart.file,
             "kind": chart.kind,
@@ -91,7 +88,7 @@ pub(in crate::report) fn values(told: &Told<'_, '_>, charts: &[Chart], all_cells
             "title": chart.title,
             "alt": chart.alt,
         })).collect::<Vec<_>>(),
-        "recipes": recipe::recipes(model, told.findings, told.said),
+        "recipes": workloads.filter_map(|at| recipe::recipe(model, statements, at)).collect::<Vec<_>>(),
         "failures": listing::failed(model),
         "surface": listing::surface(model),
         "memory": memory(model),
@@ -106,8 +103,8 @@ pub(in crate::report) fn values(told: &Told<'_, '_>, charts: &[Chart], all_cells
     })
 }
 
-/// One finding with its evidence and its sentence.
-fn finding(model: &Model<'_>, finding: &Finding, said: &str) -> Value {
+/// A finding with its evidence and its sentence.
+fn statement(model: &Model<'_>, Statement { finding, text }: &Statement) -> Value {
     json!({
         "kind": finding.kind.name(),
         "question": finding.kind.question(),
@@ -117,90 +114,67 @@ fn finding(model: &Model<'_>, finding: &Finding, said: &str) -> Value {
         "strength": finding.strength,
         "numbers": finding.facts.numbers(),
         "evidence": finding.facts.json(),
-        "text": said,
+        "text": text,
     })
 }
 
-/// Every workload: its answer, what the first page shows of it, and where its note is.
-fn workloads(told: &Told<'_, '_>) -> Vec<Value> {
-    let model = told.model;
-    let several = model.workloads.len() > 1;
-    let share = |of: [usize; 3]| of[model.workloads.len().clamp(1, 3) - 1];
+/// Every workload: its answer, its part of the first page, and the file of its note.
+fn workloads(model: &Model<'_>, statements: &[Statement]) -> Vec<Value> {
+    let count = model.workloads.len();
     let mut taken = Vec::new();
     let each = model.workloads.iter().enumerate();
     each.map(|(at, workload)| {
-        let own = |kinds: &[Kind]| -> Vec<(&Finding, &String)> {
-            let pairs = told.findings.iter().zip(told.said);
-            pairs.filter(|(finding, _)| finding.workload == Some(at) && kinds.contains(&finding.kind)).collect()
+        let sentence = |kinds: &[Kind], block: Option<usize>| {
+            let mut own = statements.iter().filter(|own| own.finding.workload == Some(at));
+            let own = own.find(|own| {
+                kinds.contains(&own.finding.kind) && (block.is_none() || own.finding.block == block)
+            });
+            own.map(|own| &own.text)
         };
         let file = file_name::own(file_name::plain(workload.name), &mut taken);
         let best = model.best(at);
-        let answer = own(&[Kind::Answer, Kind::NoAnswer]);
-        let mut effects: Vec<&crate::report::model::Effect> = model.effects(at).iter().collect();
+        let mut effects: Vec<&Effect> = model.effects(at).iter().collect();
         effects.sort_by(|a, b| b.strength().total_cmp(&a.strength()));
         let pivot = effects.into_iter().find_map(|effect| table::pivot(model, effect, PIVOT.0, PIVOT.1));
-        // The pivot takes the room of a row and of a finding.
-        let room = |of: [usize; 3]| share(of) - usize::from(pivot.is_some() && model.workloads.len() == 1);
-        let shown = headlines(model, told.findings, at, room(PAGE_FINDINGS));
-        let headlines = shown.into_iter().filter_map(|shown| {
-            let place = told.findings.iter().position(|finding| std::ptr::eq(finding, shown))?;
-            Some(self::finding(model, shown, told.said.get(place)?))
-        });
-        let table = best.and_then(|block| table::along_the_load(model, block, room(PAGE_ROWS)));
-        let basis = best.and_then(|block| {
-            let basis = own(&[Kind::Basis]).into_iter().find(|(finding, _)| finding.block == Some(block));
-            basis.map(|(_, said)| said)
-        });
+        // A pivot takes the room of one row and one finding.
+        let room = |of: [usize; 3]| of[count.clamp(1, 3) - 1] - usize::from(pivot.is_some() && count == 1);
+        let headlines = headlines(model, statements, at, room(PAGE_FINDINGS));
         json!({
             "name": workload.name,
             "file": file,
-            "note": several.then(|| format!("capacity-{file}.md")),
-            "objective": objective(workload.objective),
-            "slo": slo(workload.slo),
-            "answer": answer.first().map(|(_, said)| said),
-            "basis": basis,
+            "note": (count > 1).then(|| format!("capacity-{file}.md")),
+            "objective": objective_name(workload.objective),
+            "slo": slo_text(workload.slo),
+            "answer": sentence(&[Kind::Answer, Kind::NoAnswer], None),
+            "basis": best.and_then(|block| sentence(&[Kind::Basis], Some(block))),
             "server": best.map(|block| model.server_label(model.blocks[block].server)).unwrap_or_default(),
-            "table": table,
+            "table": best.and_then(|block| table::along_the_load(model, block, room(PAGE_ROWS))),
             "pivot": pivot,
-            "headlines": headlines.collect::<Vec<_>>(),
+            "headlines": headlines.into_iter().map(|own| statement(model, own)).collect::<Vec<_>>(),
             "servers": workload.blocks.len(),
             "cells": workload.cells.len(),
-            "measured": workload.cells.iter().filter(|at| model.cells[**at].file.outcome.is_measured()).count(),
+            "measured": measured(model, &workload.cells),
         })
     })
     .collect()
 }
 
-fn objective(objective: Objective) -> &'static str {
-    match objective {
-        Objective::Latency => "latency",
-        Objective::Throughput => "throughput",
-    }
+/// The number of cells that have numbers.
+fn measured(model: &Model<'_>, cells: &[usize]) -> usize {
+    model.cells_at(cells).filter(|cell| cell.file.outcome.is_measured()).count()
 }
 
-fn slo(slo: &crate::manifest::Slo) -> String {
-    let terms: Vec<String> = slo.0.iter().map(ToString::to_string).collect();
-    terms.join(" and ")
-}
-
-/// How many cells with numbers are of each kind, where they are of several.
+/// The number of cells with numbers of each origin, if there are several origins.
 fn mixed(model: &Model<'_>) -> Option<Vec<Value>> {
-    model.is_mixed.then(|| {
-        [Origin::Measured, Origin::Simulated, Origin::Predicted, Origin::Imported]
-            .into_iter()
-            .map(|origin| {
-                (
-                    origin,
-                    model.cells.iter().filter(|cell| cell.has_numbers() && cell.origin == origin).count(),
-                )
-            })
-            .filter(|(_, cells)| *cells > 0)
-            .map(|(origin, cells)| json!({ "origin": origin.word(), "cells": cells }))
-            .collect()
-    })
+    let of = |origin: Origin| {
+        let cells = model.cells.iter().filter(|cell| cell.has_numbers() && cell.origin == origin).count();
+        (cells > 0).then(|| json!({ "origin": origin.word(), "cells": cells }))
+    };
+    let all = [Origin::Measured, Origin::Simulated, Origin::Predicted, Origin::Imported];
+    model.is_mixed.then(|| all.into_iter().filter_map(of).collect())
 }
 
-/// Whether nothing but the embedded engine answered.
+/// Whether all numbers are simulated.
 fn is_simulated(model: &Model<'_>) -> bool {
     let mut with_numbers = model.cells.iter().filter(|cell| cell.has_numbers()).peekable();
     model.run.run.simulated
@@ -265,29 +239,26 @@ fn outcomes(run: &StoredRun) -> Vec<Value> {
     known.into_iter().map(|(name, number)| json!({ "outcome": name, "cells": number })).collect()
 }
 
-/// The servers: what all have in common, and of each what differs. At most so many are listed one by one; those that were not
-/// reached are counted alone.
+/// The servers: what all have in common, and how the first ones that were reached differ.
 fn servers(model: &Model<'_>) -> Value {
-    // Of imported numbers nobody says which engine gave them, nor how it was started.
+    // The engine of imported numbers, and how it was started, are not known.
     let own = model.run.run.imported.is_none();
-    let flags_of = |server: &crate::report::model::Server<'_>| -> Vec<String> {
+    let flags_of = |server: &Server<'_>| -> Vec<String> {
         server.group.server.flags.0.iter().map(|(name, flag)| flag_text(name, flag)).collect()
     };
     let first = model.servers.first();
     let mut common = first.map(flags_of).unwrap_or_default();
     common.retain(|flag| model.servers.iter().all(|server| flags_of(server).contains(flag)));
-    let same = |of: fn(&crate::report::model::Server<'_>) -> String| {
-        let texts: Vec<String> = model.servers.iter().map(of).collect();
-        texts.first().filter(|first| !first.is_empty() && texts.iter().all(|text| text == *first)).cloned()
-    };
-    let reached = model.servers.iter().filter(|server| server.fate != Fate::NotReached);
+    let name = |server: &Server<'_>| server.group.server.model.clone();
+    let same = first.map(name).filter(|first| model.servers.iter().all(|server| name(server) == *first));
+    let reached = model.servers.iter().enumerate().filter(|(_, server)| server.fate != Fate::NotReached);
     let listed: Vec<Value> = reached
         .clone()
         .take(LISTED)
-        .map(|server| {
+        .map(|(at, server)| {
             json!({
                 "id": server.group.id,
-                "label": model.servers.iter().position(|known| std::ptr::eq(known, server)).map(|at| model.server_label(Some(at))),
+                "label": model.server_label(Some(at)),
                 "model": Some(&server.group.server.model).filter(|model| !model.is_empty()),
                 "launch": own.then_some(server.group.server.launch.on),
                 "flags": flags_of(server).into_iter().filter(|flag| !common.contains(flag)).collect::<Vec<_>>(),
@@ -305,22 +276,22 @@ fn servers(model: &Model<'_>) -> Value {
         "all": model.servers.len(),
         "reached": reached.count(),
         "engine": own.then(|| first.map(|server| server.group.server.engine)),
-        "model": same(|server| server.group.server.model.clone()),
+        "model": same.filter(|model| !model.is_empty()),
         "flags": common,
         "listed": listed,
     })
 }
 
-/// What each server's memory holds, where that was told and differs between servers that all fit.
+/// The memory of each server as its log reports it, if servers differ.
 fn memory(model: &Model<'_>) -> Option<Value> {
-    let told = model.servers.iter().enumerate().filter_map(|(at, server)| {
+    let known = model.servers.iter().enumerate().filter_map(|(at, server)| {
         let facts = &server.file?.facts;
         let tokens = facts.kv_cache_tokens?;
         Some((at, tokens, server.full_length_requests(), facts.kv_cache_gib, facts.weights_gib))
     });
-    let told: Vec<_> = told.collect();
-    let differs = told.iter().any(|own| own.1 != told[0].1);
-    let rows = told.iter().take(SERVERS).map(|(at, tokens, requests, kv, weights)| {
+    let known: Vec<_> = known.collect();
+    let differs = known.iter().any(|own| own.1 != known[0].1);
+    let rows = known.iter().take(SERVERS).map(|(at, tokens, requests, kv, weights)| {
         json!({
             "label": model.server_label(Some(*at)),
             "kv_cache_tokens": tokens,
@@ -330,7 +301,7 @@ fn memory(model: &Model<'_>) -> Option<Value> {
         })
     });
     differs
-        .then(|| json!({ "rows": rows.collect::<Vec<_>>(), "left_out": told.len().saturating_sub(SERVERS) }))
+        .then(|| json!({ "rows": rows.collect::<Vec<_>>(), "left_out": known.len().saturating_sub(SERVERS) }))
 }
 
 fn flag_text(name: &str, flag: &Flag) -> String {
@@ -361,43 +332,42 @@ fn facts(server: Option<&ServerFile>) -> Value {
     })
 }
 
-/// A cell with the names of `cells.csv`.
-pub(in crate::report) fn cell(cell: &CellFile) -> Map<String, Value> {
-    let mut row = Map::new();
+/// A cell under the names of `cells.csv`.
+pub(crate) fn cell(cell: &CellFile) -> Map<String, Value> {
     let summary = cell.summary.as_ref();
-    row.insert("id".into(), json!(cell.id));
-    row.insert("workload".into(), json!(cell.workload));
-    row.insert("server".into(), json!(cell.server));
-    row.insert("outcome".into(), json!(cell.outcome));
-    row.insert("reason".into(), json!(cell.reason));
-    row.insert("simulated".into(), json!(cell.simulated));
-    row.insert("predicted".into(), json!(cell.predicted));
-    row.insert("axes".into(), json!(cell.axes));
-    row.insert("load".into(), json!(cell.load));
-    row.insert("verdicts".into(), json!(cell.verdicts));
-    row.insert("requests".into(), json!(summary.map(|summary| summary.counts.scheduled)));
-    row.insert("completed".into(), json!(summary.map(|summary| summary.counts.completed)));
-    for metric in Metric::COLUMNS {
-        row.insert(metric.column(), json!(cell.number(metric)));
-    }
-    row.insert("input_tokens".into(), json!(summary.and_then(|summary| summary.input_tokens)));
-    row.insert("output_tokens".into(), json!(summary.and_then(|summary| summary.output_tokens)));
-    row.insert(
-        "window_s".into(),
-        json!(summary.and_then(|summary| summary.window).map(|window| window.length_s)),
-    );
-    server_columns(cell, &mut row);
-    row
+    let before = [
+        ("id", json!(cell.id)),
+        ("workload", json!(cell.workload)),
+        ("server", json!(cell.server)),
+        ("outcome", json!(cell.outcome)),
+        ("reason", json!(cell.reason)),
+        ("simulated", json!(cell.simulated)),
+        ("predicted", json!(cell.predicted)),
+        ("axes", json!(cell.axes)),
+        ("load", json!(cell.load)),
+        ("verdicts", json!(cell.verdicts)),
+        ("requests", json!(summary.map(|summary| summary.counts.scheduled))),
+        ("completed", json!(summary.map(|summary| summary.counts.completed))),
+    ];
+    let metrics = Metric::COLUMNS.into_iter().map(|metric| (metric.column(), json!(cell.number(metric))));
+    let after = [
+        ("input_tokens", json!(summary.and_then(|summary| summary.input_tokens))),
+        ("output_tokens", json!(summary.and_then(|summary| summary.output_tokens))),
+        ("window_s", json!(summary.and_then(|summary| Some(summary.window?.length_s)))),
+    ];
+    let named = |(name, value): (&str, Value)| (name.to_owned(), value);
+    let after = after.into_iter().chain(server_columns(cell)).map(named);
+    before.into_iter().map(named).chain(metrics).chain(after).collect()
 }
 
-/// What the server and its machine said, under the names of `cells.csv`.
-fn server_columns(cell: &CellFile, row: &mut Map<String, Value>) {
+/// What the server and its machine reported, under the names of `cells.csv`.
+fn server_columns(cell: &CellFile) -> [(&'static str, Value); 9] {
     let side = cell.server_side.as_ref();
     let engine = side.and_then(|side| side.engine.as_ref());
     let mean = |get: fn(&EngineSide) -> &Option<Durations>| {
         json!(engine.and_then(|engine| get(engine).as_ref()?.mean_ms))
     };
-    let values = [
+    [
         ("server_queue_ms", mean(|engine| &engine.queue)),
         ("server_prefill_ms", mean(|engine| &engine.prefill)),
         ("server_decode_ms", mean(|engine| &engine.decode)),
@@ -407,36 +377,37 @@ fn server_columns(cell: &CellFile, row: &mut Map<String, Value>) {
         ("kv_usage_peak", json!(engine.and_then(|engine| engine.kv_usage_peak))),
         ("server_cpu_s", json!(side.and_then(|side| side.process).map(|process| process.cpu_s))),
         ("gpu_energy_j", json!(side.and_then(ServerSide::gpu_energy_j))),
-    ];
-    row.extend(values.map(|(name, value)| (name.to_owned(), value)));
+    ]
 }
 
-/// One block: its tables, the recommended cells, and what is said of it.
-fn block(told: &Told<'_, '_>, at: usize) -> Value {
-    let model = told.model;
+/// A block: its tables, its recommended cells, and the findings on it.
+fn block(model: &Model<'_>, statements: &[Statement], at: usize) -> Value {
     let own = &model.blocks[at];
     let ranking = model.ranking(at);
-    let picked = |cell: &usize, reason| table::Picked::of(model, &model.cells[*cell], reason);
-    let of_block = told.findings.iter().zip(told.said).filter(|(finding, _)| finding.block == Some(at));
-    let front = front(model, own);
+    let picked = |cells: &[usize], reason| -> Vec<Value> {
+        model.cells_at(cells).map(|cell| table::picked(model, cell, reason)).collect()
+    };
+    let picks = ranking.picks.iter();
+    let picks = picks.map(|pick| table::picked(model, &model.cells[pick.cell], pick.reason.name()));
+    let of_block = statements.iter().filter(|own| own.finding.block == Some(at));
     json!({
         "workload": model.workloads[own.workload].name,
         "server": own.server.map(|server| &model.servers[server].group.id),
         "server_label": model.server_label(own.server),
-        "objective": objective(own.objective),
-        "slo": slo(own.slo),
-        "measured": own.cells.iter().filter(|at| model.cells[**at].file.outcome.is_measured()).count(),
-        "cells": own.cells.iter().map(|at| model.cells[*at].id()).collect::<Vec<_>>(),
-        "picks": ranking.picks.iter().map(|pick| picked(&pick.cell, pick.reason.name())).collect::<Vec<_>>(),
-        "most_load": ranking.most_load.iter().map(|cell| picked(cell, "most_load")).collect::<Vec<_>>(),
-        "acceptable": ranking.acceptable.iter().take(SERVERS).map(|cell| picked(cell, "acceptable")).collect::<Vec<_>>(),
+        "objective": objective_name(own.objective),
+        "slo": slo_text(own.slo),
+        "measured": measured(model, &own.cells),
+        "cells": model.cells_at(&own.cells).map(|cell| cell.id()).collect::<Vec<_>>(),
+        "picks": picks.collect::<Vec<_>>(),
+        "most_load": picked(&ranking.most_load, "most_load"),
+        "acceptable": picked(&ranking.acceptable[..ranking.acceptable.len().min(SERVERS)], "acceptable"),
         "numbers": table::numbers(model, at),
-        "pareto": front.map(|front| json!({
+        "pareto": front(model, own).map(|front| json!({
             "latency": front.latency.column(),
-            "points": front.points.iter().map(|cell| picked(cell, "front")).collect::<Vec<_>>(),
+            "points": picked(&front.points, "front"),
             "of": front.of,
         })),
-        "findings": of_block.map(|(finding, said)| self::finding(model, finding, said)).collect::<Vec<_>>(),
+        "findings": of_block.map(|own| statement(model, own)).collect::<Vec<_>>(),
         "engine": listing::engine(model, at),
     })
 }

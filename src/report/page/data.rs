@@ -1,33 +1,34 @@
-//! The data of the page: every cell with its numbers, distributions, timeline, verdicts and log. Texts that many cells share
-//! are kept once.
+//! The data of the page: every cell with its numbers, distributions, timeline, verdicts and log. Texts that cells share are
+//! written once.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
 use crate::{
-    measure::{CellOutcome, Latency, Metric, Point, Rate, Severity, Verdict},
+    manifest::LatencyKind,
+    measure::{CellOutcome, Latency, Metric, Point, Rate, Verdict},
     plan::Role,
     report::{
         finding::{PREDICTED, prediction, prediction_error},
-        model::{Cell, Model},
+        model::{Cell, Model, slo_text},
         number::signed,
         origin::badge,
     },
-    store::PredictedCell,
+    store::{CellFile, PredictedCell},
 };
 
-/// From this number of cells on, distributions and timelines are kept coarser: the page must open in seconds.
+/// The most cells with detailed distributions and timelines: the page must open in seconds.
 const MANY: usize = 1000;
 
-/// The metrics in the order of the table's columns: rates first.
+/// The metrics in the order of the columns of the table: rates first.
 fn metrics() -> Vec<Metric> {
     let first = [Rate::Output, Rate::Requests, Rate::Goodput].map(Metric::Rate);
     let rest = Metric::COLUMNS.into_iter().filter(|metric| !first.contains(metric));
     first.into_iter().chain(rest).collect()
 }
 
-/// Texts by their place in a list, each once.
+/// A list of distinct values.
 #[derive(Default)]
 struct Pool {
     places: HashMap<String, usize>,
@@ -35,6 +36,7 @@ struct Pool {
 }
 
 impl Pool {
+    /// Returns the index of a value, which is added if it is new.
     fn place(&mut self, item: Value) -> usize {
         let key = item.to_string();
         if let Some(place) = self.places.get(&key) {
@@ -47,30 +49,24 @@ impl Pool {
     }
 }
 
-/// Everything the script needs, as JSON. The cells are written one by one: as one value, ten thousand of them would take half
-/// a gigabyte of memory.
+/// Returns everything the script needs, as JSON. Cells are written one by one: as a single value, ten thousand would take half a
+/// gigabyte of memory.
 pub(super) fn of_run(model: &Model<'_>) -> String {
     let run = model.run;
-    let bins = if run.cells.len() > MANY { 20 } else { 48 };
-    let points = if run.cells.len() > MANY { 20 } else { 60 };
-    let axes = axes(model);
-    let predictions = run.predictions.as_ref();
-    let metrics = metrics();
-    let (mut texts, mut verdicts) = (Pool::default(), Pool::default());
-    let mut cells = String::new();
-    for cell in &model.cells {
-        let mut row = self::cell(model, (&axes, &metrics), cell, (bins, points), &mut texts, &mut verdicts);
-        if let Some(predicted) = predictions.and_then(|all| all.cells.get(cell.id())) {
-            row["predicted"] = self::predicted(cell, predicted);
-        }
-        if !cells.is_empty() {
-            cells.push(',');
-        }
-        cells.push_str(&row.to_string());
-    }
+    let is_large = run.cells.len() > MANY;
+    let mut rows = Rows {
+        model,
+        axes: axes(model),
+        metrics: metrics(),
+        bins: if is_large { 20 } else { 48 },
+        points: if is_large { 20 } else { 60 },
+        texts: Pool::default(),
+        verdicts: Pool::default(),
+    };
+    let cells: Vec<String> = model.cells.iter().map(|cell| rows.row(cell).to_string()).collect();
     let known = |metric: &&Metric| model.cells.iter().any(|cell| cell.shown(**metric).is_some());
     let heading = |metric: &Metric| json!({ "key": metric.key(), "name": metric.label(), "unit": metric.unit().symbol() });
-    let servers = model.servers.iter().enumerate().map(|(at, _)| server(model, at, &mut texts));
+    let servers = (0..model.servers.len()).map(|at| server(model, at, &mut rows.texts));
     let servers: Map<String, Value> = servers.collect();
     let mut data = json!({
         "best": best(model),
@@ -79,19 +75,19 @@ pub(super) fn of_run(model: &Model<'_>) -> String {
         "run": run.run.name,
         "engine": run.run.engine,
         "measured": model.cells.iter().filter(|cell| cell.file.outcome.is_measured()).count(),
-        "axes": axes,
-        "metrics": metrics.iter().filter(known).map(heading).collect::<Vec<_>>(),
+        "axes": rows.axes,
+        "metrics": rows.metrics.iter().filter(known).map(heading).collect::<Vec<_>>(),
         "servers": servers,
-        "texts": texts.items,
-        "verdicts": verdicts.items,
+        "texts": rows.texts.items,
+        "verdicts": rows.verdicts.items,
     });
-    if let Some(predictions) = predictions {
+    if let Some(predictions) = &run.predictions {
         data["prediction"] =
             json!({ "hardware": predictions.basis.hardware, "validation": predictions.basis.validation });
     }
     let rest = data.to_string();
     let rest = rest.strip_prefix('{').unwrap_or(&rest);
-    format!("{{\"cells\":[{cells}],{rest}")
+    format!("{{\"cells\":[{}],{rest}", cells.join(","))
 }
 
 /// The recommended cell of each workload.
@@ -104,7 +100,7 @@ fn best(model: &Model<'_>) -> Vec<Value> {
     (0..model.workloads.len()).filter_map(of).collect()
 }
 
-/// What was predicted of a cell: each number with its error, and the length of its answers.
+/// The prediction of a cell: each number with its error, and the length of its answers.
 fn predicted(cell: &Cell<'_>, predicted: &PredictedCell) -> Value {
     let numbers = PREDICTED.into_iter().filter_map(|metric| {
         let off = prediction_error(cell, predicted, metric).map(|error| signed(Some(error)));
@@ -119,7 +115,7 @@ fn predicted(cell: &Cell<'_>, predicted: &PredictedCell) -> Value {
     })
 }
 
-/// The axes of the run, load first, and what every cell has where nothing varies.
+/// The axes of the run, load first, and the load values that do not vary.
 fn axes(model: &Model<'_>) -> Vec<String> {
     let load = model.axes.iter().filter(|axis| axis.role == Role::Load);
     let server = model.axes.iter().filter(|axis| axis.role == Role::Server);
@@ -149,121 +145,118 @@ fn server(model: &Model<'_>, at: usize, texts: &mut Pool) -> (String, Value) {
     (server.group.id.clone(), value)
 }
 
-fn cell(
-    model: &Model<'_>,
-    (axes, metrics): (&[String], &[Metric]),
-    own: &Cell<'_>,
-    (bins, points): (usize, usize),
-    texts: &mut Pool,
-    verdicts: &mut Pool,
-) -> Value {
-    let cell = own.file;
-    let mut row = Map::new();
-    let mut put = |key: &str, value: Value| {
-        let empty = value.is_null()
-            || value.as_array().is_some_and(Vec::is_empty)
-            || value.as_object().is_some_and(Map::is_empty)
-            || value.as_str().is_some_and(str::is_empty);
-        if !empty {
-            row.insert(key.to_owned(), value);
+/// What the rows of cells share.
+struct Rows<'m, 'a> {
+    model: &'m Model<'a>,
+    axes: Vec<String>,
+    metrics: Vec<Metric>,
+    /// The most steps of a distribution, and the most points of a timeline.
+    bins: usize,
+    points: usize,
+    texts: Pool,
+    verdicts: Pool,
+}
+
+impl Rows<'_, '_> {
+    /// One cell. Absent and empty values are left out.
+    fn row(&mut self, own: &Cell<'_>) -> Value {
+        let cell = own.file;
+        let coordinate = |axis: &String| {
+            cell.axes.get(axis).or_else(|| cell.load.get(axis)).filter(|value| !value.is_null())
+        };
+        let at: Map<String, Value> =
+            self.axes.iter().filter_map(|axis| Some((axis.clone(), coordinate(axis)?.clone()))).collect();
+        let numbers = || self.metrics.iter().filter_map(|metric| Some((metric, own.number(*metric)?)));
+        let m: Map<String, Value> =
+            numbers().map(|(metric, number)| (metric.key(), json!(significant(number.value)))).collect();
+        let is_void = own.excluded().is_some();
+        let unranked = numbers().filter(|(_, number)| !is_void && number.excluded.is_some());
+        let unranked: Vec<String> = unranked.map(|(metric, _)| metric.key()).collect();
+        let verdicts: Vec<usize> =
+            cell.verdicts.iter().map(|verdict| self.verdicts.place(self::verdict(verdict))).collect();
+        let reason = cell.reason.as_ref().map(|reason| self.texts.place(json!(reason)));
+        let log = (!cell.log_tail.is_empty()).then(|| self.texts.place(json!(cell.log_tail)));
+        let attempts = cell.attempts.iter().map(|attempt| {
+            json!({
+                "outcome": attempt.outcome.name(),
+                "reason": attempt.reason,
+                "log": self.texts.place(json!(attempt.log_tail)),
+            })
+        });
+        let attempts: Vec<Value> = attempts.collect();
+        let origin = (self.model.is_mixed && own.has_numbers()).then(|| own.origin.word());
+        let predicted = self.model.run.predictions.as_ref().and_then(|all| all.cells.get(own.id()));
+        let mut row = json!({
+            "id": cell.id,
+            "workload": cell.workload,
+            "server": cell.server,
+            "outcome": cell.outcome.name(),
+            "reason": reason,
+            "slo": slo_text(&cell.slo),
+            "origin": origin,
+            "at": at,
+            "m": m,
+            "unranked": unranked,
+            "void": (cell.outcome.is_measured() && is_void).then_some(true),
+            "verdicts": verdicts,
+            "errors": cell.errors,
+            "log": log,
+            "attempts": attempts,
+        });
+        if let Value::Object(row) = &mut row {
+            row.extend(self.of_summary(cell));
+            row.insert("timeline".into(), timeline(&cell.timeline, self.points));
+            row.extend(self.of_server(cell));
+            row.insert("predicted".into(), json!(predicted.map(|predicted| self::predicted(own, predicted))));
+            row.retain(|_, value| match value {
+                Value::Null => false,
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(values) => !values.is_empty(),
+                Value::String(text) => !text.is_empty(),
+                Value::Bool(_) | Value::Number(_) => true,
+            });
         }
-    };
-    put("id", json!(cell.id));
-    put("workload", json!(cell.workload));
-    put("server", json!(cell.server));
-    put("outcome", json!(cell.outcome.name()));
-    put("reason", cell.reason.as_ref().map_or(Value::Null, |reason| json!(texts.place(json!(reason)))));
-    let slo: Vec<String> = cell.slo.0.iter().map(ToString::to_string).collect();
-    put("slo", json!(slo.join(" and ")));
-    let word = (model.is_mixed && own.has_numbers()).then(|| own.origin.word());
-    put("origin", json!(word));
-    let coordinate =
-        |axis: &String| cell.axes.get(axis).or_else(|| cell.load.get(axis)).filter(|value| !value.is_null());
-    let places: Map<String, Value> =
-        axes.iter().filter_map(|axis| Some((axis.clone(), coordinate(axis)?.clone()))).collect();
-    put("at", Value::Object(places));
-    let mut numbers = Map::new();
-    let mut unranked = Vec::new();
-    for metric in metrics {
-        let Some(number) = own.number(*metric) else { continue };
-        let key = metric.key();
-        if own.excluded().is_none() && number.excluded.is_some() {
-            unranked.push(key.clone());
-        }
-        numbers.insert(key, json!(significant(number.value)));
+        row
     }
-    put("m", Value::Object(numbers));
-    put("unranked", json!(unranked));
-    if cell.outcome.is_measured() && own.excluded().is_some() {
-        put("void", json!(true));
-    }
-    put(
-        "verdicts",
-        json!(cell.verdicts.iter().map(|verdict| verdicts.place(self::verdict(verdict))).collect::<Vec<_>>()),
-    );
-    put("errors", json!(cell.errors));
-    put("log", if cell.log_tail.is_empty() { Value::Null } else { json!(texts.place(json!(cell.log_tail))) });
-    put(
-        "attempts",
-        json!(
-            cell.attempts
-                .iter()
-                .map(|attempt| json!({
-                    "outcome": attempt.outcome.name(),
-                    "reason": attempt.reason,
-                    "log": texts.place(json!(attempt.log_tail)),
-                }))
-                .collect::<Vec<_>>()
-        ),
-    );
-    if let Some(summary) = &cell.summary {
-        put("requests", json!(summary.counts.scheduled));
-        put(
-            "failed",
-            if summary.counts.errors() > 0 || cell.outcome == CellOutcome::Degraded {
-                json!(summary.counts.errors())
-            } else {
-                Value::Null
-            },
-        );
-        let latencies =
-            [("ttft", &summary.ttft), ("itl", &summary.itl), ("tpot", &summary.tpot), ("e2e", &summary.e2e)];
-        let shapes: Map<String, Value> = latencies
+
+    fn of_summary(&self, cell: &CellFile) -> Map<String, Value> {
+        let Some(summary) = &cell.summary else { return Map::new() };
+        let (counts, window) =
+            (&summary.counts, cell.repeats.last().map_or(summary.window, |last| last.window));
+        let shapes: Map<String, Value> = LatencyKind::ALL
             .into_iter()
-            .filter_map(|(name, latency)| Some((name.to_owned(), shape(latency.as_ref()?, bins)?)))
+            .filter_map(|kind| Some((kind.name().to_owned(), shape(summary.latency(kind)?, self.bins)?)))
             .collect();
-        put("shapes", Value::Object(shapes));
-        let window = cell.repeats.last().map_or(summary.window, |last| last.window);
-        put(
-            "window",
-            json!(window.map(|window| [short(window.start_s), short(window.start_s + window.length_s)])),
-        );
-        put("tokens_per_chunk", json!(summary.tokens_per_chunk.map(significant)));
+        let has_failed = counts.errors() > 0 || cell.outcome == CellOutcome::Degraded;
+        Map::from_iter([
+            ("requests".to_owned(), json!(counts.scheduled)),
+            ("failed".to_owned(), json!(has_failed.then(|| counts.errors()))),
+            ("shapes".to_owned(), json!(shapes)),
+            (
+                "window".to_owned(),
+                json!(window.map(|own| [short(own.start_s), short(own.start_s + own.length_s)])),
+            ),
+            ("tokens_per_chunk".to_owned(), json!(summary.tokens_per_chunk.map(significant))),
+        ])
     }
-    put("timeline", timeline(&cell.timeline, points));
-    if let Some(side) = &cell.server_side {
-        let every = side.timeline.len().div_ceil(points).max(1);
-        let gauges: Vec<Value> = side
-            .timeline
-            .iter()
-            .step_by(every)
-            .map(|point| json!([short(point.t_s), point.waiting, point.kv_usage.map(short)]))
-            .collect();
-        put("gauges", json!(gauges));
-        put("preemptions", json!(side.engine.as_ref().and_then(|engine| engine.preemptions)));
+
+    fn of_server(&self, cell: &CellFile) -> Map<String, Value> {
+        let Some(side) = &cell.server_side else { return Map::new() };
+        let every = side.timeline.len().div_ceil(self.points).max(1);
+        let gauges = side.timeline.iter().step_by(every);
+        let gauges = gauges.map(|point| json!([short(point.t_s), point.waiting, point.kv_usage.map(short)]));
+        let preemptions = side.engine.as_ref().and_then(|engine| engine.preemptions);
+        Map::from_iter([
+            ("gauges".to_owned(), gauges.collect()),
+            ("preemptions".to_owned(), json!(preemptions)),
+        ])
     }
-    Value::Object(row)
 }
 
 fn verdict(verdict: &Verdict) -> Value {
-    let severity = match verdict.severity {
-        Severity::Note => "note",
-        Severity::Metric => "metric",
-        Severity::Cell => "cell",
-    };
     json!({
         "kind": verdict.kind.name(),
-        "severity": severity,
+        "severity": verdict.severity,
         "touches": verdict.touches,
         "reason": verdict.reason,
         "hint": verdict.hint,
@@ -291,7 +284,7 @@ fn shape(latency: &Latency, bins: usize) -> Option<Value> {
     }))
 }
 
-/// Time, requests in flight and chunks per second in at most `most` points: means of neighbours.
+/// Time, requests in flight and chunks per second in at most `most` points, each the mean of its neighbours.
 fn timeline(points: &[Point], most: usize) -> Value {
     if points.len() < 2 {
         return Value::Null;
@@ -307,7 +300,7 @@ fn timeline(points: &[Point], most: usize) -> Value {
     json!(means)
 }
 
-/// Six significant digits: more would say nothing and fill the page.
+/// Rounds to six significant digits.
 fn significant(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
@@ -316,7 +309,7 @@ fn significant(value: f64) -> f64 {
     (value * scale).round() / scale
 }
 
-/// Three digits after the point.
+/// Rounds to three decimals.
 fn short(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

@@ -1,9 +1,8 @@
-//! A stored run → `report.html`: one file that needs no network, with the pictures, a table of all cells and a page for each.
+//! Renders `report.html`: one file that needs no network, with the charts, a table of all cells and a page for each.
 //!
-//! `page.html`, `page.css` and `page.js` are what a person reads and changes; here they are put together with the pictures
-//! and the data. No framework: the browser has tables, details and SVG, and a file that shall open in ten years should not
-//! depend on more. The data stands in the page as JSON, and the script writes it by `textContent` alone, so a name is never
-//! markup.
+//! This puts `page.html`, `page.css` and `page.js` together with the charts and the data. There is no framework: browsers have
+//! tables, details and SVG, and a file that must open in ten years should not depend on more. The data is JSON in the page, and
+//! the script writes it by `textContent` alone, so a name is never markup.
 
 mod data;
 
@@ -18,12 +17,12 @@ const HTML: &str = include_str!("page.html");
 const CSS: &str = include_str!("page.css");
 const JS: &str = include_str!("page.js");
 
-/// The data of the page, which takes a while for ten thousand cells and needs nothing else of the page.
+/// The data of the page, which takes long for ten thousand cells and does not depend on the rest of the page.
 pub(super) fn cells(model: &Model<'_>) -> String {
     safe_json(&data::of_run(model))
 }
 
-/// The page of a run: the first page of its notes (Markdown), its pictures, and the data of its cells.
+/// Puts the page together: the first page of the notes (Markdown), the charts, and the data of the cells.
 pub(super) fn page(model: &Model<'_>, charts: &[Chart], first: &str, cells: &str) -> String {
     let hint = "<p class=\"quiet\">Hover over a mark, or reach it with Tab and the arrow keys, to read its numbers. A click or Enter opens its cell.</p>\n";
     let pictures = if charts.is_empty() {
@@ -43,7 +42,7 @@ pub(super) fn page(model: &Model<'_>, charts: &[Chart], first: &str, cells: &str
         ("data", cells.to_owned()),
         ("script", JS.to_owned()),
     ];
-    // Each marker stands once in the page, in this order: what is put in is never looked at again.
+    // Each marker occurs once, in this order; inserted text is not searched for markers.
     let mut page = String::new();
     let mut rest = HTML;
     for (name, text) in &parts {
@@ -57,7 +56,7 @@ pub(super) fn page(model: &Model<'_>, charts: &[Chart], first: &str, cells: &str
     page
 }
 
-/// Our own Markdown as HTML. Markup in it is text, and a link to a note leads from the run's folder.
+/// Converts our own Markdown to HTML. Markup in it becomes text; links to notes are relative to the folder of the run.
 fn in_html(markdown: &str) -> String {
     let events = Parser::new_ext(markdown, Options::ENABLE_TABLES).map(|event| match event {
         Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
@@ -72,8 +71,7 @@ fn in_html(markdown: &str) -> String {
     page
 }
 
-/// JSON that cannot end the element it stands in: `<` is written by its number, and so are the two line ends that old
-/// scripts stumble over.
+/// Escapes JSON so that it cannot end its element: `<`, `>`, `&` and the line separators that old scripts do not accept.
 fn safe_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     let mut rest = json;

@@ -1,6 +1,5 @@
 "use strict";
-// The page of a run. Everything that came from a manifest, a server or a log is written by textContent or setAttribute,
-// never as markup.
+// The page of a run. Text from a manifest, a server or a log is written by textContent or setAttribute, never as markup.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
@@ -18,27 +17,30 @@
     return node;
   }
 
-  // Three to four digits that matter, as in the notes.
+  // Three to four significant digits, as in the notes.
   function shown(value) {
     if (typeof value !== "number" || !Number.isFinite(value)) return DASH;
     const size = Math.abs(value);
     return withDigits[size >= 99.95 ? 0 : size >= 9.995 ? 1 : 2].format(value);
   }
-  // Made once: making one for every number is what a large table would wait for.
+  // Created once: creating one for every number makes a large table slow.
   const withDigits = [0, 1, 2].map((digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
   const integers = new Intl.NumberFormat("en-US");
-  const names = new Intl.Collator("en", { numeric: true });
-  const whole = (value) => (typeof value === "number" ? integers.format(value) : DASH);
-  const said = (value) => (value === undefined || value === null ? DASH : typeof value === "object" ? JSON.stringify(value) : String(value));
+  const collator = new Intl.Collator("en", { numeric: true });
+  const integer = (value) => (typeof value === "number" ? integers.format(value) : DASH);
+  const textOf = (value) => (value === undefined || value === null ? DASH : typeof value === "object" ? JSON.stringify(value) : String(value));
   const outcomeText = (outcome) => outcome.replaceAll("_", " ");
   const isMeasured = (cell) => cell.outcome === "ok" || cell.outcome === "degraded";
   const sign = (cell, key) => (cell.void ? " ‡" : (cell.unranked || []).includes(key) ? " †" : "");
-  const varying = data.axes.filter((axis) => new Set(data.cells.map((cell) => said((cell.at || {})[axis]))).size > 1);
-  const several = (get) => new Set(data.cells.map(get)).size > 1;
+  const varying = data.axes.filter((axis) => new Set(data.cells.map((cell) => textOf((cell.at || {})[axis]))).size > 1);
+  const hasSeveral = (get) => new Set(data.cells.map(get)).size > 1;
 
+  const link = (id) => `#cell=${encodeURIComponent(id)}`;
+
+  // The values of a cell on the axes that vary.
   function place(cell) {
     const names = varying.length ? varying : data.axes;
-    const parts = names.filter((axis) => axis in (cell.at || {})).map((axis) => `${axis} ${said(cell.at[axis])}`);
+    const parts = names.filter((axis) => axis in (cell.at || {})).map((axis) => `${axis} ${textOf(cell.at[axis])}`);
     return parts.length ? parts.join(", ") : cell.id;
   }
 
@@ -47,7 +49,7 @@
   byId("title").textContent = document.title;
   byId("source").textContent =
     [data.source, data.engine ? `${data.engine.name} ${data.engine.version || ""}`.trim() : null, `run ${data.run}`,
-      `${whole(data.measured)} of ${whole(data.cells.length)} stored ${data.cells.length === 1 ? "cell has" : "cells have"} numbers`].filter(Boolean).join(" · ");
+      `${integer(data.measured)} of ${integer(data.cells.length)} stored ${data.cells.length === 1 ? "cell has" : "cells have"} numbers`].filter(Boolean).join(" · ");
   const banners = {
     SIMULATED: "SIMULATED. Nothing here was measured on a real engine: the embedded engine answered from a script. Do not plan, buy or rank with these numbers.",
     PREDICTED: "PREDICTED. Nothing here was measured: a model of the engine computed these numbers. Do not rank them with measured ones.",
@@ -57,33 +59,33 @@
     byId("banner").textContent = banners[data.badge] || `${data.badge}. Not every cell was measured: each is labelled, and measured cells are never ranked with the rest.`;
     byId("banner").hidden = false;
   }
-  // Below the first page, which the notes share: the way to each recommended cell.
-  for (const told of data.best) {
-    const cell = data.cells.find((cell) => cell.id === told.cell);
-    const of = data.best.length > 1 ? ` of ${told.workload}` : "";
-    if (cell) byId("statements").append(make("p", { class: "best" }, `Recommended cell${of}: `, make("a", { href: `#cell=${encodeURIComponent(cell.id)}` }, place(cell))));
+  // Links to the recommended cells, below the first page, which the notes share.
+  for (const best of data.best) {
+    const cell = data.cells.find((cell) => cell.id === best.cell);
+    const of = data.best.length > 1 ? ` of ${best.workload}` : "";
+    if (cell) byId("statements").append(make("p", { class: "best" }, `Recommended cell${of}: `, make("a", { href: link(cell.id) }, place(cell))));
   }
 
-  // Why cells have no numbers, most cells first: what a failed run is opened for.
-  const lost = new Map();
+  // Why cells have no numbers, the most common reason first.
+  const unmeasured = new Map();
   for (const cell of data.cells.filter((cell) => !isMeasured(cell))) {
     const server = data.servers[cell.server] || {};
     const reason = cell.reason !== undefined ? data.texts[cell.reason] : server.reason;
     const text = outcomeText(cell.outcome) + (reason ? `: ${reason}` : "");
-    lost.set(text, [...(lost.get(text) || []), cell]);
+    unmeasured.set(text, [...(unmeasured.get(text) || []), cell]);
   }
-  if (lost.size) {
-    const most = [...lost].sort((a, b) => b[1].length - a[1].length);
+  if (unmeasured.size) {
+    const most = [...unmeasured].sort((a, b) => b[1].length - a[1].length);
     const items = most.slice(0, 5).map(([text, cells]) =>
-      make("li", {}, make("a", { href: `#cell=${encodeURIComponent(cells[0].id)}` }, `${whole(cells.length)} ${cells.length === 1 ? "cell" : "cells"}`), ` ${text}`));
-    if (most.length > 5) items.push(make("li", {}, `and ${whole(most.length - 5)} other reasons; filter the table by outcome`));
-    byId("statements").append(make("details", { class: "stands-out", open: data.measured === 0 }, make("summary", {}, `Cells without numbers: ${whole([...lost.values()].flat().length)}`), make("ul", {}, ...items)));
+      make("li", {}, make("a", { href: link(cells[0].id) }, `${integer(cells.length)} ${cells.length === 1 ? "cell" : "cells"}`), ` ${text}`));
+    if (most.length > 5) items.push(make("li", {}, `and ${integer(most.length - 5)} other reasons; filter the table by outcome`));
+    byId("statements").append(make("details", { class: "stands-out", open: data.measured === 0 }, make("summary", {}, `Cells without numbers: ${integer([...unmeasured.values()].flat().length)}`), make("ul", {}, ...items)));
   }
 
-  // ---- pictures: what a pointer or the keyboard finds in them ----
+  // ---- charts: tooltips for pointer and keyboard ----
 
   const tip = byId("tip");
-  function tell(text, x, y) {
+  function showTip(text, x, y) {
     tip.textContent = text;
     tip.hidden = false;
     const box = tip.getBoundingClientRect();
@@ -92,8 +94,8 @@
     tip.style.left = `${left}px`;
     tip.style.top = `${Math.max(8, above ? y - box.height - 12 : y + 18)}px`;
   }
-  const hush = () => { tip.hidden = true; };
-  // Of a mark that has the focus: the focus itself may scroll the page, and what it tells goes along.
+  const hideTip = () => { tip.hidden = true; };
+  // Moves the tooltip of the focused mark: focusing may scroll the page.
   let follow = null;
 
   function listen(figure) {
@@ -104,15 +106,15 @@
       if (title) title.remove();
       mark.setAttribute("aria-label", text);
       mark.setAttribute("role", mark.dataset.cell ? "link" : "img");
-      // One stop for the Tab key; the arrows go on from there.
+      // One stop for the Tab key; the arrow keys move on from there.
       mark.setAttribute("tabindex", index ? "-1" : "0");
-      mark.addEventListener("pointermove", (event) => tell(text, event.clientX, event.clientY));
-      mark.addEventListener("pointerleave", hush);
-      mark.addEventListener("blur", () => { follow = null; hush(); });
+      mark.addEventListener("pointermove", (event) => showTip(text, event.clientX, event.clientY));
+      mark.addEventListener("pointerleave", hideTip);
+      mark.addEventListener("blur", () => { follow = null; hideTip(); });
       mark.addEventListener("focus", () => {
         follow = () => {
           const box = mark.getBoundingClientRect();
-          tell(text, box.left + box.width / 2, box.top + box.height / 2);
+          showTip(text, box.left + box.width / 2, box.top + box.height / 2);
         };
         follow();
       });
@@ -128,14 +130,13 @@
         } else if (event.key === "Enter") {
           open(mark.dataset.cell);
         } else if (event.key === "Escape") {
-          hush();
+          hideTip();
         }
       });
     });
   }
-  const link = (id) => `#cell=${encodeURIComponent(id)}`;
   function open(id) {
-    hush();
+    hideTip();
     if (id) location.hash = link(id);
   }
   document.querySelectorAll("#pictures svg").forEach((svg) => {
@@ -154,38 +155,38 @@
     text: (cell) => shown((cell.m || {})[metric.key]) + (metric.key in (cell.m || {}) ? sign(cell, metric.key) : ""),
   });
   const columns = [
-    several((cell) => cell.workload) && { key: "workload", head: "workload", left: true, value: (cell) => cell.workload, text: (cell) => cell.workload },
+    hasSeveral((cell) => cell.workload) && { key: "workload", head: "workload", left: true, value: (cell) => cell.workload, text: (cell) => cell.workload },
     ...(varying.length ? varying : data.axes).map((axis) => ({
-      key: axis, head: axis, axis: true, left: data.cells.some((cell) => ["string", "object"].includes(typeof (cell.at || {})[axis])), value: (cell) => (cell.at || {})[axis], text: (cell) => said((cell.at || {})[axis]),
+      key: axis, head: axis, axis: true, left: data.cells.some((cell) => ["string", "object"].includes(typeof (cell.at || {})[axis])), value: (cell) => (cell.at || {})[axis], text: (cell) => textOf((cell.at || {})[axis]),
     })),
-    data.cells.some((cell) => cell.origin) && { key: "origin", head: "numbers", left: true, value: (cell) => cell.origin, text: (cell) => said(cell.origin) },
+    data.cells.some((cell) => cell.origin) && { key: "origin", head: "numbers", left: true, value: (cell) => cell.origin, text: (cell) => textOf(cell.origin) },
     { key: "outcome", head: "outcome", left: true, value: (cell) => cell.outcome, text: (cell) => outcomeText(cell.outcome) },
     ...data.metrics.map(number),
-    { key: "requests", head: "requests", value: (cell) => cell.requests, text: (cell) => whole(cell.requests) },
+    { key: "requests", head: "requests", value: (cell) => cell.requests, text: (cell) => integer(cell.requests) },
     { key: "verdicts", head: "verdicts", left: true, value: (cell) => kinds(cell).join(" "), text: (cell) => kinds(cell).join(", ") },
   ].filter(Boolean);
   function kinds(cell) {
     return [...new Set((cell.verdicts || []).map((at) => data.verdicts[at].kind))];
   }
   let sorted = { key: null, down: false };
-  // The first row of the page of the table that is shown: more rows at once than PAGE make every browser slow.
+  // The first row that is shown: more than PAGE rows at once make every browser slow.
   let first = 0;
 
   function compare(a, b) {
     const absent = (value) => value === undefined || value === null || value === "";
     if (absent(a) || absent(b)) return absent(a) - absent(b);
-    const order = typeof a === "number" && typeof b === "number" ? a - b : names.compare(a, b);
+    const order = typeof a === "number" && typeof b === "number" ? a - b : collator.compare(a, b);
     return sorted.down ? -order : order;
   }
 
-  // Words must all begin a word of the cell; `name>=number` compares a column or axis.
+  // A filter: each word must begin a word of the cell; `name>=number` compares a column or axis.
   function matcher(text) {
     const tests = text.trim().toLowerCase().split(/\s+/).filter(Boolean).map((word) => {
       const parts = /^([^<>=]+)(<=|>=|<|>|=)(.+)$/.exec(word);
-      if (!parts) return begins(word);
+      if (!parts) return beginsWord(word);
       const [, name, how, wanted] = parts;
       const column = columns.find((column) => column.key.toLowerCase() === name.replace(/_(ms|tok_s|req_s)$/, ""));
-      if (!column) return begins(word);
+      if (!column) return beginsWord(word);
       return (cell) => {
         const value = column.value(cell);
         if (value === undefined || value === null) return false;
@@ -196,7 +197,7 @@
     });
     return (cell) => tests.every((test) => test(cell));
   }
-  function begins(word) {
+  function beginsWord(word) {
     const pattern = new RegExp(`(^|[^\\p{L}\\p{N}])${word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}`, "u");
     return (cell) => pattern.test(haystack(cell));
   }
@@ -219,24 +220,24 @@
   if (workloads.length < 2) byId("workload-label").style.display = "none";
   choices(byId("outcome"), "all", [...new Set(data.cells.map((cell) => cell.outcome))]);
 
-  // A long name of an axis may be broken after its parts: the table stays narrow.
+  // Lets a long axis name break after its parts, so that the table stays narrow.
   function breakable(text) {
     return text.split(/(?<=[._-])/).flatMap((part, index) => (index ? [make("wbr"), part] : [part]));
   }
   function headings() {
     const row = make("tr");
     for (const column of columns) {
-      const own = sorted.key === column.key;
-      const button = make("button", { type: "button" }, ...breakable(column.head), own ? make("span", { class: "way", "aria-hidden": "true" }, sorted.down ? " ↓" : " ↑") : null,
+      const isSorted = sorted.key === column.key;
+      const button = make("button", { type: "button" }, ...breakable(column.head), isSorted ? make("span", { class: "way", "aria-hidden": "true" }, sorted.down ? " ↓" : " ↑") : null,
         column.unit ? make("small", {}, column.unit) : null);
       button.addEventListener("click", () => {
-        // Numbers of results: largest first on the first click; axes and names ascending.
-        sorted = own ? { key: column.key, down: !sorted.down } : { key: column.key, down: Boolean(column.unit) };
+        // On the first click results sort largest first; axes and names ascending.
+        sorted = isSorted ? { key: column.key, down: !sorted.down } : { key: column.key, down: Boolean(column.unit) };
         first = 0;
         table();
         byId("table").querySelector(`th[data-key="${CSS.escape(column.key)}"] button`).focus();
       });
-      row.append(make("th", { scope: "col", class: column.left ? "text" : null, "data-key": column.key, "aria-sort": own ? (sorted.down ? "descending" : "ascending") : "none" }, button));
+      row.append(make("th", { scope: "col", class: column.left ? "text" : null, "data-key": column.key, "aria-sort": isSorted ? (sorted.down ? "descending" : "ascending") : "none" }, button));
     }
     byId("table").tHead.replaceChildren(row);
   }
@@ -265,7 +266,7 @@
       return row;
     }));
     const some = shownRows.length < rows.length;
-    byId("count").textContent = `${whole(rows.length)} of ${whole(data.cells.length)} ${data.cells.length === 1 ? "cell" : "cells"}` + (some ? `, ${whole(first + 1)} to ${whole(first + shownRows.length)} shown` : "");
+    byId("count").textContent = `${integer(rows.length)} of ${integer(data.cells.length)} ${data.cells.length === 1 ? "cell" : "cells"}` + (some ? `, ${integer(first + 1)} to ${integer(first + shownRows.length)} shown` : "");
     byId("leaf").hidden = !some;
     byId("before").disabled = first === 0;
     byId("after").disabled = first + PAGE >= rows.length;
@@ -279,7 +280,7 @@
       first += step;
       table();
       byId("cells-heading").scrollIntoView();
-      // At an end the button that was pressed can no longer hold the focus.
+      // A disabled button loses the focus.
       if (byId(id).disabled) byId(id === "before" ? "after" : "before").focus({ preventScroll: true });
     });
   }
@@ -301,7 +302,7 @@
   function mark(svg, about, ...shapes) {
     svg.append(make("g", { class: "mark" }, make("title", {}, about), ...shapes));
   }
-  // Round values from 0 to at least `most`, at most five.
+  // Round values from 0 to at least `most`, about five.
   function steps(most) {
     const rough = (most || 1) / 4;
     const power = 10 ** Math.floor(Math.log10(rough));
@@ -310,7 +311,7 @@
     for (let index = 0; index * step <= most + step * 0.999; index += 1) values.push(Number((index * step).toPrecision(12)));
     return values;
   }
-  // Pictures as wide as the screen shows them: text keeps its size on a phone.
+  // Charts are drawn as wide as the screen shows them, so that text keeps its size on a phone.
   const isNarrow = () => matchMedia("(max-width: 600px)").matches;
   const plain = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 6 });
 
@@ -322,14 +323,14 @@
       const most = Math.max(...shape.counts);
       const span = Math.log(shape.to / shape.from) || 1;
       const x = (value) => left + (right - left) * (shape.to > shape.from ? Math.max(0, Math.min(1, Math.log(value / shape.from) / span)) : 0.5);
-      label(svg, right, 26, "end", `${whole(shape.n)} samples${shape.to / shape.from > 3 ? ", logarithmic" : ""}`, "key");
+      label(svg, right, 26, "end", `${integer(shape.n)} samples${shape.to / shape.from > 3 ? ", logarithmic" : ""}`, "key");
       shape.counts.forEach((count, index) => {
         const [low, high] = [shape.from * ratio ** index, shape.from * ratio ** (index + 1)];
         const single = shape.counts.length === 1;
         const [from, to] = single ? [x(low) - 8, x(low) + 8] : [x(low), x(high)];
         const height = ((bottom - top) * count) / most;
         if (!count) return;
-        mark(svg, `${shown(low)} to ${shown(high)} ms\n${whole(count)} of ${whole(shape.n)}`,
+        mark(svg, `${shown(low)} to ${shown(high)} ms\n${integer(count)} of ${integer(shape.n)}`,
           make("rect", { x: from, y: top, width: Math.max(1, to - from), height: bottom - top, class: "hit" }),
           make("rect", { x: from + 0.5, y: bottom - height, width: Math.max(1, to - from - 1), height, class: "f0", rx: 1 }));
       });
@@ -350,9 +351,9 @@
     return figure(title, wide, bottom + 46, (svg) => {
       const high = most || Math.max(...lines.flatMap((line) => line.points.map((point) => point[1])), 0);
       const values = steps(high).filter((value) => !most || value <= most);
-      const top_value = values[values.length - 1] || 1;
+      const topValue = values[values.length - 1] || 1;
       const x = (value) => left + ((right - left) * Math.min(value, until)) / until;
-      const y = (value) => bottom - ((bottom - top) * value) / top_value;
+      const y = (value) => bottom - ((bottom - top) * value) / topValue;
       if (window) svg.append(make("rect", { x: x(window[0]), width: Math.max(0, x(window[1]) - x(window[0])), y: top, height: bottom - top, class: "window" }));
       for (const value of values) {
         svg.append(make("line", { x1: left, x2: right, y1: y(value), y2: y(value), class: "grid" }));
@@ -410,15 +411,15 @@
     return lines.length ? [make("h2", {}, title), make("pre", { tabindex: 0, role: "region", "aria-label": title }, lines.join("\n"))] : [];
   }
 
-  // Words in backticks are code, as in the notes.
+  // Text in backticks is code, as in the notes.
   const prose = (text) => text.split("`").map((part, index, all) => (index % 2 && all.length % 2 ? make("code", {}, part) : part));
 
   function cellPage(cell) {
     const at = data.cells.indexOf(cell);
     const server = data.servers[cell.server] || {};
     const parts = [];
-    const beside = (index, text) => (data.cells[index] ? make("a", { href: link(data.cells[index].id) }, text) : null);
-    parts.push(make("nav", { "aria-label": "Cells" }, make("a", { href: "#", id: "back" }, "← all cells"), beside(at - 1, "previous cell"), beside(at + 1, "next cell")));
+    const neighbour = (index, text) => (data.cells[index] ? make("a", { href: link(data.cells[index].id) }, text) : null);
+    parts.push(make("nav", { "aria-label": "Cells" }, make("a", { href: "#", id: "back" }, "← all cells"), neighbour(at - 1, "previous cell"), neighbour(at + 1, "next cell")));
     parts.push(make("h1", { tabindex: -1 }, `${cell.workload}: ${place(cell)}`));
     parts.push(make("p", { class: "quiet" }, [cell.id, server.model, server.label, cell.slo ? `SLO ${cell.slo}` : null].filter(Boolean).join(" · ")));
     const origin = cell.origin ? (cell.origin === "measured" ? null : cell.origin.toUpperCase()) : data.badge;
@@ -430,19 +431,19 @@
     const numbers = data.metrics.filter((metric) => metric.key in (cell.m || {}));
     if (numbers.length) {
       const tiles = numbers.map((metric) => make("div", {}, make("dt", {}, `${metric.name}, ${metric.unit}`), make("dd", {}, shown(cell.m[metric.key]) + sign(cell, metric.key))));
-      if (cell.requests !== undefined) tiles.push(make("div", {}, make("dt", {}, "requests"), make("dd", {}, whole(cell.requests))));
-      if (cell.failed) tiles.push(make("div", {}, make("dt", {}, "failed"), make("dd", {}, whole(cell.failed))));
-      if (cell.preemptions !== undefined) tiles.push(make("div", {}, make("dt", {}, "preemptions"), make("dd", {}, whole(cell.preemptions))));
+      if (cell.requests !== undefined) tiles.push(make("div", {}, make("dt", {}, "requests"), make("dd", {}, integer(cell.requests))));
+      if (cell.failed) tiles.push(make("div", {}, make("dt", {}, "failed"), make("dd", {}, integer(cell.failed))));
+      if (cell.preemptions !== undefined) tiles.push(make("div", {}, make("dt", {}, "preemptions"), make("dd", {}, integer(cell.preemptions))));
       parts.push(make("dl", {}, ...tiles));
     }
     if (cell.predicted) {
-      const told = data.metrics.filter((metric) => metric.key in cell.predicted.m);
-      const off = (metric) => cell.predicted.m[metric.key][1];
+      const predicted = data.metrics.filter((metric) => metric.key in cell.predicted.m);
+      const error = (metric) => cell.predicted.m[metric.key][1];
       parts.push(make("h2", {}, "Predicted beside measured"));
       if (cell.predicted.reason) parts.push(make("p", {}, `Predicted ${outcomeText(cell.predicted.outcome)}: ${cell.predicted.reason}`));
-      if (told.length) parts.push(make("dl", {}, ...told.map((metric) => make("div", {}, make("dt", {}, `${metric.name}, ${metric.unit}, predicted`),
-        make("dd", {}, shown(cell.predicted.m[metric.key][0]) + (off(metric) ? ` (${off(metric).replace(" ", "\u00a0")})` : ""))))));
-      parts.push(make("p", { class: "quiet" }, `Answers: ${whole(cell.predicted.answers)} tokens, ${{ exact: "as asked", assumed: "assumed", measured: "as measured" }[cell.predicted.answers_from] || ""}. Predicted for ${data.prediction.hardware}: ${data.prediction.validation}. In brackets: (predicted − measured) / measured.`));
+      if (predicted.length) parts.push(make("dl", {}, ...predicted.map((metric) => make("div", {}, make("dt", {}, `${metric.name}, ${metric.unit}, predicted`),
+        make("dd", {}, shown(cell.predicted.m[metric.key][0]) + (error(metric) ? ` (${error(metric).replace(" ", "\u00a0")})` : ""))))));
+      parts.push(make("p", { class: "quiet" }, `Answers: ${integer(cell.predicted.answers)} tokens, ${{ exact: "as asked", assumed: "assumed", measured: "as measured" }[cell.predicted.answers_from] || ""}. Predicted for ${data.prediction.hardware}: ${data.prediction.validation}. In brackets: (predicted − measured) / measured.`));
     }
     const shapes = Object.entries(cell.shapes || {});
     if (shapes.length) parts.push(make("h2", {}, "Distributions"), make("div", { class: "plots shapes" }, ...shapes.map(([name, shape]) => distribution(name.toUpperCase(), shape))));
@@ -458,19 +459,19 @@
         make("p", {}, make("strong", {}, verdict.kind), ` (${means[verdict.severity]}${verdict.severity === "metric" ? verdict.touches.join(", ") || "its metrics" : ""})`),
         make("p", {}, ...prose(verdict.reason)), make("p", { class: "quiet" }, "→ ", ...prose(verdict.hint)))));
     }
-    if (cell.errors) parts.push(make("h2", {}, "Errors"), make("ul", {}, ...cell.errors.map(([text, number]) => make("li", {}, `${whole(number)}× ${text}`))));
+    if (cell.errors) parts.push(make("h2", {}, "Errors"), make("ul", {}, ...cell.errors.map(([text, number]) => make("li", {}, `${integer(number)}× ${text}`))));
     for (const attempt of cell.attempts || []) parts.push(make("p", {}, `An earlier attempt ended ${outcomeText(attempt.outcome)}: ${attempt.reason}`), ...log("Its log", attempt.log));
     parts.push(...log("End of the server's log", cell.log !== undefined ? cell.log : server.log));
     if (server.argv && server.argv.length) parts.push(make("h2", {}, "Server"), make("pre", { class: "wrap" }, server.argv.join(" ")));
     return parts;
   }
 
-  // ---- which of the two is shown ----
+  // ---- overview or cell ----
 
   let scrolled = 0;
   let from = null;
   function route() {
-    hush();
+    hideTip();
     const named = /^#cell=(.*)$/.exec(location.hash);
     let id = null;
     try {
@@ -499,6 +500,6 @@
     }
   }
   addEventListener("hashchange", route);
-  addEventListener("scroll", () => (follow && !tip.hidden ? follow() : hush()), { passive: true });
+  addEventListener("scroll", () => (follow && !tip.hidden ? follow() : hideTip()), { passive: true });
   route();
 })();

@@ -1,18 +1,18 @@
 //! Throughput below that of both neighbours on an axis.
 
 use super::{
-    super::{Facts, Finding, Kind, place, place_on},
-    less_odd, rows,
+    super::{Finding, Kind},
+    row::{Neighbours, less_odd, rows},
 };
 use crate::{
     measure::Metric,
     report::model::{Block, Curve, Doubt, Model, Point},
 };
 
-/// Throughput is a dip when it is below this part of the smaller of its two neighbours.
+/// Throughput is a dip below this part of the smaller of its two neighbours.
 const DIP: f64 = 0.9;
 
-/// Three points of a curve in a row.
+/// Three consecutive points of a curve.
 struct Three {
     axis: usize,
     brings: Metric,
@@ -20,64 +20,48 @@ struct Three {
 }
 
 impl Three {
-    /// What the middle one brings over the smaller of the others, and what of it may be chance.
+    /// The throughput of the middle point over the smaller of the others, and its doubt.
     fn ratio(&self) -> (f64, Doubt) {
         let [before, own, after] = self.points;
-        let doubt = Doubt {
-            error: own.doubt.error.hypot(before.doubt.error.max(after.doubt.error)),
-            df: own.doubt.df,
-        };
-        (own.value / before.value.min(after.value), doubt)
+        (own.value / before.value.min(after.value), own.doubt.over_extreme([before.doubt, after.doubt]))
     }
 }
 
-/// Along every axis the cells that may be compared, by three; along the load only where it grows.
+/// All triples of comparable cells along every axis; along the load only where it grows.
 fn threes(model: &Model<'_>, block: &Block<'_>) -> Vec<Three> {
     let mut found = Vec::new();
     for row in rows(model, block) {
         let Some(curve) = Curve::of(model, row.line) else { continue };
-        let is_load = Some(row.line.axis) == block.load_axis;
-        let comes =
-            |three: &&[Point]| !is_load || three[0].load < three[1].load && three[1].load < three[2].load;
-        found.extend(curve.points.windows(3).filter(comes).map(|three| Three {
-            axis: row.line.axis,
+        let axis = row.line.axis;
+        let grows = |three: &&[Point]| {
+            Some(axis) != block.load_axis || three[0].load < three[1].load && three[1].load < three[2].load
+        };
+        let threes = curve.points.windows(3).filter(grows);
+        found.extend(threes.map(|own| Three {
+            axis,
             brings: curve.brings,
-            points: [three[0], three[1], three[2]],
+            points: [own[0], own[1], own[2]],
         }));
     }
     found
 }
 
-/// Cells that bring less than both cells beside them.
-pub(super) fn dips(model: &Model<'_>) -> Vec<Finding> {
-    let of_block = |(at, block): (usize, &Block<'_>)| -> Vec<Finding> {
-        let all = threes(model, block);
-        let is_dip = |three: &&Three| {
-            let (ratio, doubt) = three.ratio();
-            let less_odd = less_odd(&model.cells[three.points[1].cell], |repeat| three.brings.of(repeat));
-            ratio * less_odd.max(1.0) < DIP && doubt.is_beaten_by(ratio.ln(), all.len())
-        };
-        all.iter().filter(is_dip).map(|three| dip(model, at, three)).collect()
+/// Cells with a lower throughput than both neighbours.
+pub(super) fn dips(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
+    let all = threes(model, block);
+    let is_dip = |three: &&Three| {
+        let (ratio, doubt) = three.ratio();
+        let less_odd = less_odd(&model.cells[three.points[1].cell], |repeat| three.brings.of(repeat));
+        ratio * less_odd.max(1.0) < DIP && doubt.is_beaten_by(ratio.ln(), all.len())
     };
-    model.blocks.iter().enumerate().flat_map(of_block).collect()
-}
-
-fn dip(model: &Model<'_>, at: usize, three: &Three) -> Finding {
-    let cells = three.points.map(|point| point.cell);
-    let [before, own, after] = cells.map(|cell| &model.cells[cell]);
-    let values = three.points.map(|point| point.value);
-    let digits = model.digits(&cells);
-    let (ratio, _) = three.ratio();
-    let on_axis = |cell| place_on(model, cell, |axis| axis == three.axis);
-    let facts = Facts::new()
-        .name("axis", model.axes[three.axis].label())
-        .metric("metric", three.brings)
-        .place("place", place(model, own))
-        .place("before_place", on_axis(before))
-        .place("after_place", on_axis(after))
-        .measure("value", three.brings, values[1], digits)
-        .measure("before", three.brings, values[0], digits)
-        .measure("after", three.brings, values[2], digits)
-        .times("ratio", ratio, digits);
-    Finding::of_block(Kind::Dip, model, at, [own.index]).strong_as(ratio).with(facts)
+    let finding = |three: &Three| {
+        let cells = three.points.map(|point| &model.cells[point.cell]);
+        let digits = model.digits(&three.points.map(|point| point.cell));
+        let (ratio, _) = three.ratio();
+        let facts = Neighbours { axis: three.axis, cells }
+            .facts(model, three.brings, three.points.map(|point| point.value), three.brings.unit().into())
+            .times("ratio", ratio, digits);
+        Finding::of_block(Kind::Dip, model, at, [cells[1].index]).strong_as(ratio).with(facts)
+    };
+    all.iter().filter(is_dip).map(finding).collect()
 }

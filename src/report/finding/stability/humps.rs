@@ -1,22 +1,19 @@
-//! Gaps between tokens of two sizes: most often decode steps, and decode steps that a prefill held up.
+//! Inter-token latencies of two sizes: usually decode steps, and decode steps delayed by a prefill.
 
-use super::{
-    super::{Facts, Finding, Kind, at, each_block, place},
-    usable,
-};
+use super::super::{Facts, Finding, Kind, at, place};
 use crate::{
     manifest::LatencyKind,
     measure::{Histogram, Summary},
     report::{
-        model::{Cell, Model, Streaming},
-        statistics::{critical, median},
+        model::{Block, Cell, Model, Streaming},
+        statistics::{critical, largest, median},
     },
     unit::Percentile,
 };
 
-/// Fewer gaps than this show no shape.
+/// The fewest gaps that show a shape.
 const FEWEST: f64 = 200.0;
-/// Width of a step of the smoothed histogram, as a logarithm: about a tenth.
+/// Width of a bin of the smoothed histogram, as a logarithm: about a tenth.
 const STEP: f64 = 0.1;
 /// The smaller hump holds at least this part of the gaps.
 const PART: f64 = 0.05;
@@ -24,10 +21,10 @@ const PART: f64 = 0.05;
 const VALLEY: f64 = 0.5;
 /// The peaks are at least this far apart, as a ratio.
 const APART: f64 = 1.5;
-/// Gaps shorter than this, milliseconds, are chunks that one read brought together, no pace of the engine.
+/// Gaps shorter than this, milliseconds, are chunks that arrived in one read, not steps of the engine.
 const TOGETHER_MS: f64 = 0.2;
 
-/// Two peaks, and the part of the gaps beyond the valley between them.
+/// Two peaks, and the part of the gaps above the valley between them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Humps {
     low_ms: f64,
@@ -42,7 +39,7 @@ impl Humps {
         self.above.min(1.0 - self.above)
     }
 
-    /// Whether the repeats have both humps as a rule: repeats that differ have one each.
+    /// Whether most repeats have both humps. Repeats that merely differ have one each.
     fn is_of_repeats(&self, repeats: &[Summary]) -> bool {
         let valley = (self.valley_ms * 1e3) as u64;
         let smaller = |one: &Summary| {
@@ -58,8 +55,7 @@ impl Humps {
     }
 }
 
-/// The gaps in steps of equal width on a logarithm, with an empty one at each end so that a peak there has
-/// neighbours.
+/// The gaps in bins of equal logarithmic width, with an empty bin at each end so that every peak has neighbours.
 fn steps(histogram: &Histogram) -> Vec<f64> {
     let gaps = histogram.buckets.iter().map(|(us, gaps)| (*us as f64 / 1e3, *gaps as f64));
     let mut counts = Vec::new();
@@ -71,8 +67,7 @@ fn steps(histogram: &Histogram) -> Vec<f64> {
     counts
 }
 
-/// The two humps of a histogram, one of `cells`, that are plainest; `None` where there is one, or too few
-/// gaps to tell.
+/// The plainest two humps of a histogram, one of `cells`; `None` if there is one hump only, or too few gaps to tell.
 fn humps(histogram: &Histogram, cells: usize) -> Option<Humps> {
     let counts = steps(histogram);
     let all: f64 = counts.iter().sum();
@@ -103,37 +98,32 @@ fn humps(histogram: &Histogram, cells: usize) -> Option<Humps> {
     };
     let pairs = peaks.iter().flat_map(|low| peaks.iter().map(move |high| (*low, *high)));
     let found = pairs.filter(|(low, high)| low < high).filter_map(|(low, high)| pair(low, high));
-    found.reduce(|best, own| if own.smaller() > best.smaller() { own } else { best })
+    largest(found.map(|own| (own, own.smaller()))).map(|(own, _)| own)
 }
 
-/// The cells of a block whose ITL has two humps; the plainest speaks.
-pub(super) fn bimodal(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, |block_at, block| {
-        let p50 = at(Percentile::P50, LatencyKind::Itl);
-        let told = |cell: &&Cell<'_>| cell.streaming == Streaming::Streamed && cell.ranked(p50).is_some();
-        let known: Vec<&Cell<'_>> = usable(model, block).filter(told).collect();
-        let of_cell = |cell: &&Cell<'_>| {
-            let itl = cell.file.summary.as_ref()?.itl.as_ref()?;
-            let own = humps(&itl.histogram, known.len())?;
-            own.is_of_repeats(&cell.file.repeats).then_some((cell.index, own))
-        };
-        let shaped: Vec<(usize, Humps)> = known.iter().filter_map(of_cell).collect();
-        let plainer = |best: (usize, Humps), own: (usize, Humps)| {
-            if own.1.smaller() > best.1.smaller() { own } else { best }
-        };
-        let (cell, most) = shaped.iter().copied().reduce(plainer)?;
-        let digits = model.digits(&[cell]);
-        let facts = Facts::new()
-            .place("place", place(model, &model.cells[cell]))
-            .measure("low", p50, most.low_ms, digits)
-            .measure("high", p50, most.high_ms, digits)
-            .times("ratio", most.high_ms / most.low_ms, digits)
-            .part("above", most.above)
-            .count("of", known.len());
-        let cells = shaped.iter().map(|(cell, _)| *cell);
-        let finding = Finding::of_block(Kind::BimodalItl, model, block_at, cells);
-        Some(finding.strong_as(most.high_ms / most.low_ms).with(facts))
-    })
+/// The cells of a block whose ITL has two humps; the one with the plainest is described.
+pub(super) fn bimodal(model: &Model<'_>, block_at: usize, block: &Block<'_>) -> Option<Finding> {
+    let p50 = at(Percentile::P50, LatencyKind::Itl);
+    let is_known = |cell: &&Cell<'_>| cell.streaming == Streaming::Streamed && cell.ranked(p50).is_some();
+    let known: Vec<&Cell<'_>> = model.usable(block).filter(is_known).collect();
+    let of_cell = |cell: &&Cell<'_>| {
+        let itl = cell.file.summary.as_ref()?.itl.as_ref()?;
+        let own = humps(&itl.histogram, known.len())?;
+        own.is_of_repeats(&cell.file.repeats).then_some((cell.index, own))
+    };
+    let found: Vec<(usize, Humps)> = known.iter().filter_map(of_cell).collect();
+    let ((cell, most), _) = largest(found.iter().map(|own| (*own, own.1.smaller())))?;
+    let ratio = most.high_ms / most.low_ms;
+    let digits = model.digits(&[cell]);
+    let facts = Facts::new()
+        .place("place", place(model, &model.cells[cell]))
+        .measure("low", p50, most.low_ms, digits)
+        .measure("high", p50, most.high_ms, digits)
+        .times("ratio", ratio, digits)
+        .part("above", most.above)
+        .count("of", known.len());
+    let cells = found.iter().map(|(cell, _)| *cell);
+    Some(Finding::of_block(Kind::BimodalItl, model, block_at, cells).strong_as(ratio).with(facts))
 }
 
 #[cfg(test)]

@@ -1,25 +1,22 @@
-//! How far a cell is from itself: between its repeats, and between the halves of its time.
+//! How far a cell differs from itself: between its repeats, and between the halves of its time.
 
 use std::f64::consts::SQRT_2;
 
-use super::{
-    super::{Facts, Finding, Kind, each_block, place},
-    usable,
-};
+use super::super::{Facts, Finding, Kind, place};
 use crate::{
     manifest::LatencyKind,
     measure::{Metric, Verdict, VerdictKind},
     report::{
         model::{Block, Cell, Doubt, Model, Streaming, between_repeats},
-        statistics::median,
+        statistics::{largest, median},
     },
 };
 
-/// Repeats disagree when the largest is more than this part above the smallest.
+/// Repeats disagree if the largest is more than this part above the smallest.
 const APART: f64 = 0.1;
-/// So many other cells tell what is usual.
+/// The fewest other cells that tell what is usual.
 const FEWEST: usize = 3;
-/// What is taken for usual where they do not: the variance of a logarithm, and its degrees of freedom.
+/// What is assumed otherwise: the variance of a logarithm, and its degrees of freedom.
 const ASSUMED: (f64, f64) = (0.05 * 0.05, 4.0);
 
 /// The least and the largest value of a metric over a cell's repeats.
@@ -32,10 +29,9 @@ struct Ends<'m, 'a> {
 }
 
 impl<'m, 'a> Ends<'m, 'a> {
-    /// `None` where it was measured once, or may not be ranked for another reason than that its repeats
-    /// disagree.
+    /// `None` if the cell was measured once, or may not be ranked for another reason than repeats that disagree.
     fn of(cell: &'m Cell<'a>, metric: Metric) -> Option<Self> {
-        // What an open loop brings is what arrives, which is random; what came whole has no TTFT of its own.
+        // The throughput of an open loop follows its random arrivals; an answer that arrived in one piece has no TTFT.
         let says = match metric {
             Metric::Rate(_) => !cell.load.is_open,
             Metric::Latency(_, LatencyKind::Ttft) => cell.streaming == Streaming::Streamed,
@@ -56,19 +52,19 @@ impl<'m, 'a> Ends<'m, 'a> {
         self.high / self.low - 1.0
     }
 
-    /// Pairs of its repeats: the two that are furthest apart are one of so many.
+    /// The number of pairs of repeats: the two that are furthest apart are one of them.
     fn pairs(&self) -> usize {
         let repeats = self.cell.file.repeats.len();
         repeats * (repeats - 1) / 2
     }
 
-    /// What chance makes of two repeats, by those of the other cells.
+    /// The doubt of two repeats, by those of the other cells.
     fn doubt(&self, all: &[&Cell<'_>]) -> Doubt {
         let others: Vec<&Cell<'_>> =
             all.iter().copied().filter(|cell| cell.index != self.cell.index).collect();
         let telling = others.iter().filter(|cell| Ends::of(cell, self.metric).is_some()).count();
-        let told = between_repeats(&others, self.metric).filter(|_| telling >= FEWEST);
-        let (variance, df) = told.unwrap_or(ASSUMED);
+        let usual = between_repeats(&others, self.metric).filter(|_| telling >= FEWEST);
+        let (variance, df) = usual.unwrap_or(ASSUMED);
         // A repeat has fewer samples than all of them together.
         let repeats = self.cell.file.repeats.len() as f64;
         let sampled = self.cell.sampled(self.metric).unwrap_or(0.0) * repeats.sqrt();
@@ -76,19 +72,14 @@ impl<'m, 'a> Ends<'m, 'a> {
     }
 }
 
-/// Those that are furthest apart; of equal ones the first.
+/// Those that are furthest apart.
 fn widest<'e, 'm, 'a>(ends: impl Iterator<Item = &'e Ends<'m, 'a>>) -> Option<&'e Ends<'m, 'a>> {
-    ends.reduce(|most, own| if own.spread() > most.spread() { own } else { most })
+    largest(ends.map(|own| (own, own.spread()))).map(|(own, _)| own)
 }
 
-/// Cells whose repeats are apart, further than those of the other cells make likely; each by the metric that
-/// shows it most.
-pub(super) fn disagreements(model: &Model<'_>) -> Vec<Finding> {
-    model.blocks.iter().enumerate().flat_map(|(at, block)| disagreements_of(model, at, block)).collect()
-}
-
-fn disagreements_of(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
-    let cells: Vec<&Cell<'_>> = usable(model, block).collect();
+/// Cells whose repeats are further apart than those of the other cells make likely, each by the metric that shows it most.
+pub(super) fn disagreements(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
+    let cells: Vec<&Cell<'_>> = model.usable(block).collect();
     let metrics: Vec<Metric> = block.brings.into_iter().chain([Metric::P50_E2E, Metric::P50_TTFT]).collect();
     let all: Vec<Vec<Ends<'_, '_>>> = cells
         .iter()
@@ -113,41 +104,34 @@ fn disagreements_of(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Find
     all.iter().filter_map(|own| widest(own.iter().filter(disagree))).map(finding).collect()
 }
 
-/// How far the repeats of a cell are apart as a rule: what a reader has to hold differences between cells
-/// against.
-pub(super) fn noise(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, |at, block| {
-        let known = block.brings.into_iter().chain([Metric::P50_E2E]).find_map(|metric| {
-            let known: Vec<Ends<'_, '_>> =
-                usable(model, block).filter_map(|cell| Ends::of(cell, metric)).collect();
-            (!known.is_empty()).then_some(known)
-        })?;
-        let usual = median(&known.iter().map(Ends::spread).collect::<Vec<f64>>())?;
-        let most = widest(known.iter())?;
-        let facts = Facts::new()
-            .metric("metric", most.metric)
-            .part("usual", usual)
-            .part("most", most.spread())
-            .place("place", place(model, most.cell));
-        let cells = known.iter().map(|own| own.cell.index);
-        Some(Finding::of_block(Kind::Noise, model, at, cells).strong_as(1.0 + usual).with(facts))
-    })
-}
-
-fn not_steady_of<'a>(cell: &Cell<'a>) -> Option<&'a Verdict> {
-    cell.file.verdicts.iter().find(|verdict| verdict.kind == VerdictKind::NotSteady)
+/// How far the repeats of a cell usually are apart: differences between cells that are smaller say nothing.
+pub(super) fn noise(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    let known = block.brings.into_iter().chain([Metric::P50_E2E]).find_map(|metric| {
+        let known: Vec<Ends<'_, '_>> =
+            model.usable(block).filter_map(|cell| Ends::of(cell, metric)).collect();
+        (!known.is_empty()).then_some(known)
+    })?;
+    let usual = median(&known.iter().map(Ends::spread).collect::<Vec<f64>>())?;
+    let most = widest(known.iter())?;
+    let facts = Facts::new()
+        .metric("metric", most.metric)
+        .part("usual", usual)
+        .part("most", most.spread())
+        .place("place", place(model, most.cell));
+    let cells = known.iter().map(|own| own.cell.index);
+    Some(Finding::of_block(Kind::Noise, model, at, cells).strong_as(1.0 + usual).with(facts))
 }
 
 /// Cells whose second half differs from the first, by their verdicts.
-pub(super) fn not_steady(model: &Model<'_>) -> Vec<Finding> {
-    each_block(model, |at, block| {
-        let cells: Vec<&Cell<'_>> =
-            usable(model, block).filter(|cell| not_steady_of(cell).is_some()).collect();
-        let first = *cells.first()?;
-        let facts = Facts::new()
-            .count("of", usable(model, block).count())
-            .place("place", place(model, first))
-            .name("reason", not_steady_of(first)?.reason.trim_end_matches('.'));
-        Some(Finding::of_block(Kind::NotSteady, model, at, cells.iter().map(|cell| cell.index)).with(facts))
-    })
+pub(super) fn not_steady(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    fn verdict<'a>(cell: &Cell<'a>) -> Option<&'a Verdict> {
+        cell.file.verdicts.iter().find(|verdict| verdict.kind == VerdictKind::NotSteady)
+    }
+    let cells: Vec<&Cell<'_>> = model.usable(block).filter(|cell| verdict(cell).is_some()).collect();
+    let first = *cells.first()?;
+    let facts = Facts::new()
+        .count("of", model.usable(block).count())
+        .place("place", place(model, first))
+        .name("reason", verdict(first)?.reason.trim_end_matches('.'));
+    Some(Finding::of_block(Kind::NotSteady, model, at, cells.iter().map(|cell| cell.index)).with(facts))
 }

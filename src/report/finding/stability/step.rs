@@ -1,8 +1,8 @@
-//! From one cell of a row to the next: latencies that take off, and requests that are quicker with more load.
+//! From one cell of a row to the next: latencies that take off, and requests that get faster under more load.
 
 use super::{
     super::{Facts, Finding, Kind, middle, place_of_line, tail},
-    Row, rows,
+    row::{Row, rows},
 };
 use crate::{
     manifest::LatencyKind,
@@ -10,17 +10,17 @@ use crate::{
     report::model::{Block, Cell, Line, Model, Streaming},
 };
 
-/// A step is a cliff when latency grows this many times as fast as the axis.
+/// A step is a cliff if latency grows this many times as fast as the axis.
 const CLIFF: f64 = 2.0;
-/// Or, where the step is small, by this factor and this many times the part that the axis grows by.
+/// Or, for a small step, by this factor and this many times the part by which the axis grows.
 const SMALL_STEP: f64 = 1.5;
 const STEEP: f64 = 4.0;
-/// A median below this part of that with less load has fallen.
+/// A median below this part of that under less load has fallen.
 const FALL: f64 = 0.82;
 /// Answers of less than this part of the tokens are shorter.
 const SHORTER: f64 = 0.95;
 
-/// A cell of a row with one of its latencies.
+/// A cell of a row with a latency.
 #[derive(Clone, Copy)]
 struct Point<'m, 'a> {
     x: f64,
@@ -28,48 +28,82 @@ struct Point<'m, 'a> {
     value: f64,
 }
 
-/// A latency along a row.
+/// A latency along a row; at least two points.
 struct Path<'m, 'a> {
     line: &'m Line,
     metric: Metric,
     points: Vec<Point<'m, 'a>>,
 }
 
-/// A latency that rises, or falls, from one cell to another.
-struct Climb<'m, 'a> {
+/// A latency that rises or falls from one cell to another.
+struct Step<'m, 'a> {
     line: &'m Line,
     metric: Metric,
     from: Point<'m, 'a>,
     to: Point<'m, 'a>,
 }
 
-/// The first of some metrics of a latency that two cells of a row may be ranked by.
-fn path<'m, 'a>(row: &Row<'m, 'a>, metrics: &[Metric]) -> Option<Path<'m, 'a>> {
-    metrics.iter().find_map(|metric| {
-        // What came whole has no TTFT of its own.
-        let own = |cell: &Cell<'_>| match metric {
-            Metric::Latency(_, LatencyKind::Ttft) => cell.streaming == Streaming::Streamed,
-            _ => true,
-        };
-        let point = |(x, cell): &(f64, &'m Cell<'a>)| {
-            let value = cell.ranked(*metric).filter(|value| *value > 0.0 && own(cell))?;
-            Some(Point { x: *x, cell, value })
-        };
-        let points: Vec<Point<'m, 'a>> = row.cells.iter().filter_map(point).collect();
-        (points.len() > 1).then_some(Path { line: row.line, metric: *metric, points })
-    })
+impl<'m, 'a> Path<'m, 'a> {
+    /// The first of some metrics by which two cells of a row may be ranked.
+    fn of(row: &Row<'m, 'a>, metrics: &[Metric]) -> Option<Self> {
+        metrics.iter().find_map(|metric| {
+            // An answer that arrived in one piece has no TTFT of its own.
+            let own = |cell: &Cell<'_>| match metric {
+                Metric::Latency(_, LatencyKind::Ttft) => cell.streaming == Streaming::Streamed,
+                _ => true,
+            };
+            let point = |(x, cell): &(f64, &'m Cell<'a>)| {
+                let value = cell.ranked(*metric).filter(|value| *value > 0.0 && own(cell))?;
+                Some(Point { x: *x, cell, value })
+            };
+            let points: Vec<Point<'m, 'a>> = row.cells.iter().filter_map(point).collect();
+            (points.len() > 1).then_some(Self { line: row.line, metric: *metric, points })
+        })
+    }
+
+    fn steps(&self) -> impl Iterator<Item = (usize, Step<'m, 'a>)> + '_ {
+        let pairs = self.points.windows(2).enumerate();
+        pairs.map(|(nth, pair)| {
+            (nth, Step { line: self.line, metric: self.metric, from: pair[0], to: pair[1] })
+        })
+    }
+
+    /// The cliffs of the latency, as some of `tests` steps. Consecutive cliffs are one; what comes down with the next step is a
+    /// ridge.
+    fn cliffs(&self, model: &Model<'_>, tests: usize) -> Vec<Step<'m, 'a>> {
+        let mut found: Vec<Step<'m, 'a>> = Vec::new();
+        for (nth, own) in self.steps() {
+            let step = own.to.x / own.from.x;
+            let least = (CLIFF * step).min(SMALL_STEP.max(1.0 + STEEP * (step - 1.0)));
+            let stays = self.points.get(nth + 2).is_none_or(|next| next.value > least * own.from.value);
+            // Growth in proportion to the axis is no cliff: a closed loop at its limit grows so.
+            if own.ratio() <= least || !stays || !own.is_beyond_chance(model, own.ratio() / step, tests) {
+                continue;
+            }
+            match found.last_mut().filter(|last| last.to.cell.index == own.from.cell.index) {
+                Some(last) => last.to = own.to,
+                None => found.push(own),
+            }
+        }
+        found
+    }
 }
 
-impl Climb<'_, '_> {
+impl Step<'_, '_> {
     fn ratio(&self) -> f64 {
         self.to.value / self.from.value
+    }
+
+    fn is_beyond_chance(&self, model: &Model<'_>, ratio: f64, tests: usize) -> bool {
+        let noise = model.noise(self.from.cell.workload);
+        noise.of_ratio(self.to.cell, self.from.cell, self.metric).is_beaten_by(ratio.ln(), tests)
     }
 
     fn cells(&self) -> [usize; 2] {
         [self.from.cell.index, self.to.cell.index]
     }
 
-    fn facts(&self, model: &Model<'_>, block: &Block<'_>) -> Facts {
+    fn facts(&self, model: &Model<'_>, block: &Block<'_>, ratio: &'static str) -> Facts {
         let digits = model.digits(&self.cells());
         Facts::new()
             .name("axis", model.axes[self.line.axis].label())
@@ -80,51 +114,25 @@ impl Climb<'_, '_> {
             .measure("from", self.metric, self.from.value, digits)
             .measure("to", self.metric, self.to.value, digits)
             .times("load_ratio", self.to.x / self.from.x, digits)
+            .times(ratio, self.ratio(), digits)
     }
 }
 
-/// The cliffs of a latency along a row, one of `tests` steps; steps that follow each other are one. What
-/// comes down again with the next step is a ridge.
-fn steep<'m, 'a>(model: &Model<'_>, path: &Path<'m, 'a>, tests: usize) -> Vec<Climb<'m, 'a>> {
-    let mut found: Vec<Climb<'m, 'a>> = Vec::new();
-    for (nth, pair) in path.points.windows(2).enumerate() {
-        let [from, to] = [pair[0], pair[1]];
-        let step = to.x / from.x;
-        let least = (CLIFF * step).min(SMALL_STEP.max(1.0 + STEEP * (step - 1.0)));
-        let stays = path.points.get(nth + 2).is_none_or(|next| next.value > least * from.value);
-        let ratio = to.value / from.value;
-        let doubt = model.noise(from.cell.workload).of_ratio(to.cell, from.cell, path.metric);
-        // In proportion to the axis is no cliff: a closed loop at its limit grows so.
-        if ratio <= least || !stays || !doubt.is_beaten_by((ratio / step).ln(), tests) {
-            continue;
-        }
-        match found.last_mut().filter(|last| last.to.cell.index == from.cell.index) {
-            Some(last) => last.to = to,
-            None => found.push(Climb { line: path.line, metric: path.metric, from, to }),
-        }
-    }
-    found
-}
-
-/// Where a latency takes off along an axis: of all rows with a cliff at the same place the highest speaks.
-pub(super) fn cliffs(model: &Model<'_>) -> Vec<Finding> {
-    model.blocks.iter().enumerate().flat_map(|(at, block)| cliffs_of(model, at, block)).collect()
-}
-
-fn cliffs_of(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
+/// Where a latency takes off along an axis: of all rows with a cliff at the same place the highest one is described.
+pub(super) fn cliffs(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
     let latencies = [LatencyKind::E2e, LatencyKind::Ttft].map(|kind| [tail(kind), middle(kind)]);
     let latencies = latencies.as_flattened();
     let rows = rows(model, block);
     let paths: Vec<Path<'_, '_>> =
-        rows.iter().flat_map(|row| latencies.iter().filter_map(|metrics| path(row, metrics))).collect();
+        rows.iter().flat_map(|row| latencies.iter().filter_map(|metrics| Path::of(row, metrics))).collect();
     let tests = paths.iter().map(|path| path.points.len() - 1).sum();
-    let mut all: Vec<Climb<'_, '_>> = paths.iter().flat_map(|path| steep(model, path, tests)).collect();
+    let mut all: Vec<Step<'_, '_>> = paths.iter().flat_map(|path| path.cliffs(model, tests)).collect();
     all.sort_by(|a, b| b.ratio().total_cmp(&a.ratio()));
-    let place = |own: &Climb<'_, '_>| {
+    let place = |own: &Step<'_, '_>| {
         let on_axis = |cell: &Cell<'_>| cell.at[own.line.axis];
         (own.line.axis, on_axis(own.from.cell), on_axis(own.to.cell))
     };
-    let mut groups: Vec<Vec<&Climb<'_, '_>>> = Vec::new();
+    let mut groups: Vec<Vec<&Step<'_, '_>>> = Vec::new();
     for own in &all {
         match groups.iter_mut().find(|group| place(group[0]) == place(own)) {
             Some(group) if group.iter().any(|known| known.cells() == own.cells()) => {}
@@ -132,58 +140,45 @@ fn cliffs_of(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
             None => groups.push(vec![own]),
         }
     }
-    let finding = |group: &Vec<&Climb<'_, '_>>| {
+    let finding = |group: &Vec<&Step<'_, '_>>| {
         let highest = group[0];
-        let mut facts = highest
-            .facts(model, block)
-            .times("jump", highest.ratio(), model.digits(&highest.cells()))
+        let samples = highest.to.cell.samples(highest.metric);
+        let facts = highest
+            .facts(model, block, "jump")
             .count("lines", block.lines(highest.line.axis).len())
-            .count("with_cliff", group.len());
-        if let Some(samples) = highest.to.cell.samples(highest.metric) {
-            facts = facts.plain("samples", samples as f64);
-        }
+            .count("with_cliff", group.len())
+            .plain("samples", samples.map(|samples| samples as f64));
         let cells = group.iter().flat_map(|own| own.cells());
         Finding::of_block(Kind::Cliff, model, at, cells).strong_as(highest.ratio()).with(facts)
     };
     groups.iter().map(finding).collect()
 }
 
-/// Requests that are quicker than with less load: then they are not the same requests.
-pub(super) fn falls(model: &Model<'_>) -> Vec<Finding> {
-    model.blocks.iter().enumerate().flat_map(|(at, block)| falls_of(model, at, block)).collect()
-}
-
-fn falls_of(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
+/// Requests that are faster than under less load: then they are not the same requests.
+pub(super) fn falls(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
     let rows = rows(model, block);
     let along = rows.iter().filter(|row| Some(row.line.axis) == block.load_axis);
-    let paths: Vec<Path<'_, '_>> = along.filter_map(|row| path(row, &middle(LatencyKind::E2e))).collect();
+    let paths: Vec<Path<'_, '_>> = along.filter_map(|row| Path::of(row, &middle(LatencyKind::E2e))).collect();
     let tests = paths.iter().map(|path| path.points.len() - 1).sum();
-    let mut found = Vec::new();
-    for path in &paths {
-        for (nth, pair) in path.points.windows(2).enumerate() {
-            let [from, to] = [pair[0], pair[1]];
-            // What had gone up with the step before is a ridge.
-            let before = nth.checked_sub(1).map_or(from.value, |before| path.points[before].value);
-            let doubt = model.noise(block.workload).of_ratio(to.cell, from.cell, path.metric);
-            let fell = to.value < FALL * from.value.min(before)
-                && doubt.is_beaten_by((to.value / from.value).ln(), tests);
-            if fell {
-                found.push(fall(model, at, block, &Climb { line: path.line, metric: path.metric, from, to }));
-            }
-        }
-    }
-    found
+    let fallen = |path: &Path<'_, '_>| -> Vec<Finding> {
+        let fell = |(nth, own): &(usize, Step<'_, '_>)| {
+            // What had risen with the step before is a ridge.
+            let before = nth.checked_sub(1).map_or(own.from.value, |before| path.points[before].value);
+            own.to.value < FALL * own.from.value.min(before)
+                && own.is_beyond_chance(model, own.ratio(), tests)
+        };
+        path.steps().filter(fell).map(|(_, own)| fall(model, at, block, &own)).collect()
+    };
+    paths.iter().flat_map(fallen).collect()
 }
 
-fn fall(model: &Model<'_>, at: usize, block: &Block<'_>, own: &Climb<'_, '_>) -> Finding {
-    let digits = model.digits(&own.cells());
-    let mut facts = own.facts(model, block).times("ratio", own.ratio(), digits);
-    let mut why = "unknown";
-    if let (Some(from), Some(to)) = (own.from.cell.answer_tokens(), own.to.cell.answer_tokens()) {
-        facts = facts.plain("from_tokens", from.round()).plain("to_tokens", to.round());
-        if to < SHORTER * from {
-            why = "shorter_answers";
-        }
-    }
-    Finding::of_block(Kind::Falls, model, at, own.cells()).strong_as(own.ratio()).with(facts.name("why", why))
+fn fall(model: &Model<'_>, at: usize, block: &Block<'_>, own: &Step<'_, '_>) -> Finding {
+    let tokens = own.from.cell.answer_tokens().zip(own.to.cell.answer_tokens());
+    let is_shorter = tokens.is_some_and(|(from, to)| to < SHORTER * from);
+    let facts = own
+        .facts(model, block, "ratio")
+        .plain("from_tokens", tokens.map(|(from, _)| from.round()))
+        .plain("to_tokens", tokens.map(|(_, to)| to.round()))
+        .name("why", if is_shorter { "shorter_answers" } else { "unknown" });
+    Finding::of_block(Kind::Falls, model, at, own.cells()).strong_as(own.ratio()).with(facts)
 }

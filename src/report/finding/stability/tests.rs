@@ -11,7 +11,7 @@ use rand_chacha::{
 use super::{super::*, RULES};
 use crate::{
     manifest::Slo,
-    measure::{Latency, Severity, Summary, Verdict, VerdictKind},
+    measure::{Latency, Metric, Severity, Summary, Verdict, VerdictKind},
     report::fixtures,
     store::{CellFile, StoredRun},
 };
@@ -141,7 +141,7 @@ fn line(points: &[(u32, f64, f64, f64)], n: u64) -> StoredRun {
 /// What the rules find, with the ids of its cells.
 fn found(run: &StoredRun) -> Vec<(Finding, Vec<String>)> {
     let model = Model::of(run);
-    let all = RULES.iter().flat_map(|rule| rule(&model));
+    let all = RULES.iter().flat_map(|rule| rule.apply(&model));
     all.map(|own| {
         let ids = own.cells.iter().map(|at| model.cells[*at].id().to_owned()).collect();
         (own, ids)
@@ -455,7 +455,7 @@ fn every_kind_has_its_sentence() {
     let mut kinds = Vec::new();
     for run in &runs {
         let model = Model::of(run);
-        let all: Vec<Finding> = RULES.iter().flat_map(|rule| rule(&model)).collect();
+        let all: Vec<Finding> = RULES.iter().flat_map(|rule| rule.apply(&model)).collect();
         let sentences = Words::new(None).unwrap().say(&model, &all).unwrap();
         assert!(sentences.iter().all(|sentence| !sentence.is_empty()));
         kinds.extend(all.iter().map(|own| own.kind));

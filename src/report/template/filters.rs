@@ -1,15 +1,15 @@
-//! Filters and functions of note templates.
+//! The filters and functions of templates.
 
 use minijinja::{
     Environment, Error, ErrorKind,
     value::{Value, ValueKind},
 };
 
-use super::axes_table;
+use super::grid::grid;
 use crate::report::{escape, number};
 
-/// The filters that are no part of Jinja, and those of Jinja that notes use most: for suggestions.
-pub(in crate::report) const NAMES: [&str; 24] = [
+/// The filters that error messages suggest: those of this module, and the most common ones of Jinja.
+pub(crate) const NAMES: [&str; 24] = [
     "ms",
     "s",
     "duration",
@@ -36,7 +36,7 @@ pub(in crate::report) const NAMES: [&str; 24] = [
     "safe",
 ];
 
-/// A filter that shows a number, by its name.
+/// A filter that formats a number.
 type Shown = (&'static str, fn(Option<f64>) -> String);
 
 const NUMBERS: [Shown; 10] = [
@@ -52,11 +52,11 @@ const NUMBERS: [Shown; 10] = [
     ("gib", number::gib),
 ];
 
-pub(in crate::report) fn add(environment: &mut Environment<'_>) {
+pub(crate) fn add(environment: &mut Environment<'_>) {
     for (name, show) in NUMBERS {
         environment.add_filter(name, move |value: &Value| numeric(name, value, show));
     }
-    environment.add_function("grid", axes_table::grid);
+    environment.add_function("grid", grid);
     environment.add_filter("spark", spark);
     environment.add_filter("tok_s", |value: &Value, digits: Option<u8>| {
         let rate = f64::try_from(value.clone()).ok().zip(digits);
@@ -80,7 +80,7 @@ pub(in crate::report) fn add(environment: &mut Environment<'_>) {
     });
 }
 
-/// How many of something, in the singular where it is one: `{{ n | counted("cell") }}` is `1 cell`, `2 cells`.
+/// A number with its noun in singular or plural: `{{ n | counted("cell") }}` gives `1 cell` or `2 cells`.
 fn counted(value: &Value, noun: &str, plural: Option<&str>) -> Result<String, Error> {
     let number = match value.get_attr("value") {
         Ok(own) if !own.is_undefined() => f64::try_from(own)?,
@@ -94,9 +94,8 @@ fn counted(value: &Value, noun: &str, plural: Option<&str>) -> Result<String, Er
     })
 }
 
-/// The text with its first letter in upper case.
+/// The text with its first letter in upper case, except for percentiles: `p95 TTFT`.
 fn capital(text: &str) -> String {
-    // A percentile keeps its small letter: `p95 TTFT`.
     if text.strip_prefix('p').is_some_and(|rest| rest.starts_with(|next: char| next.is_ascii_digit())) {
         return text.to_owned();
     }
@@ -105,7 +104,7 @@ fn capital(text: &str) -> String {
     first.map_or_else(String::new, |first| format!("{}{}", first.to_uppercase(), chars.as_str()))
 }
 
-/// Texts in a row: `a`, `a and b`, `a, b and c`.
+/// A list as text: `a`, `a and b`, `a, b and c`.
 fn listed(items: &Value) -> Result<String, Error> {
     let texts: Vec<String> = items.try_iter()?.map(|item| item.to_string()).collect();
     Ok(number::listed(&texts))
@@ -115,7 +114,7 @@ fn times(factor: Option<f64>) -> String {
     factor.map_or_else(|| number::ABSENT.to_owned(), number::times)
 }
 
-/// Numbers as bars from the smallest to the largest of them; an absent one is a dot.
+/// Numbers as bars between their minimum and maximum; an absent one is a dot.
 fn spark(values: &Value) -> Result<String, Error> {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let numbers: Vec<Option<f64>> = values

@@ -1,4 +1,4 @@
-//! `grid(cells, rows=…, columns=…, value=…)`: a Markdown table of one value over any two axes, for templates.
+//! The function `grid(cells, rows=…, columns=…, value=…)`: a Markdown table of one value over two axes.
 
 use minijinja::{
     Error, ErrorKind,
@@ -11,15 +11,14 @@ use crate::{
     report::{escape, number},
 };
 
-/// What stands between several cells that share a place, as where a third axis varies.
+/// Separates the values of cells that share a place, as when a third axis varies.
 const BETWEEN: &str = " / ";
 
-/// The function as templates call it.
+/// Renders the table.
 ///
 /// # Errors
-///
-/// A list that holds no cells, and an axis or a value that no cell has: with the names there are.
-pub(in crate::report) fn grid(cells: &Value, options: Kwargs) -> Result<Value, Error> {
+/// If `cells` is not a list of cells, or no cell has the axis or the value.
+pub(crate) fn grid(cells: &Value, options: Kwargs) -> Result<Value, Error> {
     let rows: String = options.get("rows")?;
     let columns: String = options.get("columns")?;
     let shown: String = options.get("value")?;
@@ -59,7 +58,7 @@ pub(in crate::report) fn grid(cells: &Value, options: Kwargs) -> Result<Value, E
     Ok(Value::from_safe_string(lines.join("\n")))
 }
 
-/// A cell's own value, or where it stands on an axis.
+/// A cell's own value, or its value on an axis.
 fn find<'a>(cell: &'a Json, name: &str) -> Option<&'a Json> {
     cell.get(name).or_else(|| cell.get("axes")?.get(name)).or_else(|| cell.get("load")?.get(name))
 }
@@ -71,7 +70,7 @@ fn label(cell: &Json, axis: &str) -> String {
     }
 }
 
-/// The values of an axis: ascending where all are numbers, else as they come.
+/// The values of an axis: ascending if all are numbers, else in the order of the cells.
 fn labels(cells: &[Json], axis: &str) -> Vec<String> {
     let mut known: Vec<(Option<f64>, String)> = Vec::new();
     for cell in cells {
@@ -87,7 +86,7 @@ fn labels(cells: &[Json], axis: &str) -> Vec<String> {
     known.into_iter().map(|(_, text)| text).collect()
 }
 
-/// A number in the digits of its unit; how the cell ended where nothing was measured.
+/// A number with the digits of its unit; the outcome of a cell that was not measured.
 fn text(cell: &Json, name: &str) -> String {
     match find(cell, name) {
         Some(Json::Number(value)) => {
