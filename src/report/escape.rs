@@ -1,13 +1,14 @@
-//! Text that came from somewhere else, made harmless in Markdown and on a terminal.
+//! Escapes foreign text for Markdown, XML and terminals.
 
-/// A character nobody may print as it is: it moves the cursor, colours the screen or turns the text around.
+/// Whether a character is unsafe to print: it moves the cursor, colours the screen or changes the direction
+/// of text.
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// One line of text for a paragraph or a table cell: what Markdown or HTML would act on is escaped, line breaks are
-/// spaces, control characters are shown as a replacement mark. Underscores inside words stay: they are harmless.
+/// Escapes text for a paragraph or a table cell: Markdown and HTML are escaped, line breaks become spaces,
+/// control characters become a replacement mark. Underscores inside words are harmless and stay.
 pub(super) fn markdown(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len() + 8);
@@ -37,7 +38,7 @@ pub(super) fn markdown(text: &str) -> String {
     out
 }
 
-/// Text for XML and HTML, in an element or in a quoted attribute.
+/// Escapes text for XML and HTML, in an element or a quoted attribute.
 pub(super) fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -55,7 +56,7 @@ pub(super) fn xml(text: &str) -> String {
     out
 }
 
-/// Prose of our own with code in backticks: the spans stay code, everything else is escaped.
+/// Escapes prose of our own, but keeps its code spans.
 pub(super) fn prose(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
     if parts.len().is_multiple_of(2) || parts.iter().skip(1).step_by(2).any(|part| part.is_empty()) {
@@ -68,8 +69,7 @@ pub(super) fn prose(text: &str) -> String {
     shaped.collect()
 }
 
-/// An inline code span that also stands in a table. Text with a backtick or a pipe cannot be one everywhere, so it
-/// is escaped text instead.
+/// Formats an inline code span that is valid in a table. Text with a backtick or a pipe is escaped instead.
 pub(super) fn code(text: &str) -> String {
     if text.is_empty()
         || text.contains(['`', '|', '\n', '\r', '\t'])
@@ -82,7 +82,7 @@ pub(super) fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
-/// A fenced block: the fence is longer than any run of backticks inside.
+/// Formats a fenced block, with a fence longer than any run of backticks inside.
 pub(super) fn fence(text: &str, language: &str) -> String {
     let mut longest = 0;
     let mut run = 0;

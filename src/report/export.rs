@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::note::values;
 use crate::store::{CellFile, StoredRun};
 
-/// The latencies of a summary; the rest of it is numbers and small objects.
+/// The latencies of a summary, which are nested.
 const LATENCIES: [&str; 5] = ["ttft", "itl", "tpot", "e2e", "issue_delay"];
 
 /// One line per cell, in the order of the run.

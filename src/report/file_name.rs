@@ -1,6 +1,7 @@
-//! Names of workloads as parts of file names: safe anywhere, and no two the same.
+//! Turns workload names into parts of file names: safe on any file system, and unique.
 
-/// The letters and digits of a name, lower case; everything else is a hyphen. At most 48 characters, never empty.
+/// Lower-cases the letters and digits of a name and replaces everything else by hyphens. At most 48
+/// characters, never empty.
 pub(super) fn plain(name: &str) -> String {
     let text: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
@@ -9,7 +10,7 @@ pub(super) fn plain(name: &str) -> String {
     if text.is_empty() { "workload".into() } else { text.chars().take(48).collect() }
 }
 
-/// The stem, with a number behind it where it is taken; it is taken then.
+/// Returns the stem, with a number appended if it is taken, and marks the result as taken.
 pub(super) fn own(stem: String, taken: &mut Vec<String>) -> String {
     let mut name = stem.clone();
     let mut number = 2;

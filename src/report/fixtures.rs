@@ -212,8 +212,8 @@ pub(super) fn add(
     run.cells.extend(cells);
 }
 
-/// Concurrency, max_tokens, p50 and p95 TTFT, p50 and p95 E2E (ms), tokens per second: measured on an RTX 2000 Ada
-/// by a client that did not stream.
+/// Concurrency, max_tokens, p50 and p95 TTFT, p50 and p95 E2E (ms), tokens per second: measured on an RTX
+/// 2000 Ada by a client that did not stream.
 const GRID: [(u32, u32, f64, f64, f64, f64, f64); 12] = [
     (1, 64, 1033.65, 1064.54, 1033.7, 1064.63, 48.1),
     (1, 128, 2060.37, 2071.18, 2060.42, 2071.26, 49.98),
@@ -340,8 +340,9 @@ pub(super) fn oom_surface() -> StoredRun {
     run
 }
 
-/// One server for each value of an axis, each asked for the same loads and lengths of answers. `factors` of a value, a load and
-/// a length gives what throughput and latencies of each repeat are multiplied by, beside a law that bends with the load.
+/// One server for each value of an axis, each asked for the same loads and lengths of answers. `factors` of a
+/// value, a load and a length gives what throughput and latencies of each repeat are multiplied by, beside a
+/// law that bends with the load.
 pub(super) fn servers(
     axis: &str,
     values: &[Value],

@@ -1,9 +1,9 @@
 //! Renders a stored run as notes, charts and a page, and compares two runs.
 //!
-//! `model` reads a run once. `finding` applies rules to it and returns typed findings without words: every sentence that a reader
-//! sees comes from `templates/`. `note`, `chart` and `page` show the same findings; `compare` joins the cells of two runs.
-//! Nothing here reads a clock, a server or a socket, and files only from the user's template folder: the same light files give
-//! the same bytes.
+//! `model` reads a run once. `finding` applies rules to it and returns typed findings without words: every
+//! sentence that a reader sees comes from `templates/`. `note`, `chart` and `page` show the same findings;
+//! `compare` joins the cells of two runs. Nothing here reads a clock, a server or a socket, and files only
+//! from the user's template folder: the same light files give the same bytes.
 //!
 //! ```
 //! use runner::{report, store};
@@ -50,8 +50,8 @@ use model::Model;
 /// Everything that shows a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shown {
-    /// The built-in notes that have something to say, and one note for each `*.md.j2` in the user's folder, sorted by name. A
-    /// file with the name of a built-in one replaces it.
+    /// The built-in notes that have something to say, and one note for each `*.md.j2` in the user's folder,
+    /// sorted by name. A file with the name of a built-in one replaces it.
     pub notes: Vec<Note>,
     /// The charts, for `charts/`.
     pub charts: Vec<Chart>,
@@ -62,8 +62,8 @@ pub struct Shown {
 /// Renders the notes, charts and page of a run.
 ///
 /// # Errors
-/// Every mistake in every template: a folder or file that cannot be read, a syntax error, an unknown value or filter, each with
-/// its line if it has one.
+/// Every mistake in every template: a folder or file that cannot be read, a syntax error, an unknown value or
+/// filter, each with its line if it has one.
 pub fn show(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<Shown, Findings> {
     let sources = template::sources(templates)?;
     let words = Words::new(templates)?;
@@ -112,8 +112,9 @@ pub fn json_lines(run: &StoredRun) -> String {
     export::json_lines(run)
 }
 
-/// Returns everything a template can see, with the findings on every server: plain numbers (milliseconds, tokens per second),
-/// names as they were written, `null` if a value is unknown. `templates/README.md` documents every value.
+/// Returns everything a template can see, with the findings on every server: plain numbers (milliseconds,
+/// tokens per second), names as they were written, `null` if a value is unknown. `templates/README.md`
+/// documents every value.
 ///
 /// # Errors
 /// Every mistake in the user's macros for findings or charts.

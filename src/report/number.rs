@@ -1,6 +1,6 @@
-//! Numbers as people read them. A number that is absent or not finite is a dash, never a zero.
+//! Formats numbers for people. An absent or infinite number is a dash, never a zero.
 
-/// What stands where a value is absent.
+/// The text of an absent value.
 pub(super) const ABSENT: &str = "–";
 
 fn finite(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
@@ -10,12 +10,12 @@ fn finite(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
     }
 }
 
-/// A number with `decimals` digits after the point and commas between thousands.
+/// A number with `decimals` decimals and commas between thousands.
 pub(super) fn grouped(number: f64, decimals: usize) -> String {
     let text = format!("{:.decimals$}", number.abs());
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let mut out = String::new();
-    // Minus zero and what rounds to it would print a sign for nothing.
+    // A number that rounds to zero has no sign.
     if number < 0.0 && text.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) {
         out.push('-');
     }
@@ -32,7 +32,8 @@ pub(super) fn grouped(number: f64, decimals: usize) -> String {
     out
 }
 
-/// A number with so many digits that matter, and commas between thousands: 2,391 with two is `2,400`, 0.0312 is `0.031`.
+/// A number with some significant digits and commas between thousands: 2,391 with two digits is `2,400`,
+/// 0.0312 is `0.031`.
 pub(super) fn significant(number: f64, digits: u8) -> String {
     finite(Some(number), |number| {
         if number == 0.0 {
@@ -42,14 +43,14 @@ pub(super) fn significant(number: f64, digits: u8) -> String {
         let exponent = number.abs().log10().floor() as i32;
         let scale = 10f64.powi(digits - 1 - exponent);
         let rounded = (number * scale).round() / scale;
-        // What was rounded up to a power of ten has a digit more.
+        // Rounding up to a power of ten adds a digit.
         let exponent = rounded.abs().log10().floor() as i32;
         grouped(rounded, (digits - 1 - exponent).clamp(0, 12) as usize)
     })
 }
 
-/// A latency given in milliseconds, with so many digits that matter: `184 ms`, from a second on in seconds: `2.4 s`, from ten
-/// minutes on in minutes.
+/// A latency in milliseconds with some significant digits: `184 ms`, from a second on in seconds: `2.4 s`,
+/// from ten minutes on in minutes.
 pub(super) fn latency(ms: f64, digits: u8) -> String {
     finite(Some(ms), |ms| match ms.abs() {
         short if short < 999.5 => format!("{} ms", significant(ms, digits)),
@@ -58,14 +59,14 @@ pub(super) fn latency(ms: f64, digits: u8) -> String {
     })
 }
 
-/// A rate without its unit, with one digit more than a latency of as many samples, for it rests on all of them together:
-/// `39.8`, `3,822`; below a thousand three digits suffice.
+/// A rate without its unit, with one digit more than a latency because it rests on all samples: `39.8`,
+/// `3,822`; below a thousand at most three.
 pub(super) fn rate(value: f64, digits: u8) -> String {
     let most = if value.abs() < 999.5 { 3 } else { 4 };
     significant(value, (digits + 1).min(most))
 }
 
-/// A factor with so many digits that matter; near one two decimals: `1.04×`, `0.62×`, `3.2×`, `12×`.
+/// A factor with some significant digits, near one with two decimals: `1.04×`, `0.62×`, `3.2×`, `12×`.
 pub(super) fn factor(factor: f64, digits: u8) -> String {
     finite(Some(factor), |factor| match factor.abs() {
         _ if factor.fract().abs() < 1e-9 => format!("{}×", grouped(factor, 0)),
@@ -74,7 +75,7 @@ pub(super) fn factor(factor: f64, digits: u8) -> String {
     })
 }
 
-/// Three to four digits that matter: no decimals from 100, one from 10, two below.
+/// The decimals for three to four significant digits: none from 100, one from 10, two below.
 fn digits(number: f64) -> usize {
     match number.abs() {
         large if large >= 99.95 => 0,
@@ -83,7 +84,7 @@ fn digits(number: f64) -> usize {
     }
 }
 
-/// Milliseconds without their unit: `1,316`, `42.5`, `8.04`.
+/// Milliseconds without the unit: `1,316`, `42.5`, `8.04`.
 pub(super) fn ms_bare(value: Option<f64>) -> String {
     finite(value, |ms| grouped(ms, digits(ms)))
 }
@@ -98,7 +99,7 @@ pub(super) fn s(value: Option<f64>) -> String {
     finite(value, |s| format!("{} s", grouped(s, digits(s))))
 }
 
-/// Tokens per second without their unit: `580`, `62.3`.
+/// Tokens per second without the unit: `580`, `62.3`.
 pub(super) fn rate_bare(value: Option<f64>) -> String {
     finite(value, |rate| grouped(rate, digits(rate).min(1)))
 }
@@ -129,7 +130,7 @@ pub(super) fn signed(value: Option<f64>) -> String {
     })
 }
 
-/// A price: `USD 0.137`. The letters, not the sign: two dollar signs in a line are a formula on some pages.
+/// A price: `USD 0.137`. Not `$`, because some pages read text between two dollar signs as a formula.
 pub(super) fn usd(value: Option<f64>) -> String {
     finite(value, |price| {
         let decimals = match price.abs() {
@@ -141,7 +142,7 @@ pub(super) fn usd(value: Option<f64>) -> String {
     })
 }
 
-/// A time as long as it is: `42.5 s`, `12.3 min`, `5.2 h`, `3.1 days`.
+/// A duration: `42.5 s`, `12.3 min`, `5.2 h`, `3.1 days`.
 pub(super) fn duration(value: Option<f64>) -> String {
     finite(value, |seconds| {
         let (number, unit) = match seconds.abs() {
@@ -167,7 +168,7 @@ pub(super) fn times(factor: f64) -> String {
     })
 }
 
-/// Words in a row: `a`, `a and b`, `a, b and c`.
+/// A list as text: `a`, `a and b`, `a, b and c`.
 pub(super) fn listed(words: &[String]) -> String {
     match words {
         [] => String::new(),

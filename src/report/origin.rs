@@ -74,7 +74,8 @@ pub(super) fn origins<'a>(cells: impl IntoIterator<Item = &'a CellFile>) -> Vec<
     found
 }
 
-/// The badge of a run: `SIMULATED`, or `PARTLY SIMULATED` if its cells have several origins; `None` if all were measured here.
+/// The badge of a run: `SIMULATED`, or `PARTLY SIMULATED` if its cells have several origins; `None` if all
+/// were measured here.
 pub(super) fn badge(run: &StoredRun) -> Option<String> {
     let found = origins(&run.cells);
     let own: Vec<String> = found

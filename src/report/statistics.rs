@@ -1,17 +1,17 @@
-//! The statistics of the reports, each with its source. Everything works on logarithms: a ratio of 2 and one of ½ are as far
-//! from 1, and a spread is a part of the number.
+//! Statistics for reports, each with its source. All work on logarithms: ratios of 2 and ½ are equally far
+//! from 1, and a spread is relative.
 
 use std::f64::consts::PI;
 
 use crate::{measure::Latency, unit::Percentile};
 
-/// The part of runs in which one family of tests may claim something that chance alone gave.
+/// The probability that a family of tests makes any false claim in a run.
 const FALSE_CLAIMS: f64 = 0.002;
 /// The 97.5th percentile of the normal distribution.
 pub(super) const Z975: f64 = 1.959_964;
 
-/// The quantile of the standard normal distribution for an upper tail of `tail` (0 to 0.5), by the rational approximation of
-/// Abramowitz and Stegun, 26.2.23: absolute error below 0.00045.
+/// The quantile of the standard normal distribution for an upper tail of `tail` (0 to 0.5), by the rational
+/// approximation of Abramowitz and Stegun, 26.2.23: absolute error below 0.00045.
 pub(super) fn normal_quantile(tail: f64) -> f64 {
     let t = (-2.0 * tail.max(f64::MIN_POSITIVE).ln()).sqrt();
     let over = 2.515_517 + t * (0.802_853 + t * 0.010_328);
@@ -19,8 +19,8 @@ pub(super) fn normal_quantile(tail: f64) -> f64 {
     t - over / under
 }
 
-/// The quantile of Student's t with `df` degrees of freedom for both tails together of `tails`, by Hill's algorithm 396
-/// (Communications of the ACM 13, 1970).
+/// The quantile of Student's t with `df` degrees of freedom for a probability of `tails` in both tails
+/// together, by Hill's algorithm 396 (Communications of the ACM 13, 1970).
 pub(super) fn t_quantile(tails: f64, df: f64) -> f64 {
     if !df.is_finite() {
         return normal_quantile(tails / 2.0);
@@ -53,13 +53,13 @@ pub(super) fn t_quantile(tails: f64, df: f64) -> f64 {
     (n * y).sqrt()
 }
 
-/// How many standard errors are beyond chance for one of `tests` tests of a family: the family as a whole claims something
-/// false in at most 0.2 % of runs (Bonferroni). `df` are the degrees of freedom of the standard error.
+/// The number of standard errors that is beyond chance for one of `tests` tests: the family makes a false
+/// claim in at most 0.2 % of runs (Bonferroni). `df` are the degrees of freedom of the standard error.
 pub(super) fn critical(tests: usize, df: f64) -> f64 {
     t_quantile(FALSE_CLAIMS / tests.max(1) as f64, df)
 }
 
-/// The mean and the sample variance of some numbers; `None` for fewer than two.
+/// The mean and the sample variance; `None` for fewer than two numbers.
 pub(super) fn mean_variance(values: &[f64]) -> Option<(f64, f64)> {
     let n = values.len() as f64;
     (values.len() > 1).then(|| {
@@ -69,7 +69,7 @@ pub(super) fn mean_variance(values: &[f64]) -> Option<(f64, f64)> {
     })
 }
 
-/// The median; between the two middle ones of an even number. `None` of none.
+/// The median: the mean of the middle two of an even number. `None` without numbers.
 pub(super) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -102,33 +102,36 @@ pub(crate) fn largest<T>(items: impl IntoIterator<Item = (T, f64)>) -> Option<(T
     items.into_iter().reduce(|best, own| if own.1 > best.1 { own } else { best })
 }
 
-/// A number, and where it lies with 95 % confidence.
+/// A number with its 95 % confidence interval.
 ///
-/// - A percentile: the order statistics between which it lies, whatever the distribution, by the normal approximation of
+/// - A percentile: the order statistics between which it lies, whatever the distribution, by the normal
+///   approximation of
 ///   the binomial (Conover, Practical Nonparametric Statistics, 3rd ed., section 3.2). Ranks are looked up in the stored
 ///   histogram, so the bounds carry its 1 %. Where a cell was repeated the interval is at least as wide as the repeats' own
 ///   percentiles make it: what differs from run to run is in no sample of one run.
-/// - A rate: from its repeats where there are several (Student's t of their logarithms). From one repeat of a closed loop, by
+/// - A rate: from its repeats where there are several (Student's t of their logarithms). From one repeat of a
+///   closed loop, by
 ///   Little's law X = N / R: its relative error is that of the mean E2E, from the variance of the samples.
-/// - A ratio: from the two intervals, by the method of variance estimates recovery on logarithms (Zou and Donner, Statistics
+/// - A ratio: from the two intervals, by the method of variance estimates recovery on logarithms (Zou and
+///   Donner, Statistics
 ///   in Medicine 27, 2008).
 ///
-/// All take the requests of a cell as independent. Those of a busy server are not quite, so an interval is rather too narrow
-/// than too wide.
+/// All assume independent requests. Those of a busy server are not quite independent, so an interval is
+/// rather too narrow than too wide.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Estimate {
     pub(super) value: f64,
-    /// Both above zero; `None` where the samples do not tell.
+    /// The interval, both ends above zero; `None` if the samples do not give one.
     pub(super) between: Option<(f64, f64)>,
 }
 
 impl Estimate {
-    /// A number of which nothing else is known.
+    /// A number without an interval.
     pub(super) fn alone(value: f64) -> Self {
         Self { value, between: None }
     }
 
-    /// A percentile of a latency, milliseconds.
+    /// A percentile of a latency, in milliseconds.
     pub(super) fn percentile(latency: &Latency, rank: Percentile) -> Option<Self> {
         let value = latency.percentile(rank)?;
         let (n, q) = (latency.n as f64, rank.fraction());
@@ -142,12 +145,12 @@ impl Estimate {
         let between = at(low).zip(at(high)).filter(|(low, _)| *low > 0.0);
         Some(Self {
             value,
-            // What the histogram rounds must not leave the number outside of its own interval.
+            // The histogram rounds: its bounds must not exclude the number itself.
             between: between.map(|(low, high)| (low.min(value), high.max(value))),
         })
     }
 
-    /// A rate that was measured several times; `value` is the pooled one.
+    /// A rate that was measured several times; `value` is that of the pooled repeats.
     pub(super) fn repeated(value: f64, repeats: &[f64]) -> Self {
         let logs: Vec<f64> = repeats.iter().map(|rate| rate.ln()).collect();
         let known = logs.iter().all(|log| log.is_finite());
@@ -159,7 +162,8 @@ impl Estimate {
         Self { value, between }
     }
 
-    /// A percentile of pooled repeats, with what differs between them; `repeats` has the same percentile of each.
+    /// Widens the interval of a percentile of pooled repeats by the differences between them; `repeats` has
+    /// the percentile of each.
     pub(super) fn with_repeats(self, repeats: &[f64]) -> Self {
         let own = Self::repeated(self.value, repeats).between;
         let wider = |(low, high): (f64, f64)| match own {
@@ -169,12 +173,12 @@ impl Estimate {
         Self { value: self.value, between: self.between.map(wider) }
     }
 
-    /// The mean of a latency, milliseconds, from the variance of its samples.
+    /// The mean of a latency in milliseconds, with its interval from the variance of the samples.
     pub(super) fn mean(latency: &Latency) -> Self {
         Self::by_littles_law(latency.mean_ms, latency)
     }
 
-    /// A rate that was measured once, in a closed loop whose requests took `e2e`.
+    /// A rate that was measured once, in a closed loop with the latency `e2e`.
     pub(super) fn by_littles_law(value: f64, e2e: &Latency) -> Self {
         let between = relative_error(e2e).map(|error| {
             let half = Z975 * error;
@@ -183,7 +187,7 @@ impl Estimate {
         Self { value, between }
     }
 
-    /// This number over another.
+    /// Divides this number by another.
     pub(super) fn over(self, other: Self) -> Self {
         let value = self.value / other.value;
         let between = self.between.zip(other.between).map(|(mine, its)| {
@@ -195,7 +199,7 @@ impl Estimate {
         Self { value, between }
     }
 
-    /// A constant over this number.
+    /// Divides a constant by this number.
     pub(super) fn under(self, constant: f64) -> Self {
         let of = |number: f64| constant / number;
         Self { value: of(self.value), between: self.between.map(|(low, high)| (of(high), of(low))) }
@@ -208,7 +212,8 @@ impl Estimate {
     }
 }
 
-/// The standard error of a mean latency as a part of it, from the stored histogram; `None` from fewer than eight samples.
+/// The relative standard error of a mean latency, from the stored histogram; `None` for fewer than eight
+/// samples.
 pub(super) fn relative_error(latency: &Latency) -> Option<f64> {
     let n = latency.n as f64;
     let square: f64 = latency
@@ -220,7 +225,7 @@ pub(super) fn relative_error(latency: &Latency) -> Option<f64> {
     (latency.n >= 8 && latency.mean_ms > 0.0).then(|| (square / (n - 1.0) / n).sqrt() / latency.mean_ms)
 }
 
-/// The sample of a rank, from 1; `None` beyond the last.
+/// The sample of a rank, which counts from 1.
 fn at_rank(latency: &Latency, rank: u64) -> Option<f64> {
     let mut below = 0;
     latency.histogram.buckets.iter().find_map(|(us, count)| {

@@ -1,4 +1,4 @@
-//! What several pictures say: where a cell stands, what it measured, and which numbers may not be ranked.
+//! Texts that several charts share: the place of a cell, its numbers, and notes on what is shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::{
     unit::Percentile,
 };
 
-/// What a pointer over a cell is told, where the cell has it.
+/// The numbers in the tooltip of a cell.
 const NUMBERS: [Metric; 5] = [
     Metric::OUTPUT,
     Metric::P50_TTFT,
@@ -24,8 +24,8 @@ const NUMBERS: [Metric; 5] = [
     Metric::P95_E2E,
 ];
 
-/// The latencies a workload is judged by, those that some cell has: its SLO's terms, else p95 TTFT, else p95
-/// E2E.
+/// The latencies by which a workload is judged and that some cell has: the terms of its SLO, else p95 TTFT,
+/// else p95 E2E.
 pub(super) fn latencies(scope: &Scope<'_, '_>) -> Vec<(Metric, Option<SloTerm>)> {
     let has = |metric: &Metric| scope.measured().any(|cell| cell.shown(*metric).is_some());
     let terms = scope.slo.0.iter().map(|term| (Metric::of_term(term), Some(*term)));
@@ -37,12 +37,12 @@ pub(super) fn latencies(scope: &Scope<'_, '_>) -> Vec<(Metric, Option<SloTerm>)>
     usual.map(|metric| (metric, None)).into_iter().collect()
 }
 
-/// A target as it stands at its line: `p95 TTFT ≤ 1,500 ms`.
+/// The text of a target at its line: `p95 TTFT ≤ 1,500 ms`.
 pub(super) fn slo(term: &SloTerm) -> String {
     format!("{} ≤ {}", Metric::of_term(term).label(), number::ms(Some(term.limit.as_ms())))
 }
 
-/// Where a cell stands among the cells of its workload.
+/// The values of a cell on the axes that vary in its workload.
 pub(super) fn place(scope: &Scope<'_, '_>, cell: &Cell<'_>) -> String {
     let own = place_on(scope.model, cell, |axis| scope.varying.contains(&axis));
     match own.is_empty() {
@@ -58,7 +58,7 @@ fn shown(metric: Metric, value: f64) -> String {
     }
 }
 
-/// What a pointer over a cell is told, in lines.
+/// The tooltip of a cell.
 pub(super) fn cell(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>, cell: &Cell<'_>) -> String {
     let mut lines = vec![place(scope, cell)];
     if !cell.file.outcome.is_measured() {
@@ -87,7 +87,7 @@ pub(super) fn outcome(canvas: &Canvas<'_, '_>, cell: &Cell<'_>) -> String {
     canvas.text("cell_outcome", context! { outcome => cell.file.outcome.name() })
 }
 
-/// A sentence on the numbers of a picture that may not be ranked; empty when all may.
+/// A note on the numbers of a chart that may not be ranked; empty if all may.
 pub(super) fn unranked<'c, 'a: 'c>(
     canvas: &Canvas<'_, '_>,
     cells: impl Iterator<Item = &'c Cell<'a>>,
@@ -114,7 +114,7 @@ pub(super) fn unranked<'c, 'a: 'c>(
     canvas.text("unranked", context! { metric => metric.label(), hollow, all, kinds, least, most })
 }
 
-/// A sentence on server axes of which one value alone gave numbers; empty without such.
+/// A note on server axes of which a single value gave numbers; else empty.
 pub(super) fn only(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> String {
     let only = scope.only.as_ref();
     only.map_or_else(String::new, |(place, others)| {
@@ -122,7 +122,7 @@ pub(super) fn only(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> String {
     })
 }
 
-/// A sentence on where other axes are held; empty where there are none.
+/// A note on the values at which other axes are held; empty if there are none.
 pub(super) fn held(canvas: &Canvas<'_, '_>, held: &Held<'_, '_>) -> String {
     match held.place.is_empty() {
         true => String::new(),
@@ -130,14 +130,14 @@ pub(super) fn held(canvas: &Canvas<'_, '_>, held: &Held<'_, '_>) -> String {
     }
 }
 
-/// A sentence on axes of which only some values are shown; empty where there are none.
+/// A note on axes of which only some values are shown; empty if there are none.
 pub(super) fn thinned(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>, axes: &[(usize, usize)]) -> String {
     let axes: Vec<_> =
         axes.iter().map(|(axis, shown)| context! { axis => scope.label(*axis), shown }).collect();
     if axes.is_empty() { String::new() } else { canvas.text("thinned", context! { axes }) }
 }
 
-/// A sentence on the loads of an axis that some cells did not reach; empty where all did.
+/// A note on the loads of an axis that some cells did not reach; empty if all did.
 pub(super) fn not_reached(
     canvas: &Canvas<'_, '_>,
     scope: &Scope<'_, '_>,

@@ -1,4 +1,4 @@
-//! Where cells stand along one axis: numbers to scale, names side by side.
+//! The horizontal axis: numbers to scale, names at equal distances.
 
 use super::{
     scale::Scale,
@@ -6,21 +6,21 @@ use super::{
 };
 use crate::report::model::Cell;
 
-/// Numbers that span this ratio stand on a logarithmic axis: 1, 2, 4, 8 at equal distances.
+/// The ratio from which numbers are on a logarithmic axis: 1, 2, 4, 8 at equal distances.
 const LOG_FROM: f64 = 8.0;
 
-/// The horizontal axis of a picture.
+/// The horizontal axis of a chart.
 pub(super) struct Along<'s, 'm, 'a> {
     scope: &'s Scope<'m, 'a>,
     axis: usize,
     scale: Option<Scale>,
-    /// Places of its values on the axis.
+    /// Indices of its values.
     values: Vec<usize>,
     ticks: Vec<(f64, String)>,
 }
 
 impl<'s, 'm, 'a> Along<'s, 'm, 'a> {
-    /// The axis over the values that some cells have, and the loads that they reached.
+    /// An axis over the values that some cells have, and the loads that they reached.
     pub(super) fn new(
         scope: &'s Scope<'m, 'a>,
         cells: &[&Cell<'_>],
@@ -46,7 +46,7 @@ impl<'s, 'm, 'a> Along<'s, 'm, 'a> {
         Self { scope, axis, scale, values, ticks }
     }
 
-    /// Where a cell stands, by the load it reached; `None` without a value.
+    /// The position of a cell, by the load it reached; `None` without a value.
     pub(super) fn at(&self, cell: &Cell<'_>) -> Option<f64> {
         match self.scale {
             Some(scale) => self.scope.number(cell, self.axis).map(|number| scale.at(number)),
@@ -57,12 +57,12 @@ impl<'s, 'm, 'a> Along<'s, 'm, 'a> {
         }
     }
 
-    /// Whether neighbours may be joined by a line.
+    /// Whether a line may connect neighbours.
     pub(super) fn is_numeric(&self) -> bool {
         self.scale.is_some()
     }
 
-    /// Its values with their places in the picture.
+    /// Its values with their positions.
     pub(super) fn ticks(&self) -> &[(f64, String)] {
         &self.ticks
     }

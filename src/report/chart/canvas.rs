@@ -19,7 +19,8 @@ pub(super) const NARROW: f64 = 372.0;
 /// Free room at the left and right edge.
 pub(super) const EDGE: f64 = 20.0;
 
-/// The macros for the words of charts. Drawing continues if a macro fails; all mistakes are reported at the end.
+/// The macros for the words of charts. Drawing continues if a macro fails; all mistakes are reported at the
+/// end.
 pub(super) struct Say<'w> {
     macros: RefCell<Macros<'w>>,
     failed: RefCell<Findings>,

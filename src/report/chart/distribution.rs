@@ -1,4 +1,4 @@
-//! How TTFT and ITL are distributed, one ridge for each step of what is asked for.
+//! The distributions of TTFT and ITL, one ridge for each value on the horizontal axis of other charts.
 
 use std::collections::BTreeMap;
 
@@ -22,22 +22,22 @@ use crate::{
     unit::Percentile,
 };
 
-/// Ridges that stay readable.
+/// The most ridges.
 const ROWS: usize = 8;
 const ROW: f64 = 46.0;
-/// Height of a ridge; more than its row, so that it leans into the one above.
+/// Height of a ridge, which overlaps the row above.
 const RIDGE: f64 = 40.0;
 /// Room at the right of a panel for the number of samples.
 const COUNT: f64 = 62.0;
-/// Places along a ridge.
+/// The most bins of a ridge.
 const BINS: usize = 64;
-/// Between two panels side by side.
+/// Room between two panels side by side.
 const GAP: f64 = 34.0;
 
-/// A ridge of each panel: where it stands along the axis, and its cell.
+/// A row of ridges: its label and its cell.
 type Row<'m, 'a> = (String, &'m Cell<'a>);
 
-/// The picture; `None` where no cell has a distribution.
+/// Draws the chart; `None` if no cell has a distribution.
 pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Chart> {
     let along = scope.along();
     let others: Vec<usize> = scope.varying.iter().copied().filter(|axis| Some(*axis) != along).collect();
@@ -69,7 +69,7 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
     Some(sheet.finish(bottom + Plane::BELOW_BARE, notes, chart))
 }
 
-/// One row for each value along the axis, and whether some values are left out.
+/// One row for each value on the axis, and whether some values are left out.
 fn rows<'m, 'a>(
     scope: &Scope<'m, 'a>,
     cells: &[&'m Cell<'a>],
@@ -93,7 +93,7 @@ fn rows<'m, 'a>(
     (shown.iter().filter_map(row).collect(), shown.len() < known.len())
 }
 
-/// The panels side by side, on a phone one below the other; returns where they end.
+/// Draws the panels side by side, on a phone one below the other; returns where they end.
 fn draw_panels(
     sheet: &mut Sheet,
     canvas: &Canvas<'_, '_>,
@@ -136,7 +136,7 @@ fn draw_panels(
     bottom
 }
 
-/// The axis and its steps, at the left of a panel; how wide the name is.
+/// Draws the axis and its values at the left of a panel; returns the width of its name.
 fn steps(svg: &mut Svg, axis: &str, rows: &[Row<'_, '_>], plane: &Plane, room: f64) -> f64 {
     let name = fitted(&down(axis), 14.5, room);
     svg.text((EDGE, plane.top - 16.0), Anchor::Start, "axis", &name);
@@ -164,7 +164,7 @@ fn latency<'a>(cell: &Cell<'a>, kind: LatencyKind) -> Option<&'a Latency> {
 struct Panel {
     kind: LatencyKind,
     plane: Plane,
-    /// Where its title begins.
+    /// The left end of its title.
     title: f64,
     colour: usize,
 }
@@ -193,8 +193,8 @@ impl Panel {
             svg.line((plane.left, base), (plane.right - COUNT, base), "grid");
             match latency(cell, self.kind) {
                 Some(latency) => {
-                    let said = said(canvas, scope, cell, &metric, latency);
-                    svg.open_mark(Some(cell.id()), &said);
+                    let tooltip = tooltip(canvas, scope, cell, &metric, latency);
+                    svg.open_mark(Some(cell.id()), &tooltip);
                     self.draw_ridge(svg, latency, &x, base, cell.is_usable());
                     svg.close_mark();
                     let n = format!("n {}", number::thousands(Some(latency.n as f64)));
@@ -206,7 +206,7 @@ impl Panel {
         plane.below(svg, &ticks, "");
     }
 
-    /// A ridge with its p50 and p95; hollow where nothing may be concluded from it.
+    /// Draws a ridge with its p50 and p95, hollow if its cell is not usable.
     fn draw_ridge(&self, svg: &mut Svg, latency: &Latency, x: &Scale, base: f64, is_usable: bool) {
         let (plane, colour) = (&self.plane, self.colour);
         let outline = ridge(latency, x, plane, base);
@@ -222,10 +222,10 @@ impl Panel {
     }
 }
 
-/// The line of a ridge: how many samples fall to each place, a little smoothed, the highest at full height.
+/// The outline of a ridge: the samples in each bin, slightly smoothed, the highest at full height.
 fn ridge(latency: &Latency, x: &Scale, plane: &Plane, base: f64) -> Vec<(f64, f64)> {
     let (from, to) = (plane.left + 4.0, plane.right - COUNT);
-    // Few samples have few places, or each would be a spike of its own.
+    // Few samples get few bins, or each would be a spike of its own.
     let bins = ((latency.n as f64).sqrt() * 4.0).clamp(16.0, BINS as f64) as usize;
     let mut counts = vec![0.0; bins];
     for (value, count) in &latency.histogram.buckets {
@@ -244,7 +244,7 @@ fn ridge(latency: &Latency, x: &Scale, plane: &Plane, base: f64) -> Vec<(f64, f6
     let (Some(first), Some(last)) = (occupied.first(), occupied.last()) else {
         return Vec::new();
     };
-    // The outline begins and ends on the base, half a place beyond the outermost samples.
+    // The outline begins and ends on the base, half a bin beyond the outermost samples.
     let mut points = vec![(within(from + wide * (*first as f64 - 0.5)), base)];
     points.extend(
         (*first..=*last)
@@ -254,7 +254,7 @@ fn ridge(latency: &Latency, x: &Scale, plane: &Plane, base: f64) -> Vec<(f64, f6
     points
 }
 
-fn said(
+fn tooltip(
     canvas: &Canvas<'_, '_>,
     scope: &Scope<'_, '_>,
     cell: &Cell<'_>,

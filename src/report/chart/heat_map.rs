@@ -1,4 +1,4 @@
-//! The latency heat map over the two axes that say most.
+//! The latency heat map over two axes.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -20,31 +20,31 @@ use crate::{
     report::{model::Cell, number},
 };
 
-/// Tiles that stay readable.
+/// The most columns.
 const COLUMNS: usize = 10;
-/// The same on a phone.
+/// The most columns on a phone.
 const FEW_COLUMNS: usize = 5;
 const ROWS: usize = 12;
 /// Width of one colour in the key.
 const STEP: f64 = 22.0;
 const FILLS: [&str; 7] = ["t0", "t1", "t2", "t3", "t4", "t5", "t6"];
 const INKS: [&str; 7] = ["u0", "u1", "u2", "u3", "u4", "u5", "u6"];
-/// Latencies that span this ratio are coloured by their logarithm.
+/// The ratio from which latencies are coloured by their logarithm.
 const LOG_FROM: f64 = 5.0;
-/// Numbers that differ by less than this factor do not get the whole ramp: it would make noise look like
-/// much.
+/// The smallest ratio that gets all colours: with less, noise would look significant.
 const WHOLE_RAMP: f64 = 2.0;
 
-/// What the colours show.
+/// The meaning of the colours.
 struct Colours {
     metric: Metric,
     term: Option<SloTerm>,
     low: f64,
-    /// What has the darkest colour.
+    /// The value with the darkest colour.
     darkest: f64,
 }
 
-/// The picture; `None` where fewer than two axes have several values, or fewer than two cells a latency.
+/// Draws the chart; `None` if fewer than two axes have several values, or fewer than two cells have a
+/// latency.
 pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Chart> {
     let (metric, term) = about::latencies(scope).into_iter().next()?;
     let across = scope.along()?;
@@ -137,7 +137,7 @@ fn tile(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>, colours: &Colours, cell:
 }
 
 impl Colours {
-    /// Which of the seven fills a value has.
+    /// The fill of a value, one of seven.
     fn step(&self, value: f64) -> usize {
         let (low, high) = (self.low, self.darkest);
         let part = if high <= low {
@@ -151,7 +151,7 @@ impl Colours {
     }
 }
 
-/// A sentence on which side of the SLO the numbers lie; empty where none is judged.
+/// A note on which side of the SLO the numbers are; empty if none is judged.
 fn side(canvas: &Canvas<'_, '_>, table: &Tiles, term: Option<&SloTerm>) -> String {
     let sides: BTreeSet<bool> =
         table.tiles.iter().flatten().flatten().filter_map(|tile| tile.inside).collect();
@@ -164,7 +164,7 @@ fn side(canvas: &Canvas<'_, '_>, table: &Tiles, term: Option<&SloTerm>) -> Strin
     term.map_or_else(String::new, |term| canvas.text("slo_side", context! { side, slo => about::slo(term) }))
 }
 
-/// What the colours mean: from the lowest to the highest value.
+/// Draws the key of the colours, from the lowest to the highest value.
 fn ramp(sheet: &mut Sheet, canvas: &Canvas<'_, '_>, colours: &Colours, picked: bool) {
     let text = colours.metric.heading();
     let (from, to) = (number::ms_bare(Some(colours.low)), number::ms_bare(Some(colours.darkest)));

@@ -7,7 +7,8 @@ use super::{
     text::{fitted, told_apart, width},
 };
 
-/// Draws the shapes of some series with their values, below the head of the chart. Series without numbers have no key.
+/// Draws the shapes of some series with their values, below the head of the chart. Series without numbers
+/// have no key.
 pub(super) fn series(sheet: &mut Sheet, series: &[Series<'_, '_>]) {
     let Some(first) = series.first() else { return };
     let has_numbers = |one: &Series<'_, '_>| one.cells.iter().any(|cell| cell.has_numbers());

@@ -1,14 +1,15 @@
 //! Draws the charts of a run as SVG files that follow the reader's light or dark mode.
 //!
-//! They are drawn by a small layer of our own (`svg`) instead of a library. GitHub shows an SVG file as an image: its colours can
-//! follow light or dark mode only through classes and a media query inside the file, its text must remain text, and the same run
-//! must give the same bytes. `plotters` writes each colour into each element; `charming` draws in a JavaScript engine; `poloto`
-//! has classes, but neither direct labels nor heat maps, and was last released in 2023. The shapes are few; the work is in
-//! choosing what to show, which no library does.
+//! They are drawn by a small layer of our own (`svg`) instead of a library. GitHub shows an SVG file as an
+//! image: its colours can follow light or dark mode only through classes and a media query inside the file,
+//! its text must remain text, and the same run must give the same bytes. `plotters` writes each colour into
+//! each element; `charming` draws in a JavaScript engine; `poloto` has classes, but neither direct labels nor
+//! heat maps, and was last released in 2023. The shapes are few; the work is in choosing what to show, which
+//! no library does.
 //!
-//! Of the six colours, those that colour-blind readers confuse (blue and purple, orange and brown, green and grey) differ in
-//! lightness, and every series has a shape as well. Numbers that may not be ranked are hollow; simulated ones say so inside the
-//! chart. Every word comes from a macro in `templates/charts.j2`.
+//! Of the six colours, those that colour-blind readers confuse (blue and purple, orange and brown, green and
+//! grey) differ in lightness, and every series has a shape as well. Numbers that may not be ranked are
+//! hollow; simulated ones say so inside the chart. Every word comes from a macro in `templates/charts.j2`.
 
 mod about;
 mod along;
@@ -59,14 +60,14 @@ pub(super) fn charts<'a>(model: &Model<'a>, words: &'a Words) -> Result<Vec<Char
             ];
             pictures.into_iter().flatten().collect()
         };
-        charts.extend(drawn(model, words, of_workload)?);
+        charts.extend(in_both_widths(model, words, of_workload)?);
     }
-    charts.extend(drawn(model, words, |canvas| oom_surface::draw(canvas).into_iter().collect())?);
+    charts.extend(in_both_widths(model, words, |canvas| oom_surface::draw(canvas).into_iter().collect())?);
     Ok(named(charts))
 }
 
 /// Draws some charts in both widths. Whether there is a chart does not depend on its width.
-fn drawn<'a>(
+fn in_both_widths<'a>(
     model: &Model<'a>,
     words: &'a Words,
     draw: impl Fn(&Canvas<'_, '_>) -> Vec<Chart>,

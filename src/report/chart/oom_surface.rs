@@ -1,7 +1,8 @@
 //! The OOM surface: where memory runs out, over two server axes.
 //!
-//! Of more than two axes the chart shows the two on which the fate of a server changes most often. The others are held at the
-//! values that have the largest smaller group of fitting and not fitting servers, so that the chart includes the boundary.
+//! Of more than two axes the chart shows the two on which the fate of a server changes most often. The others
+//! are held at the values that have the largest smaller group of fitting and not fitting servers, so that the
+//! chart includes the boundary.
 
 use std::{
     cmp::Reverse,

@@ -33,7 +33,8 @@ pub(super) struct Drawn {
 }
 
 impl Chart {
-    /// An empty chart; the macros `<kind>_title` and `<kind>_alt` give its title and description from `f` and its workload.
+    /// An empty chart; the macros `<kind>_title` and `<kind>_alt` give its title and description from `f` and
+    /// its workload.
     pub(super) fn new(canvas: &Canvas<'_, '_>, kind: &'static str, workload: Option<&str>, f: Value) -> Self {
         let f = context! { workload, ..f };
         Self {
@@ -52,7 +53,8 @@ impl Chart {
         self.element(&self.wide, "", &format!("<style>\n{STYLE}</style>\n"))
     }
 
-    /// The chart as elements of a page that includes [`Chart::style`] once: one for wide screens and one for phones.
+    /// The chart as elements of a page that includes [`Chart::style`] once: one for wide screens and one for
+    /// phones.
     pub(crate) fn inline(&self) -> String {
         match &self.narrow {
             Some(narrow) => {

@@ -1,4 +1,4 @@
-//! A plot area with a value axis at its left and an axis of steps or values below.
+//! A plot area with a value axis at the left and another axis below.
 
 use super::{
     scale::Scale,
@@ -16,7 +16,8 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    /// Lines across at the scale's ticks, their text at the left, and the axis' name above.
+    /// Draws the ticks of a value axis across the plot, their text at the left, and the name of the axis
+    /// above.
     pub(super) fn values(&self, svg: &mut Svg, scale: &Scale, title: &str) {
         for (value, text) in scale.ticks() {
             let y = scale.at(value);
@@ -26,18 +27,18 @@ impl Plane {
         self.title(svg, title);
     }
 
-    /// The name of what is shown, above the plot at its left edge: read without turning the head.
+    /// Draws the name of the value axis above the plot, where it reads horizontally.
     pub(super) fn title(&self, svg: &mut Svg, title: &str) {
         let x = self.left - 50.0;
         svg.text((x.max(20.0), self.top - 14.0), Anchor::Start, "axis", &fitted(title, 13.5, self.right - x));
     }
 
-    /// The line below, texts at their places as far as there is room, and the axis' name.
+    /// Draws the axis below: its ticks, their texts as far as there is room, and its name.
     pub(super) fn below(&self, svg: &mut Svg, ticks: &[(f64, String)], title: &str) {
         svg.line((self.left, self.bottom), (self.right, self.bottom), "base");
         let room = (self.right - self.left) / ticks.len().max(1) as f64;
         let numeric = ticks.iter().all(|(_, text)| text.replace(',', "").parse::<f64>().is_ok());
-        // Names may be long and are cut; of crowded numbers some are left out.
+        // Long names are cut; of crowded numbers some are left out.
         let cut = if numeric { f64::INFINITY } else { room.max(48.0) - 10.0 };
         let mut free = f64::NEG_INFINITY;
         for (x, text) in ticks {
@@ -57,9 +58,9 @@ impl Plane {
         );
     }
 
-    /// Pixels that [`Plane::below`] needs under the plot.
+    /// The room that [`Plane::below`] needs under the plot.
     pub(super) const BELOW: f64 = 46.0;
 
-    /// The same without a name.
+    /// The room that it needs without a name.
     pub(super) const BELOW_BARE: f64 = 26.0;
 }

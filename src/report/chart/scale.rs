@@ -1,4 +1,4 @@
-//! Values → pixels, and the values worth a line across the picture.
+//! Maps values to pixels, and chooses the ticks of an axis.
 
 use crate::report::number::grouped;
 
@@ -12,14 +12,15 @@ pub(super) struct Scale {
     to: f64,
 }
 
-/// Beyond this ratio of largest to smallest a linear axis would press most of it into one corner.
+/// The ratio of largest to smallest from which an axis is logarithmic: a linear one would press most values
+/// into a corner.
 const LOG_FROM: f64 = 15.0;
-/// The most lines across.
+/// The most ticks.
 const TICKS: usize = 7;
 
 impl Scale {
-    /// From zero to a round number above every value; logarithmic, from a round number below, where `may_log`
-    /// and the values span much. `None` where no value is finite.
+    /// From zero to a round number above every value. If `may_log` and the values span a large ratio,
+    /// logarithmic from a round number below. `None` without a finite value.
     pub(super) fn over(values: impl Iterator<Item = f64>, may_log: bool, from: f64, to: f64) -> Option<Self> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|value| value.is_finite()) {
@@ -43,8 +44,8 @@ impl Scale {
         Some(Self { min: 0.0, max: (high / step - 1e-9).ceil() * step, log: false, from, to })
     }
 
-    /// From a round number below every value to one above, for what is read by its place alone; logarithmic
-    /// as in [`Scale::over`].
+    /// From a round number below every value to one above, for values that are read by position only;
+    /// logarithmic as in [`Scale::over`].
     pub(super) fn around(values: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> Option<Self> {
         let scale = Self::over(values.clone(), true, from, to)?;
         if scale.log {
@@ -59,13 +60,13 @@ impl Scale {
         })
     }
 
-    /// Between two given values, logarithmic where asked and possible.
+    /// Between two values, logarithmic if requested and possible.
     pub(super) fn between(min: f64, max: f64, log: bool, from: f64, to: f64) -> Self {
         let max = if max > min { max } else { min + 1.0 };
         Self { min, max, log: log && min > 0.0, from, to }
     }
 
-    /// Where a value stands; beyond the ends, at the end.
+    /// The position of a value; beyond the ends, that of the end.
     pub(super) fn at(&self, value: f64) -> f64 {
         let part = if self.log {
             (value.max(self.min) / self.min).ln() / (self.max / self.min).ln()
@@ -83,7 +84,7 @@ impl Scale {
         self.log
     }
 
-    /// Values to draw a line at, with their text.
+    /// The ticks with their texts.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         if self.log {
             return self.log_ticks();
@@ -100,7 +101,7 @@ impl Scale {
             .collect()
     }
 
-    /// Their places with their text.
+    /// The positions of the ticks with their texts.
     pub(super) fn placed_ticks(&self) -> Vec<(f64, String)> {
         self.ticks().into_iter().map(|(value, text)| (self.at(value), text)).collect()
     }
@@ -124,7 +125,7 @@ impl Scale {
     }
 }
 
-/// A round step that gives four to seven lines over a span.
+/// A round step for four to seven ticks over a span.
 fn step(span: f64) -> f64 {
     let rough = span / 5.0;
     let power = 10f64.powf(rough.log10().floor());
@@ -148,7 +149,7 @@ fn round_125(value: f64, up: bool) -> f64 {
     found.unwrap_or(digit) * power
 }
 
-/// Digits after the point that a step needs.
+/// The decimals that a step needs.
 fn decimals(step: f64) -> usize {
     (0..6)
         .find(|digits| {

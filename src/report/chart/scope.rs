@@ -1,8 +1,10 @@
-//! What the charts of a workload show: the horizontal axis, the axis of the series, and the values at which other axes are held.
+//! What the charts of a workload show: the horizontal axis, the axis of the series, and the values at which
+//! other axes are held.
 //!
-//! The horizontal axis is the load axis or, if that does not vary, the numeric axis with most values. If the other axes have at
-//! most six combinations, each is a series. Otherwise the axis along which the metric changes most gives the series, and the rest
-//! are held at the values of the best cell. A note below the chart says so.
+//! The horizontal axis is the load axis or, if that does not vary, the numeric axis with most values. If the
+//! other axes have at most six combinations, each is a series. Otherwise the axis along which the metric
+//! changes most gives the series, and the rest are held at the values of the best cell. A note below the
+//! chart says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,8 +31,8 @@ pub(super) struct Scope<'m, 'a> {
     pub(super) slo: &'a Slo,
     /// In the order of the plan, including those without numbers.
     pub(super) cells: Vec<&'m Cell<'a>>,
-    /// If only one value of some server axes gave numbers: that value, and the number of cells with other values, which are left
-    /// out.
+    /// If only one value of some server axes gave numbers: that value, and the number of cells with other
+    /// values, which are left out.
     pub(super) only: Option<(String, usize)>,
     /// Axes with more than one value.
     pub(super) varying: Vec<usize>,
@@ -67,7 +69,8 @@ pub(super) struct Held<'m, 'a> {
     pub(super) is_best: bool,
 }
 
-/// Series of every cell. If several values share a series: their axis, and the axes that may differ within a series.
+/// Series of every cell. If several values share a series: their axis, and the axes that may differ within a
+/// series.
 pub(super) struct Colours<'m, 'a> {
     pub(super) series: Vec<Series<'m, 'a>>,
     pub(super) grouped: Option<(usize, Vec<usize>)>,
@@ -180,8 +183,9 @@ impl<'m, 'a> Scope<'m, 'a> {
         }
     }
 
-    /// The series of a chart that shows every cell: the combinations of the axes other than `along` if there are at most six, else
-    /// the values of the axis along which the metric changes most, in at most six groups.
+    /// The series of a chart that shows every cell: the combinations of the axes other than `along` if there
+    /// are at most six, else the values of the axis along which the metric changes most, in at most six
+    /// groups.
     pub(super) fn colours(&self, along: Option<usize>, metric: Metric) -> Colours<'m, 'a> {
         let mut others = self.others(along);
         let all = group(self.model, self.cells.iter().copied(), &others);
@@ -213,8 +217,8 @@ impl<'m, 'a> Scope<'m, 'a> {
         Series { label: format!("{names} {values}"), names, values, cells }
     }
 
-    /// The axis along which the metric changes most, by the largest over the smallest median of its values; of equal ones the
-    /// first.
+    /// The axis along which the metric changes most, by the largest over the smallest median of its values;
+    /// of equal ones the first.
     pub(super) fn strongest(&self, axes: &[usize], metric: Metric) -> Option<usize> {
         let spread = |axis: usize| {
             let mut by_value: BTreeMap<Option<usize>, Vec<f64>> = BTreeMap::new();
@@ -231,7 +235,8 @@ impl<'m, 'a> Scope<'m, 'a> {
         spreads.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, axis)| axis)
     }
 
-    /// The cells with the best cell's values on some axes; without a best cell, those of the first one with numbers.
+    /// The cells with the best cell's values on some axes; without a best cell, those of the first one with
+    /// numbers.
     pub(super) fn held(&self, axes: &[usize]) -> Held<'m, 'a> {
         let Some(anchor) = self.best.or_else(|| self.measured().next()) else {
             return Held { cells: Vec::new(), place: String::new(), is_best: false };

@@ -1,4 +1,5 @@
-//! The frame of every chart: title, source and origin of the numbers, the keys of its signs, and the notes below.
+//! The frame of every chart: title, source and origin of the numbers, the keys of its signs, and the notes
+//! below.
 
 use minijinja::context;
 

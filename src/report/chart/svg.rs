@@ -1,8 +1,8 @@
-//! The drawing layer: shapes and text with classes, written as XML. Every text and attribute is escaped here.
+//! The drawing layer: shapes and text with classes, written as SVG. It escapes every text and attribute.
 
 use crate::report::escape;
 
-/// Where a text stands relative to its point.
+/// The position of a text relative to its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
     Start,
@@ -20,7 +20,7 @@ impl Anchor {
     }
 }
 
-/// The shapes of a picture, in the order they are painted.
+/// The shapes of a chart, in the order in which they are painted.
 #[derive(Debug, Default)]
 pub(super) struct Svg {
     body: String,
@@ -48,7 +48,7 @@ impl Svg {
         ));
     }
 
-    /// A line through points; nothing for fewer than two.
+    /// A line through points; nothing if there are fewer than two.
     pub(super) fn polyline(&mut self, points: &[(f64, f64)], class: &str) {
         if points.len() > 1 {
             let path = path(points);
@@ -73,7 +73,7 @@ impl Svg {
         ));
     }
 
-    /// A marker whose shape tells its series apart without colour.
+    /// A marker whose shape distinguishes its series without colour.
     pub(super) fn marker(&mut self, series: usize, at: (f64, f64), size: f64, class: &str) {
         let (x, y) = at;
         let corners: Vec<(f64, f64)> = match series % 6 {
@@ -118,15 +118,14 @@ impl Svg {
         ));
     }
 
-    /// A letter beside a mark; nothing where it is empty.
+    /// A letter beside a mark; nothing if it is empty.
     pub(super) fn letter(&mut self, at: (f64, f64), letter: &str) {
         if !letter.is_empty() {
             self.text((at.0 - 6.0, at.1 - 5.0), Anchor::End, "origin on", letter);
         }
     }
 
-    /// Opens what a pointer finds: `about` is shown where a viewer shows titles, `cell` names the cell's
-    /// page.
+    /// Opens a mark with a tooltip; `cell` is the cell whose page it links to.
     pub(super) fn open_mark(&mut self, cell: Option<&str>, about: &str) {
         let cell = cell.map_or_else(String::new, |id| format!(" data-cell=\"{}\"", escape::xml(id)));
         self.put(&format!("<g class=\"mark\"{cell}><title>{}</title>\n", escape::xml(about)));
@@ -136,7 +135,7 @@ impl Svg {
         self.put("</g>\n");
     }
 
-    /// What was drawn.
+    /// The SVG elements.
     pub(super) fn into_body(self) -> String {
         self.body
     }
@@ -157,8 +156,7 @@ fn path(points: &[(f64, f64)]) -> String {
     path
 }
 
-/// A coordinate to a tenth of a pixel, without a zero that says nothing: the same picture gives the same
-/// bytes.
+/// A coordinate to a tenth of a pixel, without a trailing zero, so that the same chart gives the same bytes.
 pub(super) fn px(value: f64) -> String {
     let text = format!("{value:.1}");
     match text.strip_suffix(".0") {

@@ -1,6 +1,6 @@
-//! How wide a text will be, without a font at hand: so that nothing is clipped and nothing overlaps.
+//! Estimates the width of texts without a font, so that nothing is clipped or overlaps.
 
-/// Width of a text in pixels, on the wide side of the usual sans-serif fonts.
+/// The width of a text in pixels, on the wide side of the usual sans-serif fonts.
 pub(super) fn width(text: &str, size: f64) -> f64 {
     let em: f64 = text
         .chars()
@@ -22,7 +22,7 @@ pub(super) fn width(text: &str, size: f64) -> f64 {
     em * size * 1.04
 }
 
-/// The text, or as much of it as fits with an ellipsis.
+/// The text, cut with an ellipsis to fit.
 pub(super) fn fitted(text: &str, size: f64, room: f64) -> String {
     if width(text, size) <= room {
         return text.to_owned();
@@ -38,8 +38,8 @@ pub(super) fn fitted(text: &str, size: f64, room: f64) -> String {
     format!("{}…", out.trim_end())
 }
 
-/// Texts cut so that they fit and still differ: where cutting the ends makes two the same, what all begin
-/// with is left out.
+/// Cuts texts so that they fit and still differ: if cutting the ends makes two equal, their common prefix is
+/// left out.
 pub(super) fn told_apart(texts: &[&str], size: f64, room: f64) -> Vec<String> {
     let cut: Vec<String> = texts.iter().map(|text| fitted(text, size, room)).collect();
     let same = (1..cut.len()).any(|index| cut[..index].contains(&cut[index]));
@@ -55,7 +55,7 @@ pub(super) fn told_apart(texts: &[&str], size: f64, room: f64) -> Vec<String> {
     texts.iter().map(|text| fitted(&format!("…{}", &text[shared..]), size, room)).collect()
 }
 
-/// The text in at most `most` lines, the last one cut where there is more.
+/// The text in at most `most` lines, the last one cut if there is more.
 pub(super) fn lines(text: &str, size: f64, room: f64, most: usize) -> Vec<String> {
     let mut lines = wrapped(text, size, room);
     if lines.len() > most {
@@ -68,7 +68,7 @@ pub(super) fn lines(text: &str, size: f64, room: f64, most: usize) -> Vec<String
 /// The text in lines that fit, broken at spaces.
 pub(super) fn wrapped(text: &str, size: f64, room: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    // A number and its per cent sign stay together.
+    // A number and its percent sign stay together.
     let text = text.replace(" %", "\u{a0}%");
     for word in text.split([' ', '\n', '\t']).filter(|word| !word.is_empty()) {
         match lines.last_mut() {
@@ -82,8 +82,8 @@ pub(super) fn wrapped(text: &str, size: f64, room: f64) -> Vec<String> {
     lines
 }
 
-/// Moves labels apart that stand at heights `wanted`, at least `gap` from one another and within `low..=high`
-/// as far as there is room; their order is kept.
+/// Moves labels with the heights `wanted` at least `gap` apart and within `low..=high`, as far as there is
+/// room, in the same order.
 pub(super) fn apart(wanted: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));

@@ -1,4 +1,4 @@
-//! Throughput against what was asked for, a line for each series.
+//! Throughput against load, a line for each series.
 
 use std::collections::BTreeMap;
 
@@ -26,15 +26,15 @@ use crate::{
 };
 
 const METRIC: Metric = Metric::OUTPUT;
-/// Points of one line that are still told apart.
+/// The most points of a line.
 const POINTS: usize = 60;
 const HEIGHT: f64 = 270.0;
-/// The most that the name of a line takes of the width.
+/// The largest width of the name of a line.
 const LABEL: f64 = 190.0;
-/// Lost cells at one place that a pointer is told of.
-const TOLD: usize = 8;
+/// The most failed cells of one place that a tooltip lists.
+const LISTED: usize = 8;
 
-/// Where the cells stand.
+/// The plot with its axes.
 struct Plot<'s, 'm, 'a> {
     x: Along<'s, 'm, 'a>,
     y: Scale,
@@ -45,11 +45,11 @@ struct Plot<'s, 'm, 'a> {
 #[derive(Default)]
 struct Line<'m, 'a> {
     points: Vec<((f64, f64), &'m Cell<'a>)>,
-    /// Its stretches: a cell without a number, or with none that may be used, ends one.
+    /// Its connected parts: a cell without a usable number ends one.
     paths: Vec<Vec<(f64, f64)>>,
 }
 
-/// The picture; `None` where nothing varies, or fewer than two places along the axis have numbers.
+/// Draws the chart; `None` if nothing varies, or fewer than two values on the axis have numbers.
 pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Chart> {
     let axis = scope.along()?;
     let choice = scope.series(Some(axis), METRIC);
@@ -106,13 +106,13 @@ fn keys(with: &[&Cell<'_>], has_best: bool, has_lost: bool) -> Vec<Key> {
     known.into_iter().filter(|(has, _)| *has).map(|(_, key)| key).collect()
 }
 
-/// A cell that should have numbers and has none.
+/// Whether a cell should have numbers and has none.
 fn is_lost(cell: &Cell<'_>) -> bool {
     !cell.file.outcome.is_measured() && cell.file.outcome != CellOutcome::Skipped
 }
 
-/// The names of the lines, for their ends. Where one is long the axes' names stand once, above; on a phone
-/// all of it does.
+/// The names of the lines, for their ends. If one is long, the names of the axes are above the plot; on a
+/// phone, all names are.
 fn labels(canvas: &Canvas<'_, '_>, sheet: &mut Sheet, series: &[Series<'_, '_>]) -> Vec<String> {
     let long = series.iter().any(|series| width(&series.label, 13.0) > LABEL);
     if series.len() > 1 && (canvas.is_narrow() || long) {
@@ -126,7 +126,7 @@ fn labels(canvas: &Canvas<'_, '_>, sheet: &mut Sheet, series: &[Series<'_, '_>])
     told_apart(&texts, 13.0, LABEL)
 }
 
-/// A series from left to right; of very many points, some evenly.
+/// A series from left to right; of too many points, evenly spread ones.
 fn line<'m, 'a>(cells: &[&'m Cell<'a>], plot: &Plot<'_, '_, '_>) -> Line<'m, 'a> {
     let mut places: Vec<(f64, &Cell<'a>)> =
         cells.iter().filter_map(|cell| Some((plot.x.at(cell)?, *cell))).collect();
@@ -135,7 +135,7 @@ fn line<'m, 'a>(cells: &[&'m Cell<'a>], plot: &Plot<'_, '_, '_>) -> Line<'m, 'a>
     let every = all.div_ceil(POINTS).max(1);
     let mut line = Line::default();
     let mut nth = 0;
-    // The kind of the cell before: numbers of different kinds are not joined.
+    // The origin of the previous cell: numbers of different origins are not connected.
     let mut before: Option<Origin> = None;
     for (x, cell) in places {
         let Some(value) = cell.shown(METRIC) else {
@@ -186,7 +186,7 @@ fn draw_lines(
     }
 }
 
-/// The names of the lines, at their ends.
+/// Draws the names of the lines at their ends.
 fn name_ends(svg: &mut Svg, lines: &[Line<'_, '_>], labels: &[String], plane: &Plane) {
     let end = |line: &Line<'_, '_>| {
         let joined = line.paths.last().and_then(|path| path.last());
@@ -202,7 +202,7 @@ fn name_ends(svg: &mut Svg, lines: &[Line<'_, '_>], labels: &[String], plane: &P
     }
 }
 
-/// The best cell's ring and number.
+/// Draws the ring and the number of the best cell.
 fn name_best(svg: &mut Svg, best: &Cell<'_>, text: &str, lines: &[Line<'_, '_>], plot: &Plot<'_, '_, '_>) {
     let (Some(x), Some(value)) = (plot.x.at(best), best.shown(METRIC)) else { return };
     let at = (x, plot.y.at(value));
@@ -213,7 +213,7 @@ fn name_best(svg: &mut Svg, best: &Cell<'_>, text: &str, lines: &[Line<'_, '_>],
     svg.text(at, Anchor::Middle, "strong on", text);
 }
 
-/// Where the number of a point stands: above, below or beside it, where it covers least of the lines.
+/// The place for the number of a point: above, below or beside it, where it covers least of the lines.
 fn uncovered((x, y): (f64, f64), half: f64, lines: &[Vec<(f64, f64)>], plane: &Plane) -> (f64, f64) {
     let middle = x.clamp(plane.left + half, plane.right - half);
     let places =
@@ -228,14 +228,14 @@ fn uncovered((x, y): (f64, f64), half: f64, lines: &[Vec<(f64, f64)>], plane: &P
                 (x0 + (x1 - x0) * part, y0 + (y1 - y0) * part)
             })
         });
-        // A place outside of the picture is the last to be taken.
+        // A place outside of the plot is the last resort.
         steps.filter(|point| inside(*point)).count() + if outside { 10_000 } else { 0 }
     };
-    // The first of equals.
+    // Of equal ones the first.
     places.into_iter().min_by_key(covered).unwrap_or(places[0])
 }
 
-/// Cells without numbers, crossed at the bottom: one cross for those at the same place.
+/// Draws a cross at the bottom for the cells of each place that have no numbers.
 fn draw_lost(
     svg: &mut Svg,
     canvas: &Canvas<'_, '_>,
@@ -252,13 +252,13 @@ fn draw_lost(
     }
     for here in by_place.values() {
         let Some(x) = plot.x.at(here[0]) else { continue };
-        let mut said: Vec<String> =
-            here.iter().take(TOLD).map(|cell| about::cell(canvas, scope, cell)).collect();
-        if here.len() > TOLD {
-            said.push(canvas.text("more_cells", context! { n => here.len() - TOLD }));
+        let mut lines_about: Vec<String> =
+            here.iter().take(LISTED).map(|cell| about::cell(canvas, scope, cell)).collect();
+        if here.len() > LISTED {
+            lines_about.push(canvas.text("more_cells", context! { n => here.len() - LISTED }));
         }
         let at = (x, plot.plane.bottom - 9.0);
-        svg.open_mark(Some(here[0].id()), &said.join("\n"));
+        svg.open_mark(Some(here[0].id()), &lines_about.join("\n"));
         svg.circle(at, 9.0, "hit");
         svg.cross(at, 4.0, "cross s5");
         svg.close_mark();

@@ -13,19 +13,19 @@ pub(super) struct Tile {
     pub(super) fill: &'static str,
     /// Class of its text.
     pub(super) ink: &'static str,
-    /// What stands in it: one or two lines.
+    /// Its text: one or two lines.
     pub(super) lines: Vec<String>,
-    /// What a pointer over it is told.
+    /// Its tooltip.
     pub(super) about: String,
-    /// The cell whose page it leads to.
+    /// The cell whose page it links to.
     pub(super) cell: Option<String>,
     /// Whether it is framed.
     pub(super) picked: bool,
-    /// On which side of a limit it lies, for the edge between the two.
+    /// Whether it is inside a limit, for the edge between the two sides; `None` if unknown.
     pub(super) inside: Option<bool>,
 }
 
-/// Rows and columns with their tiles; `None` where there is no such cell.
+/// Rows and columns with their tiles; `None` if there is no such cell.
 pub(super) struct Tiles {
     pub(super) row_axis: String,
     pub(super) column_axis: String,
@@ -100,7 +100,7 @@ pub(super) fn draw(sheet: &mut Sheet, table: &Tiles) -> f64 {
     start + HEIGHT * table.rows.len() as f64
 }
 
-/// The border between tiles inside a limit and tiles beyond it.
+/// Draws the border between tiles inside a limit and tiles beyond it.
 fn edges(sheet: &mut Sheet, table: &Tiles, left: f64, top: f64, wide: f64) {
     let side = |row: usize, column: usize| {
         let tile = table.tiles.get(row)?.get(column)?.as_ref()?;

@@ -21,21 +21,21 @@ use crate::{
 
 const HEIGHT: f64 = 92.0;
 const GAP: f64 = 44.0;
-/// Lines across a low panel.
+/// The most ticks of a panel.
 const LINES: usize = 4;
-/// Colour of what the client sees, and of what the server tells.
+/// Colours of what the client sees, and of what the server reports.
 const IN_FLIGHT: usize = 0;
 const OUTPUT: usize = 1;
 const KV_CACHE: usize = 2;
 const WAITING: usize = 3;
 
-/// One row of the picture.
+/// One panel of the chart.
 struct Panel {
     title: String,
     lines: Vec<Curve>,
-    /// The largest value that is shown, where it is known before: 1 for a part.
+    /// The largest value, if it is known in advance: 100 for a percentage.
     most: Option<f64>,
-    /// Whether it counts something: no line between whole numbers.
+    /// Whether it counts something: then there are no ticks between whole numbers.
     whole: bool,
 }
 
@@ -48,7 +48,7 @@ struct Curve {
     points: Vec<(f64, f64)>,
 }
 
-/// The picture, of the best cell, or the first one that has a timeline; `None` where none has.
+/// Draws the chart of the best cell, or of the first one with a timeline; `None` if no cell has one.
 pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Chart> {
     let has = |cell: &&Cell<'_>| cell.file.timeline.len() > 1;
     let cell = scope.best.filter(has).or_else(|| scope.measured().find(has))?;
@@ -93,8 +93,8 @@ fn notes(canvas: &Canvas<'_, '_>, cell: &Cell<'_>, panels: &[Panel], has_window:
         (panels.iter().flat_map(|panel| &panel.lines).any(by_server), "timeline_clock"),
         (cell.file.repeats.len() > 1, "timeline_repeat"),
     ];
-    let said = known.into_iter().filter(|(is_so, _)| *is_so);
-    said.map(|(_, name)| canvas.text(name, context! { origin => cell.origin.word(), times => &times }))
+    let wanted = known.into_iter().filter(|(is_so, _)| *is_so);
+    wanted.map(|(_, name)| canvas.text(name, context! { origin => cell.origin.word(), times => &times }))
         .collect()
 }
 

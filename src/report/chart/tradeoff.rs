@@ -21,19 +21,20 @@ use crate::{manifest::SloTerm, measure::Metric, report::model::Cell};
 const RATE: Metric = Metric::OUTPUT;
 /// Height of one panel's plot.
 const HEIGHT: f64 = 230.0;
-/// From the bottom of a panel to the top of the next one.
+/// Room between the plots of two panels.
 const BETWEEN: f64 = 66.0;
-/// Panels at most: an SLO rarely has more terms that say something new.
+/// The most panels: an SLO rarely has more terms that add something.
 const PANELS: usize = 2;
-/// A limit further above the highest point than this factor would press the points into a strip.
+/// The largest ratio of a limit to the highest point at which the limit is drawn: beyond, it would press the
+/// points into a strip.
 const FAR: f64 = 2.5;
-/// Points closer than this are one, where there are very many.
+/// Points closer than this count as one, if there are very many.
 const GRAIN: f64 = 4.0;
-/// From this number of cells on, points that hide one another are drawn once.
+/// The number of cells from which hidden points are left out.
 const MANY: usize = 600;
-/// Fewer points than this are drawn large.
+/// The number of points from which they are drawn small.
 const LARGE: usize = 80;
-/// More points than this under the words of a limit, and neither can be read.
+/// The most points that the text of a limit may cover.
 const COVERED: usize = 3;
 
 /// One latency against throughput.
@@ -41,9 +42,9 @@ struct Panel<'m, 'a> {
     metric: Metric,
     term: Option<SloTerm>,
     points: Vec<Point<'m, 'a>>,
-    /// Its points that no other one beats in both, by throughput.
+    /// Indices of the points that no other one beats in both, by throughput.
     front: Vec<usize>,
-    /// The limit in milliseconds, where it lies in the picture.
+    /// The limit in milliseconds, if it is in the chart.
     limit: Option<f64>,
 }
 
@@ -55,7 +56,7 @@ struct Point<'m, 'a> {
     ranked: bool,
 }
 
-/// A panel on the paper: its plot and where each point stands.
+/// A placed panel: its plot and the position of each point.
 struct Placed<'p, 'm, 'a> {
     panel: &'p Panel<'m, 'a>,
     plane: Plane,
@@ -63,7 +64,7 @@ struct Placed<'p, 'm, 'a> {
     at: Vec<(f64, f64)>,
 }
 
-/// The picture; `None` where fewer than two cells have both numbers.
+/// Draws the chart; `None` if fewer than two cells have both numbers.
 pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Chart> {
     let panels = about::latencies(scope).into_iter().map(|(metric, term)| panel(scope, metric, term));
     let panels: Vec<Panel<'_, '_>> = panels.filter(|panel| panel.points.len() > 1).take(PANELS).collect();
@@ -126,8 +127,8 @@ fn panel<'m, 'a>(scope: &Scope<'m, 'a>, metric: Metric, term: Option<SloTerm>) -
     Panel { metric, term, points, front, limit }
 }
 
-/// The cells that no other beats in both, by throughput; of those that may be ranked, where there are such. A
-/// cell that is excluded altogether is none of them.
+/// The points that no other one beats in both, by throughput: of those that may be ranked, if there are any.
+/// An excluded cell is never one of them.
 fn front(scope: &Scope<'_, '_>, points: &[Point<'_, '_>]) -> Vec<usize> {
     let usable = |at: &usize| {
         let cell = points[*at].cell;
@@ -137,7 +138,7 @@ fn front(scope: &Scope<'_, '_>, points: &[Point<'_, '_>]) -> Vec<usize> {
     if own.iter().any(|at| points[*at].ranked) {
         own.retain(|at| points[*at].ranked);
     }
-    // Fastest first; of equals the one with less latency.
+    // Fastest first; of equal ones the one with less latency.
     own.sort_by(|a, b| {
         let (a, b) = (&points[*a], &points[*b]);
         b.rate.total_cmp(&a.rate).then(a.ms.total_cmp(&b.ms))
@@ -157,7 +158,7 @@ fn keys(scope: &Scope<'_, '_>, panels: &[Panel<'_, '_>]) -> Vec<Key> {
     let known = [
         (all().any(|point| point.ranked), Key::Ranked),
         (all().any(|point| !point.ranked), Key::Unranked),
-        // Where one cell is best in both there is no front to draw.
+        // If one cell is best in both, there is no front to draw.
         (panels.iter().any(|panel| panel.front.len() > 1), Key::Front),
         (panels.iter().any(|panel| panel.limit.is_some()), Key::Limit),
         (all().any(|point| scope.is_best(point.cell)), Key::Pick),
@@ -166,7 +167,7 @@ fn keys(scope: &Scope<'_, '_>, panels: &[Panel<'_, '_>]) -> Vec<Key> {
     own.chain(scope.other_origins().into_iter().map(Key::Origin)).collect()
 }
 
-/// The axes of a panel, and what lies beyond its limit.
+/// Draws the axes of a panel, and the area beyond its limit.
 fn frame<'p, 'm, 'a>(
     svg: &mut Svg,
     canvas: &Canvas<'_, '_>,
@@ -190,7 +191,7 @@ fn frame<'p, 'm, 'a>(
 }
 
 impl Placed<'_, '_, '_> {
-    /// The front, every point in the colour of its series, and the best one's ring.
+    /// Draws the front, every point in the colour of its series, and the ring of the best one.
     fn draw_points(
         &self,
         svg: &mut Svg,
@@ -220,7 +221,7 @@ impl Placed<'_, '_, '_> {
         }
     }
 
-    /// All points, or of very many those that do not hide one another.
+    /// All points, or of very many those that do not hide each other.
     fn thinned(&self, on_front: &HashSet<usize>) -> Vec<usize> {
         let mut taken = BTreeSet::new();
         let is_seen = |place: &usize| {
@@ -233,8 +234,8 @@ impl Placed<'_, '_, '_> {
         }
     }
 
-    /// The value along which more is asked for, right below each point of the front: nothing can stand there,
-    /// for it would beat the front.
+    /// Draws the value on the horizontal axis of other charts below each point of the front. No point can be
+    /// there, because it would beat the front.
     fn name_front(&self, svg: &mut Svg, scope: &Scope<'_, '_>, axis: usize) {
         let mut taken: Vec<(f64, f64, f64)> = Vec::new();
         for place in self.panel.front.iter().rev() {
@@ -259,8 +260,8 @@ impl Placed<'_, '_, '_> {
         }
     }
 
-    /// The line of the limit and its words; a sentence for below where they have no room, or the limit no
-    /// place.
+    /// Draws the line of the limit and its text; returns a note instead of the text if there is no room for
+    /// it, or no place for the limit.
     fn draw_limit(&self, svg: &mut Svg, canvas: &Canvas<'_, '_>) -> String {
         let Some(slo) = self.panel.term.as_ref().map(about::slo) else {
             return String::new();
@@ -277,8 +278,8 @@ impl Placed<'_, '_, '_> {
         String::new()
     }
 
-    /// Where the words of a limit stand: at the end and on the side of its line where they cover the fewest
-    /// points; `None` where there are too many everywhere.
+    /// The place for the text of a limit: at the end and on the side of its line where it covers the fewest
+    /// points; `None` if it covers too many everywhere.
     fn beside_limit(&self, at: f64, wide: f64) -> Option<((f64, f64), Anchor)> {
         let (left, right) = (self.plane.left + 8.0, self.plane.right - 8.0);
         let places = [
@@ -295,7 +296,7 @@ impl Placed<'_, '_, '_> {
             let outside = y - 12.0 < self.plane.top || *y > self.plane.bottom - 2.0;
             (outside, self.at.iter().filter(inside).count())
         };
-        // The first of equals.
+        // Of equal ones the first.
         let best = places.into_iter().min_by_key(covered)?;
         (covered(&best).1 <= COVERED).then_some(best)
     }

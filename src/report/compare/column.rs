@@ -1,4 +1,4 @@
-//! What is compared of two cells, and how sure each number is.
+//! The numbers that are compared, with their intervals.
 
 use crate::{
     manifest::LatencyKind,
@@ -10,14 +10,14 @@ use crate::{
     unit::Percentile,
 };
 
-/// One number of a cell that may be laid beside that of another one.
+/// A number by which two cells are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Column {
-    /// A number of the summary.
+    /// A metric of the summary.
     Metric(Metric),
     /// US dollars for a million output tokens: the price of the machine over its throughput.
     Cost,
-    /// Joules of the GPUs for an output token.
+    /// GPU energy for an output token, joules.
     Energy,
 }
 
@@ -33,8 +33,8 @@ const fn mean(kind: LatencyKind) -> Column {
     Column::Metric(Metric::Latency(Rank::Mean, kind))
 }
 
-/// What tables and sentences show, in their order: of each row the first that some cell has on both sides. The others decide
-/// gates only.
+/// The columns of tables, in their order: of each row the first that some cell has on both sides. All other
+/// numbers serve gates only.
 const SHOWN: [&[Column]; 9] = {
     use LatencyKind::{E2e, Itl, Tpot, Ttft};
     const P50: Percentile = Percentile::P50;
@@ -54,8 +54,8 @@ const SHOWN: [&[Column]; 9] = {
 };
 
 impl Column {
-    /// Everything that is compared of two cells: the columns of `cells.csv`, the means, what another tool reported beside
-    /// them, cost and energy.
+    /// All numbers by which two cells are compared: the columns of `cells.csv`, the means, numbers that
+    /// another tool reported, cost and energy.
     pub(super) fn all(one: &Cell<'_>, other: &Cell<'_>) -> Vec<Self> {
         let means = LatencyKind::ALL.map(|kind| Metric::Latency(Rank::Mean, kind));
         let mut metrics: Vec<Metric> = Metric::COLUMNS.into_iter().chain(means).collect();
@@ -65,7 +65,7 @@ impl Column {
         metrics.into_iter().map(Self::Metric).chain([Self::Cost, Self::Energy]).collect()
     }
 
-    /// Those of the tables that some cell has.
+    /// The columns of tables that some cell has.
     pub(super) fn shown(has: impl Fn(Self) -> bool) -> Vec<Self> {
         SHOWN.iter().filter_map(|row| row.iter().copied().find(|column| has(*column))).collect()
     }
@@ -79,7 +79,7 @@ impl Column {
         }
     }
 
-    /// What people call it.
+    /// Its label: `p95 TTFT`.
     pub(super) fn label(self) -> String {
         match self {
             Self::Metric(metric) => metric.label(),
@@ -97,7 +97,7 @@ impl Column {
         }
     }
 
-    /// Whether less of it is better.
+    /// Whether a smaller number is better.
     pub(super) fn is_cost(self) -> bool {
         match self {
             Self::Metric(metric) => metric.is_cost(),
@@ -105,7 +105,7 @@ impl Column {
         }
     }
 
-    /// The number of a cell; `None` where it has none, or where a verdict excludes it.
+    /// The number of a cell with its interval; `None` if the cell has none or a verdict excludes it.
     pub(super) fn estimate(self, model: &Model<'_>, cell: &Cell<'_>) -> Option<Estimate> {
         match self {
             Self::Metric(metric) => of_metric(cell, metric),
@@ -113,7 +113,7 @@ impl Column {
                 let per_million = model.usd_per_hour()? / 3600.0 * 1e6;
                 Some(of_metric(cell, Metric::OUTPUT)?.under(per_million))
             }
-            // One number a cell: there are no samples of it, and so no interval.
+            // A cell has a single number without samples, and so no interval.
             Self::Energy => {
                 let joules = cell.file.gpu_j_per_output_token().filter(|joules| *joules > 0.0)?;
                 cell.is_usable().then_some(Estimate::alone(joules))
@@ -122,7 +122,7 @@ impl Column {
     }
 }
 
-/// Whether the numbers of a cell were computed: they have no noise, and an interval of them would say nothing.
+/// Whether the numbers of a cell were computed: then they have no noise and no interval.
 pub(super) fn is_computed(cell: &Cell<'_>) -> bool {
     matches!(cell.origin, Origin::Predicted | Origin::Simulated)
 }
@@ -135,7 +135,7 @@ fn of_metric(cell: &Cell<'_>, metric: Metric) -> Option<Estimate> {
     Some(sampled.unwrap_or(Estimate::alone(value)))
 }
 
-/// The number with its interval, from the samples and the repeats.
+/// A number with its interval, from samples and repeats.
 fn sampled(cell: &Cell<'_>, metric: Metric, value: f64, summary: &Summary) -> Option<Estimate> {
     let repeats: Vec<f64> = cell.file.repeats.iter().filter_map(|repeat| metric.of(repeat)).collect();
     let own = match metric {
@@ -147,7 +147,7 @@ fn sampled(cell: &Cell<'_>, metric: Metric, value: f64, summary: &Summary) -> Op
             let tpot = Estimate::percentile(summary.tpot.as_ref()?, Percentile::P50)?;
             return Some(tpot.under(value * tpot.value));
         }
-        // What an open loop carries follows its clock, and what meets the SLO no law of a mean.
+        // The throughput of an open loop follows its schedule, and goodput follows no law of a mean.
         Metric::Rate(Rate::Goodput) => return None,
         Metric::Rate(_) if cell.load.is_open => return None,
         Metric::Rate(_) => return Some(Estimate::by_littles_law(value, summary.e2e.as_ref()?)),

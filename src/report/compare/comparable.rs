@@ -1,4 +1,4 @@
-//! What should be the same in two runs before their numbers are laid side by side.
+//! What must be equal in two runs before their numbers are compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,24 +10,24 @@ use crate::{
     store::StoredRun,
 };
 
-/// Keys of a workload that say how a number is judged, how long it is waited for or how often it is asked, not what is
-/// asked. How many samples there are is what the intervals tell.
+/// Keys of a workload that do not change its requests: how numbers are judged, how long to wait, and how many
+/// requests to send. The intervals account for the number of samples.
 pub(crate) const JUDGED: [&str; 8] =
     ["slo", "objective", "timeout", "requests", "requests_per_stream", "duration", "passes", "warmup"];
 
-/// Something that differs and should not, by its key: `flags.max-num-seqs`, `workload.chat.api`, `engine_version`.
+/// A difference that should not be, by its key: `flags.max-num-seqs`, `workload.chat.api`, `engine_version`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
     /// The key, as `--despite` takes it.
     pub key: String,
-    /// Its value in the run; `unset` where it has none.
+    /// Its value in the run, or `unset`.
     pub run: String,
     /// Its value in the anchor.
     pub anchor: String,
 }
 
 impl Difference {
-    /// Whether one of the words allows it: the key itself, or what it begins with before a dot.
+    /// Whether one of the words allows it: its key, or the part of the key before a dot.
     pub fn is_allowed(&self, despite: &[String]) -> bool {
         despite.iter().any(|word| {
             self.key.strip_prefix(word.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -35,11 +35,11 @@ impl Difference {
     }
 }
 
-/// A cell with its server; what was imported was never planned.
+/// A server and a planned cell; imported cells were never planned.
 pub(crate) type Placed<'a> = (&'a Group, Option<&'a Cell>);
 
-/// What differs between two runs as wholes: the engine, its version, the client, and whether one was only simulated or
-/// predicted. The machine is what most comparisons are about, so it never counts.
+/// The differences between two runs as a whole: engine, version, client, and whether one is simulated or
+/// predicted. The machine never counts, because most comparisons are about it.
 pub(crate) fn of_runs(run: &StoredRun, anchor: &StoredRun) -> BTreeSet<Difference> {
     let engine = |run: &StoredRun| run.run.engine.as_ref().map(|engine| engine.name.clone());
     let version = |run: &StoredRun| run.run.engine.as_ref()?.version.clone();
@@ -64,8 +64,8 @@ pub(crate) fn of_runs(run: &StoredRun, anchor: &StoredRun) -> BTreeSet<Differenc
     .collect()
 }
 
-/// What differs between two cells beside the axes that join them: their servers' models, flags and environments, and what
-/// their workloads ask.
+/// The differences between two cells except for the axes that join them: model, flags and environment of
+/// their servers, and their workloads.
 pub(crate) fn of_cells(
     run: Placed<'_>,
     anchor: Placed<'_>,
@@ -77,7 +77,7 @@ pub(crate) fn of_cells(
     let model = |server: &Server| Some(server.model.clone()).filter(|model| !model.is_empty());
     found.extend(difference("model".into(), model(mine), model(its)));
     let (Some(mine_planned), Some(its_planned)) = (run.1, anchor.1) else {
-        // Of a server that somebody else started nothing more is known.
+        // Nothing more is known about the server of an import.
         return found;
     };
     let flags = |flags: &Flags| -> BTreeMap<String, String> {
@@ -121,7 +121,7 @@ fn between(
         .collect()
 }
 
-/// What only one of the two knows is no difference.
+/// A value that only one run knows is no difference.
 fn difference(key: String, run: Option<String>, anchor: Option<String>) -> Option<Difference> {
     let (run, anchor) = run.zip(anchor)?;
     (run != anchor).then_some(Difference { key, run, anchor })

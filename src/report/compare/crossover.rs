@@ -1,4 +1,4 @@
-//! A ratio that is above 1 with little load and below with much, or the other way.
+//! Where a ratio crosses 1 along the load.
 
 use serde::Serialize;
 
@@ -7,8 +7,8 @@ use crate::report::{
     statistics::{critical, mean_variance},
 };
 
-/// What a number of one run differs from that of another run by is in no sample of either: the standard deviation of the
-/// logarithm of a ratio that is assumed, 5 % on each side.
+/// The assumed standard deviation of the logarithm of a ratio from run to run, which no sample shows: 5 % on
+/// each side.
 const ASSUMED: f64 = 0.05 * std::f64::consts::SQRT_2;
 
 /// The ratio at one load.
@@ -18,7 +18,7 @@ pub(super) struct Point {
     pub(super) load: f64,
     /// Run over anchor.
     pub(super) ratio: f64,
-    /// Standard error of the logarithm of the ratio, as far as its samples tell; 0 where they tell nothing.
+    /// Standard error of the logarithm of the ratio, from its samples; 0 if they give none.
     #[serde(skip)]
     pub(super) error: f64,
 }
@@ -36,8 +36,8 @@ pub(super) struct Crossover {
     pub(super) to: f64,
 }
 
-/// The crossover of some ratios, one of `tests` that are looked for: at some load the mean logarithms of the ratios up to it
-/// and beyond it have opposite signs, each beyond chance, and so do both ends. `None` otherwise.
+/// Finds the crossover of some ratios, one of `tests` searches: at some load, the mean logarithms below and
+/// above it have opposite signs, each beyond chance, and so do both ends.
 pub(super) fn crossover(mut points: Vec<Point>, tests: usize) -> Option<Crossover> {
     points.sort_by(|a, b| a.load.total_cmp(&b.load));
     let loads: Vec<Point> = points.chunk_by(|a, b| a.load == b.load).filter_map(pooled).collect();
@@ -47,7 +47,7 @@ pub(super) fn crossover(mut points: Vec<Point>, tests: usize) -> Option<Crossove
     if !ends || side(&first) == side(&last) {
         return None;
     }
-    // Every split is two tests.
+    // Each split is two tests.
     let least = critical(tests * 2 * (loads.len() - 1), f64::INFINITY);
     let sure = |half: &[Point]| {
         pooled(half).is_some_and(|own| {
@@ -63,13 +63,13 @@ pub(super) fn crossover(mut points: Vec<Point>, tests: usize) -> Option<Crossove
         };
         opposite && sure(before) && sure(after)
     })?;
-    // Between the two loads the ratio itself crosses; a split beside it is beyond chance all the same.
+    // The ratio itself crosses between the two loads; a split next to it may still be beyond chance.
     let crossing = (1..loads.len()).filter(|at| side(&loads[at - 1]) != side(&loads[*at]));
     let at = crossing.min_by_key(|at| at.abs_diff(split))?;
     Some(Crossover { first, last, from: loads[at - 1].load, to: loads[at].load })
 }
 
-/// Several ratios as one: their geometric mean, with its error; the load is that of the last.
+/// Pools several ratios: their geometric mean, with its error, at the last load.
 fn pooled(points: &[Point]) -> Option<Point> {
     let n = points.len() as f64;
     let logs: Vec<f64> = points.iter().map(|point| point.ratio.ln()).collect();

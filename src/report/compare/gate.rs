@@ -54,8 +54,8 @@ impl FromStr for Gate {
 }
 
 impl Gate {
-    /// Returns a sentence for each cell that fails. A change within the noise never fails. One that cannot be told from noise
-    /// does: for lack of samples, or because a side was predicted.
+    /// Returns a sentence for each cell that fails. A change within the noise never fails. One that cannot be
+    /// told from noise does: for lack of samples, or because a side was predicted.
     ///
     /// # Errors
     /// If no pair of cells has the metric.

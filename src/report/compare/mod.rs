@@ -1,4 +1,4 @@
-//! Two runs → what one does better, worse, or not differently enough to tell.
+//! Compares two runs cell by cell: what is better, worse, or not distinguishable.
 
 mod column;
 mod comparable;
@@ -26,49 +26,49 @@ use crate::{
     store::StoredRun,
 };
 
-/// How far token counts per request may be apart and still be the same lengths.
+/// The largest relative difference of mean token counts that still counts as the same length.
 const SAME_LENGTH: f64 = 0.02;
 
-/// A run beside its anchor.
+/// The comparison of a run with its anchor.
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    /// The machine of the run, and that of the anchor.
+    /// The names of both machines.
     pub machines: (String, String),
-    /// Whether one of them was not measured on a real engine.
+    /// Whether a side is simulated.
     pub simulated: bool,
-    /// Whether a side was only predicted.
+    /// Whether a side is predicted.
     pub predicted: bool,
-    /// Whether one of them was measured by another tool.
+    /// Whether a side was measured by another tool.
     pub imported: bool,
-    /// What differs beside the machine, allowed or not.
+    /// The differences other than the machine, allowed or not.
     pub differences: BTreeSet<Difference>,
-    /// Cells with numbers in both, in the order of the run's plan.
+    /// The cells with numbers in both runs, in the order of the run's plan.
     pub cells: Vec<Pair>,
-    /// Cells with numbers that only the run has, and those that only the anchor has.
+    /// The number of cells with numbers that only the run has, and that only the anchor has.
     pub alone: (usize, usize),
 }
 
-/// One cell of both.
+/// A cell that both runs have.
 #[derive(Clone, Debug)]
 pub struct Pair {
     /// The workload.
     pub workload: String,
-    /// The values that join the two, `concurrency 8, max_tokens 64`.
+    /// The values that join the two cells: `concurrency 8, max_tokens 64`.
     pub label: String,
-    /// Requests in flight, of the side that reached fewer, or due per second; absent where nobody says.
+    /// Requests in flight, on the side that reached fewer, or per second; `None` if unknown.
     pub load: Option<f64>,
-    /// Where the numbers of the run come from, and those of the anchor: `measured`, `predicted`.
+    /// The origins of the numbers of both sides: `measured`, `predicted`.
     pub origins: (&'static str, &'static str),
-    /// Every metric that both have and that no verdict excludes.
+    /// The metrics that both have and that no verdict excludes.
     pub changes: Vec<Change>,
-    /// The verdict that excludes every number of one side.
+    /// The verdict that excludes all numbers of a side.
     pub left_out: Option<VerdictKind>,
     /// Verdicts that exclude some numbers.
     pub partly_left_out: BTreeSet<VerdictKind>,
 }
 
 impl Pair {
-    /// A metric by its column name.
+    /// Returns the change of a metric by its column name.
     pub fn change(&self, metric: &str) -> Option<&Change> {
         self.changes.iter().find(|change| change.column.name() == metric)
     }
@@ -78,10 +78,10 @@ impl Pair {
     }
 }
 
-/// One metric of both.
+/// One metric of both cells.
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
-    /// What was compared.
+    /// The metric.
     pub column: Column,
     /// Its value in the run.
     pub run: f64,
@@ -89,13 +89,13 @@ pub struct Change {
     pub anchor: f64,
     /// Run over anchor.
     pub ratio: f64,
-    /// Where the ratio lies with 95 % confidence; absent where the samples do not tell.
+    /// The 95 % confidence interval of the ratio; `None` if the samples do not give one.
     pub between: Option<(f64, f64)>,
-    /// What that says.
+    /// The conclusion.
     pub judgement: Judgement,
 }
 
-/// What a ratio says of the run.
+/// The conclusion from a ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Judgement {
@@ -103,11 +103,11 @@ pub enum Judgement {
     Better,
     /// Worse, beyond chance.
     Worse,
-    /// The interval holds 1.
+    /// The interval includes 1.
     WithinNoise,
-    /// No interval: too few samples, or none where another tool told the number alone.
+    /// There is no interval: too few samples, or a single number from another tool.
     Untold,
-    /// A side was predicted or simulated: it has no noise, and the ratio stands alone.
+    /// A side is predicted or simulated: it has no noise.
     Predicted,
 }
 
@@ -122,7 +122,7 @@ impl Judgement {
     }
 }
 
-/// Lays two runs side by side, cell by cell.
+/// Compares two runs cell by cell.
 pub fn compare(run: &StoredRun, anchor: &StoredRun) -> Comparison {
     let (mine, its) = (Model::of(run), Model::of(anchor));
     let joined = common_axes(&mine, &its);
@@ -133,7 +133,8 @@ pub fn compare(run: &StoredRun, anchor: &StoredRun) -> Comparison {
     }
     let mut cells = Vec::new();
     for cell in mine.cells.iter().filter(|cell| cell.has_numbers()) {
-        // Of several with one key (they differ by an axis that the other run does not have) the first stands for all.
+        // If several cells have one key, because they differ on an axis that the other run lacks, the first
+        // is compared.
         let key = key(cell, &joined);
         let Some(other) = others.remove(&key) else { continue };
         let (Some(placed), Some(other_placed)) = (placed(&mine, cell), placed(&its, other)) else { continue };
@@ -157,7 +158,7 @@ pub fn compare(run: &StoredRun, anchor: &StoredRun) -> Comparison {
     }
 }
 
-/// What the two sides are called: their machines, with the runs' names where one machine ran both.
+/// The names of the two sides: their machines, and the runs if one machine ran both.
 fn names(run: &Model<'_>, anchor: &Model<'_>) -> (String, String) {
     let machine = run.run.machine();
     if machine != anchor.run.machine() {
@@ -168,7 +169,7 @@ fn names(run: &Model<'_>, anchor: &Model<'_>) -> (String, String) {
             Some(_) => &run.plan.experiment.name,
             None => &run.run.name,
         };
-        // A machine that nobody named says nothing.
+        // An unnamed machine is left out.
         match &machine {
             None => name.clone(),
             Some(machine) => format!("{machine}, {name}"),
@@ -177,7 +178,7 @@ fn names(run: &Model<'_>, anchor: &Model<'_>) -> (String, String) {
     (named(run.run), named(anchor.run))
 }
 
-/// What a cell is joined by: its workload, and its values on the axes of both runs.
+/// Joins cells: the workload, and the values on the axes of both runs.
 type Key = (String, BTreeMap<String, String>);
 
 fn key(cell: &Cell<'_>, joined: &BTreeSet<String>) -> Key {
@@ -187,8 +188,8 @@ fn key(cell: &Cell<'_>, joined: &BTreeSet<String>) -> Key {
     (cell.file.workload.clone(), values.collect())
 }
 
-/// Axes and load values that cells of both runs have. An axis of one run alone is a difference of its servers or workloads,
-/// and shows as such.
+/// The axes and load values that cells of both runs have. An axis of one run only appears as a difference of
+/// servers or workloads.
 fn common_axes(run: &Model<'_>, anchor: &Model<'_>) -> BTreeSet<String> {
     let names = |model: &Model<'_>| -> BTreeSet<String> {
         let cells = model.cells.iter().map(|cell| cell.file);
@@ -199,13 +200,13 @@ fn common_axes(run: &Model<'_>, anchor: &Model<'_>) -> BTreeSet<String> {
     common
 }
 
-/// Where a cell stands in its plan; one that was imported only has a server.
+/// The server and the planned cell of a cell; an imported one was not planned.
 fn placed<'a>(model: &Model<'a>, cell: &Cell<'a>) -> Option<comparable::Placed<'a>> {
     let server = model.servers.get(cell.server?)?;
     (cell.plan.is_some() || model.run.run.imported.is_some()).then_some((server.group, cell.plan))
 }
 
-/// Prompts and answers of other lengths are other work.
+/// Differences in the lengths of prompts and answers: other lengths are other work.
 fn lengths(run: &Cell<'_>, anchor: &Cell<'_>) -> Vec<Difference> {
     let difference = |name: &str, tokens: (Option<f64>, Option<f64>)| {
         let (mine, its) = tokens.0.zip(tokens.1)?;
@@ -243,7 +244,7 @@ fn pair(run: (&Model<'_>, &Cell<'_>), anchor: (&Model<'_>, &Cell<'_>), (workload
     }
 }
 
-/// The verdict that keeps a number that both have from being compared.
+/// The verdict that excludes a number that both cells have.
 fn excluded(column: Column, run: &Cell<'_>, anchor: &Cell<'_>) -> Option<VerdictKind> {
     let metric = match column {
         Column::Metric(metric) => metric,

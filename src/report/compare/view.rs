@@ -1,4 +1,4 @@
-//! A comparison as the values of its template: numbers, labels and judgements, no sentence.
+//! The values of the template of a comparison: numbers, labels and judgements, no sentences.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// The most cells that the tables of a workload show: more cannot be read.
+/// The most rows of the tables of a workload.
 const MOST_ROWS: usize = 200;
 
 /// The columns that some of these cells have.
@@ -51,7 +51,7 @@ pub(crate) fn values(comparison: &Comparison) -> Value {
     })
 }
 
-/// How many cells of one side are of each kind.
+/// The number of cells of each origin on one side.
 fn origins(cells: &[&Pair], side: fn(&Pair) -> &'static str) -> Vec<Value> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for cell in cells {
@@ -60,7 +60,7 @@ fn origins(cells: &[&Pair], side: fn(&Pair) -> &'static str) -> Vec<Value> {
     counts.into_iter().map(|(origin, cells)| json!({ "origin": origin, "cells": cells })).collect()
 }
 
-/// By verdict: cells that are not compared for it, and cells of which some numbers are not.
+/// By verdict: the cells that it excludes, and the cells of which it excludes some numbers.
 fn left_out(cells: &[&Pair]) -> Vec<Value> {
     let mut counts: BTreeMap<VerdictKind, (usize, usize)> = BTreeMap::new();
     for cell in cells {
@@ -102,7 +102,7 @@ fn metric(column: Column, cells: &[&Pair], tests: usize) -> Value {
         "within_noise": judged(Judgement::WithinNoise),
         "untold": judged(Judgement::Untold),
         "predicted": judged(Judgement::Predicted),
-        // Of ratios, whatever is known of their noise.
+        // Of ratios, whether or not their noise is known.
         "higher": number(&|log| log > SAME),
         "lower": number(&|log| log < -SAME),
         "near": number(&|log| log.abs() <= SAME),
@@ -140,7 +140,8 @@ fn change(change: &Change) -> Value {
     })
 }
 
-/// The cells that the tables show, in their own order: of too many those that changed most, what is beyond chance first.
+/// The cells that the tables show, in their order: of too many those that changed most, changes beyond chance
+/// first.
 fn most_changed<'a>(cells: &[&'a Pair], columns: &[Column]) -> Vec<&'a Pair> {
     let weight = |cell: &Pair| {
         columns

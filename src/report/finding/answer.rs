@@ -107,7 +107,8 @@ fn basis(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     Some(Finding::of_block(Kind::Basis, model, at, [pick.cell]).with(facts))
 }
 
-/// Why a workload has no recommended cell: the outcomes of its cells, and the verdicts that exclude those with numbers.
+/// Why a workload has no recommended cell: the outcomes of its cells, and the verdicts that exclude those
+/// with numbers.
 fn without_answer(model: &Model<'_>, workload: usize) -> Option<Finding> {
     if model.best(workload).is_some() {
         return None;

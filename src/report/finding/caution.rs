@@ -247,8 +247,8 @@ mod tests {
     fn found(run: &StoredRun, kind: Kind) -> Vec<Finding> {
         let model = Model::of(run);
         let all: Vec<Finding> = RULES.iter().flat_map(|rule| rule.apply(&model)).collect();
-        let said = Words::new(None).unwrap().say(&model, &all).unwrap();
-        assert!(said.iter().all(|sentence| !sentence.is_empty()), "{said:?}");
+        let sentences = Words::new(None).unwrap().say(&model, &all).unwrap();
+        assert!(sentences.iter().all(|sentence| !sentence.is_empty()), "{sentences:?}");
         all.into_iter().filter(|finding| finding.kind == kind).collect()
     }
 

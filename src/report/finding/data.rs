@@ -124,7 +124,8 @@ fn asked_and_got(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Find
     Some(Finding::of_block(Kind::AskedAndGot, model, at, cells).with(facts))
 }
 
-/// How an open loop sent its requests: the arrival process, the issue delay, and the requests that were never sent.
+/// How an open loop sent its requests: the arrival process, the issue delay, and the requests that were never
+/// sent.
 fn open_loop(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let arrivals = |cell: &Cell<'_>| cell.file.load.get("arrivals")?.as_str().map(str::to_owned);
     // A predicted cell sent nothing, and an imported one does not say how it sent.
@@ -204,8 +205,8 @@ mod tests {
     };
 
     fn say(model: &Model<'_>, own: &[Finding]) {
-        let said = Words::new(None).unwrap().say(model, own).unwrap();
-        assert!(said.iter().all(|sentence| !sentence.is_empty()), "{said:?}");
+        let sentences = Words::new(None).unwrap().say(model, own).unwrap();
+        assert!(sentences.iter().all(|sentence| !sentence.is_empty()), "{sentences:?}");
     }
 
     #[test]

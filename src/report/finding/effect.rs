@@ -10,7 +10,7 @@ use crate::{
 pub(super) const RULES: &[Rule] = &[Rule::Run(effects), Rule::Workload(tie)];
 
 /// The most changes of a level that its sentence names; the others are evidence only.
-const SAID: usize = 2;
+const NAMED: usize = 2;
 /// Servers this close to the best one are as good.
 const NEAR: f64 = 0.95;
 
@@ -42,7 +42,8 @@ fn effect(model: &Model<'_>, effect: &Effect) -> Finding {
         .flag("is_none", effect.is_none())
         .when(effect.levels.last(), |facts, last| facts.axis_value("last", axis, last.value))
         .names("metrics", compared.iter().map(|metric| metric.label()))
-        // For an axis that does nothing: how far a median is from no change; if that is not clear, how far pairs are.
+        // For an axis that does nothing: how far a median is from no change; if that is not clear, how far
+        // pairs are.
         .when(compared.first(), |facts, metric| {
             let own = || changes(effect).filter(|change| change.metric == *metric);
             let log = own().map(|own| own.ratio.ln().abs()).fold(0.0, f64::max);
@@ -63,8 +64,8 @@ fn changes(effect: &Effect) -> impl Iterator<Item = &Change> {
     effect.levels.iter().flat_map(|level| &level.changes)
 }
 
-/// The level that matters most: the optimum inside of a range, else the one with the strongest change, of equal ones the
-/// first; `None` if nothing differs.
+/// The level that matters most: the optimum inside of a range, else the one with the strongest change, of
+/// equal ones the first; `None` if nothing differs.
 fn lead(effect: &Effect) -> Option<&Level> {
     let optimum = effect.levels.iter().find(|level| Some(level.value) == effect.optimum);
     let strength = |level: &&Level| level.changes.iter().map(Change::strength).fold(0.0, f64::max);
@@ -77,16 +78,16 @@ fn lead(effect: &Effect) -> Option<&Level> {
 fn leading(model: &Model<'_>, effect: &Effect, lead: &Level, digits: u8) -> Facts {
     let axis = &model.axes[effect.axis];
     let is_rate = |change: &&Change| matches!(change.metric, Metric::Rate(_));
-    let mut said: Vec<&Change> = lead.changes.iter().filter(|change| change.strength() > 0.0).collect();
-    said.sort_by(|a, b| b.strength().total_cmp(&a.strength()));
+    let mut named: Vec<&Change> = lead.changes.iter().filter(|change| change.strength() > 0.0).collect();
+    named.sort_by(|a, b| b.strength().total_cmp(&a.strength()));
     // Throughput comes first, however little it changes.
-    said.sort_by_key(|change| !is_rate(change));
-    said.truncate(SAID);
+    named.sort_by_key(|change| !is_rate(change));
+    named.truncate(NAMED);
     let rate = lead.changes.iter().find(is_rate).filter(|rate| rate.strength() == 0.0);
     Facts::new()
         .axis_value("value", axis, lead.value)
-        .list("changes", said.iter().map(|own| change(model, effect, own, digits)))
-        .when(said.first(), |facts, first| {
+        .list("changes", named.iter().map(|own| change(model, effect, own, digits)))
+        .when(named.first(), |facts, first| {
             let at = |level: &Level| {
                 let own = level.changes.iter().find(|own| own.metric == first.metric)?;
                 let facts = Facts::new().axis_value("value", axis, level.value);
@@ -174,7 +175,8 @@ fn name(model: &Model<'_>, block: usize) -> String {
     only.unwrap_or_else(|| model.server_label(server))
 }
 
-/// The servers that are as good as the best one. If all are because no axis makes a difference, the findings on the axes say it.
+/// The servers that are as good as the best one. If all are because no axis makes a difference, the findings
+/// on the axes say it.
 fn tie(model: &Model<'_>, workload: usize) -> Option<Finding> {
     let tied = model.tied(workload);
     let all = &model.workloads[workload].blocks;
@@ -233,12 +235,12 @@ mod tests {
     }
 
     /// The only effect of a run, its evidence, and what its sentence is.
-    fn told(run: &StoredRun) -> (Finding, String) {
+    fn only(run: &StoredRun) -> (Finding, String) {
         let model = Model::of(run);
         let mut found = effects(&model);
         assert_eq!(found.len(), 1, "{found:?}");
-        let said = Words::new(None).unwrap().say(&model, &found).unwrap();
-        (found.remove(0), said.concat())
+        let sentence = Words::new(None).unwrap().say(&model, &found).unwrap();
+        (found.remove(0), sentence.concat())
     }
 
     fn lead(finding: &Finding, name: &str) -> Option<Value> {
@@ -252,11 +254,11 @@ mod tests {
 
     #[test]
     fn an_axis_that_does_nothing_is_none() {
-        let (found, said) = told(&grid(&numbers(), 0.005, 1, |_, _| 1.0));
-        assert_eq!(found.facts.get("is_none"), Some(&Fact::Flag(true)), "{said}");
+        let (found, sentence) = only(&grid(&numbers(), 0.005, 1, |_, _| 1.0));
+        assert_eq!(found.facts.get("is_none"), Some(&Fact::Flag(true)), "{sentence}");
         assert!(found.facts.get("lead").is_none());
         assert!(found.facts.value("within_percent") <= Some(2.0));
-        assert!(found.strength.abs() < f64::EPSILON && !said.is_empty());
+        assert!(found.strength.abs() < f64::EPSILON && !sentence.is_empty());
     }
 
     #[test]
@@ -264,10 +266,10 @@ mod tests {
         for noise in [0.0, 0.01, 0.02] {
             for values in [vec![json!(false), json!(true)], numbers()] {
                 let last = values.len() - 1;
-                let (found, said) =
-                    told(&grid(&values, noise, 3, |nth, _| if nth == last { 1.25 } else { 1.0 }));
+                let (found, sentence) =
+                    only(&grid(&values, noise, 3, |nth, _| if nth == last { 1.25 } else { 1.0 }));
                 let ratio = lead(&found, "ratio").and_then(|own| own.as_f64()).unwrap();
-                assert!((ratio - 1.25).abs() < 0.05, "{said}");
+                assert!((ratio - 1.25).abs() < 0.05, "{sentence}");
                 assert_eq!(lead(&found, "metric"), Some(json!("throughput")));
                 assert_eq!(lead(&found, "judgement"), Some(json!("differs")));
                 assert!((found.strength - 1.25_f64.ln()).abs() < 0.05, "{found:?}");
@@ -282,33 +284,33 @@ mod tests {
                 0 => 1.0,
                 _ => ratios[users.ilog2() as usize],
             };
-            let (found, said) = told(&grid(&[json!("a"), json!("b")], 0.01, 5, turns));
-            assert_eq!(lead(&found, "judgement"), Some(json!("crossover")), "{said}");
-            assert_eq!(lead(&found, "from"), Some(json!(2.0)), "{said}");
-            assert_eq!(lead(&found, "to"), Some(json!(4.0)), "{said}");
+            let (found, sentence) = only(&grid(&[json!("a"), json!("b")], 0.01, 5, turns));
+            assert_eq!(lead(&found, "judgement"), Some(json!("crossover")), "{sentence}");
+            assert_eq!(lead(&found, "from"), Some(json!(2.0)), "{sentence}");
+            assert_eq!(lead(&found, "to"), Some(json!(4.0)), "{sentence}");
             let own = lead(&found, "before").and_then(|own| own.as_f64()).unwrap();
-            assert!((own - before).abs() < 0.05, "{said}");
+            assert!((own - before).abs() < 0.05, "{sentence}");
         }
     }
 
     #[test]
     fn a_change_at_one_load_is_told_with_its_place() {
-        let (found, said) =
-            told(&grid(
+        let (found, sentence) =
+            only(&grid(
                 &[json!("a"), json!("b")],
                 0.0,
                 5,
                 |nth, users| if nth == 1 && users == 8 { 0.1 } else { 1.0 },
             ));
-        assert_eq!(lead(&found, "judgement"), Some(json!("confined")), "{said}");
+        assert_eq!(lead(&found, "judgement"), Some(json!("confined")), "{sentence}");
         assert_eq!(lead(&found, "from"), Some(json!({ "concurrency": "8" })));
         assert_eq!(lead(&found, "elsewhere"), Some(json!(1.0)));
     }
 
     #[test]
     fn the_best_value_inside_of_a_range_leads() {
-        let (found, said) = told(&grid(&numbers(), 0.01, 5, |nth, _| [1.0, 1.3, 1.8, 1.2][nth]));
-        assert_eq!(found.facts.value("optimum"), Some(4096.0), "{said}");
+        let (found, sentence) = only(&grid(&numbers(), 0.01, 5, |nth, _| [1.0, 1.3, 1.8, 1.2][nth]));
+        assert_eq!(found.facts.value("optimum"), Some(4096.0), "{sentence}");
         assert_eq!(found.facts.json()["lead"]["value"], json!(4096.0));
     }
 
@@ -327,8 +329,8 @@ mod tests {
                         };
                         std::iter::repeat_with(each).take(repeats).collect()
                     });
-                    let (found, said) = told(&run);
-                    claims.extend((found.strength > 0.0).then_some(said));
+                    let (found, sentence) = only(&run);
+                    claims.extend((found.strength > 0.0).then_some(sentence));
                 }
                 // What was measured once is taken to differ by 5 %: twice that shows now and then.
                 let most = if repeats == 1 && noise > 0.05 { 2 } else { 0 };

@@ -22,8 +22,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule::Block(prefix_cache),
 ];
 
-/// The largest negative part of a request, as a part of the whole, that still counts as a rounding error. Beyond it client and
-/// engine describe different requests.
+/// The largest negative part of a request, as a part of the whole, that still counts as a rounding error.
+/// Beyond it client and engine describe different requests.
 const SLACK: f64 = 0.02;
 /// Mean TTFTs that differ by at most this part agree.
 const AGREES: f64 = 0.1;
@@ -32,7 +32,8 @@ const FEW_HITS: f64 = 0.05;
 /// The least free part of a KV cache in the strength of a finding, so that a full cache has a finite one.
 const ROOM: f64 = 0.01;
 
-/// What the server reported of one cell: means over all requests, warm-up included. `None` is what it did not report.
+/// What the server reported of one cell: means over all requests, warm-up included. `None` is what it did not
+/// report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct EngineRow {
     /// Index of the cell.
@@ -115,7 +116,8 @@ impl EngineRow {
         })
     }
 
-    /// Where a mean request spends its time, longest part first, and its length; `None` if the parts do not add up.
+    /// Where a mean request spends its time, longest part first, and its length; `None` if the parts do not
+    /// add up.
     fn parts(&self) -> Option<(f64, Parts)> {
         let whole = self.client_e2e_ms.filter(|whole| *whole > 0.0 && self.is_comparable)?;
         let mut parts = [
@@ -315,7 +317,7 @@ mod tests {
     };
 
     /// What a server tells of 200 requests: so long in the queue, so many output tokens, so many preemptions.
-    fn told(queue_ms: f64, output: u64, preemptions: u64) -> Value {
+    fn reported(queue_ms: f64, output: u64, preemptions: u64) -> Value {
         let times =
             |mean_ms: f64| json!({ "count": 200, "sum_s": mean_ms / 5.0, "mean_ms": mean_ms, "buckets": [] });
         json!({
@@ -334,7 +336,7 @@ mod tests {
     fn run() -> StoredRun {
         let mut run = fixtures::streamed();
         for (cell, queue_ms) in run.cells.iter_mut().zip([0.0, 10.0, 50.0, 950.0]) {
-            cell.server_side = serde_json::from_value(told(queue_ms, 12_800, 2)).unwrap();
+            cell.server_side = serde_json::from_value(reported(queue_ms, 12_800, 2)).unwrap();
             cell.client_totals = serde_json::from_value(json!({
                 "sent": 200, "completed": 200, "input_tokens": 2000, "output_tokens": 12_800,
                 "ttft_mean_ms": queue_ms + 50.0, "e2e_mean_ms": queue_ms + 1050.0,
@@ -366,8 +368,8 @@ mod tests {
         assert_eq!((machine.value("cores"), machine.value("energy")), (Some(1.5), Some(0.5)));
         assert_eq!(facts(Kind::PrefixCache).value("most"), Some(0.25));
         let own = RULES.iter().flat_map(|rule| rule.apply(&model)).collect::<Vec<_>>();
-        let said = Words::new(None).unwrap().say(&model, &own).unwrap();
-        assert!(said.len() == 5 && said.iter().all(|sentence| !sentence.is_empty()), "{said:?}");
+        let sentences = Words::new(None).unwrap().say(&model, &own).unwrap();
+        assert!(sentences.len() == 5 && sentences.iter().all(|sentence| !sentence.is_empty()), "{sentences:?}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The kinds of findings: what each answers, and which others it makes superfluous.
+//! The kinds of findings: the question each answers, and the kinds that it supersedes.
 
 use serde::Serialize;
 
-/// A question that a reader of notes has. The order is the one in which a page answers them.
+/// A question of the reader of a note. A page answers them in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Question {
@@ -10,28 +10,28 @@ pub(crate) enum Question {
     Answer,
     /// What does each server axis do?
     Effect,
-    /// How far does it scale, and what gives way first?
+    /// How far does it scale, and what degrades first?
     Load,
     /// What do longer prompts and answers cost?
     Length,
     /// Where are the numbers unstable?
     Stability,
-    /// Where does memory end?
+    /// Where does memory run out?
     Memory,
-    /// What does the engine itself say?
+    /// What does the engine report?
     Engine,
     /// What does it cost?
     Value,
-    /// What are these numbers of?
+    /// What do these numbers describe?
     Data,
     /// How good were the predictions?
     Prediction,
-    /// What should nobody conclude?
+    /// What should a reader not conclude?
     Caution,
 }
 
 impl Question {
-    /// How many findings on it the first page shows at most.
+    /// The most findings on it that the first page shows.
     pub(crate) fn most(self) -> usize {
         match self {
             Self::Effect => 3,
@@ -46,7 +46,7 @@ impl Question {
 /// Declares the kinds: variant, name, question, whether the first page may show it, documentation.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident, $name:literal, $question:ident, $headline:literal;)*) => {
-        /// What a finding is about. Each has a macro of its name in `templates/findings.md.j2`.
+        /// The kind of a finding. Each has a macro of its name in `templates/findings.md.j2`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub(crate) enum Kind {
             $($(#[$doc])* $variant,)*
@@ -57,7 +57,7 @@ macro_rules! kinds {
             #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// Its name in `report --values`, and that of its macro.
+            /// Its name in `report --values`, which is also that of its macro.
             pub(crate) fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
@@ -67,7 +67,7 @@ macro_rules! kinds {
                 match self { $(Self::$variant => Question::$question,)* }
             }
 
-            /// Whether the first page may show it: what describes a run without deciding anything stands further below.
+            /// Whether the first page may show it. Kinds that only describe a run appear further below.
             pub(crate) fn is_headline(self) -> bool {
                 match self { $(Self::$variant => $headline,)* }
             }
@@ -78,28 +78,28 @@ macro_rules! kinds {
 kinds! {
     /// The recommended operating point of a workload, in one sentence.
     Answer, "answer", Answer, false;
-    /// A workload of which no cell may be ranked, and why.
+    /// A workload without a cell that may be ranked, and why.
     NoAnswer, "no_answer", Answer, false;
 
     /// What the recommendation of a block rests on.
     Basis, "basis", Answer, false;
 
-    /// What one axis does, everything else the same.
+    /// The effect of one axis, everything else equal.
     Effect, "effect", Effect, true;
     /// Servers as good as the best one.
     Tie, "tie", Effect, true;
 
-    /// Which SLO term the next step of the load breaks.
+    /// The SLO term that the next larger load breaks.
     Limit, "limit", Load, true;
     /// An open loop that does not keep up with its rate.
     Saturation, "saturation", Load, true;
-    /// The load after which more brings little.
+    /// The load after which more adds little throughput.
     Knee, "knee", Load, true;
     /// How throughput grows with the load.
     Scaling, "scaling", Load, true;
     /// The best cell has the most load that was tried.
     Edge, "edge", Load, true;
-    /// How TTFT grows with the load, and the pace of decoding beside it.
+    /// How TTFT grows with the load, and the time per token beside it.
     TtftGrowth, "ttft_growth", Load, true;
     /// How the latency of whole requests grows with the load.
     LatencyGrowth, "latency_growth", Load, true;
@@ -107,7 +107,7 @@ kinds! {
     Peak, "peak", Load, false;
     /// How fast a single stream decodes.
     DecodeSpeed, "decode_speed", Load, true;
-    /// Cells that were not tried, since a smaller load had missed the SLO or failed.
+    /// Cells that were not tried because a smaller load missed the SLO or failed.
     LadderEnd, "ladder_end", Load, false;
 
     /// What longer prompts cost.
@@ -127,24 +127,24 @@ kinds! {
     Cliff, "cliff", Stability, true;
     /// A throughput below that of both neighbours on an axis.
     Dip, "dip", Stability, true;
-    /// Requests that are quicker with more load: then they are not the same requests.
+    /// Requests that are faster under more load: then they are not the same requests.
     Falls, "falls", Stability, true;
     /// Repeats that disagree.
     RepeatsDisagree, "repeats_disagree", Stability, true;
-    /// Gaps between tokens of two sizes.
+    /// Inter-token latencies of two sizes.
     BimodalItl, "bimodal_itl", Stability, true;
-    /// A stream of tokens that stops now and then.
+    /// A stream of tokens that stalls now and then.
     Stalls, "stalls", Stability, true;
     /// A p95 far above its median.
     LongTail, "long_tail", Stability, true;
     /// A cell whose second half differs from its first.
     NotSteady, "not_steady", Stability, false;
-    /// How far repeats are apart as a rule.
+    /// How far repeats usually are apart.
     Noise, "noise", Stability, false;
-    /// How long the tails are where none is long.
+    /// The longest tail, if none is long.
     Tail, "tail", Stability, false;
 
-    /// Where memory ends along an axis.
+    /// Where memory runs out along an axis.
     Boundary, "boundary", Memory, true;
     /// Memory sufficed everywhere.
     AllFit, "all_fit", Memory, false;
@@ -167,11 +167,11 @@ kinds! {
     /// The cells that no other beats in latency and throughput.
     Pareto, "pareto", Value, false;
 
-    /// Answers that came whole.
+    /// Answers that arrived in one piece.
     NotStreamed, "not_streamed", Data, true;
     /// Requests that failed.
     Errors, "errors", Data, true;
-    /// Answers shorter than asked for.
+    /// Answers shorter than configured.
     AskedAndGot, "asked_and_got", Data, false;
     /// How an open loop sent its requests.
     OpenLoop, "open_loop", Data, false;
@@ -182,11 +182,11 @@ kinds! {
     /// How far the steady part of a cell differs from the whole.
     SteadyWindow, "steady_window", Data, false;
 
-    /// How far predictions are off.
+    /// The errors of the predictions.
     PredictionError, "prediction_error", Prediction, false;
-    /// A cell far from its prediction, with what in it may be why.
+    /// A cell far from its prediction, with possible reasons.
     PredictionFar, "prediction_far", Prediction, false;
-    /// A server predicted otherwise than it turned out.
+    /// A server that was predicted wrongly.
     PredictionServer, "prediction_server", Prediction, false;
     /// What was not predicted.
     PredictionMissing, "prediction_missing", Prediction, false;
@@ -199,14 +199,14 @@ kinds! {
     MeasuredOnce, "measured_once", Caution, false;
     /// Percentiles that rest on few samples.
     FewSamples, "few_samples", Caution, false;
-    /// Cells from which nothing may be concluded.
+    /// Cells that are excluded as a whole.
     Excluded, "excluded", Caution, false;
     /// How long the prompts were.
     PromptsWere, "prompts_were", Caution, false;
 }
 
 impl Kind {
-    /// The kinds that say nothing more once this one stands, where they are of the same block and of no other cells.
+    /// The kinds that this one makes superfluous, if they are about the same block and no other cells.
     pub(crate) fn supersedes(self) -> &'static [Self] {
         match self {
             Self::Knee | Self::Saturation => &[Self::Edge],
@@ -221,7 +221,7 @@ impl Kind {
         }
     }
 
-    /// Whether it speaks of its whole block, so that what it supersedes need not be of its cells.
+    /// Whether it is about its whole block, so that it supersedes other kinds whatever their cells.
     pub(crate) fn is_of_block(self) -> bool {
         matches!(self, Self::Knee | Self::Saturation | Self::NotStreamed)
     }

@@ -224,8 +224,8 @@ impl<'e, 'm, 'a> Falling<'e, 'm, 'a> {
     }
 }
 
-/// Where the longest answers give fewer output tokens per second than shorter ones. Requests per second do not count: longer
-/// answers are fewer requests at any speed.
+/// Where the longest answers give fewer output tokens per second than shorter ones. Requests per second do
+/// not count: longer answers are fewer requests at any speed.
 fn output_costs(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let all = ends(model, block, Quantity::AnswerTokens);
     // The last cell of a line is compared with each of the others.
@@ -300,12 +300,12 @@ mod tests {
         run
     }
 
-    fn told(run: &StoredRun, rule: Rule) -> Option<Facts> {
+    fn only(run: &StoredRun, rule: Rule) -> Option<Facts> {
         let model = Model::of(run);
         let mut found = rule.apply(&model);
         assert!(found.len() < 2, "{found:?}");
-        let said = Words::new(None).unwrap().say(&model, &found).unwrap();
-        assert!(said.iter().all(|text| text.ends_with('.')), "{said:?}");
+        let sentences = Words::new(None).unwrap().say(&model, &found).unwrap();
+        assert!(sentences.iter().all(|text| text.ends_with('.')), "{sentences:?}");
         found.pop().map(|finding| finding.facts)
     }
 
@@ -322,7 +322,7 @@ mod tests {
             timed(own, ttft, ttft + 600.0, 100.0);
             own.input_tokens = Some(400 * u64::from(length));
         });
-        let facts = told(&run, Rule::Block(prompt_length)).unwrap();
+        let facts = only(&run, Rule::Block(prompt_length)).unwrap();
         assert!((facts.value("ms_per_1000_tokens").unwrap() - 500.0).abs() < 1.0, "{facts:?}");
         assert_eq!(facts.value("from_length"), Some(100.0));
         assert!(matches!(facts.get("busy"), Some(Fact::Facts(_))), "{facts:?}");
@@ -332,7 +332,7 @@ mod tests {
             timed(own, f64::from(length), 2000.0, 100.0);
             own.input_tokens = Some(400 * 50);
         });
-        assert_eq!(told(&run, Rule::Block(prompt_length)), None);
+        assert_eq!(only(&run, Rule::Block(prompt_length)), None);
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
                 timed(own, 1.0, 10.0 * got(length) as f64, 100.0);
                 own.output_tokens = Some(400 * got(length));
             });
-            let facts = told(&run, Rule::Block(output_length))?;
+            let facts = only(&run, Rule::Block(output_length))?;
             match facts.get("judged") {
                 Some(Fact::Name(name)) => Some(name.clone()),
                 _ => None,
@@ -362,14 +362,14 @@ mod tests {
             timed(own, 40.0, e2e, 100.0 * f64::from(users) * falls(users, length));
             own.output_tokens = Some(400 * u64::from(length));
         });
-        let facts = told(&run, Rule::Block(output_costs)).unwrap();
+        let facts = only(&run, Rule::Block(output_costs)).unwrap();
         assert_eq!(facts.json()["line"], json!({ "concurrency": "8" }));
         assert!((facts.value("ratio").unwrap() - 0.3).abs() < 1e-9, "{facts:?}");
         assert_eq!(facts.value("falling"), Some(1.0));
         let run = grid("max_tokens", |users, length, own| {
             timed(own, 40.0, 10.0 * f64::from(length), 100.0 * f64::from(users));
         });
-        assert_eq!(told(&run, Rule::Block(output_costs)), None);
+        assert_eq!(only(&run, Rule::Block(output_costs)), None);
     }
 
     #[test]
@@ -379,13 +379,13 @@ mod tests {
             timed(own, ttft, ttft + 10.0 * f64::from(length), 100.0);
             own.tpot = Some(fixtures::latency(400, 10.0, 10.5));
         });
-        let facts = told(&run, Rule::Block(held_up)).unwrap();
+        let facts = only(&run, Rule::Block(held_up)).unwrap();
         assert!((facts.value("ratio").unwrap() - 16.0).abs() < 1e-9, "{facts:?}");
         assert_eq!(facts.json()["line"], json!({ "concurrency": "8" }));
         let run = grid("max_tokens", |_, length, own| {
             timed(own, 40.0, 10.0 * f64::from(length), 100.0);
             own.tpot = Some(fixtures::latency(400, 10.0, 10.5));
         });
-        assert_eq!(told(&run, Rule::Block(held_up)), None);
+        assert_eq!(only(&run, Rule::Block(held_up)), None);
     }
 }

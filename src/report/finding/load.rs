@@ -135,7 +135,8 @@ impl Scaled<'_> {
     }
 }
 
-/// How throughput grows, where it bends, and which cells cannot be compared because they started in another way.
+/// How throughput grows, where it bends, and which cells cannot be compared because they started in another
+/// way.
 fn scaling(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
     let scaled = |line| {
         let curve = Curve::of(model, line)?;
@@ -192,7 +193,8 @@ fn growth(model: &Model<'_>, at: usize, block: &Block<'_>, all: &[Scaled<'_>]) -
     Some(Finding::of_block(Kind::Scaling, model, at, cells).strong_as(own.ratio()).with(facts))
 }
 
-/// The knee with the highest throughput, what the load beyond it brings and costs, and where the other lines bend.
+/// The knee with the highest throughput, what the load beyond it brings and costs, and where the other lines
+/// bend.
 fn knee(model: &Model<'_>, at: usize, block: &Block<'_>, all: &[Scaled<'_>]) -> Option<Finding> {
     let knees: Vec<(&Scaled<'_>, Point)> =
         all.iter().filter_map(|own| Some((own, own.curve.knee()?))).collect();
@@ -322,7 +324,8 @@ fn ttft_growth(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Findin
     Some(Finding::of_block(Kind::TtftGrowth, model, at, own.ends()).strong_as(waits).with(facts))
 }
 
-/// How the latency of whole requests grows along the line where it grows most, and the least growth of any line.
+/// How the latency of whole requests grows along the line where it grows most, and the least growth of any
+/// line.
 fn latency_growth(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let metrics = [tail(LatencyKind::E2e), middle(LatencyKind::E2e)].concat();
     let lines = block.load_lines().iter();

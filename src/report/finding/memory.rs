@@ -110,8 +110,8 @@ fn boundary(model: &Model<'_>) -> Vec<Finding> {
     vec![Finding::of_run(Kind::Boundary, cells).with(facts)]
 }
 
-/// The boundary of every line along an axis, and the shortest summary that holds: one for all lines, or one for each value of
-/// the other axis that alone decides it.
+/// The boundary of every line along an axis, and the shortest summary that holds: one for all lines, or one
+/// for each value of the other axis that alone decides it.
 fn along(model: &Model<'_>, axes: &[usize], axis: usize, lines: &[Line], facts: Facts) -> Facts {
     let own = &model.axes[axis];
     let others: Vec<usize> = axes.iter().copied().filter(|other| *other != axis).collect();
@@ -142,8 +142,8 @@ fn along(model: &Model<'_>, axes: &[usize], axis: usize, lines: &[Line], facts: 
     }
 }
 
-/// The boundaries by the value of another axis as (from, to, boundary), equal neighbours merged; `None` if that axis alone does
-/// not decide them. Only numeric values have neighbours.
+/// The boundaries by the value of another axis as (from, to, boundary), equal neighbours merged; `None` if
+/// that axis alone does not decide them. Only numeric values have neighbours.
 fn steps(model: &Model<'_>, other: usize, lines: &[Line]) -> Option<Vec<(usize, usize, Boundary)>> {
     let mut known: Vec<(usize, Boundary)> = lines
         .iter()
@@ -231,7 +231,7 @@ mod tests {
         run
     }
 
-    fn told(run: &StoredRun, rule: Rule) -> (serde_json::Value, String) {
+    fn only(run: &StoredRun, rule: Rule) -> (serde_json::Value, String) {
         let model = Model::of(run);
         let found = rule.apply(&model);
         assert_eq!(found.len(), 1, "{found:?}");
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn the_boundary_is_told_by_the_axis_that_moves_it() {
         let run = fixtures::oom_surface();
-        let (facts, said) = told(&run, Rule::Run(boundary));
+        let (facts, sentence) = only(&run, Rule::Run(boundary));
         assert_eq!(
             [
                 &facts["ends"],
@@ -251,7 +251,7 @@ mod tests {
                 &facts["under_load"]
             ],
             [&json!(3.0), &json!(6.0), &json!(2.0), &json!(1.0), &json!(0.0)],
-            "{said}"
+            "{sentence}"
         );
         assert_eq!(facts["axis"], json!("max-model-len"));
         assert_eq!(facts["by"], json!("max-num-seqs"));
@@ -273,8 +273,8 @@ mod tests {
             [8.0, 16.0].map(|seqs| (share, seqs, outcome))
         });
         let run = grid(["gpu-memory-utilization", "max-num-seqs"], &servers.collect::<Vec<_>>());
-        let (facts, said) = told(&run, Rule::Run(boundary));
-        assert_eq!(facts["same"], json!({ "boundary": "needs", "fits": "0.6", "ends": "0.3" }), "{said}");
+        let (facts, sentence) = only(&run, Rule::Run(boundary));
+        assert_eq!(facts["same"], json!({ "boundary": "needs", "fits": "0.6", "ends": "0.3" }), "{sentence}");
         assert_eq!(facts["lines"].as_array().map(Vec::len), Some(2));
     }
 
@@ -284,8 +284,8 @@ mod tests {
         let mut run = grid(["max-model-len", "max-num-seqs"], &servers);
         run.servers[0].facts.kv_cache_tokens = Some(40_000);
         run.servers[1].facts.kv_cache_tokens = Some(39_000);
-        let (facts, said) = told(&run, Rule::Run(all_fit));
-        assert_eq!(facts["kv_cache_tokens"], json!({ "least": 39000.0, "most": 40000.0 }), "{said}");
+        let (facts, sentence) = only(&run, Rule::Run(all_fit));
+        assert_eq!(facts["kv_cache_tokens"], json!({ "least": 39000.0, "most": 40000.0 }), "{sentence}");
         assert!(boundary(&Model::of(&run)).is_empty());
         assert!(all_fit(&Model::of(&fixtures::streamed())).is_empty());
     }

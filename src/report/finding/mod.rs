@@ -1,7 +1,9 @@
-//! Rules that look for findings in a run: what it recommends, what each axis does, and where its numbers are doubtful.
+//! Rules that look for findings in a run: what it recommends, what each axis does, and where its numbers are
+//! doubtful.
 //!
-//! A rule is a function from the model to findings; `RULES` lists them all. To add a finding, write a variant of
-//! [`Kind`], a rule, and a macro of the kind's name in `templates/findings.md.j2`. A test compares the three.
+//! A rule is a function from the model to findings; `RULES` lists them all. To add a finding, write a variant
+//! of [`Kind`], a rule, and a macro of the kind's name in `templates/findings.md.j2`. A test compares the
+//! three.
 
 mod answer;
 mod caution;
@@ -55,8 +57,8 @@ const RULES: [&[Rule]; 11] = [
     caution::RULES,
 ];
 
-/// Applies every rule and drops the findings that another one supersedes. Ordered by workload and kind; of one kind the
-/// strongest comes first.
+/// Applies every rule and drops the findings that another one supersedes. Ordered by workload and kind; of
+/// one kind the strongest comes first.
 pub(crate) fn findings(model: &Model<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> =
         RULES.iter().copied().flatten().flat_map(|rule| rule.apply(model)).collect();

@@ -151,7 +151,8 @@ fn prediction_errors(model: &Model<'_>) -> Vec<Finding> {
     vec![Finding::of_run(Kind::PredictionError, rows.iter().map(|row| row.cell)).with(facts)]
 }
 
-/// Rows with an error beyond [`FAR`] that stand out from the grid, beyond its spread and the noise; worst first.
+/// Rows with an error beyond [`FAR`] that stand out from the grid, beyond its spread and the noise; worst
+/// first.
 fn far_rows<'r, 'a>(model: &Model<'_>, rows: &'r [PredictionRow<'a>]) -> Vec<(&'r PredictionRow<'a>, f64)> {
     let logs: Vec<f64> = rows.iter().filter_map(PredictionRow::log).collect();
     let is_grid = logs.len() >= GRID;
@@ -214,17 +215,17 @@ fn far_cells(model: &Model<'_>) -> Vec<Finding> {
 fn evidence(cell: &Cell<'_>, predicted: &PredictedCell, error: f64) -> Vec<Facts> {
     let is_slower = error < 0.0;
     let engine = cell.file.server_side.as_ref().and_then(|side| side.engine.as_ref());
-    let pair = |what: &'static str, got: f64, told: f64, unit: Unit| {
-        Facts::new().name("what", what).number("got", got, unit, 3).number("told", told, unit, 3)
+    let pair = |what: &'static str, got: f64, expected: f64, unit: Unit| {
+        Facts::new().name("what", what).number("got", got, unit, 3).number("told", expected, unit, 3)
     };
     // More tokens take longer, and so does repeated work.
-    let by_more = |what: &'static str, got: Option<f64>, told: Option<f64>, least: f64| {
-        let (got, told) = (got?, told?);
+    let by_more = |what: &'static str, got: Option<f64>, expected: Option<f64>, least: f64| {
+        let (got, expected) = (got?, expected?);
         let is_cause = match is_slower {
-            true => got > told * (1.0 + least),
-            false => got < told * (1.0 - least),
+            true => got > expected * (1.0 + least),
+            false => got < expected * (1.0 - least),
         };
-        is_cause.then(|| pair(what, got, told, Unit::Count))
+        is_cause.then(|| pair(what, got, expected, Unit::Count))
     };
     let preempted = engine.and_then(|engine| engine.preemptions).map(|count| count as f64);
     let predicted_preempted = predicted.preemptions.map(|count| count as f64);
@@ -233,16 +234,16 @@ fn evidence(cell: &Cell<'_>, predicted: &PredictedCell, error: f64) -> Vec<Facts
         queue.zip(cell.ranked(Metric::P50_E2E)).filter(|(queue, e2e)| is_slower && *queue > 0.1 * e2e);
     let hits = engine.and_then(EngineSide::prefix_hit_rate).zip(predicted.prefix_hit_rate);
     let sign = if is_slower { 1.0 } else { -1.0 };
-    let hits = hits.filter(|(got, told)| sign * (told - got) > 0.2);
+    let hits = hits.filter(|(got, expected)| sign * (expected - got) > 0.2);
     let counts = cell.file.summary.as_ref().map(|summary| &summary.counts);
     let counts = counts.filter(|counts| counts.completed < counts.scheduled);
-    let verdicts = cell.file.verdicts.iter().filter(|verdict| TELLING.contains(&verdict.kind));
+    let verdicts = cell.file.verdicts.iter().filter(|verdict| EXPLAINING.contains(&verdict.kind));
     let found = [
         by_more("answer_tokens", cell.answer_tokens(), predicted.output_tokens, 0.05),
         by_more("prompt_tokens", cell.prompt_tokens(), predicted.prompt_tokens, 0.1),
         by_more("preemptions", preempted, predicted_preempted, 0.0),
         waits.map(|(queue, _)| Facts::new().name("what", "queue").number("got", queue, Unit::Ms, 3)),
-        hits.map(|(got, told)| pair("prefix_hits", got, told, Unit::Part)),
+        hits.map(|(got, expected)| pair("prefix_hits", got, expected, Unit::Part)),
         counts.map(|counts| {
             let (lost, all) = (counts.errors() as usize, counts.scheduled as usize);
             Facts::new().name("what", "errors").count("got", lost).count("of", all)
@@ -256,7 +257,7 @@ fn evidence(cell: &Cell<'_>, predicted: &PredictedCell, error: f64) -> Vec<Facts
 }
 
 /// Verdicts that explain why a time may differ.
-const TELLING: [VerdictKind; 7] = [
+const EXPLAINING: [VerdictKind; 7] = [
     VerdictKind::ClientLate,
     VerdictKind::ClientSaturated,
     VerdictKind::NotSteady,
@@ -289,18 +290,18 @@ fn starts(model: &Model<'_>) -> Vec<Finding> {
     for (at, server) in model.servers.iter().enumerate() {
         let pair = server.file.zip(predictions.servers.get(&server.group.id));
         let Some((file, predicted)) = pair else { continue };
-        let (got, told) = (CellOutcome::of_start(file.outcome), CellOutcome::of_start(predicted.outcome));
+        let (got, expected) = (CellOutcome::of_start(file.outcome), CellOutcome::of_start(predicted.outcome));
         let what = match (file.is_ready(), predicted.is_ready()) {
             (true, false) => "started",
             (false, true) if got.is_on_oom_surface() => "ended",
-            (false, false) if got != told => "ended_otherwise",
+            (false, false) if got != expected => "ended_otherwise",
             _ => continue,
         };
         let key = (what, file.outcome.to_string(), predicted.outcome.to_string());
         alike.entry(key).or_default().push(at);
     }
-    let finding = |((what, got, told), servers): ((&'static str, String, String), Vec<usize>)| {
-        of_servers(model, &servers, servers[0], what, |facts| facts.name("got", got).name("told", told))
+    let finding = |((what, got, expected), servers): ((&'static str, String, String), Vec<usize>)| {
+        of_servers(model, &servers, servers[0], what, |facts| facts.name("got", got).name("told", expected))
     };
     alike.into_iter().map(finding).collect()
 }
@@ -309,12 +310,12 @@ fn starts(model: &Model<'_>) -> Vec<Finding> {
 fn kv_caches(model: &Model<'_>) -> Vec<Finding> {
     let Some(predictions) = &model.run.predictions else { return Vec::new() };
     let sizes = model.servers.iter().enumerate().filter_map(|(at, server)| {
-        let told = predictions.servers.get(&server.group.id)?.kv_cache_tokens?;
+        let expected = predictions.servers.get(&server.group.id)?.kv_cache_tokens?;
         let got = server.file?.facts.kv_cache_tokens.filter(|got| *got > 0)?;
-        Some((at, got as f64, told as f64))
+        Some((at, got as f64, expected as f64))
     });
     let sizes: Vec<(usize, f64, f64)> = sizes.collect();
-    let error = |(_, got, told): &(usize, f64, f64)| told / got - 1.0;
+    let error = |(_, got, expected): &(usize, f64, f64)| expected / got - 1.0;
     let off = || sizes.iter().filter(|own| error(own).abs() > KV_OFF);
     let worst = off().max_by(|a, b| error(a).abs().total_cmp(&error(b).abs()));
     let servers: Vec<usize> = off().map(|(at, ..)| *at).collect();
@@ -351,7 +352,7 @@ mod tests {
     };
 
     /// Predictions of a run's cells: p50 E2E, milliseconds, for answers of so many tokens.
-    fn told(run: &StoredRun, cells: &[(f64, f64)]) -> Predictions {
+    fn predictions(run: &StoredRun, cells: &[(f64, f64)]) -> Predictions {
         let cells: serde_json::Map<String, Value> = run
             .cells
             .iter()
@@ -383,15 +384,15 @@ mod tests {
         let ms =
             [1104.0, 2208.0, 4418.0, 1125.0, 2235.0, 4462.0, 1131.0, 2249.0, 4500.0, 1143.0, 2278.0, 4577.0];
         let cells: Vec<(f64, f64)> = ms.into_iter().zip([64.0, 128.0, 256.0].into_iter().cycle()).collect();
-        run.predictions = Some(told(&run, &cells));
+        run.predictions = Some(predictions(&run, &cells));
         run
     }
 
     fn found(run: &StoredRun, kind: Kind) -> Vec<Finding> {
         let model = Model::of(run);
         let all: Vec<Finding> = RULES.iter().flat_map(|rule| rule.apply(&model)).collect();
-        let said = Words::new(None).unwrap().say(&model, &all).unwrap();
-        assert!(said.iter().all(|sentence| !sentence.is_empty()), "{said:?}");
+        let sentences = Words::new(None).unwrap().say(&model, &all).unwrap();
+        assert!(sentences.iter().all(|sentence| !sentence.is_empty()), "{sentences:?}");
         all.into_iter().filter(|finding| finding.kind == kind).collect()
     }
 
@@ -424,7 +425,7 @@ mod tests {
         let mut run = fixtures::grid();
         let twice = |cell: &crate::store::CellFile| (2.0 * cell.number(Metric::P50_E2E).unwrap(), 64.0);
         let cells: Vec<(f64, f64)> = run.cells.iter().map(twice).collect();
-        run.predictions = Some(told(&run, &cells));
+        run.predictions = Some(predictions(&run, &cells));
         assert_eq!(found(&run, Kind::PredictionFar), []);
         let whole = &found(&run, Kind::PredictionError)[0].facts.json();
         assert_eq!(whole["is_one_sided"], true);
@@ -454,16 +455,16 @@ mod tests {
     #[test]
     fn servers_that_turned_out_alike_are_one_finding() {
         let mut run = fixtures::oom_surface();
-        run.predictions = Some(told(&run, &[]));
+        run.predictions = Some(predictions(&run, &[]));
         for server in &mut run.servers[..3] {
             server.facts.kv_cache_tokens = Some(200_000);
         }
         let servers = found(&run, Kind::PredictionServer);
-        let told: Vec<Value> = servers.iter().map(|own| own.facts.json()).collect();
+        let predictions: Vec<Value> = servers.iter().map(|own| own.facts.json()).collect();
         let of = |own: &Value| (own["what"].clone(), own["count"].clone(), own["got"].clone());
-        assert_eq!(of(&told[0]), (json!("ended"), json!(1.0), json!("kv_too_small")));
-        assert_eq!(of(&told[1]), (json!("ended"), json!(2.0), json!("oom(kv_cache)")));
-        assert_eq!(of(&told[2]), (json!("kv_cache"), json!(3.0), json!(200_000.0)));
+        assert_eq!(of(&predictions[0]), (json!("ended"), json!(1.0), json!("kv_too_small")));
+        assert_eq!(of(&predictions[1]), (json!("ended"), json!(2.0), json!("oom(kv_cache)")));
+        assert_eq!(of(&predictions[2]), (json!("kv_cache"), json!(3.0), json!(200_000.0)));
         assert_eq!(found(&run, Kind::PredictionError)[0].facts.value("compared"), Some(0.0));
     }
 

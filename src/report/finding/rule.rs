@@ -1,4 +1,5 @@
-//! What a rule is, what it returns, and what rules share: where a cell stands, and which metrics describe a latency.
+//! What a rule is, what it returns, and what rules share: where a cell stands, and which metrics describe a
+//! latency.
 
 use super::facts::{Coordinate, Facts};
 use super::kind::Kind;
@@ -117,7 +118,8 @@ pub(crate) fn place_on(
     vec![Coordinate { axis: quantity.to_owned(), quantity, value }]
 }
 
-/// The values that the cells of a line share: on every load axis but the line's own. Empty if there is no other.
+/// The values that the cells of a line share: on every load axis but the line's own. Empty if there is no
+/// other.
 pub(crate) fn place_of_line(model: &Model<'_>, block: &Block<'_>, line: &Line) -> Vec<Coordinate> {
     let is_other = |axis: usize| axis != line.axis && block.axes.contains(&axis);
     let first = line.cells.first().filter(|_| block.axes.iter().any(|axis| is_other(*axis)));

@@ -3,13 +3,14 @@
 use super::{Finding, Kind, Question, Statement};
 use crate::report::model::Model;
 
-/// Findings of at least this strength come before weaker ones of their question, whatever their kind: a factor of two.
+/// Findings of at least this strength come before weaker ones of their question, whatever their kind: a
+/// factor of two.
 const STRONG: f64 = std::f64::consts::LN_2;
 /// A KV cache this full delays requests.
 const FULL: f64 = 0.95;
 
-/// The statements on a workload for the first page, at most `most`: those on its best server and on all servers together, by
-/// question, the strongest first. Questions with most answers are cut first.
+/// The statements on a workload for the first page, at most `most`: those on its best server and on all
+/// servers together, by question, the strongest first. Questions with most answers are cut first.
 pub(crate) fn headlines<'s>(
     model: &Model<'_>,
     statements: &'s [Statement],
@@ -30,8 +31,8 @@ pub(crate) fn headlines<'s>(
     let is_effect = |own: &Statement| own.finding.kind == Kind::Effect;
     let any = own.iter().any(|own| is_effect(own) && own.finding.strength > 0.0);
     own.retain(|own| !is_effect(own) || !any || own.finding.strength > 0.0);
-    // What is asked first about the load is answered first; elsewhere strong findings come before weak ones. Stable: equal
-    // ones keep the order of the kinds.
+    // What is asked first about the load is answered first; elsewhere strong findings come before weak ones.
+    // Stable: equal ones keep the order of the kinds.
     let question = |own: &Statement| own.finding.kind.question();
     own.sort_by_key(|own| (question(own), question(own) != Question::Load && own.finding.strength < STRONG));
     let mut answers: Vec<Vec<&Statement>> =

@@ -1,4 +1,5 @@
-//! Every kind of finding as a reader meets it: one sentence of each, from runs in which its rule finds something.
+//! Every kind of finding as a reader meets it: one sentence of each, from runs in which its rule finds
+//! something.
 
 use std::collections::BTreeMap;
 
@@ -68,7 +69,8 @@ fn excluded() -> StoredRun {
     run
 }
 
-/// Streamed cells with failed requests, of several origins, and with one step that a smaller load made superfluous.
+/// Streamed cells with failed requests, of several origins, and with one step that a smaller load made
+/// superfluous.
 fn mixed() -> StoredRun {
     let mut run = fixtures::streamed();
     run.cells[0].simulated = true;

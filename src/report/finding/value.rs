@@ -23,7 +23,8 @@ fn priced(cell: &Cell<'_>) -> Option<f64> {
     cell.ranked(Metric::OUTPUT).filter(|rate| *rate > 0.0 && !falls_behind(cell))
 }
 
-/// The price of a million output tokens at the recommended cell, if it meets the SLO, and at the cheapest cell that does.
+/// The price of a million output tokens at the recommended cell, if it meets the SLO, and at the cheapest
+/// cell that does.
 fn cost(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let per_hour = model.usd_per_hour()?;
     let ranking = model.ranking(at);
@@ -47,7 +48,8 @@ fn cost(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     Some(Finding::of_block(Kind::Cost, model, at, cells).with(facts))
 }
 
-/// The cell within the SLO with the highest throughput, if it is cheaper than the recommended one beyond chance.
+/// The cell within the SLO with the highest throughput, if it is cheaper than the recommended one beyond
+/// chance.
 fn cheaper<'m, 'a>(
     model: &'m Model<'a>,
     block: &'m Block<'_>,
@@ -201,8 +203,8 @@ mod tests {
             (facts(Kind::Pareto).value("on"), facts(Kind::Pareto).value("of")),
             (Some(4.0), Some(4.0))
         );
-        let said = Words::new(None).unwrap().say(&model, &own).unwrap();
-        assert!(said.len() == 3 && said.iter().all(|sentence| !sentence.is_empty()), "{said:?}");
+        let sentences = Words::new(None).unwrap().say(&model, &own).unwrap();
+        assert!(sentences.len() == 3 && sentences.iter().all(|sentence| !sentence.is_empty()), "{sentences:?}");
         let mut run = priced_run();
         for cell in &mut run.cells {
             cell.summary.as_mut().unwrap().goodput_req_s = Some(0.0);

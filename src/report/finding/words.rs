@@ -35,8 +35,8 @@ const FILES: [(&str, &str); 2] = [
 ];
 
 impl Words {
-    /// Compiles the built-in macros and those in the files of the same names in a folder. A macro there replaces the built-in one
-    /// of its name.
+    /// Compiles the built-in macros and those in the files of the same names in a folder. A macro there
+    /// replaces the built-in one of its name.
     ///
     /// # Errors
     /// If a file cannot be read or is not valid Jinja.
@@ -118,8 +118,8 @@ impl Macros<'_> {
     }
 }
 
-/// The values that the macro of a finding sees: its facts, and `kind`, `cells` (a number), `workload`, `server`, and `done`
-/// (`measured` or `predicted`).
+/// The values that the macro of a finding sees: its facts, and `kind`, `cells` (a number), `workload`,
+/// `server`, and `done` (`measured` or `predicted`).
 fn context(model: &Model<'_>, finding: &Finding) -> Value {
     let workload = finding.workload.map(|at| model.workloads[at].name);
     let server = finding.block.map(|at| model.server_label(model.blocks[at].server));

@@ -175,7 +175,8 @@ pub(super) struct Drawn {
 }
 
 impl Drawn {
-    /// The standard deviation of the logarithm of a number of a cell, from what runs differ by and from few samples.
+    /// The standard deviation of the logarithm of a number of a cell, from what runs differ by and from few
+    /// samples.
     pub(super) fn error(&self, cell: usize, metric: crate::measure::Metric) -> f64 {
         let samples = self.measured.requests * self.measured.repeats;
         let sampled = self.truth[cell].numbers.sampling(metric, samples);

@@ -150,8 +150,8 @@ impl Law {
         numbers
     }
 
-    /// What arrivals by a clock do: they wait the longer the nearer the rate is to the capacity, and beyond it for half of
-    /// the time by which the server falls behind.
+    /// What arrivals by a clock do: they wait the longer the nearer the rate is to the capacity, and beyond
+    /// it for half of the time by which the server falls behind.
     fn arrive(&self, numbers: &mut Numbers) {
         let (rate, capacity) = (numbers.spot.load, numbers.capacity_s);
         let n = numbers.spot.requests as f64;

@@ -61,8 +61,8 @@ fn saturation(case: &Case<'_, '_>, facts: &Facts) -> Held {
     holds(kept < 1.5 * capacity * slack, || format!("{kept} is far more than the capacity {capacity}"))
 }
 
-/// The cells of the line along the load on which a cell stands, with the load and the throughput of each by the law; those
-/// that started in another way are not compared.
+/// The cells of the line along the load on which a cell stands, with the load and the throughput of each by
+/// the law; those that started in another way are not compared.
 fn along<'c>(case: &Case<'c, '_>, cell: usize) -> Vec<(usize, f64, f64)> {
     let axis = if case.drawn.scene == Scene::Saturates { "rate" } else { "concurrency" };
     let cells = case.line(cell, axis).map_or(&[][..], |(cells, _)| cells);
@@ -135,7 +135,8 @@ fn scaling(case: &Case<'_, '_>, finding: &Finding) -> Held {
     let bends = is(facts, "bends_at_once");
     for own in cells.iter().filter(|own| own.1 > first.1) {
         let share = (own.2 / first.2 - 1.0) / (own.1 / first.1 - 1.0);
-        // Near-linear is 0.7 of the share and more; what is half of it is not, and what is nearly all of it is.
+        // Near-linear is 0.7 of the share and more; what is half of it is not, and what is nearly all of it
+        // is.
         let otherwise = || format!("up to {} it brings {share} of its share", own.1);
         if (own.1 - straight).abs() < 0.02 * straight {
             holds(share >= 0.5, otherwise)?;

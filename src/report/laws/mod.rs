@@ -1,5 +1,5 @@
-//! Every finding held against the law that was planted: grids are drawn at random, measured with noise, and read. What is
-//! said must be what the law is, and what the noise allows to be seen must be said.
+//! Every finding held against the law that was planted: grids are drawn at random, measured with noise, and
+//! read. What is said must be what the law is, and what the noise allows to be seen must be said.
 //!
 //! `cargo test --lib laws -- --nocapture` prints the table; `RUNNER_TEST_SEED` draws other grids.
 

@@ -1,4 +1,5 @@
-//! What is measured of a law: summaries of repeats and of cells, with the noise of whole runs and that of few samples.
+//! What is measured of a law: summaries of repeats and of cells, with the noise of whole runs and that of few
+//! samples.
 
 use std::collections::HashMap;
 
@@ -46,8 +47,8 @@ impl Sampler {
         })
     }
 
-    /// By how many standard deviations of a request the kept ranks of `n` samples are off: p50, p95, p99 (a Brownian
-    /// bridge over the density), and the mean.
+    /// By how many standard deviations of a request the kept ranks of `n` samples are off: p50, p95, p99 (a
+    /// Brownian bridge over the density), and the mean.
     fn errors(&mut self, n: u64) -> [f64; 4] {
         let mut at = [0.5, 0.45, 0.04, 0.01].map(|step: f64| step.sqrt() * self.dice.normal());
         for place in 1..4 {

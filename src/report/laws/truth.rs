@@ -21,14 +21,17 @@ use crate::{
 /// A number agrees with its law when it is this close to it, and so many standard errors further.
 const CLOSE: f64 = 0.03;
 const ERRORS: f64 = 4.5;
-/// What is visible lies so many standard errors beyond what a rule asks for, so that chance hides it in few grids.
+/// What is visible lies so many standard errors beyond what a rule asks for, so that chance hides it in few
+/// grids.
 const POWER: f64 = 2.0;
-/// A spread of runs is assumed where few cells tell one, with so many degrees of freedom: it hides what is smaller.
+/// A spread of runs is assumed where few cells tell one, with so many degrees of freedom: it hides what is
+/// smaller.
 const ASSUMED: f64 = 0.05;
 const ASSUMED_DF: f64 = 4.0;
 /// With fewer triples of neighbours than this, one that stands out is most of what tells the noise.
 const FEWEST: f64 = 8.0;
-/// No cell may be measured before a law lets its mean be what the throughput is: a tenth is what anybody would call a change.
+/// No cell may be measured before a law lets its mean be what the throughput is: a tenth is what anybody
+/// would call a change.
 pub(super) const CHANGE: f64 = 0.02;
 
 /// A grid and what was read of it.
@@ -91,13 +94,14 @@ impl<'c> Case<'c, '_> {
         }
     }
 
-    /// The standard error of a number of a cell with what is assumed, and its degrees of freedom: what a grid of this size can
-    /// see.
+    /// The standard error of a number of a cell with what is assumed, and its degrees of freedom: what a grid
+    /// of this size can see.
     fn sight(&self, cell: usize, metric: Metric) -> (f64, f64) {
         let drawn = self.drawn;
         let cells = drawn.truth.iter().filter(|own| own.is_measured && !own.is_excluded).count() as f64;
         let told = match drawn.measured.repeats {
-            // Of each cell at most as many triples of neighbours as it has, and a median of squares weighs half.
+            // Of each cell at most as many triples of neighbours as it has, and a median of squares weighs
+            // half.
             1 => cells * (1.0 - 2.0 / drawn.loads.len() as f64) / 3.0,
             repeats => cells * (repeats as f64 - 1.0) / 2.0,
         };
@@ -106,10 +110,10 @@ impl<'c> Case<'c, '_> {
         (drawn.error(cell, metric).hypot(assumed), df)
     }
 
-    /// The least logarithm of a comparison of cells that a grid of this size shows, where a rule makes one test of each
-    /// cell and each of two numbers: the square root of `parts` times the error of one number.
-    /// `None` where nothing of the noise is known: of cells that were measured once in fewer than [`FEWEST`] triples of
-    /// neighbours what stands out is taken for noise.
+    /// The least logarithm of a comparison of cells that a grid of this size shows, where a rule makes one
+    /// test of each cell and each of two numbers: the square root of `parts` times the error of one number.
+    /// `None` where nothing of the noise is known: of cells that were measured once in fewer than [`FEWEST`]
+    /// triples of neighbours what stands out is taken for noise.
     pub(super) fn visible(&self, cell: usize, metric: Metric, parts: f64) -> Option<f64> {
         let (error, df) = self.sight(cell, metric);
         let known = self.drawn.measured.repeats > 1 || df - ASSUMED_DF >= FEWEST / 3.0;

@@ -101,7 +101,8 @@ impl<'a> Cell<'a> {
         match (file.number(Metric::P50_TTFT), file.number(Metric::P50_E2E)) {
             // Another tool may have streamed and not reported TTFT.
             (None, Some(_)) if file.reported.is_empty() => Streaming::NotStreamed,
-            // A few tokens after a long prompt take as small a part of E2E; only the verdict knows the chunks.
+            // A few tokens after a long prompt take as small a part of E2E; only the verdict knows the
+            // chunks.
             (Some(ttft), Some(e2e)) if e2e > 0.0 && ttft >= WHOLE * e2e && seen => Streaming::Whole,
             _ => Streaming::Streamed,
         }

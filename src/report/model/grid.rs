@@ -1,4 +1,5 @@
-//! The grid of a run: axes, cells, servers, workloads, and the blocks of cells that are compared with each other.
+//! The grid of a run: axes, cells, servers, workloads, and the blocks of cells that are compared with each
+//! other.
 
 use std::collections::HashMap;
 
@@ -271,7 +272,8 @@ impl<'a> Grid<'a> {
         axes.into_iter().filter_map(value).collect::<Vec<_>>().join(", ")
     }
 
-    /// The values of a server's axes, `max-model-len 4096`; its id if it has no axes; empty for a single server.
+    /// The values of a server's axes, `max-model-len 4096`; its id if it has no axes; empty for a single
+    /// server.
     pub(crate) fn server_label(&self, server: Option<usize>) -> String {
         let server = server.and_then(|at| self.servers.get(at)).filter(|_| self.servers.len() > 1);
         let Some(server) = server else { return String::new() };
@@ -296,8 +298,8 @@ impl<'a> Grid<'a> {
         if fixed.is_empty() { cell.id().to_owned() } else { fixed.join(", ") }
     }
 
-    /// The significant digits of numbers that rest on these cells: two if one has fewer than a hundred samples, else three.
-    /// Predicted numbers are exact.
+    /// The significant digits of numbers that rest on these cells: two if one has fewer than a hundred
+    /// samples, else three. Predicted numbers are exact.
     pub(crate) fn digits(&self, cells: &[usize]) -> u8 {
         let few = cells.iter().filter_map(|at| self.cells.get(*at)).any(|cell| {
             let completed = cell.file.summary.as_ref().map(|summary| summary.counts.completed);

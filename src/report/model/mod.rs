@@ -1,5 +1,6 @@
-//! A stored run as everything that shows it reads it: axes, cells with their usable numbers, lines along an axis, the fate of
-//! every server, rankings and effects. Everything refers to a cell, an axis, a server or a workload by its index.
+//! A stored run as everything that shows it reads it: axes, cells with their usable numbers, lines along an
+//! axis, the fate of every server, rankings and effects. Everything refers to a cell, an axis, a server or a
+//! workload by its index.
 
 mod cell;
 mod curve;

@@ -1,9 +1,9 @@
 //! How far a number of a cell may be off by chance.
 //!
-//! The samples of one run do not show how runs differ. Repeats do, where there are any; otherwise the distance of cells from the
-//! line through their neighbours. Few of either are weighed against an assumed spread (moderated variance: Smyth, Statistical
-//! Applications in Genetics and Molecular Biology 3, 2004): with four cells measured once, only the assumption says what another
-//! run would give.
+//! The samples of one run do not show how runs differ. Repeats do, where there are any; otherwise the
+//! distance of cells from the line through their neighbours. Few of either are weighed against an assumed
+//! spread (moderated variance: Smyth, Statistical Applications in Genetics and Molecular Biology 3, 2004):
+//! with four cells measured once, only the assumption says what another run would give.
 
 use super::{Cell, Line, Origin};
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
     report::statistics::{critical, mean_variance, median},
 };
 
-/// The assumed relative standard deviation of a number from run to run, and the degrees of freedom of the assumption.
+/// The assumed relative standard deviation of a number from run to run, and the degrees of freedom of the
+/// assumption.
 const ASSUMED: f64 = 0.05;
 const ASSUMED_DF: f64 = 12.0;
 /// The assumed variance of the logarithm of a ratio of two cells, and its degrees of freedom.
@@ -57,7 +58,8 @@ impl Doubt {
         Self { error: self.error.hypot(worst), ..self }
     }
 
-    /// Whether a logarithm, one of `tests`, is further from zero than chance explains in all but 0.2 % of runs.
+    /// Whether a logarithm, one of `tests`, is further from zero than chance explains in all but 0.2 % of
+    /// runs.
     pub(crate) fn is_beaten_by(self, log: f64, tests: usize) -> bool {
         log.abs() > critical(tests, self.df) * self.error
     }
@@ -123,8 +125,8 @@ impl Noise {
     }
 }
 
-/// The variance of the logarithm of a repeat's number around that of its cell, the median over cells, with its degrees of
-/// freedom; `None` if no cell was repeated.
+/// The variance of the logarithm of a repeat's number around that of its cell, the median over cells, with
+/// its degrees of freedom; `None` if no cell was repeated.
 pub(crate) fn between_repeats(cells: &[&Cell<'_>], metric: Metric) -> Option<(f64, f64)> {
     let mut all = 0.0;
     let variances: Vec<f64> = cells
@@ -147,8 +149,8 @@ pub(crate) fn between_repeats(cells: &[&Cell<'_>], metric: Metric) -> Option<(f6
     Some((median(&variances)?, all * EFFICIENCY))
 }
 
-/// The variance of the logarithm of a cell's number around the line through its two neighbours, by the median of squares. Real
-/// curvature counts as noise, which errs on the safe side.
+/// The variance of the logarithm of a cell's number around the line through its two neighbours, by the median
+/// of squares. Real curvature counts as noise, which errs on the safe side.
 fn neighbours(
     lines: &[&Line],
     cells: &[Cell<'_>],

@@ -38,8 +38,9 @@ impl<'a> Model<'a> {
         model
     }
 
-    /// The blocks in `order`, best first, that are as good as the first: their recommended cells have the same load, meet the SLO
-    /// equally well, and differ in throughput by at most 5 %, or with `chance` by what chance explains.
+    /// The blocks in `order`, best first, that are as good as the first: their recommended cells have the
+    /// same load, meet the SLO equally well, and differ in throughput by at most 5 %, or with `chance` by
+    /// what chance explains.
     fn ties(&self, order: &[usize], chance: bool) -> Vec<usize> {
         let Some((first, best)) = order.first().and_then(|at| Some((*at, self.rankings[*at].first()?)))
         else {
@@ -73,8 +74,8 @@ impl<'a> Model<'a> {
     fn ordered(&self, workload: usize) -> Vec<usize> {
         let mut order = self.workloads[workload].blocks.clone();
         order.sort_by(|one, other| self.order(*one, *other));
-        // Of nearly equal blocks the first of the plan is the best. A difference that may be chance is no such tie: the larger
-        // number is the likelier one.
+        // Of nearly equal blocks the first of the plan is the best. A difference that may be chance is no
+        // such tie: the larger number is the likelier one.
         if let Some(first) = self.ties(&order, false).into_iter().min() {
             order.retain(|block| *block != first);
             order.insert(0, first);

@@ -80,9 +80,9 @@ impl Grid<'_> {
         turns
     }
 
-    /// Where memory runs out over the server axes: down and across are the two with most boundaries. The other axes are joined
-    /// to the axis down if that leaves few enough rows, else held where the boundary shows best. `None` if memory never ran out
-    /// or no axis varies.
+    /// Where memory runs out over the server axes: down and across are the two with most boundaries. The
+    /// other axes are joined to the axis down if that leaves few enough rows, else held where the boundary
+    /// shows best. `None` if memory never ran out or no axis varies.
     pub(crate) fn surface(&self) -> Option<Surface> {
         let mut axes = self.server_axes();
         if axes.is_empty() || !self.servers.iter().any(|server| server.fate.is_end()) {
@@ -118,8 +118,8 @@ impl Grid<'_> {
         Some(self.surface_of(rows, column, held, &kept))
     }
 
-    /// The servers that share the values on some axes for which the smaller group of those that fit and those that do not is
-    /// largest.
+    /// The servers that share the values on some axes for which the smaller group of those that fit and those
+    /// that do not is largest.
     fn clearest(&self, axes: &[usize]) -> Vec<usize> {
         let groups = grouped(0..self.servers.len(), |server| self.server_place(server, axes));
         let of = |group: &[usize], fits: bool| {
@@ -166,8 +166,8 @@ impl Grid<'_> {
         }
     }
 
-    /// The values of some servers on some axes, in order, at most `most`: on one long axis those next to a boundary come first,
-    /// then its ends.
+    /// The values of some servers on some axes, in order, at most `most`: on one long axis those next to a
+    /// boundary come first, then its ends.
     fn thinned(&self, servers: &[usize], axes: &[usize], most: usize) -> Vec<Place> {
         let mut places: Vec<Place> = servers.iter().map(|server| self.server_place(*server, axes)).collect();
         places.sort();
@@ -178,8 +178,8 @@ impl Grid<'_> {
             |at: usize| places.get(at).and_then(|place| turns.get(place[0]?)).copied().unwrap_or_default();
         let last = places.len() - 1;
         let weight = |at: usize| {
-            let beside = turn(at) + at.checked_sub(1).map_or(0, turn);
-            (beside, at == 0 || at == last)
+            let turns_here = turn(at) + at.checked_sub(1).map_or(0, turn);
+            (turns_here, at == 0 || at == last)
         };
         let mut order: Vec<usize> = (0..=last).collect();
         order.sort_by_key(|at| std::cmp::Reverse(weight(*at)));

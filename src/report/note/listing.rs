@@ -81,7 +81,8 @@ pub(super) fn surface(model: &Model<'_>) -> Option<Value> {
     }))
 }
 
-/// Where the time of a block's requests went, as the server reports it: a row for each cell whose engine reported.
+/// Where the time of a block's requests went, as the server reports it: a row for each cell whose engine
+/// reported.
 pub(super) fn engine(model: &Model<'_>, block: usize) -> Vec<Value> {
     let value = |row: EngineRow| {
         let cell = &model.cells[row.cell];

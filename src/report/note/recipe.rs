@@ -1,4 +1,5 @@
-//! A recipe for each workload: what to set, what to expect, and what to avoid. Its words are in `playbook.md.j2`.
+//! A recipe for each workload: what to set, what to expect, and what to avoid. Its words are in
+//! `playbook.md.j2`.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! The tables of a note as formatted cells: along the load, what a server axis does, and all numbers of a block.
+//! The tables of a note as formatted cells: along the load, what a server axis does, and all numbers of a
+//! block.
 
 use serde_json::{Value, json};
 
@@ -24,7 +25,8 @@ fn first_known(model: &Model<'_>, block: &Block<'_>, metrics: &[Metric]) -> Opti
     metrics.iter().copied().find(has)
 }
 
-/// The metrics of a block's tables: throughput, TTFT, E2E and user TPS, with `all` also TPOT and the tail of ITL.
+/// The metrics of a block's tables: throughput, TTFT, E2E and user TPS, with `all` also TPOT and the tail of
+/// ITL.
 fn metrics(model: &Model<'_>, block: &Block<'_>, all: bool) -> Vec<Metric> {
     use LatencyKind::{E2e, Itl, Tpot, Ttft};
     let rates = [Rate::Output, Rate::Total, Rate::Requests].map(Metric::Rate);
@@ -101,7 +103,8 @@ fn load_text(model: &Model<'_>, cell: &Cell<'_>, axis: usize) -> String {
     }
 }
 
-/// Whether a cell meets the SLO: `yes`, `no`, `stand_in` (by medians), `as_told` (by few samples), or empty without an SLO.
+/// Whether a cell meets the SLO: `yes`, `no`, `stand_in` (by medians), `as_told` (by few samples), or empty
+/// without an SLO.
 fn slo(model: &Model<'_>, at: usize, cell: &Cell<'_>) -> &'static str {
     let (block, ranking) = (&model.blocks[at], model.ranking(at));
     let meets = |term: &crate::manifest::SloTerm| {
@@ -116,8 +119,8 @@ fn slo(model: &Model<'_>, at: usize, cell: &Cell<'_>) -> &'static str {
     }
 }
 
-/// The cells of a block along its load, everything else as in the recommended cell: at most `most` rows, the recommended cell
-/// among them.
+/// The cells of a block along its load, everything else as in the recommended cell: at most `most` rows, the
+/// recommended cell among them.
 pub(super) fn along_the_load(model: &Model<'_>, at: usize, most: usize) -> Option<Value> {
     let block = &model.blocks[at];
     let best = &model.cells[model.ranking(at).first()?];
@@ -172,8 +175,8 @@ fn some_loads(mut loads: Vec<f64>, most: usize) -> Vec<f64> {
     shown
 }
 
-/// What a server axis does to the throughput at each load, at most `rows` values and `columns` loads; `None` if it makes no
-/// difference at all, or no throughput or load is known.
+/// What a server axis does to the throughput at each load, at most `rows` values and `columns` loads; `None`
+/// if it makes no difference at all, or no throughput or load is known.
 pub(super) fn pivot(model: &Model<'_>, effect: &Effect, rows: usize, columns: usize) -> Option<Value> {
     let axis = &model.axes[effect.axis];
     let is_rate = |change: &&Change| matches!(change.metric, Metric::Rate(_));
@@ -221,8 +224,8 @@ pub(super) fn pivot(model: &Model<'_>, effect: &Effect, rows: usize, columns: us
     }))
 }
 
-/// All numbers of a block, one row per cell, in the order of its axes. Of too many rows those with the recommended cell's values
-/// on every axis but the load are kept, and of these the first.
+/// All numbers of a block, one row per cell, in the order of its axes. Of too many rows those with the
+/// recommended cell's values on every axis but the load are kept, and of these the first.
 pub(super) fn numbers(model: &Model<'_>, at: usize) -> Value {
     let block = &model.blocks[at];
     // The load comes first: it reads best downwards.

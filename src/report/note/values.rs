@@ -1,4 +1,5 @@
-//! The values a template sees. `templates/README.md` documents each of them; an unknown one is `none`, never missing.
+//! The values a template sees. `templates/README.md` documents each of them; an unknown one is `none`, never
+//! missing.
 
 use serde_json::{Map, Value, json};
 
@@ -34,8 +35,8 @@ pub(crate) fn shown(model: &Model<'_>) -> Vec<usize> {
     best.collect()
 }
 
-/// Returns everything a template can see. `all_cells` includes every cell, which few templates need and which takes long for ten
-/// thousand.
+/// Returns everything a template can see. `all_cells` includes every cell, which few templates need and which
+/// takes long for ten thousand.
 pub(crate) fn values(
     model: &Model<'_>,
     statements: &[Statement],

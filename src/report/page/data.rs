@@ -1,5 +1,5 @@
-//! The data of the page: every cell with its numbers, distributions, timeline, verdicts and log. Texts that cells share are
-//! written once.
+//! The data of the page: every cell with its numbers, distributions, timeline, verdicts and log. Texts that
+//! cells share are written once.
 
 use std::collections::HashMap;
 
@@ -49,8 +49,8 @@ impl Pool {
     }
 }
 
-/// Returns everything the script needs, as JSON. Cells are written one by one: as a single value, ten thousand would take half a
-/// gigabyte of memory.
+/// Returns everything the script needs, as JSON. Cells are written one by one: as a single value, ten
+/// thousand would take half a gigabyte of memory.
 pub(super) fn of_run(model: &Model<'_>) -> String {
     let run = model.run;
     let is_large = run.cells.len() > MANY;

@@ -1,8 +1,10 @@
-//! Renders `report.html`: one file that needs no network, with the charts, a table of all cells and a page for each.
+//! Renders `report.html`: one file that needs no network, with the charts, a table of all cells and a page
+//! for each.
 //!
-//! This puts `page.html`, `page.css` and `page.js` together with the charts and the data. There is no framework: browsers have
-//! tables, details and SVG, and a file that must open in ten years should not depend on more. The data is JSON in the page, and
-//! the script writes it by `textContent` alone, so a name is never markup.
+//! This puts `page.html`, `page.css` and `page.js` together with the charts and the data. There is no
+//! framework: browsers have tables, details and SVG, and a file that must open in ten years should not depend
+//! on more. The data is JSON in the page, and the script writes it by `textContent` alone, so a name is never
+//! markup.
 
 mod data;
 
@@ -56,7 +58,8 @@ pub(super) fn page(model: &Model<'_>, charts: &[Chart], first: &str, cells: &str
     page
 }
 
-/// Converts our own Markdown to HTML. Markup in it becomes text; links to notes are relative to the folder of the run.
+/// Converts our own Markdown to HTML. Markup in it becomes text; links to notes are relative to the folder of
+/// the run.
 fn in_html(markdown: &str) -> String {
     let events = Parser::new_ext(markdown, Options::ENABLE_TABLES).map(|event| match event {
         Event::Html(text) | Event::InlineHtml(text) => Event::Text(text),
@@ -71,7 +74,8 @@ fn in_html(markdown: &str) -> String {
     page
 }
 
-/// Escapes JSON so that it cannot end its element: `<`, `>`, `&` and the line separators that old scripts do not accept.
+/// Escapes JSON so that it cannot end its element: `<`, `>`, `&` and the line separators that old scripts do
+/// not accept.
 fn safe_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     let mut rest = json;

@@ -10,7 +10,8 @@ use crate::diagnostic::{Finding, Findings, Source};
 const SUFFIX: &str = ".md.j2";
 /// Prefix under which a template that replaces a built-in one can still include it.
 pub(super) const BUILT_IN: &str = "built-in/";
-/// The ending of templates that are rendered once for each workload: `capacity.workload.md.j2` gives `capacity-chat.md`.
+/// The ending of templates that are rendered once for each workload: `capacity.workload.md.j2` gives
+/// `capacity-chat.md`.
 pub(super) const PER_WORKLOAD: &str = ".workload.md.j2";
 /// The notes of a run, by name.
 pub(super) const NOTES: [(&str, &str); 5] = [
@@ -74,7 +75,8 @@ pub(crate) fn comparison(folder: Option<&Utf8Path>) -> Result<Template, Findings
         .unwrap_or_else(|| Template::new(COMPARISON.0, "built-in comparison.md.j2", COMPARISON.1.into())))
 }
 
-/// Returns the built-in templates of a run's notes and the user's own, sorted by name, without that of a comparison.
+/// Returns the built-in templates of a run's notes and the user's own, sorted by name, without that of a
+/// comparison.
 ///
 /// # Errors
 /// If the folder or a file in it cannot be read.

@@ -50,7 +50,8 @@ pub(crate) fn explain(error: &Error, templates: &[Template], values: &serde_json
     finding
 }
 
-/// Moves the span of an undefined value from the filter, at which the engine points, to the expression before it.
+/// Moves the span of an undefined value from the filter, at which the engine points, to the expression before
+/// it.
 fn before_filter(text: &str, span: Range<usize>) -> Range<usize> {
     let Some(before) = text[..span.start].trim_end().strip_suffix('|').map(str::trim_end) else {
         return span;

@@ -16,7 +16,8 @@ use crate::{
     report::{escape, number},
 };
 
-/// The most steps of rendering one note; the built-in ones take a few thousand per cell. An endless loop becomes an error.
+/// The most steps of rendering one note; the built-in ones take a few thousand per cell. An endless loop
+/// becomes an error.
 const FUEL: u64 = 20_000_000;
 
 /// A rendered note.
@@ -97,8 +98,8 @@ fn each_workload(stem: &str, values: &serde_json::Value, context: &Value) -> Vec
         .collect()
 }
 
-/// Removes repeated blank lines outside fences, trailing blanks, and line breaks at the end, so that loops and conditions in
-/// templates need not care.
+/// Removes repeated blank lines outside fences, trailing blanks, and line breaks at the end, so that loops
+/// and conditions in templates need not care.
 fn tidy(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut fence: Option<&str> = None;
@@ -124,8 +125,8 @@ fn tidy(text: &str) -> String {
     format!("{}\n", out.trim_end())
 }
 
-/// The environment of notes: undefined values are errors, an absent value prints as a dash, and strings are escaped for Markdown
-/// unless a filter made them safe.
+/// The environment of notes: undefined values are errors, an absent value prints as a dash, and strings are
+/// escaped for Markdown unless a filter made them safe.
 fn environment<'source>() -> Environment<'source> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);

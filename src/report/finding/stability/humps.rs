@@ -55,7 +55,8 @@ impl Humps {
     }
 }
 
-/// The gaps in bins of equal logarithmic width, with an empty bin at each end so that every peak has neighbours.
+/// The gaps in bins of equal logarithmic width, with an empty bin at each end so that every peak has
+/// neighbours.
 fn steps(histogram: &Histogram) -> Vec<f64> {
     let gaps = histogram.buckets.iter().map(|(us, gaps)| (*us as f64 / 1e3, *gaps as f64));
     let mut counts = Vec::new();
@@ -67,7 +68,8 @@ fn steps(histogram: &Histogram) -> Vec<f64> {
     counts
 }
 
-/// The plainest two humps of a histogram, one of `cells`; `None` if there is one hump only, or too few gaps to tell.
+/// The plainest two humps of a histogram, one of `cells`; `None` if there is one hump only, or too few gaps
+/// to tell.
 fn humps(histogram: &Histogram, cells: usize) -> Option<Humps> {
     let counts = steps(histogram);
     let all: f64 = counts.iter().sum();

@@ -29,9 +29,11 @@ struct Ends<'m, 'a> {
 }
 
 impl<'m, 'a> Ends<'m, 'a> {
-    /// `None` if the cell was measured once, or may not be ranked for another reason than repeats that disagree.
+    /// `None` if the cell was measured once, or may not be ranked for another reason than repeats that
+    /// disagree.
     fn of(cell: &'m Cell<'a>, metric: Metric) -> Option<Self> {
-        // The throughput of an open loop follows its random arrivals; an answer that arrived in one piece has no TTFT.
+        // The throughput of an open loop follows its random arrivals; an answer that arrived in one piece has
+        // no TTFT.
         let says = match metric {
             Metric::Rate(_) => !cell.load.is_open,
             Metric::Latency(_, LatencyKind::Ttft) => cell.streaming == Streaming::Streamed,
@@ -77,7 +79,8 @@ fn widest<'e, 'm, 'a>(ends: impl Iterator<Item = &'e Ends<'m, 'a>>) -> Option<&'
     largest(ends.map(|own| (own, own.spread()))).map(|(own, _)| own)
 }
 
-/// Cells whose repeats are further apart than those of the other cells make likely, each by the metric that shows it most.
+/// Cells whose repeats are further apart than those of the other cells make likely, each by the metric that
+/// shows it most.
 pub(super) fn disagreements(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
     let cells: Vec<&Cell<'_>> = model.usable(block).collect();
     let metrics: Vec<Metric> = block.brings.into_iter().chain([Metric::P50_E2E, Metric::P50_TTFT]).collect();

@@ -16,8 +16,8 @@ use crate::{
 /// The usable cells along a numeric axis, everything else equal.
 pub(super) struct Row<'m, 'a> {
     pub(super) line: &'m Line,
-    /// The value of each on the axis, ascending. A load is the one that was reached; of cells that reached the same one the
-    /// first is kept.
+    /// The value of each on the axis, ascending. A load is the one that was reached; of cells that reached
+    /// the same one the first is kept.
     pub(super) cells: Vec<(f64, &'m Cell<'a>)>,
 }
 
@@ -72,8 +72,8 @@ pub(super) fn doubt_of_tail(noise: &Noise, cell: &Cell<'_>, kind: LatencyKind) -
     tail.over(middle)
 }
 
-/// The median of a number over the repeats of a cell, over the number of all repeats pooled: a single odd repeat shifts the
-/// latter. 1 if the cell was measured once.
+/// The median of a number over the repeats of a cell, over the number of all repeats pooled: a single odd
+/// repeat shifts the latter. 1 if the cell was measured once.
 pub(super) fn less_odd(cell: &Cell<'_>, of: impl Fn(&Summary) -> Option<f64>) -> f64 {
     let repeats: Vec<f64> = cell.file.repeats.iter().filter_map(&of).collect();
     let pooled = cell.file.summary.as_ref().and_then(&of).filter(|value| *value > 0.0);

@@ -68,8 +68,8 @@ impl<'m, 'a> Path<'m, 'a> {
         })
     }
 
-    /// The cliffs of the latency, as some of `tests` steps. Consecutive cliffs are one; what comes down with the next step is a
-    /// ridge.
+    /// The cliffs of the latency, as some of `tests` steps. Consecutive cliffs are one; what comes down with
+    /// the next step is a ridge.
     fn cliffs(&self, model: &Model<'_>, tests: usize) -> Vec<Step<'m, 'a>> {
         let mut found: Vec<Step<'m, 'a>> = Vec::new();
         for (nth, own) in self.steps() {
@@ -118,7 +118,8 @@ impl Step<'_, '_> {
     }
 }
 
-/// Where a latency takes off along an axis: of all rows with a cliff at the same place the highest one is described.
+/// Where a latency takes off along an axis: of all rows with a cliff at the same place the highest one is
+/// described.
 pub(super) fn cliffs(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
     let latencies = [LatencyKind::E2e, LatencyKind::Ttft].map(|kind| [tail(kind), middle(kind)]);
     let latencies = latencies.as_flattened();

@@ -28,7 +28,8 @@ struct Tail<'m, 'a> {
 }
 
 impl<'m, 'a> Tail<'m, 'a> {
-    /// `None` if a verdict excludes it or it rests on too few samples. An unknown number of samples counts as enough.
+    /// `None` if a verdict excludes it or it rests on too few samples. An unknown number of samples counts as
+    /// enough.
     fn of(cell: &'m Cell<'a>, rank: Percentile, kind: LatencyKind) -> Option<Self> {
         let ratio = cell.tail(rank, kind)?;
         let samples = cell.samples(at(rank, kind));
