@@ -205,7 +205,8 @@ fn absolute(known: &BTreeSet<Names>, from: &Names, path: &[String]) -> Option<Na
 fn leaves(tokens: Vec<TokenTree>, prefix: &[String]) -> Vec<(Names, String)> {
     let mut found = Vec::new();
     let commas = |token: &TokenTree| matches!(token, TokenTree::Punct(mark) if mark.as_char() == ',');
-    for tree in tokens.split(commas) {
+    // A trailing comma leaves an empty tree, which names nothing.
+    for tree in tokens.split(commas).filter(|tree| !tree.is_empty()) {
         let mut path = prefix.to_vec();
         let mut alias = None;
         let mut is_group = false;

@@ -43,7 +43,12 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
     let points = scope.measured().filter(|cell| cell.file.is_real()).filter_map(|cell| {
         let predicted = predictions.cells.get(cell.id())?;
         let (measured_ms, predicted_ms) = (cell.shown(METRIC)?, predicted.p50_e2e_ms?);
-        (measured_ms > 0.0 && predicted_ms > 0.0).then_some(Point { cell, predicted, measured_ms, predicted_ms })
+        (measured_ms > 0.0 && predicted_ms > 0.0).then_some(Point {
+            cell,
+            predicted,
+            measured_ms,
+            predicted_ms,
+        })
     });
     let points: Vec<Point<'_, '_>> = points.collect();
     if points.len() < CELLS {

@@ -94,7 +94,8 @@ fn notes(canvas: &Canvas<'_, '_>, cell: &Cell<'_>, panels: &[Panel], has_window:
         (cell.file.repeats.len() > 1, "timeline_repeat"),
     ];
     let wanted = known.into_iter().filter(|(is_so, _)| *is_so);
-    wanted.map(|(_, name)| canvas.text(name, context! { origin => cell.origin.word(), times => &times }))
+    wanted
+        .map(|(_, name)| canvas.text(name, context! { origin => cell.origin.word(), times => &times }))
         .collect()
 }
 

@@ -198,36 +198,29 @@ mod tests {
     use super::*;
     use crate::{
         report::{
-            finding::{Fact, Words},
+            finding::{Fact, sentences},
             fixtures,
         },
         store::StoredRun,
     };
 
-    fn say(model: &Model<'_>, own: &[Finding]) {
-        let sentences = Words::new(None).unwrap().say(model, own).unwrap();
-        assert!(sentences.iter().all(|sentence| !sentence.is_empty()), "{sentences:?}");
-    }
-
     #[test]
     fn answers_that_came_whole_are_counted_as_the_model_decides() {
         let run = fixtures::grid();
         let model = Model::of(&run);
-        let found = Rule::Block(not_streamed).apply(&model);
+        let found = sentences::found(&model, &[Rule::Block(not_streamed)]);
         let facts = &found[0].facts;
         assert_eq!(facts.get("which"), Some(&Fact::Name("whole".into())));
         assert_eq!((facts.value("count"), facts.value("of")), (Some(12.0), Some(12.0)));
-        say(&model, &found);
         let mut run = fixtures::streamed();
         assert_eq!(Rule::Block(not_streamed).apply(&Model::of(&run)), []);
         for cell in &mut run.cells[..2] {
             cell.summary.as_mut().unwrap().ttft = None;
         }
         let model = Model::of(&run);
-        let found = Rule::Block(not_streamed).apply(&model);
+        let found = sentences::found(&model, &[Rule::Block(not_streamed)]);
         assert_eq!(found[0].facts.get("which"), Some(&Fact::Name("absent".into())));
         assert_eq!(found[0].cells, [0, 1]);
-        say(&model, &found);
     }
 
     #[test]
@@ -258,13 +251,12 @@ mod tests {
         run.cells[3].errors = vec![("connection reset.".into(), 100)];
         run.cells[3].verdicts = vec![fixtures::verdict("errors", "cell", &[])];
         let model = Model::of(&run);
-        let found = Rule::Block(errors).apply(&model);
+        let found = sentences::found(&model, &[Rule::Block(errors)]);
         let facts = &found[0].facts;
         assert_eq!((facts.value("failed"), facts.value("scheduled")), (Some(110.0), Some(400.0)));
         assert_eq!((facts.value("count"), facts.value("part")), (Some(2.0), Some(0.5)));
         assert_eq!(facts.get("common"), Some(&Fact::Name("connection reset".into())));
         assert_eq!(facts.value("common_count"), Some(104.0));
-        say(&model, &found);
     }
 
     #[test]
@@ -277,18 +269,16 @@ mod tests {
             cell.summary.as_mut().unwrap().issue_delay = Some(fixtures::latency(200, 0.1, 0.4));
         }
         let model = Model::of(&run);
-        let found = Rule::Block(open_loop).apply(&model);
+        let found = sentences::found(&model, &[Rule::Block(open_loop)]);
         let facts = &found[0].facts;
         assert_eq!((facts.value("p99_delay"), facts.value("dropped")), (Some(0.4), Some(0.0)));
-        say(&model, &found);
         run.cells[2].summary.as_mut().unwrap().issue_delay = None;
         fail(&mut run, 1, 0, 9);
         let model = Model::of(&run);
-        let found = Rule::Block(open_loop).apply(&model);
+        let found = sentences::found(&model, &[Rule::Block(open_loop)]);
         assert_eq!((found[0].facts.value("p99_delay"), found[0].facts.value("dropped")), (None, Some(9.0)));
         // What was never sent did not fail.
         assert_eq!(Rule::Block(errors).apply(&model), []);
-        say(&model, &found);
         assert_eq!(Rule::Block(open_loop).apply(&Model::of(&fixtures::streamed())), []);
     }
 
@@ -308,7 +298,7 @@ mod tests {
             summary.steady_tok_s = summary.throughput_tok_s.map(|rate| rate * (1.0 + 0.1 * at as f64));
         }
         let model = Model::of(&run);
-        let own: Vec<Finding> = RULES.iter().flat_map(|rule| rule.apply(&model)).collect();
+        let own = sentences::found(&model, RULES);
         let facts = |kind| &own.iter().find(|finding| finding.kind == kind).unwrap().facts;
         let starts = facts(Kind::Starts);
         // One stream starts in one way alone.
@@ -318,7 +308,6 @@ mod tests {
         assert_eq!((lengths.value("shorter"), lengths.value("answers")), (Some(30.0), Some(800.0)));
         let ratio = facts(Kind::SteadyWindow).value("ratio").unwrap();
         assert!((ratio - 1.3).abs() < 1e-9, "{ratio}");
-        say(&model, &own);
         run.cells[3].verdicts = vec![fixtures::verdict("token_counts", "metric", &["throughput"])];
         let ratio = Rule::Block(steady_window).apply(&Model::of(&run))[0].facts.value("ratio").unwrap();
         assert!((ratio - 1.2).abs() < 1e-9, "{ratio}");

@@ -347,7 +347,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        report::{finding::Words, fixtures},
+        report::{finding::sentences, fixtures},
         store::{Predictions, StoredRun},
     };
 
@@ -389,10 +389,7 @@ mod tests {
     }
 
     fn found(run: &StoredRun, kind: Kind) -> Vec<Finding> {
-        let model = Model::of(run);
-        let all: Vec<Finding> = RULES.iter().flat_map(|rule| rule.apply(&model)).collect();
-        let sentences = Words::new(None).unwrap().say(&model, &all).unwrap();
-        assert!(sentences.iter().all(|sentence| !sentence.is_empty()), "{sentences:?}");
+        let all = sentences::found(&Model::of(run), RULES);
         all.into_iter().filter(|finding| finding.kind == kind).collect()
     }
 

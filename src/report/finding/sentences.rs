@@ -5,23 +5,31 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, from_value, json};
 
-use super::{Finding, Kind, RULES, Words};
+use super::{Finding, Kind, RULES, Rule, Words};
 use crate::{
     measure::{CellOutcome, Summary},
     report::{fixtures, laws, model::Model},
     store::StoredRun,
 };
 
-/// What no sentence may have in it: traces of a fact that is not there.
+/// Traces of an absent fact, which no sentence may contain.
 const TRACES: [&str; 9] = ["  ", " .", " ,", "..", "none", "NaN", "{{", "undefined", "\n"];
+
+/// The findings of some rules; each must have a sentence.
+pub(super) fn found(model: &Model<'_>, rules: &[Rule]) -> Vec<Finding> {
+    let found: Vec<Finding> = rules.iter().flat_map(|rule| rule.apply(model)).collect();
+    let sentences = Words::new(None).unwrap().say(model, &found).unwrap();
+    assert!(sentences.iter().all(|sentence| !sentence.is_empty()), "{sentences:?}");
+    found
+}
 
 /// The summary of a cell.
 fn summary(run: &mut StoredRun, cell: usize) -> &mut Summary {
     run.cells[cell].summary.as_mut().expect("a summary")
 }
 
-/// Streamed cells with everything that a client and an engine may tell of them.
-fn told() -> StoredRun {
+/// Streamed cells with everything that a client and an engine can report.
+fn reported() -> StoredRun {
     let mut run = fixtures::streamed();
     run.plan.hardware = from_value(json!({ "label": "RunPod-RTX2000-16GB", "usd_per_hour": 0.24 })).unwrap();
     for (at, queue_ms) in [0.0, 10.0, 50.0, 950.0].into_iter().enumerate() {
@@ -212,7 +220,7 @@ fn alike() -> StoredRun {
 /// The runs, the plainest first: a kind is quoted from the first in which it is found.
 fn runs() -> Vec<StoredRun> {
     let own = [
-        told(),
+        reported(),
         fixtures::grid(),
         excluded(),
         mixed(),

@@ -1,4 +1,4 @@
-//! Random numbers of a fixed seed.
+//! Random numbers with a fixed seed.
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -13,27 +13,27 @@ impl Dice {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
 
-    /// Between 0 and 1, neither of them.
+    /// A number between 0 and 1, both excluded.
     pub(super) fn uniform(&mut self) -> f64 {
         (f64::from(self.0.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0)
     }
 
-    /// Between two numbers.
+    /// A number between two others.
     pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.uniform()
     }
 
-    /// A whole number from `low` to `high`, both of them possible.
+    /// A whole number from `low` to `high`, both included.
     pub(super) fn whole(&mut self, low: usize, high: usize) -> usize {
         low + (self.uniform() * (high - low + 1) as f64) as usize
     }
 
-    /// One of some.
+    /// One of several items.
     pub(super) fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.whole(0, all.len() - 1)]
     }
 
-    /// Yes in this part of the cases.
+    /// True with a probability of `part`.
     pub(super) fn is(&mut self, part: f64) -> bool {
         self.uniform() < part
     }

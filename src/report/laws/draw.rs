@@ -1,4 +1,4 @@
-//! Grids drawn at random: a law, what is planted in it, and the run that somebody measured of it.
+//! Draws random grids: a law, an effect planted in it, and a run that measures it.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::{
     unit::Percentile,
 };
 
-/// What a grid is drawn for: a law along the load, or something planted in one.
+/// The purpose of a grid: a law along the load, or a planted effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scene {
     Linear,
@@ -88,10 +88,10 @@ impl Scene {
     }
 }
 
-/// Something that was planted, and where.
+/// A planted effect and its place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Planted {
-    /// Throughput along the load bends at the law's corner.
+    /// Throughput along the load bends at the corner of the law.
     Corner,
     /// One cell is this many times as slow.
     Ridge { cell: usize, factor: f64 },
@@ -101,19 +101,19 @@ pub(super) enum Planted {
     Cliff { beyond: f64, factor: f64 },
     /// The first repeat of a cell is this many times as slow.
     OddRepeat { cell: usize, factor: f64 },
-    /// Of the gaps between tokens this part is long.
+    /// This part of the gaps between tokens is long.
     LongGaps(f64),
-    /// A rate is more than the server carries.
+    /// A rate is higher than the server carries.
     Saturation { capacity: f64 },
     /// The first server axis has an effect.
     Effect,
-    /// It turns with the load.
+    /// The effect changes its sign with the load.
     Crossover { between: (f64, f64), factor: f64 },
-    /// It is best at this place among its values.
+    /// The value with this index is best.
     Optimum(usize),
-    /// It does nothing.
+    /// The axis has no effect.
     Same,
-    /// Memory ends after so many values of the first server axis.
+    /// Memory suffices for this many values of the first server axis.
     Boundary(usize),
     /// Cells whose streams started in another way.
     StartModes,
@@ -125,19 +125,19 @@ pub(super) enum Planted {
     LongPrompts,
 }
 
-/// What one cell truly gives.
+/// The truth of one cell.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Truth {
     pub(super) numbers: Numbers,
     /// Whether it has numbers.
     pub(super) is_measured: bool,
-    /// Whether a verdict is against all of them, which are absurd.
+    /// Whether a verdict excludes its numbers, which are absurd.
     pub(super) is_excluded: bool,
     /// Whether its streams started in another way than those of most cells.
     pub(super) is_apart: bool,
 }
 
-/// One server axis with the factor on every latency of each value.
+/// A server axis, with a factor on every latency for each value.
 #[derive(Clone, Debug)]
 pub(super) struct ServerAxis {
     pub(super) name: &'static str,
@@ -148,14 +148,14 @@ pub(super) struct ServerAxis {
 /// How a grid is measured.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
-    /// The standard deviation of a run's logarithm.
+    /// The standard deviation of the logarithm of a run.
     pub(super) noise: f64,
     /// Requests of a repeat.
     pub(super) requests: u64,
     pub(super) repeats: u64,
-    /// Whether only the numbers are told, as another tool would.
+    /// Whether only the numbers are known, as from another tool.
     pub(super) is_reported: bool,
-    /// Whether steady windows are told.
+    /// Whether steady windows are known.
     pub(super) is_steady: bool,
 }
 
@@ -170,13 +170,13 @@ pub(super) struct Drawn {
     pub(super) servers: Vec<ServerAxis>,
     pub(super) planted: Vec<Planted>,
     pub(super) run: StoredRun,
-    /// One for each cell of the run, in its order.
+    /// One for each cell of the run, in order.
     pub(super) truth: Vec<Truth>,
 }
 
 impl Drawn {
-    /// The standard deviation of the logarithm of a number of a cell, from what runs differ by and from few
-    /// samples.
+    /// The standard deviation of the logarithm of a number of a cell, from the differences between runs and
+    /// from few samples.
     pub(super) fn error(&self, cell: usize, metric: crate::measure::Metric) -> f64 {
         let samples = self.measured.requests * self.measured.repeats;
         let sampled = self.truth[cell].numbers.sampling(metric, samples);
@@ -184,7 +184,7 @@ impl Drawn {
     }
 }
 
-/// Cells of a grid at most, where its loads and servers are not more.
+/// The most cells of a grid, unless loads and servers alone give more.
 const MOST: usize = 60;
 
 /// Draws a grid.
@@ -228,7 +228,7 @@ pub(super) fn draw(scene: Scene, noise: f64, seed: u64) -> Drawn {
     drawn
 }
 
-/// As many lengths of answers and prompts as may be, the one that a scene is about last to give way.
+/// As many lengths of answers and prompts as fit; the length that a scene is about is reduced last.
 fn fewer(scene: Scene, mut lengths: usize, mut prompts: usize, most: usize) -> (usize, usize) {
     while lengths * prompts > most.max(1) && lengths + prompts > 2 {
         let keeps_prompts = scene == Scene::LongPrompts && lengths > 1;
@@ -344,12 +344,12 @@ fn servers(sampler: &mut Sampler, scene: Scene) -> Vec<ServerAxis> {
 }
 
 impl Drawn {
-    /// How many servers there are.
+    /// The number of servers.
     fn count(&self) -> usize {
         self.servers.iter().map(|axis| axis.values.len()).product()
     }
 
-    /// The place of each axis' value of a server.
+    /// The index of a server's value on each axis.
     fn values(&self, mut server: usize) -> Vec<usize> {
         let mut values: Vec<usize> = Vec::new();
         for axis in self.servers.iter().rev() {
@@ -364,7 +364,7 @@ impl Drawn {
         self.loads.len() * self.lengths.len() * self.prompts.len()
     }
 
-    /// The place of a cell in the run.
+    /// The index of a cell in the run.
     fn place(&self, server: usize, load: usize, length: usize, prompt: usize) -> usize {
         let (lengths, prompts) = (self.lengths.len(), self.prompts.len());
         server * self.per_server() + (load * lengths + length) * prompts + prompt
@@ -421,7 +421,7 @@ fn plant(sampler: &mut Sampler, drawn: &mut Drawn) {
     drawn.planted.extend(own);
 }
 
-/// Where a cell stands, with what is planted there.
+/// The place of a cell, with what is planted there.
 fn spot(drawn: &Drawn, at: usize, values: &[usize], [load, length, prompt]: [usize; 3]) -> Spot {
     let mut slower: f64 =
         values.iter().zip(&drawn.servers).map(|(value, axis)| axis.slower[*value]).product();
@@ -451,7 +451,7 @@ fn spot(drawn: &Drawn, at: usize, values: &[usize], [load, length, prompt]: [usi
     }
 }
 
-/// The targets of half of the grids: what the law gives at a load inside of the range, and a little.
+/// The targets of half of the grids: the latency by the law at a load inside of the range, and a little more.
 fn slo(sampler: &mut Sampler, drawn: &Drawn) -> Slo {
     let dice = &mut sampler.dice;
     let mut terms = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Findings on axes, lengths and memory, held against the law.
+//! Compares findings on axes, lengths and memory with the law.
 
 use super::{
     draw::Planted,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 const OUTPUT: Metric = Metric::Rate(Rate::Output);
-/// What is called the same differs by less than this, as a logarithm.
+/// The largest difference that may be called the same, as a logarithm.
 const ALIKE: f64 = 0.1;
 
 type Held = Result<(), String>;

@@ -1,4 +1,4 @@
-//! What a server does without noise: latencies by a law, throughput from them by Little's law.
+//! A server without noise: latencies follow a law, throughput follows from them by Little's law.
 
 use crate::{
     manifest::LatencyKind,
@@ -8,15 +8,15 @@ use crate::{
 /// How latency grows with the requests in flight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Shape {
-    /// It hardly does.
+    /// Hardly at all.
     Linear,
     /// Beyond a load all share the engine, with a rounded corner.
     Rounded(f64),
-    /// The same with a sharp corner.
+    /// Beyond a load all share the engine, with a sharp corner.
     Sharp(f64),
-    /// Beyond a load requests wait for their turn: TTFT grows, the pace stays.
+    /// Beyond a load requests wait for their turn: TTFT grows, the time per token does not.
     Queueing(f64),
-    /// One request is all that is served at once.
+    /// Requests are served one at a time.
     Flat,
     /// Beyond a load throughput falls.
     Falling(f64),
@@ -25,7 +25,7 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// How many times as long as alone a request takes.
+    /// The duration of a request over that of one that is alone.
     fn slower(self, load: f64) -> f64 {
         match self {
             Self::Linear => 1.0,
@@ -57,16 +57,16 @@ impl Shape {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Law {
     pub(super) shape: Shape,
-    /// By what part of itself every latency grows with each further request in flight.
+    /// The relative growth of every latency with each further request in flight.
     pub(super) drift: f64,
-    /// First token of an empty prompt, and what each prompt token adds, milliseconds.
+    /// The time to the first token of an empty prompt, and the time each prompt token adds, milliseconds.
     pub(super) ttft: f64,
     pub(super) per_prompt_token: f64,
     /// Milliseconds per token.
     pub(super) tpot: f64,
-    /// The pace is slower by this power of the length of answers over the shortest.
+    /// The time per token grows with this power of the length of answers over the shortest.
     pub(super) by_length: f64,
-    /// TTFT is longer by this power of the same.
+    /// TTFT grows with this power of the length of answers over the shortest.
     pub(super) held_up: f64,
     /// The standard deviation of the logarithm of a request's latency.
     pub(super) spread: f64,
@@ -76,10 +76,10 @@ pub(super) struct Law {
     pub(super) capacity: f64,
 }
 
-/// Where a cell stands, and what is planted there.
+/// The place of a cell, and what is planted there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
-    /// Requests in flight, or requests that are due per second.
+    /// Requests in flight, or due requests per second.
     pub(super) load: f64,
     pub(super) is_open: bool,
     pub(super) tokens: f64,
@@ -94,7 +94,7 @@ pub(super) struct Spot {
     pub(super) requests: u64,
 }
 
-/// What a cell truly gives: medians in milliseconds.
+/// The truth of a cell: medians in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Numbers {
     pub(super) spot: Spot,
@@ -105,7 +105,7 @@ pub(super) struct Numbers {
     pub(super) long_gaps: f64,
     /// Requests per second, over the whole time of a cell.
     pub(super) requests_s: f64,
-    /// The same while requests come.
+    /// Requests per second while requests arrive.
     pub(super) carried_s: f64,
     /// The most that an open loop carries.
     pub(super) capacity_s: f64,
@@ -150,8 +150,8 @@ impl Law {
         numbers
     }
 
-    /// What arrivals by a clock do: they wait the longer the nearer the rate is to the capacity, and beyond
-    /// it for half of the time by which the server falls behind.
+    /// The waiting time of scheduled arrivals: longer the nearer the rate is to the capacity, and beyond it
+    /// half of the time by which the server falls behind.
     fn arrive(&self, numbers: &mut Numbers) {
         let (rate, capacity) = (numbers.spot.load, numbers.capacity_s);
         let n = numbers.spot.requests as f64;
@@ -179,7 +179,7 @@ impl Numbers {
         self.median(kind) * (self.spread * self.spread / 2.0).exp() * tail
     }
 
-    /// The true value of a metric; `None` of those that no check needs.
+    /// The true value of a metric; `None` if no check needs it.
     pub(super) fn of(&self, metric: Metric) -> Option<f64> {
         let latency = |rank: Rank, kind: LatencyKind| match rank {
             Rank::Mean => self.mean(kind),
@@ -207,7 +207,7 @@ impl Numbers {
         })
     }
 
-    /// The standard error that `n` samples give the logarithm of a metric.
+    /// The standard error of the logarithm of a metric, from `n` samples.
     pub(super) fn sampling(&self, metric: Metric, n: u64) -> f64 {
         let factor = match metric {
             Metric::Latency(Rank::At(rank), _) => match rank.fraction() {

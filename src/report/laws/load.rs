@@ -1,4 +1,4 @@
-//! Findings on the load, held against the law.
+//! Compares findings on the load with the law.
 
 use super::{
     draw::{Planted, Scene},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 const OUTPUT: Metric = Metric::Rate(Rate::Output);
-/// One more request brings less than this part of what it brought before: there is a knee to speak of.
+/// There is a knee if one more request adds less than this part of what it added before.
 const LESS: f64 = 0.7;
 
 type Held = Result<(), String>;
@@ -61,8 +61,8 @@ fn saturation(case: &Case<'_, '_>, facts: &Facts) -> Held {
     holds(kept < 1.5 * capacity * slack, || format!("{kept} is far more than the capacity {capacity}"))
 }
 
-/// The cells of the line along the load on which a cell stands, with the load and the throughput of each by
-/// the law; those that started in another way are not compared.
+/// The cells of the load line of a cell, with the load and the throughput of each by the law. Cells that
+/// started in another way are left out.
 fn along<'c>(case: &Case<'c, '_>, cell: usize) -> Vec<(usize, f64, f64)> {
     let axis = if case.drawn.scene == Scene::Saturates { "rate" } else { "concurrency" };
     let cells = case.line(cell, axis).map_or(&[][..], |(cells, _)| cells);
@@ -70,7 +70,7 @@ fn along<'c>(case: &Case<'c, '_>, cell: usize) -> Vec<(usize, f64, f64)> {
     own.map(|cell| (*cell, case.reached(*cell), case.throughput(*cell))).collect()
 }
 
-/// What one more request brings up to a cell, and beyond it.
+/// The throughput that one more request adds up to a cell, and beyond it.
 fn each(all: &[(usize, f64, f64)], cell: usize) -> Option<(f64, f64)> {
     let (first, last) = (all.first()?, all.last()?);
     let own = all.iter().find(|own| own.0 == cell)?;
@@ -261,7 +261,7 @@ pub(super) fn wanted(case: &Case<'_, '_>, planted: Planted, findings: &[Finding]
     }
 }
 
-/// Whether the bend of some line is beyond what chance may do to both of its sides.
+/// Whether the bend of some line is beyond chance.
 fn shows_corner(case: &Case<'_, '_>, corner: f64) -> bool {
     let at = |quantity: Quantity| case.model.axes.iter().position(|axis| axis.quantity() == quantity);
     let Some(axis) = at(Quantity::Concurrency) else { return false };
@@ -283,7 +283,7 @@ fn shows_corner(case: &Case<'_, '_>, corner: f64) -> bool {
     lines.map(|line| line.cells.as_slice()).any(plain)
 }
 
-/// What every grid with a load must say.
+/// The findings that every grid with a load must have.
 pub(super) fn always(case: &Case<'_, '_>, findings: &[Finding]) -> Vec<Wanted> {
     if !matches!(case.drawn.scene, Scene::Linear | Scene::Flat) {
         return Vec::new();

@@ -1,5 +1,5 @@
-//! Every finding held against the law that was planted: grids are drawn at random, measured with noise, and
-//! read. What is said must be what the law is, and what the noise allows to be seen must be said.
+//! Compares every finding with a known law: grids are drawn at random, measured with noise, and read. Every
+//! finding must agree with the law, and every effect that the noise leaves visible must be found.
 //!
 //! `cargo test --lib laws -- --nocapture` prints the table; `RUNNER_TEST_SEED` draws other grids.
 
@@ -26,14 +26,14 @@ use crate::store::StoredRun;
 
 /// Standard deviations of the logarithm of a run's latency.
 const NOISES: [f64; 4] = [0.0, 0.02, 0.05, 0.1];
-/// Grids of each scene and noise: a thousand in all.
+/// The number of grids for each scene and noise: a thousand in all.
 const TIMES: usize = 10;
 /// The seed of the grids that are always drawn.
 const SEED: u64 = 20_260_101;
-/// What may be false of all findings, and missed of all that is visible.
+/// The part of all findings that may be false, and of visible effects that may be missed.
 const MOST_FALSE: f64 = 0.01;
 const MOST_MISSED: f64 = 0.05;
-/// Examples that are printed of each kind of mistake.
+/// The number of examples that are printed for each kind of mistake.
 const SHOWN: usize = 3;
 
 /// A run of each scene, with a little noise.
@@ -41,7 +41,7 @@ pub(crate) fn one_of_each_scene() -> impl Iterator<Item = StoredRun> {
     Scene::ALL.into_iter().zip(SEED..).map(|(scene, seed)| draw(scene, NOISES[1], seed).run)
 }
 
-/// What went wrong, by its kind, with examples.
+/// The mistakes by kind, with examples.
 type Mistakes = BTreeMap<String, (usize, Vec<String>)>;
 
 fn note(mistakes: &mut Mistakes, kind: String, example: impl FnOnce() -> String) {

@@ -1,5 +1,4 @@
-//! What is measured of a law: summaries of repeats and of cells, with the noise of whole runs and that of few
-//! samples.
+//! Measures a law: summaries of repeats and cells, with the noise of runs and of few samples.
 
 use std::collections::HashMap;
 
@@ -13,11 +12,11 @@ use crate::{
     report::{fixtures, statistics::normal_quantile},
 };
 
-/// Buckets of a histogram at most.
+/// The most buckets of a histogram.
 const BUCKETS: u64 = 60;
-/// Gaps between tokens that are kept of a cell at most.
+/// The most gaps between tokens that are kept for a cell.
 const GAPS: u64 = 4000;
-/// From here on a sample belongs to the slowest tenth.
+/// The quantile from which a sample belongs to the slowest tenth.
 const SLOW_TENTH: f64 = 1.281_552;
 
 /// Draws samples.
@@ -47,7 +46,7 @@ impl Sampler {
         })
     }
 
-    /// By how many standard deviations of a request the kept ranks of `n` samples are off: p50, p95, p99 (a
+    /// The errors of the kept ranks of `n` samples, in standard deviations of a request: p50, p95, p99 (a
     /// Brownian bridge over the density), and the mean.
     fn errors(&mut self, n: u64) -> [f64; 4] {
         let mut at = [0.5, 0.45, 0.04, 0.01].map(|step: f64| step.sqrt() * self.dice.normal());
@@ -115,7 +114,7 @@ impl Sampler {
         latency
     }
 
-    /// What `n` requests of a law give in a run that is this many times as slow.
+    /// The summary of `n` requests in a run that is this many times as slow as the law.
     pub(super) fn summary(&mut self, law: &Numbers, n: u64, run: f64, steady: bool, how: Start) -> Summary {
         let spot = law.spot;
         let ms = |kind: LatencyKind| {

@@ -1,4 +1,4 @@
-//! Findings on what is unstable, held against the law.
+//! Compares findings on stability with the law.
 
 use super::{
     draw::Planted,
@@ -11,9 +11,9 @@ use crate::{
 };
 
 const OUTPUT: Metric = Metric::Rate(Rate::Output);
-/// What a size may be off by, beside noise.
+/// The error of a size that is allowed in addition to noise.
 const SIZE: f64 = 0.25;
-/// A jump that is less by the law is none.
+/// The smallest jump by the law that counts as one.
 const JUMP: f64 = 1.1;
 
 type Held = Result<(), String>;
@@ -100,7 +100,7 @@ fn agrees(told: Option<f64>, law: f64, slack: f64) -> Held {
     holds((told / law).ln().abs() <= slack, || format!("it is told as {told}, by the law {law}"))
 }
 
-/// A number of a cell over the larger of those beside it, by the law.
+/// A number of a cell over the larger of its neighbours', by the law.
 fn standing_out(
     case: &Case<'_, '_>,
     finding: &Finding,
@@ -156,7 +156,7 @@ pub(super) fn wanted(case: &Case<'_, '_>, planted: Planted, findings: &[Finding]
     })
 }
 
-/// How far a cell stands out along the load, or along a length where its line has more to say.
+/// How far a cell stands out along the load, or along a length if its line shows more.
 fn jump(case: &Case<'_, '_>, cell: usize, law: impl Fn(usize) -> f64) -> Option<f64> {
     let (cells, at) = case.line(cell, "concurrency")?;
     let near = neighbours(cells, at)?;

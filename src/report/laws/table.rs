@@ -1,4 +1,4 @@
-//! What became of all grids, by what they were drawn for and by their noise.
+//! The results of all grids, by scene and noise.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -29,12 +29,12 @@ impl Row {
         self.missed += wanted.iter().filter(|own| own.is_visible && !own.is_found).count();
     }
 
-    /// Of all findings those that the law contradicts.
+    /// The part of findings that contradict the law.
     pub(super) fn false_part(&self) -> f64 {
         self.false_findings as f64 / self.findings.max(1) as f64
     }
 
-    /// Of what was planted and is visible that which was not found.
+    /// The part of visible planted effects that were not found.
     pub(super) fn missed_part(&self) -> f64 {
         self.missed as f64 / self.visible.max(1) as f64
     }
@@ -43,7 +43,7 @@ impl Row {
 /// One row for each scene and noise.
 #[derive(Default)]
 pub(super) struct Table {
-    /// By the place of the scene among all, and by the noise in percent.
+    /// By the index of the scene, and by the noise in percent.
     rows: BTreeMap<(usize, u64), Row>,
 }
 

@@ -1,4 +1,4 @@
-//! What a law lets anybody say, and what of it must be said: findings are held against it by their evidence.
+//! Compares the evidence of findings with the law: what is true, and what must be found.
 
 use std::collections::BTreeSet;
 
@@ -18,23 +18,22 @@ use crate::{
     },
 };
 
-/// A number agrees with its law when it is this close to it, and so many standard errors further.
+/// A number agrees with its law if it is this close to it, plus a number of standard errors.
 const CLOSE: f64 = 0.03;
 const ERRORS: f64 = 4.5;
-/// What is visible lies so many standard errors beyond what a rule asks for, so that chance hides it in few
+/// A visible effect is this many standard errors beyond the limit of a rule, so that chance hides it in few
 /// grids.
 const POWER: f64 = 2.0;
-/// A spread of runs is assumed where few cells tell one, with so many degrees of freedom: it hides what is
-/// smaller.
+/// The degrees of freedom of the assumed spread of runs, which is used if few cells show one: it hides
+/// smaller effects.
 const ASSUMED: f64 = 0.05;
 const ASSUMED_DF: f64 = 4.0;
-/// With fewer triples of neighbours than this, one that stands out is most of what tells the noise.
+/// The fewest triples of neighbours among which a single one that stands out does not dominate the noise.
 const FEWEST: f64 = 8.0;
-/// No cell may be measured before a law lets its mean be what the throughput is: a tenth is what anybody
-/// would call a change.
+/// The smallest difference that counts as a change, as a logarithm.
 pub(super) const CHANGE: f64 = 0.02;
 
-/// A grid and what was read of it.
+/// A grid and its model.
 #[derive(Clone, Copy)]
 pub(super) struct Case<'c, 'a> {
     pub(super) drawn: &'c Drawn,
@@ -46,7 +45,7 @@ impl<'c> Case<'c, '_> {
         &self.drawn.truth[cell]
     }
 
-    /// What a metric of a cell is by the law.
+    /// A metric of a cell by the law.
     pub(super) fn law(&self, cell: usize, metric: Metric) -> f64 {
         self.truth(cell).numbers.of(metric).unwrap_or(f64::NAN)
     }
@@ -56,7 +55,7 @@ impl<'c> Case<'c, '_> {
         self.law(cell, Metric::Rate(Rate::Output))
     }
 
-    /// What a logarithm of a cell's number may be off by.
+    /// The allowed error of the logarithm of a cell's number.
     pub(super) fn slack(&self, cell: usize, metric: Metric) -> f64 {
         CLOSE + ERRORS * self.drawn.error(cell, metric)
     }
@@ -66,7 +65,7 @@ impl<'c> Case<'c, '_> {
         self.truth(cell).numbers.spot.load
     }
 
-    /// Whether a number that is told of a cell is that of its law.
+    /// Checks that a number of a cell agrees with its law.
     pub(super) fn told(&self, value: Option<f64>, metric: Metric, cell: usize) -> Result<(), String> {
         let Some(value) = value else { return Ok(()) };
         let law = self.law(cell, metric);
@@ -77,7 +76,7 @@ impl<'c> Case<'c, '_> {
         }
     }
 
-    /// Whether a ratio of numbers of two cells is that of their law.
+    /// Checks that a ratio of two cells agrees with their law.
     pub(super) fn ratio(
         &self,
         value: Option<f64>,
@@ -94,8 +93,8 @@ impl<'c> Case<'c, '_> {
         }
     }
 
-    /// The standard error of a number of a cell with what is assumed, and its degrees of freedom: what a grid
-    /// of this size can see.
+    /// The standard error of a number of a cell including the assumed spread, and its degrees of freedom: the
+    /// resolution of a grid of this size.
     fn sight(&self, cell: usize, metric: Metric) -> (f64, f64) {
         let drawn = self.drawn;
         let cells = drawn.truth.iter().filter(|own| own.is_measured && !own.is_excluded).count() as f64;
@@ -110,10 +109,10 @@ impl<'c> Case<'c, '_> {
         (drawn.error(cell, metric).hypot(assumed), df)
     }
 
-    /// The least logarithm of a comparison of cells that a grid of this size shows, where a rule makes one
-    /// test of each cell and each of two numbers: the square root of `parts` times the error of one number.
-    /// `None` where nothing of the noise is known: of cells that were measured once in fewer than [`FEWEST`]
-    /// triples of neighbours what stands out is taken for noise.
+    /// The smallest logarithm of a comparison that a grid of this size shows, if a rule makes one test of
+    /// each cell and each of two numbers: the square root of `parts` times the error of one number. `None` if
+    /// the noise is unknown: with fewer than [`FEWEST`] triples of neighbours measured once, an effect looks
+    /// like noise.
     pub(super) fn visible(&self, cell: usize, metric: Metric, parts: f64) -> Option<f64> {
         let (error, df) = self.sight(cell, metric);
         let known = self.drawn.measured.repeats > 1 || df - ASSUMED_DF >= FEWEST / 3.0;
@@ -171,7 +170,7 @@ pub(super) fn is(facts: &Facts, name: &str) -> bool {
     matches!(facts.get(name), Some(crate::report::finding::Fact::Flag(true)))
 }
 
-/// What a test must hold, or why it does not.
+/// Turns a condition into a result with the reason why it fails.
 pub(super) fn holds(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise()) }
 }
