@@ -30,7 +30,8 @@ pub struct Gpu {
     pub compute_efficiency: f64,
     /// Fixed time of a step, in seconds.
     pub step_s: f64,
-    /// Fixed time of each layer in a step, in seconds; 0 if the catalogue states `step_us`, which includes it.
+    /// Fixed time of each layer in a step, in seconds; 0 if the catalogue states `step_us`, which includes
+    /// it.
     pub layer_s: f64,
     /// Fixed time of each sequence in a step, in seconds.
     pub sequence_s: f64,
@@ -54,7 +55,8 @@ pub enum ComputeType {
 }
 
 impl Gpu {
-    /// Dense peak throughput in a number format, in operations per second. A GPU without the format uses the next larger one.
+    /// Dense peak throughput in a number format, in operations per second. A GPU without the format uses the
+    /// next larger one.
     pub fn flops(&self, in_type: ComputeType) -> f64 {
         let has = &self.tflops;
         let half = has.bf16.or(has.fp16).unwrap_or(has.fp32);
@@ -138,8 +140,9 @@ fn entry<'a>(
     specs.iter().filter_map(of_entry).max_by_key(|(.., found)| found.len())
 }
 
-/// Finds the GPU that a name or a label means; `None` if it is in no catalogue. Case, spaces, dashes and vendors do not matter,
-/// and neither do words around the name (`RunPod-RTX2000-16GB`, `NVIDIA A100-SXM4-40GB`). The user's own catalogue comes first.
+/// Finds the GPU that a name or a label means; `None` if it is in no catalogue. Case, spaces, dashes and
+/// vendors do not matter, and neither do words around the name (`RunPod-RTX2000-16GB`, `NVIDIA
+/// A100-SXM4-40GB`). The user's own catalogue comes first.
 pub fn find_gpu(label: &str, own: &Catalogue) -> Option<Gpu> {
     let label = words(label);
     let builtin = builtin();
@@ -147,8 +150,8 @@ pub fn find_gpu(label: &str, own: &Catalogue) -> Option<Gpu> {
     gpu(name, spec, &builtin)
 }
 
-/// The other GPUs of the catalogue whose names begin with the words that were found in a label: `A100` means the `A100 80GB`, and
-/// might have meant the `A100 40GB`. Empty for a name that is specific enough.
+/// The other GPUs of the catalogue whose names begin with the words that were found in a label: `A100` means
+/// the `A100 80GB`, and might have meant the `A100 40GB`. Empty for a name that is specific enough.
 pub fn other_gpus(label: &str, own: &Catalogue) -> Vec<String> {
     let label = words(label);
     let builtin = builtin();

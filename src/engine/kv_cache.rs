@@ -1,9 +1,11 @@
-//! The paged KV cache: blocks of equal size, shared by reference count, and found by the hash of their tokens and all before them.
+//! The paged KV cache: blocks of equal size, shared by reference count, and found by the hash of their tokens
+//! and all before them.
 //!
-//! It follows vLLM's rules (`vllm/v1/core`: `block_pool.py`, `kv_cache_manager.py`). A full block keeps its hash after its
-//! last user has left, at the end of the list of free blocks; the block that was free longest is reused first and loses its
-//! hash. A request returns its last block first, so that the ends of prompts are evicted before their beginnings. Several
-//! blocks may have the same hash, because a block stays in a request's table. One block is never allocated (vLLM's null block).
+//! It follows vLLM's rules (`vllm/v1/core`: `block_pool.py`, `kv_cache_manager.py`). A full block keeps its
+//! hash after its last user has left, at the end of the list of free blocks; the block that was free longest
+//! is reused first and loses its hash. A request returns its last block first, so that the ends of prompts
+//! are evicted before their beginnings. Several blocks may have the same hash, because a block stays in a
+//! request's table. One block is never allocated (vLLM's null block).
 
 use std::collections::HashMap;
 
@@ -103,16 +105,16 @@ impl KvCache {
         self.by_hash.is_some()
     }
 
-    /// The number of leading blocks of a sequence that are cached, by the hashes of its full blocks. At least one of its `tokens`
-    /// is left to compute, because the next token is sampled from it.
+    /// The number of leading blocks of a sequence that are cached, by the hashes of its full blocks. At least
+    /// one of its `tokens` is left to compute, because the next token is sampled from it.
     pub fn find_prefix(&self, hashes: &[u64], tokens: u64) -> usize {
         let Some(known) = &self.by_hash else { return 0 };
         let most = (tokens.saturating_sub(1) / self.block_size) as usize;
         hashes.iter().take(most).take_while(|hash| known.contains_key(hash)).count()
     }
 
-    /// Gives a sequence without blocks its `found` cached ones and new ones for `tokens` tokens, if enough are free for all of its
-    /// `whole` tokens. Returns whether there were.
+    /// Gives a sequence without blocks its `found` cached ones and new ones for `tokens` tokens, if enough
+    /// are free for all of its `whole` tokens. Returns whether there were.
     pub fn admit(
         &mut self,
         table: &mut BlockTable,
@@ -142,7 +144,8 @@ impl KvCache {
         self.grow(table, tokens)
     }
 
-    /// Gives a sequence the blocks it lacks for `tokens` tokens, all or none. Returns whether enough were free.
+    /// Gives a sequence the blocks it lacks for `tokens` tokens, all or none. Returns whether enough were
+    /// free.
     pub fn grow(&mut self, table: &mut BlockTable, tokens: u64) -> bool {
         let wanted = tokens.div_ceil(self.block_size) as usize;
         let lacking = wanted.saturating_sub(table.blocks.len());

@@ -1,9 +1,10 @@
-//! Predicts how vLLM divides a GPU's memory at start, what is left for the KV cache, and when the server does not start.
+//! Predicts how vLLM divides a GPU's memory at start, what is left for the KV cache, and when the server does
+//! not start.
 //!
 //! All sizes are per GPU. With `total`, the memory that a process can have:
 //!
-//! - KV cache = total · gpu-memory-utilization − weights − activations − other − graphs, as `determine_available_memory` of
-//!   vLLM's `gpu_worker.py` has it (graphs since version 0.21)
+//! - KV cache = total · gpu-memory-utilization − weights − activations − other − graphs, as
+//!   `determine_available_memory` of vLLM's `gpu_worker.py` has it (graphs since version 0.21)
 //! - blocks = KV cache / (block-size · KV bytes of a token), rounded down; tokens = blocks · block-size
 //!
 //! What vLLM measures in a profiling run is estimated here; each constant states its source.
@@ -18,16 +19,16 @@ use crate::{
     manifest::WeightType,
 };
 
-/// Bytes of the sampler in the profiling run, per sequence and vocabulary entry. vllm-project/vllm#10511 logs 1.26 GiB for
-/// 256 sequences of 128,256 logits (41), #13882 logs 1.42 GiB for 256 of 152,064 (39).
+/// Bytes of the sampler in the profiling run, per sequence and vocabulary entry. vllm-project/vllm#10511 logs
+/// 1.26 GiB for 256 sequences of 128,256 logits (41), #13882 logs 1.42 GiB for 256 of 152,064 (39).
 const SAMPLER_BYTES: f64 = 40.0;
 
-/// Memory outside PyTorch's allocator, in GiB: the CUDA context and cuBLAS. Version 0.10 logs 0.07 to 0.13 on one H100, version 0.31
-/// 0.26 on one A100 with its context, vllm-project/vllm#10517 0.35.
+/// Memory outside PyTorch's allocator, in GiB: the CUDA context and cuBLAS. Version 0.10 logs 0.07 to 0.13 on
+/// one H100, version 0.31 0.26 on one A100 with its context, vllm-project/vllm#10517 0.35.
 const OTHER_GIB: f64 = 0.25;
 
-/// Memory of NCCL and the all-reduce buffers with several ranks, in GiB. In total, llm-d-benchmark logs 0.55 on each of two H100,
-/// vllm-project/vllm#13061 0.25, and #16570 0.34 to 0.43 on each of four.
+/// Memory of NCCL and the all-reduce buffers with several ranks, in GiB. In total, llm-d-benchmark logs 0.55
+/// on each of two H100, vllm-project/vllm#13061 0.25, and #16570 0.34 to 0.43 on each of four.
 const OTHER_RANKS_GIB: f64 = 0.25;
 
 /// Memory of captured CUDA graphs, in MiB per layer: version 0.31 logs 0.23 GiB for a model of 32 layers.
@@ -63,8 +64,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads a server's flags, with the defaults of `vllm serve` on the GPU. The model takes the number format and the
-    /// quantization that the flags give it.
+    /// Reads a server's flags, with the defaults of `vllm serve` on the GPU. The model takes the number
+    /// format and the quantization that the flags give it.
     ///
     /// # Errors
     /// When a flag has a value that is not understood.
@@ -153,8 +154,8 @@ impl Fit {
         self.kv_tokens() as f64 / self.max_model_len as f64
     }
 
-    /// The number of requests of `tokens` tokens, prompt and answer together, that can run at once without preemption. Each takes
-    /// whole blocks, one block is reserved by vLLM, and `max-num-seqs` is the limit.
+    /// The number of requests of `tokens` tokens, prompt and answer together, that can run at once without
+    /// preemption. Each takes whole blocks, one block is reserved by vLLM, and `max-num-seqs` is the limit.
     pub fn users(&self, tokens: u64) -> u64 {
         let blocks = tokens.max(1).div_ceil(self.block_size);
         (self.blocks.saturating_sub(1) / blocks).min(self.max_num_seqs)
@@ -237,9 +238,10 @@ pub enum Misfit {
 }
 
 /// Bytes of the activations in the profiling run, the larger of two parts:
-/// - a step of `max-num-batched-tokens` through a layer: T · (3 · hidden + 3 · width / tp) · bytes. That is the residual and
-///   the layer's input and output, the gate's two results and their product; vllm-project/vllm#10517 logs 109.8 kB per token for
-///   Llama-3.1-8B at two lengths, the formula gives 110.6. In a mixture of experts, a token has the results of `active` experts.
+/// - a step of `max-num-batched-tokens` through a layer: T · (3 · hidden + 3 · width / tp) · bytes. That is
+///   the residual and the layer's input and output, the gate's two results and their product;
+///   vllm-project/vllm#10517 logs 109.8 kB per token for Llama-3.1-8B at two lengths, the formula gives
+///   110.6. In a mixture of experts, a token has the results of `active` experts.
 /// - sampling of `max-num-seqs` sequences: S · vocab · 40.
 fn activations(model: &ModelShape, settings: &Settings) -> f64 {
     let tp = settings.tensor_parallel.max(1) as f64;
@@ -257,7 +259,9 @@ fn activations(model: &ModelShape, settings: &Settings) -> f64 {
     step.max(sampler)
 }
 
-/// Bytes of the weights on each of `tp` GPUs, including the table of rotary positions: cosines and sines, head_dim per position. Llama-3.1-8B is logged as 14.9889 GiB (vllm-project/vllm#17122), of which the table is 0.0313.
+/// Bytes of the weights on each of `tp` GPUs, including the table of rotary positions: cosines and sines,
+/// head_dim per position. Llama-3.1-8B is logged as 14.9889 GiB (vllm-project/vllm#17122), of which the table
+/// is 0.0313.
 pub fn weights(model: &ModelShape, tp: u64) -> f64 {
     let rotary = (model.max_positions * model.head_dim * model.dtype.bytes()) as f64;
     model.weight_bytes(tp) as f64 + rotary

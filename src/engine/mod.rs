@@ -1,8 +1,9 @@
-//! The embedded engine decides when each token of a request is emitted. It has no clock of its own, so the same arrivals give the
-//! same timestamps on every machine; [`crate::sim`] drives it in real time, [`crate::predict`] in virtual time.
+//! The embedded engine decides when each token of a request is emitted. It has no clock of its own, so the
+//! same arrivals give the same timestamps on every machine; [`crate::sim`] drives it in real time,
+//! [`crate::predict`] in virtual time.
 //!
-//! There are two implementations of [`Engine`]: [`Script`] emits tokens at the times that a manifest states, and [`Vllm`] models
-//! vLLM's scheduler, with step times from a roofline of the GPU.
+//! There are two implementations of [`Engine`]: [`Script`] emits tokens at the times that a manifest states,
+//! and [`Vllm`] models vLLM's scheduler, with step times from a roofline of the GPU.
 //!
 //! ```
 //! use runner::{

@@ -1,4 +1,5 @@
-//! The dimensions of a model, and from them the size of its weights and KV cache and the operations of a token.
+//! The dimensions of a model, and from them the size of its weights and KV cache and the operations of a
+//! token.
 
 use super::{hardware::ComputeType, quantization::Quantization};
 use crate::manifest::{ExpertsSpec, WeightType};
@@ -36,8 +37,8 @@ pub struct ModelShape {
     pub dtype: WeightType,
     /// The quantization of its matrices; absent if they are stored in `dtype`.
     pub quantization: Option<Quantization>,
-    /// Whether some layers have sliding-window or latent attention. They are modelled as full attention, so memory and speed are
-    /// not validated.
+    /// Whether some layers have sliding-window or latent attention. They are modelled as full attention, so
+    /// memory and speed are not validated.
     pub other_attention: bool,
 }
 
@@ -65,8 +66,8 @@ impl ModelShape {
         self.layers * (self.attention_weights() + self.ffn_weights().0)
     }
 
-    /// Parameters: matrices, biases, norms (two per layer and one at the end), embedding, and the output layer unless it shares
-    /// the embedding's weights.
+    /// Parameters: matrices, biases, norms (two per layer and one at the end), embedding, and the output
+    /// layer unless it shares the embedding's weights.
     pub fn parameters(&self) -> u64 {
         self.matrix_weights() + self.small_weights() + self.embedding_weights()
     }
@@ -89,7 +90,8 @@ impl ModelShape {
         self.matrix_weights() as f64 * bits / 8.0
     }
 
-    /// Bytes of the weights on each of `tp` ranks. Matrices, embedding and output layer are split; norms are not.
+    /// Bytes of the weights on each of `tp` ranks. Matrices, embedding and output layer are split; norms are
+    /// not.
     pub fn weight_bytes(&self, tp: u64) -> u64 {
         let tp = tp.max(1) as f64;
         let wide = self.dtype.bytes() as f64;
@@ -97,9 +99,9 @@ impl ModelShape {
         (split / tp + self.small_weights() as f64 * wide) as u64
     }
 
-    /// Bytes of weights that a step over `tokens` tokens reads on each of `tp` ranks: the matrices and the output layer. Of a
-    /// mixture of experts, it reads the number that so many tokens are expected to use if all are equally likely:
-    /// count · (1 − (1 − active/count)^tokens).
+    /// Bytes of weights that a step over `tokens` tokens reads on each of `tp` ranks: the matrices and the
+    /// output layer. Of a mixture of experts, it reads the number that so many tokens are expected to use if
+    /// all are equally likely: count · (1 − (1 − active/count)^tokens).
     pub fn step_weight_bytes(&self, tokens: u64, tp: u64) -> f64 {
         let tp = tp.max(1) as f64;
         let wide = self.dtype.bytes() as f64;
@@ -142,8 +144,8 @@ impl ModelShape {
         2.0 * self.vocab as f64 * self.hidden as f64 / tp.max(1) as f64
     }
 
-    /// Operations of the attention of one token over `context` tokens, on each of `tp` ranks: 4 · layers · heads ·
-    /// head_dim · context, for the scores and for the weighted sum.
+    /// Operations of the attention of one token over `context` tokens, on each of `tp` ranks: 4 · layers ·
+    /// heads · head_dim · context, for the scores and for the weighted sum.
     pub fn attention_flops(&self, context: u64, tp: u64) -> f64 {
         4.0 * (self.layers * self.heads * self.head_dim) as f64 * context as f64 / tp.max(1) as f64
     }

@@ -24,7 +24,8 @@ fn builtin() -> BTreeMap<String, ModelSpec> {
     toml::from_str(CATALOGUE).map_or_else(|_| BTreeMap::new(), |all: Builtin| all.model)
 }
 
-/// A model's name without its organisation and without words that do not change the dimensions, such as `Instruct` or `AWQ`.
+/// A model's name without its organisation and without words that do not change the dimensions, such as
+/// `Instruct` or `AWQ`.
 fn plain(name: &str) -> String {
     const WORDS: [&str; 26] = [
         "instruct",
@@ -60,8 +61,8 @@ fn plain(name: &str) -> String {
     words.concat()
 }
 
-/// Finds a model by name; `None` if it is in no catalogue. Organisation, case and words such as `Instruct` do not matter, and the
-/// quantization is taken from the name. The user's own catalogue comes first.
+/// Finds a model by name; `None` if it is in no catalogue. Organisation, case and words such as `Instruct` do
+/// not matter, and the quantization is taken from the name. The user's own catalogue comes first.
 pub fn find_model(name: &str, own: &Catalogue) -> Option<ModelShape> {
     let wanted = plain(name);
     let builtin = builtin();

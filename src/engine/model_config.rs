@@ -14,7 +14,8 @@ pub(super) enum ConfigError {
     Missing(String),
 }
 
-/// Reads a model's dimensions from the text of its `config.json`, which uses the names of the transformers library.
+/// Reads a model's dimensions from the text of its `config.json`, which uses the names of the transformers
+/// library.
 ///
 /// # Errors
 /// When the text is not JSON, or lacks a dimension.

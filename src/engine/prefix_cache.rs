@@ -27,7 +27,8 @@ impl PrefixCache {
         Self { known: HashSet::new(), order: VecDeque::new(), most: most.max(1), queries: 0, hits: 0 }
     }
 
-    /// Looks a prompt up and adds it. As in vLLM, the last token is never a hit: it must be computed for the answer's first token.
+    /// Looks a prompt up and adds it. As in vLLM, the last token is never a hit: it must be computed for the
+    /// answer's first token.
     pub(super) fn query(&mut self, prompt: &[u64]) {
         self.queries += prompt.len() as u64;
         let mut hashes = BlockHashes::new(BLOCK as u64);

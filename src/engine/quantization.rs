@@ -23,7 +23,8 @@ impl Quantization {
     /// Bits per weight, including its share of scales and zero points.
     pub fn bits_per_weight(self) -> f64 {
         match self {
-            // A 16-bit scale and a zero point of `bits` per group; 128 is the default group size of AWQ and GPTQ.
+            // A 16-bit scale and a zero point of `bits` per group; 128 is the default group size of AWQ and
+            // GPTQ.
             Self::Grouped { bits } => bits as f64 + (16 + bits) as f64 / 128.0,
             Self::Fp8 | Self::Int8 => 8.0,
             // A 32-bit scale per 64 weights, the default of bitsandbytes.

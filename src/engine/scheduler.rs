@@ -1,11 +1,12 @@
 //! The scheduler: chooses which tokens of which requests the next step computes, as vLLM's v1 scheduler does
 //! (`vllm/v1/core/sched/scheduler.py`).
 //!
-//! Every step has a budget of tokens. Running requests come first, in the order they started: each gets one token when it
-//! decodes, and as much of its prompt as the budget allows when it prefills. If no KV block is left for one, the request that
-//! started last is preempted: its blocks are freed, and its prompt and answer are computed again later. Then, unless a request
-//! was preempted in this step, queued requests start in the order of arrival while slots, budget and blocks last; each needs
-//! blocks for all its tokens. A request samples a token in the step that computes the last of its tokens.
+//! Every step has a budget of tokens. Running requests come first, in the order they started: each gets one
+//! token when it decodes, and as much of its prompt as the budget allows when it prefills. If no KV block is
+//! left for one, the request that started last is preempted: its blocks are freed, and its prompt and answer
+//! are computed again later. Then, unless a request was preempted in this step, queued requests start in the
+//! order of arrival while slots, budget and blocks last; each needs blocks for all its tokens. A request
+//! samples a token in the step that computes the last of its tokens.
 
 use std::collections::VecDeque;
 
@@ -96,7 +97,8 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler without requests. A request has at most `max_model_len` tokens, or as many as fit into the cache if fewer.
+    /// A scheduler without requests. A request has at most `max_model_len` tokens, or as many as fit into the
+    /// cache if fewer.
     pub fn new(mut limits: Limits, cache: KvCache) -> Self {
         let fits = u64::from(cache.usable()) * cache.block_size();
         limits.max_model_len = limits.max_model_len.min(fits);
@@ -170,8 +172,8 @@ impl Scheduler {
         self.preemptions
     }
 
-    /// Prompt tokens queried in the prefix cache, and those that hit; absent without a prefix cache. As in vLLM, a request counts
-    /// when it starts, and not again after a preemption.
+    /// Prompt tokens queried in the prefix cache, and those that hit; absent without a prefix cache. As in
+    /// vLLM, a request counts when it starts, and not again after a preemption.
     pub fn prefix(&self) -> Option<(u64, u64)> {
         self.cache.caches_prefixes().then_some(self.prefix)
     }
@@ -181,8 +183,8 @@ impl Scheduler {
         &self.cache
     }
 
-    /// Chooses the work of the step that begins now; `None` if there is nothing to do. [`Scheduler::complete`] must end the step
-    /// before the next one is chosen.
+    /// Chooses the work of the step that begins now; `None` if there is nothing to do.
+    /// [`Scheduler::complete`] must end the step before the next one is chosen.
     pub fn schedule(&mut self, now: Nanos) -> Option<Work> {
         let mut work = Work::default();
         let mut budget = self.limits.max_num_batched_tokens;
@@ -264,7 +266,8 @@ impl Scheduler {
         }
     }
 
-    /// Ends the step. Sampled tokens go to `out`, in the order in which the requests started; completed requests are removed.
+    /// Ends the step. Sampled tokens go to `out`, in the order in which the requests started; completed
+    /// requests are removed.
     pub fn complete(&mut self, out: &mut impl Extend<Sampled>) {
         let cache = &mut self.cache;
         let most = self.limits.max_model_len;
@@ -514,8 +517,8 @@ mod tests {
             let (less, longer) = run(blocks);
             let (enough, shorter) = run(blocks + more);
             prop_assert!(enough >= less, "{} at once, then {}", less, enough);
-            // Slightly more memory may take more steps, because a request that starts with it may be preempted. With room for all
-            // requests none is, and one token of each per step is the fastest.
+            // Slightly more memory may take more steps, because a request that starts with it may be
+            // preempted. With room for all requests none is, and one token of each per step is the fastest.
             let everybody = users * (prompt + output).div_ceil(4) + 1;
             let (all, fewest) = run(everybody as u32);
             prop_assert_eq!((all as u64, fewest), (users, output));

@@ -1,7 +1,8 @@
 //! The scripted engine emits tokens at the times that the manifest states.
 //!
-//! Requests run first come, first served, at most `max-num-seqs` at once. The first token is emitted after `ttft`, and each
-//! further one `per_token + per_token_load × (running − 1)` after the one before, with the number of requests that run then. Every time is multiplied by `1 + jitter × u`, with u uniform in [−1, 1).
+//! Requests run first come, first served, at most `max-num-seqs` at once. The first token is emitted after
+//! `ttft`, and each further one `per_token + per_token_load × (running − 1)` after the one before, with the
+//! number of requests that run then. Every time is multiplied by `1 + jitter × u`, with u uniform in [−1, 1).
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -23,8 +23,8 @@ pub struct ServerModel {
 }
 
 impl ServerModel {
-    /// Finds the GPU and the model, and reads the flags. The user's own catalogue goes before `config`, the text of the model's
-    /// `config.json` if there is one, and that before the built-in catalogue.
+    /// Finds the GPU and the model, and reads the flags. The user's own catalogue goes before `config`, the
+    /// text of the model's `config.json` if there is one, and that before the built-in catalogue.
     ///
     /// # Errors
     /// When the GPU, the model, or the value of a flag is unknown.

@@ -1,20 +1,25 @@
 //! The duration of a step: a roofline for its matrices, one for its attention, and fixed costs.
 //!
-//! time = max(weights / bandwidth, matrix operations / throughput) + max(keys and values / bandwidth, attention operations /
-//! throughput) + step + sequences · sequence (+ launches, with a prompt) (+ exchanges, with tensor parallelism), with
+//! time = max(weights / bandwidth, matrix operations / throughput) + max(keys and values / bandwidth,
+//! attention operations / throughput) + step + sequences · sequence (+ launches, with a prompt) (+ exchanges,
+//! with tensor parallelism), with
 //!
-//! - weights = the bytes that the step reads, each matrix once; 4-bit weights are read at a fraction of the bandwidth;
+//! - weights = the bytes that the step reads, each matrix once; 4-bit weights are read at a fraction of the
+//!   bandwidth;
 //! - keys and values = those of all tokens attended to, read, and those of the new tokens, written;
-//! - matrix operations = 2 · weights · tokens + 2 · vocabulary · width · sampled; attention operations = 4 · layers · heads ·
-//!   head width · pairs of tokens that attend;
+//! - matrix operations = 2 · weights · tokens + 2 · vocabulary · width · sampled; attention operations = 4 ·
+//!   layers · heads · head width · pairs of tokens that attend;
 //! - bandwidth and throughput = what the hardware reaches, which is less than its datasheet says: [`Speed`];
-//! - step = a constant, plus one per layer for its small kernels, which neither bandwidth nor throughput limits;
-//! - launches: a step with prompt tokens does not run as one CUDA graph, so each layer's kernels are launched one by one;
+//! - step = a constant, plus one per layer for its small kernels, which neither bandwidth nor throughput
+//!   limits;
+//! - launches: a step with prompt tokens does not run as one CUDA graph, so each layer's kernels are launched
+//!   one by one;
 //! - exchanges = 2 · layers · (one exchange + 2 · (ranks − 1) / ranks · tokens · width · bytes / link).
 //!
-//! Matrices and attention are separate kernels that run one after the other, so each has a roofline of its own. The roofline is Williams, Waterman and Patterson's (2009); it is commonly applied to transformers (Pope et al.,
-//! "Efficiently Scaling Transformer Inference", 2022). The catalogue of hardware states the sources of its constants;
-//! those here were tuned on the tuning part of `tests/data/published.toml`.
+//! Matrices and attention are separate kernels that run one after the other, so each has a roofline of its
+//! own. The roofline is Williams, Waterman and Patterson's (2009); it is commonly applied to transformers
+//! (Pope et al., "Efficiently Scaling Transformer Inference", 2022). The catalogue of hardware states the
+//! sources of its constants; those here were tuned on the tuning part of `tests/data/published.toml`.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,15 +30,16 @@ use super::{
     scheduler::Work,
 };
 
-/// Latency of an all-reduce between ranks, in seconds: for a few kilobytes over NVLink, NCCL's tests measure 10 to 20 µs. There
-/// are two per layer.
+/// Latency of an all-reduce between ranks, in seconds: for a few kilobytes over NVLink, NCCL's tests measure
+/// 10 to 20 µs. There are two per layer.
 const EXCHANGE_S: f64 = 12e-6;
 
-/// Bandwidth between ranks in bytes per second: a fifth to a half of the datasheets of NVLink and Infinity Fabric. GPUs without
-/// such a link are far slower; for them it is not validated.
+/// Bandwidth between ranks in bytes per second: a fifth to a half of the datasheets of NVLink and Infinity
+/// Fabric. GPUs without such a link are far slower; for them it is not validated.
 const LINK: f64 = 300e9;
 
-/// Time to launch a layer's kernels one by one, as a multiple of the layer's fixed time in a step that runs as one graph.
+/// Time to launch a layer's kernels one by one, as a multiple of the layer's fixed time in a step that runs
+/// as one graph.
 const LAUNCHES: f64 = 5.0;
 
 /// Fraction of the bandwidth that remains when 4-bit weights are read and unpacked.

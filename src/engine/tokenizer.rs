@@ -13,7 +13,8 @@ const WORDS: [&str; 16] = [
     " when", " it", " is", " due",
 ];
 
-/// Returns the token ids of a text. Words are split into tokens of at most six characters; spaces belong to the word after them.
+/// Returns the token ids of a text. Words are split into tokens of at most six characters; spaces belong to
+/// the word after them.
 pub fn tokenize(text: &str) -> Vec<u64> {
     text.split_whitespace()
         .flat_map(|word| {
@@ -68,7 +69,8 @@ pub fn answer_word(number: u64) -> &'static str {
     WORDS[((number - 1) % WORDS.len() as u64) as usize]
 }
 
-/// The length of an answer that ends by itself, in tokens: 60 to 100 % of `max_tokens`, the same for the same prompt and seed.
+/// The length of an answer that ends by itself, in tokens: 60 to 100 % of `max_tokens`, the same for the same
+/// prompt and seed.
 pub fn natural_length(prompt: &[u64], seed: u64, max_tokens: u64) -> u64 {
     let mut bytes = seed.to_le_bytes().to_vec();
     for id in prompt {
@@ -93,8 +95,8 @@ fn hash(bytes: &[u8]) -> u64 {
     h ^ (h >> 29)
 }
 
-/// The block hashes of one sequence. Each hash covers a block and everything before it, so the same tokens after another prefix
-/// are another block.
+/// The block hashes of one sequence. Each hash covers a block and everything before it, so the same tokens
+/// after another prefix are another block.
 #[derive(Clone, Debug)]
 pub struct BlockHashes {
     block_size: u64,
@@ -130,7 +132,8 @@ impl BlockHashes {
     }
 }
 
-/// Adds a token to a hash. The multiplication spreads it over all bits, and the shift moves the high bits down.
+/// Adds a token to a hash. The multiplication spreads it over all bits, and the shift moves the high bits
+/// down.
 fn mix(hash: u64, token: u64) -> u64 {
     let mixed = (hash ^ token.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     mixed ^ (mixed >> 32)

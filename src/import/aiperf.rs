@@ -1,7 +1,8 @@
-//! Reads summaries of AIPerf (`profile_export_aiperf.json`, tested with 0.10.0 and schema 1.3): one measurement per file.
+//! Reads summaries of AIPerf (`profile_export_aiperf.json`, tested with 0.10.0 and schema 1.3): one
+//! measurement per file.
 //!
-//! Its inter-token latency is one number per request, (E2E − TTFT) / (n − 1), which is this tool's TPOT; its inter-chunk
-//! latency is this tool's ITL.
+//! Its inter-token latency is one number per request, (E2E − TTFT) / (n − 1), which is this tool's TPOT; its
+//! inter-chunk latency is this tool's ITL.
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::Value;

@@ -1,7 +1,8 @@
 //! Reads reports of GuideLLM (`benchmarks.json`, tested with 0.3.1 and 0.5.0): one measurement per benchmark.
 //!
-//! Its inter-token latency is one number per request, (E2E − TTFT) / (n − 1), which is this tool's TPOT. Its own TPOT includes
-//! the time to the first token and is ignored. Requests that the end of the benchmark cut off are left out.
+//! Its inter-token latency is one number per request, (E2E − TTFT) / (n − 1), which is this tool's TPOT. Its
+//! own TPOT includes the time to the first token and is ignored. Requests that the end of the benchmark cut
+//! off are left out.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -127,7 +128,8 @@ fn load(report: &JsonField<'_>, benchmark: &JsonField<'_>, row: &mut Measurement
     Ok(())
 }
 
-/// Finds a fixed length in the description of synthetic data: `prompt_tokens=128,output_tokens=128`, or the same in JSON.
+/// Finds a fixed length in the description of synthetic data: `prompt_tokens=128,output_tokens=128`, or the
+/// same in JSON.
 fn length(data: &str, key: &str) -> Option<f64> {
     if data.contains(&format!("{key}_stdev")) || data.contains(&format!("{key}_min")) {
         return None;

@@ -77,8 +77,8 @@ pub(super) fn plain(number: f64) -> Value {
     }
 }
 
-/// The summary of one or several repeats; `None` if the number of requests is unknown. Samples are pooled, tokens and seconds
-/// added, and rates computed from the sums. A sum with an unknown part is unknown.
+/// The summary of one or several repeats; `None` if the number of requests is unknown. Samples are pooled,
+/// tokens and seconds added, and rates computed from the sums. A sum with an unknown part is unknown.
 pub(super) fn summary(rows: &[&Measurement]) -> Option<Summary> {
     let sum = |get: fn(&Measurement) -> Option<u64>| rows.iter().map(|row| get(row)).sum::<Option<u64>>();
     let completed = sum(|row| row.completed)?;

@@ -1,7 +1,9 @@
-//! Imports what other tools measured, as a [`StoredRun`](crate::store::StoredRun) to compare with and to render notes from.
+//! Imports what other tools measured, as a [`StoredRun`](crate::store::StoredRun) to compare with and to
+//! render notes from.
 //!
-//! It reads tables (CSV), results of `vllm bench serve` and `vllm bench sweep serve`, reports of GuideLLM, and summaries of AIPerf.
-//! What a file does not state stays absent; percentiles without samples are kept as reported; all numbers are marked as imported.
+//! It reads tables (CSV), results of `vllm bench serve` and `vllm bench sweep serve`, reports of GuideLLM,
+//! and summaries of AIPerf. What a file does not state stays absent; percentiles without samples are kept as
+//! reported; all numbers are marked as imported.
 //!
 //! ```
 //! use runner::import::{File, Options, import};

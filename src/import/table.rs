@@ -1,5 +1,5 @@
-//! Reads CSV tables with one row per point of a grid: any table with known column names, this tool's own `cells.csv`, and the
-//! `summary.csv` of `vllm bench sweep serve`.
+//! Reads CSV tables with one row per point of a grid: any table with known column names, this tool's own
+//! `cells.csv`, and the `summary.csv` of `vllm bench sweep serve`.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -171,8 +171,8 @@ const REPEATS: [&str; 14] = [
     "id",
 ];
 
-/// Finds unknown columns that distinguish rows of one point, which would be averaged as repeats. A column with numbers that occur
-/// only once is taken for a measurement.
+/// Finds unknown columns that distinguish rows of one point, which would be averaged as repeats. A column
+/// with numbers that occur only once is taken for a measurement.
 fn check_repeats(
     source: &Arc<Source>,
     header: &StringRecord,

@@ -185,7 +185,8 @@ fn a_report_of_guidellm_has_one_measurement_per_benchmark() {
     assert_eq!(run.run.imported.as_ref().unwrap().client, "GuideLLM 0.5.0");
     assert_eq!((&closed.load["concurrency"], &closed.load["max_tokens"]), (&json!(4), &json!(128)));
     assert_eq!(closed.reported["p95_e2e_ms"], 3250.0);
-    // Its inter-token latency is one number per request, which is TPOT here; it reports no gaps between events.
+    // Its inter-token latency is one number per request, which is TPOT here; it reports no gaps between
+    // events.
     assert_eq!(closed.reported["p95_tpot_ms"], 24.6);
     assert!(!closed.reported.contains_key("p95_itl_ms"));
     let summary = closed.summary.as_ref().unwrap();

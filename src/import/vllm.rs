@@ -1,7 +1,7 @@
 //! Reads results of `vllm bench serve` and `vllm bench sweep serve` (tested with vLLM 0.32).
 //!
-//! TPOT is defined as in this tool, (E2E − TTFT) / (n − 1); ITL is the gap between events; E2E ends at the last event with
-//! `choices`. In chat, TTFT is the time of the first event, which has only the role.
+//! TPOT is defined as in this tool, (E2E − TTFT) / (n − 1); ITL is the gap between events; E2E ends at the
+//! last event with `choices`. In chat, TTFT is the time of the first event, which has only the role.
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde_json::Value;

@@ -6,8 +6,8 @@ use crate::{
     store::{Basis, CalibrationBasis, ModelBasis},
 };
 
-/// GPUs on which predictions of dense, unquantized models with the catalogue's constants were validated, and how accurate
-/// they were. Tests hold the numbers.
+/// GPUs on which predictions of dense, unquantized models with the catalogue's constants were validated, and
+/// how accurate they were. Tests hold the numbers.
 const VALIDATED: [(&str, &str); 6] = [
     (
         "RTX 2000 Ada",

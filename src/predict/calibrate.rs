@@ -1,7 +1,8 @@
 //! Fits the constants of the hardware to measured cells.
 //!
-//! The fit minimizes the squared logarithms of predicted / measured, over the median TTFT, TPOT and E2E and the throughput of
-//! each cell. With logarithms, twice and half weigh the same, and so do short and long cells.
+//! The fit minimizes the squared logarithms of predicted / measured, over the median TTFT, TPOT and E2E and
+//! the throughput of each cell. With logarithms, twice and half weigh the same, and so do short and long
+//! cells.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -130,8 +131,8 @@ fn assumed(measured: &Measured<'_>, prompts: f64) -> Assumptions {
     }
 }
 
-/// The servers' count of prompt tokens, per token of the embedded engine's count; 1 where the servers reported none. Synthetic
-/// prompts are left out, because they have the same length by both counts.
+/// The servers' count of prompt tokens, per token of the embedded engine's count; 1 where the servers
+/// reported none. Synthetic prompts are left out, because they have the same length by both counts.
 fn prompt_ratio(cells: &[Measured<'_>], inputs: &Inputs, spill: &Path) -> Result<f64, PredictError> {
     let (mut theirs, mut ours) = (0.0, 0.0);
     let is_written = |measured: &&Measured<'_>| !workload::needs_vocabulary(&measured.cell.spec);
@@ -171,12 +172,13 @@ fn ratios(predicted: &Summary, measured: &Summary) -> [Option<f64>; 4] {
     })
 }
 
-/// Weight of a constant's distance from the catalogue's, so that constants which the cells do not determine stay near it. A
-/// factor of e weighs as much as one number that is 2 % off.
+/// Weight of a constant's distance from the catalogue's, so that constants which the cells do not determine
+/// stay near it. A factor of e weighs as much as one number that is 2 % off.
 const PRIOR: f64 = 0.02;
 
-/// Minimizes the sum of squared residuals by the Levenberg–Marquardt method, in the logarithms of the constants. It starts
-/// also with throughputs far below the catalogue's, because a throughput that limits no step has no slope.
+/// Minimizes the sum of squared residuals by the Levenberg–Marquardt method, in the logarithms of the
+/// constants. It starts also with throughputs far below the catalogue's, because a throughput that limits no
+/// step has no slope.
 fn fit(
     start: Speed,
     residuals: impl Fn(Speed) -> Result<Vec<f64>, PredictError>,
@@ -260,7 +262,8 @@ fn descend(
     Ok((least, theta))
 }
 
-/// Solves four linear equations, each row ending with its right-hand side. The prior keeps them from being singular.
+/// Solves four linear equations, each row ending with its right-hand side. The prior keeps them from being
+/// singular.
 fn solve(mut rows: [[f64; 5]; 4]) -> [f64; 4] {
     for column in 0..4 {
         let largest = (column..4)

@@ -116,8 +116,8 @@ impl CellOf<'_> {
             [one] => one.clone(),
             _ => measure::pool(&records, &context),
         };
-        // Verdicts see only the preemptions of the engine's counters: the predicted prefix cache also finds what only the
-        // stand-in for a tokenizer makes equal.
+        // Verdicts see only the preemptions of the engine's counters: the predicted prefix cache also finds
+        // what only the stand-in for a tokenizer makes equal.
         let judged = ServerSide {
             engine: side
                 .engine

@@ -51,8 +51,8 @@ impl fmt::Display for Estimate {
     }
 }
 
-/// The approximate duration of one repeat of a cell, in seconds. Of a long cell only the first few thousand requests are
-/// predicted.
+/// The approximate duration of one repeat of a cell, in seconds. Of a long cell only the first few thousand
+/// requests are predicted.
 fn duration_s(setup: &Setup<'_>, cell: &Cell, machine: &Machine) -> Result<f64, PredictError> {
     const ENOUGH: u64 = 2000;
     let requests = match cell.stop {
@@ -66,8 +66,8 @@ fn duration_s(setup: &Setup<'_>, cell: &Cell, machine: &Machine) -> Result<f64, 
     Ok(window.length_s * requests as f64 / predicted as f64)
 }
 
-/// The price of the servers' GPUs in dollars per hour: the manifest's if they are the manifest's own GPU, else the
-/// catalogue's.
+/// The price of the servers' GPUs in dollars per hour: the manifest's if they are the manifest's own GPU,
+/// else the catalogue's.
 pub(super) fn usd_per_hour(manifest: &Manifest, placed: &BTreeMap<String, Placed>) -> Option<f64> {
     let gpu = &placed.values().next()?.server.gpu;
     let hardware = &manifest.hardware;

@@ -17,7 +17,8 @@ use crate::{
     workload::{Request, Requests, Talk},
 };
 
-/// Estimated time from the client's send to the engine's queue: HTTP, tokenizer, and the hop to the engine's process.
+/// Estimated time from the client's send to the engine's queue: HTTP, tokenizer, and the hop to the engine's
+/// process.
 const FRONT_END_NS: u64 = 1_000_000;
 /// Number of chunks after which the client extrapolates the duration of the first answer.
 const CHUNKS_OF_A_PACE: u64 = 8;
@@ -251,7 +252,8 @@ impl<'a, E: Engine> Forecast<'a, E> {
         Ok(())
     }
 
-    /// Starts the waiting streams evenly over the duration of a request; those whose time has passed start one duration later.
+    /// Starts the waiting streams evenly over the duration of a request; those whose time has passed start
+    /// one duration later.
     fn spread(&mut self, closed: &Closed, duration: u64, now: Nanos) {
         let spread = match self.cell.stop {
             Stop::Requests(_) => duration,

@@ -1,7 +1,7 @@
 //! Predicts the cells of a measured run, to be stored beside its measurements.
 //!
-//! The length of answers that end by themselves is assumed until the cell is measured, and then taken from the measurement.
-//! What differs after that is an error of the model, not of the assumption.
+//! The length of answers that end by themselves is assumed until the cell is measured, and then taken from
+//! the measurement. What differs after that is an error of the model, not of the assumption.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -21,7 +21,8 @@ use crate::{
     unit::TimeSpan,
 };
 
-/// The most requests, and the longest duration, that are predicted of a cell, so that predicting costs a run almost nothing.
+/// The most requests, and the longest duration, that are predicted of a cell, so that predicting costs a run
+/// almost nothing.
 const MOST_REQUESTS: u64 = 20_000;
 const LONGEST: Duration = Duration::from_secs(600);
 /// Relative difference below which a measured answer length counts as the assumed one.
@@ -66,8 +67,9 @@ pub fn check_measured(stored: &StoredRun) -> Result<(), PredictError> {
 }
 
 impl MeasuredRun<'_> {
-    /// Predicts every cell that has no prediction yet, or whose answers turned out to have another length. `may_continue` is
-    /// asked before each cell; once it returns false, the rest is listed in [`Predictions::missing`].
+    /// Predicts every cell that has no prediction yet, or whose answers turned out to have another length.
+    /// `may_continue` is asked before each cell; once it returns false, the rest is listed in
+    /// [`Predictions::missing`].
     pub fn predict(&self, may_continue: &(dyn Fn() -> bool + Sync)) -> Predictions {
         let mut all = Predictions {
             format: FORMAT,

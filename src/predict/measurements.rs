@@ -67,8 +67,8 @@ impl<'a> Measurements<'a> {
         Self { cells: cells.collect() }
     }
 
-    /// The measurement of a planned cell: the only one whose workload, load and axes are the same, as far as it states
-    /// them. `None` if no measurement matches, or several do.
+    /// The measurement of a planned cell: the only one whose workload, load and axes are the same, as far as
+    /// it states them. `None` if no measurement matches, or several do.
     pub fn of_cell(&self, group: &Group, cell: &Cell) -> Option<&'a CellFile> {
         let mut planned: BTreeMap<String, Value> = BTreeMap::from([
             ("workload".to_owned(), cell.workload.as_str().into()),

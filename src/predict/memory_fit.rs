@@ -74,8 +74,8 @@ impl MemoryFit {
     }
 }
 
-/// The longest request of a cell where the manifest decides its length; otherwise one whose prompt has the mean length in
-/// tokens of the embedded engine.
+/// The longest request of a cell where the manifest decides its length; otherwise one whose prompt has the
+/// mean length in tokens of the embedded engine.
 fn request_tokens(manifest: &Manifest, cell: &Cell) -> Option<RequestTokens> {
     let spec = &cell.spec;
     let answer = u64::from(manifest.inputs.longest_output(spec)?);

@@ -1,7 +1,8 @@
 //! Predicts what a run would measure, without a GPU and in virtual time.
 //!
-//! A cell's own requests arrive on its own schedule at the model of vLLM, and their timestamps go through the same
-//! [`crate::measure`] as measured ones. The results are marked as predicted and are never ranked with measured ones.
+//! A cell's own requests arrive on its own schedule at the model of vLLM, and their timestamps go through the
+//! same [`crate::measure`] as measured ones. The results are marked as predicted and are never ranked with
+//! measured ones.
 //!
 //! ```
 //! use camino::Utf8Path;

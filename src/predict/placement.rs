@@ -30,8 +30,9 @@ pub struct Placement<'a> {
     pub calibration: Option<&'a Calibration>,
     /// The GPU that was detected where the servers ran.
     pub detected: Option<&'a str>,
-    /// Whether the user asked for a prediction. If so, every server is placed, whatever its engine, and a server that
-    /// cannot be placed is an error. Otherwise only servers that surely run vLLM on a known GPU are placed.
+    /// Whether the user asked for a prediction. If so, every server is placed, whatever its engine, and a
+    /// server that cannot be placed is an error. Otherwise only servers that surely run vLLM on a known GPU
+    /// are placed.
     pub required: bool,
 }
 
@@ -114,9 +115,9 @@ impl<'a> Placement<'a> {
         placements
     }
 
-    /// The GPU that a server is predicted on, and where its name comes from. In order: `--gpu`, the calibration's GPU, the
-    /// GPU that a server of the embedded engine rehearses, `hardware.gpu`, `hardware.label` if it names a known GPU, and
-    /// the GPU that was detected.
+    /// The GPU that a server is predicted on, and where its name comes from. In order: `--gpu`, the
+    /// calibration's GPU, the GPU that a server of the embedded engine rehearses, `hardware.gpu`,
+    /// `hardware.label` if it names a known GPU, and the GPU that was detected.
     fn gpu_of<'s>(&'s self, server: &'s Server, plan: &'s Plan) -> Option<(&'s str, NamedBy)> {
         let outside = self.gpu.or(self.calibration.map(|calibration| calibration.hardware.as_str()));
         if let Some(gpu) = outside {
@@ -193,8 +194,8 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// Models a server on a GPU. The user's own catalogue goes before a `config.json` of the model, and that before the
-    /// built-in catalogue.
+    /// Models a server on a GPU. The user's own catalogue goes before a `config.json` of the model, and that
+    /// before the built-in catalogue.
     ///
     /// # Errors
     /// When the GPU, the model, or the value of a flag is unknown.

@@ -118,8 +118,9 @@ fn predict_cells(
 
 /// The ladders of a group, each from its lowest rung up; a cell outside a ladder is one by itself.
 ///
-/// The cells of a workload share one seed. A measured run draws anew in every cell, and repeats show what that changes; a
-/// prediction has no noise, so lengths that differ by chance between two loads would look like an effect of the load.
+/// The cells of a workload share one seed. A measured run draws anew in every cell, and repeats show what
+/// that changes; a prediction has no noise, so lengths that differ by chance between two loads would look
+/// like an effect of the load.
 fn ladders(plan: &Plan, group: &Group) -> Vec<Vec<Cell>> {
     let mut ladders: Vec<Vec<Cell>> = Vec::new();
     let mut ladder_of: HashMap<&str, usize> = HashMap::new();

@@ -49,7 +49,8 @@ impl Setup<'_> {
         Ok(Predicted { summary, output_tokens, preemptions: gauges.preemptions })
     }
 
-    /// Runs one repeat of a cell, counted from 1, on an engine. Returns its records and the engine's final state.
+    /// Runs one repeat of a cell, counted from 1, on an engine. Returns its records and the engine's final
+    /// state.
     ///
     /// # Errors
     /// As [`Setup::predict`].
@@ -88,8 +89,8 @@ pub(super) fn input_count(cell: &Cell, inputs: &Inputs) -> usize {
     inputs.count(&cell.spec).map_or(1, |count| count.map_or(usize::MAX, |count| count as usize))
 }
 
-/// The mean length of a cell's prompts in tokens of the embedded engine, over at most the first 512 requests. For
-/// conversations that ask every turn, the mean of their first turns.
+/// The mean length of a cell's prompts in tokens of the embedded engine, over at most the first 512 requests.
+/// For conversations that ask every turn, the mean of their first turns.
 ///
 /// # Errors
 /// As [`Setup::predict`].

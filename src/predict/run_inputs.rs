@@ -8,8 +8,9 @@ use crate::{
     store::StoredRun,
 };
 
-/// The manifest that leads to the prompts of a stored run: the one that is `named`, else the run's own copy, else one of the
-/// run's command line whose inputs are unchanged. Only its input files and its catalogue matter: the plan is the run's.
+/// The manifest that leads to the prompts of a stored run: the one that is `named`, else the run's own copy,
+/// else one of the run's command line whose inputs are unchanged. Only its input files and its catalogue
+/// matter: the plan is the run's.
 ///
 /// # Errors
 /// When none of them can be loaded.

@@ -44,7 +44,7 @@ fn spill() -> PathBuf {
 }
 
 #[test]
-fn one_user_waits_for_one_step_a_token() {
+fn one_user_waits_one_step_per_token() {
     let (_folder, manifest, plan) =
         planned("[workload.w]\nprompts = [\"one two three\"]\nrequests = 4\nmax_tokens = 50\n");
     let machine = machine(&plan);
@@ -62,7 +62,7 @@ fn one_user_waits_for_one_step_a_token() {
 }
 
 #[test]
-fn made_prompts_have_their_lengths_and_turns_grow() {
+fn synthetic_prompts_have_their_lengths() {
     let (_folder, manifest, plan) = planned(
         "[workload.w]\nsynthetic = { input_tokens = 300 }\nrequests = 8\nmax_tokens = 4\noutput = \"exact\"\n\
          concurrency = 4\n",
@@ -77,7 +77,7 @@ fn made_prompts_have_their_lengths_and_turns_grow() {
 }
 
 #[test]
-fn who_waits_too_long_is_given_up() {
+fn requests_time_out() {
     let (_folder, manifest, plan) = planned(
         "[workload.w]\nprompts = [\"a b c\"]\nrequests = 6\nmax_tokens = 100\ntimeout = \"1s\"\nconcurrency = 2\n",
     );
@@ -100,7 +100,7 @@ fn a_calibration_finds_the_constants_that_a_run_was_made_with() {
     let guess = machine(&plan);
     let real = Speed { bandwidth: 90e9, flops: 11e12, step_s: 0.004, sequence_s: 0.0008 };
     let truth = guess.with_speed(real);
-    // Of what is written, their tokenizer makes twice the tokens; a prompt made to a length has it.
+    // Their tokenizer makes twice the tokens of written prompts; synthetic prompts have their length.
     let theirs = Assumptions { prompts: 2.0, ..Assumptions::default() };
     let cells = &plan.groups[0].cells;
     let summaries: Vec<Summary> =
@@ -120,7 +120,7 @@ fn a_calibration_finds_the_constants_that_a_run_was_made_with() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn every_arrival_ends_once_and_stamps_never_go_backwards(
+    fn every_request_ends_once_and_timestamps_never_go_backwards(
         streams in 1u32..9, requests in 1u64..30, warmup in 0u64..4, tokens in 1u32..40, open in any::<bool>()
     ) {
         let arrivals = if open { "arrivals = \"poisson\"\nrate = 20.0\n".to_owned() } else { format!("concurrency = {streams}\n") };
@@ -149,7 +149,7 @@ proptest! {
 }
 
 #[test]
-fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measured() {
+fn natural_answers_are_predicted_with_their_measured_length() {
     let (_folder, manifest, plan) = planned(
         "[workload.w]\nprompts = [\"a b c\"]\nrequests = 4\nmax_tokens = 100\noutput = \"natural\"\n\
          [workload.x]\nprompts = [\"a b c\"]\nrequests = 4\nmax_tokens = 100\noutput = \"exact\"\n",
@@ -178,7 +178,8 @@ fn beside_a_run_answers_that_ended_by_themselves_have_the_length_that_was_measur
     assert_eq!(first.cells[&exact].answers_from, AnswersFrom::Exact);
     assert!(first.missing.is_empty());
 
-    // Both are measured with answers of 40 tokens: only where that is no fault it is the length to predict with.
+    // Both are measured with answers of 40 tokens: only where that is no fault it is the length to predict
+    // with.
     let origin = Origin {
         name: "n".into(),
         command: Vec::new(),
@@ -217,7 +218,7 @@ fn run_of(manifest: &Manifest, plan: &Plan) -> crate::store::StoredRun {
 }
 
 #[test]
-fn an_answer_that_is_not_streamed_has_an_end_and_no_first_token() {
+fn an_unstreamed_answer_has_an_end_but_no_first_token() {
     let workload = |stream: bool| {
         format!(
             "[workload.w]\nprompts = [\"one two three\"]\nrequests = 12\nmax_tokens = 50\nconcurrency = 2\n\
@@ -259,7 +260,7 @@ fn a_ladder_ends_where_a_prediction_misses_the_slo() {
 }
 
 #[test]
-fn lengths_that_are_drawn_are_the_same_at_every_load() {
+fn drawn_lengths_are_the_same_at_every_load() {
     let (_folder, manifest, plan) = planned(
         "[workload.w]\nrequests = 30\n[workload.w.synthetic]\n\
          input_tokens = { uniform = [50, 300] }\noutput_tokens = { uniform = [5, 60] }\n[workload.w.sweep]\n\
@@ -271,7 +272,7 @@ fn lengths_that_are_drawn_are_the_same_at_every_load() {
     };
     let predicted = tokens(&run_of(&manifest, &plan).cells);
     assert!(predicted.iter().all(|own| *own == predicted[0]), "{predicted:?}");
-    // Each cell's own draws, which a run measures with, differ.
+    // A measured run draws anew in each cell.
     let machine = machine(&plan);
     let own = plan.groups[0]
         .cells

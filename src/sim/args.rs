@@ -94,8 +94,9 @@ fn invalid(name: &str, reason: impl std::fmt::Display) -> ArgsError {
     ArgsError::Value { name: name.to_owned(), reason: reason.to_string() }
 }
 
-/// Parses the arguments after `runner sim`. The model is the first of them, or the value of `--model`. Flags that only vLLM knows
-/// are accepted and logged, as `--flag value…`, `--flag=value`, `--flag` and `--no-flag`.
+/// Parses the arguments after `runner sim`. The model is the first of them, or the value of `--model`. Flags
+/// that only vLLM knows are accepted and logged, as `--flag value…`, `--flag=value`, `--flag` and
+/// `--no-flag`.
 ///
 /// # Errors
 /// When an argument is unknown or has a wrong value, or no model is named.

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::SimArgs;
 
-/// Writes one line, marked as the embedded engine's. Errors are ignored, because the server outlives its stdout.
+/// Writes one line, marked as the embedded engine's. Errors are ignored, because the server outlives its
+/// stdout.
 pub(super) fn log_line(level: &str, text: &str) {
     let now = Timestamp::now().strftime("%m-%d %H:%M:%S").to_string();
     let line = format!(

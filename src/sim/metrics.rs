@@ -101,8 +101,8 @@ impl Times {
         }
     }
 
-    /// Counts a token that is emitted at `at`, of a request that was scheduled first at `began`. As in vLLM, the request's own
-    /// times count with its last token.
+    /// Counts a token that is emitted at `at`, of a request that was scheduled first at `began`. As in vLLM,
+    /// the request's own times count with its last token.
     pub(super) fn token(
         &mut self,
         request: &mut RequestTimes,

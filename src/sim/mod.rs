@@ -1,11 +1,12 @@
 //! The embedded engine as an OpenAI-compatible server, run as the child process `runner sim`.
 //!
-//! Its API, logs and failures are those of `vllm serve`, so that launch, readiness, load and stop work the same for both. Every
-//! line of its log is marked as the embedded engine's. The [`crate::engine`] decides when tokens are emitted. A thread waits for
-//! each on a condition variable, which wakes about 50 µs late; tokio's timer has a resolution of 1 ms.
+//! Its API, logs and failures are those of `vllm serve`, so that launch, readiness, load and stop work the
+//! same for both. Every line of its log is marked as the embedded engine's. The [`crate::engine`] decides
+//! when tokens are emitted. A thread waits for each on a condition variable, which wakes about 50 µs late;
+//! tokio's timer has a resolution of 1 ms.
 //!
-//! Failures can be rehearsed: each of the [`crate::manifest::Faults`] happens at its time, or in its share of the requests, drawn
-//! from the seed.
+//! Failures can be rehearsed: each of the [`crate::manifest::Faults`] happens at its time, or in its share of
+//! the requests, drawn from the seed.
 //!
 //! ```
 //! use runner::sim::parse_args;

@@ -62,12 +62,12 @@ pub enum SimError {
     Io(#[from] io::Error),
 }
 
-/// Serves until SIGTERM or SIGINT. Streams in flight then end with `finish_reason` `abort`. Logs to stdout. As with vLLM, the
-/// caller exits with 1 on an error and 0 otherwise.
+/// Serves until SIGTERM or SIGINT. Streams in flight then end with `finish_reason` `abort`. Logs to stdout.
+/// As with vLLM, the caller exits with 1 on an error and 0 otherwise.
 ///
 /// # Errors
-/// When the KV cache is too small, the port is taken, a fault is injected, or the operating system refuses something. The error is
-/// logged first.
+/// When the KV cache is too small, the port is taken, a fault is injected, or the operating system refuses
+/// something. The error is logged first.
 pub async fn serve(args: SimArgs) -> Result<(), SimError> {
     let outcome = run(args).await;
     if let Err(why) = &outcome {

@@ -1,4 +1,5 @@
-//! The body of a streamed answer: one event per frame and HTTP chunk, unless a fault was drawn for the request.
+//! The body of a streamed answer: one event per frame and HTTP chunk, unless a fault was drawn for the
+//! request.
 
 use std::{
     collections::VecDeque,
