@@ -178,8 +178,7 @@ fn natural_answers_are_predicted_with_their_measured_length() {
     assert_eq!(first.cells[&exact].answers_from, AnswersFrom::Exact);
     assert!(first.missing.is_empty());
 
-    // Both are measured with answers of 40 tokens: only where that is no fault it is the length to predict
-    // with.
+    // Both are measured with answers of 40 tokens, which matters only where answers end by themselves.
     let origin = Origin {
         name: "n".into(),
         command: Vec::new(),
