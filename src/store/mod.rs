@@ -34,6 +34,7 @@ mod records;
 mod repair;
 mod schema;
 mod tables;
+mod tool;
 mod unfinished;
 
 #[cfg(test)]
@@ -51,7 +52,7 @@ pub use prediction::{
 pub use read::{newest, read, read_records};
 pub use schema::{
     Attempt, CellFile, EngineFact, FORMAT, Gpu, Host, Imported, ImportedFile, RunFile, ServerFile, StoredRun,
-    Tool,
 };
 pub use tables::cells as cells_csv;
+pub use tool::Tool;
 pub use unfinished::{Unfinished, unfinished};

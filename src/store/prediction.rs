@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::schema::Tool;
+use super::tool::Tool;
 use crate::{measure::CellOutcome, server::ServerOutcome};
 
 /// What predictions are based on.

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::prediction::{Basis, Predictions};
+use super::{
+    prediction::{Basis, Predictions},
+    tool::Tool,
+};
 use crate::{
     load::ClientHealth,
     manifest::{Objective, Slo},
@@ -259,22 +262,6 @@ pub struct ImportedFile {
     pub name: String,
     /// SHA-256 of its bytes, in hexadecimal digits.
     pub sha256: String,
-}
-
-/// The tool that wrote a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tool {
-    /// `runner`.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-}
-
-impl Tool {
-    /// This program and its version.
-    pub fn this() -> Self {
-        Self { name: "runner".into(), version: crate::VERSION.into() }
-    }
 }
 
 /// The kind of machine on which a run was measured; not its host name.
