@@ -1,4 +1,18 @@
-//! A mistake, where it stands, why it is one, and what to do next.
+//! Findings: errors, warnings and notes about a text, with the place they point at and the next step.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use runner::diagnostic::{Finding, Findings, Place, Source};
+//!
+//! let source = Arc::new(Source { name: "day.toml".into(), text: "seeed = 1\n".into() });
+//! let place = Place { source, span: 0..5 };
+//! let findings = Findings::from(
+//!     Finding::error("unknown key `seeed`").at(&place, "unknown").help("did you mean `seed`?"),
+//! );
+//! assert!(findings.has_errors());
+//! assert!(findings.render(false).contains("day.toml:1:1"));
+//! ```
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -7,18 +21,18 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 /// How much a [`Finding`] matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Nothing has to change.
+    /// For information; nothing has to change.
     Note,
-    /// The run would work, and probably not say what was meant.
+    /// The run would work, but probably not measure what was intended.
     Warning,
     /// The run cannot start.
     Error,
 }
 
-/// A text a finding can point into, with the name it is shown under.
+/// A text that findings point into, and the name it is shown under.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The file as the person named it, or a pseudo name such as `--set`.
+    /// The file's path as it was given, or a name such as `--set` for text that is in no file.
     pub name: String,
     /// The whole text.
     pub text: String,
@@ -29,12 +43,12 @@ pub struct Source {
 pub struct Place {
     /// The text pointed into.
     pub source: Arc<Source>,
-    /// The bytes meant.
+    /// The range, in bytes.
     pub span: Range<usize>,
 }
 
 impl Place {
-    /// The 1-based line the place begins on.
+    /// The line where the place begins, counted from 1.
     pub fn line(&self) -> usize {
         let start = self.span.start.min(self.source.text.len());
         1 + self.source.text.as_bytes()[..start].iter().filter(|&&b| b == b'\n').count()
@@ -42,24 +56,24 @@ impl Place {
 }
 
 impl fmt::Display for Place {
-    /// `file:line`.
+    /// Writes `file:line`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.source.name, self.line())
     }
 }
 
-/// One thing a person should know about what they wrote.
+/// One error, warning or note.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// How much it matters.
     pub severity: Severity,
     /// What is wrong, in one line.
     pub title: String,
-    /// Where it stands; absent when it stands nowhere in a text.
+    /// The place it points at, if it is about a place in a text.
     pub place: Option<Place>,
-    /// Words beside the caret.
+    /// The text beside the caret.
     pub label: String,
-    /// Other places that belong to it, each with its words.
+    /// Further places, each with the text beside its caret.
     pub related: Vec<(Place, String)>,
     /// What to do next, one line each.
     pub help: Vec<String>,
@@ -77,17 +91,17 @@ impl Finding {
         }
     }
 
-    /// A mistake that keeps a run from starting.
+    /// Creates an error: the run cannot start.
     pub fn error(title: impl Into<String>) -> Self {
         Self::new(Severity::Error, title)
     }
 
-    /// Something that works and probably does not mean what was meant.
+    /// Creates a warning: the run would work, but probably not measure what was intended.
     pub fn warning(title: impl Into<String>) -> Self {
         Self::new(Severity::Warning, title)
     }
 
-    /// Something worth knowing.
+    /// Creates a note.
     pub fn note(title: impl Into<String>) -> Self {
         Self::new(Severity::Note, title)
     }
@@ -112,27 +126,27 @@ impl Finding {
     }
 }
 
-/// Findings in the order they should be read, all of them at once.
+/// All findings about one input, in the order they should be read.
 #[derive(Clone, Debug, Default)]
 pub struct Findings(pub Vec<Finding>);
 
 impl Findings {
-    /// Adds one.
+    /// Adds a finding.
     pub fn push(&mut self, finding: Finding) {
         self.0.push(finding);
     }
 
-    /// Whether something keeps a run from starting.
+    /// Whether at least one finding is an error.
     pub fn has_errors(&self) -> bool {
         self.count(Severity::Error) > 0
     }
 
-    /// How many there are of one severity.
+    /// The number of findings of one severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.0.iter().filter(|f| f.severity == severity).count()
     }
 
-    /// All findings as text, with the lines they point at; `colour` adds terminal styles.
+    /// Renders all findings as text, with the lines they point at. `colour` adds terminal styles.
     pub fn render(&self, colour: bool) -> String {
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         let mut out = String::new();

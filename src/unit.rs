@@ -1,13 +1,52 @@
-//! Quantities with units: what a person writes in a manifest, and what a clock says.
+//! Quantities with units: durations and percentiles as a manifest writes them, and instants of a cell's clock.
+//!
+//! ```
+//! use runner::unit::{Percentile, TimeSpan};
+//!
+//! let span: TimeSpan = "1h30m".parse()?;
+//! assert_eq!(span.as_ms(), 5_400_000.0);
+//! assert_eq!("0.5ms".parse::<TimeSpan>()?.to_string(), "500us");
+//! assert_eq!("p95".parse::<Percentile>()?.samples_needed(), 130);
+//! # Ok::<(), runner::unit::UnitError>(())
+//! ```
 
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use thiserror::Error;
 
-/// A length of time as a person writes it: a number and a unit, one or several times (`"1500ms"`, `"1h30m"`).
+/// Why a text is no quantity.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum UnitError {
+    /// A time has no characters.
+    #[error("an empty time; write a number and a unit, as in \"1500ms\"")]
+    EmptyTime,
+    /// A time does not begin with a number.
+    #[error("{0:?} is not a time; write a number and a unit, as in \"1500ms\"")]
+    NotATime(String),
+    /// A number without a unit.
+    #[error("{0:?} has no unit; use us, ms, s, m, h or d, as in \"1500ms\"")]
+    NoUnit(String),
+    /// A unit that does not exist.
+    #[error("unknown unit {unit:?} in {text:?}; use us, ms, s, m, h or d")]
+    UnknownUnit {
+        /// The unit as written.
+        unit: String,
+        /// The whole text.
+        text: String,
+    },
+    /// More than about 100 years.
+    #[error("{0:?} is longer than a century")]
+    TooLong(String),
+    /// Not `p` and a number between 0 and 100.
+    #[error("{0:?} is not a percentile; write p50, p95, p99 or p99.9")]
+    NotAPercentile(String),
+}
+
+/// A duration, written as a number and a unit, once or several times: `"1500ms"`, `"1h30m"`.
 ///
-/// Units: `us`, `ms`, `s`, `m`, `h`, `d`. A bare number is refused: it would leave the unit to a guess.
+/// Units: `us`, `ms`, `s`, `m`, `h`, `d`. A number without a unit is an error, because its unit would be a guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimeSpan(Duration);
 
@@ -22,7 +61,7 @@ impl TimeSpan {
         Self(Duration::from_secs(s))
     }
 
-    /// The same span for the standard library and for timers.
+    /// The span as a standard library duration.
     pub const fn duration(self) -> Duration {
         self.0
     }
@@ -49,48 +88,45 @@ const UNITS: [(&str, u128); 6] = [
 ];
 
 impl FromStr for TimeSpan {
-    type Err = String;
+    type Err = UnitError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnitError> {
         let mut rest = text.trim();
         if rest.is_empty() {
-            return Err("an empty time; write a number and a unit, as in \"1500ms\"".into());
+            return Err(UnitError::EmptyTime);
         }
         let mut total: f64 = 0.0;
         while !rest.is_empty() {
             let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-            let number: f64 = rest[..digits].parse().map_err(|_| {
-                format!("{text:?} is not a time; write a number and a unit, as in \"1500ms\"")
-            })?;
+            let number: f64 = rest[..digits].parse().map_err(|_| UnitError::NotATime(text.to_owned()))?;
             rest = rest[digits..].trim_start();
             let letters = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
             let unit = &rest[..letters];
             let Some((_, ns)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-                return Err(if unit.is_empty() {
-                    format!("{text:?} has no unit; use us, ms, s, m, h or d, as in \"1500ms\"")
-                } else {
-                    format!("unknown unit {unit:?} in {text:?}; use us, ms, s, m, h or d")
+                return Err(match unit {
+                    "" => UnitError::NoUnit(text.to_owned()),
+                    unit => UnitError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() },
                 });
             };
             total += number * *ns as f64;
             rest = rest[letters..].trim_start();
         }
-        // A century is beyond every use and keeps the arithmetic far from overflow.
+        // Keeps sums of spans far from overflow.
         if total > 3.2e18 {
-            return Err(format!("{text:?} is longer than a century"));
+            return Err(UnitError::TooLong(text.to_owned()));
         }
         Ok(Self(Duration::from_nanos(total.round() as u64)))
     }
 }
 
 impl fmt::Display for TimeSpan {
-    /// The shortest exact spelling that [`FromStr`] reads back: `1500ms`, `10m`, `1h30m`.
+    /// Writes the shortest exact spelling: `1500ms`, `10m`, `1h30m`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0.as_nanos();
         if rest == 0 {
             return f.write_str("0s");
         }
-        // Below ten seconds people think in milliseconds: 1500ms, not 1s500ms.
+        // Below ten seconds, 1500ms reads better than 1s500ms.
         let skip_seconds = rest < 10_000_000_000 && !rest.is_multiple_of(1_000_000_000);
         for (unit, ns) in UNITS {
             if skip_seconds && unit == "s" {
@@ -129,12 +165,12 @@ impl JsonSchema for TimeSpan {
             "type": "string",
             "format": "time-span",
             "pattern": "^\\s*([0-9]+(\\.[0-9]+)?\\s*(us|ms|s|m|h|d)\\s*)+$",
-            "description": "A length of time: a number and a unit (us, ms, s, m, h, d), as in \"1500ms\" or \"1h30m\"."
+            "description": "A duration: a number and a unit (us, ms, s, m, h, d), as in \"1500ms\" or \"1h30m\"."
         })
     }
 }
 
-/// An instant: nanoseconds of one monotonic clock since the cell's epoch.
+/// An instant: nanoseconds since the cell's epoch, on one monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Nanos(pub u64);
@@ -150,7 +186,7 @@ impl Nanos {
         self.0 as f64 / 1e9
     }
 
-    /// Milliseconds from `earlier` to this instant; negative when it is the other way round.
+    /// Milliseconds from `earlier` to this instant; negative when `earlier` comes later.
     pub fn ms_since(self, earlier: Nanos) -> f64 {
         (self.0 as i128 - earlier.0 as i128) as f64 / 1e6
     }
@@ -163,9 +199,9 @@ pub struct Percentile(f64);
 impl Percentile {
     /// The median.
     pub const P50: Self = Self(50.0);
-    /// One in twenty is worse.
+    /// The 95th percentile: one value in 20 is larger.
     pub const P95: Self = Self(95.0);
-    /// One in a hundred is worse.
+    /// The 99th percentile: one value in 100 is larger.
     pub const P99: Self = Self(99.0);
 
     /// The rank as a fraction between 0 and 1.
@@ -173,9 +209,9 @@ impl Percentile {
         self.0 / 100.0
     }
 
-    /// The fewest samples that carry this percentile: the smallest n for which at most one sample beyond the
-    /// percentile has a probability of at most 1 %, that is pⁿ + n (1 − p) pⁿ⁻¹ ≤ 0.01. This is the first row of the
-    /// early-stopping rule of MLPerf LoadGen (99 % confidence): 64 for p90, 130 for p95, 662 for p99.
+    /// The fewest samples from which this percentile can be estimated: the smallest n for which the chance of seeing at most
+    /// one sample beyond the percentile is at most 1 %, that is pⁿ + n (1 − p) pⁿ⁻¹ ≤ 0.01. These are the first values of
+    /// MLPerf LoadGen's early-stopping rule (99 % confidence): 64 for p90, 130 for p95, 662 for p99.
     pub fn samples_needed(self) -> u64 {
         let p = self.fraction();
         let enough = |n: u64| {
@@ -200,13 +236,13 @@ impl Percentile {
 }
 
 impl FromStr for Percentile {
-    type Err = String;
+    type Err = UnitError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, UnitError> {
         let rank = text.strip_prefix('p').and_then(|digits| digits.parse::<f64>().ok());
         match rank {
             Some(rank) if rank > 0.0 && rank < 100.0 => Ok(Self(rank)),
-            _ => Err(format!("{text:?} is not a percentile; write p50, p95, p99 or p99.9")),
+            _ => Err(UnitError::NotAPercentile(text.to_owned())),
         }
     }
 }
@@ -241,7 +277,7 @@ mod tests {
     #[test]
     fn a_time_without_a_known_unit_says_which_units_exist() {
         for text in ["5", "5 parsecs", "", "ms", "1.2.3s", "-4s"] {
-            let error = text.parse::<TimeSpan>().unwrap_err();
+            let error = text.parse::<TimeSpan>().unwrap_err().to_string();
             assert!(error.contains("ms"), "{text}: {error}");
         }
     }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use super::{args::Talk, exit::Exit};
 use crate::{
     manifest::{Objective, Slo, SloTerm},
-    unit::TimeSpan,
+    unit::{TimeSpan, UnitError},
 };
 
 /// `runner import`
@@ -87,8 +87,8 @@ impl From<Wanted> for Objective {
 fn slo_term(text: &str) -> Result<SloTerm, String> {
     let (key, limit) =
         text.split_once('=').ok_or_else(|| format!("{text:?} is no target; write p95_e2e=3s"))?;
-    let (percentile, metric) = SloTerm::parse_key(key.trim())?;
-    let limit: TimeSpan = limit.trim().parse()?;
+    let (percentile, metric) = SloTerm::parse_key(key.trim()).map_err(|error| error.to_string())?;
+    let limit: TimeSpan = limit.trim().parse().map_err(|error: UnitError| error.to_string())?;
     Ok(SloTerm { percentile, metric, limit })
 }
 

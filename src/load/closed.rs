@@ -23,7 +23,7 @@ use super::{
     session::{Arrival, Session, is_cancelled_before},
     sink::Sink,
 };
-use crate::{manifest::Start, plan::Stop, unit::Nanos, workload::Talk};
+use crate::{manifest::Start, plan::Stop, unit::Nanos, workload::Conversation};
 
 /// Pause of a stream after a failed connection, so that a dead server does not cause a busy loop.
 const AFTER_REFUSAL: Duration = Duration::from_millis(100);
@@ -162,7 +162,7 @@ async fn stream<C: Connect, S: Sink>(
     }
     let requests = &*session.repeat.requests;
     // The stream's current conversation, until it ends or a turn fails.
-    let mut conversation: Option<Talk> = None;
+    let mut conversation: Option<Conversation> = None;
     while !*cancel.borrow() {
         let scheduled = session.context.now();
         let Some(index) = closed.arrival(scheduled) else {

@@ -25,7 +25,7 @@ use super::{
     sink::Sink,
     timer::Clock,
 };
-use crate::{unit::Nanos, workload::Talk};
+use crate::{unit::Nanos, workload::Conversation};
 
 /// Connections are opened ahead for the requests due within this time, nanoseconds.
 const AHEAD_NS: u64 = 100_000_000;
@@ -160,7 +160,7 @@ impl<C: Connect, S: Sink> OpenLoop<C, S> {
     async fn flight(
         self: Arc<Self>,
         arrival: Arrival,
-        conversation: Option<Talk>,
+        conversation: Option<Conversation>,
         think: Option<Think>,
         mut connection: Option<Connection<C>>,
         mut cancel: watch::Receiver<bool>,
@@ -180,7 +180,7 @@ impl<C: Connect, S: Sink> OpenLoop<C, S> {
     async fn converse(
         &self,
         mut arrival: Arrival,
-        mut conversation: Talk,
+        mut conversation: Conversation,
         mut think: Option<Think>,
         connection: &mut Option<Connection<C>>,
         cancel: &mut watch::Receiver<bool>,

@@ -1,4 +1,4 @@
-//! When a workload's requests start: the arrival models and what belongs to each.
+//! Arrival models: when a workload's requests start.
 
 use camino::Utf8PathBuf;
 use schemars::JsonSchema;
@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 use super::declaration::Workload;
 use crate::unit::TimeSpan;
 
-/// When requests start.
+/// The arrival model of a workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arrivals {
-    /// A closed loop: `concurrency` streams, each of which sends its next request when its last one ended.
+    /// Closed loop: `concurrency` streams, each of which sends its next request when its last one has ended.
     #[default]
     Closed,
     /// One request every 1 / `rate` seconds.
     Constant,
-    /// Independent users: exponential gaps with a mean of 1 / `rate`.
+    /// Independent users: exponential gaps with a mean of 1 / `rate` seconds.
     Poisson,
-    /// Gaps from a gamma distribution with a mean of 1 / `rate` and the shape `burstiness`.
+    /// Gaps from a gamma distribution with a mean of 1 / `rate` seconds and the shape `burstiness`.
     Gamma,
-    /// A rate that goes evenly from `rate` to `ramp_to` over the cell.
+    /// A rate that changes linearly from `rate` to `ramp_to` over the cell.
     Ramp,
-    /// `burst` requests at one instant, as often as makes `rate` requests per second.
+    /// Groups of `burst` requests that start at once, at `rate` requests per second on average.
     Bursts,
-    /// Every request at the first instant: an offline batch.
+    /// All requests start at once: an offline batch.
     AtOnce,
-    /// The instants of a recorded trace.
+    /// The arrival times of a recorded trace.
     Trace,
 }
 
@@ -45,12 +45,12 @@ impl Arrivals {
         }
     }
 
-    /// Whether requests start whatever became of those before: then latency counts from the scheduled instant.
+    /// Whether requests start regardless of earlier ones (open loop). Latency then counts from the scheduled time.
     pub fn is_open(self) -> bool {
         self != Self::Closed
     }
 
-    /// Whether a rate decides when requests start.
+    /// Whether the model uses `rate`.
     pub fn has_rate(self) -> bool {
         match self {
             Self::Constant | Self::Poisson | Self::Gamma | Self::Ramp | Self::Bursts => true,
@@ -60,35 +60,35 @@ impl Arrivals {
 }
 
 impl Workload {
-    /// How many requests are kept in flight; `None` in an open loop, where nothing keeps them.
+    /// The number of requests kept in flight; `None` in an open loop.
     pub fn streams(&self) -> Option<u32> {
         (!self.arrivals.is_open()).then_some(self.concurrency)
     }
 }
 
-/// A recorded trace: JSON lines with `timestamp` in milliseconds, `input_length`, `output_length` and `hash_ids` (the
-/// Mooncake form), or CSV with the columns `Timestamp` in seconds, `Request tokens` and `Response tokens` (the BurstGPT
-/// form). Time counts from the first line. A workload that asks nothing else makes prompts and answers of the lengths in the
-/// trace, exactly; equal `hash_ids` are equal blocks of 512 tokens.
+/// A recorded trace: JSON lines with `timestamp` in milliseconds, `input_length`, `output_length` and `hash_ids` (Mooncake
+/// format), or CSV with the columns `Timestamp` in seconds, `Request tokens` and `Response tokens` (BurstGPT format). Time
+/// counts from the first line. A workload without other prompts generates prompts and answers of exactly the recorded
+/// lengths; equal `hash_ids` become equal blocks of 512 tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trace {
-    /// The file, from the manifest's folder.
+    /// Path of the file, relative to the manifest's folder.
     #[schemars(with = "String")]
     pub file: Utf8PathBuf,
-    /// How many times as fast as recorded the trace is replayed.
+    /// Replay speed: 2 replays the trace twice as fast as recorded. Default: 1.
     #[serde(default = "as_recorded")]
     #[schemars(range(min = 0))]
     pub speed: f64,
 }
 
-/// How long a stream of a closed loop waits between the end of an answer and its next request.
+/// The pause of a closed-loop stream between the end of an answer and its next request.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ThinkTime {
-    /// Always the same.
+    /// The same pause every time.
     Fixed(TimeSpan),
-    /// `{ mean = "2s" }`: exponential, from the seed.
+    /// `{ mean = "2s" }`: exponentially distributed, drawn from the seed.
     Exponential(Mean),
 }
 
@@ -104,9 +104,9 @@ pub struct Mean {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Start {
-    /// Spread over about one request's duration, so that they do not stay in step.
+    /// Spread over about the duration of one request, so that the streams do not run in step.
     Staggered,
-    /// All at the first instant.
+    /// All at once.
     Together,
 }
 
@@ -120,13 +120,13 @@ impl Start {
     }
 }
 
-/// When a ladder of `concurrency` or `rate` is climbed no further.
+/// When the remaining, higher values of `concurrency` or `rate` are skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopClimbing {
-    /// After the first cell that lost the SLO.
+    /// After the first cell that misses the SLO.
     SloLost,
-    /// After the first cell whose throughput is more than 2 % below that of the cell before.
+    /// After the first cell whose throughput is more than 2 % below that of the previous cell.
     ThroughputFalls,
 }
 

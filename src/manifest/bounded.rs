@@ -1,4 +1,4 @@
-//! Reading a file that a person named, in bounded memory.
+//! Reads files with a limit on their size.
 
 use std::{
     fs::File,
@@ -8,15 +8,15 @@ use std::{
 
 use camino::Utf8Path;
 
-/// The longest manifest, bytes.
+/// The largest manifest, in bytes.
 pub(super) const LONGEST_MANIFEST: u64 = 16 << 20;
-/// The longest file of prompts or documents, bytes: it is held in memory as long as a run takes.
+/// The largest input file, in bytes. It stays in memory for the whole run.
 pub(super) const LONGEST_INPUT: u64 = 4 << 30;
 
-/// Reads a whole file. A pipe will do, such as a shell's `<(...)`.
+/// Reads a whole file or pipe, such as a shell's `<(...)`.
 ///
 /// # Errors
-/// What the disk says; and of a device, or of a file of more than `most` bytes, that it is one.
+/// When reading fails, when the path is a device, or when there are more than `most` bytes.
 pub(super) fn read(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let kind = file.metadata()?.file_type();
@@ -26,7 +26,7 @@ pub(super) fn read(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        return Err(io::Error::other(format!("it has more than {} MiB, the most that is read", most >> 20)));
+        return Err(io::Error::other(format!("it is larger than {} MiB, the limit", most >> 20)));
     }
     Ok(bytes)
 }
@@ -36,12 +36,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_end_is_not_read() {
+    fn a_file_that_is_too_large_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap().join("long");
         File::create(&path).unwrap().set_len(101).unwrap();
         assert_eq!(read(&path, 101).unwrap().len(), 101);
-        assert!(read(&path, 100).unwrap_err().to_string().contains("more than"));
+        assert!(read(&path, 100).unwrap_err().to_string().contains("larger than"));
         let device = read(Utf8Path::new("/dev/zero"), 100).unwrap_err();
         assert!(device.to_string().contains("a device"), "{device}");
     }

@@ -1,54 +1,54 @@
-//! What a catalogue of GPUs and models says of one: the built-in one, and the tables of a manifest's own.
+//! Entries of the catalogue of GPUs and models: the built-in one, and a manifest's own `[catalogue]`.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// GPUs and models of your own, for the predictions. A name that the built-in catalogue has too is yours.
+/// Your own GPUs and models, for predictions. They take precedence over built-in ones of the same name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
-    /// GPUs by the name that `hardware.gpu`, `server.sim.gpu` and `--sim=NAME` call them.
+    /// GPUs by name, for `hardware.gpu`, `server.sim.gpu` and `--sim=NAME`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gpu: BTreeMap<String, GpuSpec>,
-    /// Models by the name that `server.model` calls them.
+    /// Models by name, for `server.model`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub model: BTreeMap<String, ModelSpec>,
 }
 
-/// One kind of GPU, as its datasheet has it.
+/// One kind of GPU, with the numbers of its datasheet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GpuSpec {
-    /// Memory that the driver lets a process have, GiB: a little less than what the card is sold with.
+    /// Memory that a process can allocate, in GiB: a little less than the nominal size.
     #[schemars(range(min = 0.1, max = 100_000))]
     pub memory_gib: f64,
-    /// Memory bandwidth of the datasheet, GB/s (10⁹ bytes).
+    /// Memory bandwidth of the datasheet, in GB/s (10⁹ bytes per second).
     #[schemars(range(min = 0.1, max = 1_000_000))]
     pub bandwidth_gb_s: f64,
-    /// Dense matrix throughput of the datasheet, without sparsity.
+    /// Dense matrix throughput of the datasheet, without sparsity, in TFLOPS.
     pub tflops: Tflops,
-    /// The class that the efficiencies come from: `turing`, `ampere-gddr`, `ada`, `ampere-hbm`, `hopper`, `cdna3` or `cpu`.
+    /// The class whose efficiencies apply by default: `turing`, `ampere-gddr`, `ada`, `ampere-hbm`, `hopper`, `cdna3` or `cpu`.
     #[serde(default = "any_class")]
     pub class: String,
-    /// Part of the bandwidth that a decoding step reaches; the class's unless told.
+    /// Fraction of the bandwidth that a decoding step reaches. Default: that of the class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 1))]
     pub bandwidth_efficiency: Option<f64>,
-    /// Part of the throughput that a prefill reaches; the class's unless told.
+    /// Fraction of the throughput that prefill reaches. Default: that of the class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 1))]
     pub compute_efficiency: Option<f64>,
-    /// What every step takes beside memory and compute, µs; the class's unless told.
+    /// Fixed overhead of a step, in µs. Default: that of the class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000_000))]
     pub step_us: Option<f64>,
-    /// What each sequence adds to a step, µs; the class's unless told.
+    /// Overhead that each sequence adds to a step, in µs. Default: that of the class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000_000))]
     pub sequence_us: Option<f64>,
-    /// What an hour costs, where a price is known.
+    /// Price of one hour, in US dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub usd_per_hour: Option<f64>,
@@ -60,7 +60,7 @@ pub struct GpuSpec {
     pub source: Option<String>,
 }
 
-/// Dense throughput by type of number, 10¹² operations a second. What is absent the GPU cannot do.
+/// Dense throughput by number format, in TFLOPS. Leave out the formats that the GPU does not support.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tflops {
@@ -97,36 +97,36 @@ pub struct ModelSpec {
     /// Query heads.
     #[schemars(range(min = 1, max = 100_000))]
     pub heads: u64,
-    /// Key and value heads; as many as query heads unless told.
+    /// Key and value heads. Default: as many as query heads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub kv_heads: Option<u64>,
-    /// Width of a head; hidden / heads unless told.
+    /// Width of a head. Default: `hidden` / `heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub head_dim: Option<u64>,
-    /// Width between the matrices of the feed-forward network.
+    /// Inner width of the feed-forward network.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub intermediate: u64,
-    /// Tokens of the vocabulary, as many as the embedding has rows.
+    /// Size of the vocabulary: the rows of the embedding.
     #[schemars(range(min = 1, max = 100_000_000))]
     pub vocab: u64,
-    /// Whether the output layer is the embedding again.
+    /// Whether the output layer shares the weights of the embedding.
     #[serde(default)]
     pub tied: bool,
-    /// Whether query, key and value have a bias.
+    /// Whether the query, key and value projections have a bias.
     #[serde(default)]
     pub qkv_bias: bool,
-    /// Whether the feed-forward network has a gate, three matrices in place of two; yes unless told.
+    /// Whether the feed-forward network is gated: three matrices instead of two. Default: true.
     #[serde(default = "yes")]
     pub gated: bool,
-    /// The experts of a mixture; absent for a dense model.
+    /// The experts of a mixture-of-experts model; leave out for a dense model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experts: Option<ExpertsSpec>,
-    /// The longest sequence the model was made for, tokens.
+    /// The longest sequence that the model supports, in tokens.
     #[schemars(range(min = 1))]
     pub max_positions: u64,
-    /// The type its weights are stored in.
+    /// Number format of the stored weights.
     #[serde(default)]
     pub dtype: WeightType,
     /// Other names.
@@ -137,25 +137,25 @@ pub struct ModelSpec {
     pub source: Option<String>,
 }
 
-/// The feed-forward networks of a mixture of experts.
+/// The experts of a mixture-of-experts model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExpertsSpec {
     /// Experts in each layer.
     #[schemars(range(min = 1, max = 100_000))]
     pub count: u64,
-    /// Experts that a token passes through.
+    /// Experts that each token uses.
     #[schemars(range(min = 1, max = 100_000))]
     pub active: u64,
-    /// Width of one expert; `intermediate` unless told.
+    /// Inner width of one expert. Default: the model's `intermediate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intermediate: Option<u64>,
-    /// Width of the expert that every token passes through, where there is one.
+    /// Inner width of the shared expert that every token uses, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<u64>,
 }
 
-/// The types of number that weights are stored and computed in.
+/// Number formats of weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WeightType {
@@ -177,7 +177,7 @@ impl WeightType {
         }
     }
 
-    /// The type by the names that vLLM's `--dtype` and a config.json have for it.
+    /// The format of a name in vLLM's `--dtype` or a config.json.
     pub fn named(name: &str) -> Option<Self> {
         match name.trim_start_matches("torch.") {
             "float32" | "float" => Some(Self::Float32),

@@ -1,30 +1,32 @@
-//! Conversations in the ShareGPT form, as far as a client needs them: what the person says, turn by turn.
+//! Reads conversations in the ShareGPT format and keeps what a client sends: the user's turns.
 
 use camino::Utf8Path;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-/// What one person says in one conversation.
+use super::error::{InputError, LineProblem};
+
+/// The user's side of one conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
     /// The system message before the first turn.
     pub system: Option<String>,
-    /// The person's turns, in order; never empty. What an assistant once answered is left out: the server answers anew.
+    /// The user's turns, in order; never empty. Recorded answers are dropped, because the server under test answers.
     pub turns: Vec<String>,
 }
 
 /// The conversations of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conversations {
-    /// Those in which a person says something first, or right after the assistant's greeting.
+    /// Conversations that begin with a user's turn, also after a system message or a greeting of the assistant.
     pub kept: Vec<Conversation>,
-    /// How many hold no turn of a person, or an empty first one.
+    /// The number of conversations without a user's turn, or with an empty first one.
     pub left_out: usize,
 }
 
-/// One conversation as the file writes it.
+/// One conversation as it stands in the file.
 #[derive(Deserialize)]
-struct Wire {
+struct RawConversation {
     #[serde(alias = "conversation", alias = "messages")]
     conversations: Vec<Turn>,
 }
@@ -37,7 +39,7 @@ struct Turn {
     value: String,
 }
 
-/// A turn's text. What is no text (an image, a tool's table) is no text to send.
+/// Reads the text of a turn. Content of another kind, such as an image, is an error.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     match Value::deserialize(deserializer)? {
         Value::String(text) => Ok(text),
@@ -46,17 +48,17 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     }
 }
 
-/// Who speaks, in the words that data sets use.
-enum Speaker {
-    Person,
+/// The role of a turn, by the names that data sets use.
+enum Role {
+    User,
     Assistant,
     System,
 }
 
-impl Speaker {
+impl Role {
     fn of(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
-            "human" | "user" => Some(Self::Person),
+            "human" | "user" => Some(Self::User),
             "gpt" | "assistant" | "chatgpt" | "bing" | "bard" | "model" => Some(Self::Assistant),
             "system" => Some(Self::System),
             _ => None,
@@ -68,15 +70,16 @@ impl Conversations {
     /// Reads a file's text: a JSON array, or JSONL.
     ///
     /// # Errors
-    /// A sentence with the line that is not a conversation, or that none is left.
-    pub(super) fn parse(file: &Utf8Path, text: &str) -> Result<Self, String> {
+    /// When a line is not a conversation, or no conversation has a user's turn.
+    pub(super) fn parse(file: &Utf8Path, text: &str) -> Result<Self, InputError> {
+        let at =
+            |line: usize, problem| InputError::Line { file: file.to_owned(), line: line as u64, problem };
         let mut read = Self::default();
         if text.trim_start().starts_with('[') {
-            let all: Vec<Wire> = serde_json::from_str(text).map_err(|error| {
-                format!("{file}:{} is not a list of conversations: {error}", error.line())
-            })?;
+            let all: Vec<RawConversation> = serde_json::from_str(text)
+                .map_err(|error| at(error.line(), LineProblem::NotAList(error.to_string())))?;
             for one in all {
-                read.take(one);
+                read.add(one);
             }
         } else {
             for (index, line) in text.lines().enumerate() {
@@ -84,20 +87,19 @@ impl Conversations {
                     continue;
                 }
                 let one = serde_json::from_str(line)
-                    .map_err(|error| format!("{file}:{} is not a conversation: {error}", index + 1))?;
-                read.take(one);
+                    .map_err(|error| at(index + 1, LineProblem::NotAConversation(error.to_string())))?;
+                read.add(one);
             }
         }
         if read.kept.is_empty() {
-            return Err(format!(
-                "{file} holds no conversation in which a person (`human` or `user`) says something"
-            ));
+            let what = "conversation with a turn of `human` or `user`";
+            return Err(InputError::Empty { file: file.to_owned(), what });
         }
         Ok(read)
     }
 
-    fn take(&mut self, wire: Wire) {
-        match Conversation::of(wire) {
+    fn add(&mut self, raw: RawConversation) {
+        match Conversation::from_raw(raw) {
             Some(conversation) => self.kept.push(conversation),
             None => self.left_out += 1,
         }
@@ -105,18 +107,18 @@ impl Conversations {
 }
 
 impl Conversation {
-    /// `None` when a person says nothing first. A turn that is empty, or of an unknown speaker, ends the conversation:
-    /// what follows answers something that would not be sent.
-    fn of(wire: Wire) -> Option<Self> {
+    /// `None` when no user's turn comes first. An empty turn, or one of an unknown role, ends the conversation, because later
+    /// turns refer to it.
+    fn from_raw(raw: RawConversation) -> Option<Self> {
         let mut system = None;
         let mut turns = Vec::new();
-        for turn in wire.conversations {
-            match Speaker::of(&turn.from) {
-                Some(Speaker::System) if turns.is_empty() => {
+        for turn in raw.conversations {
+            match Role::of(&turn.from) {
+                Some(Role::System) if turns.is_empty() => {
                     system = Some(turn.value).filter(|text| !text.trim().is_empty());
                 }
-                Some(Speaker::Person) if !turn.value.trim().is_empty() => turns.push(turn.value),
-                Some(Speaker::Assistant) => {}
+                Some(Role::User) if !turn.value.trim().is_empty() => turns.push(turn.value),
+                Some(Role::Assistant) => {}
                 _ => break,
             }
         }
@@ -128,7 +130,7 @@ impl Conversation {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Conversations, String> {
+    fn parse(text: &str) -> Result<Conversations, InputError> {
         Conversations::parse(Utf8Path::new("c.json"), text)
     }
 
@@ -143,7 +145,7 @@ mod tests {
 ]"#;
 
     #[test]
-    fn a_persons_turns_are_kept_and_conversations_without_one_are_counted() {
+    fn user_turns_are_kept_and_conversations_without_one_are_counted() {
         let read = parse(TWO).unwrap();
         let kept: Vec<(Option<&str>, Vec<&str>)> = read
             .kept
@@ -171,7 +173,7 @@ mod tests {
             ("[]", "holds no conversation"),
             ("", "holds no conversation"),
         ] {
-            let said = parse(text).unwrap_err();
+            let said = parse(text).unwrap_err().to_string();
             assert!(said.contains(wanted), "{said}");
         }
     }

@@ -1,4 +1,4 @@
-//! What the embedded engine does wrong on request, so that failure can be rehearsed.
+//! Faults that the embedded engine simulates on request.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
@@ -6,29 +6,30 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::error::ValueError;
 use crate::unit::TimeSpan;
 
-/// What goes wrong on request: with the server as a whole, and with single answers. (A slow start is `startup`; a KV cache that
-/// is too small is `kv_tokens`.)
+/// Faults that the embedded engine simulates, of the whole server and of single answers. For a slow start set `startup`, for a
+/// KV cache that is too small `kv_tokens`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// When it runs out of memory: streams end with an error event, its log says why, and it exits as vLLM does.
+    /// When the server runs out of memory: streams end with an error event, the log shows the error, and it exits as vLLM does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out_of_memory: Option<Moment>,
-    /// When it crashes: every connection breaks, and it exits with 1.
+    /// When the server crashes: every connection breaks, and it exits with status 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crash: Option<Moment>,
-    /// When it stops to generate; it lives on, and connections stay open.
+    /// When the server stops generating: the process and its connections stay open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hang: Option<Moment>,
-    /// Whether it hangs while it starts, and never becomes ready.
+    /// Whether the server hangs during its start and never becomes ready.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hang_at_start: bool,
-    /// The share of requests whose answer has a fault, by fault: `{ cut = 0.1, crlf = 1 }`.
+    /// The share of requests whose answers have a fault, from 0 to 1, by fault: `{ cut = 0.1, crlf = 1 }`.
     #[serde(skip_serializing_if = "AnswerFaults::is_empty")]
     pub answers: AnswerFaults,
-    /// The status of `http_error`.
+    /// The HTTP status of `http_error`.
     #[schemars(range(min = 400, max = 599))]
     pub http_status: u16,
 }
@@ -46,15 +47,15 @@ impl Default for Faults {
     }
 }
 
-/// A moment of a server's life: the earlier one where both are given.
+/// A moment in a server's life. With both keys, the earlier one counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Moment {
-    /// As the request of this number arrives, counted from 1.
+    /// When this request arrives, counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub at_request: Option<u64>,
-    /// So long after it became ready.
+    /// This long after the server became ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<TimeSpan>,
 }
@@ -63,10 +64,10 @@ impl Moment {
     /// Reads words such as `at_request=20` and `after=5s`.
     ///
     /// # Errors
-    /// A sentence that names the word and what was expected.
-    pub fn parse(words: &[String]) -> Result<Self, String> {
+    /// When a word is not of these, or there is none.
+    pub fn parse(words: &[String]) -> Result<Self, ValueError> {
         let mut moment = Self::default();
-        let reason = |word: &str| format!("{word:?} is no moment; write at_request=20 or after=5s");
+        let reason = |word: &str| ValueError::NotAMoment(word.to_owned());
         for word in words {
             let (key, value) = word.split_once('=').ok_or_else(|| reason(word))?;
             match key {
@@ -79,7 +80,7 @@ impl Moment {
             }
         }
         if moment == Self::default() {
-            return Err("no moment is given; write at_request=20 or after=5s".into());
+            return Err(ValueError::NoMoment);
         }
         Ok(moment)
     }
@@ -92,52 +93,52 @@ impl Moment {
     }
 }
 
-/// What may be wrong, or merely unusual, with one answer. Those that end an answer early exclude each other: of several drawn
-/// for one request the first of this list counts. All others add up.
+/// A fault, or merely an unusual form, of one answer. Faults that end an answer early exclude each other: where a request
+/// draws several of them, the first of this list applies. All others combine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerFault {
-    /// Refused, with `http_status`.
+    /// The request is refused with the status `http_status`.
     HttpError,
-    /// Refused: a redirect (307) to another address.
+    /// The request is redirected (307) to another address.
     Redirect,
-    /// A stream that begins and brings no event at all.
+    /// The stream ends before its first event.
     Empty,
-    /// Half-way the connection ends.
+    /// The connection ends half-way through the answer.
     Cut,
-    /// Half-way nothing more comes, and the connection stays open.
+    /// The answer stops half-way, and the connection stays open.
     Stall,
-    /// Half-way an error event, after a status of 200.
+    /// An error event ends the answer half-way, after a status of 200.
     ErrorEvent,
-    /// Half-way `finish_reason: abort`.
+    /// `finish_reason: abort` ends the answer half-way.
     Abort,
-    /// Half-way an event whose JSON is broken.
+    /// An event with broken JSON ends the answer half-way.
     Malformed,
-    /// The end without `[DONE]`.
+    /// The answer ends without `[DONE]`.
     NoDone,
-    /// Neither `finish_reason` nor `[DONE]`: the answer ends as if it were whole.
+    /// The answer ends without `finish_reason` and `[DONE]`.
     NoEnd,
-    /// No token count, though asked for.
+    /// The answer has no token counts, although they were requested.
     NoUsage,
-    /// One JSON value instead of the stream that was asked for.
+    /// The answer is one JSON value instead of a stream.
     Whole,
-    /// Compressed with gzip, which nobody asked for.
+    /// The answer is compressed with gzip, although the client did not offer it.
     Gzip,
     /// Lines end with CR LF.
     Crlf,
-    /// No space behind `data:`.
+    /// No space follows `data:`.
     NoSpace,
-    /// Comments, `id` and `retry` lines between events.
+    /// Comments, `id` and `retry` lines stand between events.
     Comments,
-    /// Four events in one write.
+    /// Four events arrive in one write.
     SeveralPerWrite,
-    /// One byte in one write.
+    /// Every byte arrives in its own write.
     BytePerWrite,
-    /// Three tokens in one event.
+    /// Every event holds three tokens.
     SeveralTokens,
-    /// A first event without output at once, long before the first token: a chat's role, a completion's empty text.
+    /// An event without output comes long before the first token: a chat's role, or an empty text of a completion.
     EarlyRole,
-    /// Usage in every event.
+    /// Every event holds the usage.
     UsageInEveryEvent,
     /// Chat: the first half of the answer is reasoning.
     Reasoning,
@@ -146,7 +147,7 @@ pub enum AnswerFault {
 }
 
 impl AnswerFault {
-    /// All of them, in the order declared.
+    /// All faults, in the order declared.
     pub const ALL: [Self; 23] = [
         Self::HttpError,
         Self::Redirect,
@@ -182,39 +183,39 @@ impl fmt::Display for AnswerFault {
 }
 
 impl FromStr for AnswerFault {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let known = Self::ALL.iter().find(|fault| fault.to_string() == text);
         known.copied().ok_or_else(|| {
             let all: Vec<String> = Self::ALL.iter().map(Self::to_string).collect();
-            format!("{text:?} is no fault of an answer; there are {}", all.join(", "))
+            ValueError::NotAFault { word: text.to_owned(), known: all.join(", ") }
         })
     }
 }
 
-/// Which faults how many answers have: the share of requests, 0 to 1, each drawn for itself from the seed.
+/// Faults of answers with the share of requests that have them, from 0 to 1. Each fault is drawn independently, from the seed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AnswerFaults(pub BTreeMap<AnswerFault, f64>);
 
 impl AnswerFaults {
-    /// Whether nothing goes wrong.
+    /// Whether there is no fault.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Adds what a word such as `cut=0.1` says.
+    /// Adds the fault and share of a word such as `cut=0.1`.
     ///
     /// # Errors
-    /// A sentence that names the word and what was expected.
-    pub fn add(&mut self, word: &str) -> Result<(), String> {
+    /// When the fault is unknown or the share is not between 0 and 1.
+    pub fn add(&mut self, word: &str) -> Result<(), ValueError> {
         let (name, share) = word.split_once('=').unwrap_or((word, "1"));
         let share: f64 = share
             .parse()
             .ok()
             .filter(|share| (0.0..=1.0).contains(share))
-            .ok_or_else(|| format!("{word:?} has no share between 0 and 1; write {name}=0.1"))?;
+            .ok_or_else(|| ValueError::NotAShare { word: word.to_owned(), fault: name.to_owned() })?;
         self.0.insert(name.parse()?, share);
         Ok(())
     }
@@ -225,7 +226,7 @@ impl JsonSchema for AnswerFaults {
         "AnswerFaults".into()
     }
 
-    /// One key for each variant of the enum, with what its doc comment says.
+    /// One key for each variant of [`AnswerFault`], described by its doc comment.
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let faults = AnswerFault::json_schema(generator).to_value();
         let properties: serde_json::Map<String, Value> = faults["oneOf"]
@@ -271,7 +272,7 @@ mod tests {
         faults.add("cut=0.25").unwrap();
         faults.add("crlf").unwrap();
         assert_eq!(faults.0, BTreeMap::from([(AnswerFault::Cut, 0.25), (AnswerFault::Crlf, 1.0)]));
-        assert!(faults.add("cut=2").unwrap_err().contains("cut=2"));
-        assert!(faults.add("cute=1").unwrap_err().contains("no_done"));
+        assert!(faults.add("cut=2").unwrap_err().to_string().contains("cut=2"));
+        assert!(faults.add("cute=1").unwrap_err().to_string().contains("no_done"));
     }
 }

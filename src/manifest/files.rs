@@ -1,4 +1,4 @@
-//! The files a manifest names: prompts, documents and traces are read, models are looked for.
+//! Reads the input files that a manifest names, and looks for its models.
 
 use std::{env, fs};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::diagnostic::{Finding, Findings, Place};
 
-/// Reads every file of prompts, documents, conversations or a trace that the base values or an axis name.
+/// Reads every file of prompts, documents, conversations or a trace that the manifest or an axis names.
 pub(crate) fn inputs(
     root: &Node,
     workloads: &[String],
@@ -36,12 +36,12 @@ pub(crate) fn inputs(
             {
                 named.push((text.to_owned(), node.place.clone()));
             }
-            for (value, place) in [global, sweep].into_iter().flat_map(|s| given(s, &table)) {
+            for (value, place) in [global, sweep].into_iter().flat_map(|sweep| axis_values(sweep, &table)) {
                 if let Some(text) = value.get("file").and_then(Value::as_str) {
                     named.push((text.to_owned(), place));
                 }
             }
-            for (value, place) in [global, sweep].into_iter().flat_map(|s| given(s, &file)) {
+            for (value, place) in [global, sweep].into_iter().flat_map(|sweep| axis_values(sweep, &file)) {
                 if let Some(text) = value.as_str() {
                     named.push((text.to_owned(), place));
                 }
@@ -54,8 +54,8 @@ pub(crate) fn inputs(
     inputs
 }
 
-/// The values a sweep gives to a path.
-fn given(sweep: &Sweep, path: &[&str]) -> Vec<(Value, Place)> {
+/// The values that axes give to a path.
+fn axis_values(sweep: &Sweep, path: &[&str]) -> Vec<(Value, Place)> {
     let path = Path(path.iter().map(|key| (*key).to_owned()).collect());
     sweep
         .factors
@@ -79,7 +79,7 @@ fn read(name: &str, place: &Place, folder: &Utf8Path, inputs: &mut Inputs, findi
             findings.push(
                 Finding::error(format!("cannot read {path}: {error}"))
                     .at(place, "named here")
-                    .help("paths count from the manifest's folder"),
+                    .help("paths are relative to the manifest's folder"),
             );
             return;
         }
@@ -97,14 +97,14 @@ fn read(name: &str, place: &Place, folder: &Utf8Path, inputs: &mut Inputs, findi
     }
 }
 
-/// Looks for the models: a path that is missing is an error, a hub id that is not here yet a note.
+/// Looks for the models. A missing path is an error; a hub id that is not in the cache is a note.
 pub(crate) fn models(root: &Node, sweep: &Sweep, findings: &mut Findings) {
     let engine = root.get(&["server", "engine"]).and_then(Node::text).unwrap_or("vllm");
     let attached = root.get(&["server", "launch", "on"]).and_then(Node::text) == Some("attach");
     if engine != "vllm" || attached {
         return;
     }
-    let mut named = given(sweep, &["server", "model"]);
+    let mut named = axis_values(sweep, &["server", "model"]);
     if let Some(node) = root.get(&["server", "model"]) {
         named.insert(0, (node.to_value(), node.place.clone()));
     }
@@ -123,8 +123,8 @@ pub(crate) fn models(root: &Node, sweep: &Sweep, findings: &mut Findings) {
         } else if !in_hub_cache(model) {
             findings.push(
                 Finding::note(format!("{model} is not in this machine's Hugging Face cache"))
-                    .at(&place, "will be downloaded by the first start")
-                    .help("its size is unknown here; fetch it before the clock runs: hf download <model>"),
+                    .at(&place, "the first start downloads it")
+                    .help("its size is not known; to download it now: hf download <model>"),
             );
         }
     }
@@ -134,7 +134,7 @@ fn is_path(model: &str) -> bool {
     ["/", "./", "../", "~/"].iter().any(|prefix| model.starts_with(prefix))
 }
 
-/// A leading `~/` as the home folder.
+/// Replaces a leading `~/` with the home folder.
 pub(crate) fn expand_home(path: &str) -> Utf8PathBuf {
     match (path.strip_prefix("~/"), env::var("HOME")) {
         (Some(rest), Ok(home)) => Utf8PathBuf::from(home).join(rest),
@@ -142,8 +142,8 @@ pub(crate) fn expand_home(path: &str) -> Utf8PathBuf {
     }
 }
 
-/// The text of a model's `config.json`, and where it lies: of a local model, or of the newest snapshot in the hub's cache.
-/// `None` where there is none to be read.
+/// The path and text of a model's `config.json`: of a local model, or of the newest snapshot in the hub's cache. `None` when
+/// there is none.
 pub(crate) fn config_of_model(model: &str) -> Option<(Utf8PathBuf, String)> {
     let candidates = if is_path(model) || Utf8Path::new(model).join("config.json").exists() {
         vec![expand_home(model)]
@@ -169,7 +169,7 @@ fn in_hub_cache(model: &str) -> bool {
         .is_some_and(|mut entries| entries.next().is_some())
 }
 
-/// The folder of a model's snapshots, by the layout that huggingface_hub documents.
+/// The folder of a model's snapshots, in the layout that huggingface_hub documents.
 fn snapshots(model: &str) -> Option<Utf8PathBuf> {
     let cache = env::var("HF_HUB_CACHE")
         .map(Utf8PathBuf::from)

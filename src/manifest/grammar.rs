@@ -1,14 +1,16 @@
-//! What may stand in a manifest. The types of [`super::declaration`] give a JSON Schema; the same schema is what
-//! editors read and what this file walks to find every mistake, with its place, at once.
+//! The JSON Schema of a manifest, derived from the types of [`super::declaration`]. Editors read it, and this file checks
+//! manifests against it and reports every mistake with its place.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
+use thiserror::Error;
 
 use super::{
     catalogue::Catalogue,
     declaration::{Experiment, Hardware, Server, SloTerm, Workload},
     path::Path,
     scrape::{SCRAPE_EVERY, ScrapeEvery},
+    suggest::{meant, nearest, question, suggestion},
     tree::{Item, Node},
 };
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
     unit::TimeSpan,
 };
 
-/// The JSON Schema of a manifest, for editors (`runner schema`) and for the findings.
+/// Returns the JSON Schema of a manifest.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let experiment = generator.subschema_for::<Experiment>();
@@ -24,7 +26,7 @@ pub fn schema() -> Value {
     let catalogue = generator.subschema_for::<Catalogue>();
     let server = generator.subschema_for::<Server>();
     let mut workload = Workload::json_schema(&mut generator).to_value();
-    workload["properties"]["sweep"] = sweep_schema("Load axes: keys of this workload.");
+    workload["properties"]["sweep"] = sweep_schema("Load axes: keys of this workload, each with its values.");
     let mut definitions = Value::Object(generator.take_definitions(true));
     definitions["Workload"] = workload;
     json!({
@@ -34,7 +36,7 @@ pub fn schema() -> Value {
         "type": "object",
         "properties": {
             "include": {
-                "description": "Manifests that this one is laid upon, from this file's folder.",
+                "description": "Manifests to start from, by paths relative to this file's folder. This file's values override theirs.",
                 "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }]
             },
             "experiment": experiment,
@@ -46,7 +48,7 @@ pub fn schema() -> Value {
                 "type": "object",
                 "additionalProperties": { "$ref": "#/$defs/Workload" }
             },
-            "sweep": sweep_schema("Server axes: one launch per distinct combination."),
+            "sweep": sweep_schema("Server axes: full paths such as server.flags.max-model-len. Every distinct combination starts one server."),
         },
         "required": ["experiment", "server", "workload"],
         "additionalProperties": false,
@@ -54,22 +56,22 @@ pub fn schema() -> Value {
     })
 }
 
-/// Axes are read by `super::sweep`, which knows what a path may hold; an editor gets the outline.
+/// The outline of a sweep table, for editors. `super::sweep` checks the axes themselves.
 fn sweep_schema(description: &str) -> Value {
     json!({
         "description": description,
         "type": "object",
         "properties": {
             "zip": {
-                "description": "Blocks of axes that advance together.",
+                "description": "Groups of axes that advance together.",
                 "type": "array", "items": { "type": "object", "additionalProperties": true }
             },
             "variant": {
-                "description": "Named bundles of paths and values.",
+                "description": "Variants: named sets of paths and values.",
                 "type": "object", "additionalProperties": { "type": "object", "additionalProperties": true }
             },
             "skip": {
-                "description": "Expressions; a cell for which one is true is left out.",
+                "description": "Expressions. A cell is skipped when one of them is true.",
                 "type": "array",
                 "items": { "anyOf": [
                     { "type": "string" },
@@ -82,7 +84,25 @@ fn sweep_schema(description: &str) -> Value {
     })
 }
 
-/// The schema with what is needed to walk it.
+/// Why no value can stand at a path.
+#[derive(Debug, Error)]
+pub(crate) enum NoSuchPath {
+    /// The parent is not a table.
+    #[error("`{0}` has no keys below it")]
+    NoKeys(Path),
+    /// The parent has other keys.
+    #[error("`{parent}` has no key `{key}`{suggestion}")]
+    NoKey {
+        /// The table.
+        parent: Path,
+        /// The key that it does not have.
+        key: String,
+        /// A similar key, as the end of the sentence.
+        suggestion: String,
+    },
+}
+
+/// The schema, to check manifests against.
 pub(crate) struct Grammar {
     root: Value,
 }
@@ -99,7 +119,7 @@ impl Grammar {
         }
     }
 
-    /// The alternatives of a schema, without `null`, which TOML does not have.
+    /// The alternatives of a schema, without `null`, which does not exist in TOML.
     fn alternatives<'a>(&'a self, schema: &'a Value) -> Vec<&'a Value> {
         let schema = self.resolve(schema);
         match schema.get("anyOf").and_then(Value::as_array) {
@@ -112,8 +132,11 @@ impl Grammar {
         }
     }
 
-    /// The schema of the value at a path, or why there is none.
-    pub(crate) fn at(&self, path: &Path) -> Result<&Value, String> {
+    /// The schema of the value at a path.
+    ///
+    /// # Errors
+    /// When no value can stand there.
+    pub(crate) fn at(&self, path: &Path) -> Result<&Value, NoSuchPath> {
         let mut schema = &self.root;
         for (depth, key) in path.0.iter().enumerate() {
             let options = self.alternatives(schema);
@@ -123,10 +146,12 @@ impl Grammar {
                 None => {
                     let known: Vec<&str> = options.iter().flat_map(|option| keys(option)).collect();
                     let parent = Path(path.0[..depth].to_vec());
-                    return Err(if known.is_empty() {
-                        format!("`{parent}` has no keys below it")
-                    } else {
-                        format!("`{parent}` has no key `{key}`{}", suggestion(key, &known))
+                    return Err(match known.is_empty() {
+                        true => NoSuchPath::NoKeys(parent),
+                        false => {
+                            let key = key.clone();
+                            NoSuchPath::NoKey { parent, suggestion: suggestion(&key, &known), key }
+                        }
                     });
                 }
             };
@@ -139,7 +164,7 @@ impl Grammar {
             return Some(child);
         }
         if let Some(patterns) = schema.get("patternProperties").and_then(Value::as_object) {
-            // The only patterned table is the SLO; its own parser knows its keys better than a regular expression.
+            // The SLO is the only table with patterns, and its own parser is stricter than the regular expression.
             return SloTerm::parse_key(key).ok().and_then(|_| patterns.values().next());
         }
         match schema.get("additionalProperties") {
@@ -148,16 +173,43 @@ impl Grammar {
         }
     }
 
-    /// Checks a whole manifest. Keys that an axis may bring are not missed here.
+    /// Checks a whole manifest, except for missing keys, which an axis may set.
     pub(crate) fn check(&self, node: &Node, findings: &mut Findings) {
         self.check_node(node, &self.root, &Path(Vec::new()), findings);
+    }
+
+    /// The full paths that a key alone could mean.
+    pub(super) fn meant(&self, key: &str, workloads: &[String]) -> Vec<String> {
+        let mut paths = Vec::new();
+        for table in ["experiment", "hardware", "server", "workload"] {
+            let schema = self.root.pointer(&format!("/properties/{table}")).unwrap_or(&Value::Null);
+            self.paths(schema, table, &mut paths);
+        }
+        meant(key, &paths, workloads)
+    }
+
+    /// Appends the path of every key below a schema. `*` stands for the name of a workload.
+    fn paths(&self, schema: &Value, path: &str, found: &mut Vec<String>) {
+        for option in self.alternatives(schema) {
+            let properties = option.get("properties").and_then(Value::as_object);
+            for (key, child) in properties.into_iter().flatten().filter(|(key, _)| *key != "catalogue") {
+                let below = format!("{path}.{key}");
+                self.paths(child, &below, found);
+                found.push(below);
+            }
+            if path == "workload"
+                && let Some(workload) = option.get("additionalProperties")
+            {
+                self.paths(workload, "workload.*", found);
+            }
+        }
     }
 
     /// Checks a value against the schema of its path.
     pub(crate) fn check_at(&self, node: &Node, path: &Path, findings: &mut Findings) {
         match self.at(path) {
             Ok(schema) => self.check_node(node, schema, path, findings),
-            Err(reason) => findings.push(Finding::error(reason).at(&node.place, "no such path")),
+            Err(error) => findings.push(Finding::error(error.to_string()).at(&node.place, "no such path")),
         }
     }
 
@@ -168,9 +220,12 @@ impl Grammar {
         }
         let Some(option) = options.iter().find(|option| accepts(option, node)) else {
             let expected = expectation(&options);
-            let help = among_axes(path, node).unwrap_or_else(|| help(&options, node));
+            let help = self
+                .similar_key(path, node)
+                .or_else(|| among_axes(path, node))
+                .unwrap_or_else(|| help(&options, node));
             findings.push(
-                Finding::error(format!("`{path}` is {}, not {}", expected, node.kind()))
+                Finding::error(format!("`{path}` must be {expected}, not {}", node.kind()))
                     .at(&node.place, format!("expected {expected}"))
                     .help(help),
             );
@@ -184,7 +239,7 @@ impl Grammar {
                 {
                     findings.push(
                         Finding::error(format!("`{path}` is empty"))
-                            .at(&node.place, "needs at least one value"),
+                            .at(&node.place, "expected at least one value"),
                     );
                 }
                 if let Some(schema) = option.get("items") {
@@ -200,10 +255,11 @@ impl Grammar {
                     match self.child(option, key) {
                         Some(child) => self.check_node(&entry.node, child, &below, findings),
                         None => {
-                            let finding = unknown_key(key, path, option).at(&entry.key, "unknown");
+                            let finding = self.unknown_key(key, path, option).at(&entry.key, "unknown");
                             findings.push(match split_target(key, &entry.node) {
-                                Some(whole) => finding
-                                    .help(format!("a name with a point in it stands in quotes: \"{whole}\"")),
+                                Some(whole) => {
+                                    finding.help(format!("quote a key that contains a dot: \"{whole}\""))
+                                }
                                 None => finding,
                             });
                         }
@@ -213,8 +269,53 @@ impl Grammar {
         }
     }
 
-    /// Keys that must be there and are not, in the table at `path`; `given` says what else will bring one.
-    pub(crate) fn missing(&self, node: &Node, path: &Path, given: impl Fn(&Path) -> bool) -> Vec<Finding> {
+    /// A sibling of a key with a similar name that accepts the value: `prompts` for `prompt = ["hi"]`.
+    fn similar_key(&self, path: &Path, node: &Node) -> Option<String> {
+        let (key, parent) = path.0.split_last()?;
+        let parent = self.at(&Path(parent.to_vec())).ok()?;
+        let options = self.alternatives(parent);
+        let accepting: Vec<&str> = options
+            .iter()
+            .flat_map(|option| keys(option))
+            .filter(|other| *other != key)
+            .filter(|other| {
+                let child = options.iter().find_map(|option| self.child(option, other));
+                child.is_some_and(|child| self.alternatives(child).iter().any(|option| accepts(option, node)))
+            })
+            .collect();
+        // Only a plural or a slip of the pen, not every key with the same beginning.
+        nearest(key, &accepting)
+            .filter(|near| strsim::levenshtein(key, near) <= 2)
+            .map(|near| format!("did you mean `{near}`? It takes {}", node.kind()))
+    }
+
+    fn unknown_key(&self, key: &str, path: &Path, schema: &Value) -> Finding {
+        if schema.get("patternProperties").is_some() {
+            let error = SloTerm::parse_key(key).err();
+            return Finding::error(error.map(|error| error.to_string()).unwrap_or_default());
+        }
+        let known = keys(schema);
+        let finding = if path.0.is_empty() {
+            Finding::error(format!("unknown table or key `{key}`"))
+        } else {
+            Finding::error(format!("unknown key `{key}` in `{path}`"))
+        };
+        let elsewhere = || {
+            let workload = match path.0.as_slice() {
+                [table, name, ..] if table == "workload" => name.as_str(),
+                _ => "<name>",
+            };
+            question(&self.meant(key, &[workload.to_owned()]))
+        };
+        let similar = nearest(key, &known).map(|near| format!("did you mean `{near}`?"));
+        finding.help(match similar.or_else(elsewhere) {
+            Some(question) => question,
+            None => format!("known keys: {}", known.join(", ")),
+        })
+    }
+
+    /// Returns a finding for each required key that the table at `path` lacks, unless `is_set` says that it is set elsewhere.
+    pub(crate) fn missing(&self, node: &Node, path: &Path, is_set: impl Fn(&Path) -> bool) -> Vec<Finding> {
         let Ok(schema) = self.at(path) else {
             return Vec::new();
         };
@@ -232,7 +333,7 @@ impl Grammar {
                     .pointer(&format!("/properties/{key}/description"))
                     .and_then(Value::as_str)
                     .map(first_sentence);
-                (!given(&below)).then(|| {
+                (!is_set(&below)).then(|| {
                     let finding = Finding::error(format!("`{below}` is missing"))
                         .at(&node.place, format!("needs `{key}`"));
                     match reason {
@@ -253,7 +354,7 @@ fn keys(schema: &Value) -> Vec<&str> {
         .unwrap_or_default()
 }
 
-/// The target that TOML took for two keys at the point of its percentile: `p99.9_ttft`.
+/// A latency target that TOML split into two keys at the dot of its percentile: `p99.9_ttft`.
 fn split_target(key: &str, node: &Node) -> Option<String> {
     let Item::Table(table) = &node.item else {
         return None;
@@ -261,42 +362,6 @@ fn split_target(key: &str, node: &Node) -> Option<String> {
     let (rest, _) = table.iter().next()?;
     let whole = format!("{key}.{rest}");
     SloTerm::parse_key(&whole).is_ok().then_some(whole)
-}
-
-fn unknown_key(key: &str, path: &Path, schema: &Value) -> Finding {
-    if schema.get("patternProperties").is_some() {
-        let reason = SloTerm::parse_key(key).err().unwrap_or_default();
-        return Finding::error(reason);
-    }
-    let known = keys(schema);
-    let finding = if path.0.is_empty() {
-        Finding::error(format!("unknown table or key `{key}`"))
-    } else {
-        Finding::error(format!("unknown key `{key}` in `{path}`"))
-    };
-    match nearest(key, &known) {
-        Some(near) => finding.help(format!("did you mean `{near}`?")),
-        None => finding.help(format!("known keys: {}", known.join(", "))),
-    }
-}
-
-/// `; did you mean …?`, when something is near.
-pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
-    match nearest(word, known) {
-        Some(near) => format!("; did you mean `{near}`?"),
-        None => String::new(),
-    }
-}
-
-/// The known word that a mistyped one most resembles.
-pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let plain = |text: &str| text.to_lowercase().replace('-', "_");
-    known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(&plain(word), &plain(candidate)), *candidate))
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 fn types(schema: &Value) -> Vec<&str> {
@@ -365,12 +430,12 @@ fn help(options: &[&Value], node: &Node) -> String {
         return format!("write the unit: \"{number}ms\" or \"{number}s\"");
     }
     options.iter().find_map(|option| option.get("description").and_then(Value::as_str)).map_or_else(
-        || "see `runner schema` for what may stand here".to_owned(),
+        || "see `runner schema` for the values that are allowed here".to_owned(),
         |text| first_sentence(text).to_owned(),
     )
 }
 
-/// What to do with several values, or a computed one, where one value belongs; `None` for any other mistake.
+/// The help for several values, or a computed one, where one value belongs; `None` for any other mistake.
 fn among_axes(path: &Path, node: &Node) -> Option<String> {
     let is_axis = match &node.item {
         Item::Array(_) => true,
@@ -385,7 +450,7 @@ fn among_axes(path: &Path, node: &Node) -> Option<String> {
         ["server", ..] => ("[sweep]".to_owned(), path.to_string()),
         _ => return None,
     };
-    is_axis.then(|| format!("what varies stands among the axes: `{key} = …` in {table}"))
+    is_axis.then(|| format!("to vary it, make it an axis: `{key} = …` in {table}"))
 }
 
 fn first_sentence(text: &str) -> &str {
@@ -403,15 +468,15 @@ fn scalar(value: &Value, schema: &Value, path: &Path, node: &Node, findings: &mu
             wrong(format!("`{path}` cannot be {text:?}{near}"), format!("one of {}", choices.join(", ")));
         }
         let time = match schema.get("format").and_then(Value::as_str) {
-            Some("time-span") => text.parse::<TimeSpan>().err(),
-            Some(SCRAPE_EVERY) => text.parse::<ScrapeEvery>().err(),
+            Some("time-span") => text.parse::<TimeSpan>().err().map(|error| error.to_string()),
+            Some(SCRAPE_EVERY) => text.parse::<ScrapeEvery>().err().map(|error| error.to_string()),
             _ => None,
         };
         if let Some(reason) = time {
             wrong(format!("`{path}` is not a time"), reason);
         }
         if text.is_empty() && schema.get("minLength").is_some() {
-            wrong(format!("`{path}` is empty"), "needs a text".to_owned());
+            wrong(format!("`{path}` is empty"), "expected a text".to_owned());
         }
     }
     if let Some(number) = value.as_f64() {

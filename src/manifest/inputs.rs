@@ -10,14 +10,15 @@ use serde_json::{Map, Value};
 
 use super::{
     arrivals::Trace,
-    content::{ConversationFile, Source},
     conversation::Conversations,
     declaration::{Documents, PromptFile, Workload},
+    error::{InputError, LineProblem},
+    source::{ConversationFile, Source},
     trace::TraceLine,
 };
 
-/// Files of prompts, documents and conversations by their path as the manifest writes it. Read once, when the manifest
-/// is.
+/// Files of prompts, documents, conversations and traces, by their path as the manifest writes it. They are read once,
+/// together with the manifest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inputs(pub BTreeMap<Utf8PathBuf, Input>);
 
@@ -28,10 +29,10 @@ pub struct Input {
     pub sha256: String,
     /// The text.
     pub text: Arc<str>,
-    /// The text as conversations, once somebody asked: such files are large, and every cell asks.
-    conversations: Arc<OnceLock<Result<Conversations, String>>>,
-    /// The text as a trace, once somebody asked.
-    trace: Arc<OnceLock<Result<Arc<[TraceLine]>, String>>>,
+    /// The text as conversations, parsed on first use: such files are large, and every cell needs them.
+    conversations: Arc<OnceLock<Result<Conversations, InputError>>>,
+    /// The text as a trace, parsed on first use.
+    trace: Arc<OnceLock<Result<Arc<[TraceLine]>, InputError>>>,
 }
 
 impl Input {
@@ -47,12 +48,15 @@ impl Inputs {
         self.0.get(path)
     }
 
-    fn read(&self, file: &Utf8Path) -> Result<&Input, String> {
-        self.get(file).ok_or_else(|| format!("{file} was not read"))
+    fn read(&self, file: &Utf8Path) -> Result<&Input, InputError> {
+        self.get(file).ok_or_else(|| InputError::NotRead(file.to_owned()))
     }
 
-    /// The documents of a file, cut at its separator, trimmed; empty ones are none.
-    pub fn documents(&self, documents: &Documents) -> Result<Vec<&str>, String> {
+    /// The documents of a file: split at the separator, trimmed, without empty ones.
+    ///
+    /// # Errors
+    /// When no document is left.
+    pub fn documents(&self, documents: &Documents) -> Result<Vec<&str>, InputError> {
         let whole: &str = &self.read(&documents.file)?.text;
         let parts: Vec<&str> = match &documents.separator {
             Some(separator) => whole.split(separator.as_str()).collect(),
@@ -61,43 +65,48 @@ impl Inputs {
         let documents_found: Vec<&str> =
             parts.into_iter().map(str::trim).filter(|text| !text.is_empty()).collect();
         if documents_found.is_empty() {
-            return Err(format!("{} holds no document", documents.file));
+            return Err(InputError::Empty { file: documents.file.clone(), what: "document" });
         }
         Ok(documents_found)
     }
 
     /// The lines of a JSONL file, each an object with the field that holds the prompt.
-    pub fn lines(&self, prompts: &PromptFile) -> Result<Vec<Map<String, Value>>, String> {
+    ///
+    /// # Errors
+    /// When a line lacks a field, or there is no line.
+    pub fn lines(&self, prompts: &PromptFile) -> Result<Vec<Map<String, Value>>, InputError> {
         let file = &prompts.file;
+        let at =
+            |index: usize, problem| InputError::Line { file: file.clone(), line: 1 + index as u64, problem };
         let input = self.read(file)?;
         let mut lines = Vec::new();
         for (index, line) in input.text.lines().enumerate() {
             if line.trim().is_empty() {
                 continue;
             }
-            let number = index + 1;
             let map: Map<String, Value> = serde_json::from_str(line)
-                .map_err(|error| format!("{file}:{number} is not a JSON object: {error}"))?;
+                .map_err(|error| at(index, LineProblem::NotAnObject(error.to_string())))?;
             if !map.get(&prompts.field).is_some_and(Value::is_string) {
-                return Err(format!("{file}:{number} has no text field `{}`", prompts.field));
+                return Err(at(index, LineProblem::NoPrompt(prompts.field.clone())));
             }
             if let Some(field) = &prompts.output_tokens_field
                 && output_tokens(&map, field).is_none()
             {
-                return Err(format!(
-                    "{file}:{number} has no number of tokens from 1 up in its field `{field}`"
-                ));
+                return Err(at(index, LineProblem::NoLength(field.clone())));
             }
             lines.push(map);
         }
         if lines.is_empty() {
-            return Err(format!("{file} holds no prompt"));
+            return Err(InputError::Empty { file: file.clone(), what: "prompt" });
         }
         Ok(lines)
     }
 
     /// The conversations of a file.
-    pub fn conversations(&self, conversations: &ConversationFile) -> Result<&Conversations, String> {
+    ///
+    /// # Errors
+    /// When a line is not a conversation, or no conversation has a user's turn.
+    pub fn conversations(&self, conversations: &ConversationFile) -> Result<&Conversations, InputError> {
         let file = &conversations.file;
         let input = self.read(file)?;
         input
@@ -107,17 +116,17 @@ impl Inputs {
             .map_err(Clone::clone)
     }
 
-    /// The arrivals of a trace, ascending in time.
+    /// The arrivals of a trace, in order of time.
     ///
     /// # Errors
-    /// A sentence that names the line which cannot be read.
-    pub fn trace(&self, trace: &Trace) -> Result<Arc<[TraceLine]>, String> {
+    /// When a line cannot be read, or there is none.
+    pub fn trace(&self, trace: &Trace) -> Result<Arc<[TraceLine]>, InputError> {
         let file = &trace.file;
         let input = self.read(file)?;
         input.trace.get_or_init(|| TraceLine::parse(file, &input.text).map(Arc::from)).clone()
     }
 
-    /// The most tokens that any request of a workload may generate; `None` when nothing says it.
+    /// The most tokens that any request of a workload may generate; `None` when the workload does not limit it.
     pub fn longest_output(&self, spec: &Workload) -> Option<u32> {
         if let Some(length) = spec.output_tokens() {
             return Some(length.bounds().1);
@@ -136,8 +145,12 @@ impl Inputs {
         }
     }
 
-    /// How many distinct inputs a workload has: prompts, documents, or the turns of conversations that are asked. Made prompts have no such number: each request is its own.
-    pub fn count(&self, spec: &Workload) -> Result<Option<u64>, String> {
+    /// The number of distinct inputs of a workload: prompts, documents, or turns of conversations. `None` for generated
+    /// prompts, which are different in every request.
+    ///
+    /// # Errors
+    /// When the workload has no input, or a file cannot be read.
+    pub fn count(&self, spec: &Workload) -> Result<Option<u64>, InputError> {
         let count = match spec.source()? {
             Source::Inline(prompts) => prompts.len(),
             Source::Lines(file) => self.lines(file)?.len(),
@@ -153,7 +166,7 @@ impl Inputs {
     }
 }
 
-/// The length of the answer that a line asks for.
+/// The output length that a line of prompts sets, in tokens.
 pub(crate) fn output_tokens(line: &Map<String, Value>, field: &str) -> Option<u32> {
     let tokens = line.get(field)?.as_u64()?;
     u32::try_from(tokens).ok().filter(|tokens| *tokens > 0)

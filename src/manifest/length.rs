@@ -1,47 +1,48 @@
-//! How many tokens something has: a number, or a distribution that each request draws from.
+//! Lengths in tokens: a number, or a distribution that each request draws from.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
+use thiserror::Error;
 
-/// A number of tokens, the same for every request or drawn for each.
+/// A number of tokens, fixed or drawn for each request.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Length {
-    /// Always the same.
+    /// The same for every request.
     Fixed(u32),
     /// Drawn for each request.
     Drawn(Distribution),
 }
 
-/// A distribution of lengths, in tokens. What falls outside its bounds is drawn again.
+/// A distribution of lengths, in tokens. Values outside its bounds are drawn again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Distribution {
-    /// `[least, most]`, both included, each as likely as the other.
+    /// `[min, max]`, both included; every length is equally likely.
     Uniform([u32; 2]),
     /// Normal, rounded to whole tokens.
     Normal(Moments),
-    /// Lognormal, rounded to whole tokens: many are short, a few are long.
+    /// Lognormal, rounded to whole tokens: many short lengths and a few long ones.
     Lognormal(Moments),
-    /// `[[length, weight], …]`: each length as often as its weight says.
+    /// `[[length, weight], …]`: each length in proportion to its weight.
     Histogram(Vec<(u32, f64)>),
 }
 
-/// Mean and spread of a distribution before its bounds cut it, in tokens.
+/// Mean and standard deviation of a distribution before it is cut at its bounds, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Moments {
-    /// Mean of the lengths themselves, also of a lognormal.
+    /// Mean of the lengths, also of a lognormal distribution.
     pub mean: f64,
-    /// Standard deviation of the lengths themselves.
+    /// Standard deviation of the lengths.
     pub stddev: f64,
-    /// The least; 1 unless told.
+    /// Lower bound. Default: 1.
     #[serde(default = "one")]
     pub min: u32,
-    /// The most; four standard deviations above the mean unless told.
+    /// Upper bound. Default: four standard deviations above the mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
 }
@@ -50,36 +51,70 @@ fn one() -> u32 {
     1
 }
 
+/// Why no length can be drawn.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum LengthError {
+    /// A length of 0.
+    #[error("a length must be at least 1 token")]
+    Zero,
+    /// The bounds exclude every length.
+    #[error("no length lies between {0} and {1}")]
+    NoneBetween(u32, u32),
+    /// Mean or standard deviation is out of range.
+    #[error("a mean of {mean} with a standard deviation of {stddev} gives no length")]
+    Moments {
+        /// The mean.
+        mean: f64,
+        /// The standard deviation.
+        stddev: f64,
+    },
+    /// The bounds are so far from the mean that drawing would hardly ever hit them.
+    #[error("{min} to {max} lies more than four standard deviations ({stddev}) away from the mean {mean}")]
+    FarFromMean {
+        /// Lower bound.
+        min: u32,
+        /// Upper bound.
+        max: u32,
+        /// The mean.
+        mean: f64,
+        /// The standard deviation.
+        stddev: f64,
+    },
+    /// A weight is negative or not finite.
+    #[error("a weight must be a number from 0 up")]
+    Weight,
+    /// Every weight is 0.
+    #[error("at least one length needs a weight above 0")]
+    NoWeight,
+}
+
 impl Moments {
-    /// The most, told or not.
+    /// The upper bound, given or by default.
     pub fn most(&self) -> u32 {
-        // A float that is too large for the type becomes its largest value.
+        // `as` saturates at the type's largest value.
         self.max.unwrap_or((self.mean + 4.0 * self.stddev).ceil() as u32)
     }
 
-    fn wrong(&self) -> Option<String> {
+    fn check(&self) -> Result<(), LengthError> {
         let Self { mean, stddev, min, .. } = *self;
-        let most = self.most();
+        let max = self.most();
         if !(mean.is_finite() && mean > 0.0 && stddev.is_finite() && stddev >= 0.0) {
-            return Some(format!("a mean of {mean} and a standard deviation of {stddev} give no length"));
+            return Err(LengthError::Moments { mean, stddev });
         }
-        if min == 0 || min > most {
-            return Some(format!("no length lies between {min} and {most}"));
+        if min == 0 || min > max {
+            return Err(LengthError::NoneBetween(min, max));
         }
-        // Drawing again ends only where the bounds leave something to be drawn.
+        // Bounds that are hardly ever hit would make drawing again endless.
         let far = |bound: f64| (bound - mean).abs() > 4.0 * stddev + 1.0;
-        if (f64::from(most) < mean && far(f64::from(most))) || (f64::from(min) > mean && far(f64::from(min)))
-        {
-            return Some(format!(
-                "{min} to {most} lies more than four standard deviations ({stddev}) away from the mean {mean}"
-            ));
+        if (f64::from(max) < mean && far(f64::from(max))) || (f64::from(min) > mean && far(f64::from(min))) {
+            return Err(LengthError::FarFromMean { min, max, mean, stddev });
         }
-        None
+        Ok(())
     }
 }
 
 impl Length {
-    /// The shortest and the longest that may occur.
+    /// The smallest and the largest length that can occur.
     pub fn bounds(&self) -> (u32, u32) {
         match self {
             Self::Fixed(tokens) => (*tokens, *tokens),
@@ -92,24 +127,27 @@ impl Length {
         }
     }
 
-    /// Why nothing can be drawn from it, when nothing can.
-    pub fn wrong(&self) -> Option<String> {
+    /// Checks that a length can be drawn.
+    ///
+    /// # Errors
+    /// Why none can.
+    pub fn check(&self) -> Result<(), LengthError> {
         match self {
-            Self::Fixed(0) => Some("it is 0".into()),
-            Self::Fixed(_) => None,
-            Self::Drawn(Distribution::Uniform([least, most])) => {
-                (*least == 0 || least > most).then(|| format!("no length lies between {least} and {most}"))
+            Self::Fixed(0) => Err(LengthError::Zero),
+            Self::Drawn(Distribution::Uniform([least, most])) if *least == 0 || least > most => {
+                Err(LengthError::NoneBetween(*least, *most))
             }
-            Self::Drawn(Distribution::Normal(m) | Distribution::Lognormal(m)) => m.wrong(),
+            Self::Fixed(_) | Self::Drawn(Distribution::Uniform(_)) => Ok(()),
+            Self::Drawn(Distribution::Normal(m) | Distribution::Lognormal(m)) => m.check(),
             Self::Drawn(Distribution::Histogram(rows)) => {
                 if rows.iter().any(|(_, weight)| !(weight.is_finite() && *weight >= 0.0)) {
-                    Some("a weight is a number from 0 up".into())
+                    Err(LengthError::Weight)
                 } else if rows.iter().all(|(_, weight)| *weight == 0.0) {
-                    Some("no length has a weight".into())
+                    Err(LengthError::NoWeight)
                 } else if rows.iter().any(|(length, _)| *length == 0) {
-                    Some("a length is 0".into())
+                    Err(LengthError::Zero)
                 } else {
-                    None
+                    Ok(())
                 }
             }
         }
@@ -142,8 +180,8 @@ impl JsonSchema for Length {
                 "properties": {
                     "mean": { "description": "Mean of the lengths, in tokens.", "type": "number", "exclusiveMinimum": 0 },
                     "stddev": { "description": "Standard deviation of the lengths, in tokens.", "type": "number", "minimum": 0 },
-                    "min": { "description": "The least; 1 unless told.", "type": "integer", "minimum": 1 },
-                    "max": { "description": "The most; four standard deviations above the mean unless told.", "type": "integer", "minimum": 1 },
+                    "min": { "description": "Lower bound. Default: 1.", "type": "integer", "minimum": 1 },
+                    "max": { "description": "Upper bound. Default: four standard deviations above the mean.", "type": "integer", "minimum": 1 },
                 }
             })
         };
@@ -158,13 +196,13 @@ impl JsonSchema for Length {
                     "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
                     "properties": {
                         "uniform": {
-                            "description": "The least and the most, both included.",
+                            "description": "Lower and upper bound, both included.",
                             "type": "array", "items": { "type": "integer", "minimum": 1 }, "minItems": 2, "maxItems": 2
                         },
-                        "normal": moments("Normal, rounded to whole tokens; what lies outside min and max is drawn again."),
-                        "lognormal": moments("Lognormal, by the mean and the standard deviation of the lengths themselves."),
+                        "normal": moments("Normal, rounded to whole tokens; values outside min and max are drawn again."),
+                        "lognormal": moments("Lognormal, by the mean and the standard deviation of the lengths."),
                         "histogram": {
-                            "description": "Pairs of a length and how often it occurs, relative to the others.",
+                            "description": "Pairs of a length and its weight.",
                             "type": "array", "minItems": 1,
                             "items": { "type": "array", "items": { "type": "number", "minimum": 0 }, "minItems": 2, "maxItems": 2 }
                         }
@@ -181,8 +219,8 @@ mod tests {
 
     use super::*;
 
-    fn read(value: Value) -> Result<Length, String> {
-        serde_json::from_value(value).map_err(|error| error.to_string())
+    fn read(value: Value) -> serde_json::Result<Length> {
+        serde_json::from_value(value)
     }
 
     #[test]
@@ -196,27 +234,27 @@ mod tests {
         ] {
             let length = read(form.clone()).unwrap();
             assert_eq!(length.bounds(), bounds, "{form}");
-            assert_eq!(length.wrong(), None, "{form}");
+            assert_eq!(length.check(), Ok(()), "{form}");
             assert_eq!(json!(length), form);
         }
     }
 
     #[test]
-    fn what_nothing_can_be_drawn_from_says_why() {
+    fn a_length_that_cannot_be_drawn_is_an_error() {
         for (form, why) in [
-            (json!(0), "is 0"),
+            (json!(0), "at least 1"),
             (json!({ "uniform": [9, 3] }), "between 9 and 3"),
-            (json!({ "normal": { "mean": -1.0, "stddev": 1.0 } }), "give no length"),
+            (json!({ "normal": { "mean": -1.0, "stddev": 1.0 } }), "gives no length"),
             (json!({ "normal": { "mean": 10.0, "stddev": 1.0, "min": 50, "max": 20 } }), "between 50 and 20"),
             (
                 json!({ "normal": { "mean": 10.0, "stddev": 1.0, "min": 500, "max": 600 } }),
                 "away from the mean",
             ),
-            (json!({ "histogram": [[16, 0.0]] }), "no length has a weight"),
-            (json!({ "histogram": [[16, -1.0]] }), "a weight is"),
+            (json!({ "histogram": [[16, 0.0]] }), "at least one length"),
+            (json!({ "histogram": [[16, -1.0]] }), "a weight must"),
         ] {
-            let said = read(form.clone()).unwrap().wrong().unwrap_or_default();
-            assert!(said.contains(why), "{form}: {said}");
+            let error = read(form.clone()).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(why), "{form}: {error}");
         }
         for form in
             [json!(1.5), json!(-1), json!({ "gamma": [1, 2] }), json!({ "uniform": [1] }), json!("12")]

@@ -1,14 +1,26 @@
-//! TOML text → [`Manifest`] and findings.
+//! Reads manifests: TOML text to a [`Manifest`], and everything that is wrong with it as findings.
 //!
-//! A manifest stays a tree of values with places until the plan has applied every axis; only then are values typed.
-//! Everything that can be wrong in the text itself is found here, all at once.
+//! Values keep their places in the text, and become typed once the plan has applied the axes.
+//!
+//! ```
+//! use runner::manifest::{Manifest, Overrides};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = camino::Utf8Path::from_path(folder.path()).unwrap().join("day.toml");
+//! std::fs::write(&path, "[experiment]\nname = 'day'\n[server]\nmodel = 'm'\nengine = 'sim'\n\
+//!     [workload.chat]\nprompts = ['hi']\nrequests = 16\nmax_tokns = 64\n")?;
+//! let (manifest, findings) = Manifest::load(&path, &Overrides::default());
+//! assert!(manifest.is_none());
+//! assert!(findings.render(false).contains("did you mean `max_tokens`?"));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod arrivals;
 mod bounded;
 mod catalogue;
-mod content;
 mod conversation;
 mod declaration;
+mod error;
 mod faults;
 mod files;
 mod grammar;
@@ -18,6 +30,8 @@ mod path;
 mod range;
 mod read;
 mod scrape;
+mod source;
+mod suggest;
 mod sweep;
 mod trace;
 mod tree;
@@ -33,39 +47,40 @@ use tree::{Item, Node};
 pub use crate::flags::{Flag, Flags, scalar_text};
 pub use arrivals::{Arrivals, Mean, Start, StopClimbing, ThinkTime, Trace};
 pub use catalogue::{Catalogue, ExpertsSpec, GpuSpec, ModelSpec, Tflops, WeightType};
-pub use content::{ConversationFile, NamedTurns, SharedPrefix, Source, Synthetic, Turns};
 pub use conversation::{Conversation, Conversations};
 pub use declaration::*;
+pub use error::{InputError, LineProblem, ValueError};
 pub use faults::{AnswerFault, AnswerFaults, Faults, Moment};
 pub use grammar::schema;
 pub use inputs::{Input, Inputs};
-pub use length::{Distribution, Length, Moments};
+pub use length::{Distribution, Length, LengthError, Moments};
 pub use read::{Overrides, SourceFile};
 pub use scrape::ScrapeEvery;
+pub use source::{ConversationFile, NamedTurns, SharedPrefix, Source, Synthetic, Turns};
 pub use trace::TraceLine;
 
 pub(crate) use files::{config_of_model, expand_home};
-pub(crate) use grammar::nearest;
 pub(crate) use inputs::output_tokens;
 pub(crate) use path::Path;
 pub(crate) use read::hex;
+pub(crate) use suggest::nearest;
 pub(crate) use sweep::{Column, Derived, Factor, Skip, Sweep};
 pub(crate) use tree::set_value;
 
-/// An experiment as declared: base values, axes, and the content of the files it names.
+/// A manifest: base values, axes, and the content of the files it names.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// Name, seed, repeats, order.
     pub experiment: Experiment,
     /// Label and price.
     pub hardware: Hardware,
-    /// GPUs and models of the user's own.
+    /// The manifest's own GPUs and models.
     pub catalogue: Catalogue,
-    /// The files the manifest names, read.
+    /// The content of the input files.
     pub inputs: Inputs,
-    /// The files the manifest is made of: itself first.
+    /// The files that the manifest was read from: itself, then its includes.
     pub files: Vec<SourceFile>,
-    /// The bytes of the manifest itself.
+    /// The text of the manifest itself.
     pub text: String,
     /// The server before axes.
     pub(crate) server: Value,
@@ -85,8 +100,8 @@ pub(crate) struct BaseWorkload {
 }
 
 impl Manifest {
-    /// Reads a manifest with its includes, overrides and input files. With an error among the findings there is no
-    /// manifest; the findings are all there are in the text, not only the first.
+    /// Reads a manifest with its includes, overrides and input files, and reports all findings at once. There is no manifest
+    /// when one of them is an error.
     pub fn load(path: &Utf8Path, overrides: &Overrides) -> (Option<Self>, Findings) {
         let mut findings = Findings::default();
         let manifest = read::read(path, overrides, &mut findings)
@@ -96,7 +111,7 @@ impl Manifest {
     }
 
     fn build(path: &Utf8Path, reading: read::Reading, findings: &mut Findings) -> Option<Self> {
-        // A text with syntax errors may hold what seems to be missing.
+        // With syntax errors, a table that seems to be missing may be there.
         let broken = findings.has_errors();
         let grammar = Grammar::new();
         let whole = reading.root.clone();
@@ -121,7 +136,7 @@ impl Manifest {
         for key in ["experiment", "server"] {
             let below = Path(vec![key.to_owned()]);
             match root.get(&[key]) {
-                Some(node) => findings.extend(grammar.missing(node, &below, |path| sweep.gives(path))),
+                Some(node) => findings.extend(grammar.missing(node, &below, |path| sweep.sets_path(path))),
                 None if broken => {}
                 None => findings.push(
                     Finding::error(format!("there is no [{key}] table"))
@@ -177,7 +192,7 @@ impl Manifest {
         })
     }
 
-    /// Where the value at a path stands, or the nearest table above it.
+    /// The place of the value at a path, or of the nearest table above it.
     pub(crate) fn place(&self, path: &[&str]) -> Place {
         (0..=path.len())
             .rev()
@@ -185,8 +200,11 @@ impl Manifest {
             .map_or_else(|| self.root.place.clone(), |node| head(&node.place))
     }
 
-    /// The manifest with includes, overrides and `--sim` applied, as TOML. Comments name the files it was made of.
-    pub fn effective(&self) -> Result<String, String> {
+    /// The manifest with includes, overrides and `--sim` applied, as TOML. Comments list the files it was read from.
+    ///
+    /// # Errors
+    /// When a value cannot be written as TOML.
+    pub fn effective(&self) -> Result<String, toml::ser::Error> {
         let mut out = String::from("# The manifest with includes and overrides applied. It was made of:\n");
         for file in &self.files {
             let name = file.path.file_name().unwrap_or("manifest");
@@ -196,14 +214,12 @@ impl Manifest {
             out.push_str(&format!("#   {path}  sha256 {}\n", input.sha256));
         }
         out.push('\n');
-        let body = toml::to_string(&self.root.to_value())
-            .map_err(|error| format!("cannot write the manifest as TOML: {error}"))?;
-        out.push_str(&body);
+        out.push_str(&toml::to_string(&self.root.to_value())?);
         Ok(out)
     }
 }
 
-/// The first line of a place: a caret under a whole table would mark half the file.
+/// The first line of a place, so that a caret does not mark a whole table.
 fn head(place: &Place) -> Place {
     let text = &place.source.text;
     let start = place.span.start.min(text.len());
@@ -235,20 +251,20 @@ fn root_workload<'a>(root: &'a mut Node, name: &str) -> Option<&'a mut Node> {
     }
 }
 
-/// Names become folders and table cells, so they keep to letters that are harmless in both.
+/// Checks names, which become folder names and table cells.
 fn check_names(root: &Node, workloads: &[String], findings: &mut Findings) {
     let harmless = |name: &str| {
         name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name.len() <= 100
     };
-    let hint = "use letters, digits, `-`, `_` and `.`, beginning with a letter or a digit";
+    let hint = "use letters, digits, `-`, `_` and `.`, starting with a letter or a digit";
     if let Some(node) = root.get(&["experiment", "name"])
         && let Some(name) = node.text()
         && !harmless(name)
     {
         findings.push(
-            Finding::error(format!("the experiment's name {name:?} cannot be a folder's name"))
+            Finding::error(format!("the experiment's name {name:?} cannot be the name of a folder"))
                 .at(&node.place, "")
                 .help(hint),
         );
@@ -256,15 +272,17 @@ fn check_names(root: &Node, workloads: &[String], findings: &mut Findings) {
     for name in workloads.iter().filter(|name| !harmless(name)) {
         if let Some(entry) = root.get(&["workload"]).and_then(Node::table).and_then(|t| t.get(name)) {
             findings.push(
-                Finding::error(format!("the workload's name {name:?} cannot be part of a folder's name"))
-                    .at(&entry.key, "")
-                    .help(hint),
+                Finding::error(format!(
+                    "the workload's name {name:?} cannot be part of the name of a folder"
+                ))
+                .at(&entry.key, "")
+                .help(hint),
             );
         }
     }
 }
 
-/// A table as its type. The grammar has checked it, so what is left to go wrong is a rule that only the type knows.
+/// Converts a table to its type. After the schema check, only rules that the type itself enforces can fail.
 fn typed<T: DeserializeOwned>(root: &Node, key: &str, findings: &mut Findings) -> Option<T> {
     let node = root.get(&[key])?;
     match serde_json::from_value(node.to_value()) {

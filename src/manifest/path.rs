@@ -2,15 +2,16 @@
 
 use std::fmt;
 
+use super::error::ValueError;
+
 /// Keys from the root of the manifest, such as `server.flags.max-model-len`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Path(pub(crate) Vec<String>);
 
 impl Path {
     /// Reads a dotted key: bare keys, `"quoted keys"` and `'literal keys'`.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is not a path; write keys with dots between them, as in server.flags.dtype");
+    pub(crate) fn parse(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::NotAPath(text.to_owned());
         // A dotted key followed by a value is a whole TOML document, so its own parser reads the key.
         let document = format!("{text} = 0");
         if text.contains(['\n', '=', '#', '[', ']']) {
@@ -26,7 +27,7 @@ impl Path {
         Ok(Self(keys))
     }
 
-    /// Whether the path stands under `prefix`.
+    /// Whether the path begins with the keys of `prefix`.
     pub(crate) fn starts_with(&self, prefix: &[&str]) -> bool {
         self.0.len() >= prefix.len() && self.0.iter().zip(prefix).all(|(a, b)| a == b)
     }

@@ -1,4 +1,4 @@
-//! Files, `--set` and `--sim` → one tree.
+//! Reads a manifest with its includes, `--set` and `--sim` into one tree.
 
 use std::sync::Arc;
 
@@ -16,27 +16,27 @@ use crate::{
     flags,
 };
 
-/// What else than the file decides what is measured.
+/// Changes to a manifest from the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `path=value` pairs; the value is TOML, else a string.
     pub set: Vec<String>,
-    /// Whether the embedded engine answers in place of the declared one.
+    /// Whether the embedded engine replaces the declared one.
     pub sim: bool,
-    /// The GPU that the embedded engine rehearses, with `sim`.
+    /// The GPU that the embedded engine simulates, with `sim`.
     pub gpu: Option<String>,
 }
 
-/// A file that went into a manifest.
+/// A file that a manifest was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Its path as it was reached.
+    /// Its path, relative to the working directory unless absolute.
     pub path: Utf8PathBuf,
     /// SHA-256 of its bytes, in hex.
     pub sha256: String,
 }
 
-/// The merged tree and where it comes from.
+/// The merged tree and the files it was read from.
 pub(crate) struct Reading {
     pub(crate) root: Node,
     pub(crate) files: Vec<SourceFile>,
@@ -80,7 +80,9 @@ fn file(
     };
     let identity = path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
     if chain.contains(&identity) {
-        findings.push(point(Finding::error(format!("{path} includes itself")).help("take one include away")));
+        findings.push(point(
+            Finding::error(format!("{path} includes itself")).help("remove one of the includes"),
+        ));
         return None;
     }
     let bytes = match bounded::read(path, bounded::LONGEST_MANIFEST) {
@@ -136,7 +138,7 @@ fn file(
     Some((merged, text))
 }
 
-/// Takes `include` out of a tree.
+/// Removes `include` from a tree and returns its paths.
 fn includes(root: &mut Node, findings: &mut Findings) -> Vec<(String, Place)> {
     let Item::Table(table) = &mut root.item else {
         return Vec::new();
@@ -160,7 +162,7 @@ fn includes(root: &mut Node, findings: &mut Findings) -> Vec<(String, Place)> {
         .collect()
 }
 
-/// Gives every server flag its canonical name, so that layers of a manifest meet; a flag named twice is a finding.
+/// Gives every server flag its canonical name, so that includes and overrides merge. A flag that stands twice is an error.
 fn canonical_flags(root: &mut Node, findings: &mut Findings) {
     let Item::Table(top) = &mut root.item else {
         return;
@@ -176,10 +178,10 @@ fn canonical_flags(root: &mut Node, findings: &mut Findings) {
         let canonical = flags::canonical(&name);
         if let Some(first) = renamed.get(&canonical) {
             findings.push(
-                Finding::error(format!("the flag `{canonical}` stands twice"))
+                Finding::error(format!("the flag `{canonical}` is set twice"))
                     .at(&entry.key, "again: `_` and `-` are the same")
                     .related(&first.key, "first")
-                    .help("take one away"),
+                    .help("remove one"),
             );
             continue;
         }
@@ -201,12 +203,12 @@ fn set(root: &mut Node, pair: &str, findings: &mut Findings) {
     };
     let path = match Path::parse(key.trim()) {
         Ok(path) => path,
-        Err(reason) => {
-            findings.push(Finding::error(reason).at(&whole, "this path"));
+        Err(error) => {
+            findings.push(Finding::error(error.to_string()).at(&whole, "this path"));
             return;
         }
     };
-    // A value that is not TOML is a string, so that shells need no second layer of quotes.
+    // A value that is not TOML is a string, so that no second layer of quotes is needed in a shell.
     let mut unread = Findings::default();
     let document = Arc::new(Source { name: "--set".into(), text: format!("v = {value}") });
     let mut parsed = tree::parse(&document, &mut unread);
@@ -229,7 +231,7 @@ fn set(root: &mut Node, pair: &str, findings: &mut Findings) {
     root.place = place;
 }
 
-/// Places inside a `--set` value point at the whole argument.
+/// Makes all places inside a `--set` value point at the whole argument.
 fn point_at(node: &mut Node, place: &Place) {
     node.place = place.clone();
     match &mut node.item {

@@ -1,41 +1,40 @@
-//! How often a server is looked at: a time, or `off`.
+//! How often a server is scraped: a time, or `off`.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::error::ValueError;
 use crate::unit::TimeSpan;
 
-/// How often a server is looked at while a cell runs.
+/// How often a server's `/metrics`, processes and GPUs are sampled while a cell runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScrapeEvery {
-    /// `/metrics` is never asked.
+    /// `/metrics` is never requested.
     Off,
-    /// This long from one look to the next; zero for none between the first and the last.
+    /// The time from one sample to the next; zero for one sample before the cell and one after it.
     Every(TimeSpan),
 }
 
 impl Default for ScrapeEvery {
-    /// Once a second: often enough for a gauge's peak in a cell of some seconds, and a page takes a few milliseconds.
+    /// Once per second: often enough to catch the peak of a gauge in a short cell, while a scrape takes a few milliseconds.
     fn default() -> Self {
         Self::Every(TimeSpan::from_secs(1))
     }
 }
 
 impl FromStr for ScrapeEvery {
-    type Err = String;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         if text == "off" {
             return Ok(Self::Off);
         }
-        let span: TimeSpan = text.parse().map_err(|reason| format!("{reason}; or write \"off\""))?;
-        // A page takes milliseconds to make: asked without a pause it would be a load of its own.
+        let span: TimeSpan = text.parse().map_err(ValueError::NotAnInterval)?;
+        // The server spends milliseconds on each scrape.
         if !span.duration().is_zero() && span < TimeSpan::from_millis(10) {
-            return Err(format!(
-                "{text:?} would make the scrapes a load of their own; write \"10ms\" or more, \"0s\" or \"off\""
-            ));
+            return Err(ValueError::TooOften(text.to_owned()));
         }
         Ok(Self::Every(span))
     }
@@ -73,12 +72,12 @@ impl JsonSchema for ScrapeEvery {
             "type": "string",
             "format": SCRAPE_EVERY,
             "pattern": "^(off|\\s*([0-9]+(\\.[0-9]+)?\\s*(us|ms|s|m|h|d)\\s*)+)$",
-            "description": "A length of time, as in \"1s\"; \"0s\" for before and after only, or \"off\"."
+            "description": "A time such as \"1s\"; \"0s\" samples before and after the cell only, \"off\" never reads /metrics."
         })
     }
 }
 
-/// The schema's word for a time that may be `off`.
+/// The schema's `format` of a time that may be `off`.
 pub(crate) const SCRAPE_EVERY: &str = "time-span-or-off";
 
 #[cfg(test)]
@@ -93,7 +92,7 @@ mod tests {
         }
         assert_eq!(ScrapeEvery::default().to_string(), "1s");
         for text in ["9ms", "never", "5", ""] {
-            let reason = text.parse::<ScrapeEvery>().unwrap_err();
+            let reason = text.parse::<ScrapeEvery>().unwrap_err().to_string();
             assert!(reason.contains("\"off\""), "{text}: {reason}");
         }
     }

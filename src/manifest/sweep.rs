@@ -1,4 +1,4 @@
-//! Sweep tables → factors: the independent dimensions of the matrix.
+//! Reads sweep tables into factors, the independent dimensions of the matrix.
 
 use serde_json::Value;
 
@@ -6,6 +6,7 @@ use super::{
     grammar::Grammar,
     path::Path,
     range,
+    suggest::{question, suggestion},
     tree::{Item, Node},
 };
 use crate::{
@@ -16,18 +17,18 @@ use crate::{
 /// One `sweep` table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sweep {
-    /// Dimensions of the product, in the order written; the last varies fastest.
+    /// Dimensions of the matrix, in the order written; the last varies fastest.
     pub(crate) factors: Vec<Factor>,
-    /// Values computed from the others.
+    /// Values computed from other axes.
     pub(crate) derived: Vec<Derived>,
-    /// Conditions under which a cell is left out.
+    /// Conditions under which a cell is skipped.
     pub(crate) skips: Vec<Skip>,
 }
 
-/// One dimension: an axis, several that advance together (zip), or named bundles (variants).
+/// One dimension: an axis, several axes that advance together (zip), or variants.
 #[derive(Clone, Debug)]
 pub(crate) struct Factor {
-    /// What a table calls it: paths, or `variant`.
+    /// Its columns in tables: paths, or `variant`.
     pub(crate) columns: Vec<Column>,
     pub(crate) points: Vec<Point>,
 }
@@ -44,12 +45,12 @@ pub(crate) enum Column {
 pub(crate) struct Point {
     /// One value per column.
     pub(crate) values: Vec<Value>,
-    /// What it changes.
+    /// The paths it sets, with their values.
     pub(crate) sets: Vec<(Path, Value)>,
     pub(crate) place: Place,
 }
 
-/// `{ expr = "…" }`
+/// A value computed from other axes: `{ expr = "…" }`.
 #[derive(Clone, Debug)]
 pub(crate) struct Derived {
     pub(crate) path: Path,
@@ -57,7 +58,7 @@ pub(crate) struct Derived {
     pub(crate) place: Place,
 }
 
-/// `skip = ["…"]`
+/// A condition under which a cell is skipped: `skip = ["…"]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Skip {
     pub(crate) when: String,
@@ -66,15 +67,15 @@ pub(crate) struct Skip {
 }
 
 impl Sweep {
-    /// Whether some dimension gives `path` a value.
-    pub(crate) fn gives(&self, path: &Path) -> bool {
+    /// Whether an axis sets `path`.
+    pub(crate) fn sets_path(&self, path: &Path) -> bool {
         let sets = |point: &Point| point.sets.iter().any(|(set, _)| set == path);
         self.derived.iter().any(|derived| derived.path == *path)
             || self.factors.iter().any(|factor| factor.points.iter().any(sets))
     }
 }
 
-/// Reads a `sweep` table whose keys stand under `prefix` (the root, or one workload).
+/// Reads a `sweep` table whose keys are paths below `prefix`: the root, or one workload.
 pub(crate) fn read(
     node: &Node,
     prefix: &[&str],
@@ -111,18 +112,18 @@ struct Reader<'a> {
     workloads: &'a [String],
     findings: &'a mut Findings,
     sweep: Sweep,
-    /// Whether the axes are those of one zip: they advance together, so one of them may repeat a value.
+    /// Whether the axes belong to one zip. An axis in a zip may repeat a value.
     zipped: bool,
 }
 
 impl Reader<'_> {
-    /// A path with the flag's name in its canonical spelling, once it is known to exist.
+    /// Checks that a path exists and spells a flag's name canonically.
     fn known_path(&mut self, mut path: Path, place: &Place) -> Option<Path> {
         let reason = if path.starts_with(&["workload"]) {
             match path.0.get(1) {
                 Some(name) if !self.workloads.contains(name) => {
                     let known: Vec<&str> = self.workloads.iter().map(String::as_str).collect();
-                    Some(format!("there is no workload `{name}`{}", super::grammar::suggestion(name, &known)))
+                    Some(format!("there is no workload `{name}`{}", suggestion(name, &known)))
                 }
                 _ if path.0.get(2).is_some_and(|key| key == "sweep") => {
                     Some("an axis cannot change a sweep".to_owned())
@@ -134,11 +135,14 @@ impl Reader<'_> {
         } else {
             Some(format!("`{path}` cannot be an axis"))
         };
-        if let Some(reason) = reason.or_else(|| self.grammar.at(&path).err()) {
+        if let Some(reason) = reason.or_else(|| self.grammar.at(&path).err().map(|error| error.to_string())) {
+            let meant = self.meant(&path);
             self.findings.push(
                 Finding::error(format!("axis on a path that does not exist: {reason}"))
                     .at(place, "no such path")
-                    .help("axes are paths under `server`, `workload.<name>`, or `experiment.seed`; in a workload's own sweep, keys of that workload"),
+                    .help(question(&meant).unwrap_or_else(|| {
+                        "axes are paths under `server`, `workload.<name>`, or `experiment.seed`; in a workload's own sweep, keys of that workload".to_owned()
+                    })),
             );
             return None;
         }
@@ -148,6 +152,20 @@ impl Reader<'_> {
             *flag = flags::canonical(flag);
         }
         Some(path)
+    }
+
+    /// The paths that could be meant where one key, or a workload's key, is no path.
+    fn meant(&self, path: &Path) -> Vec<String> {
+        let (key, workloads) = match path.0.as_slice() {
+            [key] => (key, self.workloads),
+            [table, name, key] if table == "workload" => (key, std::slice::from_ref(name)),
+            _ => return Vec::new(),
+        };
+        let mut meant = self.grammar.meant(key, workloads);
+        meant.retain(|path| {
+            ["server.", "workload."].iter().any(|table| path.starts_with(table)) || path == "experiment.seed"
+        });
+        meant
     }
 
     fn axes(&mut self, node: &Node, path: Path, key: &Place) {
@@ -175,7 +193,7 @@ impl Reader<'_> {
         };
         if let Some(values) = self.values(node, &path) {
             if !self.zipped {
-                self.no_twins(&path, &values);
+                self.check_duplicates(&path, &values);
             }
             let points = values
                 .into_iter()
@@ -211,9 +229,9 @@ impl Reader<'_> {
                     }
                     values.into_iter().map(|value| (value, node.place.clone())).collect()
                 }
-                Err(reason) => {
+                Err(error) => {
                     self.findings.push(
-                        Finding::error(format!("axis `{path}`: {reason}"))
+                        Finding::error(format!("axis `{path}`: {error}"))
                             .at(&node.place, "this range")
                             .help("a range is { from = 32, to = 256, factor = 2 } or { from = 1, to = 9, step = 2 }"),
                     );
@@ -224,7 +242,7 @@ impl Reader<'_> {
                 let value = node.to_value();
                 self.findings.push(
                     Finding::error(format!("axis `{path}` is {}, not an array", node.kind()))
-                        .at(&node.place, "an axis lists its values")
+                        .at(&node.place, "expected a list of values")
                         .help(format!("write [{value}], or set the value outside the sweep")),
                 );
                 return None;
@@ -234,20 +252,20 @@ impl Reader<'_> {
             self.findings.push(
                 Finding::error(format!("axis `{path}` has no values"))
                     .at(&node.place, "an empty axis makes an empty matrix")
-                    .help("list at least one value, or take the axis away"),
+                    .help("list at least one value, or remove the axis"),
             );
         }
         (self.findings.0.len() == before).then_some(values)
     }
 
-    fn no_twins(&mut self, path: &Path, values: &[(Value, Place)]) {
+    fn check_duplicates(&mut self, path: &Path, values: &[(Value, Place)]) {
         for (index, (value, place)) in values.iter().enumerate() {
             if let Some((_, first)) = values[..index].iter().find(|(earlier, _)| earlier == value) {
                 self.findings.push(
                     Finding::error(format!("two cells are the same: axis `{path}` lists {value} twice"))
                         .at(place, "again")
                         .related(first, "first")
-                        .help("take one away; to measure a cell several times, set `experiment.repeats`"),
+                        .help("remove one; to measure a cell several times, set `experiment.repeats`"),
                 );
             }
         }
@@ -256,9 +274,9 @@ impl Reader<'_> {
     fn derived(&mut self, node: &Node, path: Path, key: &Place) {
         if self.zipped {
             self.findings.push(
-                Finding::error(format!("`{path}`: a derived value has no length to be zipped"))
+                Finding::error(format!("`{path}`: a derived value cannot be part of a zip"))
                     .at(&node.place, "inside a zip")
-                    .help("move it beside the zip: it is computed for every combination anyway"),
+                    .help("move it out of the zip: it is computed for every combination"),
             );
             return;
         }
@@ -266,9 +284,11 @@ impl Reader<'_> {
         let expr = table.and_then(|table| table["expr"].node.text());
         let Some(expr) = expr else {
             self.findings.push(
-                Finding::error(format!("`{path}`: a derived value has one key, `expr`, which is a string"))
-                    .at(&node.place, "this value")
-                    .help("{ expr = \"concurrency * 2\" }"),
+                Finding::error(format!(
+                    "`{path}`: a derived value needs exactly one key, `expr`, with a string"
+                ))
+                .at(&node.place, "this value")
+                .help("{ expr = \"concurrency * 2\" }"),
             );
             return;
         };
@@ -295,12 +315,12 @@ impl Reader<'_> {
             let factors = inner.sweep.factors;
             let lengths: Vec<usize> = factors.iter().map(|f| f.points.len()).collect();
             if lengths.windows(2).any(|pair| pair[0] != pair[1]) {
-                let said: Vec<String> =
+                let counts: Vec<String> =
                     factors.iter().map(|f| format!("`{}` has {}", f.columns[0], f.points.len())).collect();
                 self.findings.push(
-                    Finding::error(format!("axes of a zip differ in length: {}", said.join(", ")))
+                    Finding::error(format!("axes of a zip differ in length: {}", counts.join(", ")))
                         .at(&block.place, "this block")
-                        .help("a zip pairs first with first, second with second; give every axis as many values"),
+                        .help("a zip pairs the values of its axes in order; give every axis the same number of values"),
                 );
                 continue;
             }
@@ -331,7 +351,7 @@ impl Reader<'_> {
     fn variants(&mut self, node: &Node, prefix: &Path) {
         let Some(table) = node.table() else {
             self.findings.push(
-                Finding::error("`sweep.variant` is a table of named bundles")
+                Finding::error("`sweep.variant` must be a table of named variants")
                     .at(&node.place, "expected [sweep.variant.<name>]"),
             );
             return;
@@ -352,7 +372,7 @@ impl Reader<'_> {
             for (key, inner) in entry.node.table().into_iter().flatten() {
                 let mut path = prefix.clone();
                 path.0.push(key.clone());
-                self.bundle(&inner.node, path, &inner.key, &mut sets);
+                self.variant_values(&inner.node, path, &inner.key, &mut sets);
             }
             points.push(Point { values: vec![name.clone().into()], sets, place: entry.key.clone() });
         }
@@ -366,7 +386,7 @@ impl Reader<'_> {
         self.sweep.factors.push(Factor { columns: vec![Column::Variant], points });
     }
 
-    fn bundle(&mut self, node: &Node, path: Path, key: &Place, sets: &mut Vec<(Path, Value)>) {
+    fn variant_values(&mut self, node: &Node, path: Path, key: &Place, sets: &mut Vec<(Path, Value)>) {
         if let Item::Table(table) = &node.item
             && !table.contains_key("unset")
             && !self.is_open_value(&path)
@@ -374,7 +394,7 @@ impl Reader<'_> {
             for (name, entry) in table {
                 let mut below = path.clone();
                 below.0.push(name.clone());
-                self.bundle(&entry.node, below, &entry.key, sets);
+                self.variant_values(&entry.node, below, &entry.key, sets);
             }
             return;
         }
@@ -384,7 +404,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether a table at this path is a value of its own: a JSON flag, a field of the request's body, prompts.
+    /// Whether a table at this path is a value rather than further keys: a JSON flag, a request body field, or prompts.
     fn is_open_value(&self, path: &Path) -> bool {
         let depth = path.0.len();
         (path.starts_with(&["server", "flags"]) && depth == 3)
@@ -408,7 +428,7 @@ impl Reader<'_> {
                     place: when.place.clone(),
                 }),
                 None => self.findings.push(
-                    Finding::error("a skip condition is an expression")
+                    Finding::error("a skip condition must be an expression")
                         .at(&item.place, "expected a string, or { when = \"…\", reason = \"…\" }"),
                 ),
             }

@@ -1,23 +1,24 @@
-//! A recorded trace: text → arrivals with their lengths.
+//! Reads recorded traces: arrivals with the lengths of their prompts and answers.
 
 use camino::Utf8Path;
 use serde::Deserialize;
+
+use super::error::{InputError, LineProblem};
 
 /// One arrival of a trace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceLine {
     /// Seconds since the first arrival, as recorded.
     pub at_s: f64,
-    /// Tokens of the prompt, where the trace tells.
+    /// Tokens of the prompt, if the trace has them.
     pub input_tokens: Option<u32>,
-    /// Tokens of the answer, where the trace tells. An answer of none, as a trace has it of a failed request, is
-    /// replayed as one of a single token.
+    /// Tokens of the answer, if the trace has them. A failed request's 0 is replayed as 1.
     pub output_tokens: Option<u32>,
-    /// Hashes of the blocks of the prompt: equal ones are equal text, up to and with that block.
+    /// Hashes of the prompt's blocks. Equal hashes mean that the prompts are equal up to the end of that block.
     pub hash_ids: Vec<u64>,
 }
 
-/// A line of the Mooncake form, in milliseconds.
+/// A line of the Mooncake format, in milliseconds.
 #[derive(Deserialize)]
 struct Mooncake {
     timestamp: f64,
@@ -27,7 +28,7 @@ struct Mooncake {
     hash_ids: Vec<u64>,
 }
 
-/// A line of the BurstGPT form, in seconds.
+/// A line of the BurstGPT format, in seconds.
 #[derive(Deserialize)]
 struct BurstGpt {
     #[serde(rename = "Timestamp")]
@@ -39,18 +40,26 @@ struct BurstGpt {
 }
 
 impl TraceLine {
-    /// Reads a trace; the lines ascend in time.
-    pub(super) fn parse(file: &Utf8Path, text: &str) -> Result<Vec<Self>, String> {
+    /// Reads a trace and sorts its lines by time.
+    ///
+    /// # Errors
+    /// When a line cannot be read, a time is not finite, or there is no line.
+    pub(super) fn parse(file: &Utf8Path, text: &str) -> Result<Vec<Self>, InputError> {
+        let file = file.to_owned();
         let (lines, per_second) =
             if text.trim_start().starts_with('{') { (mooncake(text), 1e3) } else { (burst_gpt(text), 1.0) };
-        let mut lines =
-            lines.map_err(|(line, reason)| format!("{file}:{line} is no line of a trace: {reason}"))?;
+        let mut lines = match lines {
+            Ok(lines) => lines,
+            Err((line, reason)) => {
+                return Err(InputError::Line { file, line, problem: LineProblem::NotAnArrival(reason) });
+            }
+        };
         if let Some(at) = lines.iter().position(|line| !line.at_s.is_finite()) {
-            return Err(format!("arrival {} of {file} has no finite time", at + 1));
+            return Err(InputError::NotFinite { file, number: at + 1 });
         }
         lines.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
         let Some(first) = lines.first().map(|line| line.at_s) else {
-            return Err(format!("{file} holds no arrival"));
+            return Err(InputError::Empty { file, what: "arrival" });
         };
         for line in &mut lines {
             line.at_s = (line.at_s - first) / per_second;
@@ -59,7 +68,7 @@ impl TraceLine {
     }
 }
 
-/// Lines as written, in the form's own unit of time, or a line's number and what is wrong with it.
+/// The lines, with times in the format's own unit; or the number of a line that cannot be read, and why.
 type Lines = Result<Vec<TraceLine>, (u64, String)>;
 
 fn mooncake(text: &str) -> Lines {
@@ -101,7 +110,7 @@ fn burst_gpt(text: &str) -> Lines {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<TraceLine>, String> {
+    fn read(text: &str) -> Result<Vec<TraceLine>, InputError> {
         TraceLine::parse("t".into(), text)
     }
 
@@ -133,7 +142,7 @@ mod tests {
             ("Timestamp,Request tokens,Response tokens\nsoon,1,2\n", "t:2"),
             ("a,b\n1,2\n", "Timestamp"),
         ] {
-            let error = read(text).unwrap_err();
+            let error = read(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text:?}: {error}");
         }
     }

@@ -1,4 +1,4 @@
-//! A TOML document in which every key and value knows where it stands.
+//! A TOML document in which every key and value has its place in the text.
 
 use std::{ops::Range, sync::Arc};
 
@@ -11,14 +11,14 @@ use toml::{
 
 use crate::diagnostic::{Finding, Findings, Place, Source};
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) item: Item,
     pub(crate) place: Place,
 }
 
-/// The three shapes a value has.
+/// The three kinds of value.
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
     /// A string, number or boolean; a date is kept as a string.
@@ -29,7 +29,7 @@ pub(crate) enum Item {
 
 pub(crate) type Table = IndexMap<String, Entry>;
 
-/// A key's value, and where the key stands.
+/// A key's value, and the place of the key.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) key: Place,
@@ -78,7 +78,7 @@ impl Node {
         }
     }
 
-    /// What the value is, for a sentence.
+    /// The kind of value, as words of a sentence.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.item {
             Item::Scalar(Value::String(_)) => "a string",
@@ -90,7 +90,7 @@ impl Node {
         }
     }
 
-    /// Lays `over` upon this node: tables merge key by key, everything else is replaced.
+    /// Merges `over` into this node: tables key by key, everything else is replaced.
     pub(crate) fn overlay(&mut self, over: Node) {
         match (&mut self.item, over.item) {
             (Item::Table(base), Item::Table(table)) if !is_atomic(&table) => {
@@ -115,12 +115,12 @@ impl Node {
     }
 }
 
-/// A range, a derived value and an unset are values that look like tables: they are replaced whole.
+/// Whether a table is one value (a range, a derived value or an unset), which is replaced rather than merged.
 fn is_atomic(table: &Table) -> bool {
     ["from", "to", "expr", "unset"].iter().any(|key| table.contains_key(*key))
 }
 
-/// Sets the value at a path inside plain values, making tables on the way.
+/// Sets the value at a path, creating tables where needed.
 pub(crate) fn set_value(root: &mut Value, path: &[String], value: Value) {
     let mut slot = root;
     for key in path {
@@ -133,19 +133,19 @@ pub(crate) fn set_value(root: &mut Value, path: &[String], value: Value) {
     *slot = value;
 }
 
-/// The most syntax errors of one file that are shown: a file with more is no manifest, or each follows from the first.
+/// The most syntax errors that are reported for a file. Further ones usually follow from the first.
 const MOST_SYNTAX_ERRORS: usize = 5;
 
-/// Reads a text; every syntax error becomes a finding, up to [`MOST_SYNTAX_ERRORS`].
+/// Parses a text. Syntax errors become findings, up to [`MOST_SYNTAX_ERRORS`].
 pub(crate) fn parse(source: &Arc<Source>, findings: &mut Findings) -> Node {
     let (document, errors) = DeTable::parse_recoverable(&source.text);
     let more = errors.len().saturating_sub(MOST_SYNTAX_ERRORS);
     for (index, error) in errors.into_iter().take(MOST_SYNTAX_ERRORS).enumerate() {
         let span = error.span().unwrap_or(0..0);
-        let mut finding = Finding::error(format!("not TOML: {}", error.message().replace('\n', "; ")))
+        let mut finding = Finding::error(format!("invalid TOML: {}", error.message().replace('\n', "; ")))
             .at(&place(source, span), "");
         if more > 0 && index + 1 == MOST_SYNTAX_ERRORS {
-            finding = finding.help(format!("{more} more places are not TOML; is this the manifest?"));
+            finding = finding.help(format!("{more} more syntax errors; is this file a manifest?"));
         }
         findings.push(finding);
     }
@@ -191,7 +191,7 @@ fn node(source: &Arc<Source>, value: Spanned<DeValue<'_>>, findings: &mut Findin
                 Some(number) => Item::Scalar(Value::Number(number)),
                 None => {
                     findings.push(
-                        Finding::error(format!("{} is not a value here", float.as_str()))
+                        Finding::error(format!("{} is not supported", float.as_str()))
                             .at(&here, "not a finite number")
                             .help("write a finite number"),
                     );

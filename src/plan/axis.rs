@@ -1,4 +1,4 @@
-//! The axes of a plan: what varies between its cells.
+//! The axes of a plan.
 
 use std::{cmp::Ordering, collections::HashSet};
 
@@ -7,32 +7,32 @@ use serde_json::Value;
 use super::Plan;
 use crate::manifest::scalar_text;
 
-/// One thing that varies, with the values it takes.
+/// An axis with its values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
-    /// Its column in every table: the last key of its path, or the whole path where two would clash.
+    /// Its column name: the last key of its path, or the whole path where two axes would have the same name.
     pub name: String,
     /// Whether it changes the server or the load.
     pub role: Role,
-    /// Its values, each once: numbers ascending, anything else in the order of the manifest.
+    /// Its distinct values: numbers ascending, others in the order of the manifest.
     pub values: Vec<Value>,
 }
 
 /// What an axis changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// What is asked: it costs nothing to change.
+    /// Changes the load, without a restart.
     Load,
-    /// The server: each value is a start.
+    /// Changes the server: each value costs a start.
     Server,
 }
 
-/// What the values of an axis count, where it is one of those that reports treat in a way of their own.
+/// The quantity on an axis, for those that reports treat specially.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
     /// Requests in flight.
     Concurrency,
-    /// Requests, or conversations, that are due per second.
+    /// Requests, or conversations, per second.
     Rate,
     /// The most tokens of an answer.
     AnswerTokens,
@@ -43,7 +43,7 @@ pub enum Quantity {
 }
 
 impl Quantity {
-    /// What the axis of this name counts.
+    /// The quantity on the axis of this name.
     pub fn of(name: &str) -> Self {
         match name {
             "concurrency" => Self::Concurrency,
@@ -60,12 +60,12 @@ impl Quantity {
         }
     }
 
-    /// Whether it says how much is asked for at once.
+    /// Whether it is the amount of load.
     pub fn is_amount(self) -> bool {
         matches!(self, Self::Concurrency | Self::Rate)
     }
 
-    /// The word for templates: `concurrency`, `rate`, `answer_tokens`, `prompt_tokens`, `other`.
+    /// The name in templates: `concurrency`, `rate`, `answer_tokens`, `prompt_tokens`, `other`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Concurrency => "concurrency",
@@ -78,7 +78,7 @@ impl Quantity {
 }
 
 impl Axis {
-    /// An axis with these values, in any order and any number of times.
+    /// An axis with these values, in any order and with duplicates.
     pub fn new(name: &str, role: Role, values: impl IntoIterator<Item = Value>) -> Self {
         let mut seen = HashSet::new();
         let mut values: Vec<Value> =
@@ -89,7 +89,7 @@ impl Axis {
         Self { name: name.to_owned(), role, values }
     }
 
-    /// What its values count.
+    /// The quantity of its values.
     pub fn quantity(&self) -> Quantity {
         match self.role {
             Role::Load => Quantity::of(&self.name),
@@ -97,12 +97,12 @@ impl Axis {
         }
     }
 
-    /// Whether its values are numbers, so that they have an order and a distance.
+    /// Whether all its values are numbers.
     pub fn is_numeric(&self) -> bool {
         self.values.iter().all(Value::is_number)
     }
 
-    /// What people call it: the plain word where its path says little, else the path.
+    /// The name in reports: plain words for generated prompts, otherwise the column name.
     pub fn label(&self) -> &str {
         match self.name.as_str() {
             "synthetic.input_tokens" => "prompt tokens",
@@ -114,7 +114,7 @@ impl Axis {
         }
     }
 
-    /// Where a value stands among its values.
+    /// The index of a value.
     pub fn place(&self, value: &Value) -> Option<usize> {
         self.values.iter().position(|known| known == value)
     }
@@ -126,8 +126,8 @@ impl Axis {
 }
 
 impl Plan {
-    /// Its axes, load before server, each in the order of the manifest. Cells that were imported were never planned:
-    /// `more` adds the values they have on an axis.
+    /// The axes: load before server, each in the order of the manifest. `more` adds values to an axis, for imported cells that
+    /// were never planned.
     pub fn axes(&self, more: impl Fn(&str) -> Vec<Value>) -> Vec<Axis> {
         let load = self.load_axes.iter().map(|name| {
             let cells = self.groups.iter().flat_map(|group| &group.cells);

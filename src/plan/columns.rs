@@ -1,4 +1,4 @@
-//! Column names of the axes: the last key of a path, or the whole path where two would clash.
+//! Column names of the axes: the last key of a path, or the whole path where two axes would have the same name.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::manifest::{Column, Manifest, Path, Sweep};
 
-/// Columns that every table has; an axis of another meaning does not take their names.
+/// Columns that every table has. An axis with another meaning must not have such a name.
 const FIXED: [&str; 14] = [
     "cell",
     "gpu",
@@ -47,7 +47,7 @@ impl Columns {
             .iter()
             .map(|(column, server)| {
                 let short = last(column);
-                // Load axes of two workloads share a column when they are the same key of a workload.
+                // The same key of two workloads shares one column.
                 let clash = found.iter().any(|(other, of_server)| {
                     other != column
                         && last(other) == short
@@ -55,7 +55,7 @@ impl Columns {
                 });
                 let fixed = FIXED.contains(&short.as_str());
                 let name = match column {
-                    // A key inside a workload's own tables, `synthetic.input_tokens` say, is not the column of that name.
+                    // `synthetic.input_tokens` is not the column `input_tokens`.
                     Column::Path(path) if fixed && !clash && !server && path.0.len() > 3 => {
                         Path(path.0[2..].to_vec()).to_string()
                     }
@@ -109,7 +109,7 @@ impl Columns {
     }
 }
 
-/// A sweep's columns, and whether each belongs to the server.
+/// The columns of a sweep, and whether each is a server axis.
 fn columns_of(sweep: &Sweep) -> Vec<(Column, bool)> {
     let factors = sweep.factors.iter().flat_map(|factor| {
         let touches_server = factor

@@ -1,4 +1,4 @@
-//! Factors → cells: the matrix.
+//! Expands the factors of a manifest into the cells of the matrix.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -10,12 +10,11 @@ use minijinja::Expression;
 use serde_json::Value;
 
 use super::{
-    Cell, Group, Plan, arrivals,
+    Cell, Group, Plan, check,
     columns::Columns,
     expression::{self, Scope},
     identity,
     ladder::ladders,
-    samples, validate,
 };
 use crate::{
     diagnostic::{Finding, Findings},
@@ -23,13 +22,13 @@ use crate::{
     manifest::{Column, Derived, Factor, Manifest, Path, Server, Skip, Workload, set_value},
 };
 
-/// The largest matrix that is expanded. A cell takes seconds at least, so a longer plan is a slip of the pen.
+/// The most cells of a matrix. A cell takes at least seconds, so a larger matrix is a mistake.
 pub const MOST_CELLS: u128 = 20_000;
 
-/// After this many findings of the matrix the others would be repetition.
+/// The most findings about a matrix. Further ones would repeat these.
 const MOST_FINDINGS: usize = 50;
 
-/// Manifest → plan. With an error among the findings there is no plan.
+/// Expands a manifest into a plan. There is no plan when a finding is an error.
 pub fn plan(manifest: &Manifest) -> (Option<Plan>, Findings) {
     let mut findings = Findings::default();
     if let Some(finding) = too_large(manifest) {
@@ -54,7 +53,7 @@ pub fn plan(manifest: &Manifest) -> (Option<Plan>, Findings) {
     };
     let mut groups: Vec<Group> = groups.into_values().collect();
     if !findings.has_errors() {
-        twins(&groups, manifest, &mut findings);
+        find_duplicates(&groups, manifest, &mut findings);
         ladders(&mut groups, manifest, &columns, &mut findings);
     }
     let plan = Plan {
@@ -65,12 +64,12 @@ pub fn plan(manifest: &Manifest) -> (Option<Plan>, Findings) {
         load_axes: columns.load_names(),
         groups,
     };
-    samples::too_few(&plan, manifest, &mut findings);
+    check::too_few_samples(&plan, manifest, &mut findings);
     let plan = (!findings.has_errors()).then_some(plan);
     (plan, findings)
 }
 
-/// The factors that concern a workload, with their kind: those that change its server first.
+/// The factors that apply to a workload: those that change its server, then those that change its load.
 fn factors(manifest: &Manifest, workload: &str) -> (Vec<Factor>, Vec<Factor>) {
     let mut outer = Vec::new();
     let mut inner = Vec::new();
@@ -97,23 +96,23 @@ fn size(factors: &[Factor]) -> u128 {
 
 fn too_large(manifest: &Manifest) -> Option<Finding> {
     let mut total: u128 = 0;
-    let mut said = Vec::new();
+    let mut sizes = Vec::new();
     for base in &manifest.workloads {
         let (outer, inner) = factors(manifest, &base.name);
         let all: Vec<Factor> = outer.into_iter().chain(inner).collect();
         total = total.saturating_add(size(&all));
         let lengths: Vec<String> = all.iter().map(|factor| factor.points.len().to_string()).collect();
-        said.push(format!("{}: {}", base.name, lengths.join(" × ")));
+        sizes.push(format!("{}: {}", base.name, lengths.join(" × ")));
     }
     (total > MOST_CELLS).then(|| {
         Finding::error(format!("the matrix has {total} cells, more than {MOST_CELLS}"))
-            .at(&manifest.place(&["experiment"]), said.join("; "))
+            .at(&manifest.place(&["experiment"]), sizes.join("; "))
             .help("shorten an axis, widen a range's step, or pair axes with [[sweep.zip]]; skip conditions do not count here")
     })
 }
 
-/// Two cells with one id are one cell: an axis does not change what is measured.
-fn twins(groups: &[Group], manifest: &Manifest, findings: &mut Findings) {
+/// Reports two cells with the same id: an axis value that does not change what is measured.
+fn find_duplicates(groups: &[Group], manifest: &Manifest, findings: &mut Findings) {
     let mut seen: BTreeMap<&str, (&Group, &Cell)> = BTreeMap::new();
     for group in groups {
         for cell in group.cells.iter().filter(|cell| cell.skip.is_none()) {
@@ -121,8 +120,8 @@ fn twins(groups: &[Group], manifest: &Manifest, findings: &mut Findings) {
                 let place = manifest.place(&["workload", &cell.workload]);
                 findings.push(
                     Finding::error(format!("two cells are the same: {}", cell.id))
-                        .at(&place, format!("{:?} and {:?} ask the same", first.axes, cell.axes))
-                        .help("take away the axis value that changes nothing"),
+                        .at(&place, format!("{:?} and {:?} measure the same", first.axes, cell.axes))
+                        .help("remove the axis value that changes nothing"),
                 );
                 return;
             }
@@ -138,14 +137,14 @@ struct Expansion<'m> {
     groups: IndexMap<String, Group>,
 }
 
-/// A compiled expression with where it stands.
+/// A compiled expression, with its text and where it comes from.
 struct Compiled<'e, T> {
     expression: Expression<'e, 'e>,
     text: &'e str,
     of: &'e T,
 }
 
-/// One combination of a list of factors: which point of each.
+/// One combination of factors: the index of a point in each.
 struct Odometer {
     digits: Vec<usize>,
     done: bool,
@@ -169,7 +168,7 @@ impl Odometer {
     }
 }
 
-/// Base values with some combinations applied, and the column values of those combinations.
+/// Base values with a combination of factors applied, and the column values of that combination.
 #[derive(Clone)]
 struct Draft {
     server: Value,
@@ -204,8 +203,8 @@ impl Draft {
 }
 
 impl Expansion<'_> {
-    /// Records a finding once; `None` when there are enough of them.
-    fn say(&mut self, finding: Finding) -> Option<()> {
+    /// Adds a finding unless there is one with its title. `None` when there are enough findings.
+    fn report(&mut self, finding: Finding) -> Option<()> {
         if self.seen.insert(finding.title.clone()) {
             self.findings.push(finding);
         }
@@ -227,14 +226,14 @@ impl Expansion<'_> {
         for of in derived {
             match expression::compile(&environment, &of.expr, &of.place) {
                 Ok(expression) => compiled_derived.push(Compiled { expression, text: &of.expr, of }),
-                Err(finding) => self.say(finding)?,
+                Err(finding) => self.report(finding)?,
             }
         }
         let mut compiled_skips = Vec::new();
         for of in skips {
             match expression::compile(&environment, &of.when, &of.place) {
                 Ok(expression) => compiled_skips.push(Compiled { expression, text: &of.when, of }),
-                Err(finding) => self.say(finding)?,
+                Err(finding) => self.report(finding)?,
             }
         }
         let (for_server, for_load): (Vec<_>, Vec<_>) =
@@ -273,20 +272,20 @@ impl Expansion<'_> {
                     draft.set(&one.of.path, value.clone(), workload);
                     draft.values.push((Column::Path(one.of.path.clone()), value));
                 }
-                Err(finding) => self.say(finding)?,
+                Err(finding) => self.report(finding)?,
             }
         }
         Some(())
     }
 
-    /// The group of a server, made when it is met for the first time, with the server's hash.
+    /// The id of a server's group, which is created if necessary, and the server's hash.
     fn group(&mut self, draft: &Draft) -> Option<Option<(String, String)>> {
         let mut server: Server = match serde_json::from_value(draft.server.clone()) {
             Ok(server) => server,
             Err(error) => {
                 let place = self.manifest.place(&["server"]);
-                self.say(
-                    Finding::error(format!("the server cannot be what its axes make of it: {error}"))
+                self.report(
+                    Finding::error(format!("the values of its axes do not make a valid server: {error}"))
                         .at(&place, ""),
                 )?;
                 return Some(None);
@@ -297,9 +296,9 @@ impl Expansion<'_> {
         }
         let mut wrong = Vec::new();
         let swept = !self.columns.server_names().is_empty();
-        validate::server(self.manifest, &server, swept, &mut wrong);
+        check::server(self.manifest, &server, swept, &mut wrong);
         for finding in wrong {
-            self.say(finding)?;
+            self.report(finding)?;
         }
         let key = identity::server_key(&server);
         let id = identity::server_id(&server, &key);
@@ -326,26 +325,28 @@ impl Expansion<'_> {
             Ok(spec) => spec,
             Err(error) => {
                 let place = manifest.place(&["workload", name]);
-                return self.say(
-                    Finding::error(format!("workload `{name}` cannot be what its axes make of it: {error}"))
-                        .at(&place, ""),
+                return self.report(
+                    Finding::error(format!(
+                        "workload `{name}`: the values of its axes do not make a valid workload: {error}"
+                    ))
+                    .at(&place, ""),
                 );
             }
         };
-        let stop = match validate::stop(manifest, name, &spec) {
+        let stop = match check::stop(manifest, name, &spec) {
             Ok(stop) => stop,
-            Err(finding) => return self.say(finding),
+            Err(finding) => return self.report(finding),
         };
         let skip = self.skip(draft, name, skips)?;
         if skip.is_none() {
             let mut wrong = Vec::new();
             let server = self.groups.get(group).map(|group| &group.server);
             let max_model_len = server.and_then(|server| server.flags.integer("max-model-len"));
-            validate::workload(manifest, name, &spec, stop, max_model_len, &mut wrong);
-            let given = draft.workload.as_object();
-            arrivals::arrivals(manifest, name, &spec, stop, given, &mut wrong);
+            check::workload(manifest, name, &spec, stop, max_model_len, &mut wrong);
+            let written = draft.workload.as_object();
+            check::arrivals(manifest, name, &spec, stop, written, &mut wrong);
             for finding in wrong {
-                self.say(finding)?;
+                self.report(finding)?;
             }
         }
         let Some(max_tokens) = manifest.inputs.longest_output(&spec) else {
@@ -368,7 +369,7 @@ impl Expansion<'_> {
         Some(())
     }
 
-    /// Why a cell is left out, when it is.
+    /// The reason for skipping a cell, if a skip condition is true.
     fn skip(&mut self, draft: &Draft, name: &str, skips: &[Compiled<'_, Skip>]) -> Option<Option<String>> {
         if skips.is_empty() {
             return Some(None);
@@ -381,18 +382,18 @@ impl Expansion<'_> {
                     let reason = skip.of.reason.clone().unwrap_or_else(|| skip.text.to_owned());
                     return Some(Some(reason));
                 }
-                Ok(other) => self.say(
+                Ok(other) => self.report(
                     Finding::error(format!("the skip condition {:?} is neither true nor false", skip.text))
                         .at(&skip.of.place, format!("it is {other}"))
-                        .help("compare with something: concurrency > 8"),
+                        .help("write a comparison, such as concurrency > 8"),
                 )?,
-                Err(finding) => self.say(finding)?,
+                Err(finding) => self.report(finding)?,
             }
         }
         Some(None)
     }
 
-    /// Every name an expression may use: the server's flags, the workload's values, then the axes, which win.
+    /// The names that an expression may use: the server's flags and the workload's values, then the axes, which take precedence.
     fn scope(&self, draft: &Draft, workload: &str) -> Scope {
         let mut scope = Scope::new();
         let flags = draft.server.get("flags").and_then(Value::as_object);
@@ -424,9 +425,8 @@ impl Expansion<'_> {
     }
 }
 
-/// The words of a group's axes, for a person: `max-model-len=4096 max-num-seqs=64`.
 impl Group {
-    /// The server's axes as words, or its model where it has none.
+    /// The values of the server's axes, such as `max-model-len=4096 max-num-seqs=64`; without axes, its model.
     pub fn title(&self) -> String {
         if self.axes.is_empty() {
             return self.server.model.clone();

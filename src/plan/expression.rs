@@ -1,4 +1,4 @@
-//! Expressions over axis names: minijinja with strict undefined, keeping types.
+//! Expressions over axis names, in Jinja syntax. Unknown names are errors, and values keep their types.
 
 use std::collections::BTreeMap;
 
@@ -10,30 +10,30 @@ use crate::{
     manifest::nearest,
 };
 
-/// Names and values an expression may use.
+/// The names that an expression may use, with their values.
 pub(super) type Scope = BTreeMap<String, Value>;
 
-/// An environment in which a name that does not exist is an error.
+/// An environment in which unknown names are errors.
 pub(super) fn environment() -> Environment<'static> {
     let mut environment = Environment::empty();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment
 }
 
-/// Compiles an expression, or says what is wrong with it.
+/// Compiles an expression.
 pub(super) fn compile<'e>(
     environment: &'e Environment<'static>,
     text: &'e str,
     place: &Place,
 ) -> Result<Expression<'e, 'e>, Finding> {
     environment.compile_expression(text).map_err(|error| {
-        Finding::error(format!("the expression {text:?} cannot be read"))
+        Finding::error(format!("the expression {text:?} is not valid"))
             .at(place, error.detail().unwrap_or("not an expression").to_owned())
-            .help("expressions are Jinja's: max_model_len * max_num_seqs > 1000000")
+            .help("write a Jinja expression, such as max_model_len * max_num_seqs > 1000000")
     })
 }
 
-/// The expression's value, with its type kept.
+/// Evaluates an expression.
 pub(super) fn evaluate(
     expression: &Expression<'_, '_>,
     text: &str,
@@ -59,10 +59,10 @@ pub(super) fn evaluate(
         Some(near) => finding.help(format!("did you mean `{near}`?")),
         None => finding,
     };
-    Err(finding.help(format!("names at hand: {}", names.join(", "))))
+    Err(finding.help(format!("available names: {}", names.join(", "))))
 }
 
-/// An axis name as an expression writes it.
+/// The spelling of an axis name in an expression: `max_model_len`.
 pub(super) fn variable(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect()
 }

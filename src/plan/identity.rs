@@ -1,4 +1,4 @@
-//! Ids: a hash of a versioned canonical form of what is measured, never of how the tool is set.
+//! Ids of servers and cells: hashes of a versioned canonical form of what is measured, without settings of the tool.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -6,10 +6,10 @@ use sha2::{Digest, Sha256};
 use super::Stop;
 use crate::manifest::{Engine, Inputs, Prompts, Server, Workload, hex};
 
-/// Version of the canonical forms. A new one gives every cell a new id, so it changes only with the meaning.
+/// Version of the canonical form. Changing it gives every cell a new id.
 const FORM: u32 = 1;
 
-/// The part of a server that decides what it is: what it is waited for and how long does not.
+/// The hash of a server, without its timeouts.
 pub(super) fn server_key(server: &Server) -> String {
     let mut value = json!(server);
     if let Value::Object(map) = &mut value {
@@ -23,7 +23,7 @@ pub(super) fn server_key(server: &Server) -> String {
     hash(&json!({ "form": FORM, "server": value }))
 }
 
-/// Folder name of a server: the last part of its model's name, and a hash.
+/// The folder name of a server: the last part of its model's name, and a hash.
 pub(super) fn server_id(server: &Server, key: &str) -> String {
     let last = server.model.trim_end_matches('/').rsplit('/').next();
     let name: String = last
@@ -35,7 +35,7 @@ pub(super) fn server_id(server: &Server, key: &str) -> String {
     format!("{}-{}", name.trim_start_matches(['.', '-']), &key[..8])
 }
 
-/// Everything that decides what a cell measures, as one hash.
+/// The hash of everything that decides what a cell measures.
 pub(super) fn cell_key(
     server_key: &str,
     spec: &Workload,
@@ -68,7 +68,7 @@ pub(super) fn cell_key(
     }))
 }
 
-/// `chat-c8-t128-1f3a9c20`; in an open loop the rate, `chat-r12.5-t128-…`, or the model, `batch-at-once-t128-…`.
+/// The id of a cell: `chat-c8-t128-1f3a9c20`, or in an open loop `chat-r12.5-t128-…` or `batch-at-once-t128-…`.
 pub(super) fn cell_id(workload: &str, spec: &Workload, max_tokens: u32, key: &str) -> String {
     let load = match (spec.streams(), spec.rate) {
         (Some(streams), _) => format!("c{streams}"),
@@ -78,12 +78,12 @@ pub(super) fn cell_id(workload: &str, spec: &Workload, max_tokens: u32, key: &st
     format!("{workload}-{load}-t{max_tokens}-{}", &key[..8])
 }
 
-/// A seed of the cell's own: eight bytes of its hash.
+/// The seed of a cell: eight bytes of its hash.
 pub(super) fn cell_seed(key: &str) -> u64 {
     u64::from_str_radix(&key[8..24], 16).unwrap_or(u64::MAX)
 }
 
-/// A seed of a workload: eight bytes of a hash of its name and the experiment's seed.
+/// The seed of a workload: eight bytes of a hash of its name and the experiment's seed.
 pub(super) fn workload_seed(workload: &str, seed: u64) -> u64 {
     cell_seed(&hash(&json!({ "form": FORM, "workload": workload, "seed": seed })))
 }
@@ -94,7 +94,7 @@ fn hash(value: &Value) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
-/// JSON with sorted keys and no white space; whole numbers and fractions stay apart.
+/// Writes JSON with sorted keys and without white space. 1 and 1.0 stay different.
 fn canonical(value: &Value, out: &mut String) {
     match value {
         Value::Object(map) => {

@@ -1,4 +1,4 @@
-//! Ladders: cells along `concurrency` or `rate` that are climbed until the server is past its best.
+//! Ladders: cells of rising `concurrency` or `rate`, measured until `stop_climbing` ends them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::{
     manifest::{BaseWorkload, Column, Factor, Manifest, Order, Path, StopClimbing, Workload},
 };
 
-/// Gives each cell of a ladder the rung below it.
+/// Links each cell of a ladder to the one with the next lower load.
 pub(super) fn ladders(groups: &mut [Group], manifest: &Manifest, columns: &Columns, findings: &mut Findings) {
     for base in &manifest.workloads {
         let climbs = |group: &Group| {
@@ -26,9 +26,9 @@ pub(super) fn ladders(groups: &mut [Group], manifest: &Manifest, columns: &Colum
         };
         if manifest.experiment.order == Order::Shuffled {
             wrong(
-                "a ladder cannot be climbed in a shuffled order",
-                "needs the cells below first",
-                "order = \"as-written\", or take stop_climbing away",
+                "`stop_climbing` does not work in a shuffled order",
+                "needs ascending load",
+                "set order = \"as-written\", or remove stop_climbing",
             );
             continue;
         }
@@ -40,8 +40,8 @@ pub(super) fn ladders(groups: &mut [Group], manifest: &Manifest, columns: &Colum
         };
         if groups.iter().any(lost) {
             wrong(
-                "there is no SLO to be lost",
-                "slo-lost",
+                "`stop_climbing` has no SLO to check",
+                "needs an SLO",
                 "slo = { p95_ttft = \"500ms\" }, or stop_climbing = \"throughput-falls\"",
             );
             continue;
@@ -49,7 +49,7 @@ pub(super) fn ladders(groups: &mut [Group], manifest: &Manifest, columns: &Colum
         let along = along(manifest, base, columns);
         if along.is_empty() {
             wrong(
-                "there is no ladder to climb",
+                "`stop_climbing` needs an axis of `concurrency` or `rate`",
                 "neither `concurrency` nor `rate` has several values",
                 "sweep.concurrency = { from = 1, to = 256, factor = 2 }",
             );
@@ -58,7 +58,7 @@ pub(super) fn ladders(groups: &mut [Group], manifest: &Manifest, columns: &Colum
         for group in groups.iter_mut() {
             if !climb(group, &base.name, &along) {
                 wrong(
-                    "a ladder is climbed from below",
+                    "`stop_climbing` needs ascending values",
                     "`concurrency` or `rate` does not ascend",
                     "write its values in ascending order",
                 );
@@ -68,8 +68,7 @@ pub(super) fn ladders(groups: &mut [Group], manifest: &Manifest, columns: &Colum
     }
 }
 
-/// The columns that change along a workload's ladder: the axis itself, what advances together with it, and what is
-/// computed from others.
+/// The columns that change along a workload's ladder: the axis itself, the axes zipped with it, and derived values.
 fn along(manifest: &Manifest, base: &BaseWorkload, columns: &Columns) -> BTreeSet<String> {
     let rungs =
         ["concurrency", "rate"].map(|key| Path(vec!["workload".into(), base.name.clone(), key.into()]));
@@ -95,14 +94,14 @@ fn along(manifest: &Manifest, base: &BaseWorkload, columns: &Columns) -> BTreeSe
     along
 }
 
-/// How high a rung is.
+/// The load of a cell: requests in flight, or requests per second.
 fn height(spec: &Workload) -> Option<f64> {
     spec.streams().map(f64::from).or(spec.rate)
 }
 
-/// Links the cells of one workload on one server; whether every line of them ascends.
+/// Links the cells of one workload on one server. Returns whether every ladder ascends.
 fn climb(group: &mut Group, workload: &str, along: &BTreeSet<String>) -> bool {
-    // The last rung of each line, by the axes that stay the same on it.
+    // The last cell of each ladder, by the values that are constant along it.
     let mut last: BTreeMap<Vec<String>, (String, Option<f64>)> = BTreeMap::new();
     for cell in &mut group.cells {
         let on_ladder = cell.workload == workload && cell.spec.stop_climbing.is_some();

@@ -1,4 +1,4 @@
-//! What a cell asks, as every table shows it.
+//! The load of a cell, as tables show it.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Cell, Stop};
 
 impl Cell {
-    /// The resolved load values that always have a column: `concurrency` or `arrivals`, `rate`, `max_tokens`, and `requests` or
+    /// The load values that always have a column: `concurrency` or `arrivals`, `rate`, `max_tokens`, and `requests` or
     /// `duration`.
     pub fn load_values(&self) -> BTreeMap<String, Value> {
         let mut values = BTreeMap::from([("max_tokens".to_owned(), self.max_tokens.into())]);
@@ -26,7 +26,7 @@ impl Cell {
     }
 }
 
-/// A whole number without its fraction of zero, as people write it.
+/// Writes 8.0 as 8.
 fn plain(number: f64) -> Value {
     if number.fract() == 0.0 { (number as u64).into() } else { number.into() }
 }

@@ -1,18 +1,29 @@
-//! Manifest → [`Plan`]: the ordered cells, grouped by server so that each distinct server starts once.
+//! Expands a manifest into a [`Plan`]: the cells in order, grouped by server so that each distinct server starts once.
+//!
+//! ```
+//! use runner::{manifest::{Manifest, Overrides}, plan::plan};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let path = camino::Utf8Path::from_path(folder.path()).unwrap().join("day.toml");
+//! std::fs::write(&path, "[experiment]\nname = 'day'\n[server]\nmodel = 'm'\nengine = 'sim'\n[workload.chat]\n\
+//!     prompts = ['hi']\nrequests = 16\nmax_tokens = 64\nsweep.concurrency = [1, 4, 16]\n")?;
+//! let (manifest, _) = Manifest::load(&path, &Overrides::default());
+//! let (plan, findings) = plan(&manifest.unwrap());
+//! assert!(!findings.has_errors());
+//! assert_eq!(plan.unwrap().len(), 3);
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
-mod arrivals;
 mod axis;
+mod check;
 mod columns;
-mod content;
 mod expand;
 mod expression;
 mod identity;
 mod ladder;
 mod load_values;
 mod order;
-mod samples;
 mod select;
-mod validate;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -29,14 +40,14 @@ pub use expand::{MOST_CELLS, plan};
 pub use order::Turn;
 pub use select::selects;
 
-/// What a run will do, in order. Pure data: it names no clock, no file and no process.
+/// The servers and cells of a run, in order. Pure data, without clock, files and processes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Version of this form on disk.
+    /// Version of the file format.
     pub format: u32,
-    /// The experiment as declared.
+    /// The manifest's `[experiment]`.
     pub experiment: Experiment,
-    /// Label and price.
+    /// The manifest's `[hardware]`.
     pub hardware: Hardware,
     /// Column names of the server axes, in the order of the manifest.
     pub server_axes: Vec<String>,
@@ -46,14 +57,14 @@ pub struct Plan {
     pub groups: Vec<Group>,
 }
 
-/// One server and every cell that is measured on it.
+/// One server and the cells that are measured on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// Folder name of the server: its model or differing flags, and a hash.
+    /// Folder name of the server: the last part of its model's name, and a hash.
     pub id: String,
     /// The server with every axis applied.
     pub server: Arc<Server>,
-    /// Value of each server axis, by column name.
+    /// The value of each server axis, by column name.
     pub axes: BTreeMap<String, Value>,
     /// Cells in the order of the manifest; [`Group::turns`] gives the order they are measured in.
     pub cells: Vec<Cell>,
@@ -62,24 +73,24 @@ pub struct Group {
 /// One point of the matrix: one server, one workload, one value per axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// `chat-c8-t128-1f3a9c20`: for people, then a hash of the resolved values and the content of the inputs.
+    /// Id such as `chat-c8-t128-1f3a9c20`; the last part is a hash of the resolved values and the content of the inputs.
     pub id: String,
     /// The workload's name in the manifest.
     pub workload: String,
     /// The workload with every axis applied.
     pub spec: Arc<Workload>,
-    /// When the cell stops asking.
+    /// When the cell stops starting requests.
     pub stop: Stop,
     /// The most tokens a request may generate.
     pub max_tokens: u32,
-    /// Value of each load axis of this workload, by column name.
+    /// The value of each load axis of the workload, by column name.
     pub axes: BTreeMap<String, Value>,
-    /// Seed of this cell: everything random in it.
+    /// Seed of everything random in the cell.
     pub seed: u64,
-    /// Why it is not measured, when it is not.
+    /// The reason for skipping the cell, if it is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<String>,
-    /// The cell below it on the ladder it belongs to: where climbing ends there or earlier, this one is skipped.
+    /// With `stop_climbing`, the cell with the next lower load. This cell is skipped when climbing stops there or earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rung_below: Option<String>,
 }
@@ -94,13 +105,13 @@ pub enum Stop {
     Duration(TimeSpan),
 }
 
-/// With fewer requests than this for each stream, warm-up included, the time in which not all streams are there yet, or
-/// not any more, would be too large a part of the cell.
+/// Fewest requests per stream, warm-up included, for a staggered start. With fewer, the time in which not all streams are active
+/// would be too large a part of the cell.
 const REQUESTS_TO_STAGGER: u64 = 8;
 
 impl Cell {
-    /// How the streams of its closed loop start: as told, else staggered where there are enough requests for each
-    /// stream, or a duration. `None` in an open loop.
+    /// How the streams of a closed loop start. By default staggered if there are enough requests per stream, or a duration.
+    /// `None` in an open loop.
     pub fn start(&self) -> Option<Start> {
         let streams = u64::from(self.spec.streams()?);
         let enough = match self.stop {
@@ -116,19 +127,19 @@ impl Cell {
 }
 
 impl Plan {
-    /// A seed that the cells of a workload share, whatever their load and their server: what is drawn from it is the same in
-    /// all of them. [`Cell::seed`] is of one cell alone.
+    /// A seed that all cells of a workload share, for draws that must not differ between them. [`Cell::seed`] belongs to one
+    /// cell.
     pub fn shared_seed(&self, cell: &Cell) -> u64 {
         let swept = cell.axes.get("seed").and_then(Value::as_u64);
         identity::workload_seed(&cell.workload, swept.unwrap_or(self.experiment.seed))
     }
 
-    /// How many cells there are, skipped ones included.
+    /// The number of cells, including skipped ones.
     pub fn len(&self) -> usize {
         self.groups.iter().map(|group| group.cells.len()).sum()
     }
 
-    /// Whether there is no cell at all.
+    /// Whether the plan has no cells.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -8,18 +8,18 @@ use rand_chacha::{
 use super::Group;
 use crate::manifest::{Experiment, Order};
 
-/// One measured execution of a cell.
+/// One repeat of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Place of the cell in [`Group::cells`].
+    /// Index of the cell in [`Group::cells`].
     pub cell: usize,
-    /// Which repeat, from 1.
+    /// Number of the repeat, from 1.
     pub repeat: u32,
 }
 
 impl Group {
-    /// Every repeat of every cell that is not skipped. As written, the repeats of a cell follow each other; shuffled,
-    /// each block holds every cell once, so that a drift of the machine touches all cells alike.
+    /// Every repeat of every cell that is not skipped, in measuring order. As written, the repeats of a cell follow one another.
+    /// Shuffled, each block holds every cell once, so that drift of the machine affects all cells alike.
     pub fn turns(&self, experiment: &Experiment) -> Vec<Turn> {
         let cells: Vec<usize> =
             (0..self.cells.len()).filter(|&cell| self.cells[cell].skip.is_none()).collect();
@@ -42,7 +42,7 @@ impl Group {
     }
 }
 
-/// Fisher–Yates. The bias of the modulo is below 2⁻³² for any block that fits a plan.
+/// Fisher–Yates shuffle. The bias of the modulo is below 2⁻³² for a block of any plan.
 fn shuffle(items: &mut [usize], random: &mut ChaCha8Rng) {
     for last in (1..items.len()).rev() {
         let pick = (random.next_u64() % (last as u64 + 1)) as usize;

@@ -1,9 +1,9 @@
-//! Which cells a person means.
+//! Selects cells by patterns.
 
 use super::Plan;
 
 impl Plan {
-    /// Leaves out the cells that no pattern means, and servers that then have none.
+    /// Removes the cells that match no pattern, and servers that then have no cells.
     pub fn keep(&mut self, patterns: &[String]) {
         for group in &mut self.groups {
             group.cells.retain(|cell| selects(patterns, &cell.id));
@@ -12,8 +12,8 @@ impl Plan {
     }
 }
 
-/// Whether an id matches one of the patterns; no pattern means every cell. `*` stands for anything, and a pattern without
-/// one may stand anywhere in the id.
+/// Whether an id matches one of the patterns. `*` matches anything; a pattern without `*` matches anywhere in the id. No patterns
+/// match every id.
 pub fn selects(patterns: &[String], id: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, id))
 }
@@ -27,7 +27,7 @@ fn matches(pattern: &str, id: &str) -> bool {
     };
     let mut parts: Vec<&str> = rest.split('*').collect();
     let last = parts.pop().unwrap_or_default();
-    // The earliest place leaves the most for the parts that follow.
+    // The earliest match leaves the most text for the parts that follow.
     for part in parts {
         match left.find(part) {
             Some(at) => left = &left[at + part.len()..],
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_anything() {
+    fn a_star_matches_anything() {
         let id = "chat-c8-t128-1f3a9c20";
         for (pattern, meant) in [
             ("chat-*", true),

@@ -2,7 +2,10 @@
 
 use camino::Utf8PathBuf;
 
-use crate::load::LoadError;
+use crate::{
+    load::LoadError,
+    workload::{RequestError, VocabularyError},
+};
 
 /// Why something could not be predicted or calibrated.
 #[derive(Debug, thiserror::Error)]
@@ -16,9 +19,9 @@ pub enum PredictError {
         /// What failed.
         source: Box<PredictError>,
     },
-    /// The cell's requests could not be made.
-    #[error("{0}")]
-    Requests(String),
+    /// The cell's requests could not be built.
+    #[error(transparent)]
+    Requests(#[from] RequestError),
     /// The cell's schedule or records could not be made.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -78,8 +81,8 @@ pub enum PredictError {
     },
 }
 
-impl From<String> for PredictError {
-    fn from(why: String) -> Self {
-        Self::Requests(why)
+impl From<VocabularyError> for PredictError {
+    fn from(error: VocabularyError) -> Self {
+        Self::Requests(error.into())
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     manifest::{Cache, Start, ThinkTime},
     plan::{Cell, Stop},
     unit::Nanos,
-    workload::{Request, Requests, Talk},
+    workload::{Request, Requests, Conversation},
 };
 
 /// Estimated time from the client's send to the engine's queue: HTTP, tokenizer, and the hop to the engine's
@@ -40,7 +40,7 @@ struct Flight {
     stream: u32,
     /// The number of the conversation in the open loop.
     conversation: u64,
-    talk: Option<Talk>,
+    talk: Option<Conversation>,
 }
 
 /// The simulation of one repeat of a cell on an engine.
@@ -58,7 +58,7 @@ pub(super) struct Forecast<'a, E> {
     next_talk: u64,
     measured_from: Option<Nanos>,
     thinks: HashMap<u64, Think>,
-    talks: HashMap<u64, Talk>,
+    talks: HashMap<u64, Conversation>,
     /// Streams that start once the duration of a request is known.
     unspread: u32,
     prompts: HashMap<u32, Rc<[u64]>>,

@@ -6,7 +6,7 @@ use super::PredictError;
 use crate::{
     engine::tokenizer,
     manifest::Workload,
-    workload::{Counted, Vocabulary, countable},
+    workload::{TokenCount, Vocabulary, token_count_body},
 };
 
 /// The prompt tokens of a request's body.
@@ -45,11 +45,11 @@ pub(super) fn stretched(tokens: Vec<u64>, by: f64) -> Vec<u64> {
 
 /// The embedded engine's vocabulary, from which synthetic prompts are made.
 pub(super) fn vocabulary(spec: &Workload, model: &str) -> Result<Vocabulary, PredictError> {
-    let counts: Vec<Counted> = Vocabulary::samples()
+    let counts: Vec<TokenCount> = Vocabulary::samples()
         .iter()
         .map(|text| {
-            let ids = of_body(&Value::Object(countable(spec, model, text)));
-            Counted { tokens: ids.len() as u32, ids: ids.into_iter().map(|id| id as u32).collect() }
+            let ids = of_body(&Value::Object(token_count_body(spec, model, text)));
+            TokenCount { tokens: ids.len() as u32, ids: ids.into_iter().map(|id| id as u32).collect() }
         })
         .collect();
     Ok(Vocabulary::learn(&counts)?)

@@ -118,7 +118,7 @@ fn requests(cell: &Cell, inputs: &Inputs, repeat: u32) -> Result<Requests, Predi
     const MODEL: &str = "model";
     if workload::needs_vocabulary(&cell.spec) {
         let vocabulary = prompt::vocabulary(&cell.spec, MODEL)?;
-        return Ok(workload::made_requests(cell, inputs, &vocabulary, MODEL, repeat)?);
+        return Ok(workload::generated_requests(cell, inputs, &vocabulary, MODEL, repeat)?);
     }
     Ok(workload::requests(cell, inputs, MODEL, repeat)?)
 }

@@ -61,9 +61,10 @@ pub(super) async fn measure_once(
     let Client { address, api_key, mask, observer, observed, vocabularies, progress, cancel, spill } = client;
     let requests = if workload::needs_vocabulary(&cell.spec) {
         let vocabulary = vocabularies.of(&cell.spec, address, api_key.as_deref(), cancel.clone()).await?;
-        workload::made_requests(cell, inputs, &vocabulary, &address.model, repeat)?
+        workload::generated_requests(cell, inputs, &vocabulary, &address.model, repeat)
+            .map_err(|error| error.to_string())?
     } else {
-        workload::requests(cell, inputs, &address.model, repeat)?
+        workload::requests(cell, inputs, &address.model, repeat).map_err(|error| error.to_string())?
     };
     let requests = Arc::new(requests);
     let text = |error: LoadError| error.to_string();

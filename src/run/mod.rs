@@ -115,7 +115,7 @@ pub async fn run(
     if *stop.borrow() {
         return Err(RunError::Interrupted);
     }
-    let effective = manifest.effective().map_err(RunError::Manifest)?;
+    let effective = manifest.effective().map_err(|error| RunError::Manifest(error.to_string()))?;
     let mut done = BTreeSet::new();
     let folder = match &order.resume {
         Some(path) => {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::{
     manifest::{Api, Workload},
     server::{Address, HttpClient, HttpRequest},
-    workload::{self, Counted, Vocabulary},
+    workload::{self, TokenCount, Vocabulary},
 };
 
 /// How long one count may take: counted in an answer's `usage`, it waits for a first token.
@@ -38,7 +38,7 @@ impl Vocabularies {
         api_key: Option<&str>,
         mut cancel: watch::Receiver<bool>,
     ) -> Result<Arc<Vocabulary>, String> {
-        let shape = Value::Object(workload::countable(spec, "", "")).to_string();
+        let shape = Value::Object(workload::token_count_body(spec, "", "")).to_string();
         if let Some(known) = self.0.get(&shape) {
             return Ok(known.clone());
         }
@@ -59,8 +59,8 @@ async fn learn(counter: &Counter, spec: &Workload) -> Result<Vocabulary, String>
     // The first text shows which way of counting the server has.
     let way = counter.way(spec, &samples[0]).await?;
     let counts = counter.count_all(way, spec, &samples).await?;
-    let vocabulary = Vocabulary::learn(&counts)?;
-    let (texts, expected): (Vec<String>, Vec<u32>) = vocabulary.proofs(PROOF_SEED).into_iter().unzip();
+    let vocabulary = Vocabulary::learn(&counts).map_err(|error| error.to_string())?;
+    let (texts, expected): (Vec<String>, Vec<u32>) = vocabulary.probes(PROOF_SEED).into_iter().unzip();
     let counts = counter.count_all(way, spec, &texts).await?;
     match expected.iter().zip(&counts).find(|(expected, counted)| **expected != counted.tokens) {
         None => Ok(vocabulary),
@@ -113,7 +113,12 @@ impl Counter {
         }
     }
 
-    async fn count_all(&self, way: Way, spec: &Workload, texts: &[String]) -> Result<Vec<Counted>, String> {
+    async fn count_all(
+        &self,
+        way: Way,
+        spec: &Workload,
+        texts: &[String],
+    ) -> Result<Vec<TokenCount>, String> {
         let mut counts = Vec::with_capacity(texts.len());
         for some in texts.chunks(AT_ONCE) {
             let asked: Vec<_> = some
@@ -130,8 +135,8 @@ impl Counter {
         Ok(counts)
     }
 
-    async fn count(&self, way: Way, spec: &Workload, text: &str) -> Result<Counted, String> {
-        let mut body = workload::countable(spec, &self.model, text);
+    async fn count(&self, way: Way, spec: &Workload, text: &str) -> Result<TokenCount, String> {
+        let mut body = workload::token_count_body(spec, &self.model, text);
         let path = match (way, spec.api) {
             (Way::Tokenize, api) => {
                 if api == Api::Completions {
@@ -171,7 +176,7 @@ impl Counter {
 }
 
 /// The count in an answer; none where it is missing or zero, which no text here has.
-fn counted(way: Way, answer: &Value) -> Option<Counted> {
+fn counted(way: Way, answer: &Value) -> Option<TokenCount> {
     let whole = |value: &Value| value.as_u64().and_then(|count| u32::try_from(count).ok());
     let counted = match way {
         Way::Tokenize => {
@@ -180,9 +185,9 @@ fn counted(way: Way, answer: &Value) -> Option<Counted> {
                 _ => None,
             };
             let ids = ids.unwrap_or_default();
-            Counted { tokens: whole(&answer["count"]).or(u32::try_from(ids.len()).ok())?, ids }
+            TokenCount { tokens: whole(&answer["count"]).or(u32::try_from(ids.len()).ok())?, ids }
         }
-        Way::Usage => Counted { tokens: whole(&answer["usage"]["prompt_tokens"])?, ids: Vec::new() },
+        Way::Usage => TokenCount { tokens: whole(&answer["usage"]["prompt_tokens"])?, ids: Vec::new() },
     };
     (counted.tokens > 0).then_some(counted)
 }

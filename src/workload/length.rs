@@ -1,10 +1,10 @@
-//! Drawing lengths.
+//! Draws lengths from their distributions.
 
 use rand_chacha::rand_core::Rng;
 
 use crate::manifest::{Distribution, Length, Moments};
 
-/// After so many draws outside the bounds the last one is moved to the nearer bound.
+/// After this many draws outside the bounds, the last one is clamped to them.
 const MOST_DRAWS: usize = 1000;
 
 /// Draws a length, in tokens, within its bounds.
@@ -18,7 +18,7 @@ pub(super) fn draw(length: &Length, random: &mut impl Rng) -> u32 {
             within(moments, || moments.mean + moments.stddev * normal(random))
         }
         Length::Drawn(Distribution::Lognormal(moments)) => {
-            // The mean and the deviation are those of the lengths: σ² = ln(1 + s²/m²), μ = ln m − σ²/2.
+            // Mean m and deviation s are those of the lengths, not of their logarithms: σ² = ln(1 + s²/m²), μ = ln m − σ²/2.
             let variance = (moments.stddev / moments.mean).powi(2).ln_1p();
             let middle = moments.mean.ln() - variance / 2.0;
             within(moments, || (middle + variance.sqrt() * normal(random)).exp())
@@ -39,17 +39,17 @@ pub(super) fn draw(length: &Length, random: &mut impl Rng) -> u32 {
     }
 }
 
-/// A whole number below a bound, each as likely: the high half of a product, whose unevenness is below 2⁻³² here.
+/// A uniform whole number below a bound: the high half of a product. Its bias is below 2⁻³² here.
 pub(super) fn below(random: &mut impl Rng, bound: u64) -> u64 {
     ((u128::from(random.next_u64()) * u128::from(bound)) >> 64) as u64
 }
 
-/// At least 0, below 1.
+/// A uniform number, at least 0 and below 1.
 fn unit(random: &mut impl Rng) -> f64 {
     (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// Normal with mean 0 and deviation 1, by Box and Muller.
+/// A standard normal number, by the Box–Muller transform.
 fn normal(random: &mut impl Rng) -> f64 {
     let radius = (-2.0 * (1.0 - unit(random)).ln()).sqrt();
     radius * (std::f64::consts::TAU * unit(random)).cos()
@@ -118,7 +118,7 @@ mod tests {
             for kind in ["normal", "lognormal"] {
                 let form = json!({ kind: { "mean": mean, "stddev": stddev, "min": min, "max": max } });
                 let length: Length = serde_json::from_value(form).unwrap();
-                prop_assert_eq!(length.wrong(), None);
+                prop_assert_eq!(length.check(), Ok(()));
                 let mut random = ChaCha8Rng::seed_from_u64(seed);
                 for _ in 0..20 {
                     prop_assert!((min..=max).contains(&draw(&length, &mut random)));

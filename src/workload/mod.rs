@@ -1,22 +1,31 @@
-//! Cell and seed → requests. Pure: the same cell and repeat give the same bytes.
+//! Builds the requests of a cell. The same cell and repeat always give the same bytes.
 //!
-//! Prompts are given (written in the manifest or its files) or made. What a prefix cache may know of them:
+//! Prompts are fixed (from the manifest or its files) or generated. They differ in what the prefix cache can reuse:
 //!
-//! - Given prompts are sent as written, so they meet what an earlier request, repeat or cell left in the cache; with
-//!   `cache = "fresh"` each begins with words of its own.
-//! - Made ones (`synthetic`, `shared_prefix`, a trace's) are drawn from the cell's seed and the repeat's number: no two cells and no
-//!   two repeats share a beginning, and no two requests of a cell but those of a `shared_prefix` group or with the same
-//!   blocks in a trace. Their lengths are
-//!   drawn from the cell's seed alone, so that its repeats ask for the same work.
+//! - Fixed prompts are sent as written, so they hit what earlier requests, repeats and cells left in the cache. With
+//!   `cache = "fresh"`, each begins with random words.
+//! - Generated prompts (`synthetic`, `shared_prefix`, `trace`) are drawn from the cell's seed and the number of the repeat.
+//!   No two cells or repeats share a prefix, and within a cell only the prompts of a `shared_prefix` group, or with the same
+//!   blocks in a trace, do. Their lengths depend on the cell's seed alone, so that all repeats are the same work.
 //!
-//! How long a made prompt is, is counted in the server's own tokens: a [`Vocabulary`] says what a word costs there.
+//! The length of a generated prompt is counted in the server's own tokens, which a [`Vocabulary`] holds.
+//!
+//! ```
+//! use runner::{manifest::Workload, workload::token_count_body};
+//!
+//! let spec: Workload = toml::from_str("api = 'chat'\nprompts = ['hi']\nrequests = 1")?;
+//! let body = token_count_body(&spec, "tiny", "hi");
+//! assert_eq!(body["messages"][0]["content"], "hi");
+//! # Ok::<(), toml::de::Error>(())
+//! ```
 
-mod alphabet;
-mod frame;
-mod given;
+mod body;
+mod conversation;
+mod error;
+mod fixed;
+mod generated;
 mod length;
-mod made;
-mod talk;
+mod pieces;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
@@ -31,97 +40,97 @@ use crate::{
     manifest::{Cache, Inputs, Length, Workload},
     plan::Cell,
 };
-use frame::{Frame, Prompt};
-use given::Given;
-use made::Made;
+use body::{BodyTemplate, Prompt};
+use fixed::FixedPrompt;
+use generated::Generator;
 
-pub use talk::{Talk, Turn};
-pub use vocabulary::{Counted, Vocabulary, countable};
+pub use conversation::{Conversation, Turn};
+pub use error::{RequestError, VocabularyError};
+pub use vocabulary::{TokenCount, Vocabulary, token_count_body};
 
-/// Words of random hex before a `fresh` prompt. Sixteen fill at least one KV block of the usual size, so that not even
-/// the first block of two prompts is the same.
+/// Random hex words before a `fresh` prompt. They fill at least one KV block of the usual size, so that two prompts differ
+/// from the first block on.
 const FRESH_WORDS: usize = 16;
 
-/// Every request a cell may send, by index.
+/// The requests of one repeat of a cell, by index.
 #[derive(Clone, Debug)]
 pub struct Requests {
-    frame: Frame,
+    template: BodyTemplate,
     content: Content,
     output: Length,
 }
 
-/// Where prompts come from.
+/// The source of prompts.
 #[derive(Clone, Debug)]
 enum Content {
-    /// Asked in turn, over and over.
-    Given {
-        prompts: Vec<Given>,
-        /// Seed of the fresh words; absent when prompts are sent as written.
+    /// Requests go round these prompts.
+    Fixed {
+        prompts: Vec<FixedPrompt>,
+        /// Seed of the random words of `cache = "fresh"`; `None` when prompts are sent as written.
         fresh: Option<u64>,
-        /// Whether prompts begin conversations of several turns.
+        /// Whether prompts are first turns of conversations that continue.
         turns: bool,
     },
-    /// Each drawn anew.
-    Made(Box<Made>),
+    /// Every request has a new prompt.
+    Generated(Box<Generator>),
 }
 
-/// One request, ready to be sent.
+/// One request, ready to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Its number in the cell, warm-up included.
     pub index: u64,
-    /// Which input it asks: a given prompt's place, a made one's group; without groups the request's own number.
+    /// The index of its fixed prompt, or the group of its generated prompt; without groups the request's own number.
     pub input: u32,
-    /// Tokens its prompt has by the server's count, where the workload asks for an exact length.
+    /// Tokens of its prompt as the server counts them, for prompts of an exact length.
     pub input_tokens: Option<u32>,
-    /// The turn it is, where the workload asks conversations: then its answer's text is wanted.
+    /// Its position in a conversation. The text of its answer is then needed for the next turn.
     pub turn: Option<Turn>,
     /// The JSON body.
     pub body: Bytes,
-    /// The most tokens it may generate.
+    /// The most tokens to generate.
     pub max_tokens: u32,
 }
 
-/// Whether requests of a workload can be built only with the server's [`Vocabulary`].
+/// Whether building the requests of a workload needs the server's [`Vocabulary`].
 pub fn needs_vocabulary(spec: &Workload) -> bool {
-    spec.source().is_ok_and(|source| source.is_made())
+    spec.source().is_ok_and(|source| source.is_generated())
 }
 
-/// Builds the requests of one repeat of a cell with given prompts, for a server that calls its model `model`.
+/// Builds the requests of one repeat of a cell with fixed prompts. `model` is the name that the server gives its model.
 ///
 /// # Errors
-/// A sentence when an input cannot be read or a template cannot be rendered.
-pub fn requests(cell: &Cell, inputs: &Inputs, model: &str, repeat: u32) -> Result<Requests, String> {
+/// When an input cannot be read, a template fails, or the prompts are generated.
+pub fn requests(cell: &Cell, inputs: &Inputs, model: &str, repeat: u32) -> Result<Requests, RequestError> {
     let spec = &cell.spec;
     let fresh = spec.cache == Cache::Fresh;
-    let content = Content::Given {
-        prompts: given::given(spec, inputs)?,
+    let content = Content::Fixed {
+        prompts: fixed::fixed_prompts(spec, inputs)?,
         fresh: fresh.then(|| cell.seed.wrapping_add(u64::from(repeat))),
         turns: spec.has_turns(),
     };
     Ok(with(cell, model, content))
 }
 
-/// Builds the requests of one repeat of a cell with made prompts, for a server of that vocabulary.
+/// Builds the requests of one repeat of a cell with generated prompts, for a server with this vocabulary.
 ///
 /// # Errors
-/// A sentence when prompts are given, or are to be shorter than what a prompt has beside its words.
-pub fn made_requests(
+/// When the prompts are fixed, or shorter than the chat template allows.
+pub fn generated_requests(
     cell: &Cell,
     inputs: &Inputs,
     vocabulary: &Vocabulary,
     model: &str,
     repeat: u32,
-) -> Result<Requests, String> {
-    let made = Made::new(&cell.spec, inputs, vocabulary, cell.seed, repeat)?
-        .ok_or("prompts are given and need no vocabulary")?;
-    Ok(with(cell, model, Content::Made(Box::new(made))))
+) -> Result<Requests, RequestError> {
+    let generator = Generator::new(&cell.spec, inputs, vocabulary, cell.seed, repeat)?;
+    Ok(with(cell, model, Content::Generated(Box::new(generator))))
 }
 
 fn with(cell: &Cell, model: &str, content: Content) -> Requests {
     let spec = &cell.spec;
     Requests {
-        frame: Frame::new(spec, model),
+        template: BodyTemplate::new(spec, model),
         content,
         output: spec.output_tokens().cloned().unwrap_or(Length::Fixed(cell.max_tokens)),
     }
@@ -130,45 +139,45 @@ fn with(cell: &Cell, model: &str, content: Content) -> Requests {
 impl Requests {
     /// The endpoint's path.
     pub fn path(&self) -> &'static str {
-        self.frame.path()
+        self.template.path()
     }
 
-    /// How many distinct inputs there are; `None` where each request has its own.
+    /// The number of distinct inputs; `None` when every request has its own.
     pub fn inputs(&self) -> Option<usize> {
         match &self.content {
-            Content::Given { prompts, .. } => Some(prompts.len()),
-            Content::Made(made) => made.groups(),
+            Content::Fixed { prompts, .. } => Some(prompts.len()),
+            Content::Generated(generator) => generator.groups(),
         }
     }
 
-    /// The request of an index, whatever was asked before.
+    /// The request of an index, independent of all others.
     pub fn get(&self, index: u64) -> Request {
         match &self.content {
-            Content::Given { prompts, fresh, .. } => {
+            Content::Fixed { prompts, fresh, .. } => {
                 let input = (index % prompts.len() as u64) as usize;
-                let given = &prompts[input];
+                let fixed = &prompts[input];
                 let before = fresh.map(|seed| fresh_words(seed, index));
                 let prompt = Prompt::Text {
-                    system: given.system.as_deref(),
+                    system: fixed.system.as_deref(),
                     history: "",
-                    pieces: [before.as_deref().unwrap_or_default(), &given.text],
+                    pieces: [before.as_deref().unwrap_or_default(), &fixed.text],
                 };
-                let max_tokens = given.output_tokens.unwrap_or(self.output.bounds().1);
+                let max_tokens = fixed.output_tokens.unwrap_or(self.output.bounds().1);
                 Request {
                     index,
                     input: input as u32,
                     input_tokens: None,
                     turn: None,
-                    body: self.frame.body(prompt, max_tokens),
+                    body: self.template.body(prompt, max_tokens),
                     max_tokens,
                 }
             }
-            Content::Made(made) => {
-                let mut lengths = made.lengths(index);
-                let prompt = made.get(index, &mut lengths);
+            Content::Generated(generator) => {
+                let mut lengths = generator.lengths(index);
+                let prompt = generator.get(index, &mut lengths);
                 let max_tokens =
                     prompt.output_tokens.unwrap_or_else(|| length::draw(&self.output, &mut lengths));
-                let asked = if made.are_ids() {
+                let asked = if generator.are_ids() {
                     Prompt::Ids(&prompt.text)
                 } else {
                     Prompt::Text { system: None, history: "", pieces: [&prompt.text, ""] }
@@ -178,7 +187,7 @@ impl Requests {
                     input: prompt.input,
                     input_tokens: Some(prompt.tokens),
                     turn: None,
-                    body: self.frame.body(asked, max_tokens),
+                    body: self.template.body(asked, max_tokens),
                     max_tokens,
                 }
             }
@@ -186,7 +195,7 @@ impl Requests {
     }
 }
 
-/// Words that no other request of this seed begins with, escaped for JSON.
+/// Random words that no other request of this seed begins with, escaped for JSON.
 fn fresh_words(seed: u64, index: u64) -> String {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(index);

@@ -108,7 +108,7 @@ fn a_line_may_say_how_long_its_answer_is() {
         assert_eq!((&body["max_tokens"], &body["min_tokens"]), (&json!(50), &json!(50)));
     }
     let missing = serde_json::from_value(json!({ "file": "p.jsonl", "output_tokens_field": "m" }));
-    let said = inputs.lines(&missing.unwrap()).unwrap_err();
+    let said = inputs.lines(&missing.unwrap()).unwrap_err().to_string();
     assert!(said.contains("p.jsonl:1 has no number of tokens"), "{said}");
 }
 
@@ -129,7 +129,7 @@ fn fresh_prompts_differ_by_request_and_repeat_and_end_as_written() {
 
 /// A tokenizer of its own kind: a token for every three letters of a word, a beginning-of-text token, and a template of
 /// five more around a chat's text and two around its system message.
-fn tokenize(body: &serde_json::Map<String, Value>) -> Counted {
+fn tokenize(body: &serde_json::Map<String, Value>) -> TokenCount {
     let text = |text: &Value| -> Vec<u32> {
         text.as_str()
             .unwrap()
@@ -151,14 +151,14 @@ fn tokenize(body: &serde_json::Map<String, Value>) -> Counted {
             ids.extend([4, 5]);
         }
     }
-    Counted { tokens: ids.len() as u32, ids }
+    TokenCount { tokens: ids.len() as u32, ids }
 }
 
 fn vocabulary(spec: &crate::manifest::Workload) -> Vocabulary {
-    let count = |text: &String| tokenize(&countable(spec, "m", text));
-    let counts: Vec<Counted> = Vocabulary::samples().iter().map(count).collect();
+    let count = |text: &String| tokenize(&token_count_body(spec, "m", text));
+    let counts: Vec<TokenCount> = Vocabulary::samples().iter().map(count).collect();
     let vocabulary = Vocabulary::learn(&counts).unwrap();
-    for (text, tokens) in vocabulary.proofs(5) {
+    for (text, tokens) in vocabulary.probes(5) {
         assert_eq!(count(&text).tokens, tokens, "{text}");
     }
     vocabulary
@@ -167,7 +167,8 @@ fn vocabulary(spec: &crate::manifest::Workload) -> Vocabulary {
 /// The made requests of a cell of that seed, and what the tokenizer above counts in each.
 fn made(spec: &Value, seed: u64, repeat: u32) -> (Requests, impl Fn(u64) -> (Request, Vec<u32>) + use<>) {
     let cell = Cell { seed, ..cell(spec.clone()) };
-    let requests = made_requests(&cell, &Inputs::default(), &vocabulary(&cell.spec), "m", repeat).unwrap();
+    let requests =
+        generated_requests(&cell, &Inputs::default(), &vocabulary(&cell.spec), "m", repeat).unwrap();
     let again = requests.clone();
     let counted = move |index| {
         let request = again.get(index);
@@ -220,8 +221,10 @@ fn the_shortest_prompts_are_met_and_shorter_ones_refused() {
     let (_, counted) = made(&spec(7), 7, 1);
     assert_eq!(counted(0).1.len(), 7);
     let cell = cell(spec(6));
-    let said = made_requests(&cell, &Inputs::default(), &vocabulary(&cell.spec), "m", 1).unwrap_err();
-    assert!(said.contains("5 tokens before their first word and 2 behind"), "{said}");
+    let said = generated_requests(&cell, &Inputs::default(), &vocabulary(&cell.spec), "m", 1)
+        .unwrap_err()
+        .to_string();
+    assert!(said.contains("5 tokens before their first word and 2 after"), "{said}");
     assert!(requests(&cell, &Inputs::default(), "m", 1).is_err());
 }
 
@@ -276,14 +279,15 @@ fn groups_share_their_prefix_and_nothing_else() {
 
 #[test]
 fn counts_that_make_no_sense_are_refused() {
-    let none: Vec<Counted> = Vocabulary::samples().iter().map(|_| Counted::default()).collect();
+    let none: Vec<TokenCount> = Vocabulary::samples().iter().map(|_| TokenCount::default()).collect();
     assert!(Vocabulary::learn(&none).is_err());
     assert!(Vocabulary::learn(&[]).is_err());
     let count =
-        |at: usize, cost: u32| Counted { tokens: if at == 0 { 5 } else { 5 + cost }, ids: Vec::new() };
-    let of = |cost| -> Vec<Counted> { (0..Vocabulary::samples().len()).map(|at| count(at, cost)).collect() };
-    let said = Vocabulary::learn(&of(2)).unwrap_err();
-    assert!(said.contains("no common word is one token"), "{said}");
+        |at: usize, cost: u32| TokenCount { tokens: if at == 0 { 5 } else { 5 + cost }, ids: Vec::new() };
+    let of =
+        |cost| -> Vec<TokenCount> { (0..Vocabulary::samples().len()).map(|at| count(at, cost)).collect() };
+    let said = Vocabulary::learn(&of(2)).unwrap_err().to_string();
+    assert!(said.contains("no common word is a single token"), "{said}");
     assert!(Vocabulary::learn(&of(1)).is_ok());
 }
 
@@ -302,7 +306,7 @@ fn a_trace_alone_says_how_long_prompts_and_answers_are_and_which_blocks_they_sha
         let spec = json!({ "api": api, "arrivals": "trace", "trace": { "file": "t.jsonl" } });
         let cell = cell(spec);
         let vocabulary = vocabulary(&cell.spec);
-        let requests = made_requests(&cell, &inputs, &vocabulary, "m", 1).unwrap();
+        let requests = generated_requests(&cell, &inputs, &vocabulary, "m", 1).unwrap();
         let ids = |index: u64| -> (Request, Vec<u32>) {
             let request = requests.get(index);
             let body: serde_json::Map<String, Value> = serde_json::from_slice(&request.body).unwrap();

@@ -1,51 +1,50 @@
-//! How long texts are in a server's own tokens, learned from the server by counting short ones.
+//! Token counts of words on a server, learned by having the server count short texts.
 //!
-//! No tokenizer stands in this program: a local one would have to be the server's own, in its version, with its chat
-//! template. A server counts for itself, and words that follow a space keep their tokens whatever stands around them in
-//! the tokenizers of today's models. That is not believed but tried: [`Vocabulary::proofs`].
+//! A local tokenizer would have to match the server's in version and chat template, so the server counts instead. In current
+//! tokenizers a word after a space has the same tokens wherever it stands. [`Vocabulary::probes`] verifies this.
 
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde_json::{Map, Value, json};
 
-use super::alphabet::Alphabet;
+use super::{error::VocabularyError, pieces::Pieces};
 use crate::manifest::{Api, Workload};
 
-/// What every made text begins with: a word without a space before it, which templates may strip.
+/// The word that every generated text begins with. It has no leading space, which templates might strip.
 const OPENER: &str = "Read";
-/// A word between the opener and the word that is counted, so that every counted word stands in the middle.
+/// A word between the opener and the counted word, so that the counted word is never the first after the opener.
 const ANCHOR: &str = " this";
-/// Short common words are one token in most vocabularies, and a few tokens in the others.
+/// Short common words, which are one token in most vocabularies and a few in others.
 const WORDS: &str = "the of and to in is was for that on with as by at from his it an are which be this he had not \
     or have but one their they you all who more when would there about up out been were so some time what into has \
     two her him like then first any may such these over new after most also made people years way see now between \
     well even long because part under never both place same world house still last great found little every right \
     while state might number water against left once during without again system day though small light re er";
-/// Lengths of the proofs, in tokens beside the opener.
-const PROOFS: [u32; 6] = [1, 2, 17, 64, 257, 900];
+/// Lengths of the probes, in tokens after the opener.
+const PROBES: [u32; 6] = [1, 2, 17, 64, 257, 900];
 
-/// Words with their tokens in a server's count, and what a prompt has beside its words.
+/// Words with their token counts on a server, and the tokens that every prompt has besides them.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
-    words: Alphabet,
-    /// Ids of ordinary tokens, where the server tells them.
-    ids: Option<Alphabet>,
-    /// Tokens of a prompt beside its words: the opener, a chat's template, a system message.
-    beside: u32,
-    /// Those of them that follow the text, as far as the server tells ids; else none are known to.
-    behind: u32,
+    words: Pieces,
+    /// Ids of ordinary tokens, if the server reports ids.
+    ids: Option<Pieces>,
+    /// Tokens that every prompt has: opener, chat template and system message.
+    overhead: u32,
+    /// Those of them after the text; 0 if the server reports no ids.
+    overhead_after: u32,
 }
 
-/// A text's length by the server's count.
+/// The server's token count of a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    /// Tokens of the whole prompt, template included.
+pub struct TokenCount {
+    /// Tokens of the whole prompt, including the chat template.
     pub tokens: u32,
-    /// Their ids, where the server tells.
+    /// Their ids, if the server reports them.
     pub ids: Vec<u32>,
 }
 
 impl Vocabulary {
-    /// The texts whose counts [`Vocabulary::learn`] needs, in its order.
+    /// The texts whose counts [`Vocabulary::learn`] needs, in this order.
     pub fn samples() -> Vec<String> {
         std::iter::once(format!("{OPENER}{ANCHOR}"))
             .chain(WORDS.split_whitespace().map(|word| format!("{OPENER}{ANCHOR} {word}")))
@@ -55,12 +54,13 @@ impl Vocabulary {
     /// Learns from the counts of [`Vocabulary::samples`].
     ///
     /// # Errors
-    /// A sentence when the counts make no sense or no word is one token long.
-    pub fn learn(counts: &[Counted]) -> Result<Self, String> {
+    /// When counts are missing or contradict each other, or no word is a single token.
+    pub fn learn(counts: &[TokenCount]) -> Result<Self, VocabularyError> {
         let words: Vec<&str> = WORDS.split_whitespace().collect();
-        let (bare, counts) = counts.split_first().ok_or("nothing was counted")?;
+        let incomplete = |counted| VocabularyError::Incomplete { counted, needed: words.len() };
+        let (bare, counts) = counts.split_first().ok_or(incomplete(0))?;
         if counts.len() != words.len() {
-            return Err(format!("{} of {} words were counted", counts.len(), words.len()));
+            return Err(incomplete(counts.len()));
         }
         let costs: Vec<Option<u32>> = counts
             .iter()
@@ -70,25 +70,20 @@ impl Vocabulary {
             .iter()
             .zip(&costs)
             .filter_map(|(word, cost)| Some((format!(" {word}").into_boxed_str(), (*cost)?)));
-        let words = Alphabet::new(pieces).ok_or(
-            "no common word is one token of this server's, so no text can be made of an exact length",
-        )?;
-        // The anchor is counted with the bare text; as the word of its own it is among the samples.
+        let words = Pieces::new(pieces).ok_or(VocabularyError::NoSingleToken)?;
+        // The bare text contains the anchor, whose own count is among the samples.
         let anchor = WORDS
             .split_whitespace()
             .position(|word| word == ANCHOR.trim())
             .and_then(|at| costs[at])
-            .ok_or("the server counts no token for a word")?;
-        let beside = bare
-            .tokens
-            .checked_sub(anchor)
-            .ok_or("the server counts fewer tokens for a text than for a word of it")?;
-        // The ids a word adds, where the rest of the text keeps its own: those after it are the template's.
+            .ok_or(VocabularyError::NoTokens)?;
+        let overhead = bare.tokens.checked_sub(anchor).ok_or(VocabularyError::NoTokens)?;
+        // The ids that a word adds to the bare text. Those after them belong to the template.
         let mut ids: Vec<u32> = Vec::new();
-        let mut behind = bare.ids.len();
+        let mut overhead_after = bare.ids.len();
         for counted in counts.iter().filter(|_| !bare.ids.is_empty()) {
             let shared = bare.ids.iter().zip(&counted.ids).take_while(|(a, b)| a == b).count();
-            behind = behind.min(bare.ids.len() - shared);
+            overhead_after = overhead_after.min(bare.ids.len() - shared);
             let end = counted.ids.len().saturating_sub(bare.ids.len() - shared);
             ids.extend(counted.ids.get(shared..end).into_iter().flatten());
         }
@@ -96,49 +91,49 @@ impl Vocabulary {
         ids.dedup();
         Ok(Self {
             words,
-            ids: Alphabet::new(ids.into_iter().map(|id| (format!(",{id}").into(), 1))),
-            beside,
-            behind: behind as u32,
+            ids: Pieces::new(ids.into_iter().map(|id| (format!(",{id}").into(), 1))),
+            overhead,
+            overhead_after: overhead_after as u32,
         })
     }
 
-    /// Texts with the length each must have, to be counted before the vocabulary is believed.
-    pub fn proofs(&self, seed: u64) -> Vec<(String, u32)> {
+    /// Generated texts with the token counts they should have. The server's counts must agree before the vocabulary is used.
+    pub fn probes(&self, seed: u64) -> Vec<(String, u32)> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        PROOFS
+        PROBES
             .iter()
             .map(|tokens| {
                 let mut text = OPENER.to_owned();
                 self.words.compose(*tokens, &mut random, &mut text);
-                (text, self.beside + tokens)
+                (text, self.overhead + tokens)
             })
             .collect()
     }
 
-    /// Whether prompts can be sent as token ids.
-    pub(super) fn ids(&self) -> Option<&Alphabet> {
+    /// Token ids to compose prompts from, if the server reports ids.
+    pub(super) fn ids(&self) -> Option<&Pieces> {
         self.ids.as_ref()
     }
 
-    /// The words of texts.
-    pub(super) fn words(&self) -> &Alphabet {
+    /// Words to compose texts from.
+    pub(super) fn words(&self) -> &Pieces {
         &self.words
     }
 
-    /// Tokens of a text prompt beside its words.
-    pub(super) fn beside(&self) -> u32 {
-        self.beside
+    /// Tokens that every text prompt has besides its words.
+    pub(super) fn overhead(&self) -> u32 {
+        self.overhead
     }
 
-    /// Those of them that follow the text.
-    pub(super) fn behind(&self) -> u32 {
-        self.behind
+    /// Those of them after the text.
+    pub(super) fn overhead_after(&self) -> u32 {
+        self.overhead_after
     }
 }
 
-/// A prompt as the endpoints take it, with whatever else of a body may change its length: `/tokenize` counts it, and so
-/// does the workload's own endpoint in the `usage` of an answer.
-pub fn countable(spec: &Workload, model: &str, text: &str) -> Map<String, Value> {
+/// The part of a request body that decides how many tokens the prompt has. `/tokenize` accepts it, and so does the workload's
+/// own endpoint.
+pub fn token_count_body(spec: &Workload, model: &str, text: &str) -> Map<String, Value> {
     let mut body = Map::from_iter([("model".to_owned(), model.into())]);
     match spec.api {
         Api::Completions => {
@@ -156,7 +151,7 @@ pub fn countable(spec: &Workload, model: &str, text: &str) -> Map<String, Value>
     body
 }
 
-/// What every made text begins with.
+/// The word that every generated text begins with.
 pub(super) fn opener() -> &'static str {
     OPENER
 }

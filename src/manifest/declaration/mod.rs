@@ -1,5 +1,5 @@
-//! The typed form of a manifest's tables. The doc comments here are what `runner schema` and the findings say, and
-//! the types are the only place where the manifest's keys are named.
+//! The types of a manifest's tables. They define its keys, and their doc comments are the descriptions in
+//! `runner schema` and in findings.
 
 mod experiment;
 mod prompts;
@@ -15,7 +15,7 @@ pub use sim::*;
 pub use slo::*;
 pub use workload::*;
 
-/// A key added later stays out of the canonical form while it has its default, so that older ids hold.
+/// Whether a value is the default. Keys that were added later are left out of the canonical form then, which keeps ids stable.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

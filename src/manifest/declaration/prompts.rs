@@ -1,10 +1,10 @@
-//! Prompts and documents that are written down, inline or in a file.
+//! Prompts and documents from the manifest or a file.
 
 use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where prompts come from.
+/// Prompts, inline or from a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Prompts {
@@ -14,29 +14,29 @@ pub enum Prompts {
     File(PromptFile),
 }
 
-/// A JSONL file of prompts: one object a line.
+/// A JSONL file of prompts: one object per line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromptFile {
-    /// The file, from the manifest's folder.
+    /// Path of the file, relative to the manifest's folder.
     #[schemars(with = "String")]
     pub file: Utf8PathBuf,
-    /// The field that holds the prompt.
+    /// The field that holds the prompt. Default: `prompt`.
     #[serde(default = "prompt_field")]
     pub field: String,
-    /// The field that holds how many tokens the answer has, exactly, in place of `max_tokens`.
+    /// The field that holds the exact number of tokens of the answer, in place of `max_tokens`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens_field: Option<String>,
 }
 
-/// Where documents come from: one text file, cut at a separator.
+/// Documents in one text file, divided by a separator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Documents {
-    /// The file, from the manifest's folder.
+    /// Path of the file, relative to the manifest's folder.
     #[schemars(with = "String")]
     pub file: Utf8PathBuf,
-    /// The text between two documents; without it the file is one document.
+    /// The text between two documents. Without it, the file is one document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub separator: Option<String>,

@@ -12,55 +12,55 @@ use crate::{flags::Flags, unit::TimeSpan};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
-    /// Which engine answers.
+    /// The engine that serves the model.
     #[serde(default)]
     pub engine: Engine,
     /// A hub id (`Qwen/Qwen2.5-1.5B-Instruct`) or the path of a local model.
     #[schemars(length(min = 1))]
     pub model: String,
-    /// The words that start the engine, before the model and the flags; `["vllm", "serve"]` unless told. Words may
-    /// contain `{model}`, `{host}` and `{port}`: then these are not appended.
+    /// The command that starts the engine, as a list of words; the model and the flags are appended. Words may contain
+    /// `{model}`, `{host}` and `{port}`, which are then not appended. Default: `["vllm", "serve"]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub command: Option<Vec<String>>,
-    /// How long a start may take once the model's files are there.
+    /// Timeout of the start, counted from when the model's files are complete. Default: `"10m"`.
     #[serde(default = "ready_within")]
     pub ready_within: TimeSpan,
-    /// How long the model's files may take to arrive.
+    /// Timeout of the download of the model's files. Default: `"1h"`.
     #[serde(default = "download_within")]
     pub download_within: TimeSpan,
-    /// How long a server may take to end when asked, before it is killed.
+    /// How long the server may take to exit before it is killed. Default: `"30s"`.
     #[serde(default = "stop_within")]
     pub stop_within: TimeSpan,
-    /// How long it may send nothing at all while requests wait, before it counts as hung and is ended. More than the
-    /// longest prefill takes, and with `stream = false` more than the longest answer.
+    /// How long the server may send nothing while requests wait before it counts as hung and is stopped. Must exceed the
+    /// longest prefill, and with `stream = false` the longest answer. Default: `"5m"`.
     #[serde(default = "hung_after")]
     pub hung_after: TimeSpan,
     /// Where the server runs.
     #[serde(default)]
     pub launch: Launch,
-    /// Flags of `vllm serve`, passed through: `true` is `--flag`, `false` is `--no-flag`, a table is JSON,
-    /// `{ unset = true }` takes an inherited flag away.
+    /// Flags of `vllm serve`, passed through: `true` is `--flag`, `false` is `--no-flag`, a list repeats the value, a table
+    /// becomes JSON, and `{ unset = true }` removes an inherited flag.
     #[serde(default)]
     pub flags: Flags,
-    /// Environment variables for the server, beside the runner's own.
+    /// Environment variables of the server, in addition to the runner's own.
     #[serde(default)]
     pub env: BTreeMap<String, EnvValue>,
-    /// How the embedded engine behaves (`engine = "sim"`, or `run --sim`).
+    /// Behaviour of the embedded engine (`engine = "sim"`, or `run --sim`).
     #[serde(default)]
     pub sim: SimScript,
 }
 
-/// Which engine a server is.
+/// The engine of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
     /// `vllm serve`.
     #[default]
     Vllm,
-    /// The engine embedded in this binary: no GPU, no vLLM, and never ranked with what was measured.
+    /// The engine embedded in runner, without GPU and vLLM. Its results are never ranked with measured ones.
     Sim,
-    /// Anything that speaks the OpenAI API.
+    /// Any server with an OpenAI-compatible API.
     Openai,
 }
 
@@ -68,35 +68,35 @@ pub enum Engine {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Launch {
-    /// `local` starts it here; `attach` uses one that already runs.
+    /// `local` starts the server on this machine; `attach` uses a running one.
     #[serde(default)]
     pub on: LaunchOn,
-    /// The address of a running server, for `attach`: `http://127.0.0.1:8000`.
+    /// Address of the running server, for `attach`: `http://127.0.0.1:8000`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The environment variable that holds the API key; the key itself never stands in a manifest.
+    /// Name of the environment variable that holds the API key. The key itself must not stand in a manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
 }
 
-/// The kinds of place a server runs in.
+/// Whether a server is started or already runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LaunchOn {
-    /// A process of this machine, started and ended by the runner.
+    /// A process on this machine that runner starts and stops.
     #[default]
     Local,
-    /// A server that somebody else started; its flags are unverified.
+    /// A server that is already running; its flags cannot be verified.
     Attach,
 }
 
-/// A value of the server's environment.
+/// The value of an environment variable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum EnvValue {
-    /// The value itself.
+    /// The value.
     Text(String),
-    /// `{ unset = true }`: take an inherited variable away.
+    /// `{ unset = true }`: removes an inherited variable.
     Unset(Unset),
 }
 

@@ -8,32 +8,32 @@ use crate::{
     unit::TimeSpan,
 };
 
-/// The scripted schedule of the embedded engine. Every time is what the engine takes, not what a client sees.
+/// Timing and limits of the embedded engine. Times are those of the engine, without what a client adds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SimScript {
-    /// From the start of a request's turn to its first token.
+    /// Time from the start of a request to its first token. Default: `"40ms"`.
     pub ttft: TimeSpan,
-    /// From one token to the next, when nothing else runs.
+    /// Time between tokens when no other request runs. Default: `"8ms"`.
     pub per_token: TimeSpan,
-    /// What each further request in flight adds to every token.
+    /// Time that each further running request adds to every token. Default: `"100us"`.
     pub per_token_load: TimeSpan,
-    /// How far a time may stray, as a fraction of it, seeded.
+    /// Random variation of every time, as a fraction of it, drawn from the seed. Default: 0.05.
     #[schemars(range(min = 0, max = 1))]
     pub jitter: f64,
-    /// From the process's start until it is ready.
+    /// Time from the process's start until the server is ready. Default: `"300ms"`.
     pub startup: TimeSpan,
-    /// Tokens that fit in the KV cache; below `max-model-len` it ends as vLLM would. Absent: no limit.
+    /// Size of the KV cache, in tokens. Below `max-model-len` the start fails as vLLM's does. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_tokens: Option<u64>,
-    /// The GPU that is rehearsed, as the catalogue calls it: memory is shared out as vLLM does, what would not start
-    /// does not, and a step takes as long as a roofline says, in place of the times above. Absent: no GPU, and anything fits.
+    /// Name of a GPU in the catalogue to rehearse: memory is allocated as in vLLM, servers that would not fit fail to start,
+    /// and a roofline model gives the length of every step instead of the times above. Default: no GPU, everything fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
-    /// The manifest's own `[catalogue]`, carried along; write it there.
+    /// Copy of the manifest's `[catalogue]`; set it there.
     #[serde(skip_serializing_if = "super::is_default")]
     pub catalogue: Catalogue,
-    /// What goes wrong on request, to rehearse it.
+    /// Faults to simulate.
     #[serde(skip_serializing_if = "super::is_default")]
     pub faults: Faults,
 }

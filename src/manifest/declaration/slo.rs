@@ -6,20 +6,23 @@ use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::unit::{Percentile, TimeSpan};
+use crate::{
+    manifest::error::ValueError,
+    unit::{Percentile, TimeSpan},
+};
 
-/// Latency targets. A request's part of the goodput meets every one.
+/// Latency targets: percentiles of latencies with their limits. A request counts as goodput when it meets every limit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Slo(pub Vec<SloTerm>);
 
 /// One latency target: a percentile of a metric and its limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SloTerm {
-    /// The percentile that has to hold.
+    /// The percentile.
     pub percentile: Percentile,
-    /// Of which latency.
+    /// The latency.
     pub metric: LatencyKind,
-    /// The most it may be.
+    /// The largest value that meets the target.
     pub limit: TimeSpan,
 }
 
@@ -27,18 +30,18 @@ pub struct SloTerm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LatencyKind {
-    /// Origin to the first chunk that carries output.
+    /// Time to first token: from the request's origin to the first chunk with output.
     Ttft,
-    /// Between consecutive chunks that carry output.
+    /// Inter-token latency: between consecutive chunks with output.
     Itl,
-    /// Per output token after the first.
+    /// Time per output token after the first.
     Tpot,
-    /// Origin to the last chunk that carries output.
+    /// End-to-end latency: from the request's origin to the last chunk with output.
     E2e,
 }
 
 impl LatencyKind {
-    /// All of them, in the order of the tables.
+    /// All latencies, in the order of the tables.
     pub const ALL: [Self; 4] = [Self::Ttft, Self::Itl, Self::Tpot, Self::E2e];
 
     /// The name in manifests and column names.
@@ -59,12 +62,11 @@ impl SloTerm {
     }
 
     /// Reads a name such as `p95_ttft`.
-    pub fn parse_key(key: &str) -> Result<(Percentile, LatencyKind), String> {
-        let reason = || {
-            format!(
-                "{key:?} is not a target; write a percentile and a metric: p95_ttft, p99_itl, p50_tpot, \"p99.9_e2e\""
-            )
-        };
+    ///
+    /// # Errors
+    /// When the name is not a percentile and a latency.
+    pub fn parse_key(key: &str) -> Result<(Percentile, LatencyKind), ValueError> {
+        let reason = || ValueError::NotATarget(key.to_owned());
         let (percentile, metric) = key.split_once('_').ok_or_else(reason)?;
         let percentile = Percentile::from_str(percentile).map_err(|_| reason())?;
         let metric = LatencyKind::ALL.into_iter().find(|m| m.name() == metric).ok_or_else(reason)?;

@@ -1,4 +1,4 @@
-//! `[workload.NAME]`: what is asked of a server, and when.
+//! `[workload.NAME]`: the requests that a server gets, and when they start.
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -12,60 +12,60 @@ use super::{
 use crate::{
     manifest::{
         arrivals::{Arrivals, Start, StopClimbing, ThinkTime, Trace},
-        content::{ConversationFile, SharedPrefix, Synthetic},
+        source::{ConversationFile, SharedPrefix, Synthetic},
     },
     unit::TimeSpan,
 };
 
-/// What is asked of a server.
+/// The requests of a workload: prompts, lengths, arrivals and latency targets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// Which endpoint is asked.
+    /// The endpoint that requests go to.
     #[serde(default)]
     pub api: Api,
-    /// The prompts, inline or as a JSONL file with a field; they are asked in turn, over and over.
+    /// Prompts, inline or from a JSONL file. Requests go round them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<Prompts>,
-    /// Documents to be put into `prompt`; asked in turn, over and over.
+    /// Documents to insert into `prompt`. Requests go round them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub documents: Option<Documents>,
-    /// Conversations in the ShareGPT form; the first turn of each is a prompt, asked in turn, over and over.
+    /// Conversations in the ShareGPT format. By default the first turn of each is a prompt; `turns` sends more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversations: Option<ConversationFile>,
-    /// Prompts made for the purpose, each of an exact length in the server's tokens.
+    /// Generated prompts, each of an exact length in the server's tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<Synthetic>,
-    /// Made prompts in groups that share their beginning, for the prefix cache.
+    /// Generated prompts in groups with a common prefix, to measure the prefix cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_prefix: Option<SharedPrefix>,
-    /// The text around a document: a template in which `{{ document }}` stands for it. With `prompts` from JSONL,
-    /// every field of a line may be named.
+    /// Prompt template: `{{ document }}` stands for the document, or, with `prompts` from a JSONL file, each field of a line
+    /// for its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// The system message, with `api = "chat"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
-    /// When requests start: `closed` keeps `concurrency` requests in flight; every other model is an open loop.
+    /// Arrival model: `closed` keeps `concurrency` requests in flight, all others are open loops.
     #[serde(default, skip_serializing_if = "super::is_default")]
     pub arrivals: Arrivals,
-    /// How many requests are kept in flight, in a closed loop.
+    /// Closed loop: the number of requests kept in flight. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100_000))]
     pub concurrency: u32,
-    /// Closed loop: how long a stream waits between the end of an answer and its next request, `"2s"`, or
-    /// `{ mean = "2s" }` for exponential times. Open loop: the same between the turns of a conversation.
+    /// Closed loop: the pause of a stream between an answer and its next request: `"2s"`, or `{ mean = "2s" }` for
+    /// exponentially distributed pauses. Open loop: the pause between the turns of a conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub think_time: Option<ThinkTime>,
-    /// Closed loop: whether streams start `staggered` or `together`. Staggered unless told, where a cell has at least
-    /// eight requests for each stream, warm-up included, or stops by `duration`.
+    /// Closed loop: whether streams start `staggered` or `together`. Default: staggered where a cell has at least eight
+    /// requests per stream, warm-up included, or stops by `duration`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
     /// Open loop: requests per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub rate: Option<f64>,
-    /// `arrivals = "gamma"`: the shape of the gaps; 1 is Poisson, less comes in bursts, more is more even.
+    /// `arrivals = "gamma"`: shape of the gaps. 1 is Poisson, below 1 is burstier, above 1 more regular.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub burstiness: Option<f64>,
@@ -73,70 +73,70 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub ramp_to: Option<f64>,
-    /// `arrivals = "bursts"`: how many requests start at one instant.
+    /// `arrivals = "bursts"`: the number of requests that start together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub burst: Option<u32>,
     /// `arrivals = "trace"`: the recorded trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
-    /// Open loop: the most requests in flight; an arrival beyond it is not sent and counts as dropped.
+    /// Open loop: the most requests in flight. Further arrivals are not sent and count as dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub max_in_flight: Option<u32>,
-    /// When the axis of `concurrency` or `rate` is climbed no further; the cells beyond are skipped.
+    /// When to skip the remaining, higher values of `concurrency` or `rate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_climbing: Option<StopClimbing>,
-    /// The most tokens a request may generate; left out where `output_tokens` says it.
+    /// The most tokens that a request may generate. Leave it out where `output_tokens` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_tokens: Option<u32>,
-    /// Measured requests of a cell.
+    /// Number of measured requests in a cell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000_000))]
     pub requests: Option<u64>,
-    /// Measured requests of a cell for each request in flight: `concurrency` times this.
+    /// Number of measured requests per stream: a cell has `concurrency` times as many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub requests_per_stream: Option<u64>,
-    /// How long a cell starts new requests; the last ones are waited for.
+    /// How long a cell starts new requests. It ends when the last of them has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<TimeSpan>,
-    /// How often all prompts or documents are asked: `requests` is their number times this.
+    /// How many times each prompt or document is sent: `requests` is their number times this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub passes: Option<u64>,
-    /// Requests before the measured ones; they are sent the same way and not counted.
+    /// Number of warm-up requests, sent before the measured ones and not counted. Default: 0.
     #[serde(default)]
     #[schemars(range(max = 1_000_000))]
     pub warmup: u64,
-    /// How long one request may take.
+    /// Timeout of one request. Default: `"10m"`.
     #[serde(default = "request_timeout")]
     pub timeout: TimeSpan,
-    /// How often a request is tried again that the server sent away (429, 502, 503, 504) or that found no connection; it waits
-    /// 0.1 s, then twice as long each time. 0 unless told: a request that was refused is a result. Latency counts from the first
-    /// try, and a verdict says how many there were.
+    /// How many times a request is retried that the server refused (429, 502, 503, 504) or that could not connect. The pause
+    /// is 0.1 s and doubles with each retry. Latency counts from the first attempt, and a verdict reports the number of
+    /// retries. Default: 0, because a refused request is a result.
     #[serde(default, skip_serializing_if = "super::is_default")]
     #[schemars(range(max = 20))]
     pub retries: u32,
-    /// Whether answers are streamed, token by token. With `false` each comes whole, as one JSON value: then only its end
-    /// is known, and TTFT, ITL and TPOT are absent.
+    /// Whether answers are streamed. With `false` each arrives as one JSON value, so TTFT, ITL and TPOT are unknown.
+    /// Default: true.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub stream: bool,
-    /// When an answer ends.
+    /// Where answers end.
     #[serde(default)]
     pub output: Output,
-    /// What the prefix cache may know of a prompt.
+    /// Whether prompts may hit the prefix cache.
     #[serde(default)]
     pub cache: Cache,
-    /// What the workload wants most; the notes rank by it.
+    /// The goal of the workload, by which the notes rank cells.
     #[serde(default)]
     pub objective: Objective,
-    /// Sampling temperature.
+    /// Sampling temperature. Default: 0.
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub temperature: f64,
-    /// Further fields of the request's body, passed through.
+    /// Further fields of the request body, passed through.
     #[serde(default)]
     pub extra_body: IndexMap<String, Value>,
     /// Latency targets: `{ p95_ttft = "1500ms", p95_e2e = "3s" }`.
@@ -144,7 +144,7 @@ pub struct Workload {
     pub slo: Slo,
 }
 
-/// The endpoint a workload asks.
+/// The endpoint of a workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Api {
@@ -155,37 +155,37 @@ pub enum Api {
     Chat,
 }
 
-/// When an answer ends.
+/// Where an answer ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Output {
     /// At a stop token, or at `max_tokens`.
     #[default]
     Natural,
-    /// At exactly `max_tokens` (`ignore_eos` and `min_tokens`).
+    /// At exactly `max_tokens` (sets `ignore_eos` and `min_tokens`).
     Exact,
 }
 
-/// What the prefix cache may know of a prompt.
+/// Whether prompts may hit the prefix cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cache {
-    /// Prompts are sent as written; repeated ones meet a warm cache. Made ones (`synthetic`, `shared_prefix`) are new in
-    /// every cell and repeat all the same.
+    /// Prompts are sent as written, so repeated ones hit the cache. Generated prompts (`synthetic`, `shared_prefix`) are new in
+    /// every cell and repeat.
     #[default]
     AsWritten,
-    /// Every prompt begins with words never sent before.
+    /// Every prompt begins with random words, so none hits the cache.
     Fresh,
 }
 
-/// What a workload wants most.
+/// The goal of a workload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Objective {
-    /// A person waits: the most users under the SLO.
+    /// As many users as possible under the SLO: somebody waits for each answer.
     #[default]
     Latency,
-    /// Nobody waits: tokens per second.
+    /// As many tokens per second as possible: nobody waits.
     Throughput,
 }
 

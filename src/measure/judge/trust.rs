@@ -133,7 +133,7 @@ pub(super) fn retried(evidence: Evidence<'_>) -> Option<Verdict> {
 pub(super) fn warm_cache(evidence: Evidence<'_>) -> Option<Verdict> {
     let context = evidence.context;
     // Synthetic prompts are new, or share a prefix on purpose.
-    if context.spec.source().is_ok_and(|source| source.is_made()) {
+    if context.spec.source().is_ok_and(|source| source.is_generated()) {
         return None;
     }
     match context.spec.cache {

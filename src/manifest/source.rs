@@ -1,5 +1,4 @@
-//! The typed form of what a workload asks, beside prompts and documents: the part of the declaration that this room's
-//! other half, the workloads, makes requests of.
+//! Where a workload's prompts come from: the typed tables, and which of them a workload uses.
 
 use camino::Utf8PathBuf;
 use schemars::JsonSchema;
@@ -8,32 +7,32 @@ use serde::{Deserialize, Serialize};
 use super::{
     arrivals::Trace,
     declaration::{Documents, Output, PromptFile, Prompts, Workload},
+    error::InputError,
     length::Length,
 };
 
-/// A file of conversations in the ShareGPT form: a JSON array, or one object a line, each with a list of turns
-/// (`conversations`, of `from` and `value`; `messages`, of `role` and `content`, are read as well).
+/// A file of conversations in the ShareGPT format: a JSON array or JSONL, each conversation with a list of turns
+/// (`conversations` with `from` and `value`, or `messages` with `role` and `content`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConversationFile {
-    /// The file, from the manifest's folder.
+    /// Path of the file, relative to the manifest's folder.
     #[schemars(with = "String")]
     pub file: Utf8PathBuf,
-    /// How much of a conversation is asked: `first` asks its first turn alone; `all`, or the most turns of each, asks one
-    /// turn after the other, each with the answers that the server gave before. Every turn is a request. In an open loop the
-    /// arrivals are conversations: `rate` and `requests` count those, and a later turn is due, and its latency counts, from when
-    /// the answer before it was there and `think_time` was over.
+    /// The turns that are sent: `first`, `all`, or a number of turns. Every turn is a request, and later turns carry the answers
+    /// that the server gave to earlier ones. In an open loop, `rate` and `requests` count conversations; the latency of a later
+    /// turn counts from the end of the previous answer plus `think_time`.
     #[serde(default, skip_serializing_if = "Turns::is_first")]
     pub turns: Turns,
 }
 
-/// How many turns of a conversation are asked.
+/// The turns of a conversation that are sent: a word, or the most turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Turns {
-    /// By a word.
+    /// A word.
     Named(NamedTurns),
-    /// At most so many.
+    /// At most this many turns.
     Most(#[schemars(range(min = 1))] u32),
 }
 
@@ -44,12 +43,12 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Whether only first turns are asked, so that no request belongs to another.
+    /// Whether only first turns are sent, so that no request depends on another.
     pub fn is_first(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The most turns of a conversation that are asked.
+    /// The most turns of a conversation that are sent.
     pub fn most(&self) -> usize {
         match self {
             Self::Named(NamedTurns::First) => 1,
@@ -59,48 +58,48 @@ impl Turns {
     }
 }
 
-/// How many turns of a conversation are asked, by a word.
+/// The turns of a conversation that are sent, as a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NamedTurns {
-    /// The first turn alone; no request waits for another's answer.
+    /// Only the first turn.
     First,
-    /// Every turn of the person's.
+    /// Every user turn.
     All,
 }
 
-/// Prompts made for the purpose, each with an exact number of the server's own tokens and new to its prefix cache.
+/// Generated prompts, each of an exact length in the server's tokens and new to its prefix cache.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Synthetic {
-    /// Tokens of each prompt by the server's count, those of a chat's template included.
+    /// Tokens of each prompt as the server counts them, including the chat template.
     pub input_tokens: Length,
-    /// Tokens of each answer, exactly (`ignore_eos`, `min_tokens`). Without it `max_tokens` and `output` say how long
-    /// an answer is.
+    /// Exact number of tokens of each answer (sets `ignore_eos` and `min_tokens`). Without it, `max_tokens` and `output`
+    /// decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<Length>,
 }
 
-/// Prompts in groups: those of a group begin with the same tokens, which the prefix cache may know, and end in tokens
-/// of their own. Groups are asked in turn.
+/// Generated prompts in groups. The prompts of a group begin with the same tokens, which the prefix cache can reuse, and end
+/// in tokens of their own. Requests go round the groups.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SharedPrefix {
-    /// How many different prefixes there are.
+    /// Number of groups, each with its own prefix.
     #[schemars(range(min = 1, max = 100_000))]
     pub groups: u32,
-    /// Tokens that the prompts of a group begin with, those before a chat's text included.
+    /// Tokens of the shared prefix, including what the chat template puts before the text.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub prefix_tokens: u32,
-    /// Tokens of each prompt's own that follow, those behind a chat's text included.
+    /// Tokens that follow the prefix in each prompt, including what the chat template puts after the text.
     pub suffix_tokens: Length,
-    /// Tokens of each answer, exactly (`ignore_eos`, `min_tokens`). Without it `max_tokens` and `output` say how long
-    /// an answer is.
+    /// Exact number of tokens of each answer (sets `ignore_eos` and `min_tokens`). Without it, `max_tokens` and `output`
+    /// decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<Length>,
 }
 
-/// The one key of a workload that says what it asks.
+/// The key of a workload that its prompts come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
     /// `prompts = […]`
@@ -115,12 +114,12 @@ pub enum Source<'a> {
     Synthetic(&'a Synthetic),
     /// `shared_prefix`
     SharedPrefix(&'a SharedPrefix),
-    /// `trace`, when no other key says what is asked.
+    /// `trace`, where the workload has no other prompts.
     Trace(&'a Trace),
 }
 
 impl Source<'_> {
-    /// The key, as the manifest writes it.
+    /// The key in the manifest.
     pub fn key(&self) -> &'static str {
         match self {
             Self::Inline(_) | Self::Lines(_) => "prompts",
@@ -132,19 +131,19 @@ impl Source<'_> {
         }
     }
 
-    /// Whether prompts are made rather than given: each is new, and its length is counted in the server's tokens.
-    pub fn is_made(&self) -> bool {
+    /// Whether prompts are generated: every one is new, with an exact length in the server's tokens.
+    pub fn is_generated(&self) -> bool {
         matches!(self, Self::Synthetic(_) | Self::SharedPrefix(_) | Self::Trace(_))
     }
 }
 
 impl Workload {
-    /// Whether every answer is exactly as long as it may be.
+    /// Whether every answer has exactly its maximum length.
     pub fn exact_output(&self) -> bool {
         self.output == Output::Exact || self.exact_length_key().is_some()
     }
 
-    /// The key that says how long answers are, exactly, in place of `max_tokens`.
+    /// The key that sets the exact length of answers, in place of `max_tokens`.
     pub fn exact_length_key(&self) -> Option<&'static str> {
         match &self.prompts {
             Some(Prompts::File(file)) if file.output_tokens_field.is_some() => Some("output_tokens_field"),
@@ -153,29 +152,29 @@ impl Workload {
         }
     }
 
-    /// The exact length of each answer, where the workload has one of its own beside `max_tokens`.
+    /// The exact length of answers, where `synthetic` or `shared_prefix` sets it.
     pub fn output_tokens(&self) -> Option<&Length> {
         let synthetic = self.synthetic.as_ref().and_then(|s| s.output_tokens.as_ref());
         let shared = self.shared_prefix.as_ref().and_then(|s| s.output_tokens.as_ref());
         synthetic.or(shared)
     }
 
-    /// Whether requests are turns of conversations, each with the answers before it.
+    /// Whether requests are turns of conversations that carry the earlier answers.
     pub fn has_turns(&self) -> bool {
         let conversations = self.conversations.as_ref();
         conversations.is_some_and(|file| !file.turns.is_first())
     }
 
-    /// What the workload asks.
+    /// The key that the workload's prompts come from.
     ///
     /// # Errors
-    /// A sentence when no key says it, or more than one.
-    pub fn source(&self) -> Result<Source<'_>, String> {
+    /// When there is none, or more than one.
+    pub fn source(&self) -> Result<Source<'_>, InputError> {
         let prompts = self.prompts.as_ref().map(|prompts| match prompts {
             Prompts::Inline(prompts) => Source::Inline(prompts),
             Prompts::File(file) => Source::Lines(file),
         });
-        let given: Vec<Source<'_>> = [
+        let sources: Vec<Source<'_>> = [
             prompts,
             self.documents.as_ref().map(Source::Documents),
             self.conversations.as_ref().map(Source::Conversations),
@@ -185,17 +184,11 @@ impl Workload {
         .into_iter()
         .flatten()
         .collect();
-        match (given.as_slice(), &self.trace) {
+        match (sources.as_slice(), &self.trace) {
             ([source], _) => Ok(*source),
             ([], Some(trace)) => Ok(Source::Trace(trace)),
-            ([], None) => Err(
-                "there is nothing to ask: no prompts, documents, conversations, synthetic or shared_prefix"
-                    .into(),
-            ),
-            (several, _) => {
-                let keys: Vec<&str> = several.iter().map(Source::key).collect();
-                Err(format!("there are {}; one of them is enough", keys.join(" and ")))
-            }
+            ([], None) => Err(InputError::NoSource),
+            (several, _) => Err(InputError::SeveralSources(several.iter().map(Source::key).collect())),
         }
     }
 }

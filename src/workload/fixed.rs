@@ -1,55 +1,59 @@
-//! Prompts that the manifest or its files give: each rendered once, asked in turn, over and over.
+//! Fixed prompts, from the manifest or its files. Each is rendered once.
 
 use minijinja::{Environment, UndefinedBehavior, value::Serde};
 use serde_json::{Value, json};
 
-use super::frame::escaped;
+use super::{body::escaped, error::RequestError};
 use crate::manifest::{Inputs, Source, Workload, output_tokens};
 
 /// One prompt, escaped for JSON.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
+pub(super) struct FixedPrompt {
+    /// The prompt, or the first turn of a conversation.
     pub(super) text: Box<str>,
-    /// The system message it came with.
+    /// The system message of its conversation.
     pub(super) system: Option<Box<str>>,
-    /// What the person says after each answer, where the workload asks for more than one turn.
+    /// The later user turns of its conversation that are sent.
     pub(super) later: Vec<Box<str>>,
-    /// The length of its answer, where its line says it.
+    /// The output length that its line sets, in tokens.
     pub(super) output_tokens: Option<u32>,
 }
 
-impl Given {
+impl FixedPrompt {
     fn text(text: &str) -> Self {
         Self { text: escaped(text), system: None, later: Vec::new(), output_tokens: None }
     }
 }
 
-fn with_length((text, output_tokens): (&str, Option<u32>)) -> Given {
-    Given { output_tokens, ..Given::text(text) }
+fn with_length((text, output_tokens): (&str, Option<u32>)) -> FixedPrompt {
+    FixedPrompt { output_tokens, ..FixedPrompt::text(text) }
 }
 
-/// Every distinct prompt, rendered.
-pub(super) fn given(spec: &Workload, inputs: &Inputs) -> Result<Vec<Given>, String> {
-    // By line; where there are no lines, none.
+/// Renders every prompt of a workload.
+///
+/// # Errors
+/// When an input cannot be read, a template fails, or the prompts are generated.
+pub(super) fn fixed_prompts(spec: &Workload, inputs: &Inputs) -> Result<Vec<FixedPrompt>, RequestError> {
+    // Output lengths of the lines of a JSONL file.
     let mut lengths: Vec<Option<u32>> = Vec::new();
     let contexts: Vec<Value> = match spec.source()? {
-        made @ (Source::Synthetic(_) | Source::SharedPrefix(_) | Source::Trace(_)) => {
-            return Err(format!("{} gives no prompts; they are made", made.key()));
+        generated @ (Source::Synthetic(_) | Source::SharedPrefix(_) | Source::Trace(_)) => {
+            return Err(RequestError::Generated(generated.key()));
         }
         Source::Inline(prompts) => {
-            return Ok(prompts.iter().map(|text| Given::text(text)).collect());
+            return Ok(prompts.iter().map(|text| FixedPrompt::text(text)).collect());
         }
         Source::Conversations(file) => {
             let conversations = &inputs.conversations(file)?.kept;
             return Ok(conversations
                 .iter()
-                .map(|conversation| Given {
+                .map(|conversation| FixedPrompt {
                     system: conversation.system.as_deref().map(escaped),
                     later: {
                         let turns = conversation.turns.iter().take(file.turns.most());
                         turns.skip(1).map(|turn| escaped(turn)).collect()
                     },
-                    ..Given::text(&conversation.turns[0])
+                    ..FixedPrompt::text(&conversation.turns[0])
                 })
                 .collect());
         }
@@ -70,9 +74,8 @@ pub(super) fn given(spec: &Workload, inputs: &Inputs) -> Result<Vec<Given>, Stri
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let text = spec.prompt.as_deref().unwrap_or("{{ document }}");
-    let template = environment
-        .template_from_str(text)
-        .map_err(|error| format!("the prompt template cannot be read: {error}"))?;
+    let template =
+        environment.template_from_str(text).map_err(|error| RequestError::Template(error.to_string()))?;
     let lengths = lengths.into_iter().chain(std::iter::repeat(None));
     contexts
         .iter()
@@ -80,7 +83,7 @@ pub(super) fn given(spec: &Workload, inputs: &Inputs) -> Result<Vec<Given>, Stri
         .enumerate()
         .map(|(index, (context, length))| match template.render(Serde(context)) {
             Ok(text) => Ok(with_length((&text, length))),
-            Err(error) => Err(format!("the prompt template fails for input {}: {error}", index + 1)),
+            Err(error) => Err(RequestError::Render { number: index + 1, reason: error.to_string() }),
         })
         .collect()
 }

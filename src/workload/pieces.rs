@@ -1,27 +1,27 @@
-//! Pieces of known length → strings of exact length.
+//! Composes strings of an exact number of tokens from pieces whose token counts are known.
 
 use rand_chacha::rand_core::Rng;
 
 use super::length::below;
 
-/// Pieces that follow each other in any order without changing how many tokens each is.
+/// Pieces of text with their token counts, which stay the same in any order.
 #[derive(Clone, Debug)]
-pub(super) struct Alphabet {
-    /// A piece as it stands in a body, and its tokens, at least one each.
+pub(super) struct Pieces {
+    /// Each piece, escaped for a request body, with its tokens (at least 1).
     pieces: Vec<(Box<str>, u32)>,
-    /// A piece of one token, to end at any length.
+    /// Index of a piece of one token, which makes every length possible.
     one: usize,
 }
 
-impl Alphabet {
-    /// `None` without a piece of one token.
+impl Pieces {
+    /// `None` when no piece is a single token.
     pub(super) fn new(pieces: impl IntoIterator<Item = (Box<str>, u32)>) -> Option<Self> {
         let pieces: Vec<(Box<str>, u32)> = pieces.into_iter().collect();
         let one = pieces.iter().position(|(_, tokens)| *tokens == 1)?;
         Some(Self { pieces, one })
     }
 
-    /// Appends pieces drawn at random, of exactly so many tokens together.
+    /// Appends random pieces of exactly `tokens` tokens in total.
     pub(super) fn compose(&self, tokens: u32, random: &mut impl Rng, out: &mut String) {
         let mut left = tokens;
         while left > 0 {
@@ -33,33 +33,33 @@ impl Alphabet {
         }
     }
 
-    /// Random pieces laid out once, so that a long request is a copy and not thousands of draws on the load path.
-    pub(super) fn tape(&self, tokens: u32, random: &mut impl Rng) -> Tape {
-        let mut tape =
-            Tape { text: String::new(), marks: vec![(0, 0)], one: self.pieces[self.one].0.clone() };
+    /// A long random text to copy from. Drawing thousands of pieces for every request would slow down the load.
+    pub(super) fn corpus(&self, tokens: u32, random: &mut impl Rng) -> Corpus {
+        let mut corpus =
+            Corpus { text: String::new(), marks: vec![(0, 0)], one: self.pieces[self.one].0.clone() };
         let mut reached = 0;
         while reached < u64::from(tokens) {
             let (piece, cost) = &self.pieces[below(random, self.pieces.len() as u64) as usize];
-            tape.text.push_str(piece);
+            corpus.text.push_str(piece);
             reached += u64::from(*cost);
-            tape.marks.push((tape.text.len(), reached));
+            corpus.marks.push((corpus.text.len(), reached));
         }
-        tape
+        corpus
     }
 }
 
-/// A long run of pieces, of which any stretch can be copied.
+/// A long random text, from which passages of any length are copied.
 #[derive(Clone, Debug)]
-pub(super) struct Tape {
+pub(super) struct Corpus {
     text: String,
-    /// After each piece: bytes and tokens so far.
+    /// The length of the text after each piece, in bytes and in tokens.
     marks: Vec<(usize, u64)>,
     /// A piece of one token.
     one: Box<str>,
 }
 
-impl Tape {
-    /// Appends a stretch of exactly so many tokens, from a place drawn at random.
+impl Corpus {
+    /// Appends a passage of exactly `tokens` tokens from a random position.
     pub(super) fn copy(&self, tokens: u32, random: &mut impl Rng, out: &mut String) {
         let wanted = u64::from(tokens);
         let whole = self.marks.last().map_or(0, |mark| mark.1);
@@ -68,7 +68,7 @@ impl Tape {
         let end = self.marks.partition_point(|mark| mark.1 <= before + wanted) - 1;
         let (stop, reached) = self.marks[end];
         out.push_str(&self.text[start..stop]);
-        // A piece of several tokens may stand where the stretch should end.
+        // A piece of several tokens may straddle the end of the passage.
         for _ in reached..before + wanted {
             out.push_str(&self.one);
         }
@@ -82,9 +82,9 @@ mod tests {
 
     use super::*;
 
-    /// As many tokens as a piece has letters.
-    fn alphabet() -> Alphabet {
-        Alphabet::new(["aa", "b", "cccc", "d", "eeeeeee"].map(|p| (p.into(), p.len() as u32))).unwrap()
+    /// Each piece has as many tokens as letters.
+    fn pieces() -> Pieces {
+        Pieces::new(["aa", "b", "cccc", "d", "eeeeeee"].map(|p| (p.into(), p.len() as u32))).unwrap()
     }
 
     proptest! {
@@ -92,19 +92,19 @@ mod tests {
         fn every_length_is_met_exactly(seed: u64, tokens in 0u32..400, longest in 0u32..400) {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             let mut text = String::new();
-            alphabet().compose(tokens, &mut random, &mut text);
+            pieces().compose(tokens, &mut random, &mut text);
             prop_assert_eq!(text.len() as u32, tokens);
-            let tape = alphabet().tape(longest.max(tokens), &mut random);
+            let corpus = pieces().corpus(longest.max(tokens), &mut random);
             for _ in 0..5 {
                 text.clear();
-                tape.copy(tokens, &mut random, &mut text);
+                corpus.copy(tokens, &mut random, &mut text);
                 prop_assert_eq!(text.len() as u32, tokens);
             }
         }
     }
 
     #[test]
-    fn without_a_piece_of_one_token_there_is_no_alphabet() {
-        assert!(Alphabet::new([("aa".into(), 2)]).is_none());
+    fn a_piece_of_one_token_is_required() {
+        assert!(Pieces::new([("aa".into(), 2)]).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Rules about what a workload asks: where it comes from, and how long it is.
+//! Rules for a workload's prompts: their source and their length.
 
 use minijinja::Environment;
 
@@ -7,7 +7,7 @@ use crate::{
     manifest::{Api, Cache, Length, Manifest, Source, Workload},
 };
 
-/// What is wrong with what a workload asks.
+/// Checks a workload's prompts.
 pub(super) fn check(
     manifest: &Manifest,
     name: &str,
@@ -20,10 +20,10 @@ pub(super) fn check(
         manifest.place(&path)
     };
     let source = spec.source();
-    if let Err(reason) = manifest.inputs.count(spec) {
+    if let Err(error) = manifest.inputs.count(spec) {
         let key = source.as_ref().map_or("prompts", Source::key);
         found.push(
-            Finding::error(format!("workload `{name}`: {reason}"))
+            Finding::error(format!("workload `{name}`: {error}"))
                 .at(&at(&[key]), "")
                 .help("prompts = [\"…\"], prompts = { file = \"prompts.jsonl\" }, documents = { file = \"docs.txt\" }, conversations = { file = \"sharegpt.json\" }, synthetic = { input_tokens = 512 }, or shared_prefix = { groups = 4, prefix_tokens = 512, suffix_tokens = 64 }"),
         );
@@ -34,65 +34,61 @@ pub(super) fn check(
     {
         found.push(
             Finding::note(format!(
-                "workload `{name}`: {} of {} conversations are left out",
+                "workload `{name}`: {} of {} conversations are skipped",
                 conversations.left_out,
                 conversations.left_out + conversations.kept.len()
             ))
-            .at(&at(&["conversations"]), "they hold no turn of a person, or an empty first one"),
+            .at(&at(&["conversations"]), "they have no user turn, or an empty first one"),
         );
     }
     if spec.has_turns() {
         turns(name, spec, &at, found);
     }
     if let Ok(source) = source
-        && source.is_made()
+        && source.is_generated()
     {
-        made(name, spec, source, &at, found);
+        generated(name, spec, source, &at, found);
     }
     match (spec.exact_length_key(), spec.max_tokens) {
         (Some(other), Some(_)) => found.push(
-            Finding::error(format!(
-                "workload `{name}` says twice how long an answer is: max_tokens and {other}"
-            ))
-            .at(&at(&["max_tokens"]), format!("{other} says it too"))
-            .help("take one away"),
+            Finding::error(format!("workload `{name}` sets the output length twice: max_tokens and {other}"))
+                .at(&at(&["max_tokens"]), format!("{other} sets it too"))
+                .help("remove one of them"),
         ),
         (None, None) => found.push(
             Finding::error(format!("workload `{name}` has no max_tokens"))
-                .at(&at(&[]), "how long may an answer be?")
+                .at(&at(&[]), "the most tokens of an answer are not set")
                 .help("max_tokens = 128, or an axis: sweep.max_tokens = [64, 128]"),
         ),
         _ => {}
     }
     if let Some(limit) = max_model_len {
-        fits(name, spec, limit, &at, found);
+        context_length(name, spec, limit, &at, found);
     }
     if let Some(template) = &spec.prompt {
         template_names(manifest, name, spec, template, found);
     }
 }
 
-/// What is wrong with conversations of several turns.
+/// Checks conversations of several turns.
 fn turns(name: &str, spec: &Workload, at: &impl Fn(&[&str]) -> Place, found: &mut Vec<Finding>) {
     if spec.api != Api::Chat {
         found.push(
-            Finding::error(format!(
-                "workload `{name}`: turns that carry the answers before them need api = \"chat\""
-            ))
-            .at(&at(&["conversations"]), "completions have no messages"),
+            Finding::error(format!("workload `{name}`: conversations of several turns need api = \"chat\""))
+                .at(&at(&["conversations"]), "completions have no messages"),
         );
     }
     if matches!(&spec.conversations, Some(file) if file.turns.most() == 0) {
         found.push(
-            Finding::error(format!("workload `{name}`: no turn is asked"))
+            Finding::error(format!("workload `{name}`: no turn would be sent"))
                 .at(&at(&["conversations", "turns"]), "0")
-                .help("turns = \"all\", or the most of each conversation"),
+                .help("turns = \"all\", or the most turns of a conversation"),
         );
     }
 }
 
-/// What is wrong with made prompts.
-fn made(
+/// Checks generated prompts.
+fn generated(
     name: &str,
     spec: &Workload,
     source: Source<'_>,
@@ -112,9 +108,9 @@ fn made(
         _ => return,
     };
     for (field, length) in lengths {
-        if let Some(why) = length.and_then(Length::wrong) {
+        if let Some(Err(error)) = length.map(Length::check) {
             found.push(
-                Finding::error(format!("workload `{name}`: `{key}.{field}` is no length: {why}"))
+                Finding::error(format!("workload `{name}`: `{key}.{field}` is not a length: {error}"))
                     .at(&at(&[key, field]), "")
                     .help("write a number of tokens from 1 up, or a distribution: { uniform = [64, 512] }"),
             );
@@ -122,24 +118,28 @@ fn made(
     }
     if spec.passes.is_some() {
         found.push(
-            Finding::error(format!("workload `{name}`: made prompts have no number to pass over"))
-                .at(&at(&["passes"]), "every request has a prompt of its own")
-                .help("give requests, requests_per_stream or duration"),
+            Finding::error(format!("workload `{name}`: `passes` needs prompts from the manifest or a file"))
+                .at(&at(&["passes"]), "generated prompts are different in every request")
+                .help("set requests, requests_per_stream or duration instead"),
         );
     }
     if spec.cache == Cache::Fresh && matches!(source, Source::SharedPrefix(_)) {
         found.push(
-            Finding::error(format!(
-                "workload `{name}`: prompts that share a prefix cannot all be new to the prefix cache"
-            ))
-            .at(&at(&["cache"]), "every prompt would begin differently")
-            .help("take `cache` away: prefixes are new in every cell and repeat, suffixes in every request"),
+            Finding::error(format!("workload `{name}`: cache = \"fresh\" contradicts a shared prefix"))
+                .at(&at(&["cache"]), "every prompt would begin differently")
+                .help("remove `cache`: prefixes are new in every cell and repeat, suffixes in every request"),
         );
     }
 }
 
-/// Whether prompt and answer fit into the server's `max-model-len`, as far as their lengths are known before a run.
-fn fits(name: &str, spec: &Workload, limit: u64, at: &impl Fn(&[&str]) -> Place, found: &mut Vec<Finding>) {
+/// Checks that prompts and answers fit into the server's `max-model-len`, where their lengths are known before a run.
+fn context_length(
+    name: &str,
+    spec: &Workload,
+    limit: u64,
+    at: &impl Fn(&[&str]) -> Place,
+    found: &mut Vec<Finding>,
+) {
     let wide = |(least, most): (u32, u32)| (u64::from(least), u64::from(most));
     let (input, key) = match spec.source() {
         Ok(Source::Synthetic(synthetic)) => (wide(synthetic.input_tokens.bounds()), "synthetic"),
@@ -168,7 +168,7 @@ fn fits(name: &str, spec: &Workload, limit: u64, at: &impl Fn(&[&str]) -> Place,
         return;
     };
     found.push(finding.help(
-        "the server refuses what does not fit; shorten it, raise max-model-len, or leave the cell out with `skip`",
+        "the server refuses longer requests: shorten them, raise max-model-len, or leave the cell out with `skip`",
     ));
 }
 
@@ -189,10 +189,10 @@ fn template_names(
         _ => {
             found.push(
                 Finding::error(format!(
-                    "workload `{name}`: `prompt` is a template for documents or a JSONL file"
+                    "workload `{name}`: `prompt` is a template for documents or for prompts from a JSONL file"
                 ))
                 .at(&place, "this workload has neither")
-                .help("take `prompt` away, or name a file"),
+                .help("for prompts without a template, use `prompts`; otherwise remove `prompt`"),
             );
             return;
         }
@@ -202,7 +202,7 @@ fn template_names(
         Ok(compiled) => compiled,
         Err(error) => {
             found.push(
-                Finding::error(format!("workload `{name}`: the prompt template cannot be read"))
+                Finding::error(format!("workload `{name}`: the prompt template is not valid"))
                     .at(&place, error.detail().unwrap_or("not a template").to_owned()),
             );
             return;
@@ -212,19 +212,19 @@ fn template_names(
     for unknown in used.iter().filter(|word| !known.contains(word)) {
         found.push(
             Finding::error(format!(
-                "workload `{name}`: the prompt template names `{unknown}`, which does not exist"
+                "workload `{name}`: the prompt template uses `{unknown}`, which does not exist"
             ))
             .at(&place, "in this template")
-            .help(format!("names at hand: {}", known.join(", "))),
+            .help(format!("available names: {}", known.join(", "))),
         );
     }
     if used.is_empty() {
         found.push(
             Finding::error(format!(
-                "workload `{name}`: the prompt template names nothing, so every prompt would be the same"
+                "workload `{name}`: the prompt template has no placeholder, so all prompts would be the same"
             ))
             .at(&place, "no {{ … }} in it")
-            .help(format!("put {{{{ {} }}}} where the text belongs", known.join(" }} or {{ "))),
+            .help(format!("write {{{{ {} }}}} where the text belongs", known.join(" }} or {{ "))),
         );
     }
 }

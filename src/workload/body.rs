@@ -1,42 +1,42 @@
-//! The JSON body around a prompt. What all requests of a cell share is written once; a request is one allocation.
+//! Request bodies. The fields that all requests of a cell share are serialized once, so a body costs one allocation.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::manifest::{Api, Workload};
 
-/// The fields of every body of a cell.
+/// The fields that all bodies of a cell share.
 #[derive(Clone, Debug)]
-pub(super) struct Frame {
+pub(super) struct BodyTemplate {
     api: Api,
     /// The cell's system message, escaped.
     system: Option<Box<str>>,
-    /// Whether every answer has exactly its `max_tokens`.
+    /// Whether answers have exactly `max_tokens` tokens.
     exact: bool,
-    /// The fields of a request's own length that the manifest has not set itself.
+    /// Whether to write `max_tokens` and `min_tokens`: not when the manifest's `extra_body` sets them.
     own_max: bool,
     own_min: bool,
-    /// The other fields: what follows the lengths, up to the body's end.
+    /// All other fields, up to the end of the body.
     rest: Box<str>,
 }
 
-/// What a body asks. Texts are escaped for JSON, without the quotes around them.
+/// The prompt of a body. Texts are escaped for JSON, without quotes.
 #[derive(Clone, Copy)]
 pub(super) enum Prompt<'a> {
-    /// A text, in pieces that follow each other without a gap.
+    /// A text in two parts, which are joined without a gap.
     Text {
-        /// A system message of this prompt's own; the cell's goes before it.
+        /// The prompt's own system message. The workload's takes precedence.
         system: Option<&'a str>,
-        /// Messages between the system's and this one, as JSON with a comma behind each.
+        /// Earlier messages as JSON, each followed by a comma.
         history: &'a str,
-        /// The pieces.
+        /// The two parts.
         pieces: [&'a str; 2],
     },
-    /// Token ids, a comma before each.
+    /// Token ids, each preceded by a comma.
     Ids(&'a str),
 }
 
-/// Appends a message of escaped pieces.
+/// Appends a chat message whose content is already escaped.
 pub(super) fn message(body: &mut String, role: &str, pieces: &[&str]) {
     for part in ["{\"role\":\"", role, "\",\"content\":\""] {
         body.push_str(part);
@@ -45,14 +45,14 @@ pub(super) fn message(body: &mut String, role: &str, pieces: &[&str]) {
     body.push_str("\"}");
 }
 
-/// A text as it stands in JSON, without the quotes around it.
+/// Escapes a text for JSON, without quotes.
 pub(super) fn escaped(text: &str) -> Box<str> {
     let quoted = Value::from(text).to_string();
     quoted[1..quoted.len() - 1].into()
 }
 
-impl Frame {
-    /// The frame of a workload for a server that calls its model `model`.
+impl BodyTemplate {
+    /// The template of a workload's bodies. `model` is the name that the server gives its model.
     pub(super) fn new(spec: &Workload, model: &str) -> Self {
         let mut rest = Map::new();
         rest.insert("model".into(), model.into());
@@ -65,7 +65,7 @@ impl Frame {
         }
         rest.insert("stream".into(), spec.stream.into());
         if spec.stream {
-            // A whole answer brings its usage unasked, and servers refuse the option there.
+            // Without streaming, answers always contain the usage, and servers reject the option.
             rest.insert("stream_options".into(), json!({ "include_usage": true }));
         }
         let rest = Value::Object(rest).to_string();
@@ -88,7 +88,7 @@ impl Frame {
         }
     }
 
-    /// A body. Tokens: the most that may be generated, and with exact outputs the least.
+    /// A request body. `max_tokens` is the most tokens to generate, with exact output also the fewest.
     pub(super) fn body(&self, prompt: Prompt<'_>, max_tokens: u32) -> Bytes {
         let (pieces, quote) = match prompt {
             Prompt::Text { pieces, .. } => (pieces, true),

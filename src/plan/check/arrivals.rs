@@ -1,21 +1,21 @@
-//! What is wrong with when a workload's requests start.
+//! Rules for the arrival model of a workload.
 
 use serde_json::{Map, Value};
 
-use super::Stop;
 use crate::{
     diagnostic::Finding,
     manifest::{Arrivals, Manifest, Source, TraceLine, Workload},
+    plan::Stop,
 };
 
-/// The keys that belong to some arrival models only, with those models.
+/// Keys that only some arrival models use, with whether this workload's model does.
 fn keys(spec: &Workload) -> [(&'static str, bool); 10] {
     let arrivals = spec.arrivals;
     let closed = !arrivals.is_open();
     [
         ("concurrency", closed),
         ("requests_per_stream", closed),
-        // In an open loop a person thinks between the turns of a conversation.
+        // In an open loop it is the pause between the turns of a conversation.
         ("think_time", closed || spec.has_turns()),
         ("start", closed),
         ("rate", arrivals.has_rate()),
@@ -27,7 +27,7 @@ fn keys(spec: &Workload) -> [(&'static str, bool); 10] {
     ]
 }
 
-/// The keys that a model cannot do without, each with an example.
+/// Keys that an arrival model requires, each with an example.
 fn needed(arrivals: Arrivals) -> Vec<(&'static str, &'static str)> {
     let mut keys = Vec::new();
     if arrivals.has_rate() {
@@ -43,47 +43,47 @@ fn needed(arrivals: Arrivals) -> Vec<(&'static str, &'static str)> {
     keys
 }
 
-/// What a key of another model is for.
-fn belongs(key: &str) -> &'static str {
+/// The help for a key that belongs to other models.
+fn used_by(key: &str) -> &'static str {
     match key {
         "concurrency" | "requests_per_stream" | "think_time" | "start" => {
-            "it belongs to a closed loop: take it away, or take `arrivals` away"
+            "only a closed loop uses it: remove it, or remove `arrivals`"
         }
         "rate" => {
-            "an open loop has a rate: arrivals = \"poisson\", \"constant\", \"gamma\", \"ramp\" or \"bursts\""
+            "only an open loop uses it: arrivals = \"poisson\", \"constant\", \"gamma\", \"ramp\" or \"bursts\""
         }
-        "burstiness" => "it belongs to arrivals = \"gamma\"",
-        "ramp_to" => "it belongs to arrivals = \"ramp\"",
-        "burst" => "it belongs to arrivals = \"bursts\"",
-        "trace" => "it belongs to arrivals = \"trace\"",
-        _ => "it belongs to an open loop; in a closed one `concurrency` is the most in flight",
+        "burstiness" => "only arrivals = \"gamma\" uses it",
+        "ramp_to" => "only arrivals = \"ramp\" uses it",
+        "burst" => "only arrivals = \"bursts\" uses it",
+        "trace" => "only arrivals = \"trace\" uses it",
+        _ => "only an open loop uses it; in a closed loop, `concurrency` limits the requests in flight",
     }
 }
 
-/// What is wrong with the arrivals of a workload, of which `given` holds the keys that were written.
-pub(super) fn arrivals(
+/// Checks the arrivals of a workload. `written` holds the keys of its table.
+pub(in crate::plan) fn arrivals(
     manifest: &Manifest,
     name: &str,
     spec: &Workload,
     stop: Stop,
-    given: Option<&Map<String, Value>>,
+    written: Option<&Map<String, Value>>,
     found: &mut Vec<Finding>,
 ) {
     let arrivals = spec.arrivals;
     let model = arrivals.name();
     let at = |key: &str| manifest.place(&["workload", name, key]);
-    let is_given = |key: &str| given.is_some_and(|given| given.contains_key(key));
-    for (key, belongs_here) in keys(spec) {
-        if is_given(key) && !belongs_here {
+    let is_set = |key: &str| written.is_some_and(|written| written.contains_key(key));
+    for (key, is_used) in keys(spec) {
+        if is_set(key) && !is_used {
             found.push(
-                Finding::error(format!("workload `{name}`: arrivals = \"{model}\" has no `{key}`"))
-                    .at(&at(key), "changes nothing here")
-                    .help(belongs(key)),
+                Finding::error(format!("workload `{name}`: arrivals = \"{model}\" does not use `{key}`"))
+                    .at(&at(key), "has no effect")
+                    .help(used_by(key)),
             );
         }
     }
     for (key, example) in needed(arrivals) {
-        if !is_given(key) {
+        if !is_set(key) {
             found.push(
                 Finding::error(format!("workload `{name}`: arrivals = \"{model}\" needs `{key}`"))
                     .at(&at("arrivals"), format!("no `{key}`"))
@@ -101,8 +101,8 @@ pub(super) fn arrivals(
         if value.is_some_and(|value| value.is_nan() || value <= 0.0) {
             let key = if key == "trace" { "trace.speed" } else { key };
             found.push(
-                Finding::error(format!("workload `{name}`: `{key}` is not above zero"))
-                    .at(&at(key.split('.').next().unwrap_or(key)), "nothing would ever start"),
+                Finding::error(format!("workload `{name}`: `{key}` must be above 0"))
+                    .at(&at(key.split('.').next().unwrap_or(key)), "no request would ever start"),
             );
         }
     }
@@ -110,17 +110,17 @@ pub(super) fn arrivals(
         if let Stop::Duration(_) = stop {
             found.push(
                 Finding::error(format!(
-                    "workload `{name}`: everything at once ends with a number of requests, not with a duration"
+                    "workload `{name}`: arrivals = \"at-once\" needs a number of requests, not a duration"
                 ))
-                .at(&at("duration"), "requests without end")
+                .at(&at("duration"), "no number of requests")
                 .help("requests = 1000, or passes = 1"),
             );
         }
         if spec.warmup > 0 {
             found.push(
-                Finding::error(format!("workload `{name}`: nothing comes before everything at once"))
-                    .at(&at("warmup"), "would be sent at the same instant")
-                    .help("take it away, or measure a closed loop of many streams"),
+                Finding::error(format!("workload `{name}`: arrivals = \"at-once\" cannot have a warm-up"))
+                    .at(&at("warmup"), "would be sent together with the measured requests")
+                    .help("remove it, or use a closed loop of many streams"),
             );
         }
     }
@@ -136,11 +136,11 @@ fn trace(manifest: &Manifest, name: &str, spec: &Workload, stop: Stop, found: &m
     };
     let lines = match manifest.inputs.trace(trace) {
         Ok(lines) => lines,
-        Err(reason) => {
+        Err(error) => {
             found.push(
-                Finding::error(format!("workload `{name}`: {reason}"))
+                Finding::error(format!("workload `{name}`: {error}"))
                     .at(&at("trace"), "this trace")
-                    .help("one JSON object a line: {\"timestamp\": 0, \"input_length\": 512, \"output_length\": 64}, in milliseconds; or CSV with Timestamp (s), Request tokens, Response tokens"),
+                    .help("one JSON object per line: {\"timestamp\": 0, \"input_length\": 512, \"output_length\": 64}, in milliseconds; or CSV with Timestamp (s), Request tokens, Response tokens"),
             );
             return;
         }
@@ -149,10 +149,10 @@ fn trace(manifest: &Manifest, name: &str, spec: &Workload, stop: Stop, found: &m
     if matches!(spec.source(), Ok(Source::Trace(_))) && !lines.iter().all(is_whole) {
         found.push(
             Finding::error(format!(
-                "workload `{name}`: the trace does not say how long every prompt and answer is"
+                "workload `{name}`: the trace lacks the length of some prompt or answer"
             ))
-            .at(&at("trace"), "and nothing else says what is asked")
-            .help("give it input_length and output_length in every line, or the workload prompts and max_tokens"),
+            .at(&at("trace"), "and the workload has no other prompts")
+            .help("add input_length and output_length to every line, or prompts and max_tokens to the workload"),
         );
     }
     let lines = lines.len() as u64;
@@ -163,10 +163,10 @@ fn trace(manifest: &Manifest, name: &str, spec: &Workload, stop: Stop, found: &m
     if wanted > lines {
         found.push(
             Finding::error(format!(
-                "workload `{name}`: the trace has {lines} arrivals, and {wanted} are asked for, warm-up included"
+                "workload `{name}`: the trace has {lines} arrivals, but {wanted} are needed, warm-up included"
             ))
             .at(&at("trace"), "too short")
-            .help("without a stop the whole trace is replayed"),
+            .help("without `requests` or `duration`, the whole trace is replayed"),
         );
     }
 }
