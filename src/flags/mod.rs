@@ -1,6 +1,6 @@
 //! Server flags: typed values out of `[server.flags]`, and what is known about vLLM's own flags.
 //!
-//! Everything specific to vLLM stands in `vllm.toml`: names, aliases, defaults, and what each flag decides.
+//! `vllm.toml` holds everything specific to vLLM: names, aliases, defaults, and what each flag does.
 //!
 //! ```
 //! use runner::flags::{self, Flags};

@@ -209,7 +209,7 @@ pub enum NotAFlag {
     Nested,
 }
 
-/// A scalar as it stands on a command line or in a table: strings bare, everything else as JSON.
+/// Writes a scalar for a command line or a table: strings without quotes, everything else as JSON.
 pub fn scalar_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -4,7 +4,6 @@ use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::declaration::Workload;
 use crate::unit::TimeSpan;
 
 /// The arrival model of a workload.
@@ -56,13 +55,6 @@ impl Arrivals {
             Self::Constant | Self::Poisson | Self::Gamma | Self::Ramp | Self::Bursts => true,
             Self::Closed | Self::AtOnce | Self::Trace => false,
         }
-    }
-}
-
-impl Workload {
-    /// The number of requests kept in flight; `None` in an open loop.
-    pub fn streams(&self) -> Option<u32> {
-        (!self.arrivals.is_open()).then_some(self.concurrency)
     }
 }
 

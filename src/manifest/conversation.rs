@@ -24,7 +24,7 @@ pub struct Conversations {
     pub left_out: usize,
 }
 
-/// One conversation as it stands in the file.
+/// One conversation of the file.
 #[derive(Deserialize)]
 struct RawConversation {
     #[serde(alias = "conversation", alias = "messages")]

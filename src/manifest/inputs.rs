@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use super::{
     arrivals::Trace,
     conversation::Conversations,
-    declaration::{Documents, PromptFile, Workload},
+    declaration::{ConversationFile, Documents, PromptFile, Workload},
     error::{InputError, LineProblem},
-    source::{ConversationFile, Source},
+    source::Source,
     trace::TraceLine,
 };
 

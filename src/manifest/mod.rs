@@ -56,7 +56,7 @@ pub use inputs::{Input, Inputs};
 pub use length::{Distribution, Length, LengthError, Moments};
 pub use read::{Overrides, SourceFile};
 pub use scrape::ScrapeEvery;
-pub use source::{ConversationFile, NamedTurns, SharedPrefix, Source, Synthetic, Turns};
+pub use source::Source;
 pub use trace::TraceLine;
 
 pub(crate) use files::{config_of_model, expand_home};

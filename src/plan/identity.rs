@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Stop;
+use super::{Cell, Plan, Stop};
 use crate::manifest::{Engine, Inputs, Prompts, Server, Workload, hex};
 
 /// Version of the canonical form. Changing it gives every cell a new id.
@@ -84,8 +84,17 @@ pub(super) fn cell_seed(key: &str) -> u64 {
 }
 
 /// The seed of a workload: eight bytes of a hash of its name and the experiment's seed.
-pub(super) fn workload_seed(workload: &str, seed: u64) -> u64 {
+fn workload_seed(workload: &str, seed: u64) -> u64 {
     cell_seed(&hash(&json!({ "form": FORM, "workload": workload, "seed": seed })))
+}
+
+impl Plan {
+    /// A seed that all cells of a workload share, for draws that must not differ between them. [`Cell::seed`] belongs to one
+    /// cell.
+    pub fn shared_seed(&self, cell: &Cell) -> u64 {
+        let swept = cell.axes.get("seed").and_then(Value::as_u64);
+        workload_seed(&cell.workload, swept.unwrap_or(self.experiment.seed))
+    }
 }
 
 fn hash(value: &Value) -> String {

@@ -127,13 +127,6 @@ impl Cell {
 }
 
 impl Plan {
-    /// A seed that all cells of a workload share, for draws that must not differ between them. [`Cell::seed`] belongs to one
-    /// cell.
-    pub fn shared_seed(&self, cell: &Cell) -> u64 {
-        let swept = cell.axes.get("seed").and_then(Value::as_u64);
-        identity::workload_seed(&cell.workload, swept.unwrap_or(self.experiment.seed))
-    }
-
     /// The number of cells, including skipped ones.
     pub fn len(&self) -> usize {
         self.groups.iter().map(|group| group.cells.len()).sum()

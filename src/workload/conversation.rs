@@ -1,21 +1,9 @@
 //! Conversations of several turns. Each turn carries the answers that the server gave to the earlier ones.
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    Content, Request, Requests,
     body::{Prompt, escaped, message},
-    fresh_words,
+    requests::{Content, Request, Requests, Turn, fresh_words},
 };
-
-/// The position of a request in its conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turn {
-    /// Number of the conversation in the cell, from 0, warm-up included.
-    pub conversation: u64,
-    /// Number of the turn in it, from 0.
-    pub number: u32,
-}
 
 /// A conversation in progress.
 #[derive(Clone, Debug)]

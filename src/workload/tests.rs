@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{manifest::Input, plan::Stop};
+use crate::{
+    manifest::{Input, Inputs},
+    plan::{Cell, Stop},
+};
 
 fn cell(spec: Value) -> Cell {
     let spec: crate::manifest::Workload = serde_json::from_value(spec).unwrap();

@@ -6,14 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    prompts::{Documents, Prompts},
+    prompts::{ConversationFile, Documents, Prompts, SharedPrefix, Synthetic},
     slo::Slo,
 };
 use crate::{
-    manifest::{
-        arrivals::{Arrivals, Start, StopClimbing, ThinkTime, Trace},
-        source::{ConversationFile, SharedPrefix, Synthetic},
-    },
+    manifest::arrivals::{Arrivals, Start, StopClimbing, ThinkTime, Trace},
     unit::TimeSpan,
 };
 
@@ -142,6 +139,13 @@ pub struct Workload {
     /// Latency targets: `{ p95_ttft = "1500ms", p95_e2e = "3s" }`.
     #[serde(default)]
     pub slo: Slo,
+}
+
+impl Workload {
+    /// The number of requests kept in flight; `None` in an open loop.
+    pub fn streams(&self) -> Option<u32> {
+        (!self.arrivals.is_open()).then_some(self.concurrency)
+    }
 }
 
 /// The endpoint of a workload.
