@@ -136,11 +136,13 @@ impl Reader<'_> {
             Some(format!("`{path}` cannot be an axis"))
         };
         if let Some(reason) = reason.or_else(|| self.grammar.at(&path).err().map(|error| error.to_string())) {
-            let meant = self.meant(&path);
+            let question = question(&self.meant(&path));
+            // Where the whole path is suggested, a similar key of the same table would only distract.
+            let reason = if question.is_some() { format!("`{path}`") } else { reason };
             self.findings.push(
                 Finding::error(format!("axis on a path that does not exist: {reason}"))
                     .at(place, "no such path")
-                    .help(question(&meant).unwrap_or_else(|| {
+                    .help(question.unwrap_or_else(|| {
                         "axes are paths under `server`, `workload.<name>`, or `experiment.seed`; in a workload's own sweep, keys of that workload".to_owned()
                     })),
             );

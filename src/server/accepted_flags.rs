@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::process::{CaptureError, capture};
-use crate::flags;
-use crate::manifest::{Flag, Server, expand_home, hex, nearest};
+use crate::{
+    flags,
+    manifest::{Flag, Server, expand_home, hex, nearest},
+};
 
 /// Timeout of one call of the engine. Importing vLLM alone takes about half of it.
 const TIMEOUT: Duration = Duration::from_secs(120);

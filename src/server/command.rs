@@ -1,7 +1,9 @@
 //! Builds a server's argument vector, which never passes through a shell.
 
-use crate::flags;
-use crate::manifest::{Catalogue, Engine, Faults, Flag, Server, scalar_text};
+use crate::{
+    flags,
+    manifest::{Catalogue, Engine, Faults, Flag, Server, scalar_text},
+};
 
 /// The environment variable in which vLLM expects the key that requests must carry.
 pub(super) const API_KEY: &str = "VLLM_API_KEY";
