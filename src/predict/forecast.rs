@@ -14,7 +14,7 @@ use crate::{
     manifest::{Cache, Start, ThinkTime},
     plan::{Cell, Stop},
     unit::Nanos,
-    workload::{Request, Requests, Conversation},
+    workload::{Conversation, Request, Requests},
 };
 
 /// Estimated time from the client's send to the engine's queue: HTTP, tokenizer, and the hop to the engine's
