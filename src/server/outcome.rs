@@ -65,6 +65,13 @@ const NAMES: [(ServerOutcome, &str); 15] = [
     (ServerOutcome::Interrupted, "interrupted"),
 ];
 
+impl ServerOutcome {
+    /// The names of all outcomes, for documentation.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(_, name)| *name)
+    }
+}
+
 impl fmt::Display for ServerOutcome {
     /// Writes the name for files and tables, such as `ready` or `oom(kv_cache)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
