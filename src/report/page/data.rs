@@ -63,7 +63,11 @@ pub(super) fn of_run(model: &Model<'_>) -> String {
         texts: Pool::default(),
         verdicts: Pool::default(),
     };
-    let cells: Vec<String> = model.cells.iter().map(|cell| rows.row(cell).to_string()).collect();
+    let mut cells = String::new();
+    for cell in &model.cells {
+        cells.push_str(if cells.is_empty() { "" } else { "," });
+        cells.push_str(&rows.row(cell).to_string());
+    }
     let known = |metric: &&Metric| model.cells.iter().any(|cell| cell.shown(**metric).is_some());
     let heading = |metric: &Metric| json!({ "key": metric.key(), "name": metric.label(), "unit": metric.unit().symbol() });
     let servers = (0..model.servers.len()).map(|at| server(model, at, &mut rows.texts));
@@ -87,7 +91,7 @@ pub(super) fn of_run(model: &Model<'_>) -> String {
     }
     let rest = data.to_string();
     let rest = rest.strip_prefix('{').unwrap_or(&rest);
-    format!("{{\"cells\":[{}],{rest}", cells.join(","))
+    format!("{{\"cells\":[{cells}],{rest}")
 }
 
 /// The recommended cell of each workload.
