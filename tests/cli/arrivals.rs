@@ -1,9 +1,8 @@
-//! When requests start, through the whole program and the embedded engine: what an open loop leaves behind, and where a
-//! ladder ends.
+//! Arrivals in whole runs on the embedded engine: open loops, traces, and ladders that stop climbing.
 
 use std::fs;
 
-use crate::support::experiment::{Experiment, Row, number, succeed};
+use crate::support::experiment::{Experiment, Row, cells_of, number, succeed};
 use serde_json::Value;
 
 const SERVER: &str = r#"
@@ -22,15 +21,7 @@ startup = "1ms"
 "#;
 
 fn cell_files(experiment: &Experiment) -> Vec<Value> {
-    let folder = experiment.run_folder().unwrap().join("cells");
-    let mut cells: Vec<Value> = fs::read_dir(folder)
-        .unwrap()
-        .flatten()
-        .map(|entry| fs::read_to_string(entry.path().join("cell.json")).unwrap())
-        .map(|text| serde_json::from_str(&text).unwrap())
-        .collect();
-    cells.sort_by_key(|cell| cell["id"].to_string());
-    cells
+    cells_of(&experiment.run_folder().unwrap()).unwrap().into_values().collect()
 }
 
 /// The findings of a kind, on a workload.
@@ -44,7 +35,7 @@ fn row<'a>(rows: &'a [Row], begin: &str) -> &'a Row {
 }
 
 #[test]
-fn an_open_loop_sends_what_its_schedule_holds_and_counts_what_it_drops() {
+fn an_open_loop_sends_its_schedule_and_counts_dropped_arrivals() {
     let experiment = Experiment::new(&format!(
         "{SERVER}per_token_load = \"0us\"\n\
          [workload.open]\nprompts = [\"hi\"]\nmax_tokens = 4\noutput = \"exact\"\nrequests = 40\nwarmup = 5\nrate = 200\nburstiness = 0.5\narrivals = \"gamma\"\n\
@@ -98,7 +89,7 @@ fn an_open_loop_sends_what_its_schedule_holds_and_counts_what_it_drops() {
 
 /// Every further stream adds 100 ms to each token, so two of them cannot meet 20 ms.
 #[test]
-fn a_ladder_ends_where_the_slo_is_lost_and_a_resume_climbs_no_further() {
+fn stop_climbing_skips_cells_above_a_lost_slo_also_after_a_resume() {
     let experiment = Experiment::new(&format!(
         "{SERVER}per_token_load = \"100ms\"\n\
          [workload.chat]\nprompts = [\"hi\"]\nmax_tokens = 3\noutput = \"exact\"\nrequests_per_stream = 11\nslo = {{ p50_tpot = \"20ms\" }}\nstop_climbing = \"slo-lost\"\n\

@@ -1,4 +1,4 @@
-//! Names and logs that are terminal escapes, HTML, Markdown or paths: they do no harm on the screen, in files or in notes.
+//! Names and logs with terminal escapes, HTML, Markdown or paths in them do no harm in a terminal, in files or in notes.
 
 use std::{
     ffi::OsStr,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::support::{RUNNER, experiment::Experiment};
 
-/// A server that says what a terminal, a browser or a table would obey, and ends.
+/// A server that prints terminal escapes, HTML and Markdown, and exits.
 const MANIFEST: &str = r#"
 [experiment]
 name = "harmless"
@@ -32,7 +32,7 @@ requests = 1
 max_tokens = 1
 "#;
 
-/// Bytes that a terminal obeys.
+/// The first line with a character that controls a terminal.
 fn obeyed(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let harm = |c: char| {
@@ -56,7 +56,7 @@ fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
 }
 
 #[test]
-fn nothing_that_was_named_or_logged_is_obeyed() {
+fn names_and_logs_are_escaped_in_terminal_files_and_notes() {
     // A workload's name may not hold anything: that is told, and harms nobody either.
     let experiment = Experiment::new(MANIFEST).unwrap();
     let refused = experiment.run().output().unwrap();
@@ -109,7 +109,7 @@ fn nothing_that_was_named_or_logged_is_obeyed() {
 }
 
 #[test]
-fn no_name_leads_out_of_the_results() {
+fn names_cannot_leave_the_results_folder() {
     let (rest, _) = MANIFEST.split_once("[workload.\"w").unwrap();
     for name in ["..", "../out", "/tmp/out", "a/b", "", "a\nb", ".hidden"] {
         let experiment = Experiment::new(rest).unwrap();
@@ -129,7 +129,7 @@ fn no_name_leads_out_of_the_results() {
     }
 }
 
-/// A small run that goes well.
+/// A small run that succeeds.
 const SMALL: &str = r#"
 [experiment]
 name = "small"
@@ -150,12 +150,12 @@ fn small() -> Experiment {
     Experiment::new(SMALL).unwrap()
 }
 
-/// A name that is no text.
+/// A name that is not UTF-8.
 fn no_text() -> &'static OsStr {
     OsStr::from_bytes(b"a\xffb")
 }
 
-/// The exit code, and what was said to the person.
+/// The exit code and standard error.
 fn told(mut command: Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -164,7 +164,7 @@ fn told(mut command: Command) -> (Option<i32>, String) {
 }
 
 #[test]
-fn words_that_are_no_text_are_named_and_refused() {
+fn arguments_that_are_not_utf8_are_rejected() {
     let experiment = small();
     for place in ["manifest", "--name", "--results"] {
         let mut command = experiment.runner(&["run"]);
@@ -185,7 +185,7 @@ fn words_that_are_no_text_are_named_and_refused() {
 }
 
 #[test]
-fn a_manifest_without_end_is_not_read() {
+fn an_endless_manifest_is_rejected() {
     let experiment = small();
     let (code, text) = told(experiment.runner(&["check", "/dev/zero"]));
     assert_eq!(code, Some(2), "{text}");
@@ -193,7 +193,7 @@ fn a_manifest_without_end_is_not_read() {
 }
 
 #[test]
-fn a_command_that_is_told_can_be_copied_whatever_the_folder_is_called() {
+fn printed_commands_are_quoted_for_a_shell() {
     let experiment = small();
     let name = "it's \"a\" \u{1b}[2Jresult";
     let (code, text) = told(experiment.runner(&["run", "manifest.toml", "--results", name]));
@@ -205,9 +205,9 @@ fn a_command_that_is_told_can_be_copied_whatever_the_folder_is_called() {
     assert!(words[0].starts_with("it's \"a\" "), "{words:?}");
 }
 
-/// Closed, full or given up: a run ends as it would, and data that nobody got is told.
+/// With closed, full or broken streams a run ends as usual; data that cannot be printed is an error.
 #[test]
-fn a_run_needs_no_standard_streams() {
+fn a_run_works_without_standard_streams() {
     for streams in ["<&- >&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | head -n 1 >/dev/null"] {
         let experiment = small();
         let mut command = Command::new("sh");

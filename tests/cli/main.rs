@@ -1,4 +1,4 @@
-//! The command line as a person uses it: whole runs on the embedded engine, predictions, imports.
+//! The command line: whole runs on the embedded engine, predictions, imports, documentation.
 
 #[path = "../support/mod.rs"]
 mod support;

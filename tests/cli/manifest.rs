@@ -1,4 +1,4 @@
-//! Manifests with mistakes, and the matrix they expand to.
+//! Findings of bad manifests, and the matrix that good ones expand to.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use runner::{
     plan::{Plan, plan},
 };
 
-/// Loads and plans a manifest written to a folder of its own; gives the plan and all findings as text.
+/// Writes a manifest, loads and plans it. Returns the plan and all findings as text.
 fn planned(text: &str, overrides: &Overrides) -> (Option<Plan>, String) {
     let folder = tempfile::tempdir().unwrap();
     let folder = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
@@ -144,7 +144,7 @@ fn every_mistake_is_reported_with_its_line_and_a_next_step() {
 }
 
 #[test]
-fn axes_multiply_and_each_distinct_server_is_one_group() {
+fn axes_multiply_and_each_distinct_server_is_a_group() {
     let plan = plan_of(&format!(
         "{HEAD}{CHAT}[workload.chat.sweep]\nconcurrency = [1, 4]\nmax_tokens = [8, 16]\n[workload.batch]\ndocuments = {{ file = \"docs.txt\", separator = \"[DOC]\" }}\nprompt = \"Sum: {{{{ document }}}}\"\npasses = 4\nmax_tokens = 9\n\
          [sweep]\nserver.flags.max-model-len = [4096, 8192]\nserver.flags.max-num-seqs = {{ from = 32, to = 128, factor = 2 }}\n"
@@ -212,7 +212,7 @@ fn each_rung_of_a_ladder_names_the_one_below_it() {
 }
 
 #[test]
-fn streams_are_staggered_where_there_are_enough_requests_for_each() {
+fn streams_are_staggered_given_enough_requests_per_stream() {
     let of = |more: &str| {
         let text = format!("{HEAD}[workload.chat]\nprompts = [\"hi\"]\nmax_tokens = 8\n{more}");
         plan_of(&text).groups[0].cells[0].start().unwrap().name()
@@ -226,7 +226,7 @@ fn streams_are_staggered_where_there_are_enough_requests_for_each() {
 }
 
 #[test]
-fn ids_rest_on_what_is_measured_and_on_nothing_else() {
+fn cell_ids_depend_only_on_what_is_measured() {
     let base = format!("{HEAD}[server.flags]\na = 1\nb_c = 2\n{CHAT}");
     let same = format!("{HEAD}ready_within = \"1m\"\n[server.flags]\nb-c = 2\na = 1\n{CHAT}");
     let other = base.replace("requests = 200", "requests = 201");
@@ -239,7 +239,7 @@ fn ids_rest_on_what_is_measured_and_on_nothing_else() {
 }
 
 #[test]
-fn includes_and_set_lay_upon_each_other() {
+fn set_overrides_includes() {
     let overrides = Overrides {
         set: vec!["server.flags.max-num-seqs=16".into(), "experiment.title=free words".into()],
         ..Overrides::default()

@@ -1,9 +1,8 @@
-//! What the server says of a cell, end to end on the embedded engine.
+//! Server-side metrics of a cell, end to end on the embedded engine.
 
 use std::{
     fs,
     net::TcpListener,
-    path::Path,
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -11,16 +10,9 @@ use std::{
 
 use crate::support::{
     RUNNER,
-    experiment::{Experiment, number, succeed},
+    experiment::{Experiment, number, only_cell, succeed},
 };
 use serde_json::Value;
-
-/// The only cell of a run.
-fn cell(run: &Path) -> Value {
-    let folder = fs::read_dir(run.join("cells")).unwrap().next();
-    let text = fs::read_to_string(folder.unwrap().unwrap().path().join("cell.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
 
 fn verdict<'a>(cell: &'a Value, kind: &str) -> Option<&'a Value> {
     let verdicts = cell["verdicts"].as_array()?;
@@ -55,11 +47,11 @@ sim = { kv_tokens = 4096, ttft = "30ms", per_token = "5ms", startup = "0ms" }
 "#;
 
 #[test]
-fn the_servers_counters_are_the_clients_totals_and_tell_where_the_time_went() {
+fn server_counters_match_client_totals() {
     let experiment = Experiment::new(&manifest(OWN, "as-written")).unwrap();
     succeed(experiment.run()).unwrap();
     let run = experiment.run_folder().unwrap();
-    let cell = cell(&run);
+    let cell = only_cell(&run).unwrap();
     let (engine, client) = (&cell["server_side"]["engine"], &cell["client_totals"]);
     assert_eq!(client["sent"], 32);
     for (ours, theirs) in [
@@ -97,11 +89,11 @@ fn the_servers_counters_are_the_clients_totals_and_tell_where_the_time_went() {
 }
 
 #[test]
-fn a_server_that_is_not_to_be_asked_is_absent_with_the_reason_and_never_zero() {
+fn without_scraping_server_metrics_are_absent_with_a_reason_never_zero() {
     let off = manifest(OWN, "fresh").replace("\"20ms\"", "\"off\"");
     let experiment = Experiment::new(&off).unwrap();
     succeed(experiment.run()).unwrap();
-    let cell = cell(&experiment.run_folder().unwrap());
+    let cell = only_cell(&experiment.run_folder().unwrap()).unwrap();
     assert_eq!(cell["server_side"]["engine"], Value::Null);
     let reason = cell["server_side"]["absent"][0].as_str().unwrap();
     assert!(reason.contains("off"), "{reason}");
@@ -111,7 +103,7 @@ fn a_server_that_is_not_to_be_asked_is_absent_with_the_reason_and_never_zero() {
     }
 }
 
-/// A server that does not outlive its test.
+/// A server that is killed when its test ends.
 struct Server(Child);
 
 impl Drop for Server {
@@ -122,7 +114,7 @@ impl Drop for Server {
 }
 
 #[test]
-fn prompts_that_the_server_has_seen_before_are_not_fresh() {
+fn repeated_prompts_contaminate_the_prefix_cache() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let server = Command::new(RUNNER)
         .args(["sim", "org/model", "--sim-startup", "0ms", "--port", &port.to_string()])
@@ -144,7 +136,7 @@ fn prompts_that_the_server_has_seen_before_are_not_fresh() {
     let run = |name: &str| {
         let words = ["run", "manifest.toml", "--results", "results", "--name", name];
         succeed(experiment.runner(&words)).unwrap();
-        cell(&experiment.path("results/observed").join(name))
+        only_cell(&experiment.path("results/observed").join(name)).unwrap()
     };
     let first = run("first");
     assert_eq!(verdict(&first, "cache_contaminated"), None, "{first:#}");

@@ -1,4 +1,4 @@
-//! Predicted beside measured, by the command that the README names.
+//! `runner predict`, alone and beside measured runs.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,7 @@ fn at_root(words: &[&str]) -> (String, String, Option<i32>) {
 }
 
 #[test]
-fn the_measured_grid_of_a_16_gb_card_is_predicted_within_a_tenth() {
+fn the_measured_rtx2000_grid_is_predicted_within_10_percent() {
     let words = [
         "predict",
         "experiments/day003.toml",
@@ -38,7 +38,7 @@ fn the_measured_grid_of_a_16_gb_card_is_predicted_within_a_tenth() {
 }
 
 #[test]
-fn every_cell_is_predicted_and_says_so() {
+fn every_cell_is_predicted_and_marked() {
     let (out, said, code) = at_root(&["predict", "experiments/day003.toml", "--gpu", "H100", "--json"]);
     assert_eq!(code, Some(0), "{said}");
     let cells: serde_json::Value = serde_json::from_str(&out).unwrap();
@@ -51,7 +51,7 @@ fn every_cell_is_predicted_and_says_so() {
 }
 
 #[test]
-fn an_unknown_gpu_and_a_server_that_cannot_start_are_said() {
+fn predict_reports_unknown_gpus_and_servers_that_cannot_start() {
     let (_, said, code) = at_root(&["predict", "experiments/day003.toml", "--gpu", "H1000"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("H1000") && said.contains("RTX 2000 Ada"), "{said}");
@@ -72,7 +72,7 @@ fn small(more: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_predicted_grid_is_stored_as_a_run_and_every_place_says_predicted() {
+fn a_stored_prediction_is_marked_as_predicted_everywhere() {
     let folder = small("");
     let folder = folder.path();
     let words = ["predict", "small.toml", "--gpu", "L4", "--name", "l4"];
@@ -114,7 +114,10 @@ fn a_predicted_grid_is_stored_as_a_run_and_every_place_says_predicted() {
     let words = ["compare", "results/small/a100", "results/small/l4"];
     let (comparison, said, code) = in_folder(folder, &words);
     assert_eq!(code, Some(0), "{said}");
-    assert!(comparison.contains("**PREDICTED."), "{comparison}");
+    assert!(
+        comparison.contains("**PREDICTED.") && comparison.contains("concurrency 8, max_tokens 32"),
+        "{comparison}"
+    );
 
     // Nothing in it can be gone on with, and its name is taken.
     let (_, said, code) = in_folder(folder, &["run", "small.toml", "--resume"]);
@@ -126,7 +129,7 @@ fn a_predicted_grid_is_stored_as_a_run_and_every_place_says_predicted() {
 }
 
 #[test]
-fn servers_that_would_not_start_are_on_the_predicted_surface_with_vllms_words() {
+fn predicted_start_failures_carry_the_message_of_vllm() {
     let folder = small("[sweep]\nserver.flags.gpu-memory-utilization = [0.2, 0.9]\n");
     let words = ["predict", "small.toml", "--gpu", "T4", "--name", "t4"];
     let (_, said, code) = in_folder(folder.path(), &words);
@@ -154,7 +157,7 @@ fn servers_that_would_not_start_are_on_the_predicted_surface_with_vllms_words() 
 }
 
 #[test]
-fn a_card_and_a_model_of_one_s_own_are_predicted() {
+fn gpus_and_models_from_the_manifest_catalogue_are_predicted() {
     let own = "[catalogue.gpu.my-card]\nmemory_gib = 20\nbandwidth_gb_s = 500\ntflops = { fp32 = 20, bf16 = 80 }\n\
         [catalogue.model.\"me/mine\"]\nlayers = 16\nhidden = 1024\nheads = 16\nintermediate = 4096\nvocab = 32000\nmax_positions = 8192\n";
     let folder = small(own);
@@ -225,7 +228,7 @@ fn predictions_are_compared_with_whatever_import_reads() {
     assert!(table.contains("over 2 cells: 0.0 %, of throughput 0.0 %"), "{table}");
 }
 
-/// A manifest whose engine is vLLM by name, and the embedded one by its command.
+/// A manifest whose engine is named vLLM, with the embedded engine as its command.
 fn stand_in(more: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let command = RUNNER;
@@ -241,7 +244,7 @@ fn stand_in(more: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_measured_run_shows_predicted_beside_measured_and_renews_it() {
+fn a_measured_run_shows_predictions_beside_measurements_and_updates_them() {
     let folder = stand_in("");
     let folder = folder.path();
     let words = ["run", "live.toml", "--name", "one", "--only", "c1-"];
@@ -287,7 +290,7 @@ fn a_measured_run_shows_predicted_beside_measured_and_renews_it() {
 }
 
 #[test]
-fn nothing_is_predicted_beside_a_rehearsal_or_on_hardware_that_nobody_knows() {
+fn simulated_runs_and_unknown_hardware_get_no_predictions() {
     let folder = stand_in("");
     let folder = folder.path();
     let (_, said, code) = in_folder(folder, &["run", "live.toml", "--name", "sim", "--sim"]);

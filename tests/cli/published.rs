@@ -1,4 +1,4 @@
-//! What others measured with vLLM and published, and what is predicted of it. One command prints every signed error:
+//! Published vLLM measurements against their predictions. This prints every signed error:
 //! `cargo test --test cli published -- --nocapture`.
 
 use std::{
@@ -57,7 +57,7 @@ struct Figure {
     output_tok_s: Option<f64>,
 }
 
-/// One number, measured and predicted.
+/// A published figure beside its prediction.
 struct Compared {
     part: Part,
     gpu: String,
@@ -188,7 +188,7 @@ fn median(errors: impl Iterator<Item = f64>) -> f64 {
 
 #[test]
 #[expect(clippy::print_stdout, reason = "the table is what the README's command is for")]
-fn what_others_published_is_predicted_as_well_as_the_readme_says() {
+fn published_measurements_are_predicted_within_the_stated_error() {
     let published = published();
     for source in &published.source {
         let words = [&source.engine, &source.url, &source.states, &source.assumed];

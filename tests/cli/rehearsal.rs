@@ -1,4 +1,4 @@
-//! A GPU is rehearsed: what would not start ends as vLLM does, and is called by the same name.
+//! Rehearsals of a GPU: servers that would not start fail with vLLM's message and the same outcome.
 
 use std::{fs, process::Command};
 
@@ -16,7 +16,7 @@ fn runner(folder: &std::path::Path, arguments: &[&str]) -> (String, String, Opti
 }
 
 #[test]
-fn a_server_that_would_not_start_ends_as_vllm_does() {
+fn the_embedded_engine_fails_to_start_as_vllm_would() {
     let folder = tempfile::tempdir().unwrap();
     for (words, outcome, says) in [
         ("Qwen/Qwen2.5-14B-Instruct --sim-gpu T4", ServerOutcome::Oom(OomAt::Weights), "CUDA out of memory"),
@@ -75,7 +75,7 @@ requests = 16
 "#;
 
 #[test]
-fn a_plan_says_what_fits_and_what_is_not_known() {
+fn plan_reports_what_fits_and_what_is_unknown() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("manifest.toml");
     let plan = |text: &str, more: &[&str]| {

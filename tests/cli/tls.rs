@@ -1,5 +1,5 @@
-//! A server behind TLS whose certificate a CA of our own signed: asked when `SSL_CERT_FILE` names the CA, refused with a reason
-//! when nothing does.
+//! A server behind TLS with a certificate of a private CA: trusted when `SSL_CERT_FILE` names the CA, rejected with a
+//! reason otherwise.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ use tokio_rustls::{
     rustls::{ServerConfig, pki_types::PrivateKeyDer},
 };
 
-/// The embedded engine on a port of its own, until it is dropped.
+/// The embedded engine on a free port, killed on drop.
 struct Engine {
     child: Child,
     address: SocketAddr,
@@ -78,7 +78,7 @@ fn authority() -> (String, ServerConfig) {
     (ca, config)
 }
 
-/// Speaks TLS before a server that does not.
+/// Terminates TLS in front of a plain HTTP server.
 async fn front(config: ServerConfig, behind: SocketAddr) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -116,7 +116,7 @@ max_tokens = 4
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ca_that_is_named_is_trusted_and_any_other_is_refused_with_what_to_do() {
+async fn tls_trusts_the_ca_in_ssl_cert_file_and_rejects_unknown_ones() {
     let engine = Engine::start();
     let (ca, config) = authority();
     let port = front(config, engine.address).await;

@@ -1,4 +1,4 @@
-//! Workloads as a server sees them: what is asked for is what it counts, on both APIs.
+//! The server counts as many tokens as the workload asks for, on both APIs.
 
 use crate::support::{
     experiment::{Experiment, number, succeed},
@@ -34,7 +34,7 @@ fn expect_exact(experiment: &Experiment, requests: usize) -> Vec<(u64, u64)> {
 }
 
 #[test]
-fn made_lengths_are_what_the_server_counts() {
+fn synthetic_lengths_match_the_server_s_count() {
     let experiment = Experiment::new(&format!(
         r#"{SERVER}
 [workload.ids]
@@ -70,7 +70,7 @@ requests = 10
 }
 
 #[test]
-fn the_turns_of_a_conversation_carry_what_the_server_said() {
+fn conversation_turns_carry_the_previous_answers() {
     let experiment = Experiment::new(&format!(
         r#"{SERVER}
 [workload.talk]

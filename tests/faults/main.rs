@@ -1,5 +1,4 @@
-//! What goes wrong, and what becomes of the run: faults of a request, of a run, of a stand-in for vLLM, and servers that
-//! mean harm.
+//! Fault injection: misbehaving answers, faults of a run, a failing stand-in for vLLM, and hostile servers.
 //!
 //! `RUNNER_TEST_WRITE=1 cargo test --test faults` writes the tables in the READMEs of `runs` and `hostile` again.
 
@@ -17,7 +16,7 @@ use std::thread::available_parallelism;
 
 use libtest_mimic::Arguments;
 
-/// Tests that run at once on each core: most of the time they wait for a server or for a timeout.
+/// Tests that run concurrently per core: they mostly wait for a server or a timeout.
 const PER_CORE: usize = 3;
 
 fn main() {

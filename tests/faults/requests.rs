@@ -1,6 +1,6 @@
-//! The fault table: what the embedded engine does wrong → how requests end → how the cell ends → what is said of it → the
-//! exit code. Each row is a whole `runner run` over loopback. The page of `runner::load` says what other clients make of some
-//! of these rows.
+//! The fault table. Each row is a whole `runner run` against an embedded engine that misbehaves in one way: how the
+//! requests end, how the cell ends, its verdicts, and the exit code. The docs of `runner::load` say what other clients
+//! make of some of these faults.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,17 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::{
-    support::{experiment::Experiment, records::records},
+    support::{
+        experiment::{Experiment, only_cell},
+        records::records,
+    },
     table::test_name,
 };
 
-/// Requests of a row.
+/// Requests in each row.
 const REQUESTS: u64 = 8;
 
-/// A fault, and what must come of it.
+/// A fault and the expected results.
 struct Row {
     name: &'static str,
     /// Lines of `[server.sim.faults]`.
@@ -26,7 +29,7 @@ struct Row {
     /// cell has no numbers.
     requests: &'static [&'static str],
     cell: &'static str,
-    /// Verdicts with their severities, beside those that every row has.
+    /// Verdicts with their severities, besides those that every row has.
     verdicts: &'static [(&'static str, &'static str)],
     exit: i32,
 }
@@ -35,7 +38,7 @@ const fn row(name: &'static str, faults: &'static str) -> Row {
     Row { name, faults, workload: "", requests: &["completed"], cell: "ok", verdicts: &[], exit: 0 }
 }
 
-/// A legal stream, however unusual: nothing is to be said of it.
+/// A stream that is legal, if unusual: no verdict.
 const fn legal(name: &'static str, faults: &'static str) -> Row {
     row(name, faults)
 }
@@ -50,17 +53,17 @@ const fn lost(name: &'static str, faults: &'static str, cell: &'static str, exit
     Row { requests: &[], cell, exit, ..row(name, faults) }
 }
 
-/// The row with answers of two seconds.
+/// The row with answers that take two seconds.
 const fn long(row: Row) -> Row {
     Row { workload: "max_tokens = 700", ..row }
 }
 
-/// The row in a chat.
+/// The row over the chat API.
 const fn chat(row: Row) -> Row {
     Row { workload: "api = \"chat\"", ..row }
 }
 
-/// The row with answers that are not streamed.
+/// The row without streaming.
 const fn whole(row: Row) -> Row {
     Row { workload: "stream = false", ..row }
 }
@@ -156,7 +159,7 @@ output = "exact"
     )
 }
 
-/// What differs from what the row says; `None` when nothing does.
+/// How the results differ from the row; `None` when they match.
 fn surprise(row: &Row) -> Result<Option<String>, String> {
     let experiment = Experiment::new(&manifest(row))?;
     let output = experiment.run().output().map_err(|e| e.to_string())?;
@@ -183,23 +186,13 @@ fn surprise(row: &Row) -> Result<Option<String>, String> {
     Ok((!wrong.is_empty()).then(|| format!("{}: {}\n{said}", row.name, wrong.join("; "))))
 }
 
-fn only_cell(run: &std::path::Path) -> Result<Value, String> {
-    let cells = std::fs::read_dir(run.join("cells")).map_err(|e| e.to_string())?;
-    let paths: Vec<_> = cells.flatten().map(|entry| entry.path()).collect();
-    let [path] = paths.as_slice() else {
-        return Err(format!("not one cell: {paths:?}"));
-    };
-    let text = std::fs::read_to_string(path.join("cell.json")).map_err(|e| e.to_string())?;
-    serde_json::from_str(&text).map_err(|e| e.to_string())
-}
-
 fn outcomes(cell: &Value) -> BTreeMap<String, u64> {
     let counts = cell["summary"]["counts"]["by_outcome"].as_object();
     let pairs = counts.into_iter().flatten();
     pairs.map(|(word, count)| (word.clone(), count.as_u64().unwrap())).collect()
 }
 
-/// What is said of a cell beside what every short, simulated cell hears.
+/// The cell's verdicts, except those that every short, simulated cell has.
 fn verdicts(cell: &Value) -> Vec<(&str, &str)> {
     let all = cell["verdicts"].as_array().into_iter().flatten();
     all.filter(|verdict| {
@@ -220,15 +213,15 @@ pub(crate) fn trials() -> Vec<Trial> {
             Some(surprise) => Err(surprise.into()),
         })
     });
-    let all = Trial::test("outcomes_add_up_to_the_arrivals_whatever_goes_wrong", || {
-        outcomes_add_up_to_the_arrivals_whatever_goes_wrong();
+    let all = Trial::test("outcomes_add_up_to_arrivals_under_every_fault_at_once", || {
+        outcomes_add_up_to_arrivals_under_every_fault_at_once();
         Ok(())
     });
     rows.chain([all]).collect()
 }
 
-/// Everything at once, on both loops: whatever becomes of it, every arrival has one record and one outcome.
-fn outcomes_add_up_to_the_arrivals_whatever_goes_wrong() {
+/// All faults at once, in a closed and in an open loop: every arrival has one record and one outcome.
+fn outcomes_add_up_to_arrivals_under_every_fault_at_once() {
     let all = "answers = { http_error = 0.1, redirect = 0.05, empty = 0.1, cut = 0.1, stall = 0.05, error_event = 0.1, abort = 0.1, malformed = 0.1, no_done = 0.1, no_end = 0.1, no_usage = 0.2, whole = 0.2, gzip = 0.05, crlf = 0.5, no_space = 0.5, comments = 0.5, byte_per_write = 0.2, several_per_write = 0.2, several_tokens = 0.3 }";
     for arrivals in ["concurrency = 16\nwarmup = 8", "arrivals = \"poisson\"\nrate = 400\nmax_in_flight = 20"]
     {

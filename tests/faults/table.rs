@@ -47,7 +47,7 @@ impl Table {
 
     /// The test that the README has the rows of these faults and no others, in their order.
     pub(crate) fn trial(self, faults: Vec<&'static str>) -> Trial {
-        Trial::test("every_row_is_of_a_fault", move || {
+        Trial::test("the_readme_has_a_row_for_each_fault", move || {
             let text = fs::read_to_string(self.path()).map_err(|e| e.to_string())?;
             let names: Vec<&str> = rows(&text).map(|row| row.0).collect();
             (names == faults)

@@ -1,4 +1,4 @@
-//! One request to a server that answers what it likes, over an in-memory pipe and under paused time.
+//! One request to a scripted server, over an in-memory pipe and under paused time.
 
 use std::{
     sync::{Arc, Mutex},
@@ -22,7 +22,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a server does with one connection.
 pub(crate) trait Behave: Clone + Send + Sync + 'static {
-    /// Writes whatever it likes; when this returns, the connection ends.
+    /// Writes an answer. The connection ends when this returns.
     fn answer(&self, io: &mut DuplexStream) -> impl Future<Output = std::io::Result<()>> + Send;
 }
 
@@ -46,7 +46,7 @@ impl<B: Behave> Connect for Pipes<B> {
     }
 }
 
-/// Asks once; what the client makes of it, and how long that took by the paused clock.
+/// Sends one request. Returns its record, and how long it took by the paused clock.
 pub(crate) fn ask(server: impl Behave) -> (Record, Duration) {
     let cell: Cell = serde_json::from_value(json!({
         "id": "c",
@@ -91,7 +91,7 @@ pub(crate) fn ask(server: impl Behave) -> (Record, Duration) {
     (records.remove(0), took)
 }
 
-/// Writes pieces, and ends the connection, or keeps it open.
+/// Writes pieces, then closes the connection or keeps it open.
 #[derive(Clone)]
 pub(crate) struct Pieces {
     pub(crate) pieces: Vec<Vec<u8>>,

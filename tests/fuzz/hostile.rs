@@ -1,8 +1,8 @@
-//! A server that means harm: each of its ways costs a bounded time and memory, and has its outcome.
+//! Hostile answers to one request: each has an outcome, within bounded time and memory.
 //!
-//! Bounds of one request, whatever comes: its `timeout`; an event or a whole answer of 8 MiB; a head of 256 KiB; a refusal of
-//! 64 KiB; 1,048,576 chunks; 16 MiB of text that is kept for a next turn. Together with the buffers they grow in, less than
-//! 64 MiB; a stream that stays within ordinary sizes holds a few kilobytes.
+//! Bounds of one request: its `timeout`; an event or an unstreamed answer of 8 MiB; a head of 256 KiB; a refusal of
+//! 64 KiB; 1,048,576 chunks; 16 MiB of text kept for the next turn. Together with their buffers that is less than
+//! 64 MiB; an ordinary stream holds a few kilobytes.
 
 use runner::load::{Outcome, Wait};
 use tokio::{
@@ -22,27 +22,27 @@ const TOKEN: &[u8] = b"data: {\"choices\":[{\"text\":\"a\"}]}\n\n";
 enum Harm {
     /// One event that never ends.
     EndlessEvent,
-    /// Events of almost the most, over and over.
+    /// Events just below the limit.
     LargeEvents,
     EndlessHeaders,
     OneEndlessHeader,
     /// The answer's size line never ends.
     EndlessChunkSize,
-    /// A byte a second, of an answer that never is whole.
+    /// An answer that comes at one byte per second.
     Dribble,
-    /// Tokens without end, as fast as they are read.
+    /// Endless tokens.
     EndlessTokens,
-    /// Comments without end.
+    /// Endless comments.
     EndlessComments,
     BadText,
     BillionTokens,
-    /// A refusal without end.
+    /// An endless refusal.
     EndlessRefusal,
-    /// One JSON value without end.
+    /// An endless JSON value.
     EndlessWhole,
-    /// Nesting that a parser may follow into the ground.
+    /// Deep nesting, which overflows a recursive parser's stack.
     Deep,
-    /// It takes the request, and that is all.
+    /// Reads the request and never answers.
     Silence,
 }
 
@@ -116,7 +116,7 @@ impl Behave for Harm {
 }
 
 #[test]
-fn every_harm_has_its_outcome_in_bounded_time_and_memory() {
+fn every_hostile_answer_has_an_outcome_in_bounded_time_and_memory() {
     let before = memory::peak();
     for (harm, outcome, says) in [
         (Harm::EndlessEvent, Outcome::Malformed, "larger than 8388608 bytes"),

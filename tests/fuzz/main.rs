@@ -1,6 +1,6 @@
-//! Everything that reads what others wrote, with inputs made of recorded ones: no panic, no memory without bound, and one
-//! outcome each. Every target has a few seconds; `RUNNER_TEST_FUZZ_SECONDS` gives each of them more, and
-//! `RUNNER_TEST_FUZZ_SEED` other inputs. What fails is written to a file, whose path the message says.
+//! Every parser of foreign input, fed with mutated recordings: no panic, bounded memory, and one outcome each. Every
+//! target runs for two seconds, or for `RUNNER_TEST_FUZZ_SECONDS`; `RUNNER_TEST_FUZZ_SEED` gives other inputs. A failing
+//! input is written to a file, which the message names.
 
 mod answer;
 mod hostile;
@@ -24,16 +24,16 @@ use runner::{
     observe, plan, report, server, store,
 };
 
-/// The most that all targets together may take of memory, bytes.
+/// Memory limit of all targets together, bytes.
 const MOST_MEMORY: u64 = 512 << 20;
-/// The longest that one input may take: far more than any of them does.
+/// Time limit of one input, far above what any takes.
 const LONGEST: Duration = Duration::from_secs(20);
 
 fn told(name: &str, otherwise: u64) -> u64 {
     env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-/// Tries inputs as long as there is time.
+/// Feeds inputs to a target until its time is over.
 #[expect(clippy::print_stdout, reason = "the seed is worth reading, and cargo shows it when a test fails")]
 fn fuzz(target: &str, corpus: &[Vec<u8>], mut take: impl FnMut(&[u8], &mut ChaCha8Rng)) {
     assert!(!corpus.is_empty(), "{target} has no corpus");
@@ -78,7 +78,7 @@ fn recorded(folder: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Cuts bytes at random places.
+/// Splits bytes at random places.
 fn pieces(bytes: &[u8], random: &mut ChaCha8Rng) -> Vec<Vec<u8>> {
     let mut rest = bytes;
     let mut pieces = Vec::new();
@@ -127,7 +127,7 @@ fn answers() {
     assert!(completed > 0, "no answer was whole: the target tests nothing");
 }
 
-/// Manifests, and the plans of those that are one.
+/// Manifests, and the plans of the valid ones.
 #[test]
 fn manifests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -154,7 +154,7 @@ fn manifests() {
     });
 }
 
-/// A server's log: why it failed.
+/// Server logs, from which the cause of a failure is read.
 #[test]
 fn logs() {
     let corpus: Vec<Vec<u8>> = recorded("vllm")
@@ -169,7 +169,7 @@ fn logs() {
     });
 }
 
-/// Two pages of `/metrics`, and what is stored of the time between them.
+/// Two scrapes of `/metrics` and their difference.
 #[test]
 fn metrics() {
     let corpus: Vec<Vec<u8>> = recorded("vllm")
@@ -194,7 +194,7 @@ fn metrics() {
     assert!(known > 0, "no page was known: the target tests nothing");
 }
 
-/// A stored run: read, its records too, and rendered with its own templates and with bent ones.
+/// Stored runs, read with their records and rendered.
 #[test]
 fn stored_runs() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/cpu-smollm2/cpu-2core");
@@ -243,7 +243,7 @@ fn stored_runs() {
     assert!(read > 0, "no records were read: the target tests nothing");
 }
 
-/// Templates of one's own.
+/// User-written templates.
 #[test]
 fn templates() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -265,7 +265,7 @@ fn templates() {
 }
 
 #[test]
-fn a_template_without_end_is_ended_and_named() {
+fn an_endless_template_is_stopped_and_reported() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let run = Utf8PathBuf::from_path_buf(root.join("results/cpu-smollm2/cpu-2core")).unwrap();
     let stored = store::read(&run).unwrap();

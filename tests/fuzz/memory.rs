@@ -1,4 +1,4 @@
-//! What this process took of memory at most, bytes; zero where the kernel does not tell.
+//! This process's peak memory in bytes, or zero where the kernel does not report it.
 
 #[cfg(target_os = "linux")]
 pub(crate) fn peak() -> u64 {

@@ -1,11 +1,11 @@
-//! Inputs made of recorded ones: cut, joined, repeated and bent, always the same for the same seed.
+//! Mutates recorded inputs; the same seed gives the same inputs.
 
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
 
-/// Pieces that parsers trip over.
+/// Fragments that parsers often get wrong.
 const TOKENS: &[&[u8]] = &[
     b"\r\n",
     b"\n\n",
@@ -58,7 +58,7 @@ pub(crate) fn below(random: &mut ChaCha8Rng, bound: usize) -> usize {
     (random.next_u64() % bound.max(1) as u64) as usize
 }
 
-/// One of the corpus, changed in one to eight places.
+/// An input of the corpus, mutated in one to eight places.
 pub(crate) fn mutate(random: &mut ChaCha8Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = corpus[below(random, corpus.len())].clone();
     for _ in 0..=below(random, 8) {

@@ -1,4 +1,4 @@
-//! The results in the repository: a clone renders the notes, pictures and page that are committed, byte for byte.
+//! Rendering the committed results again gives the committed notes, charts and page, byte for byte.
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ fn runs(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Copies what git keeps: the light files.
+/// Copies the files that git keeps.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -34,10 +34,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// What is rendered, by folder.
+/// Rendered files and folders.
 const RENDERED: [&str; 3] = ["charts", "notes", "report.html"];
 
-/// Every note, picture and table, by its path.
+/// Every rendered file and its text, by path.
 fn rendered(run: &Path) -> Vec<(String, String)> {
     let mut files = vec![run.join("cells.csv"), run.join("report.html")];
     for folder in &RENDERED[..2] {
@@ -85,9 +85,9 @@ fn a_clone_renders_what_is_committed() {
     }
 }
 
-/// An excerpt of notes in the README is of the notes that are there.
+/// The README's excerpts stand in the committed notes.
 #[test]
-fn the_readme_quotes_its_notes_as_they_are() {
+fn the_readme_quotes_notes_verbatim() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
     let (_, rest) = readme.split_once("<!-- notes:begin -->").unwrap();

@@ -1,5 +1,5 @@
-//! Public measurements, and what their authors wrote down: the findings say it, and say nothing that is not there. They are
-//! held by their evidence; only where the words themselves can mislead are words looked at.
+//! Published measurements: the findings must match what their authors concluded. Tests assert the evidence; they look at
+//! words only where wording could mislead.
 
 use std::{fs, path::Path, process::Command};
 
@@ -15,7 +15,7 @@ fn table(name: &str) -> String {
     format!("{}/tests/data/{name}.csv", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What `report --values` says of an imported table.
+/// The output of `report --values` for an imported table.
 struct Told(Value);
 
 impl Told {
@@ -25,12 +25,12 @@ impl Told {
         Self(serde_json::from_str(&run(folder.path(), &["report", "theirs", "--values"])).unwrap())
     }
 
-    /// Of a table of `tests/data`.
+    /// Imports a table of `tests/data`.
     fn of(name: &str, options: &[&str]) -> Self {
         Self::of_file(&table(name), options)
     }
 
-    /// Of a table that is given.
+    /// Imports a table given as text.
     fn of_text(text: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("table.csv");
@@ -72,7 +72,7 @@ impl Told {
         answer.map_or(&Value::Null, |answer| &answer["server"])
     }
 
-    /// Its label.
+    /// The label of the recommended server.
     fn server(&self) -> &str {
         self.0["workloads"][0]["server"].as_str().unwrap()
     }
@@ -82,13 +82,13 @@ impl Told {
         all.map(|finding| finding["text"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// What the first page shows.
+    /// The kinds of findings on the first page.
     fn headlines(&self) -> Vec<&str> {
         let own = self.0["workloads"][0]["headlines"].as_array().unwrap().iter();
         own.map(|finding| finding["kind"].as_str().unwrap()).collect()
     }
 
-    /// What one value of a server axis does to a metric.
+    /// The change of a metric at one value of a server axis.
     fn change(&self, axis: &str, value: impl Into<Value>, metric: &str) -> Evidence<'_> {
         let value = value.into();
         let all = self.all("effect");
@@ -105,13 +105,13 @@ impl Told {
 struct Evidence<'v>(&'v Value);
 
 impl Evidence<'_> {
-    /// A number of it by its pointer, without the first slash.
+    /// A number by its JSON pointer, without the leading slash.
     fn number(&self, name: &str) -> f64 {
         let own = self.0.pointer(&format!("/{name}"));
         own.and_then(Value::as_f64).unwrap_or_else(|| panic!("no {name} in {:#}", self.0))
     }
 
-    /// Numbers of it, to half a percent.
+    /// Asserts numbers, to half a percent.
     fn holds(&self, numbers: &[(&str, f64)]) -> &Self {
         for (name, wanted) in numbers {
             let own = self.number(name);
@@ -120,7 +120,7 @@ impl Evidence<'_> {
         self
     }
 
-    /// Words and other values of it.
+    /// Asserts values.
     fn says(&self, values: &[(&str, Value)]) -> &Self {
         for (name, wanted) in values {
             let own = self.0.pointer(&format!("/{name}"));
@@ -140,7 +140,7 @@ fn place(axis: &str, value: &str) -> Value {
 }
 
 #[test]
-fn on_the_l4_ttft_gives_way_first_and_the_end_was_not_reached() {
+fn l4_ttft_grows_first_and_saturation_was_not_reached() {
     let told = Told::of("l4_qwen05b", &[]);
     told.the("scaling")
         .holds(&[("straight_to", 16.0), ("ratio", 22.46), ("efficiency", 0.702)])
@@ -157,7 +157,7 @@ fn on_the_l4_ttft_gives_way_first_and_the_end_was_not_reached() {
 }
 
 #[test]
-fn on_the_4090_the_knee_is_at_16_and_ttft_pays_beyond() {
+fn rtx4090_has_its_knee_at_16_and_ttft_grows_beyond() {
     let told = Told::of("rtx4090_mistral7b", &[]);
     told.the("scaling")
         .holds(&[("straight_to", 8.0), ("ratio", 5.667)])
@@ -173,7 +173,7 @@ fn on_the_4090_the_knee_is_at_16_and_ttft_pays_beyond() {
 }
 
 #[test]
-fn on_the_h100_throughput_peaks_at_16() {
+fn h100_throughput_peaks_at_16() {
     let told = Told::of("h100_llama8b", &[]);
     told.the("answer").holds(&[("load", 16.0), ("throughput", 1384.0)]);
     told.the("peak").says(&[("place", place("concurrency", "16"))]).holds(&[("value", 1384.0)]);
@@ -183,7 +183,7 @@ fn on_the_h100_throughput_peaks_at_16() {
 }
 
 #[test]
-fn on_the_h100_more_than_16_brings_nothing_and_costs_seven_times_the_tail() {
+fn h100_gains_nothing_beyond_16_and_its_tail_grows_sevenfold() {
     let told = Told::of("h100_llama8b", &[]);
     told.the("knee")
         .holds(&[("load", 16.0), ("value", 1384.0), ("to", 64.0), ("throughput_ratio_beyond", 0.948)])
@@ -210,7 +210,7 @@ fn longer_answers_at_the_same_rate_make_others_wait() {
 }
 
 #[test]
-fn on_the_rtx_2000_what_came_whole_has_no_ttft_and_one_tail_is_long() {
+fn rtx2000_answers_that_were_not_streamed_have_no_ttft() {
     let told = Told::of("rtx2000_chat_grid", &[]);
     told.the("not_streamed").holds(&[("whole", 12.0), ("of", 12.0)]);
     told.has_none(&["ttft_growth", "held_up"]);
@@ -222,7 +222,7 @@ fn on_the_rtx_2000_what_came_whole_has_no_ttft_and_one_tail_is_long() {
 }
 
 #[test]
-fn on_the_a6000_throughput_peaks_at_256() {
+fn a6000_throughput_peaks_at_256() {
     let told = Told::of("a6000_qwen7b", &[]);
     told.the("answer").holds(&[("load", 256.0), ("throughput", 4039.9)]);
     told.the("peak").says(&[("place", place("concurrency", "256"))]).holds(&[("value", 4039.9)]);
@@ -231,7 +231,7 @@ fn on_the_a6000_throughput_peaks_at_256() {
 }
 
 #[test]
-fn on_the_a6000_the_knee_is_at_256_and_the_tail_of_ttft_takes_off() {
+fn a6000_has_its_knee_at_256_and_a_ttft_cliff_beyond() {
     let told = Told::of("a6000_qwen7b", &[]);
     told.the("knee").holds(&[("load", 256.0), ("value", 4039.9), ("throughput_ratio_beyond", 0.964)]);
     told.the("cliff").says(&[("metric", "p95 TTFT".into())]).holds(&[
@@ -244,7 +244,7 @@ fn on_the_a6000_the_knee_is_at_256_and_the_tail_of_ttft_takes_off() {
 }
 
 #[test]
-fn a_longer_prompt_moves_the_first_token_and_not_the_pace() {
+fn longer_prompts_raise_ttft_but_not_tpot() {
     let told = Told::of("prompts_qwen3b", &[]);
     told.the("prompt_length")
         .says(&[
@@ -268,7 +268,7 @@ fn latency_that_grows_faster_than_the_rate_is_on_the_first_page() {
 }
 
 #[test]
-fn a_small_step_of_the_rate_over_the_edge_is_named() {
+fn a_small_rate_step_past_saturation_is_a_cliff() {
     let told = Told::of("kv_rate_8192", &[]);
     let cliff = told.the("cliff");
     cliff.says(&[("metric", "p95 E2E".into())]);
@@ -277,7 +277,7 @@ fn a_small_step_of_the_rate_over_the_edge_is_named() {
 }
 
 #[test]
-fn a_switch_that_costs_is_named_first_and_those_that_do_not_are_not_called_slow() {
+fn the_variant_that_costs_leads_and_equal_ones_are_a_tie() {
     let told = Told::of("h100_layouts", &["--axis", "layout"]);
     let effect = told.the("effect");
     effect.says(&[("lead/value", "no-contiguous".into()), ("base", "vanilla".into())]);
@@ -298,7 +298,7 @@ fn a_switch_that_costs_is_named_first_and_those_that_do_not_are_not_called_slow(
 }
 
 #[test]
-fn graphs_that_reach_further_are_five_times_as_fast() {
+fn larger_cuda_graphs_are_five_times_as_fast() {
     let told = Told::of("b300_graphs", &["--axis", "max-cudagraph-capture-size"]);
     assert_eq!(told.server(), "max-cudagraph-capture-size 1024");
     told.change("max-cudagraph-capture-size", 1024.0, "throughput")
@@ -312,13 +312,13 @@ fn graphs_that_reach_further_are_five_times_as_fast() {
 }
 
 #[test]
-fn with_such_graphs_more_load_brings_less() {
+fn with_larger_cuda_graphs_throughput_falls_under_load() {
     let told = Told::of("b300_graphs", &["--axis", "max-cudagraph-capture-size"]);
     told.the("scaling").holds(&[("peak/load", 64.0), ("after/load", 256.0), ("fall", 0.637)]);
 }
 
 #[test]
-fn two_engines_that_are_alike_are_not_ranked() {
+fn two_engines_within_noise_are_not_ranked() {
     let told = Told::of("h100_engines", &["--axis", "engine"]);
     told.change("engine", "vllm-v1", "throughput").holds(&[
         ("ratio", 1.107),
@@ -339,7 +339,7 @@ fn two_engines_that_are_alike_are_not_ranked() {
 }
 
 #[test]
-fn an_engine_that_is_quicker_until_it_is_not_turns() {
+fn compare_finds_where_two_engines_cross_over() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["pro6000_vllm", "pro6000_sglang"] {
         run(folder.path(), &["import", &table(name), "--as", name, "-q"]);
@@ -357,14 +357,14 @@ fn an_engine_that_is_quicker_until_it_is_not_turns() {
 }
 
 #[test]
-fn an_engine_that_gives_way_at_once_has_a_cliff() {
+fn a_sudden_latency_jump_is_a_cliff() {
     let told = Told::of("pro6000_vllm", &[]);
     told.the("cliff").holds(&[("from_load", 100.0), ("to_load", 200.0), ("from", 14_800.0), ("jump", 6.84)]);
     Told::of("pro6000_sglang", &[]).has_none(&["cliff"]);
 }
 
 #[test]
-fn a_number_of_drafted_tokens_on_the_plateau_is_recommended() {
+fn a_draft_length_on_the_plateau_is_recommended() {
     let told = Told::of("strix_mtp", &["--axis", "num_speculative_tokens"]);
     // Best at 4, and hardly any different from 2 on.
     let plateau = [2, 3, 4].map(|tokens| format!("num_speculative_tokens {tokens}"));
@@ -380,7 +380,7 @@ fn a_number_of_drafted_tokens_on_the_plateau_is_recommended() {
 }
 
 #[test]
-fn a_gain_of_a_quarter_in_one_pair_that_was_measured_once_is_not_clear() {
+fn a_25_percent_gain_in_a_single_pair_is_unclear() {
     let told = Told::of("strix_mtp", &["--axis", "num_speculative_tokens"]);
     told.change("num_speculative_tokens", 4.0, "throughput")
         .says(&[("judgement", "unclear".into())])
@@ -389,7 +389,7 @@ fn a_gain_of_a_quarter_in_one_pair_that_was_measured_once_is_not_clear() {
 }
 
 #[test]
-fn on_the_h200_decoding_slows_down_and_one_median_of_ttft_stands_out() {
+fn h200_decoding_slows_down_and_one_ttft_median_stands_out() {
     let told = Told::of("h200_llama70b", &[]);
     told.the("ttft_growth").says(&[("gives_way", "decoding".into()), ("pace", "p50 TPOT".into())]).holds(&[
         ("pace_from", 44.0),
@@ -405,7 +405,7 @@ fn on_the_h200_decoding_slows_down_and_one_median_of_ttft_stands_out() {
 }
 
 #[test]
-fn on_the_h200_ttft_takes_off_beyond_80() {
+fn h200_has_a_ttft_cliff_beyond_80() {
     let told = Told::of("h200_llama70b", &[]);
     told.the("cliff").says(&[("metric", "p95 TTFT".into())]).holds(&[
         ("from_load", 80.0),
@@ -417,7 +417,7 @@ fn on_the_h200_ttft_takes_off_beyond_80() {
 }
 
 #[test]
-fn on_the_h200_more_than_60_brings_hardly_more_requests() {
+fn h200_has_its_knee_at_60() {
     let told = Told::of("h200_llama70b", &[]);
     told.the("knee").holds(&[("load", 60.0), ("value", 1.51), ("to", 120.0)]);
     told.the("answer").holds(&[("load", 60.0)]);
@@ -426,7 +426,7 @@ fn on_the_h200_more_than_60_brings_hardly_more_requests() {
 const TARGETS: [&str; 4] = ["--slo", "p99_ttft=1s", "--slo", "p99_tpot=60ms"];
 
 #[test]
-fn under_an_slo_the_term_that_gives_way_is_named_and_switches_that_do_nothing_are_left_alone() {
+fn the_violated_slo_term_is_named_and_ineffective_flags_are_not_advised() {
     let told = Told::of("h200_tuning", &[&["--axis", "variant"][..], &TARGETS].concat());
     told.the("answer")
         .says(&[("met", "stand_in".into()), ("trust", "as_told".into())])
@@ -450,7 +450,7 @@ fn under_an_slo_the_term_that_gives_way_is_named_and_switches_that_do_nothing_ar
 }
 
 #[test]
-fn drafts_that_nobody_accepts_turn_and_cost_three_quarters_of_the_load() {
+fn rejected_drafts_cross_over_and_cost_three_quarters_of_the_load() {
     let told = Told::of("h200_eagle3", &[&["--axis", "eagle3"][..], &TARGETS].concat());
     assert_eq!(told.server(), "eagle3 false");
     told.the("answer").holds(&[("load", 2.0)]);
@@ -465,7 +465,7 @@ fn drafts_that_nobody_accepts_turn_and_cost_three_quarters_of_the_load() {
 }
 
 #[test]
-fn a_load_that_still_brings_something_is_not_called_flat() {
+fn throughput_that_still_grows_is_not_called_flat() {
     let told = Told::of("h200_glm52", &[]);
     told.the("scaling")
         .holds(&[("ratio", 8.04), ("straight_to", 4.0)])
@@ -486,7 +486,7 @@ fn a_load_that_still_brings_something_is_not_called_flat() {
 }
 
 #[test]
-fn a_small_change_that_every_pair_shows_is_in_the_evidence_and_nothing_to_act_on() {
+fn a_small_consistent_change_is_evidence_but_no_advice() {
     let told = Told::of("a100_fp8kv", &[]);
     told.change("kv-cache-dtype", "fp8", "mean TTFT").says(&[("judgement", "same".into())]).holds(&[
         ("ratio", 1.031),
@@ -507,7 +507,7 @@ fn a_small_change_that_every_pair_shows_is_in_the_evidence_and_nothing_to_act_on
 }
 
 #[test]
-fn a_second_card_is_not_better_with_many_in_flight() {
+fn a_second_gpu_is_not_better_at_high_concurrency() {
     let told = Told::of("rtx3090_tp", &[]);
     assert_eq!(told.server(), "tensor-parallel-size 1");
     told.the("answer").holds(&[("load", 64.0), ("throughput", 948.0)]);
@@ -519,7 +519,7 @@ fn a_second_card_is_not_better_with_many_in_flight() {
 }
 
 #[test]
-fn of_latencies_alone_the_quicker_server_is_the_best_and_the_gain_fades() {
+fn with_latencies_alone_the_faster_server_is_recommended() {
     let told = Told::of("h100_eagle3_fp8", &["--axis", "eagle3-fp8"]);
     assert_eq!(told.server(), "eagle3-fp8 true");
     told.the("answer")
@@ -543,14 +543,14 @@ fn a_prefix_cache_that_helps_is_recommended() {
 }
 
 #[test]
-fn a_prefix_cache_that_gives_three_quarters_more_is_no_tie() {
+fn a_76_percent_gain_from_prefix_caching_is_not_a_tie() {
     let told = Told::of("spark_prefix", &[]);
     told.change("enable-prefix-caching", "true", "throughput").says(&[("judgement", "differs".into())]);
     told.has_none(&["tie"]);
 }
 
 #[test]
-fn of_requests_alone_the_knee_is_found() {
+fn the_knee_is_found_from_request_rates_alone() {
     let told = Told::of_text("concurrency,req_s\n1,1.3\n4,5.0\n16,17.1\n64,21.0\n128,21.4\n", &[]);
     told.the("answer").holds(&[("load", 16.0), ("throughput", 17.1)]);
     told.the("knee").says(&[("metric", "request rate".into())]).holds(&[
@@ -562,7 +562,7 @@ fn of_requests_alone_the_knee_is_found() {
 }
 
 #[test]
-fn thin_tables_say_what_they_can() {
+fn sparse_tables_yield_the_findings_they_support() {
     // Requests per second alone.
     let told = Told::of_text("concurrency,req_s\n1,1.3\n4,5.0\n16,17.1\n64,21.0\n128,21.4\n", &[]);
     told.the("scaling").says(&[("metric", "request rate".into())]).holds(&[("straight_to", 16.0)]);
@@ -595,7 +595,7 @@ fn thin_tables_say_what_they_can() {
 }
 
 #[test]
-fn half_of_the_throughput_is_a_difference() {
+fn halved_throughput_is_a_difference() {
     let told = Told::of_text("variant,tok_s\na,391.2\nb,208.1\nc,205.0\n", &["--axis", "variant"]);
     told.change("variant", "b", "throughput").says(&[("judgement", "differs".into())]);
 }

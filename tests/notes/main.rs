@@ -1,4 +1,4 @@
-//! What the notes and the page say about committed runs and about measurements that others published.
+//! Notes: those of committed runs, and the findings on published measurements.
 
 mod committed;
 mod insight;

@@ -1,4 +1,4 @@
-//! The guardian alone: whatever ends, the whole tree ends. Reads the kernel's process table, so it is for Linux.
+//! The guardian ends the whole process tree of a server, whoever dies first.
 
 use std::{
     fs,
@@ -44,7 +44,7 @@ impl Guard {
         self.child.id().try_into().unwrap()
     }
 
-    /// The tree once it has as many processes as it should.
+    /// Waits until the tree has `size` processes.
     fn tree(&self, size: usize) -> Vec<(i32, u64)> {
         until("the tree is there", || below(self.pid()).len() == size);
         below(self.pid())
@@ -57,7 +57,7 @@ impl Guard {
 }
 
 #[test]
-fn a_guardian_whose_runner_is_gone_ends_the_tree_wherever_it_went() {
+fn the_guardian_of_a_dead_runner_ends_the_whole_process_tree() {
     // One child in the group, one in a session of its own with children there.
     let mut guard = guard("20000", "sleep 300 & setsid sh -c 'sleep 300 & sleep 300 & wait' & wait");
     let tree = guard.tree(5);
@@ -70,7 +70,7 @@ fn a_guardian_whose_runner_is_gone_ends_the_tree_wherever_it_went() {
 }
 
 #[test]
-fn what_does_not_listen_to_term_is_killed_after_the_grace() {
+fn processes_that_ignore_term_are_killed_after_the_grace_period() {
     let mut guard = guard("200", "trap '' TERM; sleep 300 & setsid sleep 300 & while :; do sleep 300; done");
     let tree = guard.tree(4);
     drop(guard.leash.take());
@@ -80,7 +80,7 @@ fn what_does_not_listen_to_term_is_killed_after_the_grace() {
 }
 
 #[test]
-fn what_an_ended_server_left_running_ends_too() {
+fn processes_left_by_an_ended_server_are_ended() {
     let mut guard = guard("5000", "setsid sleep 300 & sleep 300 & sleep 0.3; exit 7");
     let tree = guard.tree(4);
     guard.end();
@@ -89,7 +89,7 @@ fn what_an_ended_server_left_running_ends_too() {
 }
 
 #[test]
-fn signals_do_not_move_a_guardian_and_do_reach_the_server_s_defaults() {
+fn the_guardian_ignores_signals_and_the_server_does_not() {
     let mut guard = guard("5000", "exec sleep 300");
     let tree = guard.tree(1);
     for which in
@@ -107,7 +107,7 @@ fn signals_do_not_move_a_guardian_and_do_reach_the_server_s_defaults() {
 }
 
 #[test]
-fn a_command_that_cannot_be_started_is_named() {
+fn a_command_that_cannot_be_started_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(RUNNER)
         .args(["guard", folder.path().join("log").to_str().unwrap(), "", "1"])
@@ -118,9 +118,9 @@ fn a_command_that_cannot_be_started_is_named() {
     assert!(said.starts_with("failed /nonexistent/engine: "), "{said}");
 }
 
-/// What answers a question may leave somebody behind, in a session of its own and with our pipe in its hands.
+/// A captured command may leave a process behind in another session, with our pipe open.
 #[test]
-fn whoever_a_question_leaves_behind_ends_with_the_answer() {
+fn processes_left_by_a_captured_command_are_ended() {
     let mut asked = Command::new(RUNNER)
         .args(["guard-capture", "", "sh", "-c"])
         .arg("setsid sleep 300 & sleep 300 & sleep 0.3; echo 1.2.3; exit 5")
@@ -139,7 +139,7 @@ fn whoever_a_question_leaves_behind_ends_with_the_answer() {
 }
 
 #[test]
-fn a_question_ends_with_whoever_asked_it() {
+fn a_capture_ends_when_its_parent_dies() {
     let mut asked = Command::new(RUNNER)
         .args(["guard-capture", "", "sh", "-c", "trap '' TERM; setsid sleep 300 & sleep 300"])
         .stdin(Stdio::piped())
@@ -153,7 +153,7 @@ fn a_question_ends_with_whoever_asked_it() {
     assert_eq!(alive(&tree), [] as [i32; 0]);
 }
 
-/// The runner itself, killed as `kill -9` does while its server works.
+/// The runner is killed with SIGKILL while its server starts.
 #[test]
 fn a_killed_runner_leaves_no_server() {
     let folder = tempfile::tempdir().unwrap();
@@ -192,7 +192,7 @@ max_tokens = 1
 }
 
 #[test]
-fn a_stopped_server_hears_that_it_is_to_end() {
+fn a_stopped_server_is_continued_so_that_it_can_end() {
     let mut guard = guard("20000", "sleep 300 & kill -STOP $$; wait");
     let tree = guard.tree(2);
     let begun = Instant::now();
@@ -202,9 +202,9 @@ fn a_stopped_server_hears_that_it_is_to_end() {
     assert!(begun.elapsed() < Duration::from_secs(15), "it was waited for");
 }
 
-/// A guardian that may open no file sees nobody: that is not to be taken for nobody being there.
+/// A guardian that cannot open files cannot list processes, which must not look like an empty list.
 #[test]
-fn a_guardian_without_files_ends_the_server_all_the_same() {
+fn a_guardian_without_file_descriptors_still_ends_the_server() {
     let mut guard = guard("5000", "sleep 300 & exec sleep 300");
     let tree = guard.tree(2);
     let none = rustix::process::Rlimit { current: Some(3), maximum: Some(3) };
@@ -216,10 +216,9 @@ fn a_guardian_without_files_ends_the_server_all_the_same() {
     assert_eq!(guard.said, ["exited -15", "ended"]);
 }
 
-/// Two hundred megabytes of a log, lines of a logger and then one line without end: what is kept is bounded, and the last words are
-/// there.
+/// Two hundred megabytes of log, the last part one line: the stored log is bounded and keeps errors and the last line.
 #[test]
-fn a_flood_of_log_takes_a_bounded_part_of_the_disk() {
+fn a_flood_of_log_lines_takes_bounded_disk_space() {
     let mut guard = guard(
         "1000",
         "yes '(EngineCore pid=7) INFO 11-24 19:52:04 [loggers.py:1] Engine 000: Running: 1 reqs, Waiting: 0 reqs' | head -c 120000000; \

@@ -1,5 +1,5 @@
-//! Signals at any instant of a sweep, to the runner, its guardian and its server: what is finished stays as it was, nothing
-//! is left behind, and `--resume` goes on. Reads the kernel's process table, so it is for Linux.
+//! Kills the runner, its guardian or its server at random instants of a sweep: finished cells stay byte for byte, no
+//! process or temporary file is left, and `--resume` completes the run.
 
 use std::{
     collections::BTreeMap,
@@ -48,14 +48,14 @@ max_tokens = [8]
 server.flags.max-num-seqs = [2, 8]
 "#;
 const CELLS: usize = 6;
-/// Folders whose runs are killed at the same time: a run waits more than it works.
+/// Folders whose runs are killed concurrently: a run mostly waits.
 const AT_ONCE: u32 = 3;
 /// The latest instant of a kill: some runs are done by then.
 const LATEST_MS: u32 = 1800;
 /// Rendering begins when the last cell is stored, and takes less than this.
 const RENDERING_MS: u32 = 400;
 
-/// How many kills: `RUNNER_TEST_KILLS`, or enough for every run of the tests.
+/// Number of kills, from `RUNNER_TEST_KILLS`.
 fn kills() -> u32 {
     number("RUNNER_TEST_KILLS", 25)
 }
@@ -65,12 +65,12 @@ fn number(name: &str, otherwise: u32) -> u32 {
     told.map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-/// Who is met, and by what.
+/// Which processes are killed, and how.
 #[derive(Clone, Copy, Debug)]
 enum Blow {
     /// `kill -9` of the runner.
     Runner,
-    /// A signal that asks it to end, and a second one soon after.
+    /// A signal that asks the runner to end, and perhaps a second one soon after.
     Asked(Signal, bool),
     /// The guardian; the runner goes on.
     Guardian,
@@ -78,14 +78,14 @@ enum Blow {
     Server,
     /// Guardian and server; the runner goes on.
     Both,
-    /// Runner and guardian: the server is nobody's.
+    /// Runner and guardian: the server is orphaned.
     Orphan,
     /// Runner, guardian and server.
     All,
 }
 
 impl Blow {
-    /// The runner's own death first, as the worst of them.
+    /// Draws a blow; killing the runner is the most likely.
     fn any(random: &mut ChaCha8Rng) -> Self {
         let twice = random.next_u32().is_multiple_of(4);
         match random.next_u32() % 16 {
@@ -101,7 +101,7 @@ impl Blow {
         }
     }
 
-    /// Strikes; whoever ended a moment ago is not met.
+    /// Sends the signals. A process that has just ended is skipped.
     fn strike(self, runner: i32) {
         let send = |pid: i32, which: Signal| {
             let _ = kill_process(Pid::from_raw(pid).expect("a process"), which);
@@ -152,20 +152,19 @@ fn is_guardian(pid: i32) -> bool {
 }
 
 #[test]
-fn whatever_instant_anybody_is_killed_at_nothing_finished_is_lost() {
+fn kills_at_any_instant_lose_no_finished_cell() {
     let seed = u64::from(number("RUNNER_TEST_SEED", 9));
     let kills = kills().div_ceil(AT_ONCE);
     let in_the_middle: u32 = thread::scope(|scope| {
-        let all = (0..AT_ONCE)
-            .map(|which| scope.spawn(move || kill_again_and_again(seed + u64::from(which), kills)));
+        let all = (0..AT_ONCE).map(|which| scope.spawn(move || kill_runs(seed + u64::from(which), kills)));
         let all: Vec<_> = all.collect();
         all.into_iter().map(|one| one.join().unwrap()).sum()
     });
     assert!(in_the_middle > kills * AT_ONCE / 3, "only {in_the_middle} kills met a run");
 }
 
-/// Kills the runs of a folder of its own so many times; how many kills met a run that was not over.
-fn kill_again_and_again(seed: u64, kills: u32) -> u32 {
+/// Kills runs in a folder of its own `kills` times. Returns how many of the kills hit a run that was still going.
+fn kill_runs(seed: u64, kills: u32) -> u32 {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().canonicalize().unwrap();
     fs::write(folder.join("m.toml"), MANIFEST).unwrap();
@@ -264,7 +263,7 @@ fn run_folder(folder: &Path, run: u32) -> PathBuf {
     folder.join(format!("results/killed/r{run}"))
 }
 
-/// Begins a run, or goes on with it.
+/// Starts a run, or resumes it.
 fn start(folder: &Path, run: u32) -> Child {
     let name = format!("r{run}");
     let how = if run_folder(folder, run).join("run.json").exists() { "--resume" } else { "--name" };
@@ -279,7 +278,7 @@ fn start(folder: &Path, run: u32) -> Child {
         .unwrap()
 }
 
-/// Far longer than a run takes, with a hung or deaf server in it.
+/// Waits for the runner, for far longer than a run takes.
 fn ended(child: &mut Child) -> ExitStatus {
     let begun = Instant::now();
     loop {
@@ -291,7 +290,7 @@ fn ended(child: &mut Child) -> ExitStatus {
     }
 }
 
-/// Waits until the tree is gone, and everybody who was told of the folder: a guardian is told where the log goes.
+/// Waits until the tree is gone, and every process with the folder among its arguments: a guardian has the path of the log.
 fn nothing_lives(folder: &Path, tree: &[(i32, u64)]) {
     let told = |process: procfs::process::Process| {
         let words = process.cmdline().ok()?;
@@ -304,7 +303,7 @@ fn nothing_lives(folder: &Path, tree: &[(i32, u64)]) {
     });
 }
 
-/// Every file of every cell that has numbers; each cell must be whole.
+/// Every file of every measured cell. Fails unless each cell is complete.
 fn whole_cells(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let Ok(cells) = fs::read_dir(run.join("cells")) else {
@@ -334,7 +333,7 @@ fn whole_cells(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// A finished run has each cell once, and nothing that passes.
+/// Fails unless a finished run has each cell once and no temporary file.
 fn done(folder: &Path, run: u32, finished: &BTreeMap<PathBuf, Vec<u8>>) {
     let run = run_folder(folder, run);
     let now = whole_cells(&run);

@@ -1,5 +1,4 @@
-//! Runner and guardian killed both: the server they leave is ended by the next run, and nobody else is. Reads the kernel's
-//! process table, so it is for Linux.
+//! When runner and guardian are both killed, the next run ends the orphaned server, and no other process.
 
 use std::{
     fs,
@@ -17,7 +16,7 @@ use crate::support::{
 };
 use rustix::process::Signal;
 
-/// A server that is at its start for as long as anybody looks.
+/// A server that takes ten minutes to start.
 const SLOW: &str = r#"
 [experiment]
 name = "slow"
@@ -47,7 +46,8 @@ fn run(folder: &Path, manifest: &str) -> Command {
     command
 }
 
-/// The guardian of a run's server, and its tree with it. What a run asks before (git, the driver's tool) has another kind.
+/// The guardian of a run's server and its process tree, guardian included. Commands that a run captures (git, nvidia-smi)
+/// have guardians of another kind.
 fn guarded(runner: i32) -> (i32, Vec<(i32, u64)>) {
     let is_guard = |(pid, _): &(i32, u64)| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -61,7 +61,7 @@ fn guarded(runner: i32) -> (i32, Vec<(i32, u64)>) {
     (guard.0, tree)
 }
 
-/// A run of a slow server: the runner, its guardian, and the server, which nobody has asked anything yet.
+/// Starts a run whose server is still starting. Returns the runner, the guardian's PID, and the tree of both.
 fn slow(folder: &Path) -> (Child, i32, Vec<(i32, u64)>) {
     let runner = run(folder, SLOW).stderr(Stdio::null()).spawn().unwrap();
     let pid = i32::try_from(runner.id()).unwrap();
@@ -70,7 +70,7 @@ fn slow(folder: &Path) -> (Child, i32, Vec<(i32, u64)>) {
     (runner, guard, tree)
 }
 
-/// A run whose server does not hear TERM: its runner, and the guardian, a shell and a sleep.
+/// Starts a run whose server ignores SIGTERM. Returns the runner, the guardian's PID, and the tree: guardian, shell, sleep.
 fn deaf(folder: &Path) -> (Child, i32, Vec<(i32, u64)>) {
     let deaf = SLOW.replace("[server.sim]", "").replace("startup = \"10m\"", "").replace(
         "engine = \"sim\"",
@@ -95,7 +95,7 @@ fn next(folder: &Path) -> String {
 }
 
 #[test]
-fn what_a_killed_runner_and_a_killed_guardian_left_ends_at_the_next_run() {
+fn the_next_run_ends_the_orphan_of_a_killed_runner_and_guardian() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     // Somebody else's server: the same program, the same words, not ours.
@@ -125,9 +125,9 @@ fn what_a_killed_runner_and_a_killed_guardian_left_ends_at_the_next_run() {
     assert!(!next(folder).contains(&format!("(process {pid})")));
 }
 
-/// What does not end at once is waited for, and a person is not left to wonder why nothing happens.
+/// Ending an orphan may take seconds; the run says so before it waits.
 #[test]
-fn the_next_run_says_at_once_that_it_ends_what_does_not_want_to_end() {
+fn the_next_run_announces_that_it_ends_a_stubborn_orphan() {
     let folder = tempfile::tempdir().unwrap();
     let (mut runner, guard, tree) = deaf(folder.path());
     let pid = runner.id();
@@ -144,7 +144,7 @@ fn the_next_run_says_at_once_that_it_ends_what_does_not_want_to_end() {
     assert!(ended.contains("ended "), "{ended}");
 }
 
-/// A tool of the driver that never answers, and has started another process.
+/// An `nvidia-smi` that never answers and has started a child.
 #[test]
 fn a_hung_nvidia_smi_ends_with_a_killed_runner() {
     let folder = tempfile::tempdir().unwrap();
@@ -159,9 +159,9 @@ fn a_hung_nvidia_smi_ends_with_a_killed_runner() {
     until("nor their guardian's entry", || !folder.join("state/runner/servers").exists());
 }
 
-/// Who waits for it is told so, and can give up.
+/// The user is told what the run waits for, and can interrupt it.
 #[test]
-fn ctrl_c_while_nvidia_smi_hangs_ends_before_anything_is_begun() {
+fn ctrl_c_while_nvidia_smi_hangs_stores_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let mut command = with_nvidia_smi(folder, "exec sleep 600");
@@ -179,9 +179,9 @@ fn ctrl_c_while_nvidia_smi_hangs_ends_before_anything_is_begun() {
     assert!(!folder.join("results").exists());
 }
 
-/// An entry that was damaged tells of nobody.
+/// A damaged entry names no process to end.
 #[test]
-fn a_damaged_entry_of_a_guardian_that_is_gone_is_removed() {
+fn a_damaged_journal_entry_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let servers = folder.path().join("state/runner/servers");
     fs::create_dir_all(&servers).unwrap();
@@ -191,7 +191,7 @@ fn a_damaged_entry_of_a_guardian_that_is_gone_is_removed() {
 }
 
 #[test]
-fn an_nvidia_smi_that_floods_costs_a_run_its_answer_and_no_more() {
+fn a_flooding_nvidia_smi_costs_only_its_answer() {
     let folder = tempfile::tempdir().unwrap();
     let mut runner = with_nvidia_smi(folder.path(), "sleep 600 & exec yes 'H100, 81559, 550, 4'");
     let output = runner.stderr(Stdio::piped()).output().unwrap();
@@ -212,7 +212,7 @@ fn an_nvidia_smi_that_floods_costs_a_run_its_answer_and_no_more() {
     });
 }
 
-/// A run of a fast server on a machine whose driver's tool is a script.
+/// A run of a fast server on a machine whose `nvidia-smi` is a script.
 fn with_nvidia_smi(folder: &Path, script: &str) -> Command {
     let tools = folder.join("tools");
     fs::create_dir(&tools).unwrap();
@@ -225,9 +225,9 @@ fn with_nvidia_smi(folder: &Path, script: &str) -> Command {
     command
 }
 
-/// A guardian that is still at work ends the tree by itself, however long that takes: the next run waits for it.
+/// A live guardian ends its tree by itself, so the next run only waits.
 #[test]
-fn the_next_run_waits_for_a_guardian_that_is_still_at_work() {
+fn the_next_run_waits_for_a_guardian_that_is_still_cleaning_up() {
     let folder = tempfile::tempdir().unwrap();
     let (mut runner, _, tree) = deaf(folder.path());
     runner.kill().unwrap();
@@ -238,7 +238,7 @@ fn the_next_run_waits_for_a_guardian_that_is_still_at_work() {
 }
 
 #[test]
-fn a_server_whose_run_is_at_work_is_left_alone() {
+fn the_server_of_a_running_run_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (mut runner, _, tree) = slow(folder.path());
     let fast = SLOW.replace("10m", "0ms").replace("slow", "fast");

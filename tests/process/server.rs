@@ -1,5 +1,4 @@
-//! Whole starts of servers: how they go well, how they fail, and that nothing is ever left. Reads the kernel's process
-//! table, so it is for Linux.
+//! Server starts that succeed, fail or are interrupted, and that none leaves a process behind.
 
 use std::{fs, time::Duration};
 
@@ -81,7 +80,7 @@ fn root(path: &str) -> String {
     format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A server of the stand-in, which starts at once and says what it is told to.
+/// A server that runs the stand-in for vLLM with these environment variables.
 fn standin(env: Value) -> Value {
     json!({
         "model": "tiny", "stop_within": "5s", "env": env,
@@ -106,7 +105,7 @@ async fn a_server_starts_serves_and_is_gone_when_stopped() {
 }
 
 #[tokio::test]
-async fn the_key_is_in_no_argument_and_no_log() {
+async fn the_api_key_is_in_no_argument_and_no_log() {
     let mut place = Place::new();
     let running = place.start(simulated()).await.unwrap();
     let guard = guard_of(&place.folder).unwrap();
@@ -122,7 +121,7 @@ async fn the_key_is_in_no_argument_and_no_log() {
 }
 
 #[tokio::test]
-async fn a_dropped_server_is_ended() {
+async fn dropping_a_server_ends_its_processes() {
     let mut place = Place::new();
     let running = place.start(simulated()).await.unwrap();
     let tree = place.tree();
@@ -143,7 +142,7 @@ async fn a_server_whose_guardian_was_killed_is_noticed_and_ended() {
 }
 
 #[tokio::test]
-async fn a_server_that_dies_at_work_is_a_crash() {
+async fn a_server_that_dies_while_serving_is_a_crash() {
     let mut place = Place::new();
     let mut running = place.start(simulated()).await.unwrap();
     signal(place.tree()[0].0, Signal::KILL);
@@ -155,7 +154,7 @@ async fn a_server_that_dies_at_work_is_a_crash() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_interrupted_leaves_nothing() {
+async fn an_interrupted_start_leaves_no_process() {
     let mut place = Place::new();
     let (cancel, cancelled) = watch::channel(false);
     let mut slow = simulated();
@@ -176,7 +175,7 @@ async fn a_start_that_is_interrupted_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_start_that_takes_too_long_is_ended() {
+async fn a_start_that_times_out_is_ended() {
     let mut place = Place::new();
     let failed = place
         .start(json!({
@@ -191,7 +190,7 @@ async fn a_start_that_takes_too_long_is_ended() {
 }
 
 #[tokio::test]
-async fn files_that_do_not_arrive_are_timed_apart() {
+async fn downloads_have_their_own_timeout() {
     let mut place = Place::new();
     let cache = place.folder.join("cache").to_string();
     let failed = place
@@ -208,7 +207,7 @@ async fn files_that_do_not_arrive_are_timed_apart() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_said_before_anything_starts() {
+async fn a_taken_port_is_reported_before_anything_starts() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut place = Place::new();
@@ -221,7 +220,7 @@ async fn a_taken_port_is_said_before_anything_starts() {
 }
 
 #[tokio::test]
-async fn every_recorded_failure_ends_a_start_as_what_it_is() {
+async fn every_recorded_failed_start_is_classified() {
     let index = fs::read_to_string(root("tests/recorded/vllm/fail-index.tsv")).unwrap();
     for line in index.lines() {
         let mut words = line.split_whitespace();
@@ -262,7 +261,7 @@ async fn logged_flags_confirm_ours() {
 }
 
 #[tokio::test]
-async fn a_server_with_another_model_or_length_is_not_ours() {
+async fn a_server_with_another_model_or_length_is_rejected() {
     for (serves, says) in [
         ("other --max-model-len 4096", "serves \"other\", not \"tiny\""),
         ("tiny --max-model-len 2048", "max_model_len of 2048, not 4096"),
@@ -281,7 +280,7 @@ async fn a_server_with_another_model_or_length_is_not_ours() {
 }
 
 #[tokio::test]
-async fn an_attached_server_is_used_and_left_alone() {
+async fn an_attached_server_is_used_and_not_ended() {
     let mut place = Place::new();
     let running = place.start(simulated()).await.unwrap();
     let attach = |model: &str, url: &str| json!({ "engine": "openai", "model": model, "launch": { "on": "attach", "url": url } });

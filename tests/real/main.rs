@@ -1,5 +1,5 @@
-//! Against programs that are not ours, one test at a time: a real vLLM, a real browser, and a server that writes down what
-//! it did and when.
+//! Tests that need the machine to themselves, one at a time: a real vLLM, a real browser, and measurements against an
+//! independent clock.
 //!
 //! Tests of what is not installed are ignored, unless `RUNNER_TEST_REQUIRE_ALL` is set.
 

@@ -1,5 +1,5 @@
-//! Latencies against numbers that the client did not make: a stand-in for vLLM, which shares no code with it, writes down
-//! when each request arrived and when each token left.
+//! Latencies against an independent clock: a stand-in for vLLM, which shares no code with the client, records
+//! when each request arrived and when each token was sent.
 
 use std::{error::Error, fs, path::Path};
 
@@ -14,7 +14,7 @@ use crate::support::{
 
 /// Measured requests of a cell.
 const REQUESTS: usize = 16;
-/// How far a median may be from the truth, ms. On an idle machine it is a fraction of one; here nothing else of the suite runs.
+/// Largest error of a median, ms. On an idle machine it is a fraction of one.
 const TOLERANCE_MS: f64 = 5.0;
 
 /// The grid of the journal, shortened; then chat, where a client may take the role for the first token.
@@ -53,10 +53,10 @@ max_tokens = 16
 "#;
 
 pub(crate) fn trial() -> Trial {
-    ignorable("medians_are_what_the_server_did", lacks_python, compare)
+    ignorable("medians_match_the_server_s_own_clock", lacks_python, compare)
 }
 
-/// What the stand-in wrote down of one request, ms.
+/// One request as the stand-in recorded it.
 struct Request {
     arrival_ns: u64,
     max_tokens: u64,

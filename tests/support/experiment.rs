@@ -1,4 +1,4 @@
-//! An experiment as its user sees it: a folder with a manifest, the binary, and the files it leaves.
+//! An experiment: a temporary folder with a manifest, and the files that a run leaves there.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::RUNNER;
 
-/// A manifest in a folder of its own, which goes with it.
+/// A manifest in a temporary folder.
 pub(crate) struct Experiment {
     folder: TempDir,
 }
@@ -33,7 +33,7 @@ impl Experiment {
         self.folder.path().join(name)
     }
 
-    /// `runner`, asked for something, where the manifest is.
+    /// `runner` with arguments, in the manifest's folder.
     pub(crate) fn runner(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(RUNNER);
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
@@ -50,7 +50,7 @@ impl Experiment {
         only_folder(&only_folder(&self.path("results"))?)
     }
 
-    /// What `runner report --values` says of the only run.
+    /// The output of `runner report --values` for the only run.
     pub(crate) fn values(&self) -> Result<Value, String> {
         let run = self.run_folder()?;
         let run = run.to_str().ok_or("the temporary folder's path is no text")?;
@@ -59,7 +59,7 @@ impl Experiment {
             .map_err(|e| format!("{e}: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
-    /// What `cells.csv` says.
+    /// The rows of `cells.csv`.
     pub(crate) fn cells(&self) -> Result<Vec<Row>, String> {
         let path = self.run_folder()?.join("cells.csv");
         let mut reader = csv::Reader::from_path(&path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -67,7 +67,29 @@ impl Experiment {
     }
 }
 
-/// Runs a command to its end; an error that quotes what it said, unless it exits with 0.
+/// Every `cell.json` of a run, by the name of its folder.
+pub(crate) fn cells_of(run: &Path) -> Result<BTreeMap<String, Value>, String> {
+    let entries = fs::read_dir(run.join("cells")).map_err(|e| format!("{}: {e}", run.display()))?;
+    let read = |folder: PathBuf| -> Result<Value, String> {
+        let text = fs::read(folder.join("cell.json")).map_err(|e| format!("{}: {e}", folder.display()))?;
+        serde_json::from_slice(&text).map_err(|e| format!("{}: {e}", folder.display()))
+    };
+    entries
+        .flatten()
+        .map(|entry| Ok((entry.file_name().to_string_lossy().into(), read(entry.path())?)))
+        .collect()
+}
+
+/// The only cell of a run.
+pub(crate) fn only_cell(run: &Path) -> Result<Value, String> {
+    let cells = cells_of(run)?;
+    match cells.len() {
+        1 => Ok(cells.into_values().next().unwrap()),
+        count => Err(format!("{} has {count} cells", run.display())),
+    }
+}
+
+/// Runs a command. Unless it exits with 0, the error quotes its output.
 pub(crate) fn succeed(mut command: Command) -> Result<(), String> {
     let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
     if output.status.success() {

@@ -1,4 +1,4 @@
-//! The kernel's process table, as tests look at it.
+//! Processes of this machine, from `/proc`.
 
 use std::{
     thread::sleep,
@@ -8,10 +8,10 @@ use std::{
 use procfs::process::{Stat, all_processes};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Far longer than anything here takes.
+/// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits for something that must come true soon.
+/// Waits for a condition, and fails after [`PATIENCE`].
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
@@ -28,7 +28,7 @@ fn living() -> Vec<Stat> {
         .collect()
 }
 
-/// Everything below a process, with the instant each began, so that another process is never taken for it.
+/// All descendants of a process: PID and start time, which together identify a process even if its PID is reused.
 pub(crate) fn below(root: i32) -> Vec<(i32, u64)> {
     let all = living();
     let mut found: Vec<(i32, u64)> = Vec::new();
@@ -42,7 +42,7 @@ pub(crate) fn below(root: i32) -> Vec<(i32, u64)> {
     found
 }
 
-/// Which of some processes still live.
+/// Those of the processes that are still alive.
 pub(crate) fn alive(processes: &[(i32, u64)]) -> Vec<i32> {
     let all = living();
     processes

@@ -1,4 +1,4 @@
-//! The records that a run left: the raw stamps of every request.
+//! The records of a run: the raw stamps of every request.
 
 use std::{fs, io::Read as _, path::Path};
 

@@ -1,6 +1,6 @@
-//! Servers that mean harm, over real sockets and in whole runs: each of their ways has its outcome, in a bounded time and
-//! memory, what they say that cannot be is never ranked, and what was stored can be read again.
-//! Each way is a row of this folder's README. Linux only: the memory of the runner is read from `/proc`.
+//! Hostile servers in whole runs: every attack has an outcome within bounded time and memory, impossible numbers are
+//! never ranked, and the stored run can be read again.
+//! Each attack is a row of this folder's README. Linux only: the runner's memory is read from `/proc`.
 
 mod rows;
 mod server;
@@ -29,10 +29,10 @@ use crate::{
 };
 
 const TABLE: Table = Table("hostile");
-/// The most memory that `runner` may take in a row, KiB: two requests of at most 64 MiB each, and itself in a debug build.
+/// Limit on the runner's memory in a row, KiB: two requests of at most 64 MiB each, and a debug build itself.
 const MOST_MEMORY_KIB: u64 = 192 << 10;
 
-/// What was seen of a row.
+/// The results of a row.
 struct Seen {
     requests: String,
     cell: String,
@@ -138,7 +138,7 @@ fn see(row: &Row) -> Result<Seen, String> {
     })
 }
 
-/// What differs from what the row says; `None` when nothing does.
+/// How the results differ from the row; `None` when they match.
 fn surprise(row: &Row, seen: &Seen) -> Option<String> {
     let mut wrong = Vec::new();
     let words: BTreeSet<&str> = seen.requests.split(", ").filter(|word| !word.is_empty()).collect();
@@ -164,8 +164,8 @@ fn surprise(row: &Row, seen: &Seen) -> Option<String> {
 
 pub(crate) fn trials() -> Vec<Trial> {
     let rows = ROWS.iter().map(|row| Trial::test(test_name(row.name), move || Ok(compare(row)?)));
-    let key = Trial::test("the_key_is_taken_to_no_other_server", || {
-        the_key_is_taken_to_no_other_server();
+    let key = Trial::test("the_api_key_is_not_sent_to_a_redirect_target", || {
+        the_api_key_is_not_sent_to_a_redirect_target();
         Ok(())
     });
     rows.chain([key, TABLE.trial(ROWS.iter().map(|row| row.name).collect())]).collect()
@@ -182,7 +182,7 @@ fn compare(row: &Row) -> Result<(), String> {
     }
 }
 
-/// What is sent to whoever follows a server that answers: look there.
+/// Where the redirects lead.
 static ELSEWHERE: OnceLock<String> = OnceLock::new();
 
 fn look_there(to: &mut std::net::TcpStream) -> std::io::Result<bool> {
@@ -191,7 +191,7 @@ fn look_there(to: &mut std::net::TcpStream) -> std::io::Result<bool> {
     server::raw(to, format!("{head}http://{place}/\r\n\r\n").as_bytes())
 }
 
-fn the_key_is_taken_to_no_other_server() {
+fn the_api_key_is_not_sent_to_a_redirect_target() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     other.set_nonblocking(true).unwrap();
     ELSEWHERE.set(other.local_addr().unwrap().to_string()).unwrap();
@@ -228,7 +228,7 @@ fn text_of(row: &Row, seen: &Seen) -> String {
     format!("| {} | {} | {} | {} | {} |", row.name, dash(requests), seen.cell, dash(said), seen.code)
 }
 
-/// A line without what differs from run to run.
+/// A line without what varies from run to run.
 fn plain(said: &str) -> String {
     let mut out = String::new();
     let mut rest = said;

@@ -1,4 +1,4 @@
-//! What a hostile server does, where, and what must come of it.
+//! The attacks, and the results expected of each.
 
 use std::{io::Write, net::TcpStream, sync::LazyLock, thread::sleep, time::Duration};
 
@@ -6,14 +6,14 @@ use super::server::{
     Answer, DONE, LAST, MODELS, TOKEN, USAGE, answer, dribble, gzip, json, over, raw, stream,
 };
 
-/// One way to harm.
+/// An attack.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// The path that harms, and how.
+    /// The hostile paths and their answers.
     pub(crate) answers: &'static [(&'static str, Answer)],
-    /// What is sent as soon as a request begins.
+    /// Sent as soon as a request begins.
     pub(crate) early: Option<Answer>,
-    /// How the requests end: each word must occur, and no other.
+    /// How the requests end: each outcome must occur, and no other.
     pub(crate) requests: &'static [&'static str],
     pub(crate) cell: &'static str,
     /// Whether something of the cell may be ranked.

@@ -1,4 +1,4 @@
-//! A server over real sockets that answers each path as it likes.
+//! A server on a real socket whose answer to each path can be replaced by a hostile one.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use std::{
 /// Answers one request; false ends the connection.
 pub(crate) type Answer = fn(&mut TcpStream) -> io::Result<bool>;
 
-/// What a harmless server says where it is not asked to harm.
+/// The list of models of a well-behaved server.
 pub(crate) const MODELS: &str =
     r#"{"object":"list","data":[{"id":"m","object":"model","root":"m","max_model_len":4096}]}"#;
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -23,14 +23,14 @@ pub(crate) const TOKEN: &str = "data: {\"choices\":[{\"text\":\"a\",\"finish_rea
 pub(crate) const LAST: &str = "data: {\"choices\":[{\"text\":\"b\",\"finish_reason\":\"length\"}]}\n\n";
 pub(crate) const DONE: &str = "data: [DONE]\n\n";
 
-/// A whole answer of two tokens, with what its `usage` is to say.
+/// A complete answer of two tokens with this `usage`.
 pub(crate) fn answer(usage: &str) -> String {
     format!("{TOKEN}{LAST}data: {{\"choices\":[],\"usage\":{usage}}}\n\n{DONE}")
 }
 
 pub(crate) const USAGE: &str = r#"{"prompt_tokens":1,"completion_tokens":2}"#;
 
-/// Sends one JSON value, whole.
+/// Sends one complete JSON value.
 pub(crate) fn json(stream: &mut TcpStream, body: &str) -> io::Result<bool> {
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -40,19 +40,19 @@ pub(crate) fn json(stream: &mut TcpStream, body: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Sends a stream, whole.
+/// Sends a complete stream.
 pub(crate) fn stream(stream: &mut TcpStream, text: &str) -> io::Result<bool> {
     stream.write_all(format!("{HEAD}{:x}\r\n{text}\r\n0\r\n\r\n", text.len()).as_bytes())?;
     Ok(true)
 }
 
-/// Sends bytes, and ends the connection.
+/// Sends bytes and closes the connection.
 pub(crate) fn raw(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<bool> {
     stream.write_all(bytes)?;
     Ok(false)
 }
 
-/// Sends one thing, and another over and over, as fast as it is read.
+/// Sends `first`, then `then` over and over, as fast as the client reads.
 pub(crate) fn over(stream: &mut TcpStream, first: &[u8], then: &[u8]) -> io::Result<bool> {
     stream.write_all(first)?;
     let piece = then.repeat((1 << 16) / then.len() + 1);
@@ -61,7 +61,7 @@ pub(crate) fn over(stream: &mut TcpStream, first: &[u8], then: &[u8]) -> io::Res
     }
 }
 
-/// Sends one thing, then a byte a second of another.
+/// Sends `first`, then one byte of `then` per second.
 pub(crate) fn dribble(stream: &mut TcpStream, first: &[u8], then: &[u8]) -> io::Result<bool> {
     stream.write_all(first)?;
     for byte in then.iter().cycle() {
@@ -71,7 +71,7 @@ pub(crate) fn dribble(stream: &mut TcpStream, first: &[u8], then: &[u8]) -> io::
     Ok(false)
 }
 
-/// A stream that is compressed: one thing, so many times, as a member of its own each time.
+/// A gzip stream of `times` members, each of which unpacks to `plain`.
 pub(crate) fn gzip(plain: &[u8], times: usize) -> Vec<u8> {
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packed.write_all(plain).expect("memory takes it");
@@ -80,15 +80,15 @@ pub(crate) fn gzip(plain: &[u8], times: usize) -> Vec<u8> {
     [&head[..], &member.repeat(times)].concat()
 }
 
-/// A server on a port of this machine, as long as it is held.
+/// A server on a free port, stopped on drop.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     over: Arc<AtomicBool>,
 }
 
 impl Server {
-    /// Answers the paths that are told in the way that is told, and the others as a harmless server does. `early` is sent
-    /// before anything is asked.
+    /// Answers these paths with these answers, and all others as a well-behaved server does. `early` is sent before the
+    /// request is read.
     pub(crate) fn start(answers: &[(&'static str, Answer)], early: Option<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");

@@ -12,7 +12,7 @@ use std::{
 use super::row::MANIFEST;
 use crate::support::RUNNER;
 
-/// Far longer than anything here takes.
+/// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a run said, how it ended, and where its results are.

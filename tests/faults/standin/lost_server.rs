@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, error::Error, fs, iter, os::unix::net::UnixList
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::support::{experiment::Experiment, standin::with_stand_in};
+use crate::support::{
+    experiment::{Experiment, cells_of},
+    standin::with_stand_in,
+};
 
 use super::trial;
 #[cfg(target_os = "linux")]
@@ -37,12 +40,8 @@ max_tokens = [4, 5, 6]
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        trial("a_cell_that_a_crash_ended_is_tried_again", || {
-            tried_again("STANDIN_DIE_AFTER = \"6\"", "crashed")
-        }),
-        trial("a_cell_that_a_hang_ended_is_tried_again", || {
-            tried_again("STANDIN_HANG_AFTER = \"6\"", "hung")
-        }),
+        trial("a_crashed_cell_is_retried", || tried_again("STANDIN_DIE_AFTER = \"6\"", "crashed")),
+        trial("a_hung_cell_is_retried", || tried_again("STANDIN_HANG_AFTER = \"6\"", "hung")),
         trial("a_server_that_always_dies_ends_cells_not_the_run", || {
             always("STANDIN_DIE_AFTER = \"2\"", "crashed")
         }),
@@ -50,9 +49,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             always("STANDIN_HANG_AFTER = \"2\"", "hung")
         }),
         trial("a_flood_of_log_is_bounded_on_disk", log_is_bounded),
-        trial("files_of_a_killed_server_go_and_others_stay", files_go),
+        trial("only_the_files_of_a_killed_server_are_removed", files_go),
         #[cfg(target_os = "linux")]
-        trial("files_that_nobody_was_left_to_remove_go_at_the_next_run", next_run_removes_files),
+        trial("the_next_run_removes_the_files_of_an_orphan", next_run_removes_files),
     ]
 }
 
@@ -129,9 +128,7 @@ fn run(fault: &str) -> Result<Left, Box<dyn Error>> {
     let code = command.output()?.status.code();
     let folder = experiment.run_folder()?;
     let mut cells = BTreeMap::new();
-    for entry in fs::read_dir(folder.join("cells"))? {
-        let text = fs::read_to_string(entry?.path().join("cell.json"))?;
-        let cell: Value = serde_json::from_str(&text)?;
+    for cell in cells_of(&folder)?.into_values() {
         let key = cell["load"]["max_tokens"].as_u64();
         cells.insert(key.ok_or("a cell without max_tokens")?, cell);
     }

@@ -32,7 +32,7 @@ max_tokens = 8
 "#;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("a_planted_key_is_found_nowhere", found_nowhere)]
+    vec![trial("a_planted_api_key_is_found_nowhere", found_nowhere)]
 }
 
 fn found_nowhere() -> Result<(), Box<dyn Error>> {

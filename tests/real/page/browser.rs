@@ -17,11 +17,11 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long the browser may take to answer: a second on an idle machine.
+/// Timeout of one call: on an idle machine it takes up to a second.
 const ANSWER: Duration = Duration::from_secs(90);
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
-/// The browser of this machine, if there is one: that of `RUNNER_TEST_CHROMIUM`, or the first on the `PATH`.
+/// Finds a browser: `RUNNER_TEST_CHROMIUM`, or the first on the `PATH`.
 pub(crate) fn find() -> Option<PathBuf> {
     if let Some(path) = env::var_os("RUNNER_TEST_CHROMIUM").filter(|path| !path.is_empty()) {
         return Some(path.into());
@@ -131,7 +131,7 @@ impl Browser {
             .map_err(|error| format!("{waiting_for}: the browser does not answer: {error}"))
     }
 
-    /// Loads a file and waits until it is there; what happened before is forgotten.
+    /// Loads a file and waits for it. Discards earlier events.
     pub(crate) fn load(&mut self, file: &Path) -> Result<(), String> {
         self.events.clear();
         let url = format!("file://{}", file.display());
@@ -169,7 +169,7 @@ impl Browser {
         Ok(())
     }
 
-    /// What went wrong since the page was loaded: exceptions, errors on the console, and anything asked of a network.
+    /// Problems since the page was loaded: exceptions, console errors and network requests.
     pub(crate) fn problems(&mut self) -> Vec<String> {
         while let Ok(event) = self.from.try_recv() {
             self.events.push(event);

@@ -1,5 +1,5 @@
-//! `report.html` in a real browser: that it renders, sorts, filters, opens a cell's page, fits a phone, can be used without
-//! a mouse, and does nothing that a name tells it to.
+//! `report.html` in a real browser: it renders, sorts, filters, opens a cell's page, fits a phone, works by keyboard, and
+//! shows markup in names as text.
 
 mod browser;
 mod runs;
@@ -18,15 +18,15 @@ type Test = fn(&mut Browser, &Path) -> Result<(), String>;
 pub(crate) fn trials() -> [Trial; 10] {
     [
         ("the_page_renders_without_a_script_error", renders as Test),
-        ("the_table_sorts_and_absent_values_stay_last", sorts),
+        ("the_table_sorts_with_absent_values_last", sorts),
         ("the_table_filters_by_words_numbers_and_outcome", filters),
         ("a_cell_has_its_own_page", cell_page),
-        ("a_phone_need_not_scroll_sideways", phone),
+        ("the_page_fits_a_phone", phone),
         ("pictures_are_reached_by_keyboard_and_pointer", pictures),
-        ("all_of_it_is_reached_by_keyboard", keyboard),
-        ("a_large_run_is_shown_in_pages", pages),
-        ("it_follows_light_and_dark", light_and_dark),
-        ("names_and_logs_are_text", hostile),
+        ("everything_is_reachable_by_keyboard", keyboard),
+        ("a_large_run_is_paginated", pages),
+        ("the_page_follows_the_color_scheme", light_and_dark),
+        ("names_and_logs_are_shown_as_text", hostile),
     ]
     .map(|(name, test)| {
         Trial::ignorable_test(name, move || {
@@ -43,8 +43,8 @@ pub(crate) fn trials() -> [Trial; 10] {
 fn run(path: &Path, name: &str, test: Test) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let change = match name {
-        "names_and_logs_are_text" => harmful as Change,
-        "a_large_run_is_shown_in_pages" => multiplied,
+        "names_and_logs_are_shown_as_text" => harmful as Change,
+        "a_large_run_is_paginated" => multiplied,
         _ => unchanged,
     };
     let page = rendered(&folder, change)?;
@@ -88,7 +88,7 @@ fn renders(browser: &mut Browser, _: &Path) -> Result<(), String> {
     expect(browser, OVERLAPS, json!([]))
 }
 
-/// Nothing of a picture that is shown is cut off by its own edge, and no text of a picture covers another.
+/// Lists chart texts that are cut off by the chart's edge or overlap each other.
 const OVERLAPS: &str = "(() => {
     const found = [];
     for (const svg of document.querySelectorAll('#pictures svg')) {
@@ -110,7 +110,7 @@ fn click_heading(browser: &mut Browser, key: &str) -> Result<(), String> {
     browser.value(&format!("document.querySelector('th[data-key=\"{key}\"] button').click()")).map(drop)
 }
 
-/// A column from top to bottom: numbers, null where there is none.
+/// A column from top to bottom; `None` where a cell has no number.
 fn column(browser: &mut Browser, key: &str) -> Result<Vec<Option<f64>>, String> {
     let expression = format!(
         "(() => {{ const at = [...document.querySelectorAll('#table th')].findIndex((th) => th.dataset.key === '{key}');
@@ -166,7 +166,7 @@ fn filters(browser: &mut Browser, _: &Path) -> Result<(), String> {
     expect(browser, "document.getElementById('count').textContent", json!("8 of 16 cells"))
 }
 
-/// Waits for what a new hash shows: the browser tells the page later than it tells us.
+/// Waits until the page has handled a new hash.
 const SETTLED: &str = "new Promise((done) => setTimeout(done, 100))";
 
 fn cell_page(browser: &mut Browser, _: &Path) -> Result<(), String> {
@@ -259,7 +259,7 @@ fn pictures(browser: &mut Browser, _: &Path) -> Result<(), String> {
     expect(browser, "location.hash.startsWith('#cell=')", json!(true))
 }
 
-/// Whether the element that has the focus shows that it has it.
+/// Whether the focused element has a visible focus ring.
 const FOCUS_SHOWN: &str = "(() => { const style = getComputedStyle(document.activeElement); return document.activeElement.matches(':focus-visible') && style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2; })()";
 
 fn keyboard(browser: &mut Browser, _: &Path) -> Result<(), String> {

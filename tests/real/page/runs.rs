@@ -1,4 +1,4 @@
-//! The run whose page is tested: a copy of the committed one, changed where a test needs another.
+//! Copies of a committed run, changed as a test needs.
 
 use std::{
     fs,
@@ -11,11 +11,11 @@ use tempfile::TempDir;
 
 use crate::support::RUNNER;
 
-/// A name that would do harm as markup.
+/// A name that would run a script if it were taken for markup.
 pub(crate) const BAD: &str =
     "</script><script>window.harmed = true</script><img src=x onerror=\"window.harmed = true\"> {{ 7 * 7 }}";
 
-/// What is done to a copy of the run before it is rendered.
+/// Changes a copy of the run before it is rendered.
 pub(crate) type Change = fn(&Path) -> Result<(), String>;
 
 fn read(path: &Path) -> Result<Value, String> {
@@ -27,12 +27,12 @@ fn write(path: &Path, value: &Value) -> Result<(), String> {
     fs::write(path, value.to_string()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// As it is.
+/// Leaves the run as it is.
 pub(crate) fn unchanged(_: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Names and logs replaced by what would do harm as markup.
+/// Replaces names and logs with [`BAD`].
 pub(crate) fn harmful(run: &Path) -> Result<(), String> {
     for cell in fs::read_dir(run.join("cells")).map_err(|error| error.to_string())? {
         let cell = cell.map_err(|error| error.to_string())?.path();
@@ -48,7 +48,7 @@ pub(crate) fn harmful(run: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Every cell forty times: 640.
+/// Copies every cell forty times: 640 cells.
 pub(crate) fn multiplied(run: &Path) -> Result<(), String> {
     let mut plan = read(&run.join("plan.json"))?;
     for group in plan["groups"].as_array_mut().into_iter().flatten() {
@@ -75,7 +75,7 @@ pub(crate) fn multiplied(run: &Path) -> Result<(), String> {
     write(&run.join("plan.json"), &plan)
 }
 
-/// The page of a copy of the committed run.
+/// Renders the page of a changed copy of the committed run.
 pub(crate) fn rendered(folder: &TempDir, change: Change) -> Result<PathBuf, String> {
     let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/cpu-smollm2/cpu-2core");
     copy(&run, folder.path()).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! The grid that a real vLLM measured on a CPU: what is fitted to four of its cells tells the other eight. Needs the model's
+//! A grid measured with a real vLLM on a CPU: constants fitted to four cells predict the other eight. Needs the model's
 //! `config.json`, which the installer puts beside vLLM.
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
@@ -9,7 +9,7 @@ use crate::support::RUNNER;
 const FITTED: [&str; 4] =
     ["chat-c1-t16-46487b21", "chat-c1-t64-442dfff0", "chat-c8-t16-db541e3c", "chat-c8-t64-0171c5dd"];
 
-pub(super) fn four_cells_tell_the_other_eight(vllm: &Path) -> Result<(), String> {
+pub(super) fn four_calibrated_cells_predict_the_other_eight(vllm: &Path) -> Result<(), String> {
     let said = |why: std::io::Error| why.to_string();
     let installed = vllm.parent().and_then(Path::parent).ok_or("vLLM's command stands in no folder")?;
     // The manifest names the model as `~/.cache/runner/vllm/…`.

@@ -1,4 +1,4 @@
-//! A real vLLM whose processes are killed one after the other while cells run, and one that stands still at its start.
+//! A real vLLM whose processes are killed one after the other, and one that hangs at its start.
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +13,14 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::experiment::Experiment;
+use crate::support::experiment::{Experiment, cells_of};
 
 use super::{Runner, START, descendants, expect, lives, manifest, server_log};
 
-/// Three cells, and each loses another process at its first attempt: the one the log calls so.
+/// Processes, by their names in the log. Each of three cells loses one at its first attempt.
 const VICTIMS: [&str; 3] = ["EngineCore", "APIServer", "Worker"];
 
-pub(crate) fn each_process_that_is_killed_costs_one_attempt(vllm: &Path) -> Result<(), String> {
+pub(crate) fn each_killed_process_costs_one_attempt(vllm: &Path) -> Result<(), String> {
     let experiment = Experiment::new(&manifest(
         "kills",
         vllm,
@@ -70,14 +70,7 @@ max_tokens = [250, 251, 252]
     }
     let status = runner.0.wait().map_err(|e| e.to_string())?;
     let mut seen = Vec::new();
-    let mut cells = fs::read_dir(experiment.run_folder()?.join("cells"))
-        .map_err(|e| e.to_string())?
-        .map(|cell| {
-            let path = cell.map_err(|e| e.to_string())?.path().join("cell.json");
-            let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
-            serde_json::from_str(&text).map_err(|e| e.to_string())
-        })
-        .collect::<Result<Vec<Value>, String>>()?;
+    let mut cells: Vec<Value> = cells_of(&experiment.run_folder()?)?.into_values().collect();
     cells.sort_by_key(|cell| cell["load"]["max_tokens"].as_u64());
     for cell in &cells {
         let attempts = cell["attempts"].as_array().cloned().unwrap_or_default();
@@ -107,7 +100,7 @@ fn no_socket_is_left(temporary: &Path) -> Result<(), String> {
 
 /// Its engine is stopped before it is ready, which no log tells: the start is given up in time, made again, and its whole
 /// tree is gone, though a stopped process hears no TERM.
-pub(crate) fn a_start_that_stands_still_is_given_up(vllm: &Path) -> Result<(), String> {
+pub(crate) fn a_hung_start_times_out(vllm: &Path) -> Result<(), String> {
     let text = manifest(
         "stands-still",
         vllm,

@@ -1,5 +1,5 @@
-//! What only a real vLLM can show: that its starts and failures are read rightly, its tokens counted, and its processes
-//! ended. `bash tests/vllm/install.sh` provides one that needs no GPU.
+//! A real vLLM: its starts and failures are recognized, its token counts match the client's, and its processes are
+//! ended. `bash tests/vllm/install.sh` installs one that needs no GPU.
 
 mod calibrated;
 mod killed;
@@ -31,10 +31,10 @@ pub(crate) fn trials() -> [Trial; 7] {
         ("a_kv_cache_that_is_too_small_is_a_result", a_kv_cache_that_is_too_small_is_a_result as fn(&Path) -> _),
         ("the_clients_totals_are_the_servers_counters", the_clients_totals_are_the_servers_counters),
         ("a_killed_runner_leaves_no_server", a_killed_runner_leaves_no_server),
-        ("each_process_that_is_killed_costs_one_attempt", killed::each_process_that_is_killed_costs_one_attempt),
-        ("a_start_that_stands_still_is_given_up", killed::a_start_that_stands_still_is_given_up),
-        ("made_prompts_have_the_length_that_vllm_counts", made_prompts_have_the_length_that_vllm_counts),
-        ("four_cells_tell_the_other_eight", calibrated::four_cells_tell_the_other_eight),
+        ("each_killed_process_costs_one_attempt", killed::each_killed_process_costs_one_attempt),
+        ("a_hung_start_times_out", killed::a_hung_start_times_out),
+        ("synthetic_prompts_have_the_length_vllm_counts", synthetic_prompts_have_the_length_vllm_counts),
+        ("four_calibrated_cells_predict_the_other_eight", calibrated::four_calibrated_cells_predict_the_other_eight),
     ]
     .map(|(name, test)| {
         Trial::ignorable_test(name, move || match vllm()? {
@@ -138,8 +138,8 @@ server.flags.num-gpu-blocks-override = [64, 8]
     render_again(&experiment, &folder)
 }
 
-/// What the client counted is what the engine counted, request by request and token by token; and what only the engine
-/// knows (a queue, a cache that is too small) is told.
+/// Client and engine count the same requests and tokens, and what only the engine knows (queue time, preemptions) is
+/// reported.
 #[expect(
     clippy::print_stdout,
     reason = "how far the two TTFTs are apart, and what a scrape took, is worth reading when the test passes, too"
@@ -260,7 +260,7 @@ output = "exact"
 }
 
 /// On both APIs, by token ids and by text, with and without a system message, and through the turns of a conversation.
-fn made_prompts_have_the_length_that_vllm_counts(vllm: &Path) -> Result<(), String> {
+fn synthetic_prompts_have_the_length_vllm_counts(vllm: &Path) -> Result<(), String> {
     let experiment = Experiment::new(&manifest(
         "exact-lengths",
         vllm,
@@ -351,7 +351,7 @@ output = "exact"
     render_again(&experiment, &folder)
 }
 
-/// The same notes and pages come from the light files alone.
+/// Renders the same notes and page from the files that git keeps.
 fn render_again(experiment: &Experiment, folder: &Path) -> Result<(), String> {
     let before = files(folder)?;
     if !before.contains_key("notes/capacity.md") {
@@ -462,7 +462,7 @@ output = "exact"
     }
 }
 
-/// A runner that does not outlive a failing test.
+/// A runner that is killed when its test ends.
 struct Runner(Child);
 
 impl Drop for Runner {
@@ -486,7 +486,7 @@ fn told_pids(log: &str) -> BTreeSet<u32> {
     log.split(" pid=").skip(1).filter_map(|rest| rest.split_once(')')?.0.parse().ok()).collect()
 }
 
-/// A process, as `/proc` tells of it.
+/// A process in `/proc`.
 struct Process {
     parent: u32,
     state: char,
