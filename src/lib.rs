@@ -69,6 +69,7 @@
 //! | `shlex` | quotes the commands that are printed for a shell |
 //! | `strsim` | "did you mean" |
 //! | `tempfile` | files that are written beside and renamed, or removed |
+//! | `terminal_size` | the width of the terminal, which the progress lines have to fit |
 //! | `thiserror` | error types whose message stands beside each variant |
 //! | `tokio` | sockets, timers and child processes |
 //! | `insta`, `proptest`, `rcgen`, `libtest-mimic`, `proc-macro2` | tests: snapshots, properties, a certificate authority, suites whose cases come from a table, and the reading of this crate's own source |

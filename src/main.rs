@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use runner::cli::{args::Cli, dispatch};
 
 fn main() -> ExitCode {
-    dispatch(Cli::read().unwrap_or_else(|error| error.exit())).into()
+    dispatch(Cli::read().unwrap_or_else(|error| error.exit()))
 }

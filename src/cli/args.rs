@@ -1,4 +1,4 @@
-//! The words on the command line, and the help that teaches them.
+//! The arguments of every verb, and their help.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueHint, error::ErrorKind};
 pub use super::args_import::{Export, Import, Wanted};
 pub use super::args_predict::{Calibrate, Predict};
 use super::{exit::Exit, help, settings::ColorChoice};
-use crate::report::Gate;
+use crate::{report::Gate, run::Resume};
 
 /// Measure what an LLM server can really do, from a TOML manifest.
 #[derive(Debug, Parser)]
@@ -22,40 +22,40 @@ use crate::report::Gate;
     after_help = Exit::help()
 )]
 pub struct Cli {
-    /// What to do.
+    /// The verb.
     #[command(subcommand)]
     pub verb: Verb,
 }
 
 impl Cli {
-    /// The words of this process.
+    /// Parses the arguments of this process.
     ///
     /// # Errors
-    /// What is wrong with them, or the help that they ask for, to be printed before the exit.
+    /// When they are wrong, or ask for help or the version: print the error and exit.
     pub fn read() -> Result<Self, clap::Error> {
         Self::try_parse().map_err(|error| {
             let words = std::env::args_os().enumerate().skip(1);
             match error.kind() {
-                ErrorKind::InvalidUtf8 => not_text(words).unwrap_or(error),
+                ErrorKind::InvalidUtf8 => not_utf8(words).unwrap_or(error),
                 _ => error,
             }
         })
     }
 }
 
-/// Says which word is no text.
-fn not_text(mut words: impl Iterator<Item = (usize, OsString)>) -> Option<clap::Error> {
+/// Names the argument that is not UTF-8.
+fn not_utf8(mut words: impl Iterator<Item = (usize, OsString)>) -> Option<clap::Error> {
     let (number, word) = words.find(|(_, word)| word.to_str().is_none())?;
     Some(clap::Error::raw(
         ErrorKind::InvalidUtf8,
         format!(
-            "word {number} of the command, {word:?}, is not UTF-8, and what is stored (TOML, JSON, CSV) can hold nothing else; \
-             rename the file or folder, or reach it through a link: ln -s {word:?} link\n"
+            "argument {number}, {word:?}, is not UTF-8, which the stored files (TOML, JSON, CSV) require; rename the file or \
+             folder, or reach it through a link: ln -s {word:?} link\n"
         ),
     ))
 }
 
-/// What the command can do.
+/// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Measure every cell of a manifest and write the notes.
@@ -103,73 +103,111 @@ pub enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Start a server and end its process tree when the runner is gone; the runner starts this itself.
+    /// Print the man page, or write the page of every command into a folder.
+    #[command(long_about = help::MAN)]
+    Man {
+        /// Folder to write the pages to.
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        folder: Option<Utf8PathBuf>,
+    },
+    /// Start a server, and end its process tree when the runner is gone; the runner starts this itself.
     #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
     Guard(Raw),
-    /// Run a command whose output is captured, and end its process tree with it; started by the runner itself.
+    /// Run a command whose output is captured, and end its process tree with it; the runner starts this itself.
     #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
     GuardCapture(Raw),
 }
 
 /// `runner run`
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = Exit::help())]
 pub struct Run {
-    /// What is asked.
+    /// The manifest.
     #[command(flatten)]
     pub manifest: Manifest,
     /// Name of the run's folder [default: the UTC time and the hardware].
-    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
+    #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Continue a stored run: the newest of the experiment, or the one named. Measures what is missing, failed or has
-    /// changed; refuses another GPU or engine.
+    /// Continue the newest run of the experiment, or the one of --name; start it where there is none. Measures the cells that
+    /// are missing, failed or changed. With RUN, continue that run, which must exist.
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
     pub resume: Option<String>,
-    /// Only cells whose id matches; `*` stands for anything, and a pattern without `*` may match anywhere in the id. Can be
-    /// repeated.
+    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any part of an id.
+    /// Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
-    /// Use the embedded engine instead of the manifest's: the whole run without a GPU, marked as simulated. With the name
-    /// of a GPU, servers that would not fit in its memory fail as they would there.
+    /// Use the embedded engine instead of the manifest's, without a GPU; every result is marked as simulated. With the name of
+    /// a GPU, servers that would not fit in its memory fail as they would there.
     #[arg(long, value_name = "GPU", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub sim: Option<String>,
-    /// Folder that holds the experiments' results [default: results].
+    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
-    /// Folder with your own note templates [default: templates, if it exists].
+    /// Folder with your own note templates [default: templates, if it exists] [env: RUNNER_TEMPLATES].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub templates: Option<Utf8PathBuf>,
-    /// How to talk.
+    /// Messages on stderr.
     #[command(flatten)]
     pub talk: Talk,
 }
 
 impl Run {
-    /// The run to go on with: `None` starts anew, `Some(None)` is the newest.
-    pub fn resumed(&self) -> Option<Option<&str>> {
-        self.resume.as_deref().map(|run| (!run.is_empty()).then_some(run))
+    /// Which stored run to continue.
+    pub fn resume(&self) -> Resume {
+        match self.resume.as_deref() {
+            None => Resume::Never,
+            Some("") => Resume::IfPresent,
+            Some(run) => Resume::Run(run.to_owned()),
+        }
+    }
+
+    /// The command that continues this run, quoted for a shell: every argument that decides what is measured and where it is
+    /// stored, and `--resume`. `program` is the command's first word.
+    pub fn resume_command(&self, program: &str) -> String {
+        let mut words = vec![program.to_owned(), "run".to_owned()];
+        let path = self.manifest.path.as_str();
+        words.push(if path.starts_with('-') { format!("./{path}") } else { path.to_owned() });
+        let mut option = |name: &str, value: &str| {
+            if value.starts_with('-') {
+                words.push(format!("{name}={value}"));
+            } else {
+                words.extend([name.to_owned(), value.to_owned()]);
+            }
+        };
+        self.manifest.set.iter().for_each(|set| option("--set", set));
+        self.name.iter().for_each(|name| option("--name", name));
+        self.only.iter().for_each(|pattern| option("--only", pattern));
+        self.results.iter().for_each(|folder| option("--results", folder.as_str()));
+        self.templates.iter().for_each(|folder| option("--templates", folder.as_str()));
+        words.extend(self.sim.iter().map(|gpu| match gpu.as_str() {
+            "" => "--sim".to_owned(),
+            gpu => format!("--sim={gpu}"),
+        }));
+        words.push("--resume".to_owned());
+        words.extend(self.resume.iter().filter(|run| !run.is_empty()).cloned());
+        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
     }
 }
 
-/// A manifest and what the command line changes in it.
-#[derive(Debug, Args)]
+/// A manifest and the values that the command line changes in it.
+#[derive(Clone, Debug, Args)]
 pub struct Manifest {
     /// The manifest, a TOML file.
     #[arg(value_name = "MANIFEST", value_hint = ValueHint::FilePath)]
     pub path: Utf8PathBuf,
-    /// Change a value of the manifest: a path in TOML's key syntax, and a value that is read as TOML, or else as text.
+    /// Change a value of the manifest, such as server.flags.max-model-len=8192. The value is read as TOML, or else as text.
     /// Can be repeated.
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
 }
 
-/// How to talk on stderr.
+/// Messages on stderr.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Talk {
-    /// Print only errors and warnings.
+    /// Print only errors and warnings [env: RUNNER_QUIET=1].
     #[arg(short, long)]
     pub quiet: bool,
-    /// Use colour: auto (on a terminal), always or never [default: auto].
+    /// Use colour: auto (on a terminal), always or never [default: auto] [env: RUNNER_COLOR, NO_COLOR].
     #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true)]
     pub color: Option<ColorChoice>,
 }
@@ -178,10 +216,10 @@ pub struct Talk {
 #[derive(Debug, Args)]
 #[command(after_help = Exit::help_of_reading())]
 pub struct Check {
-    /// What is checked.
+    /// The manifest.
     #[command(flatten)]
     pub manifest: Manifest,
-    /// How to talk.
+    /// Messages on stderr.
     #[command(flatten)]
     pub talk: Talk,
 }
@@ -190,20 +228,20 @@ pub struct Check {
 #[derive(Debug, Args)]
 #[command(after_help = Exit::help_of_reading())]
 pub struct Plan {
-    /// What is planned.
+    /// The manifest.
     #[command(flatten)]
     pub manifest: Manifest,
-    /// Plan for the embedded engine; with the name of a GPU, say what would fit on it.
+    /// Plan for the embedded engine. With the name of a GPU, show what would fit on it.
     #[arg(long, value_name = "GPU", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub sim: Option<String>,
     /// Print the plan as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Only cells whose id matches; `*` stands for anything, and a pattern without `*` may match anywhere in the id. Can be
-    /// repeated.
+    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any part of an id.
+    /// Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
-    /// How to talk.
+    /// Messages on stderr.
     #[command(flatten)]
     pub talk: Talk,
 }
@@ -215,19 +253,19 @@ pub struct Report {
     /// A run: its folder, EXPERIMENT/RUN, or an experiment's name for its newest run.
     #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub run: Utf8PathBuf,
-    /// Folder that holds the experiments' results [default: results].
+    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
-    /// Folder with your own note templates [default: templates, if it exists].
+    /// Folder with your own note templates [default: templates, if it exists] [env: RUNNER_TEMPLATES].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub templates: Option<Utf8PathBuf>,
-    /// Print the values that a template can use, and write nothing.
+    /// Print the values that a template can use, as JSON, and write nothing.
     #[arg(long, conflicts_with = "stdout")]
     pub values: bool,
     /// Print one note, such as capacity.md, instead of writing all.
     #[arg(long, value_name = "NAME")]
     pub stdout: Option<String>,
-    /// How to talk.
+    /// Messages on stderr.
     #[command(flatten)]
     pub talk: Talk,
 }
@@ -239,23 +277,23 @@ pub struct Compare {
     /// The run: its folder, EXPERIMENT/RUN, or an experiment's name for its newest run.
     #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub run: Utf8PathBuf,
-    /// The run to compare it with; of several, each in turn.
+    /// The run to compare it with. Several are compared one after the other.
     #[arg(value_name = "ANCHOR", required = true, value_hint = ValueHint::DirPath)]
     pub anchors: Vec<Utf8PathBuf>,
-    /// A key that may differ, and everything below it: `flags` allows every flag. Can be repeated.
+    /// Compare although this key differs, or a key below it: `flags` allows every flag. Can be repeated.
     #[arg(long, value_name = "KEY")]
     pub despite: Vec<String>,
-    /// Exit with 5 if a metric of any cell changed by more than this, beyond the noise: 'p95_ttft_ms > +10%',
-    /// 'throughput_tok_s < -5%'. Can be repeated.
+    /// Exit with 5 if this metric of any cell changed by more than this and more than the noise, such as
+    /// 'p95_ttft_ms > +10%' or 'throughput_tok_s < -5%'. Can be repeated.
     #[arg(long, value_name = "CONDITION")]
     pub fail_on: Vec<Gate>,
-    /// Folder that holds the experiments' results [default: results].
+    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
-    /// Folder with your own templates [default: templates, if it exists].
+    /// Folder with your own note templates [default: templates, if it exists] [env: RUNNER_TEMPLATES].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub templates: Option<Utf8PathBuf>,
-    /// How to talk.
+    /// Messages on stderr.
     #[command(flatten)]
     pub talk: Talk,
 }
@@ -264,13 +302,13 @@ pub struct Compare {
 #[derive(Debug, Args)]
 #[command(after_help = Exit::help_of_reading())]
 pub struct Recipe {
-    /// Whose servers.
+    /// The manifest.
     #[command(flatten)]
     pub manifest: Manifest,
-    /// Where to write, one folder for each server.
+    /// Folder to write to, with one folder for each server.
     #[arg(long, value_name = "DIR", default_value = "recipe", value_hint = ValueHint::DirPath)]
     pub out: Utf8PathBuf,
-    /// How to talk.
+    /// Messages on stderr.
     #[command(flatten)]
     pub talk: Talk,
 }
@@ -278,21 +316,21 @@ pub struct Recipe {
 /// `runner init`
 #[derive(Debug, Args)]
 pub struct Init {
-    /// Where to write it.
+    /// File to write.
     #[arg(value_name = "PATH", default_value = super::init::DEFAULT_PATH, value_hint = ValueHint::FilePath)]
     pub path: Utf8PathBuf,
 }
 
-/// Words that another parser reads.
+/// Arguments that another parser reads.
 #[derive(Debug, Args)]
 pub struct Raw {
-    /// Passed on as they are.
+    /// Passed on unchanged.
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     pub words: Vec<OsString>,
 }
 
 impl Raw {
-    /// The words as text; what is no UTF-8 is replaced, and refused by whoever reads it.
+    /// The arguments as text. The parser that reads them refuses what is not UTF-8, which is replaced here.
     pub fn text(&self) -> Vec<String> {
         let text = |word: &OsString| word.to_string_lossy().into_owned();
         self.words.iter().map(text).collect()
@@ -329,7 +367,6 @@ mod tests {
             "runner run",
             "runner run a.toml --nmae x",
             "runner run a.toml --color sometimes",
-            "runner run a.toml --resume --name x",
             "runner report r --values --stdout a.md",
             "runner completions tcl",
         ] {
@@ -342,9 +379,33 @@ mod tests {
 
     #[test]
     fn resume_takes_the_newest_run_or_a_named_one() {
-        assert_eq!(run("runner run a.toml").resumed(), None);
-        assert_eq!(run("runner run a.toml --resume").resumed(), Some(None));
-        assert_eq!(run("runner run a.toml --resume monday --sim").resumed(), Some(Some("monday")));
+        assert_eq!(run("runner run a.toml").resume(), Resume::Never);
+        assert_eq!(run("runner run a.toml --resume").resume(), Resume::IfPresent);
+        assert_eq!(run("runner run a.toml --resume monday --sim").resume(), Resume::Run("monday".into()));
+    }
+
+    #[test]
+    fn the_suggested_command_means_the_same_run_and_resumes_it() {
+        for (line, expected) in [
+            ("runner run a.toml", "runner run a.toml --resume"),
+            ("runner run a.toml --resume", "runner run a.toml --resume"),
+            ("runner run a.toml --sim=H100 -q", "runner run a.toml '--sim=H100' --resume"),
+            (
+                "runner run a.toml --set a.b=x=y --only -c8-* --name n --results r --sim --resume",
+                "runner run a.toml --set 'a.b=x=y' --name n '--only=-c8-*' --results r --sim --resume",
+            ),
+            ("runner run a.toml --resume monday", "runner run a.toml --resume monday"),
+        ] {
+            let line = line.replace("--only -c8-*", "--only=-c8-*");
+            let command = run(&line).resume_command("runner");
+            assert_eq!(command, expected);
+            let words = shlex::split(&command).unwrap();
+            let Verb::Run(again) = Cli::try_parse_from(words).unwrap().verb else { panic!("{command}") };
+            assert_eq!(again.resume_command("runner"), command);
+        }
+        let odd = Cli::try_parse_from(["runner", "run", "my day's.toml"]).unwrap();
+        let Verb::Run(odd) = odd.verb else { panic!() };
+        assert_eq!(odd.resume_command("./a b/runner"), "'./a b/runner' run \"my day's.toml\" --resume");
     }
 
     #[test]
@@ -358,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_the_engine_and_the_guard_pass_untouched() {
+    fn arguments_of_the_engine_and_the_guard_pass_unchanged() {
         let Verb::Sim(raw) = parse("runner sim --port 0 m --x -q --help").unwrap().verb else {
             panic!("not sim")
         };

@@ -1,4 +1,4 @@
-//! The words of `import` and `export`.
+//! The arguments of `import` and `export`.
 
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum, ValueHint};
@@ -22,49 +22,49 @@ pub struct Import {
     /// The workload's name, if the file does not say. `compare` joins cells of the same workload.
     #[arg(long, value_name = "NAME", default_value = "chat")]
     pub workload: String,
-    /// Name of the machine; for a file with several machines, the one to take.
+    /// Name of the GPU. A file with several GPUs: the one to import.
     #[arg(long, value_name = "LABEL")]
     pub gpu: Option<String>,
-    /// Price of the machine per hour.
+    /// Price of the machine in US dollars per hour.
     #[arg(long, value_name = "USD")]
     pub usd_per_hour: Option<f64>,
     /// The model, if the file does not say.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// How many requests each cell's numbers come from, if the file does not say.
+    /// The number of requests in each cell, if the file does not say.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub requests: Option<u64>,
-    /// A latency target to rank by. Can be repeated.
+    /// A latency target to rank by, such as p95_e2e=3s. Can be repeated.
     #[arg(long, value_name = "TERM=LIMIT", value_parser = slo_term)]
     pub slo: Vec<SloTerm>,
-    /// What matters most for the workload.
+    /// What the workload is optimized for.
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     pub objective: Wanted,
-    /// A column of a table that is a setting of the server, such as max_num_seqs. Can be repeated.
+    /// A column of a table that is a server setting, such as max_num_seqs. Can be repeated.
     #[arg(long, value_name = "COLUMN")]
     pub axis: Vec<String>,
-    /// A sentence the reader must know about these numbers; the notes repeat it. Can be repeated.
+    /// A sentence that readers of these numbers must know; the notes repeat it. Can be repeated.
     #[arg(long, value_name = "TEXT")]
     pub caveat: Vec<String>,
-    /// Folder that holds the experiments' results [default: results].
+    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
-    /// Folder with your own note templates [default: templates, if it exists].
+    /// Folder with your own note templates [default: templates, if it exists] [env: RUNNER_TEMPLATES].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub templates: Option<Utf8PathBuf>,
-    /// How to talk.
+    /// Messages on stderr.
     #[command(flatten)]
     pub talk: Talk,
 }
 
 impl Import {
-    /// The targets as one.
+    /// The latency targets.
     pub fn slo(&self) -> Slo {
         Slo(self.slo.clone())
     }
 }
 
-/// What a workload wants most.
+/// What a workload is optimized for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Wanted {
     /// Latency: a person waits.
@@ -83,10 +83,11 @@ impl From<Wanted> for Objective {
     }
 }
 
-/// `p95_e2e=3s`
+/// Parses `p95_e2e=3s`.
 fn slo_term(text: &str) -> Result<SloTerm, String> {
-    let (key, limit) =
-        text.split_once('=').ok_or_else(|| format!("{text:?} is no target; write p95_e2e=3s"))?;
+    let (key, limit) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is not a latency target; write for example p95_e2e=3s"))?;
     let (percentile, metric) = SloTerm::parse_key(key.trim()).map_err(|error| error.to_string())?;
     let limit: TimeSpan = limit.trim().parse().map_err(|error: UnitError| error.to_string())?;
     Ok(SloTerm { percentile, metric, limit })
@@ -102,10 +103,10 @@ pub struct Export {
     /// The file to write [default: stdout].
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub out: Option<Utf8PathBuf>,
-    /// Folder that holds the experiments' results [default: results].
+    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
-    /// How to talk.
+    /// Messages on stderr.
     #[command(flatten)]
     pub talk: Talk,
 }

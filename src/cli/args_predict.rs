@@ -1,4 +1,4 @@
-//! The words of `predict` and `calibrate`.
+//! The arguments of `predict` and `calibrate`.
 
 use camino::Utf8PathBuf;
 use clap::{Args, ValueHint};
@@ -12,10 +12,10 @@ use super::{
 #[derive(Debug, Args)]
 #[command(after_help = Exit::help_of_reading())]
 pub struct Predict {
-    /// A manifest; or a measured run to compare with its prediction: its folder, EXPERIMENT/RUN, or an experiment's name.
+    /// A manifest; or a measured run, to compare it with its prediction: its folder, EXPERIMENT/RUN, or an experiment's name.
     #[arg(value_name = "MANIFEST_OR_RUN", value_hint = ValueHint::AnyPath)]
     pub target: Utf8PathBuf,
-    /// Change a value of the manifest: a path in TOML's key syntax, and a value that is read as TOML, or else as text.
+    /// Change a value of the manifest, such as server.flags.max-model-len=8192. The value is read as TOML, or else as text.
     /// Can be repeated.
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Predict {
     /// columns that identify a cell.
     #[arg(long, value_name = "FILE_OR_RUN", value_hint = ValueHint::AnyPath)]
     pub against: Option<Utf8PathBuf>,
-    /// How long answers that end by themselves are, as a fraction of max_tokens.
+    /// The length of answers that end by themselves, as a fraction of max_tokens.
     #[arg(long, value_name = "PART", default_value_t = 1.0, value_parser = part)]
     pub answers: f64,
     /// Store the prediction as a run, results/EXPERIMENT/NAME, with notes, charts and page, all marked as predicted.
@@ -45,34 +45,34 @@ pub struct Predict {
     /// Print the rows of cells.csv.
     #[arg(long, conflicts_with_all = ["against", "json"])]
     pub csv: bool,
-    /// Only cells whose id matches; `*` stands for anything, and a pattern without `*` may match anywhere in the id. Can be
-    /// repeated.
+    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any part of an id.
+    /// Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
-    /// Folder that holds the experiments' results [default: results].
+    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
-    /// Folder with your own note templates [default: templates, if it exists].
+    /// Folder with your own note templates [default: templates, if it exists] [env: RUNNER_TEMPLATES].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub templates: Option<Utf8PathBuf>,
-    /// How to talk.
+    /// Messages on stderr.
     #[command(flatten)]
     pub talk: Talk,
 }
 
 impl Predict {
-    /// Whether a stored run is meant, and not a manifest.
+    /// Whether the target is a stored run, not a manifest.
     pub fn is_of_run(&self) -> bool {
         let path = &self.target;
         path.join("run.json").exists() || !(path.is_file() || path.extension() == Some("toml"))
     }
 
-    /// The manifest that is meant.
+    /// The target as a manifest.
     pub fn as_manifest(&self) -> Manifest {
         Manifest { path: self.target.clone(), set: self.set.clone() }
     }
 
-    /// An option that only a manifest has, where one was given.
+    /// Returns an option that was given and needs a manifest.
     pub fn of_manifest(&self) -> Option<&'static str> {
         [
             (self.name.is_some(), "--name"),
@@ -104,10 +104,10 @@ pub struct Calibrate {
     /// Only cells whose id matches. Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
-    /// Folder that holds the experiments' results [default: results].
+    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub results: Option<Utf8PathBuf>,
-    /// How to talk.
+    /// Messages on stderr.
     #[command(flatten)]
     pub talk: Talk,
 }
@@ -115,6 +115,6 @@ pub struct Calibrate {
 fn part(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(part) if part > 0.0 && part <= 1.0 => Ok(part),
-        _ => Err("write a part of max_tokens, more than 0 and at most 1".to_owned()),
+        _ => Err("write a fraction of max_tokens, more than 0 and at most 1".to_owned()),
     }
 }

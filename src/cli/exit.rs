@@ -1,24 +1,24 @@
-//! What the process says with its exit code.
+//! Exit codes.
 
 use std::process::ExitCode;
 
-/// How the command ended. The number is a promise to scripts; the words are what the help says.
+/// The exit code of a command. Scripts rely on the numbers; the help explains them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Everything that was asked is done.
+    /// The command did what it was asked to.
     Finished = 0,
-    /// A fault that has no code of its own.
+    /// An error without a code of its own.
     Unexpected = 1,
-    /// The command line or the manifest cannot be used.
+    /// A mistake in the command line or the manifest.
     Usage = 2,
-    /// Nothing was learned.
+    /// No cell has a result.
     NothingMeasured = 3,
-    /// Something was learned, and something failed.
+    /// Some cells have a result, and some failed.
     FailedCells = 4,
-    /// A condition the person set is not met.
+    /// A `--fail-on` condition was met.
     GateFailed = 5,
-    /// Stopped by the person.
+    /// Interrupted.
     Interrupted = 130,
 }
 
@@ -34,12 +34,12 @@ impl Exit {
         Self::Interrupted,
     ];
 
-    /// The number the shell sees.
+    /// The number.
     pub fn code(self) -> u8 {
         self as u8
     }
 
-    /// The line that documents it.
+    /// One line of explanation.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Finished => "finished (out-of-memory cells included: they are results)",
@@ -52,12 +52,12 @@ impl Exit {
         }
     }
 
-    /// The table of all codes, below the help texts.
+    /// The table of all codes, for the end of a help text.
     pub fn help() -> String {
         Self::help_of(&Self::ALL)
     }
 
-    /// The same for a command that only reads: what it was asked is done, or not.
+    /// The table for commands that measure nothing.
     pub fn help_of_reading() -> String {
         Self::help_of(&[Self::Finished, Self::Unexpected, Self::Usage])
     }

@@ -1,4 +1,4 @@
-//! The flags of a plan's servers, held against what the engine says it knows.
+//! Checks the flags of a plan's servers against those that the engine accepts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,17 +12,17 @@ use crate::{
     server::{AcceptedFlags, accepted_flags, installed_version, unknown_flags},
 };
 
-/// Which engines are asked.
+/// Which commands are run for their `--help`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// Every command, whatever it is: the person waits for the answer.
+    /// Every command: the person asked for the check.
     All,
-    /// Those that are an installed vLLM. Another program may do anything when it is asked for help, so a run leaves it
-    /// alone until its start.
+    /// Only an installed vLLM. Another program may do anything when it is run with `--help`, so a run does not run it
+    /// before its start.
     Installed,
 }
 
-/// Asks each engine once for its flags, telling `talk` what takes time, and finds the flags it does not know.
+/// Reads the accepted flags of each engine once, and finds the flags that it does not accept. `talk` announces what takes time.
 pub(super) fn verify(
     manifest: &Manifest,
     plan: &Plan,
@@ -73,7 +73,7 @@ pub(super) fn verify(
     findings
 }
 
-/// Where answers are remembered between calls.
+/// The folder of the cached flags.
 fn cache_folder() -> Utf8PathBuf {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     variable("XDG_CACHE_HOME")

@@ -1,4 +1,4 @@
-//! A commented manifest to begin with.
+//! Writes a commented manifest to start from.
 
 use std::{
     fs::{self, OpenOptions},
@@ -9,27 +9,27 @@ use camino::Utf8Path;
 
 use crate::diagnostic::{Finding, Findings};
 
-/// Where `runner init` writes unless told.
+/// The default path of `runner init`.
 pub const DEFAULT_PATH: &str = "experiments/first.toml";
 
 /// The manifest that `runner init` writes.
 pub const MANIFEST: &str = include_str!("init.toml");
 
-/// Writes [`MANIFEST`] to `path` and gives the words that say what to do next.
+/// Writes [`MANIFEST`] to `path` and returns a message that says what to do next.
 ///
 /// # Errors
-/// When something is at `path` already, or it cannot be written; nothing is overwritten.
+/// When `path` exists, which is never overwritten, or cannot be written.
 pub fn init(path: &Utf8Path) -> Result<String, Findings> {
     let failed = |error: std::io::Error| -> Findings {
         if error.kind() == std::io::ErrorKind::AlreadyExists {
-            Finding::error(format!("{path} exists already and is not overwritten"))
+            Finding::error(format!("{path} already exists and is not overwritten"))
                 .help(format!(
-                    "name another file: runner init experiments/second.toml; or look at it: runner check {path}"
+                    "name another file: runner init experiments/second.toml; or check this one: runner check {path}"
                 ))
                 .into()
         } else {
             Finding::error(format!("cannot write {path}: {error}"))
-                .help("name a file in a folder that you may write to")
+                .help("name a file in a folder that you can write to")
                 .into()
         }
     };
@@ -68,7 +68,7 @@ mod tests {
         let path = Utf8Path::from_path(folder.path()).unwrap().join("x.toml");
         fs::write(&path, "mine").unwrap();
         let text = init(&path).unwrap_err().render(false);
-        assert!(text.contains("exists already and is not overwritten"), "{text}");
+        assert!(text.contains("already exists and is not overwritten"), "{text}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
     }
 }

@@ -1,4 +1,15 @@
-//! Words → settings → one room's verb, a screen and an exit code.
+//! The command line: arguments and settings in, one call of a room, output and an exit code out.
+//!
+//! ```
+//! use clap::Parser;
+//! use runner::cli::args::{Cli, Verb};
+//!
+//! let cli = Cli::try_parse_from(["runner", "run", "experiments/first.toml", "--only", "chat-*"])?;
+//! let Verb::Run(args) = cli.verb else { panic!("`run` is another verb") };
+//! assert_eq!(args.manifest.path, "experiments/first.toml");
+//! assert_eq!(args.only, ["chat-*"]);
+//! # Ok::<(), clap::Error>(())
+//! ```
 
 pub mod args;
 mod args_import;
@@ -7,8 +18,11 @@ pub mod exit;
 mod flags;
 mod help;
 pub mod init;
+mod man;
+mod output;
 pub mod screen;
 pub mod settings;
+mod signals;
 mod table;
 mod verb;
 

@@ -1,39 +1,92 @@
 //! Settings of the tool: defaults < `runner.toml` < environment < flags. They never change what is measured.
+//!
+//! ```
+//! use runner::cli::settings::{ColorChoice, Flags, Settings};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = camino::Utf8Path::from_path(folder.path()).ok_or("the path is not UTF-8")?;
+//! std::fs::write(folder.join("runner.toml"), "results = 'measured'\nquiet = true")?;
+//! let environment = |name: &str| (name == "NO_COLOR").then(|| "1".into());
+//! let flags = Flags { quiet: Some(false), ..Flags::default() };
+//! let settings = Settings::read(folder, environment, flags).map_err(|mistakes| mistakes.render(false))?;
+//! assert_eq!(settings.results, "measured");
+//! assert_eq!(settings.color, ColorChoice::Never);
+//! assert!(!settings.quiet);
+//! # Ok(())
+//! # }
+//! ```
 
-use std::{collections::HashMap, ffi::OsString, sync::Arc};
+use std::{collections::BTreeMap, ffi::OsString, sync::Arc};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::ValueEnum;
-use figment::{Figment, providers::Serialized};
+use figment::{
+    Figment, Metadata, Profile, Provider,
+    error::Kind,
+    providers::Serialized,
+    value::{Dict, Map},
+};
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use crate::diagnostic::{Finding, Findings, Place, Source};
 
-/// The file that holds settings, in the folder the command is called from.
+/// The file of settings, in the current folder.
 pub const FILE: &str = "runner.toml";
 
-const KEYS: [&str; 4] = ["results", "templates", "color", "quiet"];
+/// Each variable and the setting that it decides, the weakest first. They are listed one by one because CI systems set many
+/// `RUNNER_*` of their own.
+const VARIABLES: [(&str, &str); 5] = [
+    // https://no-color.org: any value that is not empty.
+    ("NO_COLOR", "color"),
+    ("RUNNER_COLOR", "color"),
+    ("RUNNER_QUIET", "quiet"),
+    ("RUNNER_RESULTS", "results"),
+    ("RUNNER_TEMPLATES", "templates"),
+];
+
+const HELP: &str =
+    "results and templates are folders, color is auto, always or never, quiet is true or false";
 
 /// How the tool behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Folder that holds the experiments' results.
     pub results: Utf8PathBuf,
-    /// Folder with note templates of the person's own; absent where there is none.
+    /// Folder with the user's note templates, if there is one.
     #[serde(default)]
     pub templates: Option<Utf8PathBuf>,
     /// When to use colour.
     pub color: ColorChoice,
-    /// Whether only what went wrong is said.
+    /// Whether only errors and warnings are printed.
+    #[serde(deserialize_with = "figment::util::bool_from_str_or_int")]
     pub quiet: bool,
+}
+
+/// Settings that were given as flags, or by default. An absent one is decided by the sources below.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Flags {
+    /// See [`Settings::results`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results: Option<Utf8PathBuf>,
+    /// See [`Settings::templates`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub templates: Option<Utf8PathBuf>,
+    /// See [`Settings::color`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub color: Option<ColorChoice>,
+    /// See [`Settings::quiet`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<bool>,
 }
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ColorChoice {
-    /// On a terminal that can.
+    /// On a terminal that supports it.
     #[default]
     Auto,
     /// Always.
@@ -52,171 +105,108 @@ impl From<ColorChoice> for anstream::ColorChoice {
     }
 }
 
-/// What one source says; what it leaves out, the source below it decides.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Layer {
-    /// See [`Settings::results`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub results: Option<Utf8PathBuf>,
-    /// See [`Settings::templates`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub templates: Option<Utf8PathBuf>,
-    /// See [`Settings::color`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub color: Option<ColorChoice>,
-    /// See [`Settings::quiet`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quiet: Option<bool>,
-}
-
 impl Settings {
-    /// Reads all sources for a command called in `folder`; `environment` looks one variable up.
+    /// Reads all sources for a command that is called in `folder`. `environment` looks a variable up.
     ///
     /// # Errors
-    /// Every mistake of `runner.toml` and of the environment at once, each with its place.
+    /// When a source has a wrong value: the finding names the line of `runner.toml`, or the variable.
     pub fn read(
         folder: &Utf8Path,
         environment: impl Fn(&str) -> Option<OsString>,
-        flags: Layer,
+        flags: Flags,
     ) -> Result<Self, Findings> {
-        let mut findings = Findings::default();
-        let file = from_file(&folder.join(FILE), &mut findings);
-        let environment = from_environment(environment, &mut findings);
-        if findings.has_errors() {
-            return Err(findings);
-        }
-        let defaults = Layer {
+        let defaults = Flags {
             results: Some("results".into()),
             templates: folder.join("templates").is_dir().then(|| "templates".into()),
             color: Some(ColorChoice::Auto),
             quiet: Some(false),
         };
-        Figment::from(Serialized::defaults(defaults))
-            .merge(Serialized::defaults(file))
-            .merge(Serialized::defaults(environment))
-            .merge(Serialized::defaults(flags))
-            .extract()
-            .map_err(|error| Finding::error(format!("the settings do not fit: {error}")).into())
-    }
-}
-
-fn from_file(path: &Utf8Path, findings: &mut Findings) -> Layer {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Layer::default(),
-        Err(error) => {
-            findings.push(
-                Finding::error(format!("cannot read the settings in {path}: {error}"))
-                    .help("make it a readable text file, or remove it: every setting has a default"),
-            );
-            return Layer::default();
-        }
-    };
-    let source = Arc::new(Source { name: FILE.into(), text });
-    let place = |span| Place { source: source.clone(), span };
-    match DeTable::parse(&source.text) {
-        Err(error) => {
-            let finding = Finding::error(format!("{FILE} is not TOML"));
-            findings.push(match error.span() {
+        let file = read_file(&folder.join(FILE))?;
+        let place = |span| Place { source: file.clone(), span };
+        let table: toml::Table = file.text.parse().map_err(|error: toml::de::Error| {
+            let finding = Finding::error(format!("{FILE} is not valid TOML"));
+            match error.span() {
                 Some(span) => finding.at(&place(span), error.message()),
                 None => finding.help(error.message()),
-            });
-            return Layer::default();
-        }
-        Ok(table) => {
-            let mut unknown = false;
-            for key in table.get_ref().keys() {
-                let name = key.get_ref().as_ref();
-                if !KEYS.contains(&name) {
-                    unknown = true;
-                    findings.push(
-                        Finding::error(format!("unknown setting `{name}`"))
-                            .at(&place(key.span()), "not a setting of the tool")
-                            .help(suggestion(name)),
-                    );
+            }
+        })?;
+        let mut figment = Figment::from(Serialized::defaults(defaults)).merge(Layer(FILE.into(), table));
+        for (variable, key) in VARIABLES {
+            let name = format!("the environment variable {variable}");
+            let value = match environment(variable).map(OsString::into_string) {
+                None => continue,
+                Some(Ok(value)) if value.is_empty() => continue,
+                Some(Ok(value)) => value,
+                Some(Err(value)) => {
+                    let finding = Finding::error(format!("{name} is {value:?}, which is not UTF-8"));
+                    return Err(finding.help(format!("set another value, or `unset {variable}`")).into());
                 }
-            }
-            if unknown {
-                return Layer::default();
-            }
+            };
+            let value = match (variable, value.as_str()) {
+                ("NO_COLOR", _) => "never",
+                ("RUNNER_QUIET", "1") => "true",
+                ("RUNNER_QUIET", "0") => "false",
+                (_, value) => value,
+            };
+            figment = figment.merge(Layer(name, BTreeMap::from([(key, value)])));
         }
-    }
-    toml::from_str(&source.text).unwrap_or_else(|error| {
-        let finding = Finding::error(format!("a setting in {FILE} has the wrong kind of value")).help(
-            "results and templates are folders, color is auto, always or never, quiet is true or false",
-        );
-        findings.push(match error.span() {
-            Some(span) => finding.at(&place(span), error.message()),
-            None => finding.help(error.message()),
-        });
-        Layer::default()
-    })
-}
-
-fn suggestion(name: &str) -> String {
-    // The tables of a manifest are the likeliest strangers here.
-    if ["experiment", "hardware", "server", "workload", "sweep"].contains(&name) {
-        return format!("`{name}` belongs into a manifest; {FILE} holds settings of the tool only");
-    }
-    let nearest =
-        KEYS.into_iter().map(|key| (strsim::jaro_winkler(key, name), key)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((score, key)) if score > 0.75 => format!("did you mean `{key}`?"),
-        _ => format!("the settings are {}", KEYS.join(", ")),
+        figment.merge(Serialized::defaults(flags)).extract().map_err(|error| {
+            let source = error.metadata.as_ref().map(|source| source.name.as_ref());
+            // Only the file can hold a key that is not a setting.
+            let (key, is_key) = match &error.kind {
+                Kind::UnknownField(key, _) => (key.clone(), true),
+                _ => (error.path.join("."), false),
+            };
+            let span = (is_key || source == Some(FILE)).then(|| span(&file.text, &key, is_key)).flatten();
+            let source = source.filter(|_| !is_key).unwrap_or(FILE);
+            let finding = Finding::error(format!("{source}, setting `{key}`: {}", error.kind)).help(HELP);
+            Findings::from(match span {
+                Some(span) => finding.at(&place(span), ""),
+                None => finding,
+            })
+        })
     }
 }
 
-/// The variables are named one by one: CI systems set many `RUNNER_*` of their own.
-fn from_environment(variable: impl Fn(&str) -> Option<OsString>, findings: &mut Findings) -> Layer {
-    let mut texts = HashMap::new();
-    for name in ["RUNNER_COLOR", "NO_COLOR", "RUNNER_QUIET", "RUNNER_RESULTS", "RUNNER_TEMPLATES"] {
-        match variable(name).map(OsString::into_string) {
-            Some(Ok(text)) if !text.is_empty() => drop(texts.insert(name, text)),
-            Some(Err(value)) => findings.push(
-                Finding::error(format!("the environment variable {name} is {value:?}, which is not UTF-8"))
-                    .help(format!("set it to a path or word that is, or `unset {name}`")),
-            ),
-            _ => {}
-        }
+/// A source of settings, with the name that errors show.
+struct Layer<T>(String, T);
+
+impl<T: Serialize> Provider for Layer<T> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.0.clone())
     }
-    let set = |name: &str| texts.get(name).cloned();
-    let mut wrong = |name: &str, value: &str, may: &str| {
-        findings.push(
-            Finding::error(format!("the environment variable {name} is {value:?}; it may be {may}"))
-                .help(format!("set it to one of these, or `unset {name}`")),
-        );
-    };
-    let color = match set("RUNNER_COLOR") {
-        Some(value) => ColorChoice::from_str(&value, true)
-            .inspect_err(|_| wrong("RUNNER_COLOR", &value, "auto, always or never"))
-            .ok(),
-        // https://no-color.org: any value that is not empty.
-        None => set("NO_COLOR").map(|_| ColorChoice::Never),
-    };
-    let quiet = set("RUNNER_QUIET").and_then(|value| match value.as_str() {
-        "1" | "true" => Some(true),
-        "0" | "false" => Some(false),
-        other => {
-            wrong("RUNNER_QUIET", other, "1, true, 0 or false");
-            None
-        }
-    });
-    Layer {
-        results: set("RUNNER_RESULTS").map(Into::into),
-        templates: set("RUNNER_TEMPLATES").map(Into::into),
-        color,
-        quiet,
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Serialized::defaults(&self.1).data()
     }
+}
+
+/// The text of the settings file; empty where there is none.
+fn read_file(path: &Utf8Path) -> Result<Arc<Source>, Findings> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        result => result.map_err(|error| {
+            Finding::error(format!("cannot read the settings in {path}: {error}"))
+                .help("make it a readable text file, or remove it: every setting has a default")
+        })?,
+    };
+    Ok(Arc::new(Source { name: FILE.into(), text }))
+}
+
+/// The bytes of a key of the file, or of its value.
+fn span(text: &str, key: &str, is_key: bool) -> Option<std::ops::Range<usize>> {
+    let table = DeTable::parse(text).ok()?;
+    let (found, value) = table.get_ref().iter().find(|(found, _)| found.get_ref() == key)?;
+    Some(if is_key { found.span() } else { value.span() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    struct Desk(tempfile::TempDir);
+    struct Folder(tempfile::TempDir);
 
-    impl Desk {
+    impl Folder {
         fn new(file: Option<&str>) -> Self {
             let dir = tempfile::tempdir().unwrap();
             if let Some(text) = file {
@@ -225,40 +215,40 @@ mod tests {
             Self(dir)
         }
 
-        fn read(&self, environment: &[(&str, &str)], flags: Layer) -> Result<Settings, String> {
-            let folder = Utf8Path::from_path(self.0.path()).unwrap();
+        fn read(&self, environment: &[(&str, &str)], flags: Flags) -> Result<Settings, String> {
+            let path = Utf8Path::from_path(self.0.path()).unwrap();
             let look = |name: &str| {
                 environment.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
             };
-            Settings::read(folder, look, flags).map_err(|findings| findings.render(false))
+            Settings::read(path, look, flags).map_err(|findings| findings.render(false))
         }
     }
 
     #[test]
-    fn without_any_source_the_defaults_hold() {
-        let desk = Desk::new(None);
-        let settings = desk.read(&[], Layer::default()).unwrap();
+    fn the_defaults_hold_without_any_source() {
+        let folder = Folder::new(None);
+        let settings = folder.read(&[], Flags::default()).unwrap();
         assert_eq!(
             settings,
             Settings { results: "results".into(), templates: None, color: ColorChoice::Auto, quiet: false }
         );
-        std::fs::create_dir(desk.0.path().join("templates")).unwrap();
-        let settings = desk.read(&[], Layer::default()).unwrap();
+        std::fs::create_dir(folder.0.path().join("templates")).unwrap();
+        let settings = folder.read(&[], Flags::default()).unwrap();
         assert_eq!(settings.templates, Some("templates".into()));
     }
 
     #[test]
-    fn each_source_covers_the_ones_below_it_key_by_key() {
-        let desk =
-            Desk::new(Some("results = \"file\"\ntemplates = \"file\"\ncolor = \"always\"\nquiet = true\n"));
+    fn each_source_overrides_the_ones_below_it_key_by_key() {
+        let folder =
+            Folder::new(Some("results = \"file\"\ntemplates = \"file\"\ncolor = \"always\"\nquiet = true\n"));
         let environment = [
             ("RUNNER_RESULTS", "environment"),
             ("RUNNER_COLOR", "never"),
             ("RUNNER_TEMPLATES", ""),
             ("RUNNER_WORKSPACE", "what a CI system sets"),
         ];
-        let flags = Layer { results: Some("flag".into()), ..Layer::default() };
-        let settings = desk.read(&environment, flags).unwrap();
+        let flags = Flags { results: Some("flag".into()), ..Flags::default() };
+        let settings = folder.read(&environment, flags).unwrap();
         assert_eq!(settings.results, "flag");
         assert_eq!(settings.color, ColorChoice::Never);
         assert_eq!(settings.templates, Some("file".into()), "empty is unset");
@@ -266,11 +256,11 @@ mod tests {
     }
 
     #[test]
-    fn no_color_is_respected_unless_something_nearer_speaks() {
-        let desk = Desk::new(Some("color = \"always\""));
+    fn no_color_is_respected_unless_a_stronger_source_decides() {
+        let folder = Folder::new(Some("color = \"always\""));
         let color = |environment: &[(&str, &str)], flag| {
-            let flags = Layer { color: flag, ..Layer::default() };
-            desk.read(environment, flags).unwrap().color
+            let flags = Flags { color: flag, ..Flags::default() };
+            folder.read(environment, flags).unwrap().color
         };
         assert_eq!(color(&[("NO_COLOR", "1")], None), ColorChoice::Never);
         assert_eq!(color(&[("NO_COLOR", "")], None), ColorChoice::Always);
@@ -279,30 +269,30 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_shown_together_with_their_lines_and_a_next_step() {
-        let desk = Desk::new(Some("quiet = true\nresluts = \"x\"\n[server]\nmodel = 1\n"));
-        let text = desk.read(&[("RUNNER_QUIET", "yes")], Layer::default()).unwrap_err();
-        for words in [
-            "unknown setting `resluts`",
-            "runner.toml:2:1",
-            "did you mean `results`?",
-            "`server` belongs into a manifest",
-            "RUNNER_QUIET is \"yes\"; it may be 1, true, 0 or false",
+    fn a_mistake_names_its_line_or_its_variable() {
+        for (file, variable, words) in [
+            ("quiet = true\nresluts = 'x'\n", None, ["runner.toml:2:1", "resluts", "one of"]),
+            ("[server]\nmodel = 1\n", None, ["runner.toml:1:2", "server", "one of"]),
+            ("\nquiet = 'loud'\n", None, ["runner.toml:2:9", "quiet", "true or false"]),
+            ("\ncolor = 'mauve'\n", None, ["runner.toml:2:9", "mauve", "`auto`"]),
+            ("results = 'x'\nquiet = \n", None, ["runner.toml:2:", "not valid TOML", "quiet"]),
+            ("quiet = true", Some(("RUNNER_QUIET", "loud")), ["RUNNER_QUIET", "loud", "true or false"]),
+            ("", Some(("RUNNER_COLOR", "mauve")), ["RUNNER_COLOR", "mauve", "`auto`"]),
         ] {
-            assert!(text.contains(words), "{words}\n{text}");
+            let environment: Vec<(&str, &str)> = variable.into_iter().collect();
+            let text = Folder::new(Some(file)).read(&environment, Flags::default()).unwrap_err();
+            for words in words {
+                assert!(text.contains(words), "{words}\n{text}");
+            }
         }
     }
 
     #[test]
-    fn a_wrong_value_and_broken_toml_point_at_their_line() {
-        for (file, words) in [
-            ("\nquiet = \"loud\"\n", "runner.toml:2:9"),
-            ("\ncolor = \"mauve\"\n", "runner.toml:2:9"),
-            ("results = \"x\"\nquiet = \n", "runner.toml is not TOML"),
-        ] {
-            let text = Desk::new(Some(file)).read(&[], Layer::default()).unwrap_err();
-            assert!(text.contains(words), "{words}\n{text}");
-            assert!(text.contains("runner.toml:2:"), "{text}");
-        }
+    fn a_path_that_looks_like_a_number_is_a_path() {
+        let settings =
+            Folder::new(None).read(&[("RUNNER_RESULTS", "2026"), ("RUNNER_QUIET", "1")], Flags::default());
+        let settings = settings.unwrap();
+        assert_eq!(settings.results, "2026");
+        assert!(settings.quiet);
     }
 }

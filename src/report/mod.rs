@@ -27,6 +27,7 @@ mod origin;
 mod page;
 mod statistics;
 mod template;
+mod write;
 
 #[cfg(test)]
 mod fixtures;
@@ -38,6 +39,7 @@ mod tests;
 pub use chart::Chart;
 pub use compare::{Change, Column, Comparison, Difference, Gate, GateError, Judgement, Pair, compare};
 pub use template::Note;
+pub use write::{WriteError, write};
 
 use std::{panic::resume_unwind, thread};
 

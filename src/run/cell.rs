@@ -1,4 +1,4 @@
-//! One repeat of one cell on a running server, and what is stored of a cell.
+//! Sends the requests of one repeat of a cell, and makes the `cell.json` of a cell.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::vocabularies::Vocabularies;
+use super::token_counts::{CountError, TokenCounts};
 use crate::{
     load::{self, ClientHealth, LoadError, Progress, Recorder, Records, Repeat, Target, Timer},
     manifest::{Engine, Inputs},
@@ -16,62 +16,79 @@ use crate::{
     secret::Mask,
     server::{Address, Running},
     store::{CellFile, FORMAT},
-    workload,
+    workload::{self, RequestError},
 };
 
-/// Whom the client asks, and who watches it.
+/// Why a repeat could not be measured: the `reason` of its cell.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MeasureError {
+    #[error(transparent)]
+    Requests(#[from] RequestError),
+    #[error(transparent)]
+    Tokens(#[from] CountError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("the load client cannot start: {0}")]
+    Start(#[from] std::io::Error),
+    #[error("the thread of the load client panicked")]
+    Panicked,
+}
+
+/// The server that a repeat is measured on, and what observes it.
 pub(super) struct Client<'a> {
     pub(super) address: &'a Address,
     pub(super) api_key: Option<String>,
-    /// What no record may show, though the server says it.
+    /// The secrets that no record may contain.
     pub(super) mask: Mask,
-    /// Who looks at the server meanwhile, and at what.
+    /// Observes the server during the repeat.
     pub(super) observer: &'a Observer,
     pub(super) observed: ObservedServer,
-    /// What is known of the server's tokens.
-    pub(super) vocabularies: &'a mut Vocabularies,
+    /// The vocabularies of the server.
+    pub(super) token_counts: &'a mut TokenCounts,
     pub(super) progress: Arc<Progress>,
-    /// Turns true when the repeat is given up.
+    /// Turns true when the repeat is abandoned.
     pub(super) cancel: watch::Receiver<bool>,
-    /// Where records go that memory shall not hold.
+    /// Folder for records that are too many to keep in memory.
     pub(super) spill: &'a Utf8Path,
 }
 
-/// One repeat that was driven to its end, while the server is still being looked at.
+/// A finished repeat. The server is still being observed.
 pub(super) struct Driven {
     pub(super) records: Records,
     pub(super) client: ClientHealth,
     pub(super) observation: Observation,
 }
 
-/// What was seen of one repeat beside its records: our own client, and the server.
+/// The measurements of one repeat beside its records: the health of the client, and the server's side.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) client: ClientHealth,
     pub(super) server: ServerSide,
 }
 
-/// Drives one repeat on a thread of its own, so that nothing else delays the client's clock.
+/// Sends the requests of one repeat, on a thread of its own so that nothing else delays the client's clock.
+///
+/// # Errors
+/// When the requests cannot be made, or the client cannot start.
 pub(super) async fn measure_once(
     cell: &Cell,
     repeat: u32,
     inputs: &Inputs,
     client: Client<'_>,
-) -> Result<Driven, String> {
-    let Client { address, api_key, mask, observer, observed, vocabularies, progress, cancel, spill } = client;
+) -> Result<Driven, MeasureError> {
+    let Client { address, api_key, mask, observer, observed, token_counts, progress, cancel, spill } = client;
     let requests = if workload::needs_vocabulary(&cell.spec) {
-        let vocabulary = vocabularies.of(&cell.spec, address, api_key.as_deref(), cancel.clone()).await?;
-        workload::generated_requests(cell, inputs, &vocabulary, &address.model, repeat)
-            .map_err(|error| error.to_string())?
+        let vocabulary =
+            token_counts.vocabulary(&cell.spec, address, api_key.as_deref(), cancel.clone()).await?;
+        workload::generated_requests(cell, inputs, &vocabulary, &address.model, repeat)?
     } else {
-        workload::requests(cell, inputs, &address.model, repeat).map_err(|error| error.to_string())?
+        workload::requests(cell, inputs, &address.model, repeat)?
     };
     let requests = Arc::new(requests);
-    let text = |error: LoadError| error.to_string();
-    let target = Target::parse(&address.url).map_err(text)?;
-    let repeat = Repeat {
+    let target = Target::parse(&address.url)?;
+    let load = Repeat {
         requests,
-        schedule: load::schedule(cell, inputs, repeat).map_err(text)?,
+        schedule: load::schedule(cell, inputs, repeat)?,
         stop: cell.stop,
         warmup: cell.spec.warmup,
         timeout: cell.spec.timeout.duration(),
@@ -81,37 +98,27 @@ pub(super) async fn measure_once(
         base: target.base().to_owned(),
         api_key,
     };
-    // Only now: what the server was asked to prepare the cell is no part of it.
+    // Only now: the requests that count tokens are not part of the cell.
     let observation = observer.observe(observed).await;
-    let sink = Arc::new(Recorder::new(spill.as_std_path(), mask).map_err(text)?);
+    let sink = Arc::new(Recorder::new(spill.as_std_path(), mask)?);
     let (done, records) = tokio::sync::oneshot::channel();
-    let driving = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let result = match runtime {
-            Ok(runtime) => {
-                let driven = load::run_repeat(repeat, target, progress, cancel, sink.clone());
-                let (driven, health) = runtime.block_on(load::with_health(driven));
-                driven.map_err(text).and_then(|()| {
-                    let records = Arc::into_inner(sink)
-                        .ok_or_else(|| "a stream of the client outlived its cell".to_owned())?
-                        .finish()
-                        .map_err(text)?;
-                    Ok((records, health))
-                })
-            }
-            Err(error) => Err(format!("the client cannot start: {error}")),
-        };
-        let _ = done.send(result);
+    let drive = move || -> Result<(Records, ClientHealth), MeasureError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let driven = load::run_repeat(load, target, progress, cancel, sink.clone());
+        let (driven, health) = runtime.block_on(load::with_health(driven));
+        driven?;
+        let records = Arc::into_inner(sink).ok_or(MeasureError::Panicked)?.finish()?;
+        Ok((records, health))
     };
-    std::thread::Builder::new()
-        .name("client".into())
-        .spawn(driving)
-        .map_err(|error| format!("the client cannot start: {error}"))?;
-    let (records, client) = records.await.map_err(|_| "the client's thread failed".to_owned())??;
+    std::thread::Builder::new().name("client".into()).spawn(move || {
+        // The receiver is gone when the repeat is abandoned.
+        let _ = done.send(drive());
+    })?;
+    let (records, client) = records.await.map_err(|_| MeasureError::Panicked)??;
     Ok(Driven { records, client, observation })
 }
 
-/// What is stored of a cell that has no numbers.
+/// The `cell.json` of a cell without numbers.
 pub(super) fn unmeasured(
     group: &Group,
     cell: &Cell,
@@ -152,7 +159,7 @@ pub(super) fn unmeasured(
     }
 }
 
-/// What is stored of a measured cell.
+/// The `cell.json` of a measured cell.
 pub(super) fn measured(
     group: &Group,
     cell: &Cell,
@@ -165,11 +172,11 @@ pub(super) fn measured(
     let (clients, servers): (Vec<ClientHealth>, Vec<ServerSide>) =
         seen.into_iter().map(|seen| (seen.client, seen.server)).unzip();
     let server_side = ServerSide::pool(&servers);
-    let asked = CellContext {
+    let context = CellContext {
         spec: &cell.spec,
         start: cell.start(),
         engine_simulated: group.server.engine == Engine::Sim,
-        // Made prompts have no number: each request has its own.
+        // Generated prompts are not counted: each request has its own.
         inputs: inputs.count(&cell.spec).map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
         flags_confirmed: running.facts.flags_confirmed,
         max_model_len: running.facts.max_model_len,
@@ -177,13 +184,13 @@ pub(super) fn measured(
         client: &clients,
         server: server_side.as_ref(),
     };
-    let each: Vec<_> = repeats.iter().map(|records| measure::summarize(records, &asked)).collect();
+    let each: Vec<_> = repeats.iter().map(|records| measure::summarize(records, &context)).collect();
     // A single repeat is its own pool.
     let summary = match &each[..] {
         [one] => one.clone(),
-        _ => measure::pool(repeats, &asked),
+        _ => measure::pool(repeats, &context),
     };
-    let verdicts = measure::judge(&summary, &each, repeats, &asked);
+    let verdicts = measure::judge(&summary, &each, repeats, &context);
     let errors = measure::common_errors(repeats);
     let outcome = measure::outcome(&summary);
     let reason = match outcome {

@@ -1,4 +1,4 @@
-//! What happens while a plan is run: the one thing the screen knows of it.
+//! The progress of a run.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     server::{Facts, ServerOutcome, StartPhase},
 };
 
-/// Everything that happens in a run, in order. The engine emits, the screen shows; nothing comes back.
+/// A step of a run. The run emits them in order, and the screen shows them.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The run folder is ready.
@@ -21,63 +21,63 @@ pub enum Event {
         folder: Utf8PathBuf,
         /// Cells to measure now.
         cells: usize,
-        /// Cells already done by an earlier start of this run.
+        /// Cells that an earlier start of this run finished.
         done: usize,
         /// Servers to start.
         servers: usize,
     },
-    /// The cells are being predicted, and that takes longer than a moment.
+    /// The cells are being predicted, which takes longer than two seconds.
     Predicting,
     /// A server is launched (or attached to).
     ServerStarting {
         /// Its id.
         server: String,
-        /// How long a start may take once the model's files are there.
+        /// The time limit of a start once the model's files are there.
         ready_within: Duration,
     },
-    /// A server's start got further.
+    /// A server's start made progress.
     ServerPhase {
         /// Its id.
         server: String,
-        /// What it does now.
+        /// The phase of the start.
         phase: StartPhase,
         /// The last line of its log.
         line: String,
     },
-    /// A server serves.
+    /// A server is ready.
     ServerReady {
         /// Its id.
         server: String,
-        /// What it said of itself.
+        /// What the server reports about itself.
         facts: Facts,
     },
-    /// A server did not start, or ended.
+    /// A server failed to start, or ended unexpectedly.
     ServerEnded {
         /// Its id.
         server: String,
-        /// How.
+        /// How it ended.
         outcome: ServerOutcome,
-        /// The line that says so, or why.
+        /// The line of its log that says why.
         reason: String,
         /// Its log.
         log: Option<Utf8PathBuf>,
     },
-    /// A server was stopped because its cells are done.
+    /// A server was stopped after its last cell.
     ServerStopped {
         /// Its id.
         server: String,
     },
-    /// A cell begins.
+    /// A repeat of a cell begins.
     CellStarted {
         /// Its id.
         cell: String,
         /// Which repeat, from 1.
         repeat: u32,
-        /// How many there will be.
+        /// The number of repeats.
         repeats: u32,
-        /// Measured requests to come, when their number is known.
+        /// The number of measured requests, where it is known.
         requests: Option<u64>,
-        /// Live counters, read by the screen at its own pace.
+        /// Live counters.
         progress: Arc<Progress>,
     },
     /// A cell is stored.
@@ -86,7 +86,7 @@ pub enum Event {
         cell: String,
         /// How it ended.
         outcome: CellOutcome,
-        /// Why, when that is not plain.
+        /// Why it ended that way.
         reason: Option<String>,
         /// Output tokens per second.
         throughput_tok_s: Option<f64>,
@@ -95,17 +95,21 @@ pub enum Event {
         /// Requests that did not complete.
         errors: u64,
     },
-    /// The person asked to stop: the running repeat is given up, everything stored stays.
+    /// The person asked to stop: the running repeat is abandoned, and finished cells are kept.
     Interrupted,
-    /// Something worth saying.
+    /// A warning.
     Warning(String),
     /// The run is over.
     Finished {
         /// The run's folder.
         folder: Utf8PathBuf,
-        /// How many cells ended in each way, in this start and earlier ones.
+        /// The number of cells by outcome, earlier starts of the run included.
         outcomes: Vec<(CellOutcome, usize)>,
         /// The notes that were written.
         notes: Vec<Utf8PathBuf>,
+        /// Cells of the plan that have no outcome yet.
+        missing: usize,
+        /// Whether there was nothing to do: an earlier start finished the run.
+        already_complete: bool,
     },
 }

@@ -1,11 +1,11 @@
-//! What is predicted of a run's cells while nothing is measured yet, and once more when it is known how long the answers were.
+//! Predicts the cells of a run before they are measured, and again when the lengths of the answers are known.
 
 use std::{
     sync::mpsc,
     time::{Duration, Instant},
 };
 
-use super::{Event, walk::Walk};
+use super::{Event, sweep::Sweep};
 use crate::{
     manifest::Engine,
     plan::Group,
@@ -13,17 +13,17 @@ use crate::{
     store::{Predictions, StoreError},
 };
 
-/// After so long somebody is told what is being waited for.
-const TOLD_AFTER: Duration = Duration::from_secs(2);
-/// Predictions take no longer than this from a run.
+/// A prediction that takes longer than this is announced.
+const ANNOUNCED_AFTER: Duration = Duration::from_secs(2);
+/// The most time that predictions take from a run.
 const LONGEST: Duration = Duration::from_secs(30);
 
-impl Walk<'_> {
-    /// Predicts what is not predicted yet, where GPU and models are known, and stores it. A failure is said, and takes nothing
-    /// from the run.
+impl Sweep<'_> {
+    /// Predicts the cells without a prediction, where the GPU and the model are known, and stores the result. A failed
+    /// prediction is a warning: the run goes on.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the predictions cannot be written.
     pub(super) fn predict(&mut self) -> Result<(), StoreError> {
         let Some(predictions) = self.predictions() else {
             return Ok(());
@@ -45,7 +45,7 @@ impl Walk<'_> {
         let assumed = Assumptions::default();
         let basis = predict::basis(placed.values(), assumed, None)?;
         let earlier = self.stored.predictions.as_ref();
-        // Somebody asked for predictions of another kind: they stay.
+        // Predictions with another basis were made on request, by `runner predict RUN`: they stay.
         if earlier.is_some_and(|earlier| earlier.basis != basis) {
             return None;
         }
@@ -70,7 +70,7 @@ impl Walk<'_> {
                 drop(done);
                 predictions
             });
-            if ended.recv_timeout(TOLD_AFTER) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if ended.recv_timeout(ANNOUNCED_AFTER) == Err(mpsc::RecvTimeoutError::Timeout) {
                 emit(Event::Predicting);
             }
             work.join()
@@ -79,7 +79,7 @@ impl Walk<'_> {
             Ok(predictions) => Some(predictions),
             Err(_) => {
                 (self.emit)(Event::Warning(
-                    "the cells could not be predicted, which takes nothing from the run; please report it"
+                    "the cells could not be predicted (this is a bug, please report it); the measurements are not affected"
                         .into(),
                 ));
                 None

@@ -1,8 +1,8 @@
-//! Starting the server of a group, and what is stored of the start.
+//! Starts the server of a group and stores how the start went.
 
 use jiff::Timestamp;
 
-use super::{Event, RunError, walk::Walk};
+use super::{Event, RunError, credentials::api_key, sweep::Sweep};
 use crate::{
     manifest::Engine,
     plan::Group,
@@ -10,9 +10,9 @@ use crate::{
     store::{EngineFact, FORMAT, ServerFile},
 };
 
-impl Walk<'_> {
-    /// Starts the server of a group; what is stored of it is stored by then. Of a start that was interrupted nothing is: it
-    /// says nothing of the server.
+impl Sweep<'_> {
+    /// Starts the server of a group and stores `server.json`. An interrupted start is not stored: it tells nothing about the
+    /// server.
     pub(super) async fn start(&mut self, group: &Group) -> Result<Result<Running, StartFailure>, RunError> {
         let folder = self.folder.server_folder(&group.id)?;
         let started_at = Timestamp::now();
@@ -44,8 +44,8 @@ impl Walk<'_> {
         let result = match result {
             Ok(running) => {
                 file.facts = running.facts.clone();
-                file.argv = self.shown(&running.argv);
-                if let Some(difference) = self.another_version(&file) {
+                file.argv = self.portable(&running.argv);
+                if let Some(difference) = self.version_difference(&file) {
                     self.end(running).await;
                     return Err(RunError::Fingerprint(vec![difference]));
                 }
@@ -55,7 +55,7 @@ impl Walk<'_> {
             Err(failed) => {
                 file.outcome = failed.outcome;
                 file.reason = Some(failed.reason.clone());
-                file.argv = self.shown(&failed.argv);
+                file.argv = self.portable(&failed.argv);
                 file.facts = failed.facts.clone();
                 file.exit_code = failed.exit_code;
                 file.log_tail = failed.log_tail.clone();
@@ -72,11 +72,11 @@ impl Walk<'_> {
                 Err(failed)
             }
         };
-        let mut kept = self.folder.write_server(&file).map_err(RunError::from);
-        if let (Ok(()), Ok(running)) = (&kept, &result) {
-            kept = self.note_engine(group, running);
+        let mut stored = self.folder.write_server(&file).map_err(RunError::from);
+        if let (Ok(()), Ok(running)) = (&stored, &result) {
+            stored = self.store_engine(group, running);
         }
-        if let Err(error) = kept {
+        if let Err(error) = stored {
             if let Ok(running) = result {
                 self.end(running).await;
             }
@@ -86,9 +86,9 @@ impl Walk<'_> {
         Ok(result)
     }
 
-    /// What differs when an earlier start of this server in the run was one of another version. Two servers of a run
-    /// may well be two versions; one server is not.
-    fn another_version(&self, file: &ServerFile) -> Option<String> {
+    /// Describes the difference when an earlier start of this server in the run had another engine version. Two servers of a run
+    /// may have two versions; one server may not.
+    fn version_difference(&self, file: &ServerFile) -> Option<String> {
         let same = |server: &&ServerFile| server.id == file.id;
         let before = self.stored.servers.iter().find(same)?;
         let old = before.facts.engine_version.as_ref()?;
@@ -96,8 +96,8 @@ impl Walk<'_> {
         (old != new).then(|| format!("engine version of {}: {old} → {new}", file.id))
     }
 
-    /// Keeps what the first ready server says of the engine.
-    fn note_engine(&mut self, group: &Group, running: &Running) -> Result<(), RunError> {
+    /// Stores the engine and version that the first ready server reports.
+    fn store_engine(&mut self, group: &Group, running: &Running) -> Result<(), RunError> {
         if self.stored.run.engine.is_none() {
             self.stored.run.engine = Some(EngineFact {
                 name: engine_name(group.server.engine).to_owned(),
@@ -108,19 +108,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// An argument vector for the files: this binary's own path says nothing to the next person.
-    fn shown(&self, argv: &[String]) -> Vec<String> {
-        let shown = |word: &String| {
+    /// An argument vector for the files, with `runner` in place of the path of this binary.
+    fn portable(&self, argv: &[String]) -> Vec<String> {
+        let portable = |word: &String| {
             let own = *word == self.order.runner;
             if own { "runner".to_owned() } else { word.clone() }
         };
-        argv.iter().map(shown).collect()
+        argv.iter().map(portable).collect()
     }
-}
-
-pub(super) fn api_key(group: &Group) -> Option<String> {
-    let name = group.server.launch.api_key_env.as_ref()?;
-    std::env::var(name).ok().filter(|key| !key.is_empty())
 }
 
 fn engine_name(engine: Engine) -> &'static str {

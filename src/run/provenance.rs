@@ -1,4 +1,4 @@
-//! Where the numbers of a run come from: the machine, the command, the commit.
+//! The machine, its GPUs, and the git commit of the manifest, for `run.json`.
 
 use std::time::Duration;
 
@@ -9,12 +9,14 @@ use crate::{
     store::{Gpu, Host},
 };
 
+/// The GPUs that the driver reports.
 pub(super) async fn gpus(runner: &str) -> Result<Vec<Gpu>, DetectGpusError> {
     let gpu = |gpu: DetectedGpu| Gpu { name: gpu.name, memory_mib: gpu.memory_mib, driver: Some(gpu.driver) };
     let detected = detect_gpus(runner).await?;
     Ok(detected.into_iter().map(gpu).collect())
 }
 
+/// The class of this machine.
 pub(super) fn host() -> Host {
     let (cpu, memory_gib) = processor_and_memory();
     Host {
@@ -38,31 +40,31 @@ fn processor_and_memory() -> (Option<String>, Option<u64>) {
     (None, None)
 }
 
-/// How long git may take for one answer: a disk that hangs must not keep a run from beginning.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of one git command: a disk that hangs must not keep a run from starting.
+const GIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Commit of the repository that holds a folder, and whether it has uncommitted changes.
+/// The commit of the repository that holds a folder, and whether it has uncommitted changes.
 pub(super) async fn git(runner: &str, folder: &Utf8Path) -> (Option<String>, Option<bool>) {
-    let commit = ask_git(runner, folder, &["rev-parse", "HEAD"]).await;
+    let commit = run_git(runner, folder, &["rev-parse", "HEAD"]).await;
     let changes = match &commit {
-        Some(_) => ask_git(runner, folder, &["status", "--porcelain"]).await,
+        Some(_) => run_git(runner, folder, &["status", "--porcelain"]).await,
         None => None,
     };
     (commit, changes.map(|changes| !changes.is_empty()))
 }
 
-async fn ask_git(runner: &str, folder: &Utf8Path, words: &[&str]) -> Option<String> {
+async fn run_git(runner: &str, folder: &Utf8Path, words: &[&str]) -> Option<String> {
     let folder = if folder.as_str().is_empty() { Utf8Path::new(".") } else { folder };
-    let mut asked = vec![
+    let mut command = vec![
         "git",
-        // Given up in the middle, it must leave no lock in somebody's repository; and no daemon, whatever its settings say.
+        // When it times out it must leave no lock in the repository, and no daemon.
         "--no-optional-locks",
         "-c",
         "core.fsmonitor=false",
         "-C",
         folder.as_str(),
     ];
-    asked.extend(words);
-    let text = capture(Some(runner), PATIENCE, &asked).await;
+    command.extend(words);
+    let text = capture(Some(runner), GIT_TIMEOUT, &command).await;
     Some(text.ok()?.trim().to_owned())
 }

@@ -21,6 +21,7 @@
 mod abandoned;
 mod atomic;
 mod error;
+mod find;
 mod fingerprint;
 mod folder;
 mod json;
@@ -42,6 +43,7 @@ mod tests;
 
 pub use atomic::{stop_writing, write_whole};
 pub use error::StoreError;
+pub use find::{FindError, find};
 pub use fingerprint::fingerprint_difference;
 pub use folder::{RunFolder, write_recipe, write_run};
 pub use ladder::{LadderEnd, ladder_end};

@@ -14,6 +14,7 @@ mod observe;
 mod predict;
 mod published;
 mod rehearsal;
+mod resume;
 mod skip_impossible;
 mod tls;
 mod workloads;

@@ -119,8 +119,8 @@ fn a_stored_prediction_is_marked_as_predicted_everywhere() {
         "{comparison}"
     );
 
-    // Nothing in it can be gone on with, and its name is taken.
-    let (_, said, code) = in_folder(folder, &["run", "small.toml", "--resume"]);
+    // It holds nothing to continue, and its name is taken.
+    let (_, said, code) = in_folder(folder, &["run", "small.toml", "--resume", "l4"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("was predicted"), "{said}");
     let (_, said, code) = in_folder(folder, &["predict", "small.toml", "--gpu", "L4", "--name", "l4"]);

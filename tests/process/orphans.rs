@@ -174,7 +174,7 @@ fn ctrl_c_while_nvidia_smi_hangs_stores_nothing() {
     signal(pid, Signal::INT);
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     assert_eq!(runner.wait().unwrap().code(), Some(130));
-    assert_eq!(rest, ["interrupted before anything was begun; nothing was stored"]);
+    assert!(rest.last().is_some_and(|line| line.ends_with("nothing was stored")), "{rest:?}");
     until("nobody is left", || alive(&tree).is_empty());
     assert!(!folder.join("results").exists());
 }

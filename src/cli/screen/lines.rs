@@ -1,4 +1,4 @@
-//! Plain lines: one per event, and a sign of life when something takes long.
+//! Plain lines: one per event, and a line of progress when something takes long.
 
 use std::{
     io::Write,
@@ -6,9 +6,10 @@ use std::{
 };
 
 use super::{
-    Face,
-    state::{Now, State},
-    words::{self, Weight},
+    View,
+    format::{counters, duration, phase_name},
+    message::{Level, message},
+    state::{Activity, Commands, State},
 };
 use crate::run::Event;
 
@@ -19,38 +20,36 @@ pub(super) struct Lines<W> {
     out: W,
     quiet: bool,
     state: State,
-    spoke: Option<Instant>,
+    /// When the last line was written.
+    last: Option<Instant>,
 }
 
 impl<W: Write + Send> Lines<W> {
-    pub(super) fn new(out: W, quiet: bool, manifest: &str) -> Self {
-        Self { out, quiet, state: State::new(manifest), spoke: None }
+    pub(super) fn new(out: W, quiet: bool, commands: Commands) -> Self {
+        Self { out, quiet, state: State::new(commands), last: None }
     }
 
     fn line(&mut self, text: &str, now: Instant) {
-        self.spoke = Some(now);
+        self.last = Some(now);
         // A closed stderr must not end a run that is paid for by the hour.
         let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
     }
 }
 
-impl<W: Write + Send> Face for Lines<W> {
+impl<W: Write + Send> View for Lines<W> {
     fn event(&mut self, event: Event, now: Instant) {
-        let news = self.state.take(&event, now);
-        if !news {
-            return;
-        }
-        if let Some((weight, text)) = words::say(&event, &self.state)
-            && (!self.quiet || weight == Weight::Wrong)
-        {
-            self.line(&text, now);
+        if self.state.update(&event, now) {
+            let (level, text) = message(&event, &self.state);
+            if !self.quiet || level == Level::Problem {
+                self.line(&text, now);
+            }
         }
     }
 
     fn tick(&mut self, now: Instant) {
-        let silent = self.spoke.is_some_and(|spoke| now.saturating_duration_since(spoke) >= HEARTBEAT);
-        if let Now::Measuring { progress, rate, .. } = &mut self.state.now {
-            let rate = rate.read(progress, now);
+        let silent = self.last.is_some_and(|last| now.saturating_duration_since(last) >= HEARTBEAT);
+        if let Activity::Measuring { progress, rate, .. } = &mut self.state.now {
+            let rate = rate.update(progress, now);
             if silent && !self.quiet {
                 self.measuring(rate, now);
             }
@@ -59,18 +58,18 @@ impl<W: Write + Send> Face for Lines<W> {
         }
     }
 
-    fn pace(&self) -> Duration {
+    fn interval(&self) -> Duration {
         Duration::from_secs(1)
     }
 }
 
 impl<W: Write + Send> Lines<W> {
     fn measuring(&mut self, rate: Option<f64>, now: Instant) {
-        if let Now::Measuring { cell, requests, progress, since, .. } = &self.state.now {
+        if let Activity::Measuring { cell, requests, progress, since, .. } = &self.state.now {
             let text = format!(
                 "  {cell}: {} · {}",
-                words::counters(*requests, progress, rate),
-                words::span(now.saturating_duration_since(*since))
+                counters(*requests, progress, rate).join(" · "),
+                duration(now.saturating_duration_since(*since))
             );
             self.line(&text, now);
         }
@@ -78,18 +77,18 @@ impl<W: Write + Send> Lines<W> {
 
     fn waiting(&mut self, now: Instant) {
         let text = match (&self.state.now, self.state.begun) {
-            (Now::Starting { server, phase, line, since }, _) => {
+            (Activity::Starting { server, phase, line, since }, _) => {
                 let gap = if line.is_empty() { "" } else { " · " };
                 format!(
                     "  {server}: {} · {}{gap}{line}",
-                    words::phase_name(*phase),
-                    words::span(now.saturating_duration_since(*since))
+                    phase_name(*phase),
+                    duration(now.saturating_duration_since(*since))
                 )
             }
-            // A server takes its time to end, or memory to be free again.
+            // Between two steps: a server takes time to stop and to free its memory.
             (_, Some(begun)) => format!(
-                "  between two steps · {} since the start",
-                words::span(now.saturating_duration_since(begun))
+                "  waiting for a server to stop · {} since the start",
+                duration(now.saturating_duration_since(begun))
             ),
             (_, None) => return,
         };
@@ -108,9 +107,9 @@ mod tests {
         server::{Facts, ServerOutcome, StartPhase},
     };
 
-    /// A small run, told with one second between events and a silence in each long part.
-    fn told(quiet: bool) -> String {
-        let mut lines = Lines::new(Vec::new(), quiet, "day.toml");
+    /// The lines of a small run, with one second between events and twelve quiet seconds in each long part.
+    fn output(quiet: bool) -> String {
+        let mut lines = Lines::new(Vec::new(), quiet, Commands::default());
         let mut now = Instant::now();
         let progress = Arc::new(Progress::default());
         let phase = |phase, line: &str| Event::ServerPhase { server: "s1".into(), phase, line: line.into() };
@@ -169,6 +168,8 @@ mod tests {
                 folder: "results/day/r1".into(),
                 outcomes: vec![(CellOutcome::Ok, 1), (CellOutcome::Failed, 1), (CellOutcome::DoesNotFit, 1)],
                 notes: vec!["results/day/r1/notes/capacity.md".into()],
+                missing: 0,
+                already_complete: false,
             },
         ];
         for part in [first, second, third] {
@@ -189,15 +190,15 @@ mod tests {
     }
 
     #[test]
-    fn a_run_told_in_plain_lines() {
-        insta::assert_snapshot!(told(false), @r"
+    fn a_run_in_plain_lines() {
+        insta::assert_snapshot!(output(false), @r"
         day: 3 cells on 2 servers → results/day/r1
         server 1/2 s1: starting, ready within 10m 00s
         server s1: loading the weights · Loading weights
           s1: loading the weights · 11s · 50%
         server s1: ready after 14.2 s · KV cache 8192 tokens
         cell 1/3 chat-c1: 16 requests
-          chat-c1: 7/16 requests · 1 in flight · 100 chunks/s · 10s
+          chat-c1: 7/16 requests · 100 chunks/s · 1 in flight · 10s
         cell 1/3 chat-c1: ok · 512.3 tok/s · p95 TTFT 42 ms
         warning: the clock jumped
         cell 2/3 chat-c2: failed · every request was refused
@@ -215,8 +216,8 @@ mod tests {
     }
 
     #[test]
-    fn quiet_says_only_what_went_wrong() {
-        insta::assert_snapshot!(told(true), @r"
+    fn quiet_prints_only_failures_and_warnings() {
+        insta::assert_snapshot!(output(true), @r"
         warning: the clock jumped
         cell 2/3 chat-c2: failed · every request was refused
         ");

@@ -1,4 +1,4 @@
-//! `compare`: two stored runs side by side.
+//! `compare`: compares two stored runs.
 
 use super::{
     super::{args, exit::Exit},
@@ -15,7 +15,7 @@ pub(super) fn compare_verb(words: &args::Compare) -> Ended {
     let run = read(&words.run)?;
     let named = |run| report::folder(run, &settings);
     if words.anchors.iter().any(|anchor| named(anchor).ok() == named(&words.run).ok()) {
-        say("note: a run is compared with itself");
+        say("note: the run is compared with itself");
     }
     let mut failures = Vec::new();
     for anchor in &words.anchors {
@@ -25,7 +25,7 @@ pub(super) fn compare_verb(words: &args::Compare) -> Ended {
             show(&findings);
             Exit::Usage
         })?;
-        // A gate that looks at nothing is told before pages of tables.
+        // A gate that matches nothing is an error before any table is printed.
         for gate in &words.fail_on {
             failures.extend(gate.failures(&comparison).map_err(wrong)?);
         }
@@ -37,15 +37,15 @@ pub(super) fn compare_verb(words: &args::Compare) -> Ended {
     for failure in &failures {
         say(failure);
     }
-    say(&format!("--fail-on: {} changed by more than is allowed", counted(failures.len(), "number")));
+    say(&format!("--fail-on: {} changed by more than is allowed", counted(failures.len(), "metric")));
     Err(Exit::GateFailed)
 }
 
-/// Refuses what is not comparable, naming each key.
+/// Refuses runs that are not comparable, and names each key that differs.
 fn refuse(comparison: &Comparison, despite: &[String]) -> Result<(), Exit> {
     if comparison.cells.is_empty() {
         return Err(wrong(
-            "no cell was measured in both runs: none has the same workload name and the same axis values in both. For an import, \
+            "no cell was measured in both runs: no two cells have the same workload name and axis values. For an import, \
              `runner import --workload NAME` sets the name",
         ));
     }
@@ -61,6 +61,6 @@ fn refuse(comparison: &Comparison, despite: &[String]) -> Result<(), Exit> {
         return Ok(());
     }
     Err(wrong(format!(
-        "the runs are not comparable as they are. Add the differences that you mean to compare:{differences}"
+        "the runs differ in more than the machine. Add the differences that you want to compare:{differences}"
     )))
 }

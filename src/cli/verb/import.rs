@@ -1,4 +1,4 @@
-//! `import` and `export`: numbers of other tools in, this tool's numbers out.
+//! `import` and `export`: results of other tools in, results of this tool out.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,4 @@
-//! The verbs that read a manifest and start nothing that is measured: `check`, `plan`, `recipe`.
+//! The verbs that read a manifest and measure nothing: `check`, `plan` and `recipe`.
 
 use super::{
     super::{

@@ -1,4 +1,6 @@
-//! `run`: plan → run folder and notes, with a screen and an exit code.
+//! `run`: measures a plan with a screen, and renders the notes.
+
+use std::{sync::mpsc, thread};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::watch;
@@ -8,23 +10,27 @@ use super::{
         args,
         exit::Exit,
         flags::{self, Ask},
-        screen::{Kind, Screen},
+        screen::{Commands, Kind, Screen},
         settings::Settings,
+        signals,
     },
     Ended, command_line, planned, print, report, runtime, say, selected, settings, show, unexpected, wrong,
 };
 use crate::{
     measure::CellOutcome,
-    plan::Plan,
-    run::{self, Event, Order, RunError},
+    report::{WriteError, write},
+    run::{self, Event, Order, Resume, RunError},
     store,
 };
 
-pub(super) fn run(words: &args::Run) -> Ended {
-    let settings = settings(&words.talk, words.results.as_ref(), words.templates.as_ref())?;
-    let (manifest, plan) = planned(&words.manifest, words.sim.as_deref())?;
-    selected(&plan, &words.only)?;
-    let order = order(words, &settings, &plan)?;
+/// The stack of the thread that runs the plan: as large as a main thread's.
+const STACK: usize = 8 << 20;
+
+pub(super) fn run(args: &args::Run) -> Ended {
+    let settings = settings(&args.talk, args.results.as_ref(), args.templates.as_ref())?;
+    let (manifest, plan) = planned(&args.manifest, args.sim.as_deref())?;
+    selected(&plan, &args.only)?;
+    let order = order(args, &settings)?;
     let runtime = runtime()?;
     // A wrong flag of the last server is found before the first one loads its model.
     let findings = flags::verify(&manifest, &plan, Ask::Installed, &runtime, &mut |text| {
@@ -37,112 +43,108 @@ pub(super) fn run(words: &args::Run) -> Ended {
         say("a server's flags are wrong; nothing was started");
         return Err(Exit::Usage);
     }
-    let mut screen = Screen::new(Kind::of_stderr(settings.quiet), words.manifest.path.as_str());
-    let result = {
-        let mut emit = |event: Event| screen.show(event);
-        runtime.block_on(async {
-            let (tell, stop) = watch::channel(false);
-            tokio::spawn(signals(tell));
-            run::run(&manifest, &plan, &order, &mut emit, stop).await
-        })
+    let screen = Screen::new(Kind::of_stderr(settings.quiet), commands(args));
+    let events = screen.events();
+    let templates = settings.templates.clone();
+    // A second interrupt ends the process at once, whatever the run is doing: the run has a thread of its own, and this one
+    // waits for whichever comes first.
+    let (done, result) = mpsc::channel();
+    let work = move || {
+        let (aborted, interrupted) = (done.clone(), events.clone());
+        let ended = runtime.block_on(async {
+            let (stop, stopped) = watch::channel(false);
+            // Kept to the end: a channel without a sender would look like an interrupt.
+            let sender = stop.clone();
+            let interrupt = move || {
+                let _ = sender.send(true);
+                interrupted.show(Event::Interrupted);
+            };
+            tokio::spawn(signals::watch(interrupt, move || drop(aborted.send(None))));
+            run::run(&manifest, &plan, &order, &mut |event| events.show(event), stopped).await
+        });
+        let rendered = ended.map_err(Failure::Run).and_then(|ended| {
+            let notes = write(&ended.folder, templates.as_deref()).map_err(Failure::Render)?;
+            events.show(Event::Finished {
+                folder: ended.folder.clone(),
+                outcomes: ended.outcomes.clone(),
+                notes,
+                missing: ended.missing,
+                already_complete: ended.already_complete,
+            });
+            Ok(ended)
+        });
+        let _ = done.send(Some(rendered));
     };
-    let ended = match result {
-        Ok(ended) => ended,
-        Err(error) => {
-            drop(screen);
-            return Err(failed(&error));
-        }
-    };
-    match report::written(&ended.folder, settings.templates.as_deref()) {
-        Ok(notes) => screen.show(Event::Finished {
-            folder: ended.folder.clone(),
-            outcomes: ended.outcomes.clone(),
-            notes,
-        }),
-        Err(exit) => {
-            drop(screen);
-            return Err(exit);
-        }
-    }
+    thread::Builder::new().name("run".into()).stack_size(STACK).spawn(work).map_err(unexpected)?;
+    let result = result.recv();
     drop(screen);
-    // The run is stored, whoever hears of it.
-    let _ = print(&format!("{}\n", ended.folder));
-    Ok(exit_of(&ended.outcomes, ended.interrupted))
+    match result {
+        Ok(Some(Ok(ended))) => {
+            // The results are stored, whether or not anybody reads this.
+            let _ = print(&format!("{}\n", ended.folder));
+            Ok(exit_code(&ended.outcomes, ended.interrupted))
+        }
+        Ok(Some(Err(Failure::Run(error)))) => Err(failed(&error)),
+        Ok(Some(Err(Failure::Render(error)))) => Err(report::failed(error)),
+        Ok(None) => {
+            store::stop_writing();
+            Err(Exit::Interrupted)
+        }
+        Err(_) => Err(unexpected("the run ended by a bug, please report it; finished cells are stored")),
+    }
 }
 
-fn order(words: &args::Run, settings: &Settings, plan: &Plan) -> Result<Order, Exit> {
-    let runner = std::env::current_exe()
-        .ok()
-        .and_then(|path| Utf8PathBuf::from_path_buf(path).ok())
-        .ok_or_else(|| {
-            unexpected(
-                "cannot tell where this binary is, or its path is not UTF-8; start it by a path that is",
-            )
-        })?;
-    if let Some(name) = &words.name {
+enum Failure {
+    Run(RunError),
+    Render(WriteError),
+}
+
+fn order(args: &args::Run, settings: &Settings) -> Result<Order, Exit> {
+    let runner =
+        std::env::current_exe().ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok()).ok_or_else(
+            || unexpected("the path of this binary is unknown or not UTF-8; start it by another path"),
+        )?;
+    if let Some(name) = &args.name {
         store::check_name(name).map_err(|why| wrong(format!("--name: {why}")))?;
     }
-    let parent = words.manifest.path.parent();
+    let resume = args.resume();
+    if let (Some(name), Resume::Run(run)) = (&args.name, &resume) {
+        return Err(wrong(format!(
+            "--name {name} and --resume {run} both name a run; leave one of them out"
+        )));
+    }
+    let parent = args.manifest.path.parent();
     Ok(Order {
         results: settings.results.clone(),
-        name: words.name.clone(),
-        only: words.only.clone(),
-        resume: resumed(words, settings, plan)?,
+        name: args.name.clone(),
+        only: args.only.clone(),
+        resume,
         manifest_folder: parent.unwrap_or(Utf8Path::new("")).to_owned(),
         runner: runner.to_string(),
         command: command_line(),
     })
 }
 
-/// The folder to go on with, when that was asked.
-fn resumed(words: &args::Run, settings: &Settings, plan: &Plan) -> Result<Option<Utf8PathBuf>, Exit> {
-    let experiment = &plan.experiment.name;
-    let Some(which) = words.resumed() else {
-        return Ok(None);
-    };
-    let path = match which {
-        Some(name) if Utf8Path::new(name).join("run.json").exists() => Some(Utf8PathBuf::from(name)),
-        Some(name) => {
-            Some(settings.results.join(experiment).join(name)).filter(|path| path.join("run.json").exists())
-        }
-        None => store::newest(&settings.results, experiment).map_err(unexpected)?,
-    };
-    if let Some(path) = &path
-        && store::read(path).is_ok_and(|stored| stored.run.predicted.is_some())
-    {
-        return Err(wrong(format!(
-            "{path} was predicted, and nothing in it was measured, so there is nothing to go on with; start a run without --resume"
-        )));
-    }
-    if path.is_none() {
-        return Err(wrong(format!(
-            "there is no run of {experiment} to go on with in {}; start one without --resume",
-            settings.results
-        )));
-    }
-    Ok(path)
+/// The commands that the screen suggests; they start this program as it was started.
+fn commands(args: &args::Run) -> Commands {
+    let program = std::env::args().next().unwrap_or_else(|| "runner".into());
+    let all = args::Run { only: Vec::new(), ..args.clone() };
+    Commands { resume: args.resume_command(&program), measure_rest: all.resume_command(&program) }
 }
 
 fn failed(error: &RunError) -> Exit {
     match error {
-        RunError::Store(error) => unexpected(error),
-        RunError::Fingerprint(differences) => {
-            let differences: String =
-                differences.iter().map(|difference| format!("\n  {difference}")).collect();
-            wrong(format!(
-                "this run was measured elsewhere, and mixing the two would compare what is not comparable:{differences}\nstart a new run without --resume"
-            ))
-        }
-        RunError::Manifest(reason) => unexpected(reason),
+        RunError::Store(_) | RunError::Manifest(_) => unexpected(error),
+        RunError::Fingerprint(_) | RunError::NoSuchRun { .. } | RunError::NotMeasured { .. } => wrong(error),
         RunError::Interrupted => {
-            say("interrupted before anything was begun; nothing was stored");
+            say(&error.to_string());
             Exit::Interrupted
         }
     }
 }
 
-/// What the outcomes say with an exit code.
-fn exit_of(outcomes: &[(CellOutcome, usize)], interrupted: bool) -> Exit {
+/// The exit code for the outcomes of a run.
+fn exit_code(outcomes: &[(CellOutcome, usize)], interrupted: bool) -> Exit {
     let any =
         |test: fn(CellOutcome) -> bool| outcomes.iter().any(|(outcome, count)| *count > 0 && test(*outcome));
     if interrupted {
@@ -154,46 +156,4 @@ fn exit_of(outcomes: &[(CellOutcome, usize)], interrupted: bool) -> Exit {
     } else {
         Exit::Finished
     }
-}
-
-/// Ctrl-C, TERM or HUP once: finish cleanly. Twice: now; the guardian still ends the server's tree.
-async fn signals(tell: watch::Sender<bool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    // A limit on the size of files is then told by the write that met it, as a full disk is; the handler stays.
-    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
-    let (asked, mut heard) = tokio::sync::mpsc::channel(1);
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
-        // `nohup`, and a shell that starts something in the background, ask by that to be left alone.
-        if is_ignored(kind) {
-            continue;
-        }
-        let Ok(mut stream) = signal(kind) else {
-            continue;
-        };
-        let asked = asked.clone();
-        tokio::spawn(async move { while stream.recv().await.is_some() && asked.send(()).await.is_ok() {} });
-    }
-    drop(asked);
-    for last in [false, true] {
-        if heard.recv().await.is_none() {
-            return;
-        }
-        if last {
-            store::stop_writing();
-            std::process::exit(i32::from(Exit::Interrupted.code()));
-        }
-        let _ = tell.send(true);
-    }
-}
-
-/// Whether whoever started this process had it ignore a signal.
-#[cfg(target_os = "linux")]
-fn is_ignored(kind: tokio::signal::unix::SignalKind) -> bool {
-    let status = procfs::process::Process::myself().and_then(|process| process.status());
-    status.is_ok_and(|status| status.sigign >> (kind.as_raw_value() - 1) & 1 == 1)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_ignored(_kind: tokio::signal::unix::SignalKind) -> bool {
-    false
 }

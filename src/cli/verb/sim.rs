@@ -8,9 +8,9 @@ pub(super) fn sim(words: Vec<String>) -> Ended {
         say(&format!("runner sim: error: {reason}"));
         Exit::Usage
     })?;
-    // A connection is a file: as many as it may have, before anybody comes.
+    // Each connection is an open file.
     load::raise_open_files();
-    // A failure is said in its log, as vLLM does.
+    // The server logs its failure, as vLLM does.
     let served = runtime()?.block_on(sim::serve(arguments));
     served.map(|()| Exit::Finished).map_err(|_| Exit::Unexpected)
 }

@@ -1,4 +1,4 @@
-//! A server that lives and says nothing.
+//! Detects a server that is alive but no longer answers.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -6,20 +6,20 @@ use tokio::time::{Instant, sleep};
 
 use crate::load::Progress;
 
-/// Looks in one span of silence.
-const LOOKS: u32 = 20;
-/// The longest pause between two looks.
+/// Checks during one timeout.
+const CHECKS: u32 = 20;
+/// The longest pause between two checks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits until requests were in flight for a span and nothing came: no answer began, no chunk arrived. Returns how many
-/// wait. Requests that time out are no sign of life.
-pub(super) async fn silence(progress: &Progress, span: Duration) -> u64 {
-    let pause = (span / LOOKS).min(LONGEST_PAUSE);
-    let heard = || (progress.answers.load(Relaxed), progress.chunks.load(Relaxed));
-    let (mut last, mut since) = (heard(), Instant::now());
+/// Waits until requests have been in flight for `span` without any output: no answer began and no chunk arrived. Returns the
+/// number of requests in flight. Requests that time out do not count as output.
+pub(super) async fn wait_for_hang(progress: &Progress, span: Duration) -> u64 {
+    let pause = (span / CHECKS).min(LONGEST_PAUSE);
+    let output = || (progress.answers.load(Relaxed), progress.chunks.load(Relaxed));
+    let (mut last, mut since) = (output(), Instant::now());
     loop {
         sleep(pause).await;
-        let (now, waiting) = (heard(), progress.in_flight.load(Relaxed));
+        let (now, waiting) = (output(), progress.in_flight.load(Relaxed));
         if now != last || waiting == 0 {
             (last, since) = (now, Instant::now());
         } else if since.elapsed() >= span {
@@ -33,12 +33,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn only_silence_with_requests_in_flight_counts() {
+    async fn only_a_pause_with_requests_in_flight_is_a_hang() {
         let progress = Progress::default();
         let span = Duration::from_secs(60);
         let began = Instant::now();
-        let talk = async {
-            // Nobody waits: as long as it likes.
+        let server = async {
+            // Nothing is in flight: no output is expected.
             sleep(span * 3).await;
             progress.in_flight.store(4, Relaxed);
             for _ in 0..3 {
@@ -50,12 +50,12 @@ mod tests {
             std::future::pending::<()>().await;
         };
         let waiting = tokio::select! {
-            waiting = silence(&progress, span) => waiting,
-            () = talk => unreachable!("talk never ends"),
+            waiting = wait_for_hang(&progress, span) => waiting,
+            () = server => unreachable!("the server never ends"),
         };
         assert_eq!(waiting, 4);
-        let spoken = span * 5;
-        let late = began.elapsed() - spoken;
+        let last_output = span * 5;
+        let late = began.elapsed() - last_output;
         assert!(late >= span && late < span + span / 10, "{late:?}");
     }
 }

@@ -1,23 +1,25 @@
-//! Whether a server's memory cannot suffice, because a smaller one's did not.
+//! Skips a server that cannot fit in memory, because one that needs no more memory did not fit.
 
-use super::walk::Walk;
+use super::{RunError, cell, sweep::Sweep};
 use crate::{
     manifest::Server,
+    measure::CellOutcome,
     plan::Group,
     server::{OomAt, ServerOutcome},
+    store::CellFile,
 };
 
-/// The server that was smaller, and why this one cannot be had.
-pub(super) struct Impossible {
-    /// The smaller one.
-    pub(super) by: String,
-    /// Why, as a sentence.
-    pub(super) reason: String,
+/// Why a server cannot fit.
+pub(super) struct Proof {
+    /// Id of the server that did not fit.
+    by: String,
+    /// A sentence.
+    reason: String,
 }
 
-impl Walk<'_> {
-    /// Whether another server of the plan, which needed no more memory, was out of it at its start.
-    pub(super) fn impossible(&self, group: &Group) -> Option<Impossible> {
+impl Sweep<'_> {
+    /// Finds a server of the plan that needs no more memory than the group's and did not fit.
+    pub(super) fn proof_of_misfit(&self, group: &Group) -> Option<Proof> {
         if !self.plan.experiment.skip_impossible {
             return None;
         }
@@ -28,11 +30,11 @@ impl Walk<'_> {
                     | ServerOutcome::Oom(OomAt::Weights | OomAt::KvCache | OomAt::Graphs)
             );
             let smaller = self.plan.groups.iter().find(|other| other.id == ended.id)?;
-            // A start that failed after another one went well proves nothing: somebody else had the memory then.
+            // A failed start proves nothing where another start of that server went well: something else held the memory.
             let fits =
                 self.stored.cells.iter().any(|cell| cell.server == smaller.id && cell.outcome.is_measured());
             (out && !fits && smaller.id != group.id && needs_no_more(&smaller.server, &group.server)).then(
-                || Impossible {
+                || Proof {
                     by: smaller.id.clone(),
                     reason: format!(
                         "not tried: the server with {} needs no more memory and ended as {}: {}",
@@ -43,6 +45,18 @@ impl Walk<'_> {
                 },
             )
         })
+    }
+
+    /// Stores the cells of a server that cannot fit as skipped.
+    pub(super) fn store_impossible(&mut self, group: &Group, proof: &Proof) -> Result<(), RunError> {
+        for cell in group.cells.iter().filter(|cell| !self.settled.contains(&cell.id)).collect::<Vec<_>>() {
+            let file = CellFile {
+                proved_impossible_by: Some(proof.by.clone()),
+                ..cell::unmeasured(group, cell, CellOutcome::Skipped, proof.reason.clone(), Vec::new())
+            };
+            self.store(file, &[])?;
+        }
+        Ok(())
     }
 }
 

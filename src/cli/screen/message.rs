@@ -1,0 +1,210 @@
+//! The lines that are printed for an event.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    format::{clean, count, duration, phase_name},
+    state::State,
+};
+use crate::{
+    measure::CellOutcome,
+    run::Event,
+    server::{Facts, OomAt, ServerOutcome},
+};
+
+/// How prominent a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// Progress.
+    Info,
+    /// A result that people look for: memory ran out.
+    Result,
+    /// A failure or a warning; printed even with `--quiet`.
+    Problem,
+}
+
+/// The lines for an event that `state` has been updated with.
+pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
+    let info = |text| (Level::Info, text);
+    match event {
+        Event::Started {
+            experiment,
+            folder,
+            cells,
+            done,
+            servers,
+        } => {
+            let mut text = format!(
+                "{experiment}: {} on {} → {}",
+                count(*cells, "cell"),
+                count(*servers, "server"),
+                clean(folder.as_str())
+            );
+            if *done > 0 {
+                text.push_str(&format!(" ({done} done earlier)"));
+            }
+            info(text)
+        }
+        Event::ServerStarting {
+            server,
+            ready_within,
+        } => info(format!(
+            "server {}/{} {server}: starting{}, ready within {}",
+            state
+                .started
+                .iter()
+                .position(|started| started == server)
+                .map_or(state.started.len(), |position| position + 1),
+            state.servers,
+            if state.again { " again" } else { "" },
+            duration(*ready_within)
+        )),
+        Event::ServerPhase {
+            server,
+            phase,
+            line,
+        } => info(match clean(line) {
+            line if line.is_empty() => format!("server {server}: {}", phase_name(*phase)),
+            line => format!("server {server}: {} · {line}", phase_name(*phase)),
+        }),
+        Event::ServerReady { server, facts } => info(format!("server {server}: {}", ready(facts))),
+        Event::ServerEnded {
+            server,
+            outcome,
+            reason,
+            log,
+        } => {
+            let mut text = format!("server {server}: {outcome}");
+            let reason = clean(reason);
+            if !reason.is_empty() {
+                text.push_str(&format!(" · {reason}"));
+            }
+            if let Some(log) = log {
+                text.push_str(&format!(" · log: {log}"));
+            }
+            let level = match outcome {
+                ServerOutcome::Oom(
+                    OomAt::Weights | OomAt::KvCache | OomAt::Graphs | OomAt::Load,
+                )
+                | ServerOutcome::KvTooSmall => Level::Result,
+                ServerOutcome::Ready | ServerOutcome::Interrupted => Level::Info,
+                _ => Level::Problem,
+            };
+            (level, text)
+        }
+        Event::ServerStopped { server } => info(format!("server {server}: stopped")),
+        Event::CellStarted {
+            cell,
+            repeat,
+            repeats,
+            requests,
+            ..
+        } => {
+            let mut text = format!("cell {}/{} {cell}", state.finished + 1, state.cells);
+            if *repeats > 1 {
+                text.push_str(&format!(" (repeat {repeat} of {repeats})"));
+            }
+            if let Some(requests) = requests {
+                text.push_str(&format!(": {requests} requests"));
+            }
+            info(text)
+        }
+        Event::CellFinished {
+            cell,
+            outcome,
+            reason,
+            throughput_tok_s,
+            p95_ttft_ms,
+            errors,
+        } => {
+            let mut text = format!("cell {}/{} {cell}: {}", state.finished, state.cells, outcome.name());
+            if let Some(rate) = throughput_tok_s {
+                text.push_str(&format!(" · {rate:.1} tok/s"));
+            }
+            if let Some(ms) = p95_ttft_ms {
+                text.push_str(&format!(" · p95 TTFT {ms:.0} ms"));
+            }
+            if *errors > 0 {
+                text.push_str(&format!(" · {}", count(*errors as usize, "error")));
+            }
+            // A server's failure was printed when it happened; each of its cells would repeat it.
+            if let Some(reason) = reason.as_deref().map(clean)
+                && !state.is_server_failure(&reason)
+            {
+                text.push_str(&format!(" · {reason}"));
+            }
+            let level = if outcome.is_on_oom_surface() {
+                Level::Result
+            } else if *outcome == CellOutcome::Degraded || !outcome.is_done() {
+                Level::Problem
+            } else {
+                Level::Info
+            };
+            (level, text)
+        }
+        Event::Predicting => info(
+            "predicting the cells, to compare with what is measured; Ctrl-C skips this and ends the run".into(),
+        ),
+        Event::Interrupted => (
+            Level::Problem,
+            "interrupted: stopping; the running cell is discarded, finished cells are kept. Ctrl-C again quits at once".into(),
+        ),
+        Event::Warning(text) => (Level::Problem, format!("warning: {}", clean(text))),
+        Event::Finished { folder, outcomes, notes, missing, already_complete } => {
+            let how = match (state.interrupted, already_complete) {
+                (true, _) => "stopped",
+                (_, true) => "already complete",
+                _ => "finished",
+            };
+            info(finished(how, folder, outcomes, notes, *missing, state))
+        }
+    }
+}
+
+fn finished(
+    how: &str,
+    folder: &Utf8Path,
+    outcomes: &[(CellOutcome, usize)],
+    notes: &[Utf8PathBuf],
+    missing: usize,
+    state: &State,
+) -> String {
+    let total: usize = outcomes.iter().map(|(_, n)| n).sum();
+    let counted: Vec<String> =
+        outcomes.iter().map(|(outcome, n)| format!("{n} {}", outcome.name())).collect();
+    let mut text = format!("{how}: {}", count(total, "cell"));
+    if !counted.is_empty() {
+        text.push_str(&format!(" ({})", counted.join(", ")));
+    }
+    if missing > 0 {
+        text.push_str(&format!("\nmissing: {} of the plan not measured yet", count(missing, "cell")));
+    }
+    text.push_str(&format!("\nresults: {}", clean(folder.as_str())));
+    // The overview is what people read first.
+    let is_overview = |note: &&Utf8PathBuf| note.file_name() == Some("capacity.md");
+    let (overview, others): (Vec<_>, Vec<_>) = notes.iter().partition(is_overview);
+    for note in overview.into_iter().chain(others) {
+        text.push_str(&format!("\nnote:    {}", clean(note.as_str())));
+    }
+    text.push_str(&format!("\nopen:    {}/report.html\nnext:    ", clean(folder.as_str())));
+    text.push_str(&match (state.interrupted, missing) {
+        (true, _) => clean(&state.commands.resume),
+        (false, 0) => format!("git add {}", clean(&shlex::try_quote(folder.as_str()).unwrap_or_default())),
+        (false, _) => clean(&state.commands.measure_rest),
+    });
+    text
+}
+
+fn ready(facts: &Facts) -> String {
+    let mut text = match facts.startup_s {
+        Some(s) => format!("ready after {s:.1} s"),
+        None => "ready".to_owned(),
+    };
+    if let Some(version) = &facts.engine_version {
+        text.push_str(&format!(" · {}", clean(version)));
+    }
+    if let Some(tokens) = facts.kv_cache_tokens {
+        text.push_str(&format!(" · KV cache {tokens} tokens"));
+    }
+    text
+}

@@ -1,0 +1,123 @@
+//! Shows the progress of a run on stderr. A thread of its own writes to the terminal, so that no measurement waits for it.
+
+mod bars;
+mod format;
+mod lines;
+mod message;
+mod state;
+mod view;
+
+use std::{
+    io::{IsTerminal, Write},
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use crate::run::Event;
+use bars::Bars;
+use lines::Lines;
+pub use state::Commands;
+use view::View;
+
+/// How to show a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Progress bars, for a terminal.
+    Bars,
+    /// One line per event, and a line of progress at least every ten seconds.
+    Lines,
+    /// Only failures and warnings.
+    Quiet,
+}
+
+impl Kind {
+    /// Bars where stderr is a terminal, lines elsewhere.
+    pub fn of_stderr(quiet: bool) -> Self {
+        if quiet {
+            Self::Quiet
+        } else if std::io::stderr().is_terminal() {
+            Self::Bars
+        } else {
+            Self::Lines
+        }
+    }
+}
+
+/// The screen of one run. It is cleared of bars when it is closed or dropped.
+pub struct Screen {
+    messages: Sender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Message {
+    Show(Event),
+    Close,
+}
+
+/// Sends events to a screen.
+#[derive(Clone)]
+pub struct Events(Sender<Message>);
+
+impl Events {
+    /// Shows an event, soon. Never waits.
+    pub fn show(&self, event: Event) {
+        // The screen may be gone (no thread, a closed terminal); the run goes on.
+        let _ = self.0.send(Message::Show(event));
+    }
+}
+
+impl Screen {
+    /// A screen on stderr that suggests `commands` at the end.
+    pub fn new(kind: Kind, commands: Commands) -> Self {
+        let view: Box<dyn View> = match kind {
+            Kind::Bars => Box::new(Bars::new(commands)),
+            Kind::Lines | Kind::Quiet => {
+                Box::new(Lines::new(anstream::stderr(), kind == Kind::Quiet, commands))
+            }
+        };
+        let (messages, inbox) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("screen".into())
+            .spawn(move || show(view, &inbox))
+            .inspect_err(|error| {
+                let _ = writeln!(
+                    anstream::stderr(),
+                    "warning: the progress is not shown: cannot start a thread: {error}"
+                );
+            })
+            .ok();
+        Self { messages, thread }
+    }
+
+    /// A handle to send events with, for another thread.
+    pub fn events(&self) -> Events {
+        Events(self.messages.clone())
+    }
+}
+
+impl Drop for Screen {
+    /// Shows what was sent so far, and ignores what other threads send later.
+    fn drop(&mut self) {
+        let _ = self.messages.send(Message::Close);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn show(mut view: Box<dyn View>, inbox: &mpsc::Receiver<Message>) {
+    let mut due = Instant::now() + view.interval();
+    loop {
+        match inbox.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            Ok(Message::Show(event)) => view.event(event, Instant::now()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let now = Instant::now();
+        if now >= due {
+            view.tick(now);
+            due = now + view.interval();
+        }
+    }
+}

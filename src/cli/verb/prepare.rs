@@ -1,0 +1,92 @@
+//! What most verbs need first: settings, the manifest and its plan, and a runtime.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use tokio::runtime::Runtime;
+
+use super::super::{
+    args,
+    exit::Exit,
+    output::{counted, refuse, say, show, unexpected, wrong},
+    settings::{Flags, Settings},
+};
+use crate::{
+    diagnostic::Severity,
+    manifest::{Manifest, Overrides},
+    plan::{Plan, selects},
+    predict::Placement,
+};
+
+/// How a verb ended. An `Err` ended it early, after its error was printed.
+pub(super) type Ended = Result<Exit, Exit>;
+
+/// The runtime of everything but the load client, which has a thread and a core of its own: hence one worker.
+pub(super) fn runtime() -> Result<Runtime, Exit> {
+    // The runtime panics where its first thread cannot be started.
+    let probe = std::thread::Builder::new().spawn(|| ());
+    let built = probe
+        .map(std::thread::JoinHandle::join)
+        .and_then(|_| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build());
+    built.map_err(|error| {
+        unexpected(format!(
+            "cannot start: {error}; see the limits on processes and open files (`ulimit -u`, `ulimit -n`)"
+        ))
+    })
+}
+
+/// The command line for provenance. The path of the binary would say nothing to the next person.
+pub(super) fn command_line() -> Vec<String> {
+    std::iter::once("runner".to_owned()).chain(std::env::args().skip(1)).collect()
+}
+
+/// Reads the settings and applies the choice of colour.
+pub(super) fn settings(
+    talk: &args::Talk,
+    results: Option<&Utf8PathBuf>,
+    templates: Option<&Utf8PathBuf>,
+) -> Result<Settings, Exit> {
+    let flags = Flags {
+        results: results.cloned(),
+        templates: templates.cloned(),
+        color: talk.color,
+        quiet: talk.quiet.then_some(true),
+    };
+    let settings = Settings::read(Utf8Path::new("."), |name| std::env::var_os(name), flags)
+        .map_err(|findings| refuse(&findings))?;
+    anstream::ColorChoice::write_global(settings.color.into());
+    Ok(settings)
+}
+
+/// Loads a manifest and plans it, and prints every finding.
+pub(super) fn planned(words: &args::Manifest, sim: Option<&str>) -> Result<(Manifest, Plan), Exit> {
+    let overrides = Overrides {
+        set: words.set.clone(),
+        sim: sim.is_some(),
+        gpu: sim.filter(|gpu| !gpu.is_empty()).map(str::to_owned),
+    };
+    let (manifest, mut findings) = Manifest::load(&words.path, &overrides);
+    let planned = manifest.and_then(|manifest| {
+        let (plan, more) = crate::plan::plan(&manifest);
+        findings.extend(more.0);
+        let plan = plan?;
+        findings.extend(Placement::of(&manifest).place(&plan).findings.0);
+        (!findings.has_errors()).then_some((manifest, plan))
+    });
+    show(&findings);
+    planned.ok_or_else(|| {
+        say(&format!(
+            "{} in {}; nothing was started",
+            counted(findings.count(Severity::Error), "error"),
+            words.path
+        ));
+        Exit::Usage
+    })
+}
+
+/// Refuses `--only` patterns that match no cell.
+pub(super) fn selected(plan: &Plan, only: &[String]) -> Result<(), Exit> {
+    let mut cells = plan.groups.iter().flat_map(|group| &group.cells);
+    if cells.any(|cell| selects(only, &cell.id)) {
+        return Ok(());
+    }
+    Err(wrong(format!("no cell's id matches --only {}; `runner plan` lists the ids", only.join(" or "))))
+}
