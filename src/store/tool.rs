@@ -14,6 +14,6 @@ pub struct Tool {
 impl Tool {
     /// This program and its version.
     pub fn this() -> Self {
-        Self { name: "runner".into(), version: crate::VERSION.into() }
+        Self { name: "runner".into(), version: env!("CARGO_PKG_VERSION").into() }
     }
 }
