@@ -83,10 +83,10 @@ fn traceable() -> Result<Option<String>, String> {
     .map(Some)
 }
 
-/// A run of the runner's own thread under strace, and what it is to do with the calls.
+/// A run under strace, which follows the threads of the runner and the processes that it starts.
 fn traced(folder: &Path, more: &[&str], options: &[&str]) -> Command {
     let mut command = Command::new("strace");
-    command.args(["-qq", "-y", "-o"]).arg(folder.join("trace")).args(options).arg(RUNNER);
+    command.args(["-f", "-qq", "-y", "-o"]).arg(folder.join("trace")).args(options).arg(RUNNER);
     run(command, folder, more)
 }
 
@@ -113,14 +113,14 @@ fn drawn() -> Result<Vec<Operation>, String> {
     let mut random = ChaCha8Rng::seed_from_u64(seed()?);
     let mut drawn = Vec::new();
     for (call, error) in CALLS {
-        let mut seen: BTreeMap<PathBuf, usize> = BTreeMap::new();
+        let mut seen: BTreeMap<(&str, PathBuf), usize> = BTreeMap::new();
         let mut all: Vec<Operation> = Vec::new();
-        let begins = format!("{call}(");
-        for line in trace.lines().filter(|line| line.starts_with(&begins)) {
+        for (thread, line) in calls_of(&trace, call) {
             let Some(path) = path_of(line, &folder) else {
                 continue;
             };
-            let number = seen.entry(path.clone()).or_default();
+            // strace counts the calls of each thread.
+            let number = seen.entry((thread, path.clone())).or_default();
             *number += 1;
             all.push(Operation { call, error, path, number: *number });
         }
@@ -133,6 +133,13 @@ fn drawn() -> Result<Vec<Operation>, String> {
         }
     }
     Ok(drawn)
+}
+
+/// The lines of a trace that begin a call, each with the id of its thread: `4711 mkdir("/a/b", 0777) = 0`.
+fn calls_of<'a>(trace: &'a str, call: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let begins = format!("{call}(");
+    let split = trace.lines().filter_map(|line| line.split_once(' '));
+    split.map(|(thread, rest)| (thread, rest.trim_start())).filter(move |(_, rest)| rest.starts_with(&begins))
 }
 
 fn seed() -> Result<u64, String> {
@@ -183,8 +190,7 @@ fn came_to(operation: &Operation, last: bool) -> Result<bool, Box<dyn std::error
     let (code, said) = at(traced(&folder, &["--name", "run"], &options), "", |_| ())?;
     let whole = cells(&folder)?;
     let trace = fs::read_to_string(folder.join("trace"))?;
-    let begins = format!("{call}(");
-    let calls = trace.lines().filter(|line| line.starts_with(&begins)).count();
+    let calls = calls_of(&trace, call).count();
     match code.as_str() {
         "killed" if last => {}
         "0" if last && calls < *number => return Ok(false),
