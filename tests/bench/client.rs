@@ -35,6 +35,34 @@ pub(crate) struct Load {
     pub(crate) poisson: bool,
 }
 
+/// The repeat that puts a load on a server.
+fn repeat(load: &Load, tokens: u64, cell: &Cell, target: &Target) -> Result<Repeat, Box<dyn Error>> {
+    Ok(Repeat {
+        requests: Arc::new(requests(cell, &Inputs::default(), "m", 1)?),
+        schedule: match load.rate {
+            Some(_) => schedule(cell, &Inputs::default(), 1)?,
+            None => Schedule::Closed(Closed {
+                streams: load.streams,
+                start: Start::Together,
+                think: None,
+                answer_tokens: tokens as u32,
+                seed: 0,
+            }),
+        },
+        stop: match load.until {
+            Some(until) => Stop::Duration(Duration::from_nanos(until).into()),
+            None => cell.stop,
+        },
+        warmup: load.warmup,
+        timeout: Duration::from_secs(600),
+        retries: 0,
+        timer: Timer::Kernel,
+        authority: target.authority(),
+        base: target.base().to_owned(),
+        api_key: None,
+    })
+}
+
 /// Asks, and says what came of it. With `holding`, it says what it holds while every stream is open.
 pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<dyn Error>> {
     let mut spec = json!({ "prompts": ["Hello"], "max_tokens": tokens });
@@ -55,30 +83,7 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
         "seed": 0,
     }))?;
     let target = Target::parse(&format!("http://127.0.0.1:{}", load.port))?;
-    let repeat = Repeat {
-        requests: Arc::new(requests(&cell, &Inputs::default(), "m", 1)?),
-        schedule: match load.rate {
-            Some(_) => schedule(&cell, &Inputs::default(), 1)?,
-            None => Schedule::Closed(Closed {
-                streams: load.streams,
-                start: Start::Together,
-                think: None,
-                answer_tokens: tokens as u32,
-                seed: 0,
-            }),
-        },
-        stop: match load.until {
-            Some(until) => Stop::Duration(Duration::from_nanos(until).into()),
-            None => cell.stop,
-        },
-        warmup: load.warmup,
-        timeout: Duration::from_secs(600),
-        retries: 0,
-        timer: Timer::Kernel,
-        authority: target.authority(),
-        base: target.base().to_owned(),
-        api_key: None,
-    };
+    let repeat = repeat(load, tokens, &cell, &target)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let progress = Arc::new(Progress::default());
     let recorder = Arc::new(Recorder::new(&std::env::temp_dir(), Mask::default())?);

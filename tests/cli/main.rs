@@ -1,4 +1,5 @@
 //! The command line: whole runs on the embedded engine, predictions, imports, documentation.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,6 +2,7 @@
 //! independent clock.
 //!
 //! Tests of what is not installed are ignored, unless `RUNNER_TEST_REQUIRE_ALL` is set.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -27,13 +27,7 @@ pub(super) enum Level {
 pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
     let info = |text| (Level::Info, text);
     match event {
-        Event::Started {
-            experiment,
-            folder,
-            cells,
-            done,
-            servers,
-        } => {
+        Event::Started { experiment, folder, cells, done, servers } => {
             let mut text = format!(
                 "{experiment}: {} on {} → {}",
                 count(*cells, "cell"),
@@ -45,10 +39,7 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
             }
             info(text)
         }
-        Event::ServerStarting {
-            server,
-            ready_within,
-        } => info(format!(
+        Event::ServerStarting { server, ready_within } => info(format!(
             "server {}/{} {server}: starting{}, ready within {}",
             state
                 .started
@@ -59,21 +50,12 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
             if state.again { " again" } else { "" },
             duration(*ready_within)
         )),
-        Event::ServerPhase {
-            server,
-            phase,
-            line,
-        } => info(match clean(line) {
+        Event::ServerPhase { server, phase, line } => info(match clean(line) {
             line if line.is_empty() => format!("server {server}: {}", phase_name(*phase)),
             line => format!("server {server}: {} · {line}", phase_name(*phase)),
         }),
         Event::ServerReady { server, facts } => info(format!("server {server}: {}", ready(facts))),
-        Event::ServerEnded {
-            server,
-            outcome,
-            reason,
-            log,
-        } => {
+        Event::ServerEnded { server, outcome, reason, log } => {
             let mut text = format!("server {server}: {outcome}");
             let reason = clean(reason);
             if !reason.is_empty() {
@@ -82,24 +64,10 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
             if let Some(log) = log {
                 text.push_str(&format!(" · log: {log}"));
             }
-            let level = match outcome {
-                ServerOutcome::Oom(
-                    OomAt::Weights | OomAt::KvCache | OomAt::Graphs | OomAt::Load,
-                )
-                | ServerOutcome::KvTooSmall => Level::Result,
-                ServerOutcome::Ready | ServerOutcome::Interrupted => Level::Info,
-                _ => Level::Problem,
-            };
-            (level, text)
+            (server_level(*outcome), text)
         }
         Event::ServerStopped { server } => info(format!("server {server}: stopped")),
-        Event::CellStarted {
-            cell,
-            repeat,
-            repeats,
-            requests,
-            ..
-        } => {
+        Event::CellStarted { cell, repeat, repeats, requests, .. } => {
             let mut text = format!("cell {}/{} {cell}", state.finished + 1, state.cells);
             if *repeats > 1 {
                 text.push_str(&format!(" (repeat {repeat} of {repeats})"));
@@ -109,14 +77,7 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
             }
             info(text)
         }
-        Event::CellFinished {
-            cell,
-            outcome,
-            reason,
-            throughput_tok_s,
-            p95_ttft_ms,
-            errors,
-        } => {
+        Event::CellFinished { cell, outcome, reason, throughput_tok_s, p95_ttft_ms, errors } => {
             let mut text = format!("cell {}/{} {cell}: {}", state.finished, state.cells, outcome.name());
             if let Some(rate) = throughput_tok_s {
                 text.push_str(&format!(" · {rate:.1} tok/s"));
@@ -133,21 +94,18 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
             {
                 text.push_str(&format!(" · {reason}"));
             }
-            let level = if outcome.is_on_oom_surface() {
-                Level::Result
-            } else if *outcome == CellOutcome::Degraded || !outcome.is_done() {
-                Level::Problem
-            } else {
-                Level::Info
-            };
-            (level, text)
+            (cell_level(*outcome), text)
         }
         Event::Predicting => info(
-            "predicting the cells, to compare with what is measured; Ctrl-C skips this and ends the run".into(),
+            "predicting the cells, to compare with what is measured; \
+             Ctrl-C skips this and ends the run"
+                .into(),
         ),
         Event::Interrupted => (
             Level::Problem,
-            "interrupted: stopping; the running cell is discarded, finished cells are kept. Ctrl-C again quits at once".into(),
+            "interrupted: stopping; the running cell is discarded, finished cells are kept. \
+             Ctrl-C again quits at once"
+                .into(),
         ),
         Event::Warning(text) => (Level::Problem, format!("warning: {}", clean(text))),
         Event::Finished { folder, outcomes, notes, missing, already_complete } => {
@@ -158,6 +116,25 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
             };
             info(finished(how, folder, outcomes, notes, *missing, state))
         }
+    }
+}
+
+fn server_level(outcome: ServerOutcome) -> Level {
+    match outcome {
+        ServerOutcome::Oom(OomAt::Weights | OomAt::KvCache | OomAt::Graphs | OomAt::Load)
+        | ServerOutcome::KvTooSmall => Level::Result,
+        ServerOutcome::Ready | ServerOutcome::Interrupted => Level::Info,
+        _ => Level::Problem,
+    }
+}
+
+fn cell_level(outcome: CellOutcome) -> Level {
+    if outcome.is_on_oom_surface() {
+        Level::Result
+    } else if outcome == CellOutcome::Degraded || !outcome.is_done() {
+        Level::Problem
+    } else {
+        Level::Info
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Screen {
 }
 
 enum Message {
-    Show(Event),
+    Show(Box<Event>),
     Close,
 }
 
@@ -63,7 +63,7 @@ impl Events {
     /// Shows an event, soon. Never waits.
     pub fn show(&self, event: Event) {
         // The screen may be gone (no thread, a closed terminal); the run goes on.
-        let _ = self.0.send(Message::Show(event));
+        let _ = self.0.send(Message::Show(Box::new(event)));
     }
 }
 
@@ -110,7 +110,7 @@ fn show(mut view: Box<dyn View>, inbox: &mpsc::Receiver<Message>) {
     let mut due = Instant::now() + view.interval();
     loop {
         match inbox.recv_timeout(due.saturating_duration_since(Instant::now())) {
-            Ok(Message::Show(event)) => view.event(event, Instant::now()),
+            Ok(Message::Show(event)) => view.event(*event, Instant::now()),
             Err(RecvTimeoutError::Timeout) => {}
             Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -61,40 +61,13 @@ pub(crate) fn faults() -> Vec<Fault> {
             }
         }),
         to("Ctrl-C in a cell", "interrupted", IN_A_CELL, |runner| signal(runner, Signal::INT)),
-        Fault {
-            name: "Ctrl-C while the server starts",
-            says: "interrupted",
-            inject: Box::new(|folder| {
-                manifest(folder, "", "startup = \"5s\"")?;
-                let said = at(run(folder, &[]), AT_START, |runner| signal(runner, Signal::INT))?;
-                // It says nothing of the server: not that it failed, and not that it was late.
-                let text = all_text(&folder.join("results"))?;
-                for word in ["timed_out", "server_failed", "\"outcome\""] {
-                    assert!(!text.contains(word), "{word} is in\n{text}");
-                }
-                Ok(told(folder, said))
-            }),
-            lacks: nothing,
-        },
+        interrupt_at_start(),
         resumed("Ctrl-C in a cell, then `--resume`", "finished: ", IN_A_CELL, |runner| {
             signal(runner, Signal::INT);
         }),
         to("TERM in a cell", "interrupted", IN_A_CELL, |runner| signal(runner, Signal::TERM)),
         to("HUP in a cell (a dropped ssh)", "interrupted", IN_A_CELL, |runner| signal(runner, Signal::HUP)),
-        Fault {
-            name: "HUP in a cell of a run under nohup",
-            says: "finished: ",
-            inject: Box::new(move |folder| {
-                manifest(folder, "", "")?;
-                let mut command = Command::new("nohup");
-                command.arg(RUNNER).args(["run", "manifest.toml", "--results", "results"]);
-                surround(&mut command, folder);
-                // nohup becomes the runner.
-                let hang_up = |runner| signal(runner, Signal::HUP);
-                Ok(told(folder, at(command, IN_A_CELL, hang_up)?))
-            }),
-            lacks: nothing,
-        },
+        hangup_under_nohup(),
         to("Ctrl-C twice in a cell", IN_A_CELL, IN_A_CELL, |runner| {
             let _ = Command::new("sh")
                 .args([
@@ -124,27 +97,73 @@ pub(crate) fn faults() -> Vec<Fault> {
                 signal(runner, Signal::KILL);
             },
         ),
-        Fault {
-            name: "a second runner on the same run",
-            says: "is working on this run",
-            inject: Box::new(|folder| {
-                manifest(folder, "", "")?;
-                // So slow that the first run is at work for as long as the second one needs to see that.
-                let path = folder.join("manifest.toml");
-                let text =
-                    std::fs::read_to_string(&path)?.replace("per_token = \"20ms\"", "per_token = \"300ms\"");
-                std::fs::write(path, text)?;
-                let mut second = None;
-                let first = at(run(folder, &[]), IN_A_CELL, |_| {
-                    second = Some(at(run(folder, &["--resume"]), "", |_| ()));
-                })?;
-                assert_eq!(first.0, "0", "{}", first.1);
-                let second = second.ok_or("there was no second run")??;
-                Ok(told(folder, second))
-            }),
-            lacks: nothing,
-        },
+        second_runner(),
     ]
+}
+
+#[cfg(target_os = "linux")]
+fn interrupt_at_start() -> Fault {
+    use crate::support::processes::signal;
+
+    Fault {
+        name: "Ctrl-C while the server starts",
+        says: "interrupted",
+        inject: Box::new(|folder| {
+            manifest(folder, "", "startup = \"5s\"")?;
+            let said = at(run(folder, &[]), AT_START, |runner| signal(runner, Signal::INT))?;
+            // It says nothing of the server: not that it failed, and not that it was late.
+            let text = all_text(&folder.join("results"))?;
+            for word in ["timed_out", "server_failed", "\"outcome\""] {
+                assert!(!text.contains(word), "{word} is in\n{text}");
+            }
+            Ok(told(folder, said))
+        }),
+        lacks: nothing,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn hangup_under_nohup() -> Fault {
+    use crate::support::processes::signal;
+
+    Fault {
+        name: "HUP in a cell of a run under nohup",
+        says: "finished: ",
+        inject: Box::new(move |folder| {
+            manifest(folder, "", "")?;
+            let mut command = Command::new("nohup");
+            command.arg(RUNNER).args(["run", "manifest.toml", "--results", "results"]);
+            surround(&mut command, folder);
+            // nohup becomes the runner.
+            let hang_up = |runner| signal(runner, Signal::HUP);
+            Ok(told(folder, at(command, IN_A_CELL, hang_up)?))
+        }),
+        lacks: nothing,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn second_runner() -> Fault {
+    Fault {
+        name: "a second runner on the same run",
+        says: "is working on this run",
+        inject: Box::new(|folder| {
+            manifest(folder, "", "")?;
+            // So slow that the first run is at work for as long as the second one needs to see that.
+            let path = folder.join("manifest.toml");
+            let text =
+                std::fs::read_to_string(&path)?.replace("per_token = \"20ms\"", "per_token = \"300ms\"");
+            std::fs::write(path, text)?;
+            let mut second = None;
+            let first = at(run(folder, &[]), IN_A_CELL, |_| {
+                second = Some(at(run(folder, &["--resume"]), "", |_| ()));
+            })?;
+            assert_eq!(first.0, "0", "{}", first.1);
+            let second = second.ok_or("there was no second run")??;
+            Ok(told(folder, second))
+        }),
+        lacks: nothing,
+    }
 }
 
 /// The text of every file below a folder that the run itself says something in; not that of the server's log.

@@ -138,17 +138,9 @@ server.flags.num-gpu-blocks-override = [64, 8]
     render_again(&experiment, &folder)
 }
 
-/// Client and engine count the same requests and tokens, and what only the engine knows (queue time, preemptions) is
-/// reported.
-#[expect(
-    clippy::print_stdout,
-    reason = "how far the two TTFTs are apart, and what a scrape took, is worth reading when the test passes, too"
-)]
-fn the_clients_totals_are_the_servers_counters(vllm: &Path) -> Result<(), String> {
-    let home = vllm.parent().and_then(Path::parent).ok_or("DIR/bin/vllm")?;
-    // Nine blocks of 128 tokens: four prompts of 100 tokens with answers of 200 do not fit at once, so running ones are put
-    // back.
-    let experiment = Experiment::new(&format!(
+/// Nine blocks of 128 tokens: four prompts of 100 tokens with answers of 200 do not fit at once, so some are preempted.
+fn totals_manifest(vllm: &Path, model: &Path) -> String {
+    format!(
         r#"
 [experiment]
 name = "totals"
@@ -184,8 +176,19 @@ concurrency = 4
 max_tokens = 200
 output = "exact"
 "#,
-        home.join("models/smollm2")
-    ))?;
+        model
+    )
+}
+
+/// Client and engine count the same requests and tokens, and what only the engine knows (queue time, preemptions) is
+/// reported.
+#[expect(
+    clippy::print_stdout,
+    reason = "how far the two TTFTs are apart, and what a scrape took, is worth reading when the test passes, too"
+)]
+fn the_clients_totals_are_the_servers_counters(vllm: &Path) -> Result<(), String> {
+    let home = vllm.parent().and_then(Path::parent).ok_or("DIR/bin/vllm")?;
+    let experiment = Experiment::new(&totals_manifest(vllm, &home.join("models/smollm2")))?;
     succeed(experiment.run())?;
     let folder = experiment.run_folder()?;
     let mut seen = BTreeSet::new();
