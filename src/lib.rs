@@ -64,7 +64,7 @@
 //! | `rustix` | signals, process groups, file locks and timers without unsafe code |
 //! | `rustls`, `tokio-rustls`, `rustls-platform-verifier` | TLS of both clients with the machine's own certificates; `ring` needs no CMake |
 //! | `schemars` | the manifest's JSON Schema, from the types that read it |
-//! | `serde`, `serde_json`, `toml` | the manifest, and every stored file |
+//! | `serde`, `serde_json`, `serde_with`, `toml` | the manifest, and every stored file |
 //! | `sha2` | identity of cells, servers and input files |
 //! | `shlex` | quotes the commands that are printed for a shell |
 //! | `strsim` | "did you mean" |

@@ -47,7 +47,7 @@ pub use judge::{few_samples, judge};
 pub use latency::percentile;
 pub use metric::{Metric, Rank, Rate, Unit};
 pub use outcome::CellOutcome;
-pub use summarize::{common_errors, outcome, pool, summarize};
+pub use summarize::{common_errors, outcome, pool, reason, summarize};
 pub use summary::{AskedSpread, Counts, Histogram, Latency, OutputLength, Point, Starts, Summary, Window};
 pub use target::{MissedTarget, missed_targets};
 pub use timeline::timeline;

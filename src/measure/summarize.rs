@@ -37,6 +37,12 @@ pub fn outcome(summary: &Summary) -> CellOutcome {
     }
 }
 
+/// Why a cell is not ok: its most common error.
+pub fn reason(outcome: CellOutcome, errors: &[(String, u64)]) -> Option<String> {
+    let first = errors.first().filter(|_| outcome != CellOutcome::Ok);
+    first.map(|(error, count)| format!("{count} × {error}"))
+}
+
 /// Returns the five most common errors of failed requests with their number, the most common first, such as
 /// `rejected(429): too many requests`. After ten thousand distinct messages new ones are ignored: such messages differ in
 /// every request.

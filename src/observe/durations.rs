@@ -1,11 +1,13 @@
 //! Count, sum and spread of durations: the growth of one of the server's histograms.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::unit::Percentile;
 
 /// The growth of a histogram of durations between two scrapes. The buckets are the server's own and limit the resolution of
 /// percentiles.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Durations {
     /// Number of durations.
@@ -13,25 +15,22 @@ pub struct Durations {
     /// Exact sum, seconds.
     pub sum_s: f64,
     /// Arithmetic mean, milliseconds; absent without durations.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_ms: Option<f64>,
     /// Median, interpolated within its bucket, milliseconds; absent in the first and the last bucket.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50_ms: Option<f64>,
     /// 95th percentile, interpolated in the same way, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p95_ms: Option<f64>,
     /// The non-empty buckets, ascending.
     pub buckets: Vec<Bucket>,
 }
 
 /// One bucket: the number of durations above `above_s` and at or below `to_s`.
+#[skip_serializing_none]
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bucket {
     /// Lower bound, seconds.
     pub above_s: f64,
     /// Upper bound, seconds; the last bucket has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_s: Option<f64>,
     /// Number of durations.
     pub count: u64,

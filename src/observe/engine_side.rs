@@ -1,6 +1,7 @@
 //! What the engine did during a repeat, from its metrics before, during and after it.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::{
     durations::Durations,
@@ -9,6 +10,7 @@ use super::{
 
 /// The growth of the engine's metrics from before a repeat to after it, warm-up included. An absent value is unknown: the
 /// server does not have the metric, or its counter fell.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EngineSide {
     /// Seconds between the two scrapes.
@@ -16,52 +18,36 @@ pub struct EngineSide {
     /// Whether no request ran or waited at the last scrape, so that every request is counted.
     pub settled: bool,
     /// Requests that ended, for whatever reason (`request_success_total`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
     /// Prompt tokens, including those found in the prefix cache (`prompt_tokens_total`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<u64>,
     /// Output tokens (`generation_tokens_total`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation_tokens: Option<u64>,
     /// How often a running request went back to the queue because the KV cache was full (`num_preemptions_total`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preemptions: Option<u64>,
     /// Prompt tokens looked up in the prefix cache (`prefix_cache_queries_total`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_queries: Option<u64>,
     /// Prompt tokens found in the prefix cache (`prefix_cache_hits_total`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_hits: Option<u64>,
     /// Time in the queue per request (`request_queue_time_seconds`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<Durations>,
     /// Time from the queue to the first token per request (`request_prefill_time_seconds`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefill: Option<Durations>,
     /// Time from the first token to the last per request (`request_decode_time_seconds`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decode: Option<Durations>,
     /// Time from arrival to the first token by the server's clock (`time_to_first_token_seconds`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft: Option<Durations>,
     /// Time between consecutive tokens (`inter_token_latency_seconds`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub itl: Option<Durations>,
     /// Mean time between tokens per request (`request_time_per_output_token_seconds`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tpot: Option<Durations>,
     /// Time from arrival to the last token by the server's clock (`e2e_request_latency_seconds`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub e2e: Option<Durations>,
     /// Peak of running requests over the scrapes during the repeat; absent without such a scrape.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_peak: Option<f64>,
     /// Peak of waiting requests over the scrapes during the repeat.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_peak: Option<f64>,
     /// Peak part of the KV cache in use over the scrapes during the repeat, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_usage_peak: Option<f64>,
 }
 

@@ -1,6 +1,7 @@
 //! What the GPUs did during a repeat, from samples of their state.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 /// The state of one GPU at one instant. What its driver does not report is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,33 +29,26 @@ pub(super) struct GpuSample {
 }
 
 /// What one GPU did during a repeat. What its driver does not report is absent.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GpuSide {
     /// Its index, as the driver counts.
     pub index: u32,
     /// Its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Whether the server computes on it; absent where the driver does not show the processes on it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_by_server: Option<bool>,
     /// Peak memory in use by any process, bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
     /// Part of the time in which a kernel ran, 0 to 1; mean over the samples.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub utilization: Option<f64>,
     /// Mean power, watts: energy divided by time, or the mean over the samples where the driver counts no energy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_mean_w: Option<f64>,
     /// Peak power, watts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_peak_w: Option<f64>,
     /// Energy from the first sample to the last, joules.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_j: Option<f64>,
     /// Where the energy comes from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub energy_from: Option<EnergyFrom>,
 }
 

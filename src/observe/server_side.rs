@@ -1,22 +1,21 @@
 //! The stored result of observing a server during a repeat, and how repeats are pooled.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::{engine_side::EngineSide, gpu_side::GpuSide, process_side::ProcessSide, snapshot::GaugePoint};
 
 /// Observations of the server during one repeat, or during a cell's pooled repeats; warm-up included.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServerSide {
     /// Observed time, seconds.
     pub span_s: f64,
     /// What scraping cost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scraping: Option<Scraping>,
     /// The engine's own metrics.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineSide>,
     /// Processor time and memory of its processes; absent for an attached server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessSide>,
     /// Each GPU; empty where none is found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -30,6 +29,7 @@ pub struct ServerSide {
 }
 
 /// How often `/metrics` was scraped, and how long that took.
+#[skip_serializing_none]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scraping {
     /// Seconds between two scrapes while requests ran; 0 without such scrapes.
@@ -39,10 +39,8 @@ pub struct Scraping {
     /// Failed scrapes.
     pub failed: u32,
     /// Mean time until the whole page had arrived, milliseconds; absent without a successful scrape.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_ms: Option<f64>,
     /// The longest such time, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_ms: Option<f64>,
 }
 

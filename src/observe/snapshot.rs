@@ -1,6 +1,7 @@
 //! Reads vLLM's metrics from one page of `/metrics`, whatever their labels.
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::{
     durations::{Bucket, Durations},
@@ -33,18 +34,16 @@ pub(super) struct Snapshot {
 }
 
 /// The engine's gauges at one scrape.
+#[skip_serializing_none]
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GaugePoint {
     /// Seconds since the first scrape of the repeat.
     pub t_s: f64,
     /// Requests that ran.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<f64>,
     /// Requests that waited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<f64>,
     /// Part of the KV cache in use, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_usage: Option<f64>,
 }
 

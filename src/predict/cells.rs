@@ -6,7 +6,7 @@ use super::{Machine, Placed, PredictError, Setup, repeat::input_count};
 use crate::{
     engine::{Gauges, hardware::GIB, memory::Misfit, startup_log},
     load::Records,
-    measure::{self, CellContext, CellOutcome, Severity, Summary, Verdict, VerdictKind},
+    measure::{CellContext, CellOutcome, Severity, Verdict, VerdictKind},
     observe::{EngineSide, ServerSide},
     plan::{Cell, Group},
     server::{Facts, ServerOutcome, classify},
@@ -98,6 +98,15 @@ impl CellOf<'_> {
             .collect::<Result<_, _>>()?;
         let (records, gauges): (Vec<Records>, Vec<Gauges>) = each.into_iter().unzip();
         let side = server_side(&records, &gauges);
+        // Verdicts see only the preemptions of the engine's counters: the predicted prefix cache also finds
+        // what only the stand-in for a tokenizer makes equal.
+        let judged = ServerSide {
+            engine: side
+                .engine
+                .as_ref()
+                .map(|engine| EngineSide { preemptions: engine.preemptions, ..EngineSide::default() }),
+            ..ServerSide::default()
+        };
         let context = CellContext {
             spec: &cell.spec,
             start: cell.start(),
@@ -108,47 +117,12 @@ impl CellOf<'_> {
             max_model_len: None,
             prefix_caching: Some(group.server.flags.enabled("enable-prefix-caching")),
             client: &[],
-            server: None,
+            server: Some(&judged),
         };
-        let each: Vec<Summary> =
-            records.iter().map(|records| measure::summarize(records, &context)).collect();
-        let summary = match &each[..] {
-            [one] => one.clone(),
-            _ => measure::pool(&records, &context),
-        };
-        // Verdicts see only the preemptions of the engine's counters: the predicted prefix cache also finds
-        // what only the stand-in for a tokenizer makes equal.
-        let judged = ServerSide {
-            engine: side
-                .engine
-                .as_ref()
-                .map(|engine| EngineSide { preemptions: engine.preemptions, ..EngineSide::default() }),
-            ..ServerSide::default()
-        };
-        let context = CellContext { server: Some(&judged), ..context };
-        let mut verdicts = vec![predicted()];
-        verdicts.extend(measure::judge(&summary, &each, &records, &context));
-        let errors = measure::common_errors(&records);
-        let outcome = measure::outcome(&summary);
+        let file = blank(group, cell, CellOutcome::Ok, None, now).with_records(&records, &context);
         records.iter().try_for_each(Records::intact)?;
-        let reason = reason(outcome, &errors);
-        Ok(CellFile {
-            summary: Some(summary),
-            repeats: if each.len() > 1 { each } else { Vec::new() },
-            server_side: Some(side),
-            client_totals: Some(measure::totals(&records)),
-            verdicts,
-            timeline: records.last().map(measure::timeline).unwrap_or_default(),
-            errors,
-            ..blank(group, cell, outcome, reason, now)
-        })
+        Ok(CellFile { server_side: Some(side), ..file })
     }
-}
-
-/// Why a cell is not ok: its most common error.
-pub(super) fn reason(outcome: CellOutcome, errors: &[(String, u64)]) -> Option<String> {
-    let first = errors.first().filter(|_| outcome != CellOutcome::Ok);
-    first.map(|(error, count)| format!("{count} × {error}"))
 }
 
 /// A cell above the rung at which its ladder ended.
@@ -164,36 +138,11 @@ fn blank(
     reason: Option<String>,
     now: Timestamp,
 ) -> CellFile {
-    let axes = group.axes.iter().chain(&cell.axes);
     CellFile {
-        format: FORMAT,
-        id: cell.id.clone(),
-        workload: cell.workload.clone(),
-        server: group.id.clone(),
-        outcome,
-        reason,
-        ladder_ended_at: None,
-        proved_impossible_by: None,
         simulated: false,
         predicted: true,
-        load: cell.load_values(),
-        axes: axes.map(|(k, v)| (k.clone(), v.clone())).collect(),
-        objective: cell.spec.objective,
-        slo: cell.spec.slo.clone(),
-        summary: None,
-        reported: Default::default(),
-        repeats: Vec::new(),
-        server_side: None,
-        server_side_repeats: Vec::new(),
-        client_totals: None,
-        client: Vec::new(),
         verdicts: vec![predicted()],
-        timeline: Vec::new(),
-        errors: Vec::new(),
-        log_tail: Vec::new(),
-        attempts: Vec::new(),
-        started_at: now,
-        finished_at: now,
+        ..CellFile::without_numbers(group, cell, outcome, reason, now)
     }
 }
 

@@ -188,7 +188,7 @@ impl MeasuredRun<'_> {
         let errors = measure::common_errors(std::slice::from_ref(&records));
         Ok(PredictedCell {
             outcome,
-            reason: cells::reason(outcome, &errors),
+            reason: measure::reason(outcome, &errors),
             answers_from,
             output_tokens: mean(summary.output_tokens),
             prompt_tokens: mean(summary.input_tokens),

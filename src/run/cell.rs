@@ -1,6 +1,6 @@
 //! Sends the requests of one repeat of a cell, and makes the `cell.json` of a cell.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -10,12 +10,12 @@ use super::token_counts::{CountError, TokenCounts};
 use crate::{
     load::{self, ClientHealth, LoadError, Progress, Recorder, Records, Repeat, Target, Timer},
     manifest::{Engine, Inputs},
-    measure::{self, CellContext, CellOutcome},
+    measure::{CellContext, CellOutcome},
     observe::{Observation, ObservedServer, Observer, ServerSide},
     plan::{Cell, Group},
     secret::Mask,
     server::{Address, Running},
-    store::{CellFile, FORMAT},
+    store::CellFile,
     workload::{self, RequestError},
 };
 
@@ -119,44 +119,8 @@ pub(super) async fn measure_once(
 }
 
 /// The `cell.json` of a cell without numbers.
-pub(super) fn unmeasured(
-    group: &Group,
-    cell: &Cell,
-    outcome: CellOutcome,
-    reason: String,
-    log_tail: Vec<String>,
-) -> CellFile {
-    let now = Timestamp::now();
-    CellFile {
-        format: FORMAT,
-        id: cell.id.clone(),
-        workload: cell.workload.clone(),
-        server: group.id.clone(),
-        outcome,
-        reason: Some(reason),
-        simulated: group.server.engine == Engine::Sim,
-        predicted: false,
-        ladder_ended_at: None,
-        proved_impossible_by: None,
-        load: cell.load_values(),
-        axes: group.axes.iter().chain(&cell.axes).map(|(k, v)| (k.clone(), v.clone())).collect(),
-        objective: cell.spec.objective,
-        slo: cell.spec.slo.clone(),
-        summary: None,
-        reported: BTreeMap::new(),
-        repeats: Vec::new(),
-        server_side: None,
-        server_side_repeats: Vec::new(),
-        client: Vec::new(),
-        client_totals: None,
-        verdicts: Vec::new(),
-        timeline: Vec::new(),
-        errors: Vec::new(),
-        log_tail,
-        attempts: Vec::new(),
-        started_at: now,
-        finished_at: now,
-    }
+pub(super) fn unmeasured(group: &Group, cell: &Cell, outcome: CellOutcome, reason: String) -> CellFile {
+    CellFile::without_numbers(group, cell, outcome, Some(reason), Timestamp::now())
 }
 
 /// The `cell.json` of a measured cell.
@@ -169,7 +133,7 @@ pub(super) fn measured(
     seen: Vec<Seen>,
     started_at: Timestamp,
 ) -> CellFile {
-    let (clients, servers): (Vec<ClientHealth>, Vec<ServerSide>) =
+    let (client, servers): (Vec<ClientHealth>, Vec<ServerSide>) =
         seen.into_iter().map(|seen| (seen.client, seen.server)).unzip();
     let server_side = ServerSide::pool(&servers);
     let context = CellContext {
@@ -181,36 +145,18 @@ pub(super) fn measured(
         flags_confirmed: running.facts.flags_confirmed,
         max_model_len: running.facts.max_model_len,
         prefix_caching: group.server.flags.switch("enable-prefix-caching"),
-        client: &clients,
+        client: &client,
         server: server_side.as_ref(),
     };
-    let each: Vec<_> = repeats.iter().map(|records| measure::summarize(records, &context)).collect();
-    // A single repeat is its own pool.
-    let summary = match &each[..] {
-        [one] => one.clone(),
-        _ => measure::pool(repeats, &context),
-    };
-    let verdicts = measure::judge(&summary, &each, repeats, &context);
-    let errors = measure::common_errors(repeats);
-    let outcome = measure::outcome(&summary);
-    let reason = match outcome {
-        CellOutcome::Ok => String::new(),
-        _ => errors.first().map_or_else(String::new, |(error, count)| format!("{count} × {error}")),
-    };
+    let file = CellFile::without_numbers(group, cell, CellOutcome::Ok, None, Timestamp::now())
+        .with_records(repeats, &context);
     CellFile {
         server_side,
         server_side_repeats: if servers.len() > 1 { servers } else { Vec::new() },
-        client: clients,
-        client_totals: Some(measure::totals(repeats)),
-        reason: (!reason.is_empty()).then_some(reason),
-        timeline: repeats.last().map(measure::timeline).unwrap_or_default(),
-        repeats: if each.len() > 1 { each } else { Vec::new() },
-        summary: Some(summary),
-        reported: BTreeMap::new(),
-        verdicts,
-        errors,
+        client,
         started_at,
+        // Summing up many records takes a while.
         finished_at: Timestamp::now(),
-        ..unmeasured(group, cell, outcome, String::new(), Vec::new())
+        ..file
     }
 }

@@ -88,7 +88,7 @@ impl Sweep<'_> {
                 let reason = end.reason;
                 let file = CellFile {
                     ladder_ended_at: Some(end.at),
-                    ..cell::unmeasured(group, cell, CellOutcome::Skipped, reason, Vec::new())
+                    ..cell::unmeasured(group, cell, CellOutcome::Skipped, reason)
                 };
                 self.store(file, &[])?;
                 continue;
@@ -97,7 +97,7 @@ impl Sweep<'_> {
             let most = cell.spec.streams().or(cell.spec.max_in_flight);
             let too_many = most.and_then(|most| load::too_many_connections(u64::from(most), self.open_files));
             if let Some(reason) = too_many {
-                let file = cell::unmeasured(group, cell, CellOutcome::Failed, reason, Vec::new());
+                let file = cell::unmeasured(group, cell, CellOutcome::Failed, reason);
                 self.store(file, &[])?;
                 continue;
             }
@@ -134,7 +134,7 @@ impl Sweep<'_> {
                 }
                 TurnEnd::Interrupted => break,
                 TurnEnd::Failed(reason) => {
-                    self.store(cell::unmeasured(group, cell, CellOutcome::Failed, reason, Vec::new()), &[])?;
+                    self.store(cell::unmeasured(group, cell, CellOutcome::Failed, reason), &[])?;
                 }
                 TurnEnd::Lost(loss) => {
                     (self.emit)(Event::ServerEnded {
@@ -154,7 +154,8 @@ impl Sweep<'_> {
                     } else {
                         let file = CellFile {
                             attempts: std::mem::take(&mut open.attempts),
-                            ..cell::unmeasured(group, cell, loss.cell, loss.reason, loss.log_tail)
+                            log_tail: loss.log_tail,
+                            ..cell::unmeasured(group, cell, loss.cell, loss.reason)
                         };
                         self.store(file, &[])?;
                     }
@@ -171,7 +172,7 @@ impl Sweep<'_> {
                 && !self.settled.contains(&cell.id)
             {
                 let reason = reason.clone();
-                self.store(cell::unmeasured(group, cell, CellOutcome::Skipped, reason, Vec::new()), &[])?;
+                self.store(cell::unmeasured(group, cell, CellOutcome::Skipped, reason), &[])?;
             }
         }
         Ok(())
@@ -204,12 +205,12 @@ impl Sweep<'_> {
         let reason = format!("{}: {}", failed.outcome, failed.reason);
         for (index, cell) in group.cells.iter().enumerate() {
             if !self.settled.contains(&cell.id) {
-                let tail = failed.log_tail.clone();
                 let lost = begun.remove(&index).map(|begun| begun.attempts);
                 let starts = before.iter().cloned().map(attempt);
                 let file = CellFile {
                     attempts: lost.into_iter().flatten().chain(starts).collect(),
-                    ..cell::unmeasured(group, cell, outcome, reason.clone(), tail)
+                    log_tail: failed.log_tail.clone(),
+                    ..cell::unmeasured(group, cell, outcome, reason.clone())
                 };
                 self.store(file, &[])?;
             }

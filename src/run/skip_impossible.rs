@@ -52,7 +52,7 @@ impl Sweep<'_> {
         for cell in group.cells.iter().filter(|cell| !self.settled.contains(&cell.id)).collect::<Vec<_>>() {
             let file = CellFile {
                 proved_impossible_by: Some(proof.by.clone()),
-                ..cell::unmeasured(group, cell, CellOutcome::Skipped, proof.reason.clone(), Vec::new())
+                ..cell::unmeasured(group, cell, CellOutcome::Skipped, proof.reason.clone())
             };
             self.store(file, &[])?;
         }

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_with::skip_serializing_none;
 
 /// How a server's start ended, or how a running server failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,52 +108,38 @@ impl<'de> Deserialize<'de> for ServerOutcome {
 }
 
 /// What a server reports about itself in its log, on `/version` and on `/v1/models`. An absent value is unknown, never zero.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
     /// Version of the engine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_version: Option<String>,
     /// The name that requests use for the model.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_model: Option<String>,
     /// Limit on prompt plus output of one request, tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<u64>,
     /// Capacity of the KV cache, tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_cache_tokens: Option<u64>,
     /// Number of requests of `max_model_len` that the KV cache holds at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrency: Option<f64>,
     /// Memory of the KV cache, GiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_cache_gib: Option<f64>,
     /// Memory of the weights, GiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_gib: Option<f64>,
     /// Time to download the weights, seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub download_s: Option<f64>,
     /// Time to load the weights, seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_s: Option<f64>,
     /// Time in torch.compile, seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compile_s: Option<f64>,
     /// Time to capture graphs, seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graphs_s: Option<f64>,
     /// Time to profile, create the KV cache and warm up, seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_s: Option<f64>,
     /// Time from launch to ready by the runner's clock, seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup_s: Option<f64>,
     /// The largest `max-model-len` that fits, as the engine estimates it, tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_max_model_len: Option<u64>,
     /// Whether the log shows the intended flags; absent when it shows none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags_confirmed: Option<bool>,
 }
 

@@ -20,6 +20,7 @@
 
 mod abandoned;
 mod atomic;
+mod cell;
 mod error;
 mod find;
 mod fingerprint;

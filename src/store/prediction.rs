@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use super::tool::Tool;
 use crate::{measure::CellOutcome, server::ServerOutcome};
 
 /// What predictions are based on.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Basis {
     /// Name of the hardware in the catalogue.
@@ -15,14 +17,12 @@ pub struct Basis {
     /// Memory available to a process on each GPU, GiB.
     pub memory_gib: f64,
     /// Source of the hardware's numbers, when the catalogue gives one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The models, one entry for each configuration in which the servers run them.
     pub models: Vec<ModelBasis>,
     /// Assumed length of answers that end with a stop token, as a fraction of `max_tokens`.
     pub answers: f64,
     /// The measured run from which the constants were fitted; absent when they are the catalogue's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<CalibrationBasis>,
     /// A sentence on how such predictions compared with real servers; begins with `unvalidated` when none were compared.
     pub validation: String,
@@ -102,15 +102,14 @@ impl Predictions {
 }
 
 /// The predicted start of a server.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictedServer {
     /// Its outcome.
     pub outcome: ServerOutcome,
     /// Why it would fail, if it would.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Capacity of its KV cache, tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_cache_tokens: Option<u64>,
 }
 
@@ -134,37 +133,29 @@ pub enum AnswersFrom {
 }
 
 /// The predicted numbers of a cell. An absent number would not be measured.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictedCell {
     /// Its outcome.
     pub outcome: CellOutcome,
     /// Why it would have no numbers, if so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Source of the answer length.
     pub answers_from: AnswersFrom,
     /// Mean length of an answer, tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<f64>,
     /// Mean length of a prompt, tokens.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<f64>,
     /// Median TTFT, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50_ttft_ms: Option<f64>,
     /// Median TPOT, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50_tpot_ms: Option<f64>,
     /// Median E2E, milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50_e2e_ms: Option<f64>,
     /// Output tokens / window.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput_tok_s: Option<f64>,
     /// Number of preemptions for lack of KV cache.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preemptions: Option<u64>,
     /// Share of the prompt tokens found in the prefix cache, 0 to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix_hit_rate: Option<f64>,
 }

@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_with::skip_serializing_none;
 
 use super::{
     prediction::{Basis, Predictions},
@@ -24,6 +25,7 @@ use crate::{
 pub const FORMAT: u32 = 1;
 
 /// `cells/<id>/cell.json`: everything that the notes need about one cell.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellFile {
     /// Version of the format.
@@ -37,14 +39,11 @@ pub struct CellFile {
     /// How it ended.
     pub outcome: CellOutcome,
     /// Why it ended that way, where the outcome does not say it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The cell at which its ladder ended, when it was skipped for that reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder_ended_at: Option<String>,
     /// The server that needs no more memory than this cell's server and ran out of it, when this cell was skipped for that reason
     /// (`experiment.skip_impossible`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proved_impossible_by: Option<String>,
     /// Whether the embedded engine answered.
     pub simulated: bool,
@@ -61,7 +60,6 @@ pub struct CellFile {
     #[serde(default)]
     pub slo: Slo,
     /// Summary over all repeats pooled; absent when nothing was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
     /// Numbers of an imported cell that came without samples, by column name (`p95_ttft_ms`); with several repeats, the mean
     /// of their numbers. Empty for cells that this tool measured.
@@ -71,13 +69,11 @@ pub struct CellFile {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<Summary>,
     /// Metrics of the server and its machine during the cell, repeats pooled; absent where they were not collected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_side: Option<ServerSide>,
     /// Metrics of the server in each repeat, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_side_repeats: Vec<ServerSide>,
     /// The client's counts of all requests, warm-up included, for comparison with the server's counters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_totals: Option<ClientTotals>,
     /// Load on the client itself in each repeat.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -128,6 +124,7 @@ pub struct Attempt {
 }
 
 /// `servers/<name>-<hash>/server.json`: how a server started, and what it reports about itself.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerFile {
     /// Version of the format.
@@ -137,7 +134,6 @@ pub struct ServerFile {
     /// How its start ended.
     pub outcome: ServerOutcome,
     /// The log line or other reason for the outcome.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Its argument vector; empty for an attached server.
     pub argv: Vec<String>,
@@ -146,7 +142,6 @@ pub struct ServerFile {
     /// What its log and API report about it.
     pub facts: Facts,
     /// Exit code of its process, when it ended by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// The end of its log, when it failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -163,6 +158,7 @@ impl ServerFile {
 }
 
 /// `run.json`: the provenance of the numbers.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunFile {
     /// Version of the format.
@@ -174,36 +170,29 @@ pub struct RunFile {
     /// The command line.
     pub command: Vec<String>,
     /// The machine; absent for imported numbers of an unknown one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
     /// The GPUs of the machine.
     pub gpus: Vec<Gpu>,
     /// The engine and its version, as reported by the first ready server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineFact>,
     /// Whether the embedded engine answered.
     pub simulated: bool,
     /// Where the numbers come from, when another tool measured them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
     /// The basis of the numbers, when all of them were predicted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted: Option<Basis>,
     /// Seed of the experiment.
     pub seed: u64,
     /// When the run began.
     pub started_at: Timestamp,
     /// When it finished last; absent during a start of the run, and after one that was cut off.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
     /// Number of times that it was resumed.
     #[serde(default)]
     pub resumed: u32,
     /// Commit of the repository that holds the manifest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_commit: Option<String>,
     /// Whether that repository had uncommitted changes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_dirty: Option<bool>,
 }
 
@@ -232,12 +221,12 @@ impl RunFile {
 }
 
 /// The engine of a run.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EngineFact {
     /// `vllm`, `sim` or `openai`.
     pub name: String,
     /// Its version, when it reports one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
@@ -265,30 +254,28 @@ pub struct ImportedFile {
 }
 
 /// The kind of machine on which a run was measured; not its host name.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Operating system and architecture: `linux-x86_64`.
     pub platform: String,
     /// Name of the processor, when it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
     /// Number of logical processors.
     pub cores: u32,
     /// Memory, GiB, rounded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_gib: Option<u64>,
 }
 
 /// One GPU.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
     /// Its name, as reported by the driver.
     pub name: String,
     /// Memory, MiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mib: Option<u64>,
     /// Version of its driver.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
 }
 
