@@ -7,7 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueHint, error::ErrorKind};
 
 pub use super::args_import::{Export, Import, Wanted};
 pub use super::args_predict::{Calibrate, Predict};
-use super::{exit::Exit, help, settings::ColorChoice};
+use super::{
+    exit::Exit,
+    help,
+    settings::{ColorChoice, Layer},
+};
 use crate::{report::Gate, run::Resume};
 
 /// Measure what an LLM server can really do, from a TOML manifest.
@@ -140,15 +144,9 @@ pub struct Run {
     /// a GPU, servers that would not fit in its memory fail as they would there.
     #[arg(long, value_name = "GPU", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub sim: Option<String>,
-    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub results: Option<Utf8PathBuf>,
-    /// Folder with your own note templates [default: templates, if it exists] [env: RUNNER_TEMPLATES].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub templates: Option<Utf8PathBuf>,
-    /// Messages on stderr.
+    /// Settings of the tool.
     #[command(flatten)]
-    pub talk: Talk,
+    pub settings: NoteSettings,
 }
 
 impl Run {
@@ -177,8 +175,8 @@ impl Run {
         self.manifest.set.iter().for_each(|set| option("--set", set));
         self.name.iter().for_each(|name| option("--name", name));
         self.only.iter().for_each(|pattern| option("--only", pattern));
-        self.results.iter().for_each(|folder| option("--results", folder.as_str()));
-        self.templates.iter().for_each(|folder| option("--templates", folder.as_str()));
+        self.settings.results.iter().for_each(|folder| option("--results", folder.as_str()));
+        self.settings.templates.iter().for_each(|folder| option("--templates", folder.as_str()));
         words.extend(self.sim.iter().map(|gpu| match gpu.as_str() {
             "" => "--sim".to_owned(),
             gpu => format!("--sim={gpu}"),
@@ -201,15 +199,62 @@ pub struct Manifest {
     pub set: Vec<String>,
 }
 
-/// Messages on stderr.
+/// The settings of a command that only prints.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct Talk {
+pub struct MessageSettings {
     /// Print only errors and warnings [env: RUNNER_QUIET=1].
     #[arg(short, long)]
     pub quiet: bool,
     /// Use colour: auto (on a terminal), always or never [default: auto] [env: RUNNER_COLOR, NO_COLOR].
     #[arg(long, value_name = "WHEN", value_enum, hide_possible_values = true)]
     pub color: Option<ColorChoice>,
+}
+
+/// The settings of a command that reads stored runs.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ResultSettings {
+    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub results: Option<Utf8PathBuf>,
+    /// Messages on stderr.
+    #[command(flatten)]
+    pub messages: MessageSettings,
+}
+
+/// The settings of a command that writes notes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct NoteSettings {
+    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub results: Option<Utf8PathBuf>,
+    /// Folder with your own note templates [default: templates, if it exists] [env: RUNNER_TEMPLATES].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub templates: Option<Utf8PathBuf>,
+    /// Messages on stderr.
+    #[command(flatten)]
+    pub messages: MessageSettings,
+}
+
+impl From<&MessageSettings> for Layer {
+    fn from(settings: &MessageSettings) -> Self {
+        Self { color: settings.color, quiet: settings.quiet.then_some(true), ..Self::default() }
+    }
+}
+
+impl From<&ResultSettings> for Layer {
+    fn from(settings: &ResultSettings) -> Self {
+        Self { results: settings.results.clone(), ..Self::from(&settings.messages) }
+    }
+}
+
+impl From<&NoteSettings> for Layer {
+    fn from(settings: &NoteSettings) -> Self {
+        Self {
+            results: settings.results.clone(),
+            templates: settings.templates.clone(),
+            ..Self::from(&settings.messages)
+        }
+    }
 }
 
 /// `runner check`
@@ -219,9 +264,9 @@ pub struct Check {
     /// The manifest.
     #[command(flatten)]
     pub manifest: Manifest,
-    /// Messages on stderr.
+    /// Settings of the tool.
     #[command(flatten)]
-    pub talk: Talk,
+    pub settings: MessageSettings,
 }
 
 /// `runner plan`
@@ -241,9 +286,9 @@ pub struct Plan {
     /// Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
-    /// Messages on stderr.
+    /// Settings of the tool.
     #[command(flatten)]
-    pub talk: Talk,
+    pub settings: MessageSettings,
 }
 
 /// `runner report`
@@ -253,21 +298,15 @@ pub struct Report {
     /// A run: its folder, EXPERIMENT/RUN, or an experiment's name for its newest run.
     #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
     pub run: Utf8PathBuf,
-    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub results: Option<Utf8PathBuf>,
-    /// Folder with your own note templates [default: templates, if it exists] [env: RUNNER_TEMPLATES].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub templates: Option<Utf8PathBuf>,
     /// Print the values that a template can use, as JSON, and write nothing.
     #[arg(long, conflicts_with = "stdout")]
     pub values: bool,
     /// Print one note, such as capacity.md, instead of writing all.
     #[arg(long, value_name = "NAME")]
     pub stdout: Option<String>,
-    /// Messages on stderr.
+    /// Settings of the tool.
     #[command(flatten)]
-    pub talk: Talk,
+    pub settings: NoteSettings,
 }
 
 /// `runner compare`
@@ -287,15 +326,9 @@ pub struct Compare {
     /// 'p95_ttft_ms > +10%' or 'throughput_tok_s < -5%'. Can be repeated.
     #[arg(long, value_name = "CONDITION")]
     pub fail_on: Vec<Gate>,
-    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub results: Option<Utf8PathBuf>,
-    /// Folder with your own note templates [default: templates, if it exists] [env: RUNNER_TEMPLATES].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub templates: Option<Utf8PathBuf>,
-    /// Messages on stderr.
+    /// Settings of the tool.
     #[command(flatten)]
-    pub talk: Talk,
+    pub settings: NoteSettings,
 }
 
 /// `runner recipe`
@@ -308,9 +341,9 @@ pub struct Recipe {
     /// Folder to write to, with one folder for each server.
     #[arg(long, value_name = "DIR", default_value = "recipe", value_hint = ValueHint::DirPath)]
     pub out: Utf8PathBuf,
-    /// Messages on stderr.
+    /// Settings of the tool.
     #[command(flatten)]
-    pub talk: Talk,
+    pub settings: MessageSettings,
 }
 
 /// `runner init`
@@ -415,7 +448,7 @@ mod tests {
         );
         assert_eq!(run.manifest.set, ["server.env.X=a=b", "experiment.seed=3"], "in the order given");
         assert_eq!(run.only, ["chat-*", "batch-*"]);
-        assert!(run.talk.quiet);
+        assert!(run.settings.messages.quiet);
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum, ValueHint};
 
-use super::{args::Talk, exit::Exit};
+use super::{
+    args::{NoteSettings, ResultSettings},
+    exit::Exit,
+};
 use crate::{
     manifest::{Objective, Slo, SloTerm},
     unit::{TimeSpan, UnitError},
@@ -46,15 +49,9 @@ pub struct Import {
     /// A sentence that readers of these numbers must know; the notes repeat it. Can be repeated.
     #[arg(long, value_name = "TEXT")]
     pub caveat: Vec<String>,
-    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub results: Option<Utf8PathBuf>,
-    /// Folder with your own note templates [default: templates, if it exists] [env: RUNNER_TEMPLATES].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub templates: Option<Utf8PathBuf>,
-    /// Messages on stderr.
+    /// Settings of the tool.
     #[command(flatten)]
-    pub talk: Talk,
+    pub settings: NoteSettings,
 }
 
 impl Import {
@@ -103,10 +100,7 @@ pub struct Export {
     /// The file to write [default: stdout].
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub out: Option<Utf8PathBuf>,
-    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub results: Option<Utf8PathBuf>,
-    /// Messages on stderr.
+    /// Settings of the tool.
     #[command(flatten)]
-    pub talk: Talk,
+    pub settings: ResultSettings,
 }

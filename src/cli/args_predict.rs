@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, ValueHint};
 
 use super::{
-    args::{Manifest, Talk},
+    args::{Manifest, NoteSettings, ResultSettings},
     exit::Exit,
 };
 
@@ -49,15 +49,9 @@ pub struct Predict {
     /// Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
-    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub results: Option<Utf8PathBuf>,
-    /// Folder with your own note templates [default: templates, if it exists] [env: RUNNER_TEMPLATES].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub templates: Option<Utf8PathBuf>,
-    /// Messages on stderr.
+    /// Settings of the tool.
     #[command(flatten)]
-    pub talk: Talk,
+    pub settings: NoteSettings,
 }
 
 impl Predict {
@@ -104,12 +98,9 @@ pub struct Calibrate {
     /// Only cells whose id matches. Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
-    /// Folder that holds the experiments' results [default: results] [env: RUNNER_RESULTS].
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub results: Option<Utf8PathBuf>,
-    /// Messages on stderr.
+    /// Settings of the tool.
     #[command(flatten)]
-    pub talk: Talk,
+    pub settings: ResultSettings,
 }
 
 fn part(text: &str) -> Result<f64, String> {

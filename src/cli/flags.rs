@@ -22,13 +22,13 @@ pub(super) enum Ask {
     Installed,
 }
 
-/// Reads the accepted flags of each engine once, and finds the flags that it does not accept. `talk` announces what takes time.
+/// Reads the accepted flags of each engine once, and finds the flags that it does not accept. `announce` gets a line about what takes time.
 pub(super) fn verify(
     manifest: &Manifest,
     plan: &Plan,
     ask: Ask,
     runtime: &Runtime,
-    talk: &mut dyn FnMut(&str),
+    announce: &mut dyn FnMut(&str),
 ) -> Findings {
     let mut findings = Findings::default();
     let cache = cache_folder();
@@ -45,7 +45,7 @@ pub(super) fn verify(
             if ask == Ask::Installed && installed_version(&command).is_none() {
                 return None;
             }
-            let mut on_run = |line: &str| talk(&format!("running `{line}` to read the flags it accepts"));
+            let mut on_run = |line: &str| announce(&format!("running `{line}` to read the flags it accepts"));
             let flags = accepted_flags(&command, &cache, runner.as_deref(), &mut on_run);
             match runtime.block_on(flags) {
                 Ok(accepted) => Some(accepted),

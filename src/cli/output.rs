@@ -2,6 +2,8 @@
 
 use std::{fmt::Display, io::Write};
 
+use serde::Serialize;
+
 use super::exit::Exit;
 use crate::diagnostic::Findings;
 
@@ -21,6 +23,12 @@ pub(super) fn print(text: &str) -> Result<(), Exit> {
     }
 }
 
+/// Prints a value to stdout as indented JSON.
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), Exit> {
+    let text = serde_json::to_string_pretty(value).map_err(unexpected)?;
+    print(&format!("{text}\n"))
+}
+
 /// Prints an error that the command line did not cause.
 pub(super) fn unexpected(error: impl Display) -> Exit {
     say(&format!("error: {error}"));
@@ -34,9 +42,15 @@ pub(super) fn wrong(text: impl Display) -> Exit {
 }
 
 /// Prints the findings that make a manifest or a template unusable.
-pub(super) fn refuse(findings: &Findings) -> Exit {
-    show(findings);
+pub(super) fn refuse(findings: Findings) -> Exit {
+    show(&findings);
     Exit::Usage
+}
+
+/// Prints findings, if there are any, and refuses to go on when one of them is an error.
+pub(super) fn accept(findings: &Findings) -> Result<(), Exit> {
+    show(findings);
+    if findings.has_errors() { Err(Exit::Usage) } else { Ok(()) }
 }
 
 /// Prints findings, if there are any.

@@ -1,14 +1,14 @@
 //! Settings of the tool: defaults < `runner.toml` < environment < flags. They never change what is measured.
 //!
 //! ```
-//! use runner::cli::settings::{ColorChoice, Flags, Settings};
+//! use runner::cli::settings::{ColorChoice, Layer, Settings};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
 //! # let folder = camino::Utf8Path::from_path(folder.path()).ok_or("the path is not UTF-8")?;
 //! std::fs::write(folder.join("runner.toml"), "results = 'measured'\nquiet = true")?;
 //! let environment = |name: &str| (name == "NO_COLOR").then(|| "1".into());
-//! let flags = Flags { quiet: Some(false), ..Flags::default() };
+//! let flags = Layer { quiet: Some(false), ..Layer::default() };
 //! let settings = Settings::read(folder, environment, flags).map_err(|mistakes| mistakes.render(false))?;
 //! assert_eq!(settings.results, "measured");
 //! assert_eq!(settings.color, ColorChoice::Never);
@@ -21,14 +21,9 @@ use std::{collections::BTreeMap, ffi::OsString, sync::Arc};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::ValueEnum;
-use figment::{
-    Figment, Metadata, Profile, Provider,
-    error::Kind,
-    providers::Serialized,
-    value::{Dict, Map},
-};
+use figment::{Figment, providers::Serialized};
 use serde::{Deserialize, Serialize};
-use toml::de::DeTable;
+use serde_with::skip_serializing_none;
 
 use crate::diagnostic::{Finding, Findings, Place, Source};
 
@@ -51,12 +46,10 @@ const HELP: &str =
 
 /// How the tool behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Folder that holds the experiments' results.
     pub results: Utf8PathBuf,
     /// Folder with the user's note templates, if there is one.
-    #[serde(default)]
     pub templates: Option<Utf8PathBuf>,
     /// When to use colour.
     pub color: ColorChoice,
@@ -65,20 +58,18 @@ pub struct Settings {
     pub quiet: bool,
 }
 
-/// Settings that were given as flags, or by default. An absent one is decided by the sources below.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Flags {
+/// The settings that one source decides: the flags, the file or the defaults. An absent one is decided by a weaker source.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
     /// See [`Settings::results`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub results: Option<Utf8PathBuf>,
     /// See [`Settings::templates`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub templates: Option<Utf8PathBuf>,
     /// See [`Settings::color`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub color: Option<ColorChoice>,
     /// See [`Settings::quiet`].
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub quiet: Option<bool>,
 }
 
@@ -113,91 +104,64 @@ impl Settings {
     pub fn read(
         folder: &Utf8Path,
         environment: impl Fn(&str) -> Option<OsString>,
-        flags: Flags,
+        flags: Layer,
     ) -> Result<Self, Findings> {
-        let defaults = Flags {
+        let defaults = Layer {
             results: Some("results".into()),
             templates: folder.join("templates").is_dir().then(|| "templates".into()),
             color: Some(ColorChoice::Auto),
             quiet: Some(false),
         };
-        let file = read_file(&folder.join(FILE))?;
-        let place = |span| Place { source: file.clone(), span };
-        let table: toml::Table = file.text.parse().map_err(|error: toml::de::Error| {
-            let finding = Finding::error(format!("{FILE} is not valid TOML"));
-            match error.span() {
-                Some(span) => finding.at(&place(span), error.message()),
-                None => finding.help(error.message()),
-            }
-        })?;
-        let mut figment = Figment::from(Serialized::defaults(defaults)).merge(Layer(FILE.into(), table));
-        for (variable, key) in VARIABLES {
-            let name = format!("the environment variable {variable}");
-            let value = match environment(variable).map(OsString::into_string) {
-                None => continue,
-                Some(Ok(value)) if value.is_empty() => continue,
-                Some(Ok(value)) => value,
-                Some(Err(value)) => {
-                    let finding = Finding::error(format!("{name} is {value:?}, which is not UTF-8"));
-                    return Err(finding.help(format!("set another value, or `unset {variable}`")).into());
-                }
-            };
-            let value = match (variable, value.as_str()) {
-                ("NO_COLOR", _) => "never",
-                ("RUNNER_QUIET", "1") => "true",
-                ("RUNNER_QUIET", "0") => "false",
-                (_, value) => value,
-            };
-            figment = figment.merge(Layer(name, BTreeMap::from([(key, value)])));
-        }
-        figment.merge(Serialized::defaults(flags)).extract().map_err(|error| {
-            let source = error.metadata.as_ref().map(|source| source.name.as_ref());
-            // Only the file can hold a key that is not a setting.
-            let (key, is_key) = match &error.kind {
-                Kind::UnknownField(key, _) => (key.clone(), true),
-                _ => (error.path.join("."), false),
-            };
-            let span = (is_key || source == Some(FILE)).then(|| span(&file.text, &key, is_key)).flatten();
-            let source = source.filter(|_| !is_key).unwrap_or(FILE);
-            let finding = Finding::error(format!("{source}, setting `{key}`: {}", error.kind)).help(HELP);
-            Findings::from(match span {
-                Some(span) => finding.at(&place(span), ""),
-                None => finding,
-            })
+        let sources = Figment::from(Serialized::defaults(defaults))
+            .merge(Serialized::defaults(read_file(&folder.join(FILE))?))
+            .merge(Serialized::defaults(read_variables(environment)?))
+            .merge(Serialized::defaults(flags));
+        // The file and the flags were read as settings already, so only a variable can have a wrong value.
+        sources.extract().map_err(|error| {
+            let key = error.path.join(".");
+            let variable = VARIABLES.iter().rfind(|(_, setting)| *setting == key);
+            let variable = variable.map_or(key.as_str(), |(variable, _)| variable);
+            Finding::error(format!("the environment variable {variable}: {}", error.kind)).help(HELP).into()
         })
     }
 }
 
-/// A source of settings, with the name that errors show.
-struct Layer<T>(String, T);
-
-impl<T: Serialize> Provider for Layer<T> {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(self.0.clone())
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        Serialized::defaults(&self.1).data()
-    }
-}
-
-/// The text of the settings file; empty where there is none.
-fn read_file(path: &Utf8Path) -> Result<Arc<Source>, Findings> {
+/// Reads the settings file; decides nothing where there is none.
+fn read_file(path: &Utf8Path) -> Result<Layer, Findings> {
     let text = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Layer::default()),
         result => result.map_err(|error| {
             Finding::error(format!("cannot read the settings in {path}: {error}"))
                 .help("make it a readable text file, or remove it: every setting has a default")
         })?,
     };
-    Ok(Arc::new(Source { name: FILE.into(), text }))
+    toml::from_str(&text).map_err(|error| {
+        let source = Arc::new(Source { name: FILE.into(), text: text.clone() });
+        let place = Place { source, span: error.span().unwrap_or_default() };
+        Finding::error(format!("{FILE} cannot be used")).at(&place, error.message()).help(HELP).into()
+    })
 }
 
-/// The bytes of a key of the file, or of its value.
-fn span(text: &str, key: &str, is_key: bool) -> Option<std::ops::Range<usize>> {
-    let table = DeTable::parse(text).ok()?;
-    let (found, value) = table.get_ref().iter().find(|(found, _)| found.get_ref() == key)?;
-    Some(if is_key { found.span() } else { value.span() })
+/// Reads the settings that variables decide. An empty variable decides nothing.
+fn read_variables(
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> Result<BTreeMap<&'static str, String>, Findings> {
+    let mut settings = BTreeMap::new();
+    for (variable, setting) in VARIABLES {
+        let value = environment(variable).unwrap_or_default().into_string().map_err(|value| {
+            Finding::error(format!("the environment variable {variable} is {value:?}, which is not UTF-8"))
+                .help(format!("set another value, or `unset {variable}`"))
+        })?;
+        let value = match (variable, value.as_str()) {
+            (_, "") => continue,
+            ("NO_COLOR", _) => "never",
+            ("RUNNER_QUIET", "1") => "true",
+            ("RUNNER_QUIET", "0") => "false",
+            (_, value) => value,
+        };
+        settings.insert(setting, value.to_owned());
+    }
+    Ok(settings)
 }
 
 #[cfg(test)]
@@ -215,7 +179,7 @@ mod tests {
             Self(dir)
         }
 
-        fn read(&self, environment: &[(&str, &str)], flags: Flags) -> Result<Settings, String> {
+        fn read(&self, environment: &[(&str, &str)], flags: Layer) -> Result<Settings, String> {
             let path = Utf8Path::from_path(self.0.path()).unwrap();
             let look = |name: &str| {
                 environment.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
@@ -227,13 +191,13 @@ mod tests {
     #[test]
     fn the_defaults_hold_without_any_source() {
         let folder = Folder::new(None);
-        let settings = folder.read(&[], Flags::default()).unwrap();
+        let settings = folder.read(&[], Layer::default()).unwrap();
         assert_eq!(
             settings,
             Settings { results: "results".into(), templates: None, color: ColorChoice::Auto, quiet: false }
         );
         std::fs::create_dir(folder.0.path().join("templates")).unwrap();
-        let settings = folder.read(&[], Flags::default()).unwrap();
+        let settings = folder.read(&[], Layer::default()).unwrap();
         assert_eq!(settings.templates, Some("templates".into()));
     }
 
@@ -247,7 +211,7 @@ mod tests {
             ("RUNNER_TEMPLATES", ""),
             ("RUNNER_WORKSPACE", "what a CI system sets"),
         ];
-        let flags = Flags { results: Some("flag".into()), ..Flags::default() };
+        let flags = Layer { results: Some("flag".into()), ..Layer::default() };
         let settings = folder.read(&environment, flags).unwrap();
         assert_eq!(settings.results, "flag");
         assert_eq!(settings.color, ColorChoice::Never);
@@ -259,7 +223,7 @@ mod tests {
     fn no_color_is_respected_unless_a_stronger_source_decides() {
         let folder = Folder::new(Some("color = \"always\""));
         let color = |environment: &[(&str, &str)], flag| {
-            let flags = Flags { color: flag, ..Flags::default() };
+            let flags = Layer { color: flag, ..Layer::default() };
             folder.read(environment, flags).unwrap().color
         };
         assert_eq!(color(&[("NO_COLOR", "1")], None), ColorChoice::Never);
@@ -275,12 +239,12 @@ mod tests {
             ("[server]\nmodel = 1\n", None, ["runner.toml:1:2", "server", "one of"]),
             ("\nquiet = 'loud'\n", None, ["runner.toml:2:9", "quiet", "true or false"]),
             ("\ncolor = 'mauve'\n", None, ["runner.toml:2:9", "mauve", "`auto`"]),
-            ("results = 'x'\nquiet = \n", None, ["runner.toml:2:", "not valid TOML", "quiet"]),
+            ("results = 'x'\nquiet = \n", None, ["runner.toml:2:", "cannot be used", "quiet"]),
             ("quiet = true", Some(("RUNNER_QUIET", "loud")), ["RUNNER_QUIET", "loud", "true or false"]),
             ("", Some(("RUNNER_COLOR", "mauve")), ["RUNNER_COLOR", "mauve", "`auto`"]),
         ] {
             let environment: Vec<(&str, &str)> = variable.into_iter().collect();
-            let text = Folder::new(Some(file)).read(&environment, Flags::default()).unwrap_err();
+            let text = Folder::new(Some(file)).read(&environment, Layer::default()).unwrap_err();
             for words in words {
                 assert!(text.contains(words), "{words}\n{text}");
             }
@@ -290,7 +254,7 @@ mod tests {
     #[test]
     fn a_path_that_looks_like_a_number_is_a_path() {
         let settings =
-            Folder::new(None).read(&[("RUNNER_RESULTS", "2026"), ("RUNNER_QUIET", "1")], Flags::default());
+            Folder::new(None).read(&[("RUNNER_RESULTS", "2026"), ("RUNNER_QUIET", "1")], Layer::default());
         let settings = settings.unwrap();
         assert_eq!(settings.results, "2026");
         assert!(settings.quiet);

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use camino::Utf8PathBuf;
 
+use super::Ended;
 use crate::{
     load::Progress,
     measure::CellOutcome,
@@ -101,15 +102,9 @@ pub enum Event {
     Warning(String),
     /// The run is over.
     Finished {
-        /// The run's folder.
-        folder: Utf8PathBuf,
-        /// The number of cells by outcome, earlier starts of the run included.
-        outcomes: Vec<(CellOutcome, usize)>,
+        /// How it ended.
+        ended: Ended,
         /// The notes that were written.
         notes: Vec<Utf8PathBuf>,
-        /// Cells of the plan that have no outcome yet.
-        missing: usize,
-        /// Whether there was nothing to do: an earlier start finished the run.
-        already_complete: bool,
     },
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
+use super::super::output::counted;
 use crate::{load::Progress, server::StartPhase};
 
 /// The shortest a cell's id is cut to before other parts of its line are left out.
@@ -24,10 +25,10 @@ pub(super) fn counters(requests: Option<u64>, progress: &Progress, rate: Option<
     let errors = progress.errors.load(Relaxed);
     let mut parts = vec![match requests {
         Some(requests) => format!("{ended}/{requests} requests"),
-        None => count(ended as usize, "request"),
+        None => counted(ended as usize, "request"),
     }];
     parts.extend(rate.map(|rate| format!("{rate:.0} chunks/s")));
-    parts.extend((errors > 0).then(|| count(errors as usize, "error")));
+    parts.extend((errors > 0).then(|| counted(errors as usize, "error")));
     parts.push(format!("{} in flight", progress.in_flight.load(Relaxed)));
     parts
 }
@@ -81,11 +82,6 @@ pub(super) fn clean(text: &str) -> String {
         .collect::<String>()
         .trim()
         .to_owned()
-}
-
-/// `1 cell`, `2 cells`.
-pub(super) fn count(n: usize, thing: &str) -> String {
-    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

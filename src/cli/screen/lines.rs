@@ -104,6 +104,7 @@ mod tests {
     use crate::{
         load::Progress,
         measure::CellOutcome,
+        run::Ended,
         server::{Facts, ServerOutcome, StartPhase},
     };
 
@@ -165,11 +166,18 @@ mod tests {
             starting("s2"),
             finished("chat-c3", CellOutcome::DoesNotFit, None, None),
             Event::Finished {
-                folder: "results/day/r1".into(),
-                outcomes: vec![(CellOutcome::Ok, 1), (CellOutcome::Failed, 1), (CellOutcome::DoesNotFit, 1)],
+                ended: Ended {
+                    folder: "results/day/r1".into(),
+                    outcomes: vec![
+                        (CellOutcome::Ok, 1),
+                        (CellOutcome::Failed, 1),
+                        (CellOutcome::DoesNotFit, 1),
+                    ],
+                    missing: 0,
+                    interrupted: false,
+                    already_complete: false,
+                },
                 notes: vec!["results/day/r1/notes/capacity.md".into()],
-                missing: 0,
-                already_complete: false,
             },
         ];
         for part in [first, second, third] {

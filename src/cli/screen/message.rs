@@ -1,15 +1,16 @@
 //! The lines that are printed for an event.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 
 use super::{
-    format::{clean, count, duration, phase_name},
+    super::output::counted,
+    format::{clean, duration, phase_name},
     state::State,
 };
 use crate::{
     measure::CellOutcome,
-    run::Event,
-    server::{Facts, OomAt, ServerOutcome},
+    run::{Ended, Event},
+    server::{Facts, ServerOutcome},
 };
 
 /// How prominent a line is.
@@ -30,8 +31,8 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
         Event::Started { experiment, folder, cells, done, servers } => {
             let mut text = format!(
                 "{experiment}: {} on {} → {}",
-                count(*cells, "cell"),
-                count(*servers, "server"),
+                counted(*cells, "cell"),
+                counted(*servers, "server"),
                 clean(folder.as_str())
             );
             if *done > 0 {
@@ -86,7 +87,7 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
                 text.push_str(&format!(" · p95 TTFT {ms:.0} ms"));
             }
             if *errors > 0 {
-                text.push_str(&format!(" · {}", count(*errors as usize, "error")));
+                text.push_str(&format!(" · {}", counted(*errors as usize, "error")));
             }
             // A server's failure was printed when it happened; each of its cells would repeat it.
             if let Some(reason) = reason.as_deref().map(clean)
@@ -108,21 +109,13 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
                 .into(),
         ),
         Event::Warning(text) => (Level::Problem, format!("warning: {}", clean(text))),
-        Event::Finished { folder, outcomes, notes, missing, already_complete } => {
-            let how = match (state.interrupted, already_complete) {
-                (true, _) => "stopped",
-                (_, true) => "already complete",
-                _ => "finished",
-            };
-            info(finished(how, folder, outcomes, notes, *missing, state))
-        }
+        Event::Finished { ended, notes } => info(finished(ended, notes, state)),
     }
 }
 
 fn server_level(outcome: ServerOutcome) -> Level {
     match outcome {
-        ServerOutcome::Oom(OomAt::Weights | OomAt::KvCache | OomAt::Graphs | OomAt::Load)
-        | ServerOutcome::KvTooSmall => Level::Result,
+        ServerOutcome::Oom(_) | ServerOutcome::KvTooSmall => Level::Result,
         ServerOutcome::Ready | ServerOutcome::Interrupted => Level::Info,
         _ => Level::Problem,
     }
@@ -138,35 +131,36 @@ fn cell_level(outcome: CellOutcome) -> Level {
     }
 }
 
-fn finished(
-    how: &str,
-    folder: &Utf8Path,
-    outcomes: &[(CellOutcome, usize)],
-    notes: &[Utf8PathBuf],
-    missing: usize,
-    state: &State,
-) -> String {
-    let total: usize = outcomes.iter().map(|(_, n)| n).sum();
-    let counted: Vec<String> =
-        outcomes.iter().map(|(outcome, n)| format!("{n} {}", outcome.name())).collect();
-    let mut text = format!("{how}: {}", count(total, "cell"));
-    if !counted.is_empty() {
-        text.push_str(&format!(" ({})", counted.join(", ")));
+fn finished(ended: &Ended, notes: &[Utf8PathBuf], state: &State) -> String {
+    let how = match (ended.interrupted, ended.already_complete) {
+        (true, _) => "stopped",
+        (_, true) => "already complete",
+        _ => "finished",
+    };
+    let total: usize = ended.outcomes.iter().map(|(_, n)| n).sum();
+    let outcomes: Vec<String> =
+        ended.outcomes.iter().map(|(outcome, n)| format!("{n} {}", outcome.name())).collect();
+    let mut text = format!("{how}: {}", counted(total, "cell"));
+    if !outcomes.is_empty() {
+        text.push_str(&format!(" ({})", outcomes.join(", ")));
     }
-    if missing > 0 {
-        text.push_str(&format!("\nmissing: {} of the plan not measured yet", count(missing, "cell")));
+    if ended.missing > 0 {
+        text.push_str(&format!("\nmissing: {} of the plan not measured yet", counted(ended.missing, "cell")));
     }
-    text.push_str(&format!("\nresults: {}", clean(folder.as_str())));
+    let folder = clean(ended.folder.as_str());
+    text.push_str(&format!("\nresults: {folder}"));
     // The overview is what people read first.
     let is_overview = |note: &&Utf8PathBuf| note.file_name() == Some("capacity.md");
     let (overview, others): (Vec<_>, Vec<_>) = notes.iter().partition(is_overview);
     for note in overview.into_iter().chain(others) {
         text.push_str(&format!("\nnote:    {}", clean(note.as_str())));
     }
-    text.push_str(&format!("\nopen:    {}/report.html\nnext:    ", clean(folder.as_str())));
-    text.push_str(&match (state.interrupted, missing) {
+    text.push_str(&format!("\nopen:    {folder}/report.html\nnext:    "));
+    text.push_str(&match (ended.interrupted, ended.missing) {
         (true, _) => clean(&state.commands.resume),
-        (false, 0) => format!("git add {}", clean(&shlex::try_quote(folder.as_str()).unwrap_or_default())),
+        (false, 0) => {
+            format!("git add {}", clean(&shlex::try_quote(ended.folder.as_str()).unwrap_or_default()))
+        }
         (false, _) => clean(&state.commands.measure_rest),
     });
     text

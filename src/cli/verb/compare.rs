@@ -2,31 +2,24 @@
 
 use super::{
     super::{args, exit::Exit},
-    Ended, counted, print, report, say, settings, show, unexpected, wrong,
+    Ended, counted, print, refuse, report, say, settings, wrong,
 };
-use crate::{
-    report::{Comparison, compare, render_comparison},
-    store,
-};
+use crate::report::{Comparison, compare, render_comparison};
 
-pub(super) fn compare_verb(words: &args::Compare) -> Ended {
-    let settings = settings(&words.talk, words.results.as_ref(), words.templates.as_ref())?;
-    let read = |run| store::read(&report::folder(run, &settings)?).map_err(unexpected);
-    let run = read(&words.run)?;
-    let named = |run| report::folder(run, &settings);
-    if words.anchors.iter().any(|anchor| named(anchor).ok() == named(&words.run).ok()) {
-        say("note: the run is compared with itself");
-    }
+pub(super) fn compare_verb(args: &args::Compare) -> Ended {
+    let settings = settings(&args.settings)?;
+    let run = report::stored(&args.run, &settings)?;
     let mut failures = Vec::new();
-    for anchor in &words.anchors {
-        let comparison = compare(&run, &read(anchor)?);
-        refuse(&comparison, &words.despite)?;
-        let text = render_comparison(&comparison, settings.templates.as_deref()).map_err(|findings| {
-            show(&findings);
-            Exit::Usage
-        })?;
+    for anchor in &args.anchors {
+        let anchor = report::stored(anchor, &settings)?;
+        if anchor.folder == run.folder {
+            say("note: the run is compared with itself");
+        }
+        let comparison = compare(&run, &anchor);
+        check_comparable(&comparison, &args.despite)?;
+        let text = render_comparison(&comparison, settings.templates.as_deref()).map_err(refuse)?;
         // A gate that matches nothing is an error before any table is printed.
-        for gate in &words.fail_on {
+        for gate in &args.fail_on {
             failures.extend(gate.failures(&comparison).map_err(wrong)?);
         }
         print(&text)?;
@@ -42,7 +35,7 @@ pub(super) fn compare_verb(words: &args::Compare) -> Ended {
 }
 
 /// Refuses runs that are not comparable, and names each key that differs.
-fn refuse(comparison: &Comparison, despite: &[String]) -> Result<(), Exit> {
+fn check_comparable(comparison: &Comparison, despite: &[String]) -> Result<(), Exit> {
     if comparison.cells.is_empty() {
         return Err(wrong(
             "no cell was measured in both runs: no two cells have the same workload name and axis values. For an import, \

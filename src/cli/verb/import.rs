@@ -12,43 +12,42 @@ use crate::{
     store::{self, StoredRun},
 };
 
-pub(super) fn import(words: &args::Import) -> Ended {
-    let settings = settings(&words.talk, words.results.as_ref(), words.templates.as_ref())?;
-    let folder = settings.results.join(&words.name);
+pub(super) fn import(args: &args::Import) -> Ended {
+    let settings = settings(&args.settings)?;
+    let folder = settings.results.join(&args.name);
     if folder.exists() {
         return Err(wrong(format!(
             "{folder} already exists; choose another name with --as, or remove that folder"
         )));
     }
     let options = Options {
-        name: words.name.clone(),
-        workload: words.workload.clone(),
-        gpu: words.gpu.clone(),
-        usd_per_hour: words.usd_per_hour,
-        model: words.model.clone(),
-        requests: words.requests,
-        slo: words.slo(),
-        objective: words.objective.into(),
-        axes: words.axis.clone(),
+        name: args.name.clone(),
+        workload: args.workload.clone(),
+        gpu: args.gpu.clone(),
+        usd_per_hour: args.usd_per_hour,
+        model: args.model.clone(),
+        requests: args.requests,
+        slo: args.slo(),
+        objective: args.objective.into(),
+        axes: args.axis.clone(),
         optional_axes: Vec::new(),
-        caveats: words.caveat.clone(),
+        caveats: args.caveat.clone(),
         command: command_line(),
     };
-    let files = import::files(&words.files).map_err(|findings| refuse(&findings))?;
-    let (run, findings) =
-        import::import(&files, &options, Timestamp::now()).map_err(|findings| refuse(&findings))?;
+    let files = import::files(&args.files).map_err(refuse)?;
+    let (run, findings) = import::import(&files, &options, Timestamp::now()).map_err(refuse)?;
     show(&findings);
     let path = store::write_run(&settings.results, None, &run).map_err(unexpected)?;
     for note in report::written(&path, settings.templates.as_deref())? {
         print(&format!("{note}\n"))?;
     }
     if !settings.quiet {
-        say(&said(&run, files.len(), &path));
+        say(&summary(&run, files.len(), &path));
     }
     Ok(Exit::Finished)
 }
 
-fn said(run: &StoredRun, files: usize, path: &camino::Utf8Path) -> String {
+fn summary(run: &StoredRun, files: usize, path: &camino::Utf8Path) -> String {
     let client = run.run.imported.as_ref().map_or("unknown", |imported| &imported.client);
     let by = match client {
         "unknown" => String::new(),
@@ -62,14 +61,13 @@ fn said(run: &StoredRun, files: usize, path: &camino::Utf8Path) -> String {
     )
 }
 
-pub(super) fn export(words: &args::Export) -> Ended {
-    let settings = settings(&words.talk, words.results.as_ref(), None)?;
+pub(super) fn export(args: &args::Export) -> Ended {
+    let settings = settings(&args.settings)?;
     let mut text = String::new();
-    for run in &words.runs {
-        let folder = report::folder(run, &settings)?;
-        text.push_str(&json_lines(&store::read(&folder).map_err(unexpected)?));
+    for run in &args.runs {
+        text.push_str(&json_lines(&report::stored(run, &settings)?));
     }
-    match &words.out {
+    match &args.out {
         None => print(&text)?,
         Some(path) => {
             store::write_whole(path, text.as_bytes()).map_err(unexpected)?;

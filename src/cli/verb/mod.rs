@@ -21,7 +21,7 @@ use super::{
     args::{Cli, Verb},
     exit::Exit,
     init, man,
-    output::{counted, print, refuse, say, show, unexpected, wrong},
+    output::{accept, counted, print, print_json, refuse, say, show, unexpected, wrong},
 };
 use crate::{manifest::schema, server, store};
 use prepare::{Ended, command_line, planned, runtime, selected, settings};
@@ -29,28 +29,22 @@ use prepare::{Ended, command_line, planned, runtime, selected, settings};
 /// Runs the verb of a command line and returns the exit code of the process.
 pub fn dispatch(cli: Cli) -> ExitCode {
     let ended = match cli.verb {
-        Verb::Run(words) => run::run(&words),
-        Verb::Check(words) => plan::check(&words),
-        Verb::Plan(words) => plan::plan(&words),
-        Verb::Predict(words) => predict::predict(&words),
-        Verb::Calibrate(words) => calibrate::calibrate(&words),
-        Verb::Report(words) => report::report(&words),
-        Verb::Compare(words) => compare::compare_verb(&words),
-        Verb::Import(words) => import::import(&words),
-        Verb::Export(words) => import::export(&words),
-        Verb::Recipe(words) => plan::recipe(&words),
+        Verb::Run(args) => run::run(&args),
+        Verb::Check(args) => plan::check(&args),
+        Verb::Plan(args) => plan::plan(&args),
+        Verb::Predict(args) => predict::predict(&args),
+        Verb::Calibrate(args) => calibrate::calibrate(&args),
+        Verb::Report(args) => report::report(&args),
+        Verb::Compare(args) => compare::compare_verb(&args),
+        Verb::Import(args) => import::import(&args),
+        Verb::Export(args) => import::export(&args),
+        Verb::Recipe(args) => plan::recipe(&args),
         Verb::Sim(raw) => sim::sim(raw.text()),
-        Verb::Init(words) => match init::init(&words.path) {
-            Ok(text) => {
-                say(&text);
-                Ok(Exit::Finished)
-            }
-            Err(findings) => Err(refuse(&findings)),
-        },
-        Verb::Schema => {
-            let text = serde_json::to_string_pretty(&schema()).unwrap_or_else(|error| error.to_string());
-            print(&format!("{text}\n")).map(|()| Exit::Finished)
-        }
+        Verb::Init(args) => init::init(&args.path).map_err(refuse).map(|text| {
+            say(&text);
+            Exit::Finished
+        }),
+        Verb::Schema => print_json(&schema()).map(|()| Exit::Finished),
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "runner", &mut out);

@@ -6,7 +6,7 @@ use super::{
         exit::Exit,
         flags::{self, Ask},
     },
-    Ended, counted, planned, print, refuse, runtime, say, selected, settings, show, unexpected,
+    Ended, accept, counted, planned, print, print_json, runtime, say, selected, settings, unexpected,
 };
 use crate::{
     plan::Plan,
@@ -14,34 +14,29 @@ use crate::{
     store,
 };
 
-pub(super) fn check(words: &args::Check) -> Ended {
-    settings(&words.talk, None, None)?;
-    let (manifest, plan) = planned(&words.manifest, None)?;
+pub(super) fn check(args: &args::Check) -> Ended {
+    settings(&args.settings)?;
+    let (manifest, plan) = planned(&args.manifest, None)?;
     let findings = flags::verify(&manifest, &plan, Ask::All, &runtime()?, &mut say);
-    if findings.has_errors() {
-        return Err(refuse(&findings));
-    }
-    show(&findings);
-    say(&format!("{} is sound: {}", words.manifest.path, size(&plan)));
+    accept(&findings)?;
+    say(&format!("{} is sound: {}", args.manifest.path, size(&plan)));
     Ok(Exit::Finished)
 }
 
-pub(super) fn plan(words: &args::Plan) -> Ended {
-    settings(&words.talk, None, None)?;
-    let (manifest, mut plan) = planned(&words.manifest, words.sim.as_deref())?;
-    selected(&plan, &words.only)?;
-    plan.keep(&words.only);
+pub(super) fn plan(args: &args::Plan) -> Ended {
+    settings(&args.settings)?;
+    let (manifest, mut plan) = planned(&args.manifest, args.sim.as_deref())?;
+    selected(&plan, &args.only)?;
+    plan.keep(&args.only);
     let placed = Placement::of(&manifest).place(&plan).placed;
-    if words.json {
+    if args.json {
         let mut value = serde_json::json!(plan);
         for (index, group) in plan.groups.iter().enumerate() {
             if let Some(placed) = placed.get(&group.id) {
                 value["groups"][index]["predicted"] = MemoryFit::of(&manifest, group, placed).json();
             }
         }
-        let text = serde_json::to_string_pretty(&value).unwrap_or_else(|error| error.to_string());
-        print(&format!("{text}\n"))?;
-        return Ok(Exit::Finished);
+        return print_json(&value).map(|()| Exit::Finished);
     }
     let mut out = String::new();
     for group in &plan.groups {
@@ -52,9 +47,7 @@ pub(super) fn plan(words: &args::Plan) -> Ended {
         for cell in &group.cells {
             let skip = cell.skip.as_ref().map_or_else(String::new, |reason| format!("  skipped: {reason}"));
             let ladder = match &cell.rung_below {
-                Some(below) if cell.skip.is_none() => {
-                    format!("  if climbing goes on after {below}")
-                }
+                Some(below) if cell.skip.is_none() => format!("  if climbing goes on after {below}"),
                 _ => String::new(),
             };
             out.push_str(&format!("  {}{skip}{ladder}\n", cell.id));
@@ -72,11 +65,11 @@ fn size(plan: &Plan) -> String {
     format!("{}, {}", counted(plan.len(), "cell"), counted(plan.groups.len(), "server"))
 }
 
-pub(super) fn recipe(words: &args::Recipe) -> Ended {
-    settings(&words.talk, None, None)?;
-    let (_, plan) = planned(&words.manifest, None)?;
+pub(super) fn recipe(args: &args::Recipe) -> Ended {
+    settings(&args.settings)?;
+    let (_, plan) = planned(&args.manifest, None)?;
     for group in &plan.groups {
-        let folder = words.out.join(&group.id);
+        let folder = args.out.join(&group.id);
         store::write_recipe(&folder, group).map_err(unexpected)?;
         print(&format!("{}\n{}\n", folder.join("serve.sh"), folder.join("config.yaml")))?;
     }

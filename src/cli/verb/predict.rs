@@ -1,18 +1,17 @@
 //! `predict MANIFEST`: predicts what a run would measure.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use jiff::Timestamp;
 
 use super::{
     super::{
         args,
         exit::Exit,
-        settings::Settings,
         table::{number, percent},
     },
-    Ended, command_line, counted, planned,
+    Ended, accept, command_line, counted, planned,
     predict_run::predict_run,
-    predict_table as table, print, refuse, report, say, selected, settings, show, unexpected, wrong,
+    predict_table as table, print, print_json, refuse, report, say, selected, settings, unexpected, wrong,
 };
 use crate::{
     import,
@@ -22,33 +21,30 @@ use crate::{
     store::{self, StoredRun},
 };
 
-pub(super) fn predict(words: &args::Predict) -> Ended {
-    let settings = settings(&words.talk, words.results.as_ref(), words.templates.as_ref())?;
-    if words.is_of_run() {
-        return predict_run(words, &settings);
+pub(super) fn predict(args: &args::Predict) -> Ended {
+    let settings = settings(&args.settings)?;
+    if args.is_of_run() {
+        return predict_run(args, &settings);
     }
-    let (manifest, mut plan) = planned(&words.as_manifest(), None)?;
-    selected(&plan, &words.only)?;
-    plan.keep(&words.only);
-    let name = words.name.as_deref();
+    let (manifest, mut plan) = planned(&args.as_manifest(), None)?;
+    selected(&plan, &args.only)?;
+    plan.keep(&args.only);
+    let name = args.name.as_deref();
     let taken = name.map(|name| settings.results.join(&plan.experiment.name).join(name));
     if let Some(folder) = taken.filter(|folder| folder.join("run.json").exists()) {
         return Err(wrong(format!(
             "there is a run {folder} already; choose another name with --name, or remove that folder"
         )));
     }
-    let calibration = words.calibration.as_deref().map(Calibration::read).transpose().map_err(wrong)?;
+    let calibration = args.calibration.as_deref().map(Calibration::read).transpose().map_err(wrong)?;
     let calibration = calibration.as_ref();
-    let measured = words.against.as_deref().map(|path| measurements(path, &plan)).transpose()?;
+    let measured = args.against.as_deref().map(|path| measurements(path, &plan)).transpose()?;
     let placement =
-        Placement { gpu: words.gpu.as_deref(), calibration, required: true, ..Placement::of(&manifest) };
+        Placement { gpu: args.gpu.as_deref(), calibration, required: true, ..Placement::of(&manifest) };
     let placements = placement.place(&plan);
-    if placements.findings.has_errors() {
-        return Err(refuse(&placements.findings));
-    }
-    // Findings about the manifest's own GPU were shown with its other findings.
-    if words.gpu.is_some() {
-        show(&placements.findings);
+    // Warnings about the manifest's own GPU were shown with its other findings.
+    if args.gpu.is_some() || placements.findings.has_errors() {
+        accept(&placements.findings)?;
     }
     let origin = Origin {
         name: name.unwrap_or("predicted").to_owned(),
@@ -56,19 +52,22 @@ pub(super) fn predict(words: &args::Predict) -> Ended {
         effective: manifest.effective().map_err(unexpected)?,
         now: Timestamp::now(),
     };
-    let assumed = Assumptions::with(words.answers, calibration);
+    let assumed = Assumptions::with(args.answers, calibration);
     let spill = std::env::temp_dir();
     let run =
         predict::predict_plan(&manifest, plan, &placements.placed, (assumed, calibration), origin, &spill)
             .map_err(wrong)?;
     let notes = match name {
-        Some(_) => stored(&manifest.text, &run, &settings)?,
+        Some(_) => {
+            let folder = store::write_run(&settings.results, Some(&manifest.text), &run);
+            report::written(&folder.map_err(unexpected)?, settings.templates.as_deref())?
+        }
         None => Vec::new(),
     };
-    if words.json {
+    if args.json {
         let all: Vec<_> = run.cells.iter().map(|cell| table::json(&run, cell)).collect();
-        print(&format!("{:#}\n", serde_json::Value::from(all)))?;
-    } else if words.csv {
+        print_json(&all)?;
+    } else if args.csv {
         let rows = store::cells_csv(&run).map_err(unexpected)?;
         print(&String::from_utf8_lossy(&rows))?;
     } else if let Some(measured) = &measured {
@@ -84,12 +83,6 @@ pub(super) fn predict(words: &args::Predict) -> Ended {
         say(&basis_of(&run));
     }
     Ok(Exit::Finished)
-}
-
-/// Writes a predicted run and its notes. Returns the notes' paths.
-fn stored(manifest: &str, run: &StoredRun, settings: &Settings) -> Result<Vec<Utf8PathBuf>, Exit> {
-    let folder = store::write_run(&settings.results, Some(manifest), run).map_err(unexpected)?;
-    report::written(&folder, settings.templates.as_deref())
 }
 
 /// What the numbers are and what they rest on, in one line.
@@ -116,9 +109,9 @@ fn measurements(path: &Utf8Path, plan: &Plan) -> Result<StoredRun, Exit> {
         optional_axes: plan.server_axes.iter().chain(&plan.load_axes).cloned().collect(),
         ..import::Options::default()
     };
-    let files = import::files(&[path.to_owned()]).map_err(|findings| refuse(&findings))?;
+    let files = import::files(&[path.to_owned()]).map_err(refuse)?;
     let imported = import::import(&files, &options, Timestamp::now());
-    imported.map(|(run, _)| run).map_err(|findings| refuse(&findings))
+    imported.map(|(run, _)| run).map_err(refuse)
 }
 
 fn compared(

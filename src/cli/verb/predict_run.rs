@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 
 use super::{
     super::{args, exit::Exit, settings::Settings},
-    Ended, predict_table as table, print, refuse, report, say, show, unexpected, wrong,
+    Ended, accept, predict_table as table, print, print_json, report, say, unexpected, wrong,
 };
 use crate::{
     measure::Metric,
@@ -12,17 +12,17 @@ use crate::{
     store::{self, AnswersFrom, PredictedCell, RunFolder, StoredRun},
 };
 
-pub(super) fn predict_run(words: &args::Predict, settings: &Settings) -> Ended {
-    if let Some(option) = words.of_manifest() {
+pub(super) fn predict_run(args: &args::Predict, settings: &Settings) -> Ended {
+    if let Some(option) = args.of_manifest() {
         return Err(wrong(format!(
             "{option} needs a manifest, and {} is a run, which is compared with its own prediction",
-            words.target
+            args.target
         )));
     }
-    let folder = report::folder(&words.target, settings)?;
-    let mut stored = store::read(&folder).map_err(unexpected)?;
+    let mut stored = report::stored(&args.target, settings)?;
+    let folder = stored.folder.clone();
     predict::check_measured(&stored).map_err(wrong)?;
-    let predictions = predictions(words, &stored)?;
+    let predictions = predictions(args, &stored)?;
     {
         let open = RunFolder::open(&folder).map_err(unexpected)?;
         open.write_predictions(&predictions).map_err(unexpected)?;
@@ -30,10 +30,9 @@ pub(super) fn predict_run(words: &args::Predict, settings: &Settings) -> Ended {
         open.write_tables(&stored).map_err(unexpected)?;
     }
     let notes = report::written(&folder, settings.templates.as_deref())?;
-    if words.json {
-        let text = serde_json::to_string_pretty(&predictions).map_err(unexpected)?;
-        print(&format!("{text}\n"))?;
-    } else if words.csv {
+    if args.json {
+        print_json(&predictions)?;
+    } else if args.csv {
         let rows = store::cells_csv(&stored).map_err(unexpected)?;
         print(&String::from_utf8_lossy(&rows))?;
     } else {
@@ -54,24 +53,21 @@ pub(super) fn predict_run(words: &args::Predict, settings: &Settings) -> Ended {
     Ok(Exit::Finished)
 }
 
-fn predictions(words: &args::Predict, stored: &StoredRun) -> Result<store::Predictions, Exit> {
-    let manifest = predict::manifest_of_run(stored, words.manifest.as_deref()).map_err(wrong)?;
-    let calibration = words.calibration.as_deref().map(Calibration::read).transpose().map_err(wrong)?;
+fn predictions(args: &args::Predict, stored: &StoredRun) -> Result<store::Predictions, Exit> {
+    let manifest = predict::manifest_of_run(stored, args.manifest.as_deref()).map_err(wrong)?;
+    let calibration = args.calibration.as_deref().map(Calibration::read).transpose().map_err(wrong)?;
     let calibration = calibration.as_ref();
     let placement = Placement {
-        gpu: words.gpu.as_deref(),
+        gpu: args.gpu.as_deref(),
         calibration,
         detected: stored.run.gpus.first().map(|gpu| gpu.name.as_str()),
         required: true,
         ..Placement::of(&manifest)
     };
     let placements = placement.place(&stored.plan);
-    if placements.findings.has_errors() {
-        return Err(refuse(&placements.findings));
-    }
-    show(&placements.findings);
+    accept(&placements.findings)?;
     let placed = &placements.placed;
-    let assumed = Assumptions::with(words.answers, calibration);
+    let assumed = Assumptions::with(args.answers, calibration);
     let basis = predict::basis(placed.values(), assumed, calibration);
     let run = MeasuredRun {
         plan: &stored.plan,

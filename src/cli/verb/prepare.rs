@@ -1,13 +1,13 @@
 //! What most verbs need first: settings, the manifest and its plan, and a runtime.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use tokio::runtime::Runtime;
 
 use super::super::{
     args,
     exit::Exit,
     output::{counted, refuse, say, show, unexpected, wrong},
-    settings::{Flags, Settings},
+    settings::{Layer, Settings},
 };
 use crate::{
     diagnostic::Severity,
@@ -39,31 +39,21 @@ pub(super) fn command_line() -> Vec<String> {
 }
 
 /// Reads the settings and applies the choice of colour.
-pub(super) fn settings(
-    talk: &args::Talk,
-    results: Option<&Utf8PathBuf>,
-    templates: Option<&Utf8PathBuf>,
-) -> Result<Settings, Exit> {
-    let flags = Flags {
-        results: results.cloned(),
-        templates: templates.cloned(),
-        color: talk.color,
-        quiet: talk.quiet.then_some(true),
-    };
-    let settings = Settings::read(Utf8Path::new("."), |name| std::env::var_os(name), flags)
-        .map_err(|findings| refuse(&findings))?;
+pub(super) fn settings(flags: impl Into<Layer>) -> Result<Settings, Exit> {
+    let settings = Settings::read(Utf8Path::new("."), |name| std::env::var_os(name), flags.into());
+    let settings = settings.map_err(refuse)?;
     anstream::ColorChoice::write_global(settings.color.into());
     Ok(settings)
 }
 
 /// Loads a manifest and plans it, and prints every finding.
-pub(super) fn planned(words: &args::Manifest, sim: Option<&str>) -> Result<(Manifest, Plan), Exit> {
+pub(super) fn planned(args: &args::Manifest, sim: Option<&str>) -> Result<(Manifest, Plan), Exit> {
     let overrides = Overrides {
-        set: words.set.clone(),
+        set: args.set.clone(),
         sim: sim.is_some(),
         gpu: sim.filter(|gpu| !gpu.is_empty()).map(str::to_owned),
     };
-    let (manifest, mut findings) = Manifest::load(&words.path, &overrides);
+    let (manifest, mut findings) = Manifest::load(&args.path, &overrides);
     let planned = manifest.and_then(|manifest| {
         let (plan, more) = crate::plan::plan(&manifest);
         findings.extend(more.0);
@@ -76,7 +66,7 @@ pub(super) fn planned(words: &args::Manifest, sim: Option<&str>) -> Result<(Mani
         say(&format!(
             "{} in {}; nothing was started",
             counted(findings.count(Severity::Error), "error"),
-            words.path
+            args.path
         ));
         Exit::Usage
     })

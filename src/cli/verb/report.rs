@@ -4,28 +4,22 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     super::{args, exit::Exit, settings::Settings},
-    Ended, print, say, settings, show, unexpected, wrong,
+    Ended, print, print_json, say, settings, show, unexpected, wrong,
 };
 use crate::{
     diagnostic::Findings,
     report::{self, WriteError},
-    store::{self, FindError},
+    store::{self, FindError, StoredRun},
 };
 
-pub(super) fn report(words: &args::Report) -> Ended {
-    let settings = settings(&words.talk, words.results.as_ref(), words.templates.as_ref())?;
-    let folder = folder(&words.run, &settings)?;
+pub(super) fn report(args: &args::Report) -> Ended {
+    let settings = settings(&args.settings)?;
     let templates = settings.templates.as_deref();
-    if words.values {
-        let stored = store::read(&folder).map_err(unexpected)?;
-        let text = serde_json::to_string_pretty(
-            &report::values(&stored, templates).map_err(|findings| refuse_template(&findings))?,
-        )
-        .unwrap_or_else(|error| error.to_string());
-        print(&format!("{text}\n"))?;
-    } else if let Some(wanted) = words.stdout.as_deref() {
-        let notes = report::render(&store::read(&folder).map_err(unexpected)?, templates)
-            .map_err(|findings| refuse_template(&findings))?;
+    if args.values {
+        let stored = stored(&args.run, &settings)?;
+        print_json(&report::values(&stored, templates).map_err(refuse_template)?)?;
+    } else if let Some(wanted) = args.stdout.as_deref() {
+        let notes = report::render(&stored(&args.run, &settings)?, templates).map_err(refuse_template)?;
         let is_wanted =
             |note: &&report::Note| note.file == wanted || note.file.strip_suffix(".md") == Some(wanted);
         let note = notes.iter().find(is_wanted).ok_or_else(|| {
@@ -34,7 +28,7 @@ pub(super) fn report(words: &args::Report) -> Ended {
         })?;
         print(&note.text)?;
     } else {
-        for path in written(&folder, templates)? {
+        for path in written(&folder(&args.run, &settings)?, templates)? {
             print(&format!("{path}\n"))?;
         }
     }
@@ -49,6 +43,11 @@ pub(super) fn folder(run: &Utf8Path, settings: &Settings) -> Result<Utf8PathBuf,
     })
 }
 
+/// Reads the run that an argument names.
+pub(super) fn stored(run: &Utf8Path, settings: &Settings) -> Result<StoredRun, Exit> {
+    store::read(&folder(run, settings)?).map_err(unexpected)
+}
+
 /// Renders a stored run into its folder and returns the paths of the notes.
 pub(super) fn written(folder: &Utf8Path, templates: Option<&Utf8Path>) -> Result<Vec<Utf8PathBuf>, Exit> {
     report::write(folder, templates).map_err(failed)
@@ -58,12 +57,12 @@ pub(super) fn written(folder: &Utf8Path, templates: Option<&Utf8Path>) -> Result
 pub(super) fn failed(error: WriteError) -> Exit {
     match error {
         WriteError::Store(error) => unexpected(error),
-        WriteError::Templates(findings) => refuse_template(&findings),
+        WriteError::Templates(findings) => refuse_template(findings),
     }
 }
 
-fn refuse_template(findings: &Findings) -> Exit {
-    show(findings);
+fn refuse_template(findings: Findings) -> Exit {
+    show(&findings);
     say("the results are stored; correct the template, then render again with `runner report`");
     Exit::Usage
 }

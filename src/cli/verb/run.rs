@@ -27,7 +27,7 @@ use crate::{
 const STACK: usize = 8 << 20;
 
 pub(super) fn run(args: &args::Run) -> Ended {
-    let settings = settings(&args.talk, args.results.as_ref(), args.templates.as_ref())?;
+    let settings = settings(&args.settings)?;
     let (manifest, plan) = planned(&args.manifest, args.sim.as_deref())?;
     selected(&plan, &args.only)?;
     let order = order(args, &settings)?;
@@ -64,13 +64,7 @@ pub(super) fn run(args: &args::Run) -> Ended {
         });
         let rendered = ended.map_err(Failure::Run).and_then(|ended| {
             let notes = write(&ended.folder, templates.as_deref()).map_err(Failure::Render)?;
-            events.show(Event::Finished {
-                folder: ended.folder.clone(),
-                outcomes: ended.outcomes.clone(),
-                notes,
-                missing: ended.missing,
-                already_complete: ended.already_complete,
-            });
+            events.show(Event::Finished { ended: ended.clone(), notes });
             Ok(ended)
         });
         let _ = done.send(Some(rendered));

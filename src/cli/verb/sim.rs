@@ -3,8 +3,8 @@
 use super::{super::exit::Exit, Ended, runtime, say};
 use crate::{load, sim};
 
-pub(super) fn sim(words: Vec<String>) -> Ended {
-    let arguments = sim::parse_args(words).map_err(|reason| {
+pub(super) fn sim(args: Vec<String>) -> Ended {
+    let arguments = sim::parse_args(args).map_err(|reason| {
         say(&format!("runner sim: error: {reason}"));
         Exit::Usage
     })?;
