@@ -8,7 +8,7 @@ use super::{
     exit::Exit,
 };
 use crate::{
-    manifest::{Objective, Slo, SloTerm},
+    manifest::{Objective, SloTerm},
     unit::{TimeSpan, UnitError},
 };
 
@@ -52,13 +52,6 @@ pub struct Import {
     /// Settings of the tool.
     #[command(flatten)]
     pub settings: NoteSettings,
-}
-
-impl Import {
-    /// The latency targets.
-    pub fn slo(&self) -> Slo {
-        Slo(self.slo.clone())
-    }
 }
 
 /// What a workload is optimized for.

@@ -4,7 +4,7 @@
 //! long as a run, so that a cell pays for neither.
 
 use std::{
-    fmt, thread,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -51,16 +51,6 @@ pub struct ObservedServer {
     pub processes: Option<ProcessTree>,
 }
 
-impl fmt::Debug for ObservedServer {
-    /// Leaves the key out.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObservedServer")
-            .field("url", &self.url)
-            .field("every", &self.every)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Observes one server at a time on its own thread.
 #[derive(Debug)]
 pub struct Observer {
@@ -79,7 +69,6 @@ pub struct Observation {
 }
 
 /// One observation, as the thread sees it.
-#[derive(Debug)]
 struct Job {
     target: ObservedServer,
     started: oneshot::Sender<()>,

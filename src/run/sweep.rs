@@ -76,15 +76,14 @@ impl Sweep<'_> {
     /// Reports what is stored of a run that cannot go on.
     pub(super) fn report_cut_short(&mut self, error: &RunError) {
         if matches!(error, RunError::Store(_)) {
-            let ended = "the results can no longer be stored: the run ends here, its server is stopped";
-            if !self.folder.is_present() {
-                (self.emit)(Event::Warning(ended.to_owned()));
-                return;
-            }
+            let kept = if self.folder.is_present() {
+                let cells = self.stored.cells.len();
+                format!("; the {cells} cells finished so far are stored in {}", self.folder.path())
+            } else {
+                String::new()
+            };
             (self.emit)(Event::Warning(format!(
-                "{ended}; the {} cells finished so far are stored in {}",
-                self.stored.cells.len(),
-                self.folder.path()
+                "the results can no longer be stored: the run ends here, its server is stopped{kept}"
             )));
         }
     }

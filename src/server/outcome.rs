@@ -144,9 +144,10 @@ pub struct Facts {
 }
 
 /// What a starting server is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartPhase {
     /// The process starts and has reported nothing yet.
+    #[default]
     Launch,
     /// The model is downloaded.
     Download,

@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     command,
     http::HttpError,
-    launched::{EndError, LaunchOptions, LaunchedServer, is_taken},
+    launched::{LaunchOptions, LaunchedServer, is_taken},
     log, model_cache,
     outcome::{Facts, ServerOutcome, StartPhase},
     probe::{Answer, Probe},
@@ -205,19 +205,20 @@ impl<'a> Launch<'a> {
                 reported = Some(progress);
             }
             if let Some(code) = exited {
-                return Err(self.ended(code).await);
+                return Err(self.fail(None, code).await);
             }
             if *cancel.borrow() {
-                return Err(self.fail(ServerOutcome::Interrupted, "the start was interrupted").await);
+                let cause = (ServerOutcome::Interrupted, "the start was interrupted".to_owned());
+                return Err(self.fail(Some(cause), None).await);
             }
-            if let Some((outcome, reason)) = self.prove().await {
-                return match outcome {
+            if let Some(proof) = self.prove().await {
+                return match proof.0 {
                     ServerOutcome::Ready => Ok(self.ready()),
-                    outcome => Err(self.fail(outcome, reason).await),
+                    _ => Err(self.fail(Some(proof), None).await),
                 };
             }
             if let Some(reason) = self.late() {
-                return Err(self.fail(ServerOutcome::TimedOut, reason).await);
+                return Err(self.fail(Some((ServerOutcome::TimedOut, reason)), None).await);
             }
             tokio::select! {
                 () = sleep(pause) => {}
@@ -315,27 +316,12 @@ impl<'a> Launch<'a> {
         }
     }
 
-    /// The server ended by itself; its log says why.
-    async fn ended(mut self, code: Option<i32>) -> StartFailure {
+    /// Ends the server, whose start failed. Without a `cause` its log says why.
+    async fn fail(mut self, cause: Option<(ServerOutcome, String)>, exit_code: Option<i32>) -> StartFailure {
         let left = self.launched.end().await.err();
-        self.launched.log.finish();
-        let (outcome, reason) = self.launched.log.outcome(code);
-        self.failed(outcome, reason, code, left)
-    }
-
-    async fn fail(mut self, outcome: ServerOutcome, reason: impl Into<String>) -> StartFailure {
-        let left = self.launched.end().await.err();
-        self.launched.log.finish();
-        self.failed(outcome, reason.into(), None, left)
-    }
-
-    fn failed(
-        self,
-        outcome: ServerOutcome,
-        reason: String,
-        exit_code: Option<i32>,
-        left: Option<EndError>,
-    ) -> StartFailure {
+        let log = &mut self.launched.log;
+        log.finish();
+        let (outcome, reason) = cause.unwrap_or_else(|| log.outcome(exit_code));
         StartFailure {
             outcome,
             reason: match left {
@@ -343,8 +329,8 @@ impl<'a> Launch<'a> {
                 Some(left) => format!("{reason}; {left}"),
             },
             exit_code,
-            log_tail: self.launched.log.tail(),
-            facts: self.launched.log.facts.clone(),
+            log_tail: log.tail(),
+            facts: log.facts.clone(),
             argv: self.argv,
         }
     }

@@ -28,13 +28,6 @@ pub struct Basis {
     pub validation: String,
 }
 
-impl Basis {
-    /// Whether no prediction of this kind was ever compared with a real server.
-    pub fn is_unvalidated(&self) -> bool {
-        self.validation.starts_with("unvalidated")
-    }
-}
-
 /// A model's shape, and the constants of the duration of its steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelBasis {

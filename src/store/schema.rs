@@ -367,16 +367,11 @@ fn put<'a, T>(
     id: impl Fn(&T) -> &String,
 ) {
     let mut at = 0;
-    for next in order {
-        let here = items.get(at).is_some_and(|item| id(item) == next);
-        if next == id(&item) {
-            if here {
-                items[at] = item;
-            } else {
-                items.insert(at, item);
-            }
-            return;
-        }
-        at += usize::from(here);
+    for before in order.take_while(|next| *next != id(&item)) {
+        at += usize::from(items.get(at).is_some_and(|item| id(item) == before));
+    }
+    match items.get_mut(at).filter(|old| id(old) == id(&item)) {
+        Some(old) => *old = item,
+        None => items.insert(at, item),
     }
 }

@@ -19,40 +19,49 @@ use crate::{
 /// # Errors
 /// When the CSV writer fails.
 pub fn cells(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
-    let columns = Columns::of(run);
-    let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(harmless(columns.header(None)))?;
-    for cell in &run.cells {
-        let (summary, side) = (cell.summary.as_ref(), cell.server_side.as_ref());
-        table.write_record(harmless(columns.row(run, cell, None, summary, side)))?;
-    }
-    finish(table)
+    let rows = run.cells.iter().map(|cell| Row {
+        cell,
+        repeat: None,
+        summary: cell.summary.as_ref(),
+        side: cell.server_side.as_ref(),
+        predicted: predicted(run, cell),
+    });
+    table(run, None, rows)
 }
 
 /// Returns `repeats.csv`: the same columns and the number of the repeat, from 1. The verdicts are those of the cell.
 pub(super) fn repeats(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
-    let columns = Columns::of(run);
-    let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(harmless(columns.header(Some("repeat"))))?;
-    for cell in &run.cells {
-        let summaries: Vec<&Summary> = if cell.repeats.is_empty() {
-            cell.summary.iter().collect()
-        } else {
-            cell.repeats.iter().collect()
-        };
-        for (at, summary) in summaries.into_iter().enumerate() {
-            let side = match cell.repeats.len() {
-                0 => cell.server_side.as_ref(),
-                _ => cell.server_side_repeats.get(at),
-            };
-            table.write_record(harmless(columns.row(run, cell, Some(at + 1), Some(summary), side)))?;
-        }
-    }
-    finish(table)
+    let rows = run.cells.iter().flat_map(|cell| {
+        // The only repeat of a cell is the cell.
+        let is_only = cell.repeats.is_empty();
+        let summaries = if is_only { cell.summary.as_slice() } else { &cell.repeats };
+        summaries.iter().enumerate().map(move |(at, summary)| Row {
+            cell,
+            repeat: Some(at + 1),
+            summary: Some(summary),
+            side: if is_only { cell.server_side.as_ref() } else { cell.server_side_repeats.get(at) },
+            predicted: predicted(run, cell),
+        })
+    });
+    table(run, Some("repeat"), rows)
 }
 
-fn finish(table: csv::Writer<Vec<u8>>) -> Result<Vec<u8>, csv::Error> {
+fn table<'a>(
+    run: &StoredRun,
+    repeat: Option<&str>,
+    rows: impl Iterator<Item = Row<'a>>,
+) -> Result<Vec<u8>, csv::Error> {
+    let columns = Columns::of(run);
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table.write_record(harmless(columns.header(repeat)))?;
+    for row in rows {
+        table.write_record(harmless(columns.row(run, &row)))?;
+    }
     table.into_inner().map_err(|e| csv::Error::from(e.into_error()))
+}
+
+fn predicted<'a>(run: &'a StoredRun, cell: &CellFile) -> Option<&'a PredictedCell> {
+    run.predictions.as_ref()?.cells.get(&cell.id)
 }
 
 /// What one row shows.
@@ -152,24 +161,16 @@ impl Columns {
         header
     }
 
-    fn row(
-        &self,
-        run: &StoredRun,
-        cell: &CellFile,
-        repeat: Option<usize>,
-        summary: Option<&Summary>,
-        side: Option<&ServerSide>,
-    ) -> Vec<String> {
-        let predicted = run.predictions.as_ref().and_then(|all| all.cells.get(&cell.id));
-        let row = Row { cell, repeat, summary, side, predicted };
+    fn row(&self, run: &StoredRun, row: &Row<'_>) -> Vec<String> {
+        let cell = row.cell;
         let mut fields = vec![cell.id.clone()];
-        fields.extend(repeat.map(|repeat| repeat.to_string()));
+        fields.extend(row.repeat.map(|repeat| repeat.to_string()));
         fields.extend([gpu(run, cell), cell.workload.clone(), cell.outcome.name().into(), verdicts(cell)]);
         let load = self.load.iter().map(|name| cell.load.get(name).or_else(|| cell.axes.get(name)));
         fields.extend(load.chain(self.server.iter().map(|name| cell.axes.get(name))).map(value));
-        fields.extend(COUNTS.iter().map(|(_, value)| value(&row)));
+        fields.extend(COUNTS.iter().map(|(_, value)| value(row)));
         fields.extend(Metric::COLUMNS.map(|metric| row.metric(metric)));
-        fields.extend(AFTER_METRICS.iter().map(|(_, value)| value(&row)));
+        fields.extend(AFTER_METRICS.iter().map(|(_, value)| value(row)));
         fields
     }
 }

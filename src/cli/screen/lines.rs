@@ -47,52 +47,31 @@ impl<W: Write + Send> View for Lines<W> {
     }
 
     fn tick(&mut self, now: Instant) {
-        let silent = self.last.is_some_and(|last| now.saturating_duration_since(last) >= HEARTBEAT);
-        if let Activity::Measuring { progress, rate, .. } = &mut self.state.now {
-            let rate = rate.update(progress, now);
-            if silent && !self.quiet {
-                self.measuring(rate, now);
+        let since = |start: Instant| duration(now.saturating_duration_since(start));
+        let text = match (&mut self.state.now, self.state.begun) {
+            (Activity::Measuring { cell, requests, progress, rate, since: start }, _) => {
+                // Updated on every tick, so that it is the rate of the last two seconds.
+                let rate = rate.update(progress, now);
+                format!("  {cell}: {} · {}", counters(*requests, progress, rate).join(" · "), since(*start))
             }
-        } else if silent && !self.quiet {
-            self.waiting(now);
+            (Activity::Starting { server, phase, line, since: start }, _) => {
+                let gap = if line.is_empty() { "" } else { " · " };
+                format!("  {server}: {} · {}{gap}{line}", phase_name(*phase), since(*start))
+            }
+            // Between two steps: a server takes time to stop and to free its memory.
+            (Activity::Idle, Some(begun)) => {
+                format!("  waiting for a server to stop · {} since the start", since(begun))
+            }
+            (Activity::Idle, None) => return,
+        };
+        let silent = self.last.is_some_and(|last| now.saturating_duration_since(last) >= HEARTBEAT);
+        if silent && !self.quiet {
+            self.line(&text, now);
         }
     }
 
     fn interval(&self) -> Duration {
         Duration::from_secs(1)
-    }
-}
-
-impl<W: Write + Send> Lines<W> {
-    fn measuring(&mut self, rate: Option<f64>, now: Instant) {
-        if let Activity::Measuring { cell, requests, progress, since, .. } = &self.state.now {
-            let text = format!(
-                "  {cell}: {} · {}",
-                counters(*requests, progress, rate).join(" · "),
-                duration(now.saturating_duration_since(*since))
-            );
-            self.line(&text, now);
-        }
-    }
-
-    fn waiting(&mut self, now: Instant) {
-        let text = match (&self.state.now, self.state.begun) {
-            (Activity::Starting { server, phase, line, since }, _) => {
-                let gap = if line.is_empty() { "" } else { " · " };
-                format!(
-                    "  {server}: {} · {}{gap}{line}",
-                    phase_name(*phase),
-                    duration(now.saturating_duration_since(*since))
-                )
-            }
-            // Between two steps: a server takes time to stop and to free its memory.
-            (_, Some(begun)) => format!(
-                "  waiting for a server to stop · {} since the start",
-                duration(now.saturating_duration_since(begun))
-            ),
-            (_, None) => return,
-        };
-        self.line(&text, now);
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     import::{self, Options},
+    manifest::Slo,
     report::json_lines,
     store::{self, StoredRun},
 };
@@ -27,7 +28,7 @@ pub(super) fn import(args: &args::Import) -> Ended {
         usd_per_hour: args.usd_per_hour,
         model: args.model.clone(),
         requests: args.requests,
-        slo: args.slo(),
+        slo: Slo(args.slo.clone()),
         objective: args.objective.into(),
         axes: args.axis.clone(),
         optional_axes: Vec::new(),

@@ -28,7 +28,7 @@ const MAX_READ: u64 = 4 << 20;
 const MAX_READ_TO_END: u64 = 64 << 20;
 
 /// What is known from the log's text so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::server) struct LogState {
     line: Vec<u8>,
     tail: VecDeque<String>,
@@ -46,20 +46,6 @@ pub(in crate::server) struct LogState {
 }
 
 impl LogState {
-    fn new() -> Self {
-        Self {
-            line: Vec::new(),
-            tail: VecDeque::new(),
-            facts: Facts::default(),
-            phase: StartPhase::Launch,
-            progress: String::new(),
-            cause: Cause::default(),
-            capturing: false,
-            loading: false,
-            arguments: None,
-        }
-    }
-
     fn feed(&mut self, bytes: &[u8]) {
         // Progress bars end their lines with a carriage return.
         for part in bytes.split_inclusive(|&b| b == b'\n' || b == b'\r') {
@@ -162,7 +148,7 @@ impl LogReader {
             head: File::open(path)?,
             segments: segments(path.as_std_path()),
             segment: None,
-            state: LogState::new(),
+            state: LogState::default(),
         })
     }
 
@@ -250,7 +236,7 @@ impl LogReader {
 /// Determines how a server ended, and the line that explains it, from its whole log and its exit code (a negative one is a
 /// signal). `served` says whether the server had been ready before, so that its start explains nothing.
 pub fn classify(log: &[u8], exit_code: Option<i32>, served: bool) -> (ServerOutcome, String) {
-    let mut state = LogState::new();
+    let mut state = LogState::default();
     if served {
         state.cause.set_serving();
     }
@@ -270,7 +256,7 @@ mod tests {
     }
 
     fn whole(name: &str) -> LogState {
-        let mut log = LogState::new();
+        let mut log = LogState::default();
         // In small pieces, like a growing file.
         for piece in recorded(name).chunks(7) {
             log.feed(piece);
@@ -415,7 +401,7 @@ mod tests {
         let arguments = log.arguments.unwrap();
         assert_eq!(arguments["max_num_seqs"], Some(serde_json::json!(128)));
         let mut phases = Vec::new();
-        let mut log = LogState::new();
+        let mut log = LogState::default();
         for line in recorded("log-serve-first-cold.log").split_inclusive(|b| *b == b'\n') {
             log.feed(line);
             if phases.last() != Some(&log.phase) {
@@ -428,13 +414,13 @@ mod tests {
 
     #[test]
     fn progress_bars_bad_text_and_endless_lines_are_handled() {
-        let mut log = LogState::new();
+        let mut log = LogState::default();
         for number in 0..200 {
             log.feed(format!("line {number}\n").as_bytes());
         }
         assert_eq!(log.tail().len(), TAIL);
         assert_eq!(log.last_line(), "line 199");
-        let mut log = LogState::new();
+        let mut log = LogState::default();
         log.feed(b"a\rb\xff\r\n");
         log.feed(&vec![b'x'; MAX_LINE * 3]);
         log.feed(b"y\nend\n");

@@ -10,7 +10,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::process::CommandExt,
     path::Path,
-    process::{Command, ExitCode, Stdio},
+    process::{Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::{Duration, Instant},
@@ -68,24 +68,20 @@ enum GuardError {
 
 /// Runs the hidden verb `runner guard LOG JOURNAL GRACE_MS COMMAND…`, which guards a server. JOURNAL is the journal's
 /// folder; empty means no journal.
-pub fn guard(words: &[String]) -> ExitCode {
+pub fn guard(words: &[String]) {
     let [log, journal, grace, program, arguments @ ..] = words else {
-        return ExitCode::from(2);
+        return;
     };
     let Ok(grace) = grace.parse().map(Duration::from_millis) else {
-        return ExitCode::from(2);
+        return;
     };
     let mut command = Command::new(program);
     command.args(arguments);
     match guard_server(log, journal, grace, command) {
-        Ok(left) if left.is_empty() => {
-            say("ended");
-            return ExitCode::SUCCESS;
-        }
+        Ok(left) if left.is_empty() => say("ended"),
         Ok(left) => say(&format!("left {}", tree::join(left))),
         Err(error) => say(&format!("failed {error}")),
     }
-    ExitCode::from(1)
 }
 
 /// Runs a server to its end and returns the processes that could not be ended.
