@@ -80,7 +80,6 @@ impl Durations {
         None
     }
 
-    /// Pools two histograms.
     pub(super) fn pool(&self, other: &Self) -> Self {
         let buckets = self.buckets.iter().chain(&other.buckets).copied().collect();
         Self::new(buckets, self.count + other.count, self.sum_s + other.sum_s)

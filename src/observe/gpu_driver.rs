@@ -4,7 +4,6 @@
 use super::nvml::Nvml;
 use super::{gpu_side::GpuState, nvidia_smi::NvidiaSmi};
 
-/// The source of GPU states.
 pub(super) enum GpuDriver {
     /// The library: a call takes microseconds, and it counts energy.
     #[cfg(target_os = "linux")]
@@ -23,7 +22,6 @@ impl GpuDriver {
         NvidiaSmi::find(runner).await.map(Self::NvidiaSmi)
     }
 
-    /// The state of every GPU.
     pub(super) async fn read(&self) -> Vec<GpuState> {
         match self {
             #[cfg(target_os = "linux")]

@@ -32,7 +32,6 @@ impl NvidiaSmi {
         (!parse(&gpus, "").is_empty()).then_some(tool)
     }
 
-    /// The state of every GPU.
     pub(super) async fn read(&self) -> Vec<GpuState> {
         let (gpus, processes) = tokio::join!(self.query(GPUS), self.query(PROCESSES));
         parse(&gpus.unwrap_or_default(), &processes.unwrap_or_default())

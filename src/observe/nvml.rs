@@ -12,7 +12,6 @@ impl Nvml {
         nvml_wrapper::Nvml::init().ok().map(Self)
     }
 
-    /// The state of every GPU.
     pub(super) fn read(&self) -> Vec<GpuState> {
         let count = self.0.device_count().unwrap_or_default();
         (0..count)

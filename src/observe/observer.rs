@@ -184,7 +184,6 @@ async fn observe(job: Job, sources: &Sources) {
     let _ = result.send(recorder.finish(before.zip(after), span_s));
 }
 
-/// Takes samples and keeps them.
 struct Recorder<'a> {
     scraper: Option<Scraper>,
     every: Option<Duration>,
@@ -254,7 +253,6 @@ impl<'a> Recorder<'a> {
         });
     }
 
-    /// Samples the processes and the GPUs.
     async fn sample_machine(&mut self) {
         let t_s = self.elapsed();
         if let Some(usage) = self.processes.and_then(ProcessTree::usage) {

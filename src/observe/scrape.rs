@@ -13,7 +13,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Limit on a page's size, bytes; a real vLLM's has 60 KB.
 const MAX_PAGE: usize = 16 << 20;
 
-/// Scrapes one server.
 pub(super) struct Scraper {
     client: Result<HttpClient, HttpError>,
     url: String,

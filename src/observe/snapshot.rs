@@ -11,9 +11,7 @@ use super::{
 /// vLLM's metrics on one page, summed over engines and labels. A metric that is not on the page is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Snapshot {
-    /// Requests that run.
     pub(super) running: Option<f64>,
-    /// Requests that wait.
     pub(super) waiting: Option<f64>,
     /// Part of the KV cache in use, 0 to 1, of the engine with the fullest cache.
     pub(super) kv_usage: Option<f64>,

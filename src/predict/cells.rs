@@ -9,26 +9,15 @@ use crate::{
     measure::{CellContext, CellOutcome, Severity, Verdict, VerdictKind},
     observe::{EngineSide, ServerSide},
     plan::{Cell, Group},
-    server::{Facts, ServerOutcome, classify},
-    store::{CellFile, FORMAT, LadderEnd, ServerFile},
+    server::{Facts, classify},
+    store::{CellFile, LadderEnd, ServerFile},
 };
 
 /// Predicts the start of a server. Every line of its log is marked as predicted.
 pub(super) fn server(group: &Group, placed: &Placed, now: Timestamp) -> ServerFile {
     let fit = placed.server.fit();
     let lines = startup_log::lines(&placed.server, &fit);
-    let mut file = ServerFile {
-        format: FORMAT,
-        id: group.id.clone(),
-        outcome: ServerOutcome::Ready,
-        reason: None,
-        argv: Vec::new(),
-        axes: group.axes.clone(),
-        facts: Facts::default(),
-        exit_code: None,
-        log_tail: Vec::new(),
-        started_at: now,
-    };
+    let mut file = ServerFile::new(group, now);
     match fit {
         Ok(fit) => {
             file.facts = Facts {

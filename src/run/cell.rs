@@ -40,7 +40,6 @@ pub(super) struct Client<'a> {
     pub(super) api_key: Option<String>,
     /// The secrets that no record may contain.
     pub(super) mask: Mask,
-    /// Observes the server during the repeat.
     pub(super) observer: &'a Observer,
     pub(super) observed: ObservedServer,
     /// The vocabularies of the server.

@@ -39,7 +39,6 @@ impl Begun {
 }
 
 impl Sweep<'_> {
-    /// Runs every server and its cells.
     pub(super) async fn run(&mut self) -> Result<Ended, RunError> {
         self.predict()?;
         let plan = self.plan;
@@ -165,7 +164,6 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Stores the cells that the manifest skips.
     fn store_skipped(&mut self, group: &Group) -> Result<(), RunError> {
         for cell in &group.cells {
             if let Some(reason) = &cell.skip

@@ -7,7 +7,7 @@ use crate::{
     manifest::Engine,
     plan::Group,
     server::{self, Running, ServerOutcome, Start, StartFailure},
-    store::{EngineFact, FORMAT, ServerFile},
+    store::{EngineFact, ServerFile},
 };
 
 impl Sweep<'_> {
@@ -29,18 +29,7 @@ impl Sweep<'_> {
         };
         let start = Start { server: &group.server, folder: &folder, runner: &self.order.runner, api_key };
         let result = server::start(start, &mut on_phase, self.stop.clone()).await;
-        let mut file = ServerFile {
-            format: FORMAT,
-            id: group.id.clone(),
-            outcome: ServerOutcome::Ready,
-            reason: None,
-            argv: Vec::new(),
-            axes: group.axes.clone(),
-            facts: server::Facts::default(),
-            exit_code: None,
-            log_tail: Vec::new(),
-            started_at,
-        };
+        let mut file = ServerFile::new(group, started_at);
         let result = match result {
             Ok(running) => {
                 file.facts = running.facts.clone();

@@ -9,7 +9,6 @@ use crate::{
     store::CellFile,
 };
 
-/// Why a server cannot fit.
 pub(super) struct Proof {
     /// Id of the server that did not fit.
     by: String,

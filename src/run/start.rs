@@ -24,7 +24,6 @@ const ANNOUNCED_AFTER: Duration = Duration::from_secs(2);
 /// The most characters of a label in a run's name: the length of a folder's name is limited.
 const LONGEST_LABEL: usize = 64;
 
-/// Receives the events of a run.
 type Emit<'a> = &'a mut (dyn FnMut(Event) + Send);
 
 /// Runs a plan. Every finished cell is on disk before the next one starts. Once `stop` turns true the running repeat is
@@ -130,12 +129,12 @@ async fn new_run_file(
 
 /// The GPUs of this machine. A driver's tool that is slow to answer is announced.
 async fn gpus(runner: &str, emit: Emit<'_>) -> Vec<Gpu> {
-    let mut asking = pin!(provenance::gpus(runner));
-    let gpus = match timeout(ANNOUNCED_AFTER, &mut asking).await {
+    let mut detection = pin!(provenance::gpus(runner));
+    let gpus = match timeout(ANNOUNCED_AFTER, &mut detection).await {
         Ok(gpus) => gpus,
         Err(_) => {
             emit(Event::Warning("nvidia-smi has not answered yet; waiting a little longer for it".into()));
-            asking.await
+            detection.await
         }
     };
     gpus.unwrap_or_else(|error| {
@@ -171,7 +170,6 @@ fn reopen(
     Ok((folder, file, done(&old.cells)))
 }
 
-/// Creates the folder of a new run.
 fn create(plan: &Plan, order: &Order, mut file: RunFile, emit: Emit<'_>) -> Result<Opened, StoreError> {
     let experiment = &plan.experiment.name;
     if let Some(before) = store::unfinished(&order.results, experiment) {

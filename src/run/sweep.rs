@@ -18,7 +18,6 @@ use crate::{
 /// Writing the tables, which grow with the run, takes at most this fraction (1/20) of its time.
 const TABLES_SHARE: u32 = 20;
 
-/// A run in progress.
 pub(super) struct Sweep<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) plan: &'a Plan,
@@ -28,7 +27,6 @@ pub(super) struct Sweep<'a> {
     pub(super) stored: StoredRun,
     /// Ids of the cells that need no measurement: done earlier, finished by this start, or left out by `--only`.
     pub(super) settled: BTreeSet<String>,
-    /// The tables are not written before this instant.
     pub(super) tables_due: Instant,
     pub(super) emit: &'a mut (dyn FnMut(Event) + Send),
     pub(super) stop: watch::Receiver<bool>,
@@ -40,7 +38,6 @@ pub(super) struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// Whether somebody asked to stop.
     pub(super) fn is_stopped(&self) -> bool {
         *self.stop.borrow()
     }

@@ -18,7 +18,6 @@ const USAGE_TIMEOUT: Duration = Duration::from_secs(30);
 const TOKENIZE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limit on the body of an answer, bytes.
 const MAX_BODY: usize = 1 << 20;
-/// Texts that are counted concurrently.
 const CONCURRENCY: usize = 8;
 /// Seed of the texts that verify a vocabulary. They are not prompts, so they do not depend on a cell's seed.
 const PROOF_SEED: u64 = 1;
@@ -96,7 +95,6 @@ async fn learn(counter: &Counter, spec: &Workload) -> Result<Vocabulary, CountEr
     }
 }
 
-/// How a server counts.
 #[derive(Clone, Copy)]
 enum Method {
     /// `/tokenize`, as vLLM has it.
@@ -105,7 +103,6 @@ enum Method {
     Usage,
 }
 
-/// A client that counts tokens on one server.
 #[derive(Clone)]
 struct Counter {
     client: HttpClient,

@@ -27,7 +27,6 @@ use crate::{
 /// How long to wait for the news that a server has ended.
 const CRASH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a turn ended.
 pub(super) enum TurnEnd {
     /// The repeat was measured.
     Measured(Records, Box<Seen>),

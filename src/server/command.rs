@@ -88,7 +88,6 @@ pub(super) fn words(server: &Server, runner: &str, host: &str, port: &str) -> Ve
     words
 }
 
-/// The faults to inject, as arguments of the embedded engine.
 fn fault_words(faults: &Faults) -> Vec<String> {
     let mut words = Vec::new();
     for (name, moment) in
@@ -111,7 +110,6 @@ fn fault_words(faults: &Faults) -> Vec<String> {
     words
 }
 
-/// One flag as arguments.
 pub(super) fn flag_words(name: &str, flag: &Flag) -> Vec<String> {
     match flag {
         Flag::On => vec![format!("--{name}")],
@@ -130,7 +128,6 @@ pub(super) fn is_address(flag: &str) -> bool {
     flags::info(flag).is_some_and(|info| info.address)
 }
 
-/// The name that requests use for the model.
 pub(super) fn served_model(server: &Server) -> String {
     server.flags.text("served-model-name").unwrap_or_else(|| server.model.clone())
 }

@@ -74,15 +74,6 @@ pub struct HttpRequest<'a> {
     pub max_body: usize,
 }
 
-/// The status and the whole body of a response.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpResponse {
-    /// The HTTP status.
-    pub status: u16,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
 impl HttpClient {
     /// Builds the client.
     ///
@@ -100,11 +91,8 @@ impl HttpClient {
             .map_err(|error| HttpError::Client(error.to_string()))
     }
 
-    /// Sends a request and reads the whole response.
-    ///
-    /// # Errors
-    /// When no whole response arrives in time, or its body is too long.
-    pub async fn send(&self, request: HttpRequest<'_>) -> Result<HttpResponse, HttpError> {
+    /// Sends a request and returns the status and the whole body of the response.
+    pub(super) async fn send(&self, request: HttpRequest<'_>) -> Result<(u16, Vec<u8>), HttpError> {
         let HttpRequest { url, api_key, body, timeout, max_body } = request;
         let mut builder = match body {
             Some(body) => self.0.post(url).json(body),
@@ -123,17 +111,17 @@ impl HttpClient {
                 return Err(HttpError::TooLong { url: url.to_owned(), limit: max_body });
             }
         }
-        Ok(HttpResponse { status, body })
+        Ok((status, body))
     }
 
     /// Sends a request whose response must have the status 200, and returns its body.
     ///
     /// # Errors
-    /// As [`HttpClient::send`], and when the status is another one.
+    /// When no whole response arrives in time, its body is too long, or its status is another one.
     pub async fn fetch(&self, request: HttpRequest<'_>) -> Result<Vec<u8>, HttpError> {
         match self.send(request).await? {
-            HttpResponse { status: 200, body } => Ok(body),
-            HttpResponse { status, .. } => Err(HttpError::Status { url: request.url.to_owned(), status }),
+            (200, body) => Ok(body),
+            (status, _) => Err(HttpError::Status { url: request.url.to_owned(), status }),
         }
     }
 }

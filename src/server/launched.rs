@@ -37,7 +37,6 @@ const GPU_TIMEOUT: Duration = Duration::from_secs(30);
 /// How far a GPU's memory in use may stay above its value before the start, MiB: other processes come and go too.
 const GPU_SLACK_MIB: u64 = 512;
 
-/// Why a server could not be launched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LaunchError {
     #[error("cannot {verb} {log}: {error}")]
@@ -61,7 +60,6 @@ pub(super) enum EndError {
     GpuMemory { gpu: usize, now: u64, before: u64 },
 }
 
-/// What the guardian has reported.
 #[derive(Clone, Debug, Default)]
 struct Report {
     /// The exit code of the server's first process, once it has ended.
@@ -174,14 +172,12 @@ impl LaunchedServer {
         report.ok().and_then(|report| report.exited).flatten()
     }
 
-    /// Who listens on the server's port.
     pub(super) fn listener(&mut self) -> Listener {
         let listener = tree::listener(self.port, self.guard_pid, self.leader);
         self.listened |= listener == Listener::Ours;
         listener
     }
 
-    /// The port on which the server should listen.
     pub(super) fn port(&self) -> u16 {
         self.port
     }
@@ -200,7 +196,6 @@ impl LaunchedServer {
         )
     }
 
-    /// The server's process tree.
     pub(super) fn tree(&self) -> ProcessTree {
         ProcessTree { guard: self.guard_pid, group: self.leader }
     }

@@ -21,7 +21,7 @@ mod start;
 pub use accepted_flags::{AcceptedFlags, FlagsError, accepted_flags, installed_version, unknown_flags};
 pub use command::argv;
 pub use gpu::{DetectGpusError, DetectedGpu, detect_gpus};
-pub use http::{HttpClient, HttpError, HttpRequest, HttpResponse};
+pub use http::{HttpClient, HttpError, HttpRequest};
 pub use log::classify;
 pub use outcome::{Facts, OomAt, ServerOutcome, StartPhase, UnknownOutcome};
 pub use process::{CaptureError, ProcessTree, TreeUsage, capture, end_orphans, guard, guard_capture};

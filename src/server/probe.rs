@@ -45,7 +45,7 @@ impl Probe {
 
     /// The status and the JSON body of a response; another body is null.
     async fn get(&self, path: &str) -> Result<(u16, Value), HttpError> {
-        let response = self
+        let (status, body) = self
             .client
             .send(HttpRequest {
                 url: &format!("{}{path}", self.url),
@@ -55,7 +55,7 @@ impl Probe {
                 max_body: MAX_BODY,
             })
             .await?;
-        Ok((response.status, serde_json::from_slice(&response.body).unwrap_or(Value::Null)))
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
 
     /// How `/health` of a server that was ready before fails; `None` when it does not.

@@ -306,14 +306,7 @@ impl<'a> Launch<'a> {
         self.launched.log.set_serving();
         let mut facts = self.launched.log.facts.clone();
         facts.startup_s = Some(self.launched_at.elapsed().as_secs_f64());
-        Running {
-            url: self.probe.url.clone(),
-            model: facts.served_model.clone().unwrap_or_else(|| command::served_model(self.server)),
-            facts,
-            argv: self.argv,
-            probe: self.probe,
-            launched: Some(self.launched),
-        }
+        running(self.server, self.probe, facts, self.argv, Some(self.launched))
     }
 
     /// Ends the server, whose start failed. Without a `cause` its log says why.
@@ -350,15 +343,25 @@ async fn attach(start: &Start<'_>) -> Result<Running, StartFailure> {
     let url = url.trim_end_matches('/').trim_end_matches("/v1").to_owned();
     let probe = Probe::new(url, start.api_key.clone()).map_err(no_client)?;
     match probe.ask(start.server, true).await {
-        Answer::Ours(facts) => Ok(Running {
-            url: probe.url.clone(),
-            model: facts.served_model.clone().unwrap_or_else(|| command::served_model(start.server)),
-            facts: *facts,
-            argv: Vec::new(),
-            probe,
-            launched: None,
-        }),
+        Answer::Ours(facts) => Ok(running(start.server, probe, *facts, Vec::new(), None)),
         Answer::NotYet(reason) | Answer::NotOurs(reason) => Err(failure(ServerOutcome::NotOurs, reason)),
+    }
+}
+
+fn running(
+    server: &Server,
+    probe: Probe,
+    facts: Facts,
+    argv: Vec<String>,
+    launched: Option<LaunchedServer>,
+) -> Running {
+    Running {
+        url: probe.url.clone(),
+        model: facts.served_model.clone().unwrap_or_else(|| command::served_model(server)),
+        facts,
+        argv,
+        probe,
+        launched,
     }
 }
 

@@ -140,7 +140,6 @@ pub(super) fn names(folder: &Utf8Path) -> Result<Vec<String>, StoreError> {
     }
 }
 
-/// Creates a folder and its missing parents.
 pub(super) fn create_folders(path: &Utf8Path) -> Result<(), StoreError> {
     fs::create_dir_all(path).map_err(|e| StoreError::io(path, "create the folder", &e))
 }

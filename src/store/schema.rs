@@ -17,7 +17,7 @@ use crate::{
     manifest::{Objective, Slo},
     measure::{CellOutcome, ClientTotals, Metric, Point, Summary, Verdict},
     observe::ServerSide,
-    plan::Plan,
+    plan::{Group, Plan},
     server::{Facts, ServerOutcome},
 };
 
@@ -151,6 +151,22 @@ pub struct ServerFile {
 }
 
 impl ServerFile {
+    /// A group's server, launched at `started_at` and ready, before anything is known about it.
+    pub fn new(group: &Group, started_at: Timestamp) -> Self {
+        Self {
+            format: FORMAT,
+            id: group.id.clone(),
+            outcome: ServerOutcome::Ready,
+            reason: None,
+            argv: Vec::new(),
+            axes: group.axes.clone(),
+            facts: Facts::default(),
+            exit_code: None,
+            log_tail: Vec::new(),
+            started_at,
+        }
+    }
+
     /// Whether it became ready.
     pub fn is_ready(&self) -> bool {
         self.outcome == ServerOutcome::Ready

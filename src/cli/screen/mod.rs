@@ -20,30 +20,6 @@ use lines::Lines;
 pub use state::Commands;
 use view::View;
 
-/// How to show a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Progress bars, for a terminal.
-    Bars,
-    /// One line per event, and a line of progress at least every ten seconds.
-    Lines,
-    /// Only failures and warnings.
-    Quiet,
-}
-
-impl Kind {
-    /// Bars where stderr is a terminal, lines elsewhere.
-    pub fn of_stderr(quiet: bool) -> Self {
-        if quiet {
-            Self::Quiet
-        } else if std::io::stderr().is_terminal() {
-            Self::Bars
-        } else {
-            Self::Lines
-        }
-    }
-}
-
 /// The screen of one run. It is cleared of bars when it is closed or dropped.
 pub struct Screen {
     messages: Sender<Message>,
@@ -68,13 +44,13 @@ impl Events {
 }
 
 impl Screen {
-    /// A screen on stderr that suggests `commands` at the end.
-    pub fn new(kind: Kind, commands: Commands) -> Self {
-        let view: Box<dyn View> = match kind {
-            Kind::Bars => Box::new(Bars::new(commands)),
-            Kind::Lines | Kind::Quiet => {
-                Box::new(Lines::new(anstream::stderr(), kind == Kind::Quiet, commands))
-            }
+    /// A screen on stderr that suggests `commands` at the end: bars on a terminal, elsewhere a line per event. A `quiet` one
+    /// shows only failures and warnings.
+    pub fn new(quiet: bool, commands: Commands) -> Self {
+        let view: Box<dyn View> = if !quiet && std::io::stderr().is_terminal() {
+            Box::new(Bars::new(commands))
+        } else {
+            Box::new(Lines::new(anstream::stderr(), quiet, commands))
         };
         let (messages, inbox) = mpsc::channel();
         let thread = thread::Builder::new()

@@ -10,7 +10,7 @@ use super::{
         args,
         exit::Exit,
         flags::{self, Ask},
-        screen::{Commands, Kind, Screen},
+        screen::{Commands, Screen},
         settings::Settings,
         signals,
     },
@@ -43,7 +43,7 @@ pub(super) fn run(args: &args::Run) -> Ended {
         say("a server's flags are wrong; nothing was started");
         return Err(Exit::Usage);
     }
-    let screen = Screen::new(Kind::of_stderr(settings.quiet), commands(args));
+    let screen = Screen::new(settings.quiet, commands(args));
     let events = screen.events();
     let templates = settings.templates.clone();
     // A second interrupt ends the process at once, whatever the run is doing: the run has a thread of its own, and this one

@@ -111,7 +111,6 @@ impl ErrorLines {
     }
 }
 
-/// A log that is being written.
 pub(super) struct LogFile {
     bounds: Bounds,
     head: File,

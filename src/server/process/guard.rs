@@ -45,7 +45,6 @@ pub(in crate::server) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Exit code for a command that cannot be started, as in shells.
 pub(super) const NOT_STARTED: i32 = 127;
 
-/// What a guardian waits for.
 enum Event {
     /// The runner closed the pipe, or is gone.
     Stop,

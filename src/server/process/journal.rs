@@ -84,6 +84,9 @@ impl Journal {
     /// Begins the entry of this process, before anything is started. `None` where a process's identity cannot be read or
     /// nothing can be written: then the guardian alone ends the tree.
     pub(super) fn begin(folder: &str, log: &str, grace: Duration, before: &HashSet<PathBuf>) -> Option<Self> {
+        if folder.is_empty() {
+            return None;
+        }
         let (boot, namespace) = boot_and_namespace()?;
         let guard = identity(i32::try_from(std::process::id()).ok()?)?;
         let parent = rustix::process::getppid()?.as_raw_nonzero().get();
@@ -105,9 +108,6 @@ impl Journal {
                 files: BTreeMap::new(),
             },
         };
-        if folder.is_empty() {
-            return None;
-        }
         if journal.write().is_err() {
             remove(&journal.path);
             return None;
@@ -233,7 +233,6 @@ pub(in crate::server) fn child_identity(_pid: i32) -> Option<Identity> {
     None
 }
 
-/// This boot and this PID namespace.
 #[cfg(target_os = "linux")]
 fn boot_and_namespace() -> Option<(String, u64)> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;

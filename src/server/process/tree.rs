@@ -76,7 +76,6 @@ pub(in crate::server) fn members(guard: Pid, group: Pid) -> Option<Vec<Member>> 
     Some(members.iter().filter_map(member).collect())
 }
 
-/// The living processes of a tree.
 #[cfg(not(target_os = "linux"))]
 pub(in crate::server) fn members(_guard: Pid, group: Pid) -> Option<Vec<Member>> {
     Some(whole_group(group))
@@ -147,22 +146,28 @@ pub(in crate::server) enum Listener {
     Unknown,
 }
 
+/// The listening TCP sockets of this machine; `None` where they cannot be listed.
+#[cfg(target_os = "linux")]
+fn listening() -> Option<Vec<procfs::net::TcpNetEntry>> {
+    let tables = [procfs::net::tcp(), procfs::net::tcp6()];
+    if tables.iter().all(Result::is_err) {
+        return None;
+    }
+    let entries = tables.into_iter().flatten().flatten();
+    Some(entries.filter(|entry| entry.state == procfs::net::TcpState::Listen).collect())
+}
+
 /// The TCP ports on which the tree listens, ascending; empty where that cannot be known.
 #[cfg(target_os = "linux")]
 pub(in crate::server) fn ports(guard: Pid, group: Pid) -> std::collections::BTreeSet<u16> {
-    use procfs::net::TcpState;
-
     let members = members(guard, group).unwrap_or_default();
-    let tables = [procfs::net::tcp(), procfs::net::tcp6()];
-    let entries = tables.into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.state == TcpState::Listen)
-        .filter(|entry| holds(&members, &[entry.inode].into()) == Some(true))
-        .map(|entry| entry.local_address.port())
+    let sockets = listening().unwrap_or_default().into_iter();
+    sockets
+        .filter(|socket| holds(&members, &[socket.inode].into()) == Some(true))
+        .map(|socket| socket.local_address.port())
         .collect()
 }
 
-/// The TCP ports on which the tree listens.
 #[cfg(not(target_os = "linux"))]
 pub(in crate::server) fn ports(_guard: Pid, _group: Pid) -> std::collections::BTreeSet<u16> {
     std::collections::BTreeSet::new()
@@ -171,18 +176,13 @@ pub(in crate::server) fn ports(_guard: Pid, _group: Pid) -> std::collections::BT
 /// Who listens on a TCP port of this machine.
 #[cfg(target_os = "linux")]
 pub(in crate::server) fn listener(port: u16, guard: Pid, group: Pid) -> Listener {
-    use procfs::net::TcpState;
-
-    let tables = [procfs::net::tcp(), procfs::net::tcp6()];
-    if tables.iter().all(Result::is_err) {
+    let Some(sockets) = listening() else {
         return Listener::Unknown;
-    }
-    let sockets: std::collections::HashSet<u64> = tables
+    };
+    let sockets: std::collections::HashSet<u64> = sockets
         .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.state == TcpState::Listen && entry.local_address.port() == port)
-        .map(|entry| entry.inode)
+        .filter(|socket| socket.local_address.port() == port)
+        .map(|socket| socket.inode)
         .collect();
     if sockets.is_empty() {
         return Listener::Nobody;
