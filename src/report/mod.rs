@@ -20,6 +20,7 @@ mod escape;
 mod export;
 mod file_name;
 mod finding;
+mod metrics;
 mod model;
 mod note;
 mod number;

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     manifest::{LatencyKind, SloTerm},
-    measure::{Metric, Rank, Severity, Unit, VerdictKind},
-    report::{finding::place_on, model::Cell, number},
+    measure::{Metric, Severity, Unit, VerdictKind},
+    report::{finding::place_on, metrics::at, model::Cell, number},
     unit::Percentile,
 };
 
@@ -20,7 +20,7 @@ const NUMBERS: [Metric; 5] = [
     Metric::OUTPUT,
     Metric::P50_TTFT,
     Metric::P95_TTFT,
-    Metric::Latency(Rank::At(Percentile::P95), LatencyKind::Itl),
+    at(Percentile::P95, LatencyKind::Itl),
     Metric::P95_E2E,
 ];
 

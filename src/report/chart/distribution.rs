@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     manifest::LatencyKind,
-    measure::{Latency, Metric, Rank},
-    report::{model::Cell, number},
+    measure::Latency,
+    report::{metrics::at, model::Cell, number},
     unit::Percentile,
 };
 
@@ -62,8 +62,8 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
     let fewer = along.filter(|_| fewer).map(|axis| (axis, rows.len()));
     notes.push(about::thinned(canvas, scope, fewer.as_slice()));
     for kind in panels {
-        let tail = Metric::Latency(Rank::At(Percentile::P95), kind);
-        notes.push(about::unranked(canvas, rows.iter().map(|(_, cell)| *cell), tail));
+        let cells = rows.iter().map(|(_, cell)| *cell);
+        notes.push(about::unranked(canvas, cells, at(Percentile::P95, kind)));
     }
     notes.push(canvas.text("curves", context! {}));
     Some(sheet.finish(bottom + Plane::BELOW_BARE, notes, chart))

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
-use minijinja::context;
+use minijinja::{context, value::Serde};
 
 use super::{
     canvas::Canvas,
@@ -65,7 +65,7 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>) -> Option<Chart> {
     let mut sheet = Sheet::new(canvas, &chart.title, &canvas.source(), &[]);
     let mut flow = sheet.row();
     for fate in &fates {
-        let word = canvas.text("fate_key", context! { fate => fate.name() });
+        let word = canvas.text("fate_key", context! { fate => Serde(fate) });
         flow.tile_key(&mut sheet.svg, fill(*fate).0, &word);
     }
     sheet.end_row(flow);
@@ -149,7 +149,7 @@ fn tile(canvas: &Canvas<'_, '_>, at: usize) -> Tile {
     let longest = server.file.and_then(|file| file.facts.estimated_max_model_len);
     let lines = |narrow: bool| {
         let f = context! {
-            fate => server.fate.name(),
+            fate => Serde(server.fate),
             narrow,
             at_once => server.full_length_requests().map(|most| number::rate_bare(Some(most))),
             lost,

@@ -4,6 +4,7 @@ use crate::{
     manifest::LatencyKind,
     measure::{Metric, Rank, Rate, Summary},
     report::{
+        metrics::{RATES, at, mean, middle, pace, tail},
         model::{Cell, Model, Origin},
         statistics::Estimate,
     },
@@ -21,44 +22,30 @@ pub enum Column {
     Energy,
 }
 
-const fn rate(rate: Rate) -> Column {
-    Column::Metric(Metric::Rate(rate))
-}
-
-const fn at(percentile: Percentile, kind: LatencyKind) -> Column {
-    Column::Metric(Metric::Latency(Rank::At(percentile), kind))
-}
-
-const fn mean(kind: LatencyKind) -> Column {
-    Column::Metric(Metric::Latency(Rank::Mean, kind))
-}
-
 /// The columns of tables, in their order: of each row the first that some cell has on both sides. All other
 /// numbers serve gates only.
-const SHOWN: [&[Column]; 9] = {
-    use LatencyKind::{E2e, Itl, Tpot, Ttft};
-    const P50: Percentile = Percentile::P50;
-    const P95: Percentile = Percentile::P95;
-    const P99: Percentile = Percentile::P99;
+fn rows() -> [Vec<Column>; 9] {
+    use LatencyKind::{E2e, Itl, Ttft};
+    let row = |metrics: &[Metric]| metrics.iter().copied().map(Column::Metric).collect();
     [
-        &[rate(Rate::Output), rate(Rate::Total), rate(Rate::Requests)],
-        &[Column::Cost],
-        &[Column::Energy],
-        &[at(P50, Ttft), mean(Ttft)],
-        &[at(P95, Ttft), at(P99, Ttft)],
-        &[at(P50, Tpot), mean(Tpot), at(P50, Itl), mean(Itl)],
-        &[at(P99, Itl), at(P95, Itl)],
-        &[at(P50, E2e), mean(E2e)],
-        &[at(P95, E2e), at(P99, E2e)],
+        row(&RATES),
+        vec![Column::Cost],
+        vec![Column::Energy],
+        row(&middle(Ttft)),
+        row(&tail(Ttft)),
+        row(&pace()),
+        row(&[at(Percentile::P99, Itl), at(Percentile::P95, Itl)]),
+        row(&middle(E2e)),
+        row(&tail(E2e)),
     ]
-};
+}
 
 impl Column {
     /// All numbers by which two cells are compared: the columns of `cells.csv`, the means, numbers that
     /// another tool reported, cost and energy.
     pub(super) fn all(one: &Cell<'_>, other: &Cell<'_>) -> Vec<Self> {
-        let means = LatencyKind::ALL.map(|kind| Metric::Latency(Rank::Mean, kind));
-        let mut metrics: Vec<Metric> = Metric::COLUMNS.into_iter().chain(means).collect();
+        let mut metrics: Vec<Metric> =
+            Metric::COLUMNS.into_iter().chain(LatencyKind::ALL.map(mean)).collect();
         for name in one.file.reported.keys().filter(|name| other.file.reported.contains_key(*name)) {
             metrics.extend(Metric::parse(name).filter(|metric| !metrics.contains(metric)));
         }
@@ -67,7 +54,7 @@ impl Column {
 
     /// The columns of tables that some cell has.
     pub(super) fn shown(has: impl Fn(Self) -> bool) -> Vec<Self> {
-        SHOWN.iter().filter_map(|row| row.iter().copied().find(|column| has(*column))).collect()
+        rows().into_iter().filter_map(|row| row.into_iter().find(|column| has(*column))).collect()
     }
 
     /// Its name, as a gate spells it: `p95_ttft_ms`, `usd_per_million_output_tokens`.

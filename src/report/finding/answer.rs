@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Facts, Finding, Kind, Rule, Unit, middle, place, tail};
+use super::{Facts, Finding, Kind, Rule, Unit, place};
 use crate::{
     manifest::{LatencyKind, SloTerm},
     measure::{Metric, Rate},
-    report::model::{Block, Cell, Model, Origin, Streaming, objective_name},
+    report::{
+        metrics::{middle, tail},
+        model::{Block, Cell, Model, Origin, Streaming},
+    },
 };
 
 pub(super) const RULES: &[Rule] =
@@ -53,10 +56,10 @@ fn answer(model: &Model<'_>, workload: usize) -> Option<Finding> {
     let facts = Facts::new()
         .name("machine", model.machine())
         .name("origin", cell.origin.word())
-        .name("objective", objective_name(block.objective))
-        .name("met", ranking.met.name())
-        .name("trust", ranking.trust.name())
-        .name("reason", pick.reason.name())
+        .word("objective", block.objective)
+        .word("met", ranking.met)
+        .word("trust", ranking.trust)
+        .word("reason", pick.reason)
         .place("place", place(model, cell))
         .flag("conversations", block.has_turns)
         .list("targets", targets(&block.slo.0))
@@ -92,9 +95,9 @@ fn basis(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let summaries = model.cells_at(&block.cells).filter_map(|cell| cell.file.summary.as_ref());
     let samples = summaries.map(|summary| summary.counts.completed as usize).min();
     let facts = Facts::new()
-        .name("reason", pick.reason.name())
-        .name("met", ranking.met.name())
-        .name("trust", ranking.trust.name())
+        .word("reason", pick.reason)
+        .word("met", ranking.met)
+        .word("trust", ranking.trust)
         .count("compared", ranking.compared)
         .count("meeting", ranking.meeting)
         .list("targets", targets(&block.slo.0))

@@ -5,8 +5,9 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use super::{Facts, Finding, Kind, Rule, Unit, place};
 use crate::{
     manifest::LatencyKind,
-    measure::{Metric, Rank, Severity, VerdictKind},
+    measure::{Metric, Severity, VerdictKind},
     report::{
+        metrics::at,
         model::{Block, Cell, Model, Origin, Trust},
         statistics::largest,
     },
@@ -140,7 +141,7 @@ fn measured_once(model: &Model<'_>) -> Vec<Finding> {
 /// The latencies of a percentile, most familiar first.
 fn percentiles(rank: Percentile) -> impl Iterator<Item = Metric> {
     let kinds = [LatencyKind::E2e, LatencyKind::Ttft, LatencyKind::Tpot, LatencyKind::Itl];
-    kinds.into_iter().map(move |kind| Metric::Latency(Rank::At(rank), kind))
+    kinds.into_iter().map(move |kind| at(rank, kind))
 }
 
 /// The first latency of which a cell has too few samples for a percentile.

@@ -31,10 +31,7 @@ fn described<'m, 'a>(
     model: &'m Model<'a>,
     block: &'m Block<'_>,
 ) -> impl Iterator<Item = (&'m Cell<'a>, &'a Summary)> + Clone {
-    model
-        .cells_at(&block.cells)
-        .filter(|cell| cell.has_numbers() && Some(cell.origin) == block.origin)
-        .filter_map(|cell| Some((cell, cell.file.summary.as_ref()?)))
+    model.with_numbers(block).filter_map(|cell| Some((cell, cell.file.summary.as_ref()?)))
 }
 
 /// Answers that arrived in one piece: there is no TTFT, or it equals E2E.

@@ -2,9 +2,12 @@
 
 use super::{Coordinate, Facts, Finding, Kind, Rule, Unit, place, place_on};
 use crate::{
-    measure::{Metric, Rate},
+    measure::Metric,
     plan::Role,
-    report::model::{Cell, Change, Effect, Judgement, Level, Model},
+    report::{
+        metrics::RATES,
+        model::{Cell, Change, Effect, Judgement, Level, Model},
+    },
 };
 
 pub(super) const RULES: &[Rule] = &[Rule::Run(effects), Rule::Workload(tie)];
@@ -189,10 +192,8 @@ fn tie(model: &Model<'_>, workload: usize) -> Option<Finding> {
         .iter()
         .filter_map(|block| Some((*block, &model.cells[model.ranking(*block).first()?])))
         .collect();
-    let metric = [Rate::Output, Rate::Total, Rate::Requests]
-        .map(Metric::Rate)
-        .into_iter()
-        .find(|metric| picks.iter().all(|(_, cell)| cell.ranked(*metric).is_some()))?;
+    let metric =
+        RATES.into_iter().find(|metric| picks.iter().all(|(_, cell)| cell.ranked(*metric).is_some()))?;
     let rates = || picks.iter().filter_map(|(_, cell)| cell.ranked(metric));
     let (most, least) = (rates().max_by(f64::total_cmp)?, rates().min_by(f64::total_cmp)?);
     let cells: Vec<usize> = picks.iter().map(|(_, cell)| cell.index).collect();

@@ -3,9 +3,11 @@
 use std::{fmt, sync::Arc};
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value};
+use serde::Serialize;
 use serde_json::{Map, json};
 
 use crate::{
+    manifest::scalar_text,
     measure::{self, Metric},
     plan::Axis,
     report::number,
@@ -212,6 +214,11 @@ impl Facts {
     /// A name.
     pub(crate) fn name(self, name: &'static str, text: impl Into<String>) -> Self {
         self.put(name, Some(Fact::Name(text.into())))
+    }
+
+    /// A name that is serialized as text.
+    pub(crate) fn word(self, name: &'static str, value: impl Serialize) -> Self {
+        self.name(name, scalar_text(&json!(value)))
     }
 
     /// A value of an axis by its index: a whole number as a number, anything else as it was written.

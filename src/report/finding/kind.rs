@@ -213,10 +213,8 @@ impl Kind {
             Self::Ridge => &[Self::TailRidge, Self::LongTail],
             Self::TailRidge | Self::Stalls => &[Self::LongTail],
             Self::RepeatsDisagree => &[Self::NotSteady],
-            Self::TtftGrowth => &[],
             Self::NotStreamed => &[Self::TtftGrowth, Self::HeldUp],
             Self::OutputCosts => &[Self::OutputLength],
-            Self::Excluded => &[],
             _ => &[],
         }
     }

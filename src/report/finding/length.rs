@@ -1,11 +1,12 @@
 //! What longer prompts and longer answers cost.
 
-use super::{Facts, Finding, Kind, Rule, Unit, both, middle, pace, place_of_line};
+use super::{Facts, Finding, Kind, Rule, Unit, both, place_of_line};
 use crate::{
     manifest::LatencyKind,
     measure::{Metric, Rate},
     plan::Quantity,
     report::{
+        metrics::{middle, pace},
         model::{Block, Cell, Line, Model, Streaming},
         statistics::largest,
     },

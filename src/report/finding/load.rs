@@ -1,10 +1,11 @@
 //! What more load brings and costs: scaling, knee, saturation, and which latency degrades first.
 
-use super::{Facts, Finding, Kind, Rule, Unit, both, middle, pace, place, place_of_line, tail};
+use super::{Facts, Finding, Kind, Rule, Unit, both, place, place_of_line};
 use crate::{
     manifest::{LatencyKind, SloTerm},
     measure::{Metric, Rate},
     report::{
+        metrics::{middle, pace, tail},
         model::{
             Block, Cell, Curve, Line, Met, Model, Point, Streaming, Trust, Window, carried, deciding,
             falls_behind, keeps_up,
@@ -87,10 +88,7 @@ fn limit(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
 
 /// The rate up to which an open loop keeps up with its schedule, and the rate from which it falls behind.
 fn saturation(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
-    let open = model
-        .cells_at(&block.cells)
-        .filter(|cell| cell.load.is_open && cell.load.asked.is_some() && cell.has_numbers())
-        .filter(|cell| Some(cell.origin) == block.origin);
+    let open = model.with_numbers(block).filter(|cell| cell.load.is_open && cell.load.asked.is_some());
     let (behind, kept): (Vec<&Cell<'_>>, Vec<&Cell<'_>>) = open.partition(|cell| falls_behind(cell));
     let asked = |cell: &&&Cell<'_>| cell.load.asked.unwrap_or_default();
     let first = *behind.iter().min_by(|a, b| asked(a).total_cmp(&asked(b)))?;

@@ -34,7 +34,7 @@ pub(crate) use kind::{Kind, Question};
 pub(crate) use prediction::{
     PREDICTED, PredictionRow, prediction, prediction_error, prediction_medians, prediction_rows,
 };
-pub(crate) use rule::{Finding, Rule, at, both, middle, pace, place, place_of_line, place_on, tail};
+pub(crate) use rule::{Finding, Rule, both, place, place_of_line, place_on};
 pub(crate) use select::headlines;
 pub(crate) use words::{Macros, Statement, Words};
 

@@ -1,14 +1,11 @@
-//! What a rule is, what it returns, and what rules share: where a cell stands, and which metrics describe a
-//! latency.
+//! What a rule is, what it returns, and what rules share: where a cell stands.
 
 use super::facts::{Coordinate, Facts};
 use super::kind::Kind;
 use crate::{
-    manifest::LatencyKind,
-    measure::{Metric, Rank},
+    measure::Metric,
     plan::{Quantity, Role},
     report::model::{Block, Cell, Line, Model},
-    unit::Percentile,
 };
 
 /// A statement about a run, with its evidence. It has no words: templates turn it into a sentence.
@@ -124,27 +121,6 @@ pub(crate) fn place_of_line(model: &Model<'_>, block: &Block<'_>, line: &Line) -
     let is_other = |axis: usize| axis != line.axis && block.axes.contains(&axis);
     let first = line.cells.first().filter(|_| block.axes.iter().any(|axis| is_other(*axis)));
     first.map_or_else(Vec::new, |cell| place_on(model, &model.cells[*cell], is_other))
-}
-
-/// A percentile of a latency.
-pub(crate) fn at(percentile: Percentile, kind: LatencyKind) -> Metric {
-    Metric::Latency(Rank::At(percentile), kind)
-}
-
-/// The middle of a latency, preferred metric first: some tools report means only.
-pub(crate) fn middle(kind: LatencyKind) -> [Metric; 2] {
-    [at(Percentile::P50, kind), Metric::Latency(Rank::Mean, kind)]
-}
-
-/// The tail of a latency, preferred metric first.
-pub(crate) fn tail(kind: LatencyKind) -> [Metric; 2] {
-    [at(Percentile::P95, kind), at(Percentile::P99, kind)]
-}
-
-/// The middle of the time between tokens, preferred metric first.
-pub(crate) fn pace() -> [Metric; 4] {
-    let ([a, b], [c, d]) = (middle(LatencyKind::Tpot), middle(LatencyKind::Itl));
-    [a, b, c, d]
 }
 
 /// The first of some metrics by which both cells may be ranked, with its value in each.

@@ -460,7 +460,7 @@ fn slo(sampler: &mut Sampler, drawn: &Drawn) -> Slo {
         let values = drawn.values(0);
         let numbers = drawn.law.at(spot(drawn, usize::MAX, &values, [load, 0, 0]));
         for kind in [LatencyKind::Ttft, LatencyKind::E2e] {
-            let [tail, _] = crate::report::finding::tail(kind);
+            let [tail, _] = crate::report::metrics::tail(kind);
             if dice.is(0.6)
                 && let Some(ms) = numbers.of(tail)
             {

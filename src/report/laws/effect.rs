@@ -8,7 +8,8 @@ use crate::{
     manifest::LatencyKind,
     measure::{Metric, Rate},
     report::{
-        finding::{Facts, Finding, Kind, middle},
+        finding::{Facts, Finding, Kind},
+        metrics::middle,
         model::{Change, Effect, Judgement},
         statistics::median,
     },

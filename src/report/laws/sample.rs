@@ -118,7 +118,7 @@ impl Sampler {
     pub(super) fn summary(&mut self, law: &Numbers, n: u64, run: f64, steady: bool, how: Start) -> Summary {
         let spot = law.spot;
         let ms = |kind: LatencyKind| {
-            let [median, _] = crate::report::finding::middle(kind);
+            let [median, _] = crate::report::metrics::middle(kind);
             law.of(median).unwrap_or_default() * run
         };
         let mut own = fixtures::summary(n);

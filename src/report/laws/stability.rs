@@ -7,7 +7,10 @@ use super::{
 use crate::{
     manifest::LatencyKind,
     measure::{Metric, Rate},
-    report::finding::{Finding, Kind, middle, tail},
+    report::{
+        finding::{Finding, Kind},
+        metrics::{middle, tail},
+    },
 };
 
 const OUTPUT: Metric = Metric::Rate(Rate::Output);

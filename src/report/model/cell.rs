@@ -2,9 +2,10 @@
 
 use crate::{
     manifest::LatencyKind,
-    measure::{Metric, Rank, Rate, Severity, Summary, VerdictKind},
+    measure::{Metric, Rank, Severity, Summary, VerdictKind},
     plan::{self, Quantity},
     report::{
+        metrics::{RATES, at},
         origin::Origin,
         statistics::{Estimate, relative_error},
     },
@@ -13,10 +14,6 @@ use crate::{
 };
 
 use super::numbers::{Number, Numbers};
-
-/// The throughput metrics, preferred one first: tools report different ones.
-pub(super) const RATES: [Metric; 3] =
-    [Metric::Rate(Rate::Output), Metric::Rate(Rate::Total), Metric::Rate(Rate::Requests)];
 
 /// TTFT of at least this part of E2E means that answers arrived in one piece.
 const WHOLE: f64 = 0.99;
@@ -127,6 +124,18 @@ impl<'a> Cell<'a> {
         self.number(metric).filter(|number| number.excluded.is_none()).map(|number| number.value)
     }
 
+    /// Whether the cell measured a latency for itself: an answer that arrived in one piece has neither a first
+    /// token nor gaps, so that its TTFT is its E2E.
+    pub(crate) fn has_own(&self, kind: LatencyKind) -> bool {
+        kind == LatencyKind::E2e || self.streaming == Streaming::Streamed
+    }
+
+    /// Returns a positive number to draw conclusions from; of a latency, only the cell's own.
+    pub(crate) fn ranked_own(&self, metric: Metric) -> Option<f64> {
+        let is_own = !matches!(metric, Metric::Latency(_, kind) if !self.has_own(kind));
+        self.ranked(metric).filter(|value| is_own && *value > 0.0)
+    }
+
     /// Returns the standard error of the logarithm of a number, from its samples alone.
     pub(crate) fn sampled(&self, metric: Metric) -> Option<f64> {
         self.numbers.sampled(metric, || self.sampling(metric))
@@ -185,8 +194,7 @@ impl<'a> Cell<'a> {
 
     /// A percentile over the median of a latency, if both may be ranked.
     pub(crate) fn tail(&self, rank: Percentile, kind: LatencyKind) -> Option<f64> {
-        let at = |rank| self.ranked(Metric::Latency(Rank::At(rank), kind));
-        let (middle, tail) = (at(Percentile::P50)?, at(rank)?);
+        let (middle, tail) = (self.ranked(at(Percentile::P50, kind))?, self.ranked(at(rank, kind))?);
         (middle > 0.0).then(|| tail / middle)
     }
 

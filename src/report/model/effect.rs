@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::{Cell, Doubt, Grid, Streaming, noise::ASSUMED_RATIO};
+use super::{Cell, Doubt, Grid, noise::ASSUMED_RATIO};
 use crate::{
     manifest::LatencyKind,
-    measure::{Metric, Rank},
+    measure::Metric,
     plan::{Quantity, Role},
-    report::statistics::{median, t_quantile},
-    unit::Percentile,
+    report::{
+        metrics::{self, RATES, tail},
+        statistics::{median, t_quantile},
+    },
 };
 
 /// The smallest change that matters.
@@ -266,15 +268,11 @@ fn are_alike(one: &Cell<'_>, other: &Cell<'_>) -> bool {
 /// The metrics by which an axis is judged: of each group the one that most pairs have on both sides.
 fn metrics(grid: &Grid<'_>, pairs: &[(usize, usize)]) -> Vec<Metric> {
     let has = |metric: Metric| pairs.iter().filter(|pair| ratio(grid, metric, **pair).is_some()).count();
-    let at = |rank: Percentile, kind: LatencyKind| Metric::Latency(Rank::At(rank), kind);
-    let mean = |kind: LatencyKind| Metric::Latency(Rank::Mean, kind);
-    let tail = |kind: LatencyKind| [at(Percentile::P95, kind), at(Percentile::P99, kind)];
-    let middle = |kind: LatencyKind| [at(Percentile::P50, kind), mean(kind)];
-    let whole = [tail(LatencyKind::E2e), middle(LatencyKind::E2e)].concat();
+    let whole = [tail(LatencyKind::E2e), metrics::middle(LatencyKind::E2e)].concat();
     let groups: [&[Metric]; 5] = [
-        &super::cell::RATES,
-        &middle(LatencyKind::Ttft),
-        &middle(LatencyKind::Tpot),
+        &RATES,
+        &metrics::middle(LatencyKind::Ttft),
+        &metrics::middle(LatencyKind::Tpot),
         &tail(LatencyKind::Itl),
         &whole,
     ];
@@ -283,15 +281,10 @@ fn metrics(grid: &Grid<'_>, pairs: &[(usize, usize)]) -> Vec<Metric> {
     groups.iter().filter_map(most).filter(|metric| has(*metric) > 0).collect()
 }
 
-/// The ratio of a metric of two cells. TTFT and the time per token count for streamed answers only.
+/// The ratio of a metric of two cells.
 fn ratio(grid: &Grid<'_>, metric: Metric, (base, cell): (usize, usize)) -> Option<Pair> {
-    let of = |at: usize| {
-        let cell = &grid.cells[at];
-        let needs_stream = matches!(metric, Metric::Latency(_, kind) if kind != LatencyKind::E2e);
-        let may = !needs_stream || cell.streaming == Streaming::Streamed;
-        cell.ranked(metric).filter(|value| may && *value > 0.0)
-    };
-    Some(Pair { base, cell, ratio: of(cell)? / of(base)? })
+    let number = |at: usize| grid.cells[at].ranked_own(metric);
+    Some(Pair { base, cell, ratio: number(cell)? / number(base)? })
 }
 
 /// The mean of the logarithms of some ratios.

@@ -3,8 +3,8 @@
 use super::{Block, Cell, Grid};
 use crate::{
     manifest::LatencyKind,
-    measure::{Metric, Rank},
-    unit::Percentile,
+    measure::Metric,
+    report::metrics::{middle, tail},
 };
 
 /// A latency is common if at least this part of the cells with the most common one have it.
@@ -25,12 +25,10 @@ pub(crate) struct Front {
 /// The Pareto front of the usable cells of a block; `None` if no cell has both numbers.
 pub(crate) fn front(grid: &Grid<'_>, block: &Block<'_>) -> Option<Front> {
     let brings = block.brings?;
-    let cells = block.cells.iter().map(|at| &grid.cells[*at]);
-    let cells: Vec<&Cell<'_>> =
-        cells.filter(|cell| cell.is_usable() && Some(cell.origin) == block.origin).collect();
+    let cells = grid.usable(block);
     let points = |latency: Metric| -> Vec<(f64, f64, usize)> {
-        let point = |cell: &&Cell<'_>| Some((cell.ranked(latency)?, cell.ranked(brings)?, cell.index));
-        cells.iter().filter_map(point).collect()
+        let point = |cell: &Cell<'_>| Some((cell.ranked(latency)?, cell.ranked(brings)?, cell.index));
+        cells.clone().filter_map(point).collect()
     };
     let latency = latency(block, |metric| points(metric).len())?;
     let mut points = points(latency);
@@ -48,16 +46,10 @@ pub(crate) fn front(grid: &Grid<'_>, block: &Block<'_>) -> Option<Front> {
 
 /// The first common latency.
 fn latency(block: &Block<'_>, known: impl Fn(Metric) -> usize) -> Option<Metric> {
-    let (p95, p99) = (Rank::At(Percentile::P95), Rank::At(Percentile::P99));
-    let middle = [Rank::At(Percentile::P50), Rank::Mean];
-    let of = |kind: LatencyKind, ranks: &[Rank]| -> Vec<Metric> {
-        ranks.iter().map(|rank| Metric::Latency(*rank, kind)).collect()
-    };
     let first = block.slo.0.first();
     // As in the ranking, the median stands in for a percentile that may not be ranked.
-    let wanted = first.map(|term| [vec![Metric::of_term(term)], of(term.metric, &middle)].concat());
-    let any =
-        [LatencyKind::E2e, LatencyKind::Ttft].map(|kind| of(kind, &[&[p95, p99], &middle[..]].concat()));
+    let wanted = first.map(|term| [&[Metric::of_term(term)], &middle(term.metric)[..]].concat());
+    let any = [LatencyKind::E2e, LatencyKind::Ttft].map(|kind| [tail(kind), middle(kind)].concat());
     let all = wanted.into_iter().chain(any).flatten();
     let all: Vec<(Metric, usize)> = all.map(|metric| (metric, known(metric))).collect();
     let most = all.iter().map(|(_, count)| *count).max().filter(|most| *most > 0)?;

@@ -12,20 +12,18 @@ use super::{
     numbers::Numbers,
 };
 use crate::{
-    manifest::{Objective, Slo, scalar_text},
-    measure::{Metric, Rank},
+    manifest::{LatencyKind, Objective, Slo, scalar_text},
+    measure::Metric,
     plan::{self, Axis, Quantity, Role},
-    report::origin::{Origin, origins},
+    report::{
+        metrics::mean,
+        origin::{Origin, origins},
+    },
     store::StoredRun,
 };
 
 /// The name of a machine that nobody named.
 const UNNAMED: &str = "unnamed machine";
-
-/// Mean end-to-end latency: some tools report no medians.
-pub(crate) const MEAN_E2E: Metric = Metric::Latency(Rank::Mean, crate::manifest::LatencyKind::E2e);
-/// Mean time to first token.
-pub(crate) const MEAN_TTFT: Metric = Metric::Latency(Rank::Mean, crate::manifest::LatencyKind::Ttft);
 
 /// A stored run, indexed. Cells, axes, servers, workloads and blocks refer to each other by index.
 pub(crate) struct Grid<'a> {
@@ -226,7 +224,9 @@ impl<'a> Grid<'a> {
             axes.filter(|(axis, _)| self.axes[**axis].is_numeric()).flat_map(|(_, lines)| lines)
         });
         let lines: Vec<&Line> = lines.collect();
-        let metrics: Vec<Metric> = Metric::COLUMNS.into_iter().chain([MEAN_E2E, MEAN_TTFT]).collect();
+        // Some tools report no medians.
+        let means = [LatencyKind::E2e, LatencyKind::Ttft].map(mean);
+        let metrics: Vec<Metric> = Metric::COLUMNS.into_iter().chain(means).collect();
         Noise::of(&usable, &lines, &self.cells, &numbers, &metrics)
     }
 
@@ -238,6 +238,15 @@ impl<'a> Grid<'a> {
     /// The usable cells of a block that have the origin that is ranked.
     pub(crate) fn usable<'m>(&'m self, block: &'m Block<'_>) -> impl Iterator<Item = &'m Cell<'a>> + Clone {
         self.cells_at(&block.cells).filter(|cell| cell.is_usable_as(block.origin))
+    }
+
+    /// The cells of a block with numbers of the origin that is ranked, usable or not.
+    pub(crate) fn with_numbers<'m>(
+        &'m self,
+        block: &'m Block<'_>,
+    ) -> impl Iterator<Item = &'m Cell<'a>> + Clone {
+        let cells = self.cells_at(&block.cells);
+        cells.filter(|cell| cell.has_numbers() && Some(cell.origin) == block.origin)
     }
 
     /// The noise of the numbers of a workload.

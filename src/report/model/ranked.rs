@@ -2,11 +2,13 @@
 
 use std::{cmp::Ordering, ops::Deref};
 
-use super::{
-    Cell, Effect, Grid, MEAN_E2E, MEAN_TTFT, Met, Ranking, SAME, Trust, cell::RATES, effect::effects,
-    ranking::rank,
+use super::{Cell, Effect, Grid, Met, Ranking, SAME, Trust, effect::effects, ranking::rank};
+use crate::{
+    manifest::Objective,
+    measure::Metric,
+    report::metrics::{RATES, response},
+    store::StoredRun,
 };
-use crate::{manifest::Objective, measure::Metric, store::StoredRun};
 
 /// A stored run, indexed and ranked. Built once; notes, charts, page and comparison borrow it.
 pub(crate) struct Model<'a> {
@@ -135,9 +137,7 @@ impl<'a> Model<'a> {
                 return larger(x, y);
             }
         }
-        let quick = |cell: &Cell<'_>| {
-            cell.first_ranked(&[Metric::P50_E2E, MEAN_E2E, Metric::P50_TTFT, MEAN_TTFT]).map(|(_, ms)| -ms)
-        };
+        let quick = |cell: &Cell<'_>| cell.first_ranked(&response()).map(|(_, ms)| -ms);
         larger(quick(one), quick(other))
     }
 

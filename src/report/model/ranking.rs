@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Block, Cell, Curve, Grid, MEAN_E2E, MEAN_TTFT};
+use serde::Serialize;
+
+use super::{Block, Cell, Curve, Grid};
 use crate::{
     manifest::{Objective, Slo, SloTerm},
-    measure::{Metric, Rank, VerdictKind},
+    measure::{Metric, VerdictKind},
+    report::metrics::{at, response},
     unit::Percentile,
 };
 
@@ -14,45 +17,14 @@ pub(crate) const NEAR: f64 = 0.9;
 /// A knee is better than a line without one if it reaches this part of its throughput: it needs less load.
 const CLOSE: f64 = 0.8;
 
-impl Trust {
-    /// The name in templates.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Medians => "medians",
-            Self::AsTold => "as_told",
-        }
-    }
-}
-
-impl Met {
-    /// The name in templates.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::NoSlo => "no_slo",
-            Self::Yes => "yes",
-            Self::ByStandIn => "stand_in",
-            Self::Contradicted => "contradicted",
-            Self::No => "no",
-        }
-    }
-}
-
-/// The name of an objective in templates.
-pub(crate) fn objective_name(objective: Objective) -> &'static str {
-    match objective {
-        Objective::Latency => "latency",
-        Objective::Throughput => "throughput",
-    }
-}
-
 /// The targets of an SLO as text: `p95_ttft ≤ 1500ms and p95_e2e ≤ 3s`; empty without an SLO.
 pub(crate) fn slo_text(slo: &Slo) -> String {
     slo.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 /// How far the deciding numbers can be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Trust {
     /// Every number may be ranked.
     Full,
@@ -63,13 +35,15 @@ pub(crate) enum Trust {
 }
 
 /// Whether the recommended cell meets the SLO.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Met {
     /// There is no SLO.
     NoSlo,
     /// Yes, by the numbers it names.
     Yes,
     /// Yes, by the numbers that stand in for them.
+    #[serde(rename = "stand_in")]
     ByStandIn,
     /// The numbers that stand in meet it, but the unreliable percentiles that it names do not.
     Contradicted,
@@ -78,7 +52,8 @@ pub(crate) enum Met {
 }
 
 /// Why a cell is recommended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Reason {
     /// Most load within the SLO.
     MostLoad,
@@ -96,22 +71,6 @@ pub(crate) enum Reason {
     Quickest,
     /// It is the only cell.
     Only,
-}
-
-impl Reason {
-    /// The name in templates.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::MostLoad => "most_load",
-            Self::MostLoadAndFastest => "most_load_and_fastest",
-            Self::Fastest => "fastest",
-            Self::NearestToSlo => "nearest_to_slo",
-            Self::Knee => "knee",
-            Self::AsGoodAsFastest => "as_good_as_fastest",
-            Self::Quickest => "quickest",
-            Self::Only => "only",
-        }
-    }
 }
 
 /// One recommended cell.
@@ -154,7 +113,7 @@ pub(crate) fn deciding(term: &SloTerm, cell: &Cell<'_>, trust: Trust) -> Option<
     let own = Metric::of_term(term);
     match trust {
         Trust::Full => cell.ranked(own),
-        Trust::Medians => cell.ranked(Metric::Latency(Rank::At(Percentile::P50), term.metric)),
+        Trust::Medians => cell.ranked(at(Percentile::P50, term.metric)),
         Trust::AsTold => cell.shown(own),
     }
 }
@@ -195,11 +154,9 @@ struct Compared<'c, 'a> {
     left_out: BTreeMap<VerdictKind, usize>,
 }
 
-fn compared<'c, 'a>(grid: &'c Grid<'a>, block: &Block<'a>) -> Compared<'c, 'a> {
-    let cells = block.cells.iter().map(|at| &grid.cells[*at]);
+fn compared<'c, 'a>(grid: &'c Grid<'a>, block: &'c Block<'a>) -> Compared<'c, 'a> {
     // Simulated and predicted cells are never ranked with measured ones.
-    let measured: Vec<&Cell<'a>> =
-        cells.filter(|cell| cell.has_numbers() && Some(cell.origin) == block.origin).collect();
+    let measured: Vec<&Cell<'a>> = grid.with_numbers(block).collect();
     let usable: Vec<&Cell<'a>> = measured.iter().copied().filter(|cell| cell.excluded().is_none()).collect();
     let needed: Vec<Metric> = block.slo.0.iter().map(Metric::of_term).chain(block.brings).collect();
     let full =
@@ -366,7 +323,7 @@ fn without_slo<'a>(grid: &Grid<'a>, block: &Block<'a>, cells: &[&Cell<'a>], rank
         (knee, _) => knee.is_some(),
     };
     let all = by(cells, rate);
-    let quick = [Metric::P50_E2E, MEAN_E2E, Metric::P50_TTFT, MEAN_TTFT]
+    let quick = response()
         .into_iter()
         .map(|metric| by(cells, |cell| cell.ranked(metric).map(|ms| -ms)))
         .find(|cells| !cells.is_empty())

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::Cell;
 use crate::{
     manifest::scalar_text,
@@ -21,7 +23,8 @@ pub(crate) struct Server<'a> {
 }
 
 /// What became of a server; tables, sentences and charts share its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Fate {
     /// It started, and no cell ran out of memory.
     Fits,
@@ -52,19 +55,6 @@ impl Fate {
     /// Whether memory was seen to run out.
     pub(crate) fn is_end(self) -> bool {
         matches!(self, Self::EndsUnderLoad | Self::TooSmall | Self::EndsAtStart)
-    }
-
-    /// The name in templates.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Fits => "fits",
-            Self::EndsUnderLoad => "ends_under_load",
-            Self::TooSmall => "too_small",
-            Self::EndsAtStart => "ends_at_start",
-            Self::Implied => "implied",
-            Self::Failed => "failed",
-            Self::NotReached => "not_reached",
-        }
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn surface(model: &Model<'_>) -> Option<Value> {
     let fate = |at: &usize| {
         let server = &model.servers[*at];
         json!({
-            "fate": server.fate.name(),
+            "fate": server.fate,
             "ended_at": server.ended_at(),
             "full_length_requests": server.full_length_requests(),
             "largest_length": server.file.and_then(|file| file.facts.estimated_max_model_len),

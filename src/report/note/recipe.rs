@@ -8,7 +8,7 @@ use crate::{
     manifest::{Flag, scalar_text},
     report::{
         finding::{Kind, Statement, latencies, usd_per_million},
-        model::{Cell, Effect, Met, Model, objective_name, slo_text},
+        model::{Cell, Effect, Met, Model, slo_text},
     },
 };
 
@@ -48,14 +48,14 @@ pub(super) fn recipe(model: &Model<'_>, statements: &[Statement], workload: usiz
     let is_met = matches!(ranking.met, Met::NoSlo | Met::Yes | Met::ByStandIn);
     Some(json!({
         "workload": model.workloads[workload].name,
-        "objective": objective_name(block.objective),
-        "met": ranking.met.name(),
+        "objective": block.objective,
+        "met": ranking.met,
         "statement": sentence(Kind::Answer),
         "basis": sentence(Kind::Basis),
         "slo": slo_text(block.slo),
         "model": server.map(|server| &server.group.server.model).filter(|model| !model.is_empty()),
         "server": model.server_label(block.server),
-        "pick": picked(model, cell, pick.reason.name()),
+        "pick": picked(model, cell, pick.reason),
         "usd_per_million": usd_per_million(model, cell).filter(|_| is_met),
         "j_per_token": cell.file.gpu_j_per_output_token(),
         "load": load(model, at, cell),

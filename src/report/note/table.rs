@@ -1,6 +1,7 @@
 //! The tables of a note as formatted cells: along the load, what a server axis does, and all numbers of a
 //! block.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
     measure::{CellOutcome, Metric, Rate},
     plan::Role,
     report::{
-        finding::{at, middle, tail},
+        metrics::{RATES, at, middle, tail},
         model::{Block, Cell, Change, Effect, Met, Model, Origin, Streaming, Trust, deciding, is_beyond},
         number::{ABSENT, latency, rate, signed, thousands},
         statistics::{evenly, median},
@@ -29,12 +30,11 @@ fn first_known(model: &Model<'_>, block: &Block<'_>, metrics: &[Metric]) -> Opti
 /// ITL.
 fn metrics(model: &Model<'_>, block: &Block<'_>, all: bool) -> Vec<Metric> {
     use LatencyKind::{E2e, Itl, Tpot, Ttft};
-    let rates = [Rate::Output, Rate::Total, Rate::Requests].map(Metric::Rate);
     // The TTFT of answers that arrived in one piece repeats E2E.
     let streams = all || model.cells_at(&block.cells).any(|cell| cell.streaming == Streaming::Streamed);
     let e2e = [tail(E2e), middle(E2e)].concat();
     let own: [&[Metric]; 7] = [
-        &rates,
+        &RATES,
         if streams { &middle(Ttft) } else { &[] },
         if streams { &tail(Ttft) } else { &[] },
         &e2e,
@@ -261,7 +261,7 @@ pub(super) fn numbers(model: &Model<'_>, at: usize) -> Value {
 }
 
 /// The numbers of a recommended cell that may be ranked. `reason` says what it was picked for.
-pub(super) fn picked(model: &Model<'_>, cell: &Cell<'_>, reason: &str) -> Value {
+pub(super) fn picked(model: &Model<'_>, cell: &Cell<'_>, reason: impl Serialize) -> Value {
     let latency = |percentile, kind| cell.ranked(at(percentile, kind));
     json!({
         "reason": reason,

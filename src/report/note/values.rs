@@ -11,7 +11,7 @@ use crate::{
     report::{
         Chart, file_name,
         finding::{Kind, Statement, headlines},
-        model::{Effect, Fate, Model, Origin, Server, front, objective_name, slo_text},
+        model::{Effect, Fate, Model, Origin, Server, front, slo_text},
     },
     store::{Basis, CellFile, Imported, ServerFile, StoredRun},
 };
@@ -144,7 +144,7 @@ fn workloads(model: &Model<'_>, statements: &[Statement]) -> Vec<Value> {
             "name": workload.name,
             "file": file,
             "note": (count > 1).then(|| format!("capacity-{file}.md")),
-            "objective": objective_name(workload.objective),
+            "objective": workload.objective,
             "slo": slo_text(workload.slo),
             "answer": sentence(&[Kind::Answer, Kind::NoAnswer], None),
             "basis": best.and_then(|block| sentence(&[Kind::Basis], Some(block))),
@@ -264,7 +264,7 @@ fn servers(model: &Model<'_>) -> Value {
                 "launch": own.then_some(server.group.server.launch.on),
                 "flags": flags_of(server).into_iter().filter(|flag| !common.contains(flag)).collect::<Vec<_>>(),
                 "axes": server.group.axes.iter().map(|(axis, value)| json!({ "axis": axis, "value": value })).collect::<Vec<_>>(),
-                "fate": server.fate.name(),
+                "fate": server.fate,
                 "outcome": server.file.map(|file| file.outcome.to_string()),
                 "reason": server.file.and_then(|file| file.reason.clone()),
                 "argv": server.file.map(|file| file.argv.clone()),
@@ -389,13 +389,13 @@ fn block(model: &Model<'_>, statements: &[Statement], at: usize) -> Value {
         model.cells_at(cells).map(|cell| table::picked(model, cell, reason)).collect()
     };
     let picks = ranking.picks.iter();
-    let picks = picks.map(|pick| table::picked(model, &model.cells[pick.cell], pick.reason.name()));
+    let picks = picks.map(|pick| table::picked(model, &model.cells[pick.cell], pick.reason));
     let of_block = statements.iter().filter(|own| own.finding.block == Some(at));
     json!({
         "workload": model.workloads[own.workload].name,
         "server": own.server.map(|server| &model.servers[server].group.id),
         "server_label": model.server_label(own.server),
-        "objective": objective_name(own.objective),
+        "objective": own.objective,
         "slo": slo_text(own.slo),
         "measured": measured(model, &own.cells),
         "cells": model.cells_at(&own.cells).map(|cell| cell.id()).collect::<Vec<_>>(),

@@ -1,10 +1,11 @@
 //! Inter-token latencies of two sizes: usually decode steps, and decode steps delayed by a prefill.
 
-use super::super::{Facts, Finding, Kind, at, place};
+use super::super::{Facts, Finding, Kind, place};
 use crate::{
     manifest::LatencyKind,
     measure::{Histogram, Summary},
     report::{
+        metrics::at,
         model::{Block, Cell, Model, Streaming},
         statistics::{critical, largest, median},
     },

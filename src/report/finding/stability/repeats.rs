@@ -4,10 +4,9 @@ use std::f64::consts::SQRT_2;
 
 use super::super::{Facts, Finding, Kind, place};
 use crate::{
-    manifest::LatencyKind,
     measure::{Metric, Verdict, VerdictKind},
     report::{
-        model::{Block, Cell, Doubt, Model, Streaming, between_repeats},
+        model::{Block, Cell, Doubt, Model, between_repeats},
         statistics::{largest, median},
     },
 };
@@ -32,12 +31,10 @@ impl<'m, 'a> Ends<'m, 'a> {
     /// `None` if the cell was measured once, or may not be ranked for another reason than repeats that
     /// disagree.
     fn of(cell: &'m Cell<'a>, metric: Metric) -> Option<Self> {
-        // The throughput of an open loop follows its random arrivals; an answer that arrived in one piece has
-        // no TTFT.
+        // The throughput of an open loop follows its random arrivals.
         let says = match metric {
             Metric::Rate(_) => !cell.load.is_open,
-            Metric::Latency(_, LatencyKind::Ttft) => cell.streaming == Streaming::Streamed,
-            Metric::Latency(..) => true,
+            Metric::Latency(_, kind) => cell.has_own(kind),
         };
         let excluded = cell.number(metric)?.excluded;
         let may = excluded.is_none_or(|kind| kind == VerdictKind::RepeatsDisagree);

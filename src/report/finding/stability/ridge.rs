@@ -1,13 +1,16 @@
 //! Cells that stand out from both neighbours on an axis: by a latency, or by the length of its tail.
 
 use super::{
-    super::{Finding, Kind, Unit, at, middle, tail},
+    super::{Finding, Kind, Unit},
     row::{Neighbours, doubt_of_tail, less_odd, rows, tail_of},
 };
 use crate::{
     manifest::LatencyKind,
     measure::Metric,
-    report::model::{Block, Cell, Doubt, Model, Noise, Streaming},
+    report::{
+        metrics::{at, middle, tail},
+        model::{Block, Cell, Doubt, Model, Noise},
+    },
     unit::Percentile,
 };
 
@@ -91,12 +94,9 @@ fn candidates<'m, 'a>(
     for row in rows(model, block) {
         for three in row.cells.windows(3) {
             let cells = [three[0].1, three[1].1, three[2].1];
-            // An answer that arrived in one piece has no TTFT of its own.
-            let kinds = match cells.iter().all(|cell| cell.streaming == Streaming::Streamed) {
-                true => &[LatencyKind::E2e, LatencyKind::Ttft][..],
-                false => &[LatencyKind::E2e],
-            };
-            let numbers = kinds.iter().flat_map(|kind| compare(noise, *kind, cells));
+            let kinds = [LatencyKind::E2e, LatencyKind::Ttft].into_iter();
+            let kinds = kinds.filter(|kind| cells.iter().all(|cell| cell.has_own(*kind)));
+            let numbers = kinds.flat_map(|kind| compare(noise, kind, cells));
             let axis = row.line.axis;
             found.extend(numbers.map(|number| Candidate { place: Neighbours { axis, cells }, number }));
         }

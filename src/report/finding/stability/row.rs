@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use super::super::{Facts, Unit, at, place, place_on};
+use super::super::{Facts, Unit, place, place_on};
 use crate::{
     manifest::LatencyKind,
     measure::{Metric, Summary},
     report::{
+        metrics::at,
         model::{Block, Cell, Doubt, Line, Model, Noise},
         statistics::median,
     },

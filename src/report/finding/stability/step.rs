@@ -1,13 +1,16 @@
 //! From one cell of a row to the next: latencies that take off, and requests that get faster under more load.
 
 use super::{
-    super::{Facts, Finding, Kind, middle, place_of_line, tail},
+    super::{Facts, Finding, Kind, place_of_line},
     row::{Row, rows},
 };
 use crate::{
     manifest::LatencyKind,
     measure::Metric,
-    report::model::{Block, Cell, Line, Model, Streaming},
+    report::{
+        metrics::{middle, tail},
+        model::{Block, Cell, Line, Model},
+    },
 };
 
 /// A step is a cliff if latency grows this many times as fast as the axis.
@@ -47,13 +50,8 @@ impl<'m, 'a> Path<'m, 'a> {
     /// The first of some metrics by which two cells of a row may be ranked.
     fn of(row: &Row<'m, 'a>, metrics: &[Metric]) -> Option<Self> {
         metrics.iter().find_map(|metric| {
-            // An answer that arrived in one piece has no TTFT of its own.
-            let own = |cell: &Cell<'_>| match metric {
-                Metric::Latency(_, LatencyKind::Ttft) => cell.streaming == Streaming::Streamed,
-                _ => true,
-            };
             let point = |(x, cell): &(f64, &'m Cell<'a>)| {
-                let value = cell.ranked(*metric).filter(|value| *value > 0.0 && own(cell))?;
+                let value = cell.ranked_own(*metric)?;
                 Some(Point { x: *x, cell, value })
             };
             let points: Vec<Point<'m, 'a>> = row.cells.iter().filter_map(point).collect();

@@ -1,13 +1,14 @@
 //! How far the slowest requests, or the slowest tokens, are from the usual ones.
 
 use super::{
-    super::{Facts, Finding, Kind, at, place},
+    super::{Facts, Finding, Kind, place},
     row::{doubt_of_tail, less_odd, tail_of},
 };
 use crate::{
     manifest::LatencyKind,
     report::{
-        model::{Block, Cell, Model, SAME, Streaming},
+        metrics::at,
+        model::{Block, Cell, Model, SAME},
         statistics::largest,
     },
     unit::Percentile,
@@ -34,9 +35,7 @@ impl<'m, 'a> Tail<'m, 'a> {
         let ratio = cell.tail(rank, kind)?;
         let samples = cell.samples(at(rank, kind));
         let enough = samples.is_none_or(|samples| samples >= rank.samples_needed());
-        // An answer that arrived in one piece has neither first tokens nor gaps.
-        let own = kind == LatencyKind::E2e || cell.streaming == Streaming::Streamed;
-        (enough && own).then_some(Self { cell, kind, rank, ratio })
+        (enough && cell.has_own(kind)).then_some(Self { cell, kind, rank, ratio })
     }
 
     /// Whether it is longer than a limit, and not because of a single odd repeat.
