@@ -8,8 +8,8 @@ use crate::store::{CellFile, StoredRun};
 /// The latencies of a summary, which are nested.
 const LATENCIES: [&str; 5] = ["ttft", "itl", "tpot", "e2e", "issue_delay"];
 
-/// One line per cell, in the order of the run.
-pub(super) fn json_lines(run: &StoredRun) -> String {
+/// Returns every cell as one line of flat JSON under the names of `cells.csv`, for notebooks.
+pub fn json_lines(run: &StoredRun) -> String {
     let mut out = String::new();
     for cell in &run.cells {
         out.push_str(&Value::Object(line(run, cell)).to_string());

@@ -39,6 +39,7 @@ mod tests;
 
 pub use chart::Chart;
 pub use compare::{Change, Column, Comparison, Difference, Gate, GateError, Judgement, Pair, compare};
+pub use export::json_lines;
 pub use template::Note;
 pub use write::{WriteError, write};
 
@@ -108,11 +109,6 @@ pub fn render_comparison(comparison: &Comparison, templates: Option<&Utf8Path>) 
     let template = template::comparison(templates)?;
     let notes = template::render(&[template], &compare::view::values(comparison))?;
     Ok(notes.into_iter().map(|note| note.text).collect())
-}
-
-/// Returns every cell as one line of flat JSON under the names of `cells.csv`, for notebooks.
-pub fn json_lines(run: &StoredRun) -> String {
-    export::json_lines(run)
 }
 
 /// Returns everything a template can see, with the findings on every server: plain numbers (milliseconds,

@@ -106,12 +106,13 @@ pub(super) fn unranked<'c, 'a: 'c>(
             few.extend(cell.samples(metric));
         }
     }
-    if hollow == 0 {
-        return String::new();
-    }
     let kinds: Vec<&str> = kinds.into_iter().map(VerdictKind::name).collect();
     let (least, most) = (few.first(), few.last());
-    canvas.text("unranked", context! { metric => metric.label(), hollow, all, kinds, least, most })
+    canvas.text_if(
+        hollow > 0,
+        "unranked",
+        context! { metric => metric.label(), hollow, all, kinds, least, most },
+    )
 }
 
 /// A note on server axes of which a single value gave numbers; else empty.
@@ -124,17 +125,15 @@ pub(super) fn only(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> String {
 
 /// A note on the values at which other axes are held; empty if there are none.
 pub(super) fn held(canvas: &Canvas<'_, '_>, held: &Held<'_, '_>) -> String {
-    match held.place.is_empty() {
-        true => String::new(),
-        false => canvas.text("held", context! { place => &held.place, best => held.is_best }),
-    }
+    let f = context! { place => &held.place, best => held.is_best };
+    canvas.text_if(!held.place.is_empty(), "held", f)
 }
 
 /// A note on axes of which only some values are shown; empty if there are none.
 pub(super) fn thinned(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>, axes: &[(usize, usize)]) -> String {
     let axes: Vec<_> =
         axes.iter().map(|(axis, shown)| context! { axis => scope.label(*axis), shown }).collect();
-    if axes.is_empty() { String::new() } else { canvas.text("thinned", context! { axes }) }
+    canvas.text_if(!axes.is_empty(), "thinned", context! { axes })
 }
 
 /// A note on the loads of an axis that some cells did not reach; empty if all did.
@@ -157,8 +156,5 @@ pub(super) fn not_reached(
         context! { asked => own.text(at), reached => number::thousands(Some(reached)) }
     };
     let loads: Vec<_> = least.into_iter().map(load).collect();
-    match loads.is_empty() {
-        true => String::new(),
-        false => canvas.text("not_reached", context! { axis => own.label(), loads }),
-    }
+    canvas.text_if(!loads.is_empty(), "not_reached", context! { axis => own.label(), loads })
 }

@@ -67,6 +67,11 @@ impl Canvas<'_, '_> {
         self.say.text(name, value)
     }
 
+    /// Calls a macro of `charts.j2` if a condition holds; else the text is empty.
+    pub(super) fn text_if(&self, is_so: bool, name: &str, value: Value) -> String {
+        if is_so { self.text(name, value) } else { String::new() }
+    }
+
     /// Whether the chart is for a phone.
     pub(super) fn is_narrow(&self) -> bool {
         self.wide < WIDE

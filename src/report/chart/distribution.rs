@@ -40,8 +40,7 @@ type Row<'m, 'a> = (String, &'m Cell<'a>);
 /// Draws the chart; `None` if no cell has a distribution.
 pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Chart> {
     let along = scope.along();
-    let others: Vec<usize> = scope.varying.iter().copied().filter(|axis| Some(*axis) != along).collect();
-    let held = scope.held(&others);
+    let held = scope.held(&scope.others(along));
     let cells: Vec<&Cell<'_>> =
         held.cells.iter().copied().filter(|cell| cell.file.summary.is_some()).collect();
     let (rows, fewer) = rows(scope, &cells, along);

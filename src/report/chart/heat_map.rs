@@ -48,7 +48,7 @@ struct Colours {
 pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Chart> {
     let (metric, term) = about::latencies(scope).into_iter().next()?;
     let across = scope.along()?;
-    let others: Vec<usize> = scope.varying.iter().copied().filter(|axis| *axis != across).collect();
+    let others = scope.others(Some(across));
     let down = scope.strongest(&others, metric)?;
     let rest: Vec<usize> = others.into_iter().filter(|axis| *axis != down).collect();
     let held = scope.held(&rest);

@@ -6,7 +6,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
 };
 
 use minijinja::{context, value::Serde};
@@ -55,7 +55,7 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>) -> Option<Chart> {
     }
     let shown = strongest(model, &axes);
     let rest: Vec<usize> = axes.iter().copied().filter(|axis| !shown.contains(axis)).collect();
-    let kept = clearest(model, &rest);
+    let kept = model.clearest(&rest);
     let place = kept.first().map(|server| spelled(model, *server, rest.iter().copied())).unwrap_or_default();
     let table = table(canvas, &kept, &shown)?;
     let fates: BTreeSet<Fate> = kept.iter().map(|server| model.servers[*server].fate).collect();
@@ -82,7 +82,7 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>) -> Option<Chart> {
         (!place.is_empty(), "oom_surface_held"),
         (table.fewer, "oom_surface_thinned"),
     ];
-    let notes = notes.into_iter().filter(|(is_so, _)| *is_so).map(|(_, name)| canvas.text(name, f.clone()));
+    let notes = notes.map(|(is_so, name)| canvas.text_if(is_so, name, f.clone()));
     Some(sheet.finish(bottom, notes, chart))
 }
 
@@ -189,42 +189,17 @@ fn spelled(model: &Model<'_>, server: usize, axes: impl IntoIterator<Item = usiz
     model.spelled(|axis| model.server_at(server, axis), axes)
 }
 
-/// The servers by their values on some axes.
-fn by_place(
-    model: &Model<'_>,
-    axes: impl Iterator<Item = usize> + Clone,
-) -> BTreeMap<Vec<Option<usize>>, Vec<usize>> {
-    let mut found: BTreeMap<Vec<Option<usize>>, Vec<usize>> = BTreeMap::new();
-    for server in 0..model.servers.len() {
-        let place = axes.clone().map(|axis| model.server_at(server, axis)).collect();
-        found.entry(place).or_default().push(server);
-    }
-    found
-}
-
 /// The two axes, or the one, on which fates change most often between servers that share everything else.
 fn strongest(model: &Model<'_>, axes: &[usize]) -> Vec<usize> {
-    let changes = |axis: usize| {
-        let lines = by_place(model, axes.iter().copied().filter(|other| *other != axis));
-        let fates = |line: &Vec<usize>| -> BTreeSet<Fate> {
-            line.iter().map(|server| model.servers[*server].fate).collect()
-        };
-        lines.values().filter(|line| fates(line).len() > 1).count()
+    let differ = |line: &&Vec<usize>| {
+        let fates: BTreeSet<Fate> = line.iter().map(|server| model.servers[*server].fate).collect();
+        fates.len() > 1
     };
+    let changes = |axis: usize| model.server_lines(axis).iter().filter(differ).count();
     let mut shown = axes.to_vec();
     // Stable: of equal ones the first.
     shown.sort_by_cached_key(|axis| Reverse(changes(*axis)));
     shown.truncate(2);
     shown.sort_unstable();
     shown
-}
-
-/// The servers at the values of the other axes that show the boundary best.
-fn clearest(model: &Model<'_>, rest: &[usize]) -> Vec<usize> {
-    let smaller = |own: &Vec<usize>| {
-        let side = |fits: bool| own.iter().filter(|at| model.servers[**at].fate.fits() == Some(fits)).count();
-        side(true).min(side(false))
-    };
-    // Of equal ones the first.
-    by_place(model, rest.iter().copied()).into_values().rev().max_by_key(smaller).unwrap_or_default()
 }

@@ -158,7 +158,8 @@ impl<'m, 'a> Scope<'m, 'a> {
         loads.find(varies).or_else(|| numeric().max_by_key(|axis| values(&self.cells, *axis).len()))
     }
 
-    fn others(&self, along: Option<usize>) -> Vec<usize> {
+    /// The axes that vary other than the horizontal one.
+    pub(super) fn others(&self, along: Option<usize>) -> Vec<usize> {
         self.varying.iter().copied().filter(|axis| Some(*axis) != along).collect()
     }
 

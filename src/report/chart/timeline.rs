@@ -93,10 +93,8 @@ fn notes(canvas: &Canvas<'_, '_>, cell: &Cell<'_>, panels: &[Panel], has_window:
         (panels.iter().flat_map(|panel| &panel.lines).any(by_server), "timeline_clock"),
         (cell.file.repeats.len() > 1, "timeline_repeat"),
     ];
-    let wanted = known.into_iter().filter(|(is_so, _)| *is_so);
-    wanted
-        .map(|(_, name)| canvas.text(name, context! { origin => cell.origin.word(), times => &times }))
-        .collect()
+    let f = context! { origin => cell.origin.word(), times => &times };
+    known.into_iter().map(|(is_so, name)| canvas.text_if(is_so, name, f.clone())).collect()
 }
 
 fn panels(canvas: &Canvas<'_, '_>, cell: &Cell<'_>) -> Vec<Panel> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -16,7 +17,7 @@ pub(crate) const JUDGED: [&str; 8] =
     ["slo", "objective", "timeout", "requests", "requests_per_stream", "duration", "passes", "warmup"];
 
 /// A difference that should not be, by its key: `flags.max-num-seqs`, `workload.chat.api`, `engine_version`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Difference {
     /// The key, as `--despite` takes it.
     pub key: String,
@@ -85,8 +86,7 @@ pub(crate) fn of_cells(
         texts.collect()
     };
     found.extend(between("flags", &flags(&mine.flags), &flags(&its.flags)));
-    let env = |env: &Value| -> BTreeMap<String, String> { texts(env) };
-    found.extend(between("env", &env(&json!(mine.env)), &env(&json!(its.env))));
+    found.extend(between("env", &texts(&json!(mine.env)), &texts(&json!(its.env))));
     let spec = |cell: &Cell| -> BTreeMap<String, String> {
         let mut spec = texts(&json!(*cell.spec));
         spec.retain(|key, _| !JUDGED.contains(&key.as_str()) && !joined.contains(key));

@@ -79,9 +79,10 @@ impl Pair {
 }
 
 /// One metric of both cells.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Change {
     /// The metric.
+    #[serde(skip)]
     pub column: Column,
     /// Its value in the run.
     pub run: f64,

@@ -42,11 +42,7 @@ pub(crate) fn values(comparison: &Comparison) -> Value {
         "origins": [origins(&cells, |pair| pair.origins.0), origins(&cells, |pair| pair.origins.1)],
         "alone": [comparison.alone.0, comparison.alone.1],
         "left_out": left_out(&cells),
-        "differences": comparison.differences.iter().map(|difference| json!({
-            "key": difference.key,
-            "run": difference.run,
-            "anchor": difference.anchor,
-        })).collect::<Vec<_>>(),
+        "differences": comparison.differences,
         "workloads": names.into_iter().map(|name| workload(&cells, name)).collect::<Vec<_>>(),
     })
 }
@@ -116,7 +112,7 @@ fn workload(cells: &[&Pair], name: &str) -> Value {
     let compared: Vec<&Pair> = own.iter().copied().filter(|cell| !cell.changes.is_empty()).collect();
     let columns = shown(&compared);
     let row = |cell: &&Pair| {
-        let each: Vec<Value> = columns.iter().map(|column| json!(cell.of(*column).map(change))).collect();
+        let each: Vec<Value> = columns.iter().map(|column| json!(cell.of(*column))).collect();
         json!({ "label": cell.label, "origins": cell.origins, "changes": each })
     };
     json!({
@@ -127,16 +123,6 @@ fn workload(cells: &[&Pair], name: &str) -> Value {
             .collect::<Vec<_>>(),
         "rows": most_changed(&compared, &columns).iter().map(row).collect::<Vec<_>>(),
         "cells": compared.len(),
-    })
-}
-
-fn change(change: &Change) -> Value {
-    json!({
-        "run": change.run,
-        "anchor": change.anchor,
-        "ratio": change.ratio,
-        "between": change.between,
-        "judgement": change.judgement,
     })
 }
 

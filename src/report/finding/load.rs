@@ -257,6 +257,20 @@ impl<'m, 'a> Growth<'m, 'a> {
         self.to / self.from
     }
 
+    /// The line, and both loads and latencies at its ends.
+    fn facts(&self, model: &Model<'_>, block: &Block<'_>, digits: u8) -> Facts {
+        Facts::new()
+            .name("axis", model.axes[self.line.axis].label())
+            .metric("metric", self.metric)
+            .plain("from_load", self.first.load.reached)
+            .plain("to_load", self.last.load.reached)
+            .place("line", place_of_line(model, block, self.line))
+            .measure("from", self.metric, self.from, digits)
+            .measure("to", self.metric, self.to, digits)
+            .times("growth", self.ratio(), digits)
+            .times("load_ratio", self.load, digits)
+    }
+
     fn ends(&self) -> [usize; 2] {
         [self.first.index, self.last.index]
     }
@@ -307,16 +321,8 @@ fn ttft_growth(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Findin
             () => "both",
         }
     });
-    let facts = Facts::new()
-        .name("axis", model.axes[line.axis].label())
-        .metric("metric", own.metric)
-        .plain("from_load", own.first.load.reached)
-        .plain("to_load", own.last.load.reached)
-        .place("line", place_of_line(model, block, line))
-        .measure("from", own.metric, own.from, digits)
-        .measure("to", own.metric, own.to, digits)
-        .times("growth", waits, digits)
-        .times("load_ratio", own.load, digits)
+    let facts = own
+        .facts(model, block, digits)
         .change(["pace", "pace_from", "pace_to", "pace_growth"], pace, digits)
         .name("gives_way", gives_way);
     Some(Finding::of_block(Kind::TtftGrowth, model, at, own.ends()).strong_as(waits).with(facts))
@@ -331,17 +337,9 @@ fn latency_growth(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Fin
     let most = all.iter().rev().max_by(|a, b| a.ratio().total_cmp(&b.ratio()))?;
     let least = all.iter().map(Growth::ratio).fold(most.ratio(), f64::min);
     let digits = model.digits(&most.ends());
-    let facts = Facts::new()
-        .metric("metric", most.metric)
-        .name("axis", model.axes[most.line.axis].label())
-        .place("line", place_of_line(model, block, most.line))
-        .plain("from_load", most.first.load.reached)
-        .plain("to_load", most.last.load.reached)
-        .measure("from", most.metric, most.from, digits)
-        .measure("to", most.metric, most.to, digits)
-        .times("growth", most.ratio(), digits)
+    let facts = most
+        .facts(model, block, digits)
         .times("least_growth", least, digits)
-        .times("load_ratio", most.load, digits)
         .count("lines", all.len())
         .name("judged", most.judged());
     Some(Finding::of_block(Kind::LatencyGrowth, model, at, most.ends()).strong_as(most.ratio()).with(facts))

@@ -28,12 +28,6 @@ pub(crate) struct Words {
     own: Vec<Template>,
 }
 
-/// The files with macros.
-const FILES: [(&str, &str); 2] = [
-    ("findings.md.j2", include_str!("../../../templates/findings.md.j2")),
-    ("charts.j2", include_str!("../../../templates/charts.j2")),
-];
-
 impl Words {
     /// Compiles the built-in macros and those in the files of the same names in a folder. A macro there
     /// replaces the built-in one of its name.
@@ -47,7 +41,7 @@ impl Words {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         template::configure(&mut environment);
         let mut words = Self { environment, files: Vec::new(), own: Vec::new() };
-        for (name, text) in FILES {
+        for (name, text) in template::WORDS {
             if let Some(own) = template::own(folder, name)? {
                 let text = own.text().to_owned();
                 words.own.push(own);

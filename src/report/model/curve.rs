@@ -167,8 +167,7 @@ impl Curve {
         let Some(step) = self.steps().first().copied() else { return false };
         let near = 1.0 + NEAR_LINEAR * (step.to.load / step.from.load - 1.0);
         let log = (step.to.value / step.from.value / near).ln();
-        let doubt = Doubt { error: step.from.doubt.error.hypot(step.to.doubt.error), df: step.to.doubt.df };
-        log < 0.0 && doubt.is_beaten_by(log, 1)
+        log < 0.0 && step.to.doubt.over(step.from.doubt).is_beaten_by(log, 1)
     }
 
     /// Whether throughput hardly grows anywhere.
@@ -182,9 +181,9 @@ impl Curve {
         let by = |a: &&Point, b: &&Point| a.value.total_cmp(&b.value);
         let peak = *self.points.iter().rev().max_by(by)?;
         let after = *self.points.iter().filter(|point| point.load > peak.load).min_by(by)?;
-        let doubt = Doubt { error: peak.doubt.error.hypot(after.doubt.error), df: peak.doubt.df };
         let log = (after.value / peak.value).ln();
-        (log < -0.05 && doubt.is_beaten_by(log, self.points.len())).then_some((peak, after))
+        (log < -0.05 && peak.doubt.over(after.doubt).is_beaten_by(log, self.points.len()))
+            .then_some((peak, after))
     }
 
     /// The points with a throughput that never falls: falling neighbours get the mean of their logarithms

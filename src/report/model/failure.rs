@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Grid;
-use crate::{measure::CellOutcome, plan, store::ServerFile};
+use crate::{measure::CellOutcome, store::ServerFile};
 
 /// The most lines of a log that are shown.
 const LOG_LINES: usize = 8;
@@ -118,16 +118,10 @@ pub(crate) fn failures<'a>(grid: &Grid<'a>) -> Vec<Failure<'a>> {
     let planned = planned.flat_map(|(server, group)| group.cells.iter().map(move |cell| (server, cell)));
     for (server, cell) in planned.filter(|(_, cell)| !stored.contains(cell.id.as_str())) {
         let owner = (cell.id.as_str(), cell.workload.as_str(), Some(server));
-        found.add(owner, (not_run(cell), cell.skip.as_deref(), &[]), &[]);
+        let ended = if cell.skip.is_some() { Ended::As(CellOutcome::Skipped) } else { Ended::NotRun };
+        found.add(owner, (ended, cell.skip.as_deref(), &[]), &[]);
     }
     found.failures
-}
-
-fn not_run(cell: &plan::Cell) -> Ended {
-    match cell.skip {
-        Some(_) => Ended::As(CellOutcome::Skipped),
-        None => Ended::NotRun,
-    }
 }
 
 #[cfg(test)]

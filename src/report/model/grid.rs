@@ -85,6 +85,11 @@ impl Block<'_> {
         at.and_then(|at| self.lines.get(at)).map_or(&[], Vec::as_slice)
     }
 
+    /// The throughput of a cell, if it is positive and may be ranked.
+    pub(crate) fn rate(&self, cell: &Cell<'_>) -> Option<f64> {
+        cell.ranked(self.brings?).filter(|rate| *rate > 0.0)
+    }
+
     /// The lines of usable cells along the axis of the load.
     pub(crate) fn load_lines(&self) -> &[Line] {
         self.load_axis.map_or(&[], |axis| self.lines(axis))

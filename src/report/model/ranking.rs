@@ -106,6 +106,10 @@ impl Ranking {
     pub(crate) fn first(&self) -> Option<usize> {
         self.picks.first().map(|pick| pick.cell)
     }
+
+    fn pick(&mut self, cell: Option<&Cell<'_>>, reason: Reason) {
+        self.picks.extend(cell.map(|cell| Pick { cell: cell.index, reason }));
+    }
 }
 
 /// The value of an SLO term that decides, given how far numbers can be trusted.
@@ -197,8 +201,6 @@ pub(super) fn rank<'a>(grid: &Grid<'a>, block: &Block<'a>) -> Ranking {
         left_out,
         of_limit: None,
     };
-    let rate =
-        |cell: &Cell<'a>| block.brings.and_then(|brings| cell.ranked(brings)).filter(|rate| *rate > 0.0);
     if cells.is_empty() {
         return ranking;
     }
@@ -208,9 +210,7 @@ pub(super) fn rank<'a>(grid: &Grid<'a>, block: &Block<'a>) -> Ranking {
         let order = by(&cells, |cell| of_limit(slo, cell, trust).map(|part| -part));
         ranking.met = Met::No;
         ranking.of_limit = order.first().and_then(|cell| of_limit(slo, cell, trust));
-        ranking
-            .picks
-            .extend(order.first().map(|cell| Pick { cell: cell.index, reason: Reason::NearestToSlo }));
+        ranking.pick(order.first().copied(), Reason::NearestToSlo);
         let close = |cell: &&&Cell<'a>| of_limit(slo, cell, trust).is_some_and(|part| part <= 1.0 / NEAR);
         ranking.acceptable = order.iter().skip(1).filter(close).map(|cell| cell.index).collect();
         return ranking;
@@ -225,14 +225,13 @@ pub(super) fn rank<'a>(grid: &Grid<'a>, block: &Block<'a>) -> Ranking {
         _ => Met::ByStandIn,
     };
     let good = if borne_out.is_empty() { good } else { borne_out };
-    let fastest = by(&good, rate);
+    let fastest = by(&good, |cell| block.rate(cell));
     match block.objective {
         Objective::Latency if !slo.0.is_empty() => most_load(grid, block, &good, &fastest, &mut ranking),
         Objective::Latency => without_slo(grid, block, &cells, &mut ranking),
         Objective::Throughput => {
-            let first = fastest.first().or(good.first());
-            ranking.picks.extend(first.map(|cell| Pick { cell: cell.index, reason: Reason::Fastest }));
-            ranking.acceptable = near(&fastest, rate);
+            ranking.pick(fastest.first().or(good.first()).copied(), Reason::Fastest);
+            ranking.acceptable = near(block, &fastest);
         }
     }
     if let [pick] = ranking.picks.as_mut_slice()
@@ -249,17 +248,17 @@ pub(super) fn rank<'a>(grid: &Grid<'a>, block: &Block<'a>) -> Ranking {
 }
 
 /// The cells that nearly reach the first one's rate.
-fn near<'a>(order: &[&Cell<'a>], rate: impl Fn(&Cell<'a>) -> Option<f64>) -> Vec<usize> {
-    let top = order.first().and_then(|cell| rate(cell));
-    let is_near = |cell: &&&Cell<'a>| top.zip(rate(cell)).is_some_and(|(top, own)| own >= NEAR * top);
+fn near(block: &Block<'_>, order: &[&Cell<'_>]) -> Vec<usize> {
+    let top = order.first().and_then(|cell| block.rate(cell));
+    let is_near = |cell: &&&Cell<'_>| top.zip(block.rate(cell)).is_some_and(|(top, own)| own >= NEAR * top);
     order.iter().filter(is_near).map(|cell| cell.index).collect()
 }
 
 /// The cell with the highest throughput of those with most load.
-fn most<'c, 'a>(cells: &[&'c Cell<'a>], rate: impl Fn(&Cell<'a>) -> Option<f64>) -> Option<&'c Cell<'a>> {
+fn most<'c, 'a>(block: &Block<'_>, cells: &[&'c Cell<'a>]) -> Option<&'c Cell<'a>> {
     let top = by(cells, |cell| cell.load.reached).first().copied()?;
     let same = cells.iter().copied().filter(|cell| cell.load.reached == top.load.reached);
-    by(&same.collect::<Vec<_>>(), rate).first().copied().or(Some(top))
+    by(&same.collect::<Vec<_>>(), |cell| block.rate(cell)).first().copied().or(Some(top))
 }
 
 fn most_load<'a>(
@@ -269,21 +268,17 @@ fn most_load<'a>(
     fastest: &[&Cell<'a>],
     ranking: &mut Ranking,
 ) {
-    let rate = |cell: &Cell<'a>| block.brings.and_then(|brings| cell.ranked(brings));
-    let users = most(good, rate);
+    let users = most(block, good);
     let fast = fastest.first().copied();
     match (users, fast) {
         (Some(users), Some(fast)) if users.index == fast.index => {
-            ranking.picks.push(Pick { cell: users.index, reason: Reason::MostLoadAndFastest });
+            ranking.pick(Some(users), Reason::MostLoadAndFastest);
         }
         (Some(users), fast) => {
-            ranking.picks.push(Pick { cell: users.index, reason: Reason::MostLoad });
-            ranking.picks.extend(fast.map(|cell| Pick { cell: cell.index, reason: Reason::Fastest }));
+            ranking.pick(Some(users), Reason::MostLoad);
+            ranking.pick(fast, Reason::Fastest);
         }
-        (None, fast) => {
-            let first = fast.or(good.first().copied());
-            ranking.picks.extend(first.map(|cell| Pick { cell: cell.index, reason: Reason::Fastest }));
-        }
+        (None, fast) => ranking.pick(fast.or(good.first().copied()), Reason::Fastest),
     }
     let lines = block.load_lines();
     if lines.len() > 1 {
@@ -292,7 +287,7 @@ fn most_load<'a>(
             .iter()
             .filter_map(|line| {
                 let own = grid.cells_at(&line.cells).filter(|cell| inside.contains(&cell.index));
-                most(&own.collect::<Vec<_>>(), rate).map(|cell| cell.index)
+                most(block, &own.collect::<Vec<_>>()).map(|cell| cell.index)
             })
             .collect();
     }
@@ -302,8 +297,6 @@ fn most_load<'a>(
 /// Without an SLO: the fastest of the knees of all lines and of the best cells of lines without a knee. A
 /// cell that is no knee gives way to a knee that is nearly as fast with less load.
 fn without_slo<'a>(grid: &Grid<'a>, block: &Block<'a>, cells: &[&Cell<'a>], ranking: &mut Ranking) {
-    let rate =
-        |cell: &Cell<'a>| block.brings.and_then(|brings| cell.ranked(brings)).filter(|rate| *rate > 0.0);
     let (mut knees, mut ends) = (Vec::new(), Vec::new());
     for curve in block.load_lines().iter().filter_map(|line| Curve::of(grid, line)) {
         match curve.knee() {
@@ -314,15 +307,15 @@ fn without_slo<'a>(grid: &Grid<'a>, block: &Block<'a>, cells: &[&Cell<'a>], rank
     let known: HashSet<usize> = cells.iter().map(|cell| cell.index).collect();
     let compared = |found: Vec<&Cell<'a>>| -> Option<usize> {
         let own: Vec<&Cell<'a>> = found.into_iter().filter(|cell| known.contains(&cell.index)).collect();
-        by(&own, rate).first().map(|cell| cell.index)
+        by(&own, |cell| block.rate(cell)).first().map(|cell| cell.index)
     };
     let (knee, end) = (compared(knees), compared(ends));
-    let of = |at: Option<usize>| at.and_then(|at| rate(&grid.cells[at]));
+    let of = |at: Option<usize>| at.and_then(|at| block.rate(&grid.cells[at]));
     let is_knee = match (of(knee), of(end)) {
         (Some(knee), Some(end)) => knee >= CLOSE * end,
         (knee, _) => knee.is_some(),
     };
-    let all = by(cells, rate);
+    let all = by(cells, |cell| block.rate(cell));
     let quick = response()
         .into_iter()
         .map(|metric| by(cells, |cell| cell.ranked(metric).map(|ms| -ms)))
@@ -336,7 +329,7 @@ fn without_slo<'a>(grid: &Grid<'a>, block: &Block<'a>, cells: &[&Cell<'a>], rank
     };
     ranking.picks.extend(first.map(|cell| Pick { cell, reason }));
     // Beyond a knee, more load adds latency for little throughput: no such cell is acceptable.
-    ranking.acceptable = near(&all, rate);
+    ranking.acceptable = near(block, &all);
     if let Some(most) = first.filter(|_| is_knee).and_then(|at| grid.cells[at].load.reached) {
         ranking.acceptable.retain(|at| grid.cells[*at].load.reached.is_some_and(|load| load <= most));
     }

@@ -120,7 +120,7 @@ impl Grid<'_> {
 
     /// The servers that share the values on some axes for which the smaller group of those that fit and those
     /// that do not is largest.
-    fn clearest(&self, axes: &[usize]) -> Vec<usize> {
+    pub(crate) fn clearest(&self, axes: &[usize]) -> Vec<usize> {
         let groups = grouped(0..self.servers.len(), |server| self.server_place(server, axes));
         let of = |group: &[usize], fits: bool| {
             group.iter().filter(|server| self.servers[**server].fate.fits() == Some(fits)).count()

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     manifest::LatencyKind,
     measure::{CellOutcome, Latency, Metric, Point, Rate, Verdict},
+    observe::GaugePoint,
     plan::Role,
     report::{
         finding::{PREDICTED, prediction, prediction_error},
@@ -15,7 +16,7 @@ use crate::{
         number::signed,
         origin::badge,
     },
-    store::{CellFile, PredictedCell},
+    store::PredictedCell,
 };
 
 /// The most cells with detailed distributions and timelines: the page must open in seconds.
@@ -190,6 +191,13 @@ impl Rows<'_, '_> {
         let attempts: Vec<Value> = attempts.collect();
         let origin = (self.model.is_mixed && own.has_numbers()).then(|| own.origin.word());
         let predicted = self.model.run.predictions.as_ref().and_then(|all| all.cells.get(own.id()));
+        let summary = cell.summary.as_ref();
+        let failed = summary.map(|summary| summary.counts.errors());
+        let failed = failed.filter(|failed| *failed > 0 || cell.outcome == CellOutcome::Degraded);
+        let shape =
+            |kind: LatencyKind| Some((kind.name().to_owned(), shape(summary?.latency(kind)?, self.bins)?));
+        let window = summary.and_then(|own| cell.repeats.last().map_or(own.window, |last| last.window));
+        let side = cell.server_side.as_ref();
         let mut row = json!({
             "id": cell.id,
             "workload": cell.workload,
@@ -206,12 +214,17 @@ impl Rows<'_, '_> {
             "errors": cell.errors,
             "log": log,
             "attempts": attempts,
+            "requests": summary.map(|summary| summary.counts.scheduled),
+            "failed": failed,
+            "shapes": LatencyKind::ALL.into_iter().filter_map(shape).collect::<Map<_, _>>(),
+            "window": window.map(|own| [short(own.start_s), short(own.start_s + own.length_s)]),
+            "tokens_per_chunk": summary.and_then(|summary| summary.tokens_per_chunk).map(significant),
+            "timeline": timeline(&cell.timeline, self.points),
+            "gauges": gauges(side.map_or(&[], |side| &side.timeline), self.points),
+            "preemptions": side.and_then(|side| side.engine.as_ref()?.preemptions),
+            "predicted": predicted.map(|predicted| self::predicted(own, predicted)),
         });
         if let Value::Object(row) = &mut row {
-            row.extend(self.of_summary(cell));
-            row.insert("timeline".into(), timeline(&cell.timeline, self.points));
-            row.extend(self.of_server(cell));
-            row.insert("predicted".into(), json!(predicted.map(|predicted| self::predicted(own, predicted))));
             row.retain(|_, value| match value {
                 Value::Null => false,
                 Value::Array(items) => !items.is_empty(),
@@ -222,39 +235,13 @@ impl Rows<'_, '_> {
         }
         row
     }
+}
 
-    fn of_summary(&self, cell: &CellFile) -> Map<String, Value> {
-        let Some(summary) = &cell.summary else { return Map::new() };
-        let (counts, window) =
-            (&summary.counts, cell.repeats.last().map_or(summary.window, |last| last.window));
-        let shapes: Map<String, Value> = LatencyKind::ALL
-            .into_iter()
-            .filter_map(|kind| Some((kind.name().to_owned(), shape(summary.latency(kind)?, self.bins)?)))
-            .collect();
-        let has_failed = counts.errors() > 0 || cell.outcome == CellOutcome::Degraded;
-        Map::from_iter([
-            ("requests".to_owned(), json!(counts.scheduled)),
-            ("failed".to_owned(), json!(has_failed.then(|| counts.errors()))),
-            ("shapes".to_owned(), json!(shapes)),
-            (
-                "window".to_owned(),
-                json!(window.map(|own| [short(own.start_s), short(own.start_s + own.length_s)])),
-            ),
-            ("tokens_per_chunk".to_owned(), json!(summary.tokens_per_chunk.map(significant))),
-        ])
-    }
-
-    fn of_server(&self, cell: &CellFile) -> Map<String, Value> {
-        let Some(side) = &cell.server_side else { return Map::new() };
-        let every = side.timeline.len().div_ceil(self.points).max(1);
-        let gauges = side.timeline.iter().step_by(every);
-        let gauges = gauges.map(|point| json!([short(point.t_s), point.waiting, point.kv_usage.map(short)]));
-        let preemptions = side.engine.as_ref().and_then(|engine| engine.preemptions);
-        Map::from_iter([
-            ("gauges".to_owned(), gauges.collect()),
-            ("preemptions".to_owned(), json!(preemptions)),
-        ])
-    }
+/// Time, waiting requests and KV cache usage in at most about `most` points.
+fn gauges(points: &[GaugePoint], most: usize) -> Vec<Value> {
+    let every = points.len().div_ceil(most).max(1);
+    let shown = points.iter().step_by(every);
+    shown.map(|point| json!([short(point.t_s), point.waiting, point.kv_usage.map(short)])).collect()
 }
 
 fn verdict(verdict: &Verdict) -> Value {

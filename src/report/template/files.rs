@@ -1,6 +1,6 @@
 //! Template files: the built-in ones, and the user's own that replace or add to them.
 
-use std::{fs, sync::Arc};
+use std::{fs, io, sync::Arc};
 
 use camino::Utf8Path;
 
@@ -29,8 +29,12 @@ pub(super) const SHARED: [(&str, &str); 4] = [
     ("workload.md.j2", include_str!("../../../templates/workload.md.j2")),
 ];
 /// Files with the macros for findings and charts.
-const WORDS: [&str; 2] = ["findings.md.j2", "charts.j2"];
+pub(crate) const WORDS: [(&str, &str); 2] = [
+    ("findings.md.j2", include_str!("../../../templates/findings.md.j2")),
+    ("charts.j2", include_str!("../../../templates/charts.j2")),
+];
 const COMPARISON: (&str, &str) = ("comparison.md.j2", include_str!("../../../templates/comparison.md.j2"));
+
 /// A template with its name and text, and the path that error messages show.
 pub(crate) struct Template {
     pub(super) name: String,
@@ -42,10 +46,24 @@ impl Template {
         Self { name: name.into(), source: Arc::new(Source { name: shown.into(), text }) }
     }
 
+    pub(super) fn built_in((name, text): (&str, &str)) -> Self {
+        Self::new(name, &format!("built-in {name}"), text.into())
+    }
+
+    fn read(name: &str, path: &Utf8Path) -> Result<Self, Finding> {
+        let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+        Ok(Self::new(name, path.as_str(), text))
+    }
+
     /// Its text.
     pub(crate) fn text(&self) -> &str {
         &self.source.text
     }
+}
+
+fn unreadable(path: &Utf8Path, error: &io::Error) -> Finding {
+    Finding::error(format!("cannot read {path}: {error}"))
+        .help("give a folder of *.md.j2 files, or leave the setting out to use the built-in notes")
 }
 
 /// Reads the user's own file of a name; `None` if there is none.
@@ -53,17 +71,8 @@ impl Template {
 /// # Errors
 /// If the file cannot be read.
 pub(crate) fn own(folder: Option<&Utf8Path>, name: &str) -> Result<Option<Template>, Findings> {
-    let path = folder.map(|folder| folder.join(name));
-    let Some(path) = path.filter(|path| path.exists()) else {
-        return Ok(None);
-    };
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(Template::new(name, path.as_str(), text))),
-        Err(error) => {
-            let finding = Finding::error(format!("cannot read {path}: {error}"));
-            Err(Findings::from(finding))
-        }
-    }
+    let path = folder.map(|folder| folder.join(name)).filter(|path| path.exists());
+    Ok(path.map(|path| Template::read(name, &path)).transpose()?)
 }
 
 /// Returns the template of a comparison: the built-in one, or the user's own of its name.
@@ -71,8 +80,7 @@ pub(crate) fn own(folder: Option<&Utf8Path>, name: &str) -> Result<Option<Templa
 /// # Errors
 /// If the user's file cannot be read.
 pub(crate) fn comparison(folder: Option<&Utf8Path>) -> Result<Template, Findings> {
-    Ok(own(folder, COMPARISON.0)?
-        .unwrap_or_else(|| Template::new(COMPARISON.0, "built-in comparison.md.j2", COMPARISON.1.into())))
+    Ok(own(folder, COMPARISON.0)?.unwrap_or_else(|| Template::built_in(COMPARISON)))
 }
 
 /// Returns the built-in templates of a run's notes and the user's own, sorted by name, without that of a
@@ -81,41 +89,27 @@ pub(crate) fn comparison(folder: Option<&Utf8Path>) -> Result<Template, Findings
 /// # Errors
 /// If the folder or a file in it cannot be read.
 pub(crate) fn sources(folder: Option<&Utf8Path>) -> Result<Vec<Template>, Findings> {
-    let built_in =
-        |(name, text): (&str, &str)| Template::new(name, &format!("built-in {name}"), text.to_owned());
-    let mut templates: Vec<Template> = NOTES.into_iter().map(built_in).collect();
+    let mut templates: Vec<Template> = NOTES.into_iter().map(Template::built_in).collect();
     let Some(folder) = folder else {
         return Ok(templates);
     };
-    let unread = |what: &Utf8Path, error: &std::io::Error| {
-        Finding::error(format!("cannot read {what}: {error}"))
-            .help("give a folder of *.md.j2 files, or leave the setting out to use the built-in notes")
+    let others = || SHARED.into_iter().chain(WORDS).chain([COMPARISON]);
+    let is_note = |name: &str| {
+        name.ends_with(SUFFIX) && !name.starts_with('.') && others().all(|(other, _)| name != other)
     };
     let mut findings = Findings::default();
-    let entries = folder.read_dir_utf8().map_err(|error| Findings::from(unread(folder, &error)))?;
-    for entry in entries {
-        let path = match entry {
-            Ok(entry) => entry.into_path(),
-            Err(error) => {
-                findings.push(unread(folder, &error));
-                continue;
-            }
+    for entry in folder.read_dir_utf8().map_err(|error| unreadable(folder, &error))? {
+        let own = match entry {
+            Ok(entry) if is_note(entry.file_name()) => Template::read(entry.file_name(), entry.path()),
+            Ok(_) => continue,
+            Err(error) => Err(unreadable(folder, &error)),
         };
-        let Some(name) = path.file_name().filter(|name| {
-            name.ends_with(SUFFIX)
-                && !name.starts_with('.')
-                && *name != COMPARISON.0
-                && SHARED.iter().all(|(shared, _)| name != shared)
-                && !WORDS.contains(name)
-        }) else {
-            continue;
-        };
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                templates.retain(|template| template.name != name);
-                templates.push(Template::new(name, path.as_str(), text));
+        match own {
+            Ok(own) => {
+                templates.retain(|template| template.name != own.name);
+                templates.push(own);
             }
-            Err(error) => findings.push(unread(&path, &error)),
+            Err(finding) => findings.push(finding),
         }
     }
     templates.sort_by(|a, b| a.name.cmp(&b.name));

@@ -7,7 +7,7 @@ use minijinja::{
 use serde_json::Value as Json;
 
 use crate::{
-    manifest::scalar_text,
+    manifest::{nearest, scalar_text},
     report::{escape, number},
 };
 
@@ -110,21 +110,19 @@ fn unreadable(error: serde_json::Error) -> Error {
 }
 
 fn unknown(name: &str, cells: &[Json]) -> Error {
-    let keys = |value: Option<&Json>| -> Vec<String> {
-        value.and_then(Json::as_object).map(|map| map.keys().cloned().collect()).unwrap_or_default()
-    };
-    let mut known = keys(cells.first());
-    known.extend(keys(cells.first().and_then(|cell| cell.get("axes"))));
-    known.extend(keys(cells.first().and_then(|cell| cell.get("load"))));
-    known.retain(|key| !matches!(key.as_str(), "axes" | "load" | "verdicts"));
-    known.sort();
+    let first = cells.first();
+    let part = |key: &str| first.and_then(|cell| cell.get(key));
+    let objects = [first, part("axes"), part("load")].into_iter().flatten().filter_map(Json::as_object);
+    let mut known: Vec<&str> = objects.flat_map(|object| object.keys()).map(String::as_str).collect();
+    known.retain(|key| !["axes", "load", "verdicts"].contains(key));
+    known.sort_unstable();
     known.dedup();
-    let names: Vec<&str> = known.iter().map(String::as_str).collect();
-    let meant = crate::manifest::nearest(name, &names)
-        .map(|near| format!("; did you mean `{near}`?"))
-        .unwrap_or_default();
+    let meant = match nearest(name, &known) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None => ".".to_owned(),
+    };
     Error::new(
         ErrorKind::InvalidOperation,
-        format!("no cell has `{name}`{meant} Cells have {}", names.join(", ")),
+        format!("no cell has `{name}`{meant} Cells have {}", known.join(", ")),
     )
 }

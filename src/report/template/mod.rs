@@ -6,7 +6,7 @@ mod grid;
 mod mistake;
 mod render;
 
-pub(crate) use files::{Template, comparison, need_cells, own, sources};
+pub(crate) use files::{Template, WORDS, comparison, need_cells, own, sources};
 pub(crate) use mistake::explain;
 pub use render::Note;
 pub(crate) use render::{configure, first_page, render};

@@ -79,8 +79,7 @@ pub(crate) fn render(templates: &[Template], values: &serde_json::Value) -> Resu
 /// If a value is missing.
 pub(crate) fn first_page(values: &serde_json::Value) -> Result<String, Findings> {
     let text = "{% set shown_workloads = workloads %}{% set surface_table = surface %}{% include \"built-in/page.md.j2\" %}";
-    let page = Template::new("page.md.j2", "built-in page.md.j2", text.into());
-    let notes = render(&[page], values)?;
+    let notes = render(&[Template::built_in(("page.md.j2", text))], values)?;
     Ok(notes.into_iter().map(|note| note.text).collect())
 }
 
