@@ -161,8 +161,8 @@ pub(super) fn gib(value: Option<f64>) -> String {
 }
 
 /// A factor: `1.37×`, `12×`.
-pub(super) fn times(factor: f64) -> String {
-    finite(Some(factor), |factor| {
+pub(super) fn times(factor: Option<f64>) -> String {
+    finite(factor, |factor| {
         let decimals = if factor.fract() == 0.0 { 0 } else { digits(factor) };
         format!("{}×", grouped(factor, decimals))
     })
@@ -194,8 +194,8 @@ mod tests {
         assert_eq!(percent(Some(0.031)), "3.1 %");
         assert_eq!(percent(Some(1.0)), "100 %");
         assert_eq!(usd(Some(0.11499)), "USD 0.115");
-        assert_eq!(times(1.366), "1.37×");
-        assert_eq!(times(16.0), "16×");
+        assert_eq!(times(Some(1.366)), "1.37×");
+        assert_eq!(times(Some(16.0)), "16×");
     }
 
     #[test]

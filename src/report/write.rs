@@ -9,18 +9,14 @@ use crate::{
 };
 
 /// Why a run could not be rendered into its folder.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The run cannot be read, or the files cannot be written.
-    Store(StoreError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Mistakes in the user's templates.
+    #[error("the templates have mistakes")]
     Templates(Findings),
-}
-
-impl From<StoreError> for WriteError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
 }
 
 /// Renders the notes, charts and page of a stored run into its folder, and returns the paths of the notes. Charts of an earlier

@@ -1,4 +1,4 @@
-//! What every chart is drawn with: the run, the macros for its words, and its width.
+//! The canvas of every chart: the run, the macros for its words, and its width.
 
 use std::cell::RefCell;
 
@@ -53,7 +53,7 @@ impl<'w> Say<'w> {
     }
 }
 
-/// What a chart is drawn with.
+/// The run, macros and width with which a chart is drawn.
 pub(super) struct Canvas<'c, 'a> {
     pub(super) model: &'c Model<'a>,
     pub(super) say: &'c Say<'a>,

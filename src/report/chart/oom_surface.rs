@@ -197,7 +197,7 @@ fn strongest(model: &Model<'_>, axes: &[usize]) -> Vec<usize> {
     };
     let changes = |axis: usize| model.server_lines(axis).iter().filter(differ).count();
     let mut shown = axes.to_vec();
-    // Stable: of equal ones the first.
+    // The sort is stable: equal ones keep their order.
     shown.sort_by_cached_key(|axis| Reverse(changes(*axis)));
     shown.truncate(2);
     shown.sort_unstable();

@@ -84,7 +84,7 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>, scope: &Scope<'_, '_>) -> Option<Cha
     let (hardware, validation) = (&basis.hardware, &basis.validation);
     let notes = [
         canvas.text("predicted_basis", context! { hardware, validation }),
-        canvas.text("predicted_lines", context! { factor => number::times(OFF) }),
+        canvas.text("predicted_lines", context! { factor => number::times(Some(OFF)) }),
         about::unranked(canvas, points.iter().map(|point| point.cell), METRIC),
         about::only(canvas, scope),
     ];

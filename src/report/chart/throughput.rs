@@ -231,7 +231,7 @@ fn uncovered((x, y): (f64, f64), half: f64, lines: &[Vec<(f64, f64)>], plane: &P
         // A place outside of the plot is the last resort.
         steps.filter(|point| inside(*point)).count() + if outside { 10_000 } else { 0 }
     };
-    // Of equal ones the first.
+    // The first of equal ones.
     places.into_iter().min_by_key(covered).unwrap_or(places[0])
 }
 

@@ -16,7 +16,11 @@ use super::{
     svg::{Anchor, Svg},
     text::{fitted, width},
 };
-use crate::{manifest::SloTerm, measure::Metric, report::model::Cell};
+use crate::{
+    manifest::SloTerm,
+    measure::Metric,
+    report::model::{Cell, pareto},
+};
 
 const RATE: Metric = Metric::OUTPUT;
 /// Height of one panel's plot.
@@ -138,19 +142,9 @@ fn front(scope: &Scope<'_, '_>, points: &[Point<'_, '_>]) -> Vec<usize> {
     if own.iter().any(|at| points[*at].ranked) {
         own.retain(|at| points[*at].ranked);
     }
-    // Fastest first; of equal ones the one with less latency.
-    own.sort_by(|a, b| {
-        let (a, b) = (&points[*a], &points[*b]);
-        b.rate.total_cmp(&a.rate).then(a.ms.total_cmp(&b.ms))
-    });
-    let mut lowest = f64::INFINITY;
-    own.retain(|at| {
-        let keep = points[*at].ms < lowest;
-        lowest = lowest.min(points[*at].ms);
-        keep
-    });
-    own.reverse();
-    own
+    let own: Vec<(f64, f64, usize)> =
+        own.into_iter().map(|at| (points[at].ms, points[at].rate, at)).collect();
+    pareto(own)
 }
 
 fn keys(scope: &Scope<'_, '_>, panels: &[Panel<'_, '_>]) -> Vec<Key> {
@@ -296,7 +290,7 @@ impl Placed<'_, '_, '_> {
             let outside = y - 12.0 < self.plane.top || *y > self.plane.bottom - 2.0;
             (outside, self.at.iter().filter(inside).count())
         };
-        // Of equal ones the first.
+        // The first of equal ones.
         let best = places.into_iter().min_by_key(covered)?;
         (covered(&best).1 <= COVERED).then_some(best)
     }

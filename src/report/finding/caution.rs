@@ -69,7 +69,7 @@ pub(crate) fn verdict_rows<'a>(model: &Model<'a>) -> Vec<VerdictRow<'a>> {
             }
         }
     }
-    // Stable: equally severe ones keep their order.
+    // The sort is stable: equally severe ones keep their order.
     rows.sort_by_key(|row| Reverse(row.severity));
     rows
 }

@@ -151,7 +151,7 @@ fn open_loop(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding>
 
 /// How the streams of closed loops with several streams started.
 fn starts(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
-    let several = |cell: &Cell<'_>| !cell.load.is_open && cell.load.asked.is_some_and(|load| load > 1.0);
+    let several = |cell: &Cell<'_>| !cell.load.is_open && cell.load.configured.is_some_and(|load| load > 1.0);
     let known: Vec<(&Cell<'_>, Starts)> = described(model, block)
         .filter(|(cell, _)| several(cell))
         .filter_map(|(cell, summary)| Some((cell, summary.starts?)))

@@ -32,8 +32,8 @@ const FEW_HITS: f64 = 0.05;
 /// The least free part of a KV cache in the strength of a finding, so that a full cache has a finite one.
 const ROOM: f64 = 0.01;
 
-/// What the server reported of one cell: means over all requests, warm-up included. `None` is what it did not
-/// report.
+/// The numbers that the server reported for one cell: means over all requests, warm-up included; `None` if it
+/// did not report one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct EngineRow {
     /// Index of the cell.
@@ -135,7 +135,7 @@ impl EngineRow {
     }
 }
 
-/// What the server reported of each cell of a block that has numbers and was not predicted.
+/// Returns the server's numbers for each cell of a block that has numbers and was not predicted.
 pub(crate) fn engine_rows(model: &Model<'_>, block: &Block<'_>) -> Vec<EngineRow> {
     let cells = model.cells_at(&block.cells);
     let cells = cells.filter(|cell| cell.has_numbers() && cell.origin != Origin::Predicted);
@@ -162,7 +162,7 @@ fn where_time_goes(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Fi
         cells.iter().copied().filter(|cell| known.contains_key(cell)).collect()
     };
     let lines = block.load_lines().iter().map(|line| reported(&line.cells));
-    // Of equally long lines the first; without a load that varies the first cell.
+    // The first of equally long lines; without a load that varies, the first cell.
     let line = lines.rev().max_by_key(Vec::len).filter(|line| !line.is_empty());
     let line = line.unwrap_or_else(|| known.keys().copied().take(1).collect());
     let (first, last) = (*line.first()?, *line.last()?);

@@ -39,7 +39,7 @@ struct Ends<'m, 'a> {
     first: &'m Cell<'a>,
     last: &'m Cell<'a>,
     /// The configured lengths, tokens.
-    asked: (f64, f64),
+    configured: (f64, f64),
     /// The mean lengths as counted, tokens; `None` if they were not counted.
     got: Option<(f64, f64)>,
 }
@@ -50,20 +50,20 @@ impl<'m, 'a> Ends<'m, 'a> {
         let mut cells = model.cells_at(&line.cells);
         let first = cells.next()?;
         let last = cells.last()?;
-        let asked = |cell: &Cell<'_>| model.axes[line.axis].values.get(cell.at[line.axis]?)?.as_f64();
+        let configured = |cell: &Cell<'_>| model.axes[line.axis].values.get(cell.at[line.axis]?)?.as_f64();
         let got = |cell: &Cell<'_>| match quantity {
             Quantity::PromptTokens => cell.prompt_tokens(),
             _ => cell.answer_tokens(),
         };
         let got = got(first).zip(got(last)).filter(|(first, _)| *first > 0.0);
-        let own = Self { line, first, last, asked: (asked(first)?, asked(last)?), got };
+        let own = Self { line, first, last, configured: (configured(first)?, configured(last)?), got };
         let is_same_load = model.cells_at(&line.cells).all(|cell| cell.load.reached == first.load.reached);
-        (is_same_load && own.asked.0 > 0.0 && own.asked.1 > own.asked.0).then_some(own)
+        (is_same_load && own.configured.0 > 0.0 && own.configured.1 > own.configured.0).then_some(own)
     }
 
     /// The lengths at both ends: as counted, else as configured.
     fn lengths(&self) -> (f64, f64) {
-        self.got.unwrap_or(self.asked)
+        self.got.unwrap_or(self.configured)
     }
 
     /// The growth of the length.
@@ -77,9 +77,9 @@ impl<'m, 'a> Ends<'m, 'a> {
         Facts::new()
             .name("axis", model.axes[self.line.axis].label())
             .place("line", place_of_line(model, block, self.line))
-            .plain("from_length", self.asked.0)
-            .plain("to_length", self.asked.1)
-            .times("length_ratio", self.asked.1 / self.asked.0, digits)
+            .plain("from_length", self.configured.0)
+            .plain("to_length", self.configured.1)
+            .times("length_ratio", self.configured.1 / self.configured.0, digits)
             .plain("from_got", self.got.map(|(from, _)| from.round()))
             .plain("to_got", self.got.map(|(_, to)| to.round()))
     }
@@ -136,8 +136,8 @@ fn prompt_length(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Find
     let (short, long) = own.lengths();
     let load = |own: &Ends<'_, '_>| own.first.load.reached.unwrap_or(f64::NEG_INFINITY);
     let busy = largest(all.iter().map(|own| (own, load(own)))).map(|(busy, _)| busy);
-    let busy =
-        busy.filter(|busy| busy.first.load.reached > own.first.load.reached && busy.asked == own.asked);
+    let busy = busy
+        .filter(|busy| busy.first.load.reached > own.first.load.reached && busy.configured == own.configured);
     let busy = busy.and_then(|busy| {
         let facts = Facts::new().place("line", place_of_line(model, block, busy.line));
         Some(facts.change(LATENCY, waits(busy)?, digits))

@@ -47,18 +47,13 @@ fn point(model: &Model<'_>, curve: &Curve, point: Point, digits: u8) -> Facts {
     Facts::new().plain("load", load).measure("value", curve.brings, point.value, digits)
 }
 
-/// The load line on which a cell stands, and its position there.
-fn line_of<'b>(block: &'b Block<'_>, cell: usize) -> Option<(&'b Line, usize)> {
-    block.load_lines().iter().find_map(|line| Some((line, line.position(cell)?)))
-}
-
 /// The SLO term that the next larger load than the recommended one breaks.
 fn limit(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let ranking = model.ranking(at);
     if !matches!(ranking.met, Met::Yes | Met::ByStandIn) {
         return None;
     }
-    let (line, position) = line_of(block, ranking.first()?)?;
+    let (line, position) = block.load_line_of(ranking.first()?)?;
     let next = &model.cells[*line.cells.get(position + 1)?];
     let digits = model.digits(&[next.index]);
     let term = |term: &SloTerm| {
@@ -88,20 +83,21 @@ fn limit(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
 
 /// The rate up to which an open loop keeps up with its schedule, and the rate from which it falls behind.
 fn saturation(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
-    let open = model.with_numbers(block).filter(|cell| cell.load.is_open && cell.load.asked.is_some());
+    let open = model.with_numbers(block).filter(|cell| cell.load.is_open && cell.load.configured.is_some());
     let (behind, kept): (Vec<&Cell<'_>>, Vec<&Cell<'_>>) = open.partition(|cell| falls_behind(cell));
-    let asked = |cell: &&&Cell<'_>| cell.load.asked.unwrap_or_default();
-    let first = *behind.iter().min_by(|a, b| asked(a).total_cmp(&asked(b)))?;
-    let below = kept.iter().filter(|cell| cell.load.asked < first.load.asked && keeps_up(cell));
-    let keeps_up_with = below.max_by(|a, b| asked(a).total_cmp(&asked(b))).and_then(|cell| cell.load.asked);
+    let rate = |cell: &&&Cell<'_>| cell.load.configured.unwrap_or_default();
+    let first = *behind.iter().min_by(|a, b| rate(a).total_cmp(&rate(b)))?;
+    let below = kept.iter().filter(|cell| cell.load.configured < first.load.configured && keeps_up(cell));
+    let keeps_up_with =
+        below.max_by(|a, b| rate(a).total_cmp(&rate(b))).and_then(|cell| cell.load.configured);
     let all = behind.iter().filter_map(|cell| Some((*cell, carried(cell)?)));
     let worst = all.min_by(|a, b| a.1.total_cmp(&b.1));
     let worst = worst.filter(|(cell, _)| cell.index != first.index && carried(first).is_some());
-    let same = kept.iter().find(|cell| cell.load.asked == first.load.asked);
+    let same = kept.iter().find(|cell| cell.load.configured == first.load.configured);
     let facts = Facts::new()
         .count("behind", behind.len())
         .count("of", behind.len() + kept.len())
-        .plain("rate", first.load.asked?)
+        .plain("rate", first.load.configured?)
         .place("place", place(model, first))
         .part("carried", carried(first))
         .when(worst, |facts, (cell, part)| {
@@ -196,7 +192,7 @@ fn growth(model: &Model<'_>, at: usize, block: &Block<'_>, all: &[Scaled<'_>]) -
 fn knee(model: &Model<'_>, at: usize, block: &Block<'_>, all: &[Scaled<'_>]) -> Option<Finding> {
     let knees: Vec<(&Scaled<'_>, Point)> =
         all.iter().filter_map(|own| Some((own, own.curve.knee()?))).collect();
-    // Of equal ones the first.
+    // The first of equal ones.
     let (own, knee) = knees.iter().rev().max_by(|a, b| a.1.value.total_cmp(&b.1.value))?;
     let last = own.last;
     let (cell, end) = (&model.cells[knee.cell], &model.cells[last.cell]);
@@ -295,7 +291,7 @@ impl<'m, 'a> Growth<'m, 'a> {
 
 /// How TTFT grows along the longest line, and the time per token beside it.
 fn ttft_growth(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
-    // Of equally long lines the first.
+    // The first of equally long lines.
     let line = block.load_lines().iter().rev().max_by_key(|line| line.cells.len())?;
     let metrics = [middle(LatencyKind::Ttft), tail(LatencyKind::Ttft)].concat();
     let own = Growth::of(model, line, &metrics)?;
@@ -390,10 +386,10 @@ fn edge(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let ranking = model.ranking(at);
     let best = ranking.first().filter(|_| !matches!(ranking.met, Met::No | Met::Contradicted))?;
     let cell = &model.cells[best];
-    let (line, position) = line_of(block, cell.index)?;
+    let (line, position) = block.load_line_of(cell.index)?;
     // A larger load that was tried and is not usable means that the limit was met.
-    let most = model.cells_at(&block.cells).filter_map(|cell| cell.load.asked).fold(0.0, f64::max);
-    if position == 0 || position + 1 < line.cells.len() || cell.load.asked? < most {
+    let most = model.cells_at(&block.cells).filter_map(|cell| cell.load.configured).fold(0.0, f64::max);
+    if position == 0 || position + 1 < line.cells.len() || cell.load.configured? < most {
         return None;
     }
     let curve = Curve::of(model, line);

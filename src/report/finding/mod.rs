@@ -60,12 +60,9 @@ const RULES: [&[Rule]; 11] = [
 /// Applies every rule and drops the findings that another one supersedes. Ordered by workload and kind; of
 /// one kind the strongest comes first.
 pub(crate) fn findings(model: &Model<'_>) -> Vec<Finding> {
-    let mut found: Vec<Finding> =
-        RULES.iter().copied().flatten().flat_map(|rule| rule.apply(model)).collect();
-    let is_kept: Vec<bool> = found.iter().map(|finding| !is_superseded(finding, &found)).collect();
-    let mut is_kept = is_kept.into_iter();
-    found.retain(|_| is_kept.next().unwrap_or(true));
-    // Stable: equally strong findings keep the order of the rules.
+    let all: Vec<Finding> = RULES.iter().copied().flatten().flat_map(|rule| rule.apply(model)).collect();
+    let mut found: Vec<Finding> = all.iter().filter(|own| !is_superseded(own, &all)).cloned().collect();
+    // The sort is stable: equally strong findings keep the order of the rules.
     found.sort_by(|a, b| {
         (a.workload, a.kind).cmp(&(b.workload, b.kind)).then(b.strength.total_cmp(&a.strength))
     });

@@ -211,7 +211,7 @@ fn far_cells(model: &Model<'_>) -> Vec<Finding> {
     far_rows(model, &rows).into_iter().take(NAMED).filter_map(finding).collect()
 }
 
-/// What in a cell changes its time in the direction of the error, most telling first.
+/// The properties of a cell that change its time in the direction of the error, the most likely cause first.
 fn evidence(cell: &Cell<'_>, predicted: &PredictedCell, error: f64) -> Vec<Facts> {
     let is_slower = error < 0.0;
     let engine = cell.file.server_side.as_ref().and_then(|side| side.engine.as_ref());
@@ -331,7 +331,7 @@ fn kv_caches(model: &Model<'_>) -> Vec<Finding> {
     finding.into_iter().collect()
 }
 
-/// What was not predicted, and why.
+/// The reasons why something was not predicted.
 fn missing(model: &Model<'_>) -> Vec<Finding> {
     let missing = model.run.predictions.iter().flat_map(|predictions| &predictions.missing);
     let finding = |reason: &String| {

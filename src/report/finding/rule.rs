@@ -98,15 +98,17 @@ pub(crate) fn place_on(
     let coordinate = |axis: usize| {
         let own = &model.axes[axis];
         let quantity = own.quantity();
-        let value = match (quantity, cell.load.reached, cell.load.asked) {
-            (Quantity::Concurrency, Some(reached), Some(asked)) if reached < asked => reached.to_string(),
+        let value = match (quantity, cell.load.reached, cell.load.configured) {
+            (Quantity::Concurrency, Some(reached), Some(configured)) if reached < configured => {
+                reached.to_string()
+            }
             _ => own.text(cell.at[axis]?),
         };
         Some(Coordinate { axis: own.label().to_owned(), quantity: quantity.name(), value })
     };
     let found: Vec<Coordinate> =
         (0..model.axes.len()).filter(|axis| wanted(*axis)).filter_map(coordinate).collect();
-    if !found.is_empty() || cell.load.asked.is_none() {
+    if !found.is_empty() || cell.load.configured.is_none() {
         return found;
     }
     // A load that does not vary still tells a reader under which load the cell ran.

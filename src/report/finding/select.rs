@@ -31,8 +31,8 @@ pub(crate) fn headlines<'s>(
     let is_effect = |own: &Statement| own.finding.kind == Kind::Effect;
     let any = own.iter().any(|own| is_effect(own) && own.finding.strength > 0.0);
     own.retain(|own| !is_effect(own) || !any || own.finding.strength > 0.0);
-    // What is asked first about the load is answered first; elsewhere strong findings come before weak ones.
-    // Stable: equal ones keep the order of the kinds.
+    // Findings on the load keep the order of their kinds; elsewhere strong findings come before weak ones.
+    // The sort is stable: equal ones keep the order of the kinds.
     let question = |own: &Statement| own.finding.kind.question();
     own.sort_by_key(|own| (question(own), question(own) != Question::Load && own.finding.strength < STRONG));
     let mut answers: Vec<Vec<&Statement>> =

@@ -1,6 +1,6 @@
 //! What the tokens cost, and which cells are worth choosing between.
 
-use super::{Facts, Finding, Kind, Rule, Unit, place};
+use super::{Facts, Finding, Kind, Rule, Unit, place, usd_per_million};
 use crate::{
     measure::{Metric, Rate},
     report::{
@@ -11,10 +11,6 @@ use crate::{
 
 pub(super) const RULES: &[Rule] = &[Rule::Block(cost), Rule::Block(goodput), Rule::Block(pareto)];
 
-/// Seconds in an hour: prices are per hour, rates per second.
-const HOUR_S: f64 = 3600.0;
-/// The number of tokens that a price is for.
-const TOKENS: f64 = 1e6;
 /// The fewest cells on a front that leave a choice.
 const CHOICE: usize = 3;
 
@@ -35,7 +31,7 @@ fn cost(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let rate = priced(own)?;
     let fact = |cell: &Cell<'_>, rate: f64| {
         Facts::new()
-            .number("usd", per_hour / (rate * HOUR_S) * TOKENS, Unit::Usd, 3)
+            .number("usd", usd_per_million(model, cell), Unit::Usd, 3)
             .place("place", place(model, cell))
             .measure("rate", Metric::OUTPUT, rate, model.digits(&[cell.index]))
     };

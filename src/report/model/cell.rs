@@ -41,7 +41,7 @@ pub(crate) struct Cell<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Load {
     /// Configured streams of a closed loop, or requests per second of an open one.
-    pub(crate) asked: Option<f64>,
+    pub(crate) configured: Option<f64>,
     /// The load that was reached: no more streams than requests were in flight.
     pub(crate) reached: Option<f64>,
     /// Whether it is an open loop: arrivals do not depend on what is in flight.
@@ -77,7 +77,7 @@ impl<'a> Cell<'a> {
         let Some(streams) = number("concurrency") else {
             let rate = number("rate");
             return Load {
-                asked: rate,
+                configured: rate,
                 reached: rate,
                 is_open: true,
                 ramp_to: plan.and_then(|cell| cell.spec.ramp_to),
@@ -90,7 +90,7 @@ impl<'a> Cell<'a> {
             Some(peak) if !thinks => streams.min(f64::from(peak)),
             _ => streams,
         };
-        Load { asked: Some(streams), reached: Some(reached), is_open: false, ramp_to: None }
+        Load { configured: Some(streams), reached: Some(reached), is_open: false, ramp_to: None }
     }
 
     pub(super) fn streaming_of(file: &CellFile) -> Streaming {

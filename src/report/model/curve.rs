@@ -84,7 +84,7 @@ fn mean_in_flight(cell: &Cell<'_>) -> Option<f64> {
 /// How the streams of a cell started; `None` for a single stream.
 pub(super) fn start(cell: &Cell<'_>) -> Option<Start> {
     // A single stream has nothing to stagger.
-    cell.load.asked.filter(|streams| *streams > 1.0)?;
+    cell.load.configured.filter(|streams| *streams > 1.0)?;
     Some(cell.file.summary.as_ref()?.starts?.how)
 }
 
@@ -224,7 +224,7 @@ impl Curve {
             return None;
         }
         let above = |point: &Point| (point.value - first.value) / high - (point.load - first.load) / wide;
-        // Of equal ones the first: less load for the same gain.
+        // The first of equal ones: less load for the same gain.
         let best = *rising.iter().rev().max_by(|a, b| above(a).total_cmp(&above(b)))?;
         let power = |point: &Point| point.value * point.value / point.load;
         let strongest = *rising.iter().rev().max_by(|a, b| power(a).total_cmp(&power(b)))?;
@@ -260,7 +260,7 @@ impl Curve {
 /// The part of the due requests that an open loop carries in its steady part; `None` for a closed loop, or
 /// without the numbers.
 pub(crate) fn carried(cell: &Cell<'_>) -> Option<f64> {
-    let due = cell.load.asked.filter(|rate| cell.load.is_open && *rate > 0.0)?;
+    let due = cell.load.configured.filter(|rate| cell.load.is_open && *rate > 0.0)?;
     if cell.load.ramp_to.is_some() {
         return None;
     }

@@ -276,7 +276,7 @@ fn metrics(grid: &Grid<'_>, pairs: &[(usize, usize)]) -> Vec<Metric> {
         &tail(LatencyKind::Itl),
         &whole,
     ];
-    // Of equal ones the first.
+    // The first of equal ones.
     let most = |group: &&[Metric]| group.iter().copied().rev().max_by_key(|metric| has(*metric));
     groups.iter().filter_map(most).filter(|metric| has(*metric) > 0).collect()
 }
@@ -458,7 +458,7 @@ fn confined(grid: &Grid<'_>, own: usize, metric: Metric, pairs: &[Pair], tests: 
             one.of(inside.len()).is_beaten_by(log, tests).then_some(log)
         };
         let logs: Vec<Option<f64>> = (0..grid.axes[axis].values.len()).map(sure).collect();
-        // Of equal ones the first.
+        // The first of equal ones.
         let known = logs.iter().enumerate().rev().filter_map(|(value, log)| Some((value, (*log)?)));
         let (value, log) = known.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
         let same = |other: &&Option<f64>| other.is_some_and(|other| other * log > 0.0);

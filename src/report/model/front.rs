@@ -31,8 +31,12 @@ pub(crate) fn front(grid: &Grid<'_>, block: &Block<'_>) -> Option<Front> {
         cells.clone().filter_map(point).collect()
     };
     let latency = latency(block, |metric| points(metric).len())?;
-    let mut points = points(latency);
-    let of = points.len();
+    let points = points(latency);
+    Some(Front { latency, of: points.len(), points: pareto(points) })
+}
+
+/// The indices of the points (latency, throughput, index) that no other one beats in both, least latency first.
+pub(crate) fn pareto(mut points: Vec<(f64, f64, usize)>) -> Vec<usize> {
     points.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
     let mut best = f64::NEG_INFINITY;
     points.retain(|(_, rate, _)| {
@@ -40,8 +44,7 @@ pub(crate) fn front(grid: &Grid<'_>, block: &Block<'_>) -> Option<Front> {
         best = best.max(*rate);
         is_better
     });
-    let points: Vec<usize> = points.into_iter().map(|(_, _, cell)| cell).collect();
-    Some(Front { latency, points, of })
+    points.into_iter().map(|(_, _, index)| index).collect()
 }
 
 /// The first common latency.

@@ -94,6 +94,11 @@ impl Block<'_> {
     pub(crate) fn load_lines(&self) -> &[Line] {
         self.load_axis.map_or(&[], |axis| self.lines(axis))
     }
+
+    /// The line along the axis of the load on which a cell stands, and its position there.
+    pub(crate) fn load_line_of(&self, cell: usize) -> Option<(&Line, usize)> {
+        self.load_lines().iter().find_map(|line| Some((line, line.position(cell)?)))
+    }
 }
 
 impl<'a> Grid<'a> {
@@ -194,7 +199,7 @@ impl<'a> Grid<'a> {
         let is_load = |axis: &usize| self.axes[*axis].role == Role::Load;
         let has_value = |axis: &usize| all().any(|cell| cell.at[*axis].is_some());
         let axes: Vec<usize> = (0..self.axes.len()).filter(is_load).filter(has_value).collect();
-        let wanted = match all().all(|cell| cell.load.is_open && cell.load.asked.is_some()) {
+        let wanted = match all().all(|cell| cell.load.is_open && cell.load.configured.is_some()) {
             true => Quantity::Rate,
             false => Quantity::Concurrency,
         };

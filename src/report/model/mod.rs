@@ -21,7 +21,7 @@ pub(crate) use cell::{Cell, Streaming};
 pub(crate) use curve::{Curve, Point, Window, carried, falls_behind, keeps_up};
 pub(crate) use effect::{Change, Effect, Judgement, Level, SAME};
 pub(crate) use failure::{Ended, failures};
-pub(crate) use front::front;
+pub(crate) use front::{front, pareto};
 pub(crate) use grid::{Block, Grid};
 pub(crate) use line::Line;
 pub(crate) use noise::{Doubt, Noise, between_repeats};

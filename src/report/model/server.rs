@@ -22,7 +22,7 @@ pub(crate) struct Server<'a> {
     pub(crate) fate: Fate,
 }
 
-/// What became of a server; tables, sentences and charts share its name.
+/// The fate of a server. Tables, sentences and charts show its serialized name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Fate {

@@ -88,7 +88,7 @@ impl Grid<'_> {
         if axes.is_empty() || !self.servers.iter().any(|server| server.fate.is_end()) {
             return None;
         }
-        // Stable: equal ones keep the order of the plan.
+        // The sort is stable: equal ones keep the order of the plan.
         axes.sort_by_key(|axis| std::cmp::Reverse(self.turns(*axis).iter().sum::<usize>()));
         let mut rest = axes.split_off(axes.len().min(2));
         axes.sort_unstable();
@@ -125,7 +125,7 @@ impl Grid<'_> {
         let of = |group: &[usize], fits: bool| {
             group.iter().filter(|server| self.servers[**server].fate.fits() == Some(fits)).count()
         };
-        // Of equal ones the first.
+        // The first of equal ones.
         let best = groups.into_iter().rev().max_by_key(|group| of(group, true).min(of(group, false)));
         best.unwrap_or_default()
     }

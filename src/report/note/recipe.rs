@@ -67,7 +67,7 @@ pub(super) fn recipe(model: &Model<'_>, statements: &[Statement], workload: usiz
 /// The load to keep to, and the usable cells before and after it on its line.
 fn load(model: &Model<'_>, at: usize, cell: &Cell<'_>) -> Option<Value> {
     let block = &model.blocks[at];
-    let on_line = block.load_lines().iter().find_map(|line| Some((line, line.position(cell.index)?)));
+    let on_line = block.load_line_of(cell.index);
     let neighbour = |step: isize| {
         let (line, at) = on_line?;
         let other = &model.cells[*line.cells.get(at.checked_add_signed(step)?)?];

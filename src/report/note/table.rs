@@ -94,12 +94,12 @@ fn heading(metric: Metric) -> String {
 
 /// The load of a cell, with the load that was reached if that is less: `32 (20 reached)`.
 fn load_text(model: &Model<'_>, cell: &Cell<'_>, axis: usize) -> String {
-    let asked = cell.at[axis].map(|at| model.axes[axis].text(at)).unwrap_or_default();
-    match (cell.load.asked, cell.load.reached) {
+    let configured = cell.at[axis].map(|at| model.axes[axis].text(at)).unwrap_or_default();
+    match (cell.load.configured, cell.load.reached) {
         (Some(all), Some(reached)) if model.axes[axis].quantity().is_amount() && reached < all => {
-            format!("{asked} ({reached} reached)")
+            format!("{configured} ({reached} reached)")
         }
-        _ => asked,
+        _ => configured,
     }
 }
 

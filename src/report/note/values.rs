@@ -306,12 +306,13 @@ fn memory(model: &Model<'_>) -> Option<Value> {
 }
 
 fn flag_text(name: &str, flag: &Flag) -> String {
-    let words = |values: &[Value]| values.iter().map(scalar_text).collect::<Vec<_>>().join(" ");
     match flag {
         Flag::On => format!("--{name}"),
         Flag::Off => format!("--no-{name}"),
         Flag::Value(value) => format!("--{name} {}", scalar_text(value)),
-        Flag::Many(values) => format!("--{name} {}", words(values)),
+        Flag::Many(values) => {
+            format!("--{name} {}", values.iter().map(scalar_text).collect::<Vec<_>>().join(" "))
+        }
         Flag::Json(map) => format!("--{name} {}", Value::Object(map.clone())),
         Flag::Unset => format!("{name} unset"),
     }

@@ -150,7 +150,7 @@ fn server(model: &Model<'_>, at: usize, texts: &mut Pool) -> (String, Value) {
     (server.group.id.clone(), value)
 }
 
-/// What the rows of cells share.
+/// The state that the rows of all cells share.
 struct Rows<'m, 'a> {
     model: &'m Model<'a>,
     axes: Vec<String>,

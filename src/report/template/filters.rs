@@ -47,7 +47,7 @@ const NUMBERS: [Shown; 10] = [
     ("thousands", number::thousands),
     ("percent", number::percent),
     ("signed", number::signed),
-    ("times", times),
+    ("times", number::times),
     ("usd", number::usd),
     ("gib", number::gib),
 ];
@@ -108,10 +108,6 @@ fn capital(text: &str) -> String {
 fn listed(items: &Value) -> Result<String, Error> {
     let texts: Vec<String> = items.try_iter()?.map(|item| item.to_string()).collect();
     Ok(number::listed(&texts))
-}
-
-fn times(factor: Option<f64>) -> String {
-    factor.map_or_else(|| number::ABSENT.to_owned(), number::times)
 }
 
 /// Numbers as bars between their minimum and maximum; an absent one is a dot.

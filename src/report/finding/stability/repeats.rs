@@ -61,8 +61,8 @@ impl<'m, 'a> Ends<'m, 'a> {
     fn doubt(&self, all: &[&Cell<'_>]) -> Doubt {
         let others: Vec<&Cell<'_>> =
             all.iter().copied().filter(|cell| cell.index != self.cell.index).collect();
-        let telling = others.iter().filter(|cell| Ends::of(cell, self.metric).is_some()).count();
-        let usual = between_repeats(&others, self.metric).filter(|_| telling >= FEWEST);
+        let known = others.iter().filter(|cell| Ends::of(cell, self.metric).is_some()).count();
+        let usual = between_repeats(&others, self.metric).filter(|_| known >= FEWEST);
         let (variance, df) = usual.unwrap_or(ASSUMED);
         // A repeat has fewer samples than all of them together.
         let repeats = self.cell.file.repeats.len() as f64;

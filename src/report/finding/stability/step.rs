@@ -161,7 +161,7 @@ pub(super) fn falls(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Find
     let tests = paths.iter().map(|path| path.points.len() - 1).sum();
     let fallen = |path: &Path<'_, '_>| -> Vec<Finding> {
         let fell = |(nth, own): &(usize, Step<'_, '_>)| {
-            // What had risen with the step before is a ridge.
+            // A fall after a rise is the far side of a ridge.
             let before = nth.checked_sub(1).map_or(own.from.value, |before| path.points[before].value);
             own.to.value < FALL * own.from.value.min(before)
                 && own.is_beyond_chance(model, own.ratio(), tests)
