@@ -1,7 +1,8 @@
 //! The catalogue of GPUs: memory, bandwidth, throughput, and how much of them a server reaches.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
+use indexmap::IndexSet;
 use serde::Deserialize;
 
 use super::model_error::{ModelError, Subject};
@@ -91,10 +92,9 @@ struct Class {
     _source: String,
 }
 
-fn builtin() -> Builtin {
-    // A test parses the embedded text.
-    toml::from_str(CATALOGUE).unwrap_or(Builtin { class: BTreeMap::new(), gpu: BTreeMap::new() })
-}
+static BUILTIN: LazyLock<Builtin> = LazyLock::new(|| {
+    toml::from_str(CATALOGUE).expect("hardware.toml is part of the program, and a test reads it")
+});
 
 /// Words after a name that make it another card.
 const OTHER_CARDS: [&str; 6] = ["ti", "super", "nvl", "mig", "d", "laptop"];
@@ -145,17 +145,15 @@ fn entry<'a>(
 /// A100-SXM4-40GB`). The user's own catalogue comes first.
 pub fn find_gpu(label: &str, own: &Catalogue) -> Option<Gpu> {
     let label = words(label);
-    let builtin = builtin();
-    let (name, spec, _) = entry(&label, &own.gpu).or_else(|| entry(&label, &builtin.gpu))?;
-    gpu(name, spec, &builtin)
+    let (name, spec, _) = entry(&label, &own.gpu).or_else(|| entry(&label, &BUILTIN.gpu))?;
+    gpu_of(name, spec)
 }
 
 /// The other GPUs of the catalogue whose names begin with the words that were found in a label: `A100` means
 /// the `A100 80GB`, and might have meant the `A100 40GB`. Empty for a name that is specific enough.
 pub fn other_gpus(label: &str, own: &Catalogue) -> Vec<String> {
     let label = words(label);
-    let builtin = builtin();
-    let specs = [&own.gpu, &builtin.gpu].into_iter();
+    let specs = [&own.gpu, &BUILTIN.gpu].into_iter();
     let found = specs.filter_map(|specs| Some((specs, entry(&label, specs)?))).next();
     let Some((specs, (taken, _, letters))) = found else {
         return Vec::new();
@@ -168,12 +166,8 @@ pub fn other_gpus(label: &str, own: &Catalogue) -> Vec<String> {
 }
 
 /// Makes a GPU from its entry; `None` for an unknown class.
-pub fn gpu_of(name: &str, spec: &GpuSpec) -> Option<Gpu> {
-    gpu(name, spec, &builtin())
-}
-
-fn gpu(name: &str, spec: &GpuSpec, builtin: &Builtin) -> Option<Gpu> {
-    let class = builtin.class.get(&spec.class)?;
+fn gpu_of(name: &str, spec: &GpuSpec) -> Option<Gpu> {
+    let class = BUILTIN.class.get(&spec.class)?;
     Some(Gpu {
         name: name.to_owned(),
         memory_bytes: (spec.memory_gib * GIB) as u64,
@@ -191,22 +185,14 @@ fn gpu(name: &str, spec: &GpuSpec, builtin: &Builtin) -> Option<Gpu> {
 }
 
 /// The names of all classes.
-pub fn gpu_classes() -> Vec<String> {
-    builtin().class.into_keys().collect()
-}
-
-/// The names of all GPUs, the user's own first.
-pub fn gpu_names(own: &Catalogue) -> Vec<String> {
-    let builtin = builtin().gpu.into_keys();
-    let known: Vec<String> = own.gpu.keys().cloned().collect();
-    let more: Vec<String> = builtin.filter(|name| !known.contains(name)).collect();
-    [known, more].concat()
+pub(super) fn gpu_classes() -> Vec<&'static str> {
+    BUILTIN.class.keys().map(String::as_str).collect()
 }
 
 /// The error for a name that is no GPU: lists the known ones, and says how to add one.
 pub(super) fn unknown_gpu(label: &str, own: &Catalogue) -> ModelError {
-    let names = gpu_names(own);
-    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    let known: IndexSet<&str> = own.gpu.keys().chain(BUILTIN.gpu.keys()).map(String::as_str).collect();
+    let known: Vec<&str> = known.into_iter().collect();
     let meant = nearest(label, &known).map(|name| format!("; did you mean {name:?}?"));
     ModelError {
         subject: Subject::Gpu,
@@ -230,9 +216,8 @@ mod tests {
 
     #[test]
     fn every_entry_has_a_class_and_a_source_and_is_found_by_its_names() {
-        let all: Builtin = toml::from_str(CATALOGUE).unwrap();
-        assert!(all.gpu.len() >= 13);
-        for (name, spec) in &all.gpu {
+        assert!(BUILTIN.gpu.len() >= 13);
+        for (name, spec) in &BUILTIN.gpu {
             assert!(spec.source.is_some(), "{name}");
             for known in std::iter::once(name).chain(&spec.also) {
                 assert_eq!(found(known).as_ref(), Some(name), "{known}");

@@ -13,27 +13,10 @@ const NONE: u32 = u32::MAX;
 
 /// The blocks of one request, in the order of its tokens.
 #[derive(Debug, Default)]
-pub struct BlockTable {
-    blocks: Vec<u32>,
-    /// How many of them have a registered hash.
-    registered: usize,
-}
-
-impl BlockTable {
-    /// The number of blocks.
-    pub fn len(&self) -> usize {
-        self.blocks.len()
-    }
-
-    /// Whether there is no block.
-    pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
-    }
-
-    /// The number of blocks that other requests can find by their hash.
-    pub fn registered(&self) -> usize {
-        self.registered
-    }
+pub(super) struct BlockTable {
+    pub(super) blocks: Vec<u32>,
+    /// How many of them have a registered hash, by which other requests find them.
+    pub(super) registered: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,10 +31,10 @@ struct Block {
 
 /// The KV cache of one engine.
 #[derive(Debug)]
-pub struct KvCache {
-    block_size: u64,
+pub(super) struct KvCache {
+    pub(super) block_size: u64,
     /// The number of blocks that can be allocated.
-    usable: u32,
+    pub(super) usable: u32,
     /// Blocks that were allocated at least once. The others are free and are used first.
     blocks: Vec<Block>,
     /// The ends of the list of free blocks; the first is reused first.
@@ -65,7 +48,7 @@ pub struct KvCache {
 
 impl KvCache {
     /// A cache of `blocks` blocks of `block_size` tokens, one of which is never allocated.
-    pub fn new(blocks: u32, block_size: u32, prefix_caching: bool) -> Self {
+    pub(super) fn new(blocks: u32, block_size: u32, prefix_caching: bool) -> Self {
         Self {
             block_size: u64::from(block_size.max(1)),
             usable: blocks.saturating_sub(1),
@@ -77,37 +60,25 @@ impl KvCache {
         }
     }
 
-    /// Tokens per block.
-    pub fn block_size(&self) -> u64 {
-        self.block_size
-    }
-
-    /// The number of blocks that can be allocated.
-    pub fn usable(&self) -> u32 {
-        self.usable
-    }
-
-    /// The number of free blocks.
-    pub fn free(&self) -> u32 {
+    pub(super) fn free(&self) -> u32 {
         self.usable - self.blocks.len() as u32 + self.returned
     }
 
     /// Fraction of the blocks in use, 0 to 1.
-    pub fn usage(&self) -> f64 {
+    pub(super) fn usage(&self) -> f64 {
         if self.usable == 0 {
             return 0.0;
         }
         f64::from(self.usable - self.free()) / f64::from(self.usable)
     }
 
-    /// Whether prefix caching is on.
-    pub fn caches_prefixes(&self) -> bool {
+    pub(super) fn caches_prefixes(&self) -> bool {
         self.by_hash.is_some()
     }
 
     /// The number of leading blocks of a sequence that are cached, by the hashes of its full blocks. At least
     /// one of its `tokens` is left to compute, because the next token is sampled from it.
-    pub fn find_prefix(&self, hashes: &[u64], tokens: u64) -> usize {
+    pub(super) fn find_prefix(&self, hashes: &[u64], tokens: u64) -> usize {
         let Some(known) = &self.by_hash else { return 0 };
         let most = (tokens.saturating_sub(1) / self.block_size) as usize;
         hashes.iter().take(most).take_while(|hash| known.contains_key(hash)).count()
@@ -115,7 +86,7 @@ impl KvCache {
 
     /// Gives a sequence without blocks its `found` cached ones and new ones for `tokens` tokens, if enough
     /// are free for all of its `whole` tokens. Returns whether there were.
-    pub fn admit(
+    pub(super) fn admit(
         &mut self,
         table: &mut BlockTable,
         hashes: &[u64],
@@ -146,7 +117,7 @@ impl KvCache {
 
     /// Gives a sequence the blocks it lacks for `tokens` tokens, all or none. Returns whether enough were
     /// free.
-    pub fn grow(&mut self, table: &mut BlockTable, tokens: u64) -> bool {
+    pub(super) fn grow(&mut self, table: &mut BlockTable, tokens: u64) -> bool {
         let wanted = tokens.div_ceil(self.block_size) as usize;
         let lacking = wanted.saturating_sub(table.blocks.len());
         if lacking as u64 > u64::from(self.free()) {
@@ -160,7 +131,7 @@ impl KvCache {
     }
 
     /// Registers the hashes of a sequence's full blocks, so that other requests find them.
-    pub fn register(&mut self, table: &mut BlockTable, hashes: &[u64]) {
+    pub(super) fn register(&mut self, table: &mut BlockTable, hashes: &[u64]) {
         let Some(known) = &mut self.by_hash else { return };
         let full = hashes.len().min(table.blocks.len());
         let new = table.blocks.iter().zip(hashes).skip(table.registered);
@@ -172,7 +143,7 @@ impl KvCache {
     }
 
     /// Frees all blocks of a sequence.
-    pub fn release(&mut self, table: &mut BlockTable) {
+    pub(super) fn release(&mut self, table: &mut BlockTable) {
         for block in table.blocks.drain(..).rev() {
             let held = &mut self.blocks[block as usize];
             held.refs -= 1;
@@ -323,10 +294,10 @@ mod tests {
                     naive.release(&reference_held);
                 }
                 prop_assert_eq!(cache.free() as usize, naive.free.len());
-                prop_assert!(cache.free() <= cache.usable());
+                prop_assert!(cache.free() <= cache.usable);
                 let distinct: std::collections::BTreeSet<u32> =
                     held.iter().flat_map(|(table, _)| table.blocks.iter().copied()).collect();
-                prop_assert_eq!(distinct.len() as u32, cache.usable() - cache.free());
+                prop_assert_eq!(distinct.len() as u32, cache.usable - cache.free());
             }
         }
     }

@@ -53,6 +53,10 @@ pub struct Settings {
     pub block_size: u64,
     /// `tensor-parallel-size`.
     pub tensor_parallel: u64,
+    /// `pipeline-parallel-size`.
+    pub pipeline_parallel: u64,
+    /// GPUs of the server, over which it is split and copied.
+    pub gpus: u64,
     /// `kv-cache-dtype`.
     pub kv_type: KvType,
     /// Whether CUDA graphs are captured, which `enforce-eager` prevents.
@@ -100,12 +104,21 @@ impl Settings {
             max_num_batched_tokens,
             max_num_seqs: max_num_seqs.min(max_num_batched_tokens),
             block_size: flags.count("block-size")?.unwrap_or_else(|| default("block-size")),
-            tensor_parallel: flags.parallel()?.tensor,
+            tensor_parallel: flags.count("tensor-parallel-size")?.unwrap_or(1),
+            pipeline_parallel: flags.count("pipeline-parallel-size")?.unwrap_or(1),
+            gpus: flags.gpus()?,
             kv_type,
             graphs: !flags.enabled("enforce-eager") && !gpu.is_cpu,
             kv_bytes: flags.count("kv-cache-memory-bytes")?,
             blocks: flags.count("num-gpu-blocks-override")?,
         })
+    }
+
+    /// The part of a model in the largest pipeline stage. Only the first stage has the embedding, and only the last the output
+    /// layer.
+    fn stage(&self, model: &ModelShape) -> ModelShape {
+        let stages = self.pipeline_parallel;
+        ModelShape { layers: model.layers.div_ceil(stages), tied: model.tied || stages > 1, ..model.clone() }
     }
 }
 
@@ -117,20 +130,14 @@ fn unread(flag: &str, word: &str) -> FlagError {
 /// The division of one GPU's memory, in bytes unless stated otherwise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fit {
-    /// What vLLM may use: total · utilization.
-    pub budget: f64,
     /// Weights, including the table of rotary positions.
     pub weights: f64,
     /// Activations of the largest step.
     pub activations: f64,
-    /// Memory outside PyTorch's allocator.
-    pub other: f64,
     /// CUDA graphs.
     pub graphs: f64,
     /// The KV cache.
     pub kv_cache: f64,
-    /// Bytes of one token in the KV cache.
-    pub kv_bytes_per_token: u64,
     /// Tokens per block.
     pub block_size: u64,
     /// KV blocks.
@@ -259,12 +266,12 @@ fn activations(model: &ModelShape, settings: &Settings) -> f64 {
     step.max(sampler)
 }
 
-/// Bytes of the weights on each of `tp` GPUs, including the table of rotary positions: cosines and sines,
+/// Bytes of the weights on each GPU, including the table of rotary positions: cosines and sines,
 /// head_dim per position. Llama-3.1-8B is logged as 14.9889 GiB (vllm-project/vllm#17122), of which the table
 /// is 0.0313.
-pub fn weights(model: &ModelShape, tp: u64) -> f64 {
+pub fn weights(model: &ModelShape, settings: &Settings) -> f64 {
     let rotary = (model.max_positions * model.head_dim * model.dtype.bytes()) as f64;
-    model.weight_bytes(tp) as f64 + rotary
+    settings.stage(model).weight_bytes(settings.tensor_parallel) as f64 + rotary
 }
 
 /// Divides the memory of one GPU.
@@ -283,12 +290,12 @@ pub fn fit(gpu: &Gpu, model: &ModelShape, settings: &Settings) -> Result<Fit, Mi
         });
     }
     let total = gpu.memory_bytes as f64;
-    let other = match (gpu.is_cpu, tp) {
+    let other = match (gpu.is_cpu, tp * settings.pipeline_parallel) {
         (true, _) => 0.0,
         (false, 1) => OTHER_GIB * GIB,
         (false, _) => (OTHER_GIB + OTHER_RANKS_GIB) * GIB,
     };
-    let weights = weights(model, tp);
+    let weights = weights(model, settings);
     if weights + other > total {
         return Err(Misfit::Weights { needed: weights, total });
     }
@@ -297,12 +304,13 @@ pub fn fit(gpu: &Gpu, model: &ModelShape, settings: &Settings) -> Result<Fit, Mi
     if activations > free {
         return Err(Misfit::Activations { needed: activations, free, total });
     }
+    let stage = settings.stage(model);
     let graphs =
-        if settings.graphs { model.layers as f64 * GRAPH_MIB_PER_LAYER * 1024.0 * 1024.0 } else { 0.0 };
+        if settings.graphs { stage.layers as f64 * GRAPH_MIB_PER_LAYER * 1024.0 * 1024.0 } else { 0.0 };
     let budget = total * settings.utilization;
     let kv_cache =
         settings.kv_bytes.map_or(budget - weights - activations - other - graphs, |bytes| bytes as f64);
-    let per_token = model.kv_bytes_per_token(settings.kv_type, tp);
+    let per_token = stage.kv_bytes_per_token(settings.kv_type, tp);
     let per_block = (per_token * settings.block_size) as f64;
     let blocks = settings.blocks.unwrap_or((kv_cache.max(0.0) / per_block) as u64);
     if blocks == 0 {
@@ -319,31 +327,16 @@ pub fn fit(gpu: &Gpu, model: &ModelShape, settings: &Settings) -> Result<Fit, Mi
         });
     }
     Ok(Fit {
-        budget,
         weights,
         activations,
-        other,
         graphs,
         kv_cache,
-        kv_bytes_per_token: per_token,
         block_size: settings.block_size,
         blocks,
         max_model_len: settings.max_model_len,
         max_num_seqs: settings.max_num_seqs,
         max_num_batched_tokens: settings.max_num_batched_tokens,
     })
-}
-
-/// How predictions for a GPU and a model were validated, in one line.
-pub fn validation(gpu: &Gpu, model: &ModelShape) -> &'static str {
-    let logged = ["RTX 3090", "RTX 4090", "L40S", "A100 40GB", "A100 80GB", "H100"];
-    if model.other_attention || !logged.contains(&gpu.name.as_str()) {
-        "unvalidated: never compared with the log of a real server of this kind"
-    } else if model.experts.is_some() {
-        "predicted; within 10 % of the one log of a mixture-of-experts server that was compared"
-    } else {
-        "predicted; within 10 % of the logs of real servers on this GPU"
-    }
 }
 
 #[cfg(test)]

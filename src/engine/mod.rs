@@ -43,10 +43,8 @@ mod vllm;
 
 use crate::unit::Nanos;
 
-pub use kv_cache::{BlockTable, KvCache};
-pub use scheduler::{Limits, Sampled, Scheduler, Work};
 pub use script::Script;
-pub use step_time::{Speed, StepTime};
+pub use step_time::Speed;
 pub use vllm::Vllm;
 
 /// The number of a request, in the order of arrival, from 0.

@@ -1,6 +1,6 @@
 //! Finds models by name in the built-in catalogue and the user's own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde::Deserialize;
 
@@ -19,10 +19,9 @@ struct Builtin {
     model: BTreeMap<String, ModelSpec>,
 }
 
-fn builtin() -> BTreeMap<String, ModelSpec> {
-    // A test parses the embedded text.
-    toml::from_str(CATALOGUE).map_or_else(|_| BTreeMap::new(), |all: Builtin| all.model)
-}
+static BUILTIN: LazyLock<Builtin> = LazyLock::new(|| {
+    toml::from_str(CATALOGUE).expect("models.toml is part of the program, and a test reads it")
+});
 
 /// A model's name without its organisation and without words that do not change the dimensions, such as
 /// `Instruct` or `AWQ`.
@@ -65,7 +64,6 @@ fn plain(name: &str) -> String {
 /// not matter, and the quantization is taken from the name. The user's own catalogue comes first.
 pub fn find_model(name: &str, own: &Catalogue) -> Option<ModelShape> {
     let wanted = plain(name);
-    let builtin = builtin();
     let find = |specs: &BTreeMap<String, ModelSpec>| {
         specs
             .iter()
@@ -77,11 +75,11 @@ pub fn find_model(name: &str, own: &Catalogue) -> Option<ModelShape> {
             })
             .map(|(_, spec)| model_of(name, spec))
     };
-    find(&own.model).or_else(|| find(&builtin))
+    find(&own.model).or_else(|| find(&BUILTIN.model))
 }
 
 /// Makes a model from its entry. The quantization is taken from the name.
-pub fn model_of(name: &str, spec: &ModelSpec) -> ModelShape {
+fn model_of(name: &str, spec: &ModelSpec) -> ModelShape {
     ModelShape {
         name: name.to_owned(),
         layers: spec.layers,
@@ -104,17 +102,9 @@ pub fn model_of(name: &str, spec: &ModelSpec) -> ModelShape {
     }
 }
 
-/// The names of all models, the user's own first.
-pub fn model_names(own: &Catalogue) -> Vec<String> {
-    let known: Vec<String> = own.model.keys().cloned().collect();
-    let more: Vec<String> = builtin().into_keys().filter(|name| !known.contains(name)).collect();
-    [known, more].concat()
-}
-
 /// The error for a name that is no known model: suggests the nearest, and says how to add one.
 pub(super) fn unknown_model(name: &str, own: &Catalogue) -> ModelError {
-    let names = model_names(own);
-    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    let known: Vec<&str> = own.model.keys().chain(BUILTIN.model.keys()).map(String::as_str).collect();
     let last = name.rsplit('/').next().unwrap_or(name);
     let meant = nearest(last, &known).map(|name| format!("; the nearest known is {name}"));
     ModelError {
@@ -141,8 +131,7 @@ mod tests {
 
     #[test]
     fn every_entry_has_a_source_and_the_parameters_in_its_name() {
-        let all: Builtin = toml::from_str(CATALOGUE).unwrap();
-        for (name, spec) in &all.model {
+        for (name, spec) in &BUILTIN.model {
             assert!(spec.source.is_some(), "{name}");
             assert_eq!(model_of(name, spec), shape(name), "{name} is found");
             let parameters = model_of(name, spec).parameters() as f64;

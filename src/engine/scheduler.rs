@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    NewRequest, RequestId,
+    Gauges, NewRequest, RequestId, Token,
     kv_cache::{BlockTable, KvCache},
     tokenizer::BlockHashes,
 };
@@ -19,45 +19,32 @@ use crate::unit::Nanos;
 
 /// The limits of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(super) struct Limits {
     /// The most running requests (`max-num-seqs`).
-    pub max_num_seqs: usize,
+    pub(super) max_num_seqs: usize,
     /// The most tokens in a step (`max-num-batched-tokens`).
-    pub max_num_batched_tokens: u64,
+    pub(super) max_num_batched_tokens: u64,
     /// The most tokens of a request, prompt and answer together (`max-model-len`).
-    pub max_model_len: u64,
+    pub(super) max_model_len: u64,
     /// Whether a long prompt is computed in chunks (`enable-chunked-prefill`).
-    pub chunked_prefill: bool,
+    pub(super) chunked_prefill: bool,
 }
 
 /// The work of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Work {
+pub(super) struct Work {
     /// Requests in the step.
-    pub sequences: u64,
+    pub(super) sequences: u64,
     /// Computed tokens.
-    pub tokens: u64,
+    pub(super) tokens: u64,
     /// Computed tokens of requests that are in prefill.
-    pub prefill_tokens: u64,
+    pub(super) prefill_tokens: u64,
     /// Tokens whose keys and values are read: all tokens of the step's requests once it is done.
-    pub context_tokens: u64,
+    pub(super) context_tokens: u64,
     /// Pairs of a computed token and a token that it attends to.
-    pub attention_pairs: u64,
+    pub(super) attention_pairs: u64,
     /// Sampled tokens.
-    pub sampled: u64,
-}
-
-/// A token that a step sampled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sampled {
-    /// The request.
-    pub request: RequestId,
-    /// Its place in the answer, from 1.
-    pub number: u64,
-    /// Whether it is the last of the answer.
-    pub last: bool,
-    /// When the request was scheduled first.
-    pub began: Nanos,
+    pub(super) sampled: u64,
 }
 
 /// A request and its progress.
@@ -85,7 +72,7 @@ impl Sequence {
 
 /// The requests of an engine and their KV blocks.
 #[derive(Debug)]
-pub struct Scheduler {
+pub(super) struct Scheduler {
     limits: Limits,
     cache: KvCache,
     /// In the order they started.
@@ -99,8 +86,8 @@ pub struct Scheduler {
 impl Scheduler {
     /// A scheduler without requests. A request has at most `max_model_len` tokens, or as many as fit into the
     /// cache if fewer.
-    pub fn new(mut limits: Limits, cache: KvCache) -> Self {
-        let fits = u64::from(cache.usable()) * cache.block_size();
+    pub(super) fn new(mut limits: Limits, cache: KvCache) -> Self {
+        let fits = u64::from(cache.usable) * cache.block_size;
         limits.max_model_len = limits.max_model_len.min(fits);
         limits.max_num_seqs = limits.max_num_seqs.max(1);
         // Without chunks, a prompt must fit into one step, or it would wait forever.
@@ -120,13 +107,13 @@ impl Scheduler {
     }
 
     /// Queues a request. Prompt and answer are truncated at the most tokens of a request.
-    pub fn admit(&mut self, request: NewRequest<'_>) -> RequestId {
+    pub(super) fn admit(&mut self, request: NewRequest<'_>) -> RequestId {
         let number = RequestId(self.arrived);
         self.arrived += 1;
         let most = self.limits.max_model_len;
         let kept = (request.prompt.len() as u64).min(most.saturating_sub(1));
         let hashes = self.cache.caches_prefixes().then(|| {
-            let mut hashes = BlockHashes::new(self.cache.block_size());
+            let mut hashes = BlockHashes::new(self.cache.block_size);
             let prompt = request.prompt.iter().take(kept as usize);
             prompt.for_each(|token| hashes.push(*token));
             hashes
@@ -146,7 +133,7 @@ impl Scheduler {
     }
 
     /// Cancels a request and frees its blocks. Returns whether it was there.
-    pub fn cancel(&mut self, request: RequestId) -> bool {
+    pub(super) fn cancel(&mut self, request: RequestId) -> bool {
         let is_it = |sequence: &Sequence| sequence.number == request;
         if let Some(place) = self.running.iter().position(is_it) {
             let mut sequence = self.running.remove(place);
@@ -157,35 +144,21 @@ impl Scheduler {
         place.is_some_and(|place| self.waiting.remove(place).is_some())
     }
 
-    /// The number of running requests.
-    pub fn running(&self) -> usize {
-        self.running.len()
-    }
-
-    /// The number of queued requests, preempted ones included.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// The number of preemptions so far.
-    pub fn preemptions(&self) -> u64 {
-        self.preemptions
-    }
-
-    /// Prompt tokens queried in the prefix cache, and those that hit; absent without a prefix cache. As in
-    /// vLLM, a request counts when it starts, and not again after a preemption.
-    pub fn prefix(&self) -> Option<(u64, u64)> {
-        self.cache.caches_prefixes().then_some(self.prefix)
-    }
-
-    /// The KV cache.
-    pub fn cache(&self) -> &KvCache {
-        &self.cache
+    /// The current state. As in vLLM, a request counts as a query of the prefix cache when it starts, and not again after a
+    /// preemption.
+    pub(super) fn gauges(&self) -> Gauges {
+        Gauges {
+            running: self.running.len(),
+            waiting: self.waiting.len(),
+            kv_usage: Some(self.cache.usage()),
+            preemptions: self.preemptions,
+            prefix: self.cache.caches_prefixes().then_some(self.prefix),
+        }
     }
 
     /// Chooses the work of the step that begins now; `None` if there is nothing to do.
     /// [`Scheduler::complete`] must end the step before the next one is chosen.
-    pub fn schedule(&mut self, now: Nanos) -> Option<Work> {
+    pub(super) fn schedule(&mut self, now: Nanos) -> Option<Work> {
         let mut work = Work::default();
         let mut budget = self.limits.max_num_batched_tokens;
         let preempted = self.schedule_running(&mut work, &mut budget);
@@ -240,7 +213,7 @@ impl Scheduler {
             let tokens = sequence.tokens();
             let hashes = sequence.hashes.as_ref().map_or(&[][..], BlockHashes::blocks);
             let found = self.cache.find_prefix(hashes, tokens);
-            let cached = found as u64 * self.cache.block_size();
+            let cached = found as u64 * self.cache.block_size;
             let lacking = tokens - cached;
             if lacking > *budget && !self.limits.chunked_prefill {
                 return;
@@ -266,9 +239,9 @@ impl Scheduler {
         }
     }
 
-    /// Ends the step. Sampled tokens go to `out`, in the order in which the requests started; completed
+    /// Ends the step at `at`. Sampled tokens go to `out`, in the order in which the requests started; completed
     /// requests are removed.
-    pub fn complete(&mut self, out: &mut impl Extend<Sampled>) {
+    pub(super) fn complete(&mut self, at: Nanos, out: &mut impl Extend<Token>) {
         let cache = &mut self.cache;
         let most = self.limits.max_model_len;
         self.running.retain_mut(|sequence| {
@@ -284,7 +257,7 @@ impl Scheduler {
                 hashes.push_answer_token(sequence.generated);
             }
             let last = sequence.generated >= sequence.output_tokens || sequence.tokens() >= most;
-            out.extend([Sampled { request: sequence.number, number: sequence.generated, last, began }]);
+            out.extend([Token { at, request: sequence.number, number: sequence.generated, last, began }]);
             if last {
                 cache.release(&mut sequence.table);
             }
@@ -295,8 +268,8 @@ impl Scheduler {
 
 /// Registers the blocks that the step fills. As in vLLM, others find them from this step on.
 fn register(cache: &mut KvCache, sequence: &mut Sequence, then: u64) {
-    let full = (then / cache.block_size()) as usize;
-    if full <= sequence.table.registered() {
+    let full = (then / cache.block_size) as usize;
+    if full <= sequence.table.registered {
         return;
     }
     let hashes = sequence.hashes.as_ref().map_or(&[][..], BlockHashes::blocks);
@@ -337,9 +310,9 @@ mod tests {
         scheduler.admit(NewRequest { prompt: &prompt, output_tokens })
     }
 
-    fn step(scheduler: &mut Scheduler, out: &mut Vec<Sampled>) -> Option<Work> {
+    fn step(scheduler: &mut Scheduler, out: &mut Vec<Token>) -> Option<Work> {
         let work = scheduler.schedule(Nanos(0))?;
-        scheduler.complete(out);
+        scheduler.complete(Nanos(0), out);
         Some(work)
     }
 
@@ -376,12 +349,12 @@ mod tests {
         let first = admit(&mut scheduler, 4, 8);
         let second = admit(&mut scheduler, 4, 8);
         while step(&mut scheduler, &mut out).is_some() {}
-        assert_eq!(scheduler.preemptions(), 1);
+        assert_eq!(scheduler.preemptions, 1);
         let ends: Vec<RequestId> = out.iter().filter(|s| s.last).map(|s| s.request).collect();
         assert_eq!(ends, [first, second]);
         let numbers: Vec<u64> = out.iter().filter(|s| s.request == second).map(|s| s.number).collect();
         assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
-        assert_eq!(scheduler.cache().free(), 4);
+        assert_eq!(scheduler.cache.free(), 4);
     }
 
     #[test]
@@ -392,7 +365,7 @@ mod tests {
         admit(&mut scheduler, 9, 1);
         let work = step(&mut scheduler, &mut out).unwrap();
         assert_eq!((work.tokens, work.sampled), (9 + 1, 2));
-        assert_eq!(scheduler.prefix(), Some((18, 8)));
+        assert_eq!(scheduler.gauges().prefix, Some((18, 8)));
     }
 
     #[test]
@@ -403,12 +376,12 @@ mod tests {
         let first = admit(&mut scheduler, 4, 60);
         let second = admit(&mut scheduler, 5, 1);
         step(&mut scheduler, &mut out);
-        assert_eq!((scheduler.running(), scheduler.waiting()), (1, 1));
+        assert_eq!((scheduler.running.len(), scheduler.waiting.len()), (1, 1));
         assert!(scheduler.cancel(first));
         assert!(!scheduler.cancel(first));
         step(&mut scheduler, &mut out);
         assert_eq!(out.last().map(|s| (s.request, s.last)), Some((second, true)));
-        assert_eq!(scheduler.cache().usage(), 0.0);
+        assert_eq!(scheduler.cache.usage(), 0.0);
     }
 
     #[derive(Clone, Debug)]
@@ -466,11 +439,11 @@ mod tests {
                     Event::Step => {
                         let mut out = Vec::new();
                         let Some(work) = scheduler.schedule(Nanos(0)) else {
-                            if scheduler.running() + scheduler.waiting() == 0 { break } else { continue }
+                            if scheduler.running.len() + scheduler.waiting.len() == 0 { break } else { continue }
                         };
                         prop_assert!(work.tokens <= budget);
                         prop_assert!(work.sequences <= limits.max_num_seqs as u64);
-                        scheduler.complete(&mut out);
+                        scheduler.complete(Nanos(0), &mut out);
                         prop_assert_eq!(out.len() as u64, work.sampled);
                         for sampled in out {
                             let before = emitted.insert(sampled.request, sampled.number);
@@ -479,17 +452,17 @@ mod tests {
                         }
                     }
                 }
-                prop_assert!(scheduler.cache().free() <= scheduler.cache().usable());
+                prop_assert!(scheduler.cache.free() <= scheduler.cache.usable);
                 for sequence in &scheduler.running {
                     prop_assert!(sequence.computed <= sequence.tokens());
-                    prop_assert!(sequence.table.len() as u64 * u64::from(size) >= sequence.computed);
+                    prop_assert!(sequence.table.blocks.len() as u64 * u64::from(size) >= sequence.computed);
                 }
-                if let Some((queries, hits)) = scheduler.prefix() {
+                if let Some((queries, hits)) = scheduler.gauges().prefix {
                     prop_assert!(hits <= queries);
                 }
             }
-            prop_assert_eq!((scheduler.running(), scheduler.waiting()), (0, 0));
-            prop_assert_eq!(scheduler.cache().free(), scheduler.cache().usable());
+            prop_assert_eq!((scheduler.running.len(), scheduler.waiting.len()), (0, 0));
+            prop_assert_eq!(scheduler.cache.free(), scheduler.cache.usable);
             for (number, wanted) in &expected {
                 let got = emitted.get(number).copied().unwrap_or(0);
                 prop_assert!(got == *wanted || cancelled.contains(number), "{:?}: {} of {}", number, got, wanted);
@@ -508,9 +481,9 @@ mod tests {
                 }
                 let (mut most, mut steps) = (0, 0u64);
                 while scheduler.schedule(Nanos(0)).is_some() {
-                    most = most.max(scheduler.running());
+                    most = most.max(scheduler.running.len());
                     steps += 1;
-                    scheduler.complete(&mut Vec::new());
+                    scheduler.complete(Nanos(0), &mut Vec::new());
                 }
                 (most, steps)
             };

@@ -71,9 +71,9 @@ impl Speed {
     }
 }
 
-/// The step times of a model on a GPU.
+/// The step times of a model, split over `ranks` equal GPUs.
 #[derive(Clone, Debug)]
-pub struct StepTime {
+pub(super) struct StepTime {
     shape: ModelShape,
     kv: KvType,
     ranks: u64,
@@ -82,27 +82,20 @@ pub struct StepTime {
 }
 
 /// The memory traffic and the operations of a step on each rank.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Demand {
-    /// Bytes of weights that are read.
-    pub weight_bytes: f64,
-    /// Bytes of keys and values that are read and written.
-    pub kv_bytes: f64,
-    /// Operations of the matrix products.
-    pub matrix_operations: f64,
-    /// Operations of the attention.
-    pub attention_operations: f64,
+struct Demand {
+    weight_bytes: f64,
+    kv_bytes: f64,
+    matrix_operations: f64,
+    attention_operations: f64,
 }
 
 impl StepTime {
-    /// Step times of a model, split over `ranks` equal GPUs.
-    pub fn new(shape: ModelShape, kv: KvType, ranks: u64, gpu: &Gpu, speed: Speed) -> Self {
+    pub(super) fn new(shape: ModelShape, kv: KvType, ranks: u64, gpu: &Gpu, speed: Speed) -> Self {
         let launches_s = LAUNCHES * gpu.layer_s * shape.layers as f64;
         Self { shape, kv, ranks: ranks.max(1), speed, launches_s }
     }
 
-    /// The memory traffic and the operations of a step on each rank.
-    pub fn demand(&self, work: &Work) -> Demand {
+    fn demand(&self, work: &Work) -> Demand {
         let (shape, ranks) = (&self.shape, self.ranks);
         let kv_bytes = shape.kv_bytes_per_token(self.kv, ranks) as f64;
         Demand {
@@ -115,7 +108,7 @@ impl StepTime {
     }
 
     /// The duration of a step, in seconds.
-    pub fn seconds(&self, work: &Work) -> f64 {
+    pub(super) fn seconds(&self, work: &Work) -> f64 {
         let (demand, speed) = (self.demand(work), &self.speed);
         let unpacking = match self.shape.quantization {
             Some(Quantization::Grouped { bits: ..=4 } | Quantization::Bitsandbytes) => UNPACKING,

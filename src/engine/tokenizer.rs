@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 /// The number of token ids.
 pub const VOCABULARY: u64 = 50_000;
 
@@ -30,9 +32,13 @@ pub fn tokenize(text: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Returns the token ids of a chat message, which begin with its role.
-pub fn message(role: &str, content: &str) -> Vec<u64> {
-    tokenize(&format!("<{role}> {content}"))
+/// Returns the token ids of a chat's messages, as a request's body has them. Those of a message begin with its role.
+pub fn chat(messages: &[Value]) -> Vec<u64> {
+    let message = |message: &Value| {
+        let role = message["role"].as_str().unwrap_or("user");
+        tokenize(&format!("<{role}> {}", message["content"].as_str().unwrap_or_default()))
+    };
+    messages.iter().flat_map(message).collect()
 }
 
 /// Returns a text with these token ids. Each word is the first number in base 36 that has the id.

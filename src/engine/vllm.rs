@@ -2,11 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{
-    Engine, Gauges, NewRequest, RequestId, Token,
-    scheduler::{Sampled, Scheduler},
-    step_time::StepTime,
-};
+use super::{Engine, Gauges, NewRequest, RequestId, Token, scheduler::Scheduler, step_time::StepTime};
 use crate::unit::Nanos;
 
 /// A model of vLLM.
@@ -15,15 +11,14 @@ pub struct Vllm {
     time: StepTime,
     /// When the current step ends.
     ends: Option<Nanos>,
-    /// The tokens that the last step sampled, and when it ended.
-    sampled: VecDeque<Sampled>,
-    at: Nanos,
+    /// The tokens of the last step that were not taken yet.
+    sampled: VecDeque<Token>,
 }
 
 impl Vllm {
     /// An idle engine.
-    pub fn new(scheduler: Scheduler, time: StepTime) -> Self {
-        Self { scheduler, time, ends: None, sampled: VecDeque::new(), at: Nanos(0) }
+    pub(super) fn new(scheduler: Scheduler, time: StepTime) -> Self {
+        Self { scheduler, time, ends: None, sampled: VecDeque::new() }
     }
 
     fn begin_step(&mut self, now: Nanos) {
@@ -46,40 +41,27 @@ impl Engine for Vllm {
     }
 
     fn cancel(&mut self, _: Nanos, request: RequestId) {
-        self.sampled.retain(|sampled| sampled.request != request);
+        self.sampled.retain(|token| token.request != request);
         self.scheduler.cancel(request);
     }
 
     fn next_at(&self) -> Option<Nanos> {
-        if self.sampled.is_empty() { self.ends } else { Some(self.at) }
+        self.sampled.front().map(|token| token.at).or(self.ends)
     }
 
     fn next_token(&mut self, now: Nanos) -> Option<Token> {
         loop {
-            if let Some(sampled) = self.sampled.pop_front() {
-                return Some(Token {
-                    at: self.at,
-                    request: sampled.request,
-                    number: sampled.number,
-                    last: sampled.last,
-                    began: sampled.began,
-                });
+            if let Some(token) = self.sampled.pop_front() {
+                return Some(token);
             }
             let ends = self.ends.filter(|ends| *ends <= now)?;
-            self.at = ends;
-            self.scheduler.complete(&mut self.sampled);
+            self.scheduler.complete(ends, &mut self.sampled);
             // vLLM begins the next step before this one's tokens are read.
             self.begin_step(ends);
         }
     }
 
     fn gauges(&self) -> Gauges {
-        Gauges {
-            running: self.scheduler.running(),
-            waiting: self.scheduler.waiting(),
-            kv_usage: Some(self.scheduler.cache().usage()),
-            preemptions: self.scheduler.preemptions(),
-            prefix: self.scheduler.prefix(),
-        }
+        self.scheduler.gauges()
     }
 }

@@ -108,17 +108,13 @@ impl Flags {
         )
     }
 
-    /// How the server is split over GPUs.
+    /// The number of GPUs that the server needs: the product of the flags that split or copy the model.
     ///
     /// # Errors
-    /// When a size is no positive whole number.
-    pub fn parallel(&self) -> Result<Parallel, FlagError> {
-        let size = |name: &str| Ok(self.count(name)?.unwrap_or(1));
-        Ok(Parallel {
-            tensor: size("tensor-parallel-size")?,
-            pipeline: size("pipeline-parallel-size")?,
-            data: size("data-parallel-size")?,
-        })
+    /// When one of these flags is no positive whole number.
+    pub fn gpus(&self) -> Result<u64, FlagError> {
+        let splits = all().iter().filter(|info| info.splits);
+        splits.map(|info| Ok(self.count(&info.name)?.unwrap_or(1))).product()
     }
 
     /// The flags among those passed whose larger value never needs less GPU memory, with their values.
@@ -159,24 +155,6 @@ fn count(word: &str) -> Option<u64> {
     };
     let number: f64 = digits.parse().ok()?;
     Some((number * scale) as u64).filter(|number| *number > 0)
-}
-
-/// How a server is split over GPUs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parallel {
-    /// GPUs that each layer is split over.
-    pub tensor: u64,
-    /// Stages that the layers are divided into.
-    pub pipeline: u64,
-    /// Copies of the model.
-    pub data: u64,
-}
-
-impl Parallel {
-    /// GPUs that the server needs.
-    pub fn gpus(self) -> u64 {
-        self.tensor * self.pipeline * self.data
-    }
 }
 
 /// A flag's value that is not of the flag's type.

@@ -45,23 +45,14 @@ pub(super) fn client(summary: &JsonField<'_>) -> String {
 pub(super) fn row(summary: &JsonField<'_>) -> Result<Measurement, Finding> {
     // Older versions put the metrics one level down.
     let metrics = summary.get("records").unwrap_or_else(|| summary.clone());
-    let average = |key: &str, expected: &str| match metrics.get(key) {
-        Some(metric) => metric.number_of("avg", expected),
-        None => Ok(None),
-    };
-    let count = |key: &str| -> Result<Option<u64>, Finding> {
-        match metrics.get(key) {
-            Some(metric) => metric.count_of("avg", "a whole number"),
-            None => Ok(None),
-        }
-    };
+    let count = |key: &str| metrics.count_at(&[key, "avg"], "a whole number");
     let at = summary.get("start_time").and_then(|at| at.text());
     let mut row = Measurement {
         completed: count("request_count")?,
         failed: count("error_request_count")?,
         seconds: match metrics.get("benchmark_duration") {
             Some(duration) => {
-                let seconds = duration.number_of("avg", "a number of seconds")?;
+                let seconds = duration.number_at(&["avg"], "a number of seconds")?;
                 seconds.map(|seconds| seconds * to_ms(&duration).unwrap_or(1e3) / 1e3)
             }
             None => None,
@@ -79,15 +70,15 @@ pub(super) fn row(summary: &JsonField<'_>) -> Result<Measurement, Finding> {
         };
         let factor = to_ms(&stats).ok_or_else(|| stats.wrong("a metric in s, ms, us or ns"))?;
         for rank in ["avg", "p50", "p90", "p95", "p99"] {
-            let value = stats.number_of(rank, "a number")?;
+            let value = stats.number_at(&[rank], "a number")?;
             row.report_rank(rank, metric, value.map(|value| value * factor));
         }
     }
     for (theirs, rate, expected) in RATES {
-        row.report(Metric::Rate(rate), average(theirs, expected)?);
+        row.report(Metric::Rate(rate), metrics.number_at(&[theirs, "avg"], expected)?);
     }
-    let user = metrics.at(&["output_token_throughput_per_user", "p50"]);
-    row.report(Metric::Rate(Rate::User), user.map(|user| user.number("tokens per second")).transpose()?);
+    let user = metrics.number_at(&["output_token_throughput_per_user", "p50"], "tokens per second")?;
+    row.report(Metric::Rate(Rate::User), user);
     Ok(row)
 }
 
@@ -122,20 +113,18 @@ fn load(summary: &JsonField<'_>, row: &mut Measurement) -> Result<(), Finding> {
     let Some(source) = measured.or_else(|| config.as_ref()?.get("loadgen")) else {
         return Ok(());
     };
-    let rate = match source.number_of("request_rate", "requests per second")? {
+    let rate = match source.number_at(&["request_rate"], "requests per second")? {
         Some(rate) => Some(rate),
-        None => source.number_of("rate", "requests per second")?,
+        None => source.number_at(&["rate"], "requests per second")?,
     };
-    let most = source.number_of("concurrency", "a number of requests")?;
+    let most = source.number_at(&["concurrency"], "a number of requests")?;
     row.set_load("rate", rate);
     row.set_load(if rate.is_some() { "max_in_flight" } else { "concurrency" }, most);
     let Some(config) = config else { return Ok(()) };
-    let mean = |keys: &[&str]| -> Result<Option<f64>, Finding> {
-        config.at(keys).map(|mean| mean.number("a number of tokens")).transpose()
-    };
+    let mean = |kind: &str| config.number_at(&["input", "prompt", kind, "mean"], "a number of tokens");
     // Only synthetic prompts have a configured length.
-    row.set_load("max_tokens", mean(&["input", "prompt", "output_tokens", "mean"])?);
-    row.set_load("synthetic.input_tokens", mean(&["input", "prompt", "input_tokens", "mean"])?);
+    row.set_load("max_tokens", mean("output_tokens")?);
+    row.set_load("synthetic.input_tokens", mean("input_tokens")?);
     Ok(())
 }
 

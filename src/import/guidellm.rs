@@ -46,15 +46,14 @@ fn row(report: &JsonField<'_>, benchmark: &JsonField<'_>) -> Result<Measurement,
         .or_else(|| metrics.get("request_totals"))
         .or_else(|| benchmark.at(&["run_stats", "requests_made"]));
     let count = |key: &str| match &totals {
-        Some(totals) => totals.count_of(key, "a number of requests"),
+        Some(totals) => totals.count_at(&[key], "a number of requests"),
         None => Ok(None),
     };
-    let number = |key: &str| benchmark.number_of(key, "a number of seconds");
+    let number = |key: &str| benchmark.number_at(&[key], "a number of seconds");
     let (start, end) = (number("start_time")?, number("end_time")?);
     let tokens = |key: &str| -> Result<Option<u64>, Finding> {
-        let sum = metrics.at(&[key, "successful", "total_sum"]);
+        let sum = metrics.number_at(&[key, "successful", "total_sum"], "a number of tokens")?;
         // A sum of floats may be 127.99999999999997 for 128 tokens.
-        let sum = sum.map(|sum| sum.number("a number of tokens")).transpose()?;
         Ok(sum.map(|sum| sum.round() as u64))
     };
     let text = |field: Option<JsonField<'_>>| field.and_then(|f| f.text().map(str::to_owned));
@@ -80,17 +79,17 @@ fn row(report: &JsonField<'_>, benchmark: &JsonField<'_>) -> Result<Measurement,
             continue;
         };
         // A metric without a request has zeros.
-        if stats.count_of("count", "a number of requests")? == Some(0) {
+        if stats.count_at(&["count"], "a number of requests")? == Some(0) {
             continue;
         }
         let expected = "a number";
         let ms = |value: Option<f64>| value.map(|value| value * to_ms);
         for rank in ["mean", "median"] {
-            row.report_rank(rank, metric, ms(stats.number_of(rank, expected)?));
+            row.report_rank(rank, metric, ms(stats.number_at(&[rank], expected)?));
         }
         if let Some(ranks) = stats.get("percentiles") {
             for rank in ["p50", "p90", "p95", "p99"] {
-                row.report_rank(rank, metric, ms(ranks.number_of(rank, expected)?));
+                row.report_rank(rank, metric, ms(ranks.number_at(&[rank], expected)?));
             }
         }
     }
@@ -105,16 +104,16 @@ fn load(report: &JsonField<'_>, benchmark: &JsonField<'_>, row: &mut Measurement
     let kind = strategy.get("type_").and_then(|kind| kind.text()).ok_or_else(|| {
         strategy.missing("type_", "synchronous, concurrent, constant, poisson or throughput")
     })?;
-    let most = strategy.number_of("max_concurrency", "a number of requests")?;
+    let most = strategy.number_at(&["max_concurrency"], "a number of requests")?;
     match kind {
         "synchronous" => row.set_load("concurrency", Some(1.0)),
         "concurrent" => {
-            let streams = strategy.number_of("streams", "a number of requests")?;
+            let streams = strategy.number_at(&["streams"], "a number of requests")?;
             row.set_load("concurrency", streams.or(most));
         }
         "throughput" => row.set_load("max_in_flight", most),
         _ => {
-            row.set_load("rate", strategy.number_of("rate", "requests per second")?);
+            row.set_load("rate", strategy.number_at(&["rate"], "requests per second")?);
             row.set_load("max_in_flight", most);
         }
     }
@@ -159,7 +158,7 @@ fn samples(
     }
     let mut samples = Vec::new();
     for request in requests {
-        samples.extend(request.number_of(key, "a number")?.map(|value| value * to_ms));
+        samples.extend(request.number_at(&[key], "a number")?.map(|value| value * to_ms));
     }
     Ok((!samples.is_empty()).then_some(samples))
 }

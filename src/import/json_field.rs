@@ -78,13 +78,13 @@ impl<'a> JsonField<'a> {
         self.value.as_str()
     }
 
-    /// An optional number.
-    pub(super) fn number_of(&self, key: &str, expected: &str) -> Result<Option<f64>, Finding> {
-        self.get(key).map(|field| field.number(expected)).transpose()
+    /// The number at the end of a path of keys, if there is one.
+    pub(super) fn number_at(&self, keys: &[&str], expected: &str) -> Result<Option<f64>, Finding> {
+        self.at(keys).map(|field| field.number(expected)).transpose()
     }
 
-    /// An optional whole number.
-    pub(super) fn count_of(&self, key: &str, expected: &str) -> Result<Option<u64>, Finding> {
-        self.get(key).map(|field| field.count(expected)).transpose()
+    /// The whole number at the end of a path of keys, if there is one.
+    pub(super) fn count_at(&self, keys: &[&str], expected: &str) -> Result<Option<u64>, Finding> {
+        self.at(keys).map(|field| field.count(expected)).transpose()
     }
 }

@@ -85,18 +85,16 @@ pub(super) fn summary(rows: &[&Measurement]) -> Option<Summary> {
     let failed = sum(|row| row.failed);
     let seconds = rows.iter().map(|row| row.seconds).sum::<Option<f64>>().filter(|seconds| *seconds > 0.0);
     let (input, output) = (sum(|row| row.input_tokens), sum(|row| row.output_tokens));
-    let latency = |metric: LatencyKind| {
+    let samples = |metric: LatencyKind| -> Option<Vec<f64>> {
         let each: Option<Vec<&Vec<f64>>> = rows.iter().map(|row| row.samples.get(&metric)).collect();
-        Latency::of(each?.into_iter().flatten().copied().collect())
+        Some(each?.into_iter().flatten().copied().collect())
     };
-    let user = || {
-        let each: Option<Vec<&Vec<f64>>> =
-            rows.iter().map(|row| row.samples.get(&LatencyKind::Tpot)).collect();
-        let mut speeds: Vec<f64> =
-            each?.into_iter().flatten().filter(|tpot| **tpot > 0.0).map(|tpot| 1e3 / tpot).collect();
+    let latency = |metric: LatencyKind| samples(metric).and_then(Latency::of);
+    let speeds = samples(LatencyKind::Tpot).map(|tpots| {
+        let mut speeds: Vec<f64> = tpots.iter().filter(|tpot| **tpot > 0.0).map(|tpot| 1e3 / tpot).collect();
         speeds.sort_by(f64::total_cmp);
-        percentile(&speeds, Percentile::P50)
-    };
+        speeds
+    });
     let rate = |amount: Option<u64>| Some(amount? as f64 / seconds?);
     let total = input.zip(output).map(|(input, output)| input + output);
     let mut by_outcome = BTreeMap::from([("completed".to_owned(), completed)]);
@@ -111,26 +109,17 @@ pub(super) fn summary(rows: &[&Measurement]) -> Option<Summary> {
             by_outcome,
         },
         window: seconds.map(|length_s| Window { start_s: 0.0, length_s }),
-        steady: None,
         ttft: latency(LatencyKind::Ttft),
         itl: latency(LatencyKind::Itl),
         tpot: latency(LatencyKind::Tpot),
         e2e: latency(LatencyKind::E2e),
-        issue_delay: None,
-        user_tok_s: user(),
+        user_tok_s: speeds.and_then(|speeds| percentile(&speeds, Percentile::P50)),
         output_tokens: output,
         input_tokens: input,
-        cached_tokens: None,
         throughput_tok_s: rate(output),
         total_tok_s: rate(total),
-        steady_tok_s: None,
         req_s: rate(Some(completed)),
-        goodput_req_s: None,
-        tokens_per_chunk: None,
-        output_length: None,
-        peak_in_flight: None,
-        peak_queue: None,
-        starts: None,
+        ..Summary::default()
     })
 }
 

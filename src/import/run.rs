@@ -17,7 +17,7 @@ use super::{
 use crate::{
     diagnostic::Finding,
     manifest::{Hardware, Server, hex, scalar_text},
-    measure::{CellOutcome, Summary},
+    measure::{self, CellOutcome, Summary},
     plan::{Group, Plan},
     store::{CellFile, FORMAT, Imported, ImportedFile, RunFile, StoredRun},
 };
@@ -270,9 +270,7 @@ fn outcome(rows: &[&Measurement], summary: Option<&Summary>, has_reported: bool)
         return outcome;
     }
     match summary {
-        Some(summary) if summary.counts.completed == 0 => CellOutcome::Failed,
-        Some(summary) if summary.counts.errors() > 0 => CellOutcome::Degraded,
-        Some(_) => CellOutcome::Ok,
+        Some(summary) => measure::outcome(summary),
         None if has_reported => CellOutcome::Ok,
         None => CellOutcome::Failed,
     }

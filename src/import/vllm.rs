@@ -90,10 +90,10 @@ pub(super) fn row(result: &JsonField<'_>) -> Result<Measurement, Finding> {
         .count("a number of requests")?;
     let mut row = Measurement {
         completed: Some(completed),
-        failed: result.count_of("failed", "a number of requests")?,
-        seconds: result.number_of("duration", "a number of seconds")?,
-        input_tokens: result.count_of("total_input_tokens", "a number of tokens")?,
-        output_tokens: result.count_of("total_output_tokens", "a number of tokens")?,
+        failed: result.count_at(&["failed"], "a number of requests")?,
+        seconds: result.number_at(&["duration"], "a number of seconds")?,
+        input_tokens: result.count_at(&["total_input_tokens"], "a number of tokens")?,
+        output_tokens: result.count_at(&["total_output_tokens"], "a number of tokens")?,
         model: result.get("model_id").and_then(|model| model.text().map(str::to_owned)),
         at: result.get("date").and_then(|date| instant(date.text()?)),
         ..Measurement::default()
@@ -106,7 +106,7 @@ pub(super) fn row(result: &JsonField<'_>) -> Result<Measurement, Finding> {
             continue;
         }
         for rank in ["mean", "median", "p50", "p90", "p95", "p99", "p99.9"] {
-            let value = result.number_of(&format!("{rank}_{theirs}_ms"), MS)?;
+            let value = result.number_at(&[&format!("{rank}_{theirs}_ms")], MS)?;
             row.report_rank(rank, metric, value);
         }
     }
@@ -114,7 +114,7 @@ pub(super) fn row(result: &JsonField<'_>) -> Result<Measurement, Finding> {
 }
 
 fn load(result: &JsonField<'_>, row: &mut Measurement) -> Result<(), Finding> {
-    let most = result.number_of("max_concurrency", "a number of requests")?;
+    let most = result.number_at(&["max_concurrency"], "a number of requests")?;
     // No limit is written as `inf`.
     let rate = match result.get("request_rate") {
         Some(rate) if rate.text() == Some("inf") => None,
@@ -125,7 +125,7 @@ fn load(result: &JsonField<'_>, row: &mut Measurement) -> Result<(), Finding> {
     // With a rate the load is an open loop, and the concurrency only limits it.
     row.set_load(if rate.is_some() { "max_in_flight" } else { "concurrency" }, most);
     if rate.is_some() {
-        let burstiness = result.number_of("burstiness", "a number")?;
+        let burstiness = result.number_at(&["burstiness"], "a number")?;
         row.set_load("burstiness", burstiness.filter(|shape| *shape != 1.0));
     }
     Ok(())

@@ -69,10 +69,9 @@ impl Body {
             Self::Undetermined => {
                 let first = part.iter().find(|byte| !byte.is_ascii_whitespace());
                 if let Some(first) = first {
-                    *self = if *first == b'{' {
-                        Self::Whole(Vec::new())
-                    } else {
-                        Self::Stream(Decoder::default())
+                    *self = match first {
+                        b'{' => Self::Whole(Vec::new()),
+                        _ => Self::Stream(Decoder::default()),
                     };
                     self.take(part, now, answer, record);
                 }

@@ -176,10 +176,7 @@ async fn stream<C: Connect, S: Sink>(
             stream: number,
             phase: session.phase(index),
             scheduled,
-            request: match &conversation {
-                Some(conversation) => requests.turn(conversation, index),
-                None => requests.get(index),
-            },
+            request: requests.turn(conversation.as_ref(), index),
         };
         let (outcome, answer) = session.perform(arrival, &mut connection, &mut cancel).await?;
         conversation = match (conversation, answer) {

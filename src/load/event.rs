@@ -71,35 +71,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
 
 #[derive(Deserialize)]
 struct Wire<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     choices: Option<Choices<'a>>,
-    #[serde(default)]
     usage: Option<WireUsage>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     error: Option<WireError<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Choice<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     text: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     delta: Option<Message<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     message: Option<Message<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     finish_reason: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Message<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     content: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     reasoning: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow)]
     reasoning_content: Option<Text<'a>>,
-    #[serde(default)]
     tool_calls: Option<Vec<IgnoredAny>>,
 }
 
@@ -107,15 +105,12 @@ struct Message<'a> {
 struct WireUsage {
     /// 32 bits are enough for any model, and sums over requests cannot overflow 64.
     prompt_tokens: u32,
-    #[serde(default)]
     completion_tokens: Option<u32>,
-    #[serde(default)]
     prompt_tokens_details: Option<Details>,
 }
 
 #[derive(Deserialize)]
 struct Details {
-    #[serde(default)]
     cached_tokens: Option<u32>,
 }
 
@@ -123,7 +118,7 @@ struct Details {
 #[serde(untagged)]
 enum WireError<'a> {
     Object {
-        #[serde(borrow, default)]
+        #[serde(borrow)]
         message: Option<Text<'a>>,
     },
     Text(#[serde(borrow)] Text<'a>),

@@ -51,17 +51,15 @@ impl ClientHealth {
 /// CPU time of the calling thread.
 fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or_default(),
-        u32::try_from(time.tv_nsec).unwrap_or_default(),
-    )
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Runs a future to its end and measures the thread that does it. It must be polled by one thread only, as a current-thread
 /// runtime does.
 pub async fn with_health<F: Future>(future: F) -> (F::Output, ClientHealth) {
     let (began, cpu) = (Instant::now(), thread_time());
-    let mut delays = Delays::new();
+    let mut delays: Histogram<u64> =
+        Histogram::new_with_max(LARGEST_US, 2).expect("a histogram has up to five significant digits");
     let mut future = std::pin::pin!(future);
     let mut due = began + SAMPLE_EVERY;
     let output = loop {
@@ -69,7 +67,7 @@ pub async fn with_health<F: Future>(future: F) -> (F::Output, ClientHealth) {
             // The sample first: one that came due while the future was polled is late and counts.
             biased;
             () = sleep_until(due) => {
-                delays.add(due.elapsed());
+                delays.saturating_record(due.elapsed().as_micros() as u64);
                 // Samples missed during one delay count once.
                 due = (due + SAMPLE_EVERY).max(Instant::now());
             }
@@ -79,32 +77,19 @@ pub async fn with_health<F: Future>(future: F) -> (F::Output, ClientHealth) {
     let health = ClientHealth {
         wall_s: began.elapsed().as_secs_f64(),
         cpu_s: (thread_time().saturating_sub(cpu)).as_secs_f64(),
-        loop_delay: delays.summary(),
+        loop_delay: summary(&delays),
     };
     (output, health)
 }
 
-/// A histogram of delays, of fixed size.
-struct Delays(Histogram<u64>);
-
-impl Delays {
-    fn new() -> Self {
-        Self(Histogram::new_with_max(LARGEST_US, 2).expect("a histogram has up to five significant digits"))
-    }
-
-    fn add(&mut self, delay: Duration) {
-        self.0.saturating_record(u64::try_from(delay.as_micros()).unwrap_or(LARGEST_US));
-    }
-
-    fn summary(&self) -> Option<LoopDelay> {
-        let ms = |us: u64| us as f64 / 1e3;
-        (!self.0.is_empty()).then(|| LoopDelay {
-            n: self.0.len(),
-            p50_ms: ms(self.0.value_at_quantile(0.5)),
-            p99_ms: ms(self.0.value_at_quantile(0.99)),
-            max_ms: ms(self.0.max()),
-        })
-    }
+fn summary(delays: &Histogram<u64>) -> Option<LoopDelay> {
+    let ms = |us: u64| us as f64 / 1e3;
+    (!delays.is_empty()).then(|| LoopDelay {
+        n: delays.len(),
+        p50_ms: ms(delays.value_at_quantile(0.5)),
+        p99_ms: ms(delays.value_at_quantile(0.99)),
+        max_ms: ms(delays.max()),
+    })
 }
 
 #[cfg(test)]

@@ -103,10 +103,7 @@ pub(super) async fn run<C: Connect, S: Sink>(
             stream: 0,
             phase: session.phase(index),
             scheduled: *due,
-            request: match &conversation {
-                Some(conversation) => requests.turn(conversation, index),
-                None => requests.get(index),
-            },
+            request: requests.turn(conversation.as_ref(), index),
         };
         let at = session.context.epoch + Duration::from_nanos(due.0);
         if at > Instant::now() {
@@ -167,7 +164,9 @@ impl<C: Connect, S: Sink> OpenLoop<C, S> {
     ) -> Result<(), LoadError> {
         let ended = match conversation {
             None => self.session.perform(arrival, &mut connection, &mut cancel).await.map(|_| ()),
-            Some(talk) => self.converse(arrival, talk, think, &mut connection, &mut cancel).await,
+            Some(conversation) => {
+                self.converse(arrival, conversation, think, &mut connection, &mut cancel).await
+            }
         };
         self.in_flight.fetch_sub(1, Relaxed);
         if let Some(connection) = connection {
@@ -205,7 +204,7 @@ impl<C: Connect, S: Sink> OpenLoop<C, S> {
                 return Ok(());
             }
             let index = self.next_turn.fetch_add(1, Relaxed);
-            let request = requests.turn(&conversation, index);
+            let request = requests.turn(Some(&conversation), index);
             arrival = Arrival { index, stream: 0, phase, scheduled, request };
         }
     }

@@ -62,7 +62,7 @@ pub struct Record {
     /// Whether the connection had been used before.
     pub reused_connection: bool,
     /// Whether it was sent again on a new connection, because the server was just closing the reused one.
-    #[serde(default, skip_serializing_if = "is_not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reconnected: bool,
     /// Number of retries, where the workload allows them. `sent` is from the first attempt, everything else from the last.
     #[serde(default, skip_serializing_if = "is_never")]
@@ -112,10 +112,6 @@ impl Record {
         let outcome = Outcome::Completed;
         Self { outcome, ..Self::unsent(0, 0, Phase::Measured, Nanos(0), &request) }
     }
-}
-
-fn is_not(flag: &bool) -> bool {
-    !flag
 }
 
 fn is_never(times: &u32) -> bool {

@@ -4,7 +4,7 @@ use camino::Utf8Path;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use super::error::{InputError, LineProblem};
+use super::{error::InputError, json_lines::json_lines};
 
 /// The user's side of one conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,23 +72,15 @@ impl Conversations {
     /// # Errors
     /// When a line is not a conversation, or no conversation has a user's turn.
     pub(super) fn parse(file: &Utf8Path, text: &str) -> Result<Self, InputError> {
-        let at =
-            |line: usize, problem| InputError::Line { file: file.to_owned(), line: line as u64, problem };
         let mut read = Self::default();
         if text.trim_start().starts_with('[') {
-            let all: Vec<RawConversation> = serde_json::from_str(text)
-                .map_err(|error| at(error.line(), LineProblem::NotAList(error.to_string())))?;
-            for one in all {
-                read.add(one);
-            }
+            let all: Vec<RawConversation> = serde_json::from_str(text).map_err(|error| {
+                InputError::unreadable(file, error.line() as u64, "a list of conversations", &error)
+            })?;
+            all.into_iter().for_each(|one| read.add(one));
         } else {
-            for (index, line) in text.lines().enumerate() {
-                if line.trim().is_empty() {
-                    continue;
-                }
-                let one = serde_json::from_str(line)
-                    .map_err(|error| at(index + 1, LineProblem::NotAConversation(error.to_string())))?;
-                read.add(one);
+            for line in json_lines(file, text, "a conversation") {
+                read.add(line?.1);
             }
         }
         if read.kept.is_empty() {

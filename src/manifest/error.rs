@@ -1,12 +1,13 @@
 //! Errors of the values and files that a manifest names.
 
-use camino::Utf8PathBuf;
-use thiserror::Error;
+use std::error::Error;
+
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::unit::UnitError;
 
 /// Why a workload has no input: its prompts, documents, conversations or trace.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
     /// The file is not among those that were read with the manifest.
     #[error("{0} was not read with the manifest")]
@@ -45,31 +46,35 @@ pub enum InputError {
     SeveralSources(Vec<&'static str>),
 }
 
+impl InputError {
+    /// The error for a line that is not what is expected.
+    pub(super) fn unreadable(file: &Utf8Path, line: u64, expected: &'static str, error: &dyn Error) -> Self {
+        let problem = LineProblem::Unreadable { expected, reason: error.to_string() };
+        Self::Line { file: file.to_owned(), line, problem }
+    }
+}
+
 /// What is wrong with one line of an input file.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineProblem {
-    /// A line of a JSONL file is no JSON object.
-    #[error("is not a JSON object: {0}")]
-    NotAnObject(String),
+    /// It cannot be parsed.
+    #[error("is not {expected}: {reason}")]
+    Unreadable {
+        /// What it should be.
+        expected: &'static str,
+        /// The parser's message.
+        reason: String,
+    },
     /// A line has no prompt.
     #[error("has no text field `{0}`")]
     NoPrompt(String),
     /// A line has no output length.
     #[error("has no number of tokens from 1 up in its field `{0}`")]
     NoLength(String),
-    /// A file is no array of conversations.
-    #[error("is not a list of conversations: {0}")]
-    NotAList(String),
-    /// A line is no conversation.
-    #[error("is not a conversation: {0}")]
-    NotAConversation(String),
-    /// A line is no arrival of a trace.
-    #[error("is not a line of a trace: {0}")]
-    NotAnArrival(String),
 }
 
 /// Why a text is no value of a manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// Not a dotted key.
     #[error("{0:?} is not a path; write keys with dots between them, as in server.flags.dtype")]

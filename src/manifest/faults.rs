@@ -173,6 +173,11 @@ impl AnswerFault {
         Self::Reasoning,
         Self::ToolCall,
     ];
+
+    /// Whether the fault ends an answer early.
+    pub(crate) fn ends_answer(self) -> bool {
+        self <= Self::NoEnd
+    }
 }
 
 impl fmt::Display for AnswerFault {

@@ -56,7 +56,7 @@ pub(crate) fn inputs(
 
 /// The values that axes give to a path.
 fn axis_values(sweep: &Sweep, path: &[&str]) -> Vec<(Value, Place)> {
-    let path = Path(path.iter().map(|key| (*key).to_owned()).collect());
+    let path = Path::of(path);
     sweep
         .factors
         .iter()

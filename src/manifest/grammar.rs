@@ -175,7 +175,7 @@ impl Grammar {
 
     /// Checks a whole manifest, except for missing keys, which an axis may set.
     pub(crate) fn check(&self, node: &Node, findings: &mut Findings) {
-        self.check_node(node, &self.root, &Path(Vec::new()), findings);
+        self.check_node(node, &self.root, &Path::of(&[]), findings);
     }
 
     /// The full paths that a key alone could mean.
@@ -250,10 +250,8 @@ impl Grammar {
             }
             Item::Table(table) => {
                 for (key, entry) in table {
-                    let mut below = path.clone();
-                    below.0.push(key.clone());
                     match self.child(option, key) {
-                        Some(child) => self.check_node(&entry.node, child, &below, findings),
+                        Some(child) => self.check_node(&entry.node, child, &path.child(key), findings),
                         None => {
                             let finding = self.unknown_key(key, path, option).at(&entry.key, "unknown");
                             findings.push(match split_target(key, &entry.node) {
@@ -327,8 +325,7 @@ impl Grammar {
             .filter_map(Value::as_str)
             .filter(|key| node.get(&[key]).is_none())
             .filter_map(|key| {
-                let mut below = path.clone();
-                below.0.push(key.to_owned());
+                let below = path.child(key);
                 let reason = schema
                     .pointer(&format!("/properties/{key}/description"))
                     .and_then(Value::as_str)
@@ -347,11 +344,8 @@ impl Grammar {
 }
 
 fn keys(schema: &Value) -> Vec<&str> {
-    schema
-        .get("properties")
-        .and_then(Value::as_object)
-        .map(|map| map.keys().map(String::as_str).collect())
-        .unwrap_or_default()
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.into_iter().flat_map(|map| map.keys().map(String::as_str)).collect()
 }
 
 /// A latency target that TOML split into two keys at the dot of its percentile: `p99.9_ttft`.

@@ -13,6 +13,7 @@ use super::{
     conversation::Conversations,
     declaration::{ConversationFile, Documents, PromptFile, Workload},
     error::{InputError, LineProblem},
+    json_lines::json_lines,
     source::Source,
     trace::TraceLine,
 };
@@ -76,23 +77,18 @@ impl Inputs {
     /// When a line lacks a field, or there is no line.
     pub fn lines(&self, prompts: &PromptFile) -> Result<Vec<Map<String, Value>>, InputError> {
         let file = &prompts.file;
-        let at =
-            |index: usize, problem| InputError::Line { file: file.clone(), line: 1 + index as u64, problem };
+        let wrong = |line, problem| InputError::Line { file: file.clone(), line, problem };
         let input = self.read(file)?;
         let mut lines = Vec::new();
-        for (index, line) in input.text.lines().enumerate() {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let map: Map<String, Value> = serde_json::from_str(line)
-                .map_err(|error| at(index, LineProblem::NotAnObject(error.to_string())))?;
+        for line in json_lines::<Map<String, Value>>(file, &input.text, "a JSON object") {
+            let (number, map) = line?;
             if !map.get(&prompts.field).is_some_and(Value::is_string) {
-                return Err(at(index, LineProblem::NoPrompt(prompts.field.clone())));
+                return Err(wrong(number, LineProblem::NoPrompt(prompts.field.clone())));
             }
             if let Some(field) = &prompts.output_tokens_field
                 && output_tokens(&map, field).is_none()
             {
-                return Err(at(index, LineProblem::NoLength(field.clone())));
+                return Err(wrong(number, LineProblem::NoLength(field.clone())));
             }
             lines.push(map);
         }

@@ -25,6 +25,7 @@ mod faults;
 mod files;
 mod grammar;
 mod inputs;
+mod json_lines;
 mod length;
 mod path;
 mod range;
@@ -42,7 +43,7 @@ use serde_json::Value;
 
 use crate::diagnostic::{Finding, Findings, Place};
 use grammar::Grammar;
-use tree::{Item, Node};
+use tree::Node;
 
 pub use crate::flags::{Flag, Flags, scalar_text};
 pub use arrivals::{Arrivals, Mean, Start, StopClimbing, ThinkTime, Trace};
@@ -116,15 +117,11 @@ impl Manifest {
         let grammar = Grammar::new();
         let whole = reading.root.clone();
         let mut root = reading.root;
-        let global = take(&mut root, "sweep");
-        let names = workload_names(&root);
-        let sweeps: Vec<Option<Node>> = names
-            .iter()
-            .map(|name| match root_workload(&mut root, name) {
-                Some(workload) => take(workload, "sweep"),
-                None => None,
-            })
-            .collect();
+        let workloads = root.get(&["workload"]).and_then(Node::table);
+        let names: Vec<String> = workloads.into_iter().flat_map(|table| table.keys().cloned()).collect();
+        let mut take = |path: &[&str]| Some(root.table_mut(path)?.shift_remove("sweep")?.node);
+        let global = take(&[]);
+        let sweeps: Vec<Option<Node>> = names.iter().map(|name| take(&["workload", name])).collect();
         grammar.check(&root, findings);
         let mut read = |node: Option<Node>, prefix: &[&str]| match node {
             Some(node) => sweep::read(&node, prefix, &grammar, &names, findings),
@@ -134,9 +131,10 @@ impl Manifest {
         let own: Vec<Sweep> =
             names.iter().zip(sweeps).map(|(name, node)| read(node, &["workload", name])).collect();
         for key in ["experiment", "server"] {
-            let below = Path(vec![key.to_owned()]);
             match root.get(&[key]) {
-                Some(node) => findings.extend(grammar.missing(node, &below, |path| sweep.sets_path(path))),
+                Some(node) => {
+                    findings.extend(grammar.missing(node, &Path::of(&[key]), |path| sweep.sets_path(path)));
+                }
                 None if broken => {}
                 None => findings.push(
                     Finding::error(format!("there is no [{key}] table"))
@@ -225,30 +223,6 @@ fn head(place: &Place) -> Place {
     let start = place.span.start.min(text.len());
     let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
     Place { source: place.source.clone(), span: start..end.min(place.span.end.max(start)) }
-}
-
-fn take(node: &mut Node, key: &str) -> Option<Node> {
-    match &mut node.item {
-        Item::Table(table) => table.shift_remove(key).map(|entry| entry.node),
-        _ => None,
-    }
-}
-
-fn workload_names(root: &Node) -> Vec<String> {
-    root.get(&["workload"])
-        .and_then(Node::table)
-        .map(|table| table.keys().cloned().collect())
-        .unwrap_or_default()
-}
-
-fn root_workload<'a>(root: &'a mut Node, name: &str) -> Option<&'a mut Node> {
-    let Item::Table(top) = &mut root.item else {
-        return None;
-    };
-    match &mut top.get_mut("workload")?.node.item {
-        Item::Table(table) => table.get_mut(name).map(|entry| &mut entry.node),
-        _ => None,
-    }
 }
 
 /// Checks names, which become folder names and table cells.

@@ -9,6 +9,16 @@ use super::error::ValueError;
 pub(crate) struct Path(pub(crate) Vec<String>);
 
 impl Path {
+    /// The path with these keys.
+    pub(crate) fn of(keys: &[&str]) -> Self {
+        Self(keys.iter().map(|key| (*key).to_owned()).collect())
+    }
+
+    /// The path of a key below this one.
+    pub(crate) fn child(&self, key: &str) -> Self {
+        Self(self.0.iter().cloned().chain([key.to_owned()]).collect())
+    }
+
     /// Reads a dotted key: bare keys, `"quoted keys"` and `'literal keys'`.
     pub(crate) fn parse(text: &str) -> Result<Self, ValueError> {
         let wrong = || ValueError::NotAPath(text.to_owned());

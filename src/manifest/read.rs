@@ -54,9 +54,7 @@ pub(crate) fn read(path: &Utf8Path, overrides: &Overrides, findings: &mut Findin
     }
     if overrides.sim {
         set(&mut root, "server.engine=\"sim\"", findings);
-        if let Item::Table(top) = &mut root.item
-            && let Some(Item::Table(server)) = top.get_mut("server").map(|entry| &mut entry.node.item)
-        {
+        if let Some(server) = root.table_mut(&["server"]) {
             server.shift_remove("command");
             server.shift_remove("launch");
         }
@@ -128,22 +126,18 @@ fn file(
         }
     }
     chain.pop();
-    let merged = match base {
+    match base {
         Some(mut below) => {
             below.overlay(root);
-            below
+            Some((below, text))
         }
-        None => root,
-    };
-    Some((merged, text))
+        None => Some((root, text)),
+    }
 }
 
 /// Removes `include` from a tree and returns its paths.
 fn includes(root: &mut Node, findings: &mut Findings) -> Vec<(String, Place)> {
-    let Item::Table(table) = &mut root.item else {
-        return Vec::new();
-    };
-    let Some(entry) = table.shift_remove("include") else {
+    let Some(entry) = root.table_mut(&[]).and_then(|table| table.shift_remove("include")) else {
         return Vec::new();
     };
     let items = entry.node.array().unwrap_or(std::slice::from_ref(&entry.node));
@@ -164,13 +158,7 @@ fn includes(root: &mut Node, findings: &mut Findings) -> Vec<(String, Place)> {
 
 /// Gives every server flag its canonical name, so that includes and overrides merge. A flag that is set twice is an error.
 fn canonical_flags(root: &mut Node, findings: &mut Findings) {
-    let Item::Table(top) = &mut root.item else {
-        return;
-    };
-    let Some(Item::Table(server)) = top.get_mut("server").map(|entry| &mut entry.node.item) else {
-        return;
-    };
-    let Some(Item::Table(flags)) = server.get_mut("flags").map(|entry| &mut entry.node.item) else {
+    let Some(flags) = root.table_mut(&["server", "flags"]) else {
         return;
     };
     let mut renamed: Table = IndexMap::new();
@@ -212,14 +200,11 @@ fn set(root: &mut Node, pair: &str, findings: &mut Findings) {
     let mut unread = Findings::default();
     let document = Arc::new(Source { name: "--set".into(), text: format!("v = {value}") });
     let mut parsed = tree::parse(&document, &mut unread);
-    let item = match &mut parsed.item {
-        Item::Table(table) if !unread.has_errors() && table.len() == 1 => {
-            table.shift_remove("v").map(|entry| entry.node.item)
-        }
-        _ => None,
-    };
-    let mut node =
-        Node { item: item.unwrap_or_else(|| Item::Scalar(value.trim().into())), place: whole.clone() };
+    let table = parsed.table_mut(&[]).filter(|table| !unread.has_errors() && table.len() == 1);
+    let item = table
+        .and_then(|table| table.shift_remove("v"))
+        .map_or_else(|| Item::Scalar(value.trim().into()), |entry| entry.node.item);
+    let mut node = Node { item, place: whole.clone() };
     point_at(&mut node, &whole);
     for key in path.0.into_iter().rev() {
         let entry = Entry { key: whole.clone(), node };

@@ -34,7 +34,7 @@ pub(crate) struct Factor {
 }
 
 /// The name of one column of the matrix.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Column {
     Path(Path),
     Variant,
@@ -84,7 +84,7 @@ pub(crate) fn read(
     findings: &mut Findings,
 ) -> Sweep {
     let mut reader = Reader { grammar, workloads, findings, sweep: Sweep::default(), zipped: false };
-    let prefix = Path(prefix.iter().map(|key| (*key).to_owned()).collect());
+    let prefix = Path::of(prefix);
     let Some(table) = node.table() else {
         reader.findings.push(
             Finding::error(format!("`sweep` is {}, not a table", node.kind()))
@@ -97,11 +97,7 @@ pub(crate) fn read(
             "zip" => reader.zips(&entry.node, &prefix),
             "variant" => reader.variants(&entry.node, &prefix),
             "skip" => reader.skips(&entry.node),
-            _ => {
-                let mut path = prefix.clone();
-                path.0.push(key.clone());
-                reader.axes(&entry.node, path, &entry.key);
-            }
+            _ => reader.axes(&entry.node, prefix.child(key), &entry.key),
         }
     }
     reader.sweep
@@ -183,9 +179,7 @@ impl Reader<'_> {
                     );
                 }
                 for (name, entry) in table {
-                    let mut below = path.clone();
-                    below.0.push(name.clone());
-                    self.axes(&entry.node, below, &entry.key);
+                    self.axes(&entry.node, path.child(name), &entry.key);
                 }
                 return;
             }
@@ -301,7 +295,14 @@ impl Reader<'_> {
     }
 
     fn zips(&mut self, node: &Node, prefix: &Path) {
-        for block in self.tables(node, "zip", "[[sweep.zip]]") {
+        for block in node.array().unwrap_or(std::slice::from_ref(node)) {
+            let Some(axes) = block.table() else {
+                self.findings.push(
+                    Finding::error(format!("`sweep.zip` is {}, not a list of tables", block.kind()))
+                        .at(&block.place, "write [[sweep.zip]]"),
+                );
+                continue;
+            };
             let mut inner = Reader {
                 grammar: self.grammar,
                 workloads: self.workloads,
@@ -309,10 +310,8 @@ impl Reader<'_> {
                 sweep: Sweep::default(),
                 zipped: true,
             };
-            for (key, entry) in block.table().into_iter().flatten() {
-                let mut path = prefix.clone();
-                path.0.push(key.clone());
-                inner.axes(&entry.node, path, &entry.key);
+            for (key, entry) in axes {
+                inner.axes(&entry.node, prefix.child(key), &entry.key);
             }
             let factors = inner.sweep.factors;
             let lengths: Vec<usize> = factors.iter().map(|f| f.points.len()).collect();
@@ -360,7 +359,7 @@ impl Reader<'_> {
         };
         let mut points = Vec::new();
         for (name, entry) in table {
-            if entry.node.table().is_none() {
+            let Some(values) = entry.node.table() else {
                 self.findings.push(
                     Finding::error(format!(
                         "variant `{name}` is {}, not a table of paths",
@@ -369,12 +368,10 @@ impl Reader<'_> {
                     .at(&entry.node.place, "expected paths and values"),
                 );
                 continue;
-            }
+            };
             let mut sets = Vec::new();
-            for (key, inner) in entry.node.table().into_iter().flatten() {
-                let mut path = prefix.clone();
-                path.0.push(key.clone());
-                self.variant_values(&inner.node, path, &inner.key, &mut sets);
+            for (key, inner) in values {
+                self.variant_values(&inner.node, prefix.child(key), &inner.key, &mut sets);
             }
             points.push(Point { values: vec![name.clone().into()], sets, place: entry.key.clone() });
         }
@@ -394,9 +391,7 @@ impl Reader<'_> {
             && !self.is_open_value(&path)
         {
             for (name, entry) in table {
-                let mut below = path.clone();
-                below.0.push(name.clone());
-                self.variant_values(&entry.node, below, &entry.key, sets);
+                self.variant_values(&entry.node, path.child(name), &entry.key, sets);
             }
             return;
         }
@@ -414,11 +409,7 @@ impl Reader<'_> {
     }
 
     fn skips(&mut self, node: &Node) {
-        let items = match &node.item {
-            Item::Array(items) => items.as_slice(),
-            _ => std::slice::from_ref(node),
-        };
-        for item in items {
+        for item in node.array().unwrap_or(std::slice::from_ref(node)) {
             let (when, reason) = match &item.item {
                 Item::Table(_) => (item.get(&["when"]), item.get(&["reason"]).and_then(Node::text)),
                 _ => (Some(item), None),
@@ -435,19 +426,6 @@ impl Reader<'_> {
                 ),
             }
         }
-    }
-
-    fn tables<'n>(&mut self, node: &'n Node, name: &str, spelling: &str) -> Vec<&'n Node> {
-        let items = node.array().unwrap_or(std::slice::from_ref(node));
-        let (tables, others): (Vec<&Node>, Vec<&Node>) =
-            items.iter().partition(|item| item.table().is_some());
-        for other in others {
-            self.findings.push(
-                Finding::error(format!("`sweep.{name}` is {}, not a list of tables", other.kind()))
-                    .at(&other.place, format!("write {spelling}")),
-            );
-        }
-        tables
     }
 }
 

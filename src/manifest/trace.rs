@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 use serde::Deserialize;
 
-use super::error::{InputError, LineProblem};
+use super::{error::InputError, json_lines::json_lines};
 
 /// One arrival of a trace.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,21 +45,16 @@ impl TraceLine {
     /// # Errors
     /// When a line cannot be read, a time is not finite, or there is no line.
     pub(super) fn parse(file: &Utf8Path, text: &str) -> Result<Vec<Self>, InputError> {
-        let file = file.to_owned();
-        let (lines, per_second) =
-            if text.trim_start().starts_with('{') { (mooncake(text), 1e3) } else { (burst_gpt(text), 1.0) };
-        let mut lines = match lines {
-            Ok(lines) => lines,
-            Err((line, reason)) => {
-                return Err(InputError::Line { file, line, problem: LineProblem::NotAnArrival(reason) });
-            }
+        let (mut lines, per_second) = match text.trim_start().starts_with('{') {
+            true => (mooncake(file, text)?, 1e3),
+            false => (burst_gpt(file, text)?, 1.0),
         };
         if let Some(at) = lines.iter().position(|line| !line.at_s.is_finite()) {
-            return Err(InputError::NotFinite { file, number: at + 1 });
+            return Err(InputError::NotFinite { file: file.to_owned(), number: at + 1 });
         }
         lines.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
         let Some(first) = lines.first().map(|line| line.at_s) else {
-            return Err(InputError::Empty { file, what: "arrival" });
+            return Err(InputError::Empty { file: file.to_owned(), what: "arrival" });
         };
         for line in &mut lines {
             line.at_s = (line.at_s - first) / per_second;
@@ -68,42 +63,40 @@ impl TraceLine {
     }
 }
 
-/// The lines, with times in the format's own unit; or the number of a line that cannot be read, and why.
-type Lines = Result<Vec<TraceLine>, (u64, String)>;
+const EXPECTED: &str = "a line of a trace";
 
-fn mooncake(text: &str) -> Lines {
-    let mut lines = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let line: Mooncake = serde_json::from_str(line).map_err(|error| (number, error.to_string()))?;
-        lines.push(TraceLine {
-            at_s: line.timestamp,
-            input_tokens: line.input_length,
-            output_tokens: line.output_length.map(|tokens| tokens.max(1)),
-            hash_ids: line.hash_ids,
-        });
-    }
-    Ok(lines)
+/// The lines, with times in milliseconds.
+fn mooncake(file: &Utf8Path, text: &str) -> Result<Vec<TraceLine>, InputError> {
+    json_lines::<Mooncake>(file, text, EXPECTED)
+        .map(|line| {
+            let (_, line) = line?;
+            Ok(TraceLine {
+                at_s: line.timestamp,
+                input_tokens: line.input_length,
+                output_tokens: line.output_length.map(|tokens| tokens.max(1)),
+                hash_ids: line.hash_ids,
+            })
+        })
+        .collect()
 }
 
-fn burst_gpt(text: &str) -> Lines {
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
-    let mut lines = Vec::new();
-    for line in reader.deserialize() {
-        let line: BurstGpt = line.map_err(|error| {
-            let at = error.position().map_or(1, |position| position.line());
-            (at, error.to_string())
-        })?;
-        lines.push(TraceLine {
-            at_s: line.timestamp,
-            input_tokens: line.request_tokens,
-            output_tokens: line.response_tokens.map(|tokens| tokens.max(1)),
-            hash_ids: Vec::new(),
-        });
-    }
-    Ok(lines)
+/// The lines, with times in seconds.
+fn burst_gpt(file: &Utf8Path, text: &str) -> Result<Vec<TraceLine>, InputError> {
+    csv::Reader::from_reader(text.as_bytes())
+        .deserialize()
+        .map(|line| {
+            let line: BurstGpt = line.map_err(|error| {
+                let number = error.position().map_or(1, |position| position.line());
+                InputError::unreadable(file, number, EXPECTED, &error)
+            })?;
+            Ok(TraceLine {
+                at_s: line.timestamp,
+                input_tokens: line.request_tokens,
+                output_tokens: line.response_tokens.map(|tokens| tokens.max(1)),
+                hash_ids: Vec::new(),
+            })
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -44,6 +44,19 @@ impl Node {
         }
     }
 
+    /// The table at a path below this node.
+    pub(crate) fn table_mut(&mut self, path: &[&str]) -> Option<&mut Table> {
+        let mut node = self;
+        for key in path {
+            let Item::Table(table) = &mut node.item else { return None };
+            node = &mut table.get_mut(*key)?.node;
+        }
+        match &mut node.item {
+            Item::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
     pub(crate) fn array(&self) -> Option<&[Node]> {
         match &self.item {
             Item::Array(items) => Some(items),

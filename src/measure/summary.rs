@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::{LatencyKind, Start};
 
 /// The summary of one repeat, or of a cell's pooled repeats. Only measured requests count, not warm-up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// How the requests ended.
     pub counts: Counts,

@@ -19,7 +19,7 @@ pub struct Axis {
 }
 
 /// What an axis changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Changes the load, without a restart.
     Load,

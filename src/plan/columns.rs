@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexSet;
 use serde_json::Value;
 
+use super::axis::Role;
 use crate::manifest::{Column, Manifest, Path, Sweep};
 
 /// Columns that every table has. An axis with another meaning must not have such a name.
@@ -26,43 +28,39 @@ const FIXED: [&str; 14] = [
 
 /// The axes of a manifest, in the order written, with their column names.
 pub(super) struct Columns {
-    columns: Vec<(Column, String, bool)>,
+    columns: Vec<(Column, String, Role)>,
 }
 
 impl Columns {
     pub(super) fn of(manifest: &Manifest) -> Self {
-        let mut found: Vec<(Column, bool)> = Vec::new();
         let sweeps =
             std::iter::once(&manifest.sweep).chain(manifest.workloads.iter().map(|base| &base.sweep));
-        for column in sweeps.flat_map(columns_of) {
-            if !found.contains(&column) {
-                found.push(column);
-            }
-        }
+        let found: IndexSet<(Column, Role)> = sweeps.flat_map(columns_of).collect();
         let last = |column: &Column| match column {
             Column::Path(path) => path.last().to_owned(),
             Column::Variant => "variant".to_owned(),
         };
         let columns = found
             .iter()
-            .map(|(column, server)| {
+            .map(|(column, role)| {
                 let short = last(column);
+                let is_load = *role == Role::Load;
                 // The same key of two workloads shares one column.
-                let clash = found.iter().any(|(other, of_server)| {
+                let clash = found.iter().any(|(other, of_other)| {
                     other != column
                         && last(other) == short
-                        && !(same_key(other, column) && !server && !of_server)
+                        && !(same_key(other, column) && is_load && *of_other == Role::Load)
                 });
                 let fixed = FIXED.contains(&short.as_str());
                 let name = match column {
                     // `synthetic.input_tokens` is not the column `input_tokens`.
-                    Column::Path(path) if fixed && !clash && !server && path.0.len() > 3 => {
+                    Column::Path(path) if fixed && !clash && is_load && path.0.len() > 3 => {
                         Path(path.0[2..].to_vec()).to_string()
                     }
-                    Column::Path(path) if clash || (fixed && *server) => path.to_string(),
+                    Column::Path(path) if clash || (fixed && !is_load) => path.to_string(),
                     _ => short,
                 };
-                (column.clone(), name, *server)
+                (column.clone(), name, *role)
             })
             .collect();
         Self { columns }
@@ -72,62 +70,38 @@ impl Columns {
         self.columns.iter().find(|(known, _, _)| known == column).map_or("", |(_, name, _)| name)
     }
 
-    fn names(&self, server: bool) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for (_, name, of_server) in &self.columns {
-            if *of_server == server && !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
-        names
+    /// The distinct names of the axes of a role.
+    pub(super) fn names(&self, role: Role) -> Vec<String> {
+        let names: IndexSet<&String> =
+            self.columns.iter().filter(|(.., own)| *own == role).map(|(_, name, _)| name).collect();
+        names.into_iter().cloned().collect()
     }
 
-    pub(super) fn server_names(&self) -> Vec<String> {
-        self.names(true)
-    }
-
-    pub(super) fn load_names(&self) -> Vec<String> {
-        self.names(false)
-    }
-
-    fn values(&self, values: &[(Column, Value)], server: bool) -> BTreeMap<String, Value> {
+    /// The values of the axes of a role, by column name.
+    pub(super) fn values(&self, values: &[(Column, Value)], role: Role) -> BTreeMap<String, Value> {
         values
             .iter()
             .filter_map(|(column, value)| {
-                let (_, name, of_server) = self.columns.iter().find(|(known, _, _)| known == column)?;
-                (*of_server == server).then(|| (name.clone(), value.clone()))
+                let (_, name, own) = self.columns.iter().find(|(known, ..)| known == column)?;
+                (*own == role).then(|| (name.clone(), value.clone()))
             })
             .collect()
     }
-
-    pub(super) fn server_values(&self, values: &[(Column, Value)]) -> BTreeMap<String, Value> {
-        self.values(values, true)
-    }
-
-    pub(super) fn load_values(&self, values: &[(Column, Value)]) -> BTreeMap<String, Value> {
-        self.values(values, false)
-    }
 }
 
-/// The columns of a sweep, and whether each is a server axis.
-fn columns_of(sweep: &Sweep) -> Vec<(Column, bool)> {
+/// The columns of a sweep with what each changes.
+fn columns_of(sweep: &Sweep) -> Vec<(Column, Role)> {
+    let role = |path: &Path| if path.starts_with(&["server"]) { Role::Server } else { Role::Load };
     let factors = sweep.factors.iter().flat_map(|factor| {
-        let touches_server = factor
-            .points
-            .iter()
-            .any(|point| point.sets.iter().any(|(path, _)| path.starts_with(&["server"])));
-        factor.columns.iter().map(move |column| {
-            let server = match column {
-                Column::Path(path) => path.starts_with(&["server"]),
-                Column::Variant => touches_server,
-            };
-            (column.clone(), server)
+        let mut set = factor.points.iter().flat_map(|point| &point.sets);
+        let variant = if set.any(|(path, _)| role(path) == Role::Server) { Role::Server } else { Role::Load };
+        factor.columns.iter().map(move |column| match column {
+            Column::Path(path) => (column.clone(), role(path)),
+            Column::Variant => (column.clone(), variant),
         })
     });
-    let derived = sweep
-        .derived
-        .iter()
-        .map(|derived| (Column::Path(derived.path.clone()), derived.path.starts_with(&["server"])));
+    let derived =
+        sweep.derived.iter().map(|derived| (Column::Path(derived.path.clone()), role(&derived.path)));
     factors.chain(derived).collect()
 }
 

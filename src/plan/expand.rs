@@ -6,18 +6,20 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use minijinja::Expression;
+use minijinja::{Environment, Expression};
 use serde_json::Value;
 
 use super::{
-    Cell, Group, Plan, check,
+    Cell, Group, Plan,
+    axis::Role,
+    check,
     columns::Columns,
     expression::{self, Scope},
     identity,
     ladder::ladders,
 };
 use crate::{
-    diagnostic::{Finding, Findings},
+    diagnostic::{Finding, Findings, Place},
     flags::{Flag, canonical, scalar_text},
     manifest::{Column, Derived, Factor, Manifest, Path, Server, Skip, Workload, set_value},
 };
@@ -60,8 +62,8 @@ pub fn plan(manifest: &Manifest) -> (Option<Plan>, Findings) {
         format: 1,
         experiment: manifest.experiment.clone(),
         hardware: manifest.hardware.clone(),
-        server_axes: columns.server_names(),
-        load_axes: columns.load_names(),
+        server_axes: columns.names(Role::Server),
+        load_axes: columns.names(Role::Load),
         groups,
     };
     check::too_few_samples(&plan, manifest, &mut findings);
@@ -219,25 +221,14 @@ impl Expansion<'_> {
         let relevant = |derived: &&Derived| {
             derived.path.starts_with(&["server"]) || derived.path.starts_with(&["workload", &base.name])
         };
-        let derived: Vec<&Derived> =
-            manifest.sweep.derived.iter().filter(relevant).chain(&base.sweep.derived).collect();
-        let skips: Vec<&Skip> = manifest.sweep.skips.iter().chain(&base.sweep.skips).collect();
-        let mut compiled_derived = Vec::new();
-        for of in derived {
-            match expression::compile(&environment, &of.expr, &of.place) {
-                Ok(expression) => compiled_derived.push(Compiled { expression, text: &of.expr, of }),
-                Err(finding) => self.report(finding)?,
-            }
-        }
-        let mut compiled_skips = Vec::new();
-        for of in skips {
-            match expression::compile(&environment, &of.when, &of.place) {
-                Ok(expression) => compiled_skips.push(Compiled { expression, text: &of.when, of }),
-                Err(finding) => self.report(finding)?,
-            }
-        }
-        let (for_server, for_load): (Vec<_>, Vec<_>) =
-            compiled_derived.into_iter().partition(|c| c.of.path.starts_with(&["server"]));
+        let derived = manifest.sweep.derived.iter().filter(relevant).chain(&base.sweep.derived);
+        let derived = derived.map(|of| (of, of.expr.as_str(), &of.place));
+        let (for_server, for_load): (Vec<_>, Vec<_>) = self
+            .compile(&environment, derived)?
+            .into_iter()
+            .partition(|c| c.of.path.starts_with(&["server"]));
+        let skips = manifest.sweep.skips.iter().chain(&base.sweep.skips);
+        let skips = self.compile(&environment, skips.map(|of| (of, of.when.as_str(), &of.place)))?;
         let start = Draft {
             server: manifest.server.clone(),
             workload: base.value.clone(),
@@ -255,13 +246,29 @@ impl Expansion<'_> {
                     let mut cell = draft.clone();
                     cell.apply(&inner, &load.digits, &base.name);
                     self.derive(&mut cell, &for_load, &base.name)?;
-                    self.cell(&cell, &base.name, &group, &key, &compiled_skips)?;
+                    self.cell(&cell, &base.name, &group, &key, &skips)?;
                     load.advance(&inner);
                 }
             }
             at.advance(&outer);
         }
         Some(())
+    }
+
+    /// Compiles expressions, each with its text and its place. Those that are not valid are reported.
+    fn compile<'e, T>(
+        &mut self,
+        environment: &'e Environment<'static>,
+        expressions: impl Iterator<Item = (&'e T, &'e str, &'e Place)>,
+    ) -> Option<Vec<Compiled<'e, T>>> {
+        let mut compiled = Vec::new();
+        for (of, text, place) in expressions {
+            match expression::compile(environment, text, place) {
+                Ok(expression) => compiled.push(Compiled { expression, text, of }),
+                Err(finding) => self.report(finding)?,
+            }
+        }
+        Some(compiled)
     }
 
     fn derive(&mut self, draft: &mut Draft, derived: &[Compiled<'_, Derived>], workload: &str) -> Option<()> {
@@ -295,14 +302,14 @@ impl Expansion<'_> {
             server.sim.catalogue = self.manifest.catalogue.clone();
         }
         let mut wrong = Vec::new();
-        let swept = !self.columns.server_names().is_empty();
+        let swept = !self.columns.names(Role::Server).is_empty();
         check::server(self.manifest, &server, swept, &mut wrong);
         for finding in wrong {
             self.report(finding)?;
         }
         let key = identity::server_key(&server);
         let id = identity::server_id(&server, &key);
-        let axes = self.columns.server_values(&draft.values);
+        let axes = self.columns.values(&draft.values, Role::Server);
         self.groups.entry(id.clone()).or_insert_with(|| Group {
             id: id.clone(),
             server: Arc::new(server),
@@ -339,13 +346,12 @@ impl Expansion<'_> {
         };
         let skip = self.skip(draft, name, skips)?;
         if skip.is_none() {
-            let mut wrong = Vec::new();
             let server = self.groups.get(group).map(|group| &group.server);
             let max_model_len = server.and_then(|server| server.flags.integer("max-model-len"));
-            check::workload(manifest, name, &spec, stop, max_model_len, &mut wrong);
-            let written = draft.workload.as_object();
-            check::arrivals(manifest, name, &spec, stop, written, &mut wrong);
-            for finding in wrong {
+            let mut check = check::WorkloadCheck { manifest, name, spec: &spec, found: Vec::new() };
+            check.workload(stop, max_model_len);
+            check.arrivals(stop, draft.workload.as_object());
+            for finding in check.found {
                 self.report(finding)?;
             }
         }
@@ -359,7 +365,7 @@ impl Expansion<'_> {
             workload: name.to_owned(),
             stop,
             max_tokens,
-            axes: self.columns.load_values(&draft.values),
+            axes: self.columns.values(&draft.values, Role::Load),
             seed: identity::cell_seed(&key),
             skip,
             rung_below: None,

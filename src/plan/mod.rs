@@ -37,7 +37,7 @@ use crate::{
 
 pub use axis::{Axis, Quantity, Role};
 pub use expand::{MOST_CELLS, plan};
-pub use order::Turn;
+pub use order::CellRepeat;
 pub use select::selects;
 
 /// The servers and cells of a run, in order. Pure data, without clock, files and processes.
@@ -66,7 +66,7 @@ pub struct Group {
     pub server: Arc<Server>,
     /// The value of each server axis, by column name.
     pub axes: BTreeMap<String, Value>,
-    /// Cells in the order of the manifest; [`Group::turns`] gives the order they are measured in.
+    /// Cells in the order of the manifest; [`Group::repeats`] gives the order they are measured in.
     pub cells: Vec<Cell>,
 }
 

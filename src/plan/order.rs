@@ -10,7 +10,7 @@ use crate::manifest::{Experiment, Order};
 
 /// One repeat of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct CellRepeat {
     /// Index of the cell in [`Group::cells`].
     pub cell: usize,
     /// Number of the repeat, from 1.
@@ -20,13 +20,13 @@ pub struct Turn {
 impl Group {
     /// Every repeat of every cell that is not skipped, in measuring order. As written, the repeats of a cell follow one another.
     /// Shuffled, each block holds every cell once, so that drift of the machine affects all cells alike.
-    pub fn turns(&self, experiment: &Experiment) -> Vec<Turn> {
+    pub fn repeats(&self, experiment: &Experiment) -> Vec<CellRepeat> {
         let cells: Vec<usize> =
             (0..self.cells.len()).filter(|&cell| self.cells[cell].skip.is_none()).collect();
         match experiment.order {
             Order::AsWritten => cells
                 .into_iter()
-                .flat_map(|cell| (1..=experiment.repeats).map(move |repeat| Turn { cell, repeat }))
+                .flat_map(|cell| (1..=experiment.repeats).map(move |repeat| CellRepeat { cell, repeat }))
                 .collect(),
             Order::Shuffled => {
                 let mut random = ChaCha8Rng::seed_from_u64(experiment.seed);
@@ -34,7 +34,7 @@ impl Group {
                     .flat_map(|repeat| {
                         let mut block = cells.clone();
                         shuffle(&mut block, &mut random);
-                        block.into_iter().map(move |cell| Turn { cell, repeat })
+                        block.into_iter().map(move |cell| CellRepeat { cell, repeat })
                     })
                     .collect()
             }

@@ -130,6 +130,7 @@ fn doubts_of(server: &ServerModel) -> Vec<String> {
     let ranks = server.settings.tensor_parallel > 1 && server.gpu.name != TENSOR_PARALLEL_VALIDATED;
     let doubts = [
         (ranks, "tensor parallelism"),
+        (server.settings.gpus > server.settings.tensor_parallel, "pipeline or data parallelism"),
         (server.model.experts.is_some(), "a mixture of experts"),
         (server.model.quantization.is_some(), "a quantized model"),
         (server.model.other_attention, "attention over a window or a latent"),

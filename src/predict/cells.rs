@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Machine, Placed, PredictError, Setup, repeat::input_count};
+use super::{Machine, Placed, PredictError, Setup};
 use crate::{
     engine::{Gauges, hardware::GIB, memory::Misfit, startup_log},
     load::Records,
@@ -50,68 +50,50 @@ pub(super) fn server(group: &Group, placed: &Placed, now: Timestamp) -> ServerFi
     file
 }
 
-/// A cell to predict.
-pub(super) struct CellOf<'a> {
-    pub(super) group: &'a Group,
-    pub(super) cell: &'a Cell,
-    pub(super) now: Timestamp,
-    pub(super) repeats: u32,
-}
-
-impl CellOf<'_> {
-    /// Predicts all repeats of the cell. Without a machine, the cell ends as the start of its server did.
-    ///
-    /// # Errors
-    /// When an input cannot be read, or no schedule of arrivals can be made.
-    pub(super) fn predict(
-        &self,
-        server: &ServerFile,
-        machine: Option<&Machine>,
-        setup: &Setup<'_>,
-    ) -> Result<CellFile, PredictError> {
-        let Self { group, cell, now, repeats } = *self;
-        if let Some(reason) = &cell.skip {
-            return Ok(blank(group, cell, CellOutcome::Skipped, Some(reason.clone()), now));
-        }
-        let Some(machine) = machine else {
-            let outcome = CellOutcome::of_start(server.outcome);
-            let reason = server.reason.clone().unwrap_or_default();
-            let reason = Some(format!("{}: {reason}", server.outcome));
-            return Ok(CellFile {
-                log_tail: server.log_tail.clone(),
-                ..blank(group, cell, outcome, reason, now)
-            });
-        };
-        let each: Vec<(Records, Gauges)> = (1..=repeats)
-            .map(|repeat| setup.records(cell, machine.engine(), repeat))
-            .collect::<Result<_, _>>()?;
-        let (records, gauges): (Vec<Records>, Vec<Gauges>) = each.into_iter().unzip();
-        let side = server_side(&records, &gauges);
-        // Verdicts see only the preemptions of the engine's counters: the predicted prefix cache also finds
-        // what only the stand-in for a tokenizer makes equal.
-        let judged = ServerSide {
-            engine: side
-                .engine
-                .as_ref()
-                .map(|engine| EngineSide { preemptions: engine.preemptions, ..EngineSide::default() }),
-            ..ServerSide::default()
-        };
-        let context = CellContext {
-            spec: &cell.spec,
-            start: cell.start(),
-            engine_simulated: false,
-            inputs: input_count(cell, setup.inputs),
-            // A prediction cannot run with other flags.
-            flags_confirmed: Some(true),
-            max_model_len: None,
-            prefix_caching: Some(group.server.flags.enabled("enable-prefix-caching")),
-            client: &[],
-            server: Some(&judged),
-        };
-        let file = blank(group, cell, CellOutcome::Ok, None, now).with_records(&records, &context);
-        records.iter().try_for_each(Records::intact)?;
-        Ok(CellFile { server_side: Some(side), ..file })
+/// Predicts all repeats of a cell. Without a machine, the cell ends as the start of its server did.
+///
+/// # Errors
+/// When an input cannot be read, or no schedule of arrivals can be made.
+pub(super) fn predict(
+    group: &Group,
+    cell: &Cell,
+    repeats: u32,
+    server: &ServerFile,
+    machine: Option<&Machine>,
+    setup: &Setup<'_>,
+) -> Result<CellFile, PredictError> {
+    let now = server.started_at;
+    if let Some(reason) = &cell.skip {
+        return Ok(blank(group, cell, CellOutcome::Skipped, Some(reason.clone()), now));
     }
+    let Some(machine) = machine else {
+        let outcome = CellOutcome::of_start(server.outcome);
+        let reason = server.reason.clone().unwrap_or_default();
+        let reason = Some(format!("{}: {reason}", server.outcome));
+        return Ok(CellFile {
+            log_tail: server.log_tail.clone(),
+            ..blank(group, cell, outcome, reason, now)
+        });
+    };
+    let each: Vec<(Records, Gauges)> = (1..=repeats)
+        .map(|repeat| setup.records(cell, machine.engine(), repeat))
+        .collect::<Result<_, _>>()?;
+    let (records, gauges): (Vec<Records>, Vec<Gauges>) = each.into_iter().unzip();
+    let side = server_side(&records, &gauges);
+    // Verdicts see only the preemptions of the engine's counters: the predicted prefix cache also finds
+    // what only the stand-in for a tokenizer makes equal.
+    let judged = ServerSide {
+        engine: side
+            .engine
+            .as_ref()
+            .map(|engine| EngineSide { preemptions: engine.preemptions, ..EngineSide::default() }),
+        ..ServerSide::default()
+    };
+    let prefix_caching = Some(group.server.flags.enabled("enable-prefix-caching"));
+    let context = CellContext { prefix_caching, server: Some(&judged), ..setup.context(cell) };
+    let file = blank(group, cell, CellOutcome::Ok, None, now).with_records(&records, &context);
+    records.iter().try_for_each(Records::intact)?;
+    Ok(CellFile { server_side: Some(side), ..file })
 }
 
 /// A cell above the rung at which its ladder ended.

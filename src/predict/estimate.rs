@@ -75,7 +75,7 @@ pub(super) fn usd_per_hour(manifest: &Manifest, placed: &BTreeMap<String, Placed
         Some(named) => find_gpu(named, &manifest.catalogue).is_some_and(|found| found.name == gpu.name),
         None => true,
     };
-    let gpus = placed.values().map(|placed| placed.server.settings.tensor_parallel).max()?;
+    let gpus = placed.values().map(|placed| placed.server.settings.gpus).max()?;
     let listed = gpu.usd_per_hour.map(|price| price * gpus as f64);
     hardware.usd_per_hour.filter(|_| is_own).or(listed)
 }

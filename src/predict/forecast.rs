@@ -39,8 +39,8 @@ struct Flight {
     record: Record,
     stream: u32,
     /// The number of the conversation in the open loop.
-    conversation: u64,
-    talk: Option<Conversation>,
+    conversation_number: u64,
+    conversation: Option<Conversation>,
 }
 
 /// The simulation of one repeat of a cell on an engine.
@@ -55,10 +55,10 @@ pub(super) struct Forecast<'a, E> {
     /// When requests time out, in the order they were sent.
     deadlines: VecDeque<(Nanos, RequestId)>,
     next: u64,
-    next_talk: u64,
+    next_conversation: u64,
     measured_from: Option<Nanos>,
     thinks: HashMap<u64, Think>,
-    talks: HashMap<u64, Conversation>,
+    conversations: HashMap<u64, Conversation>,
     /// Streams that start once the duration of a request is known.
     unspread: u32,
     prompts: HashMap<u32, Rc<[u64]>>,
@@ -84,10 +84,10 @@ impl<'a, E: Engine> Forecast<'a, E> {
             flights: BTreeMap::new(),
             deadlines: VecDeque::new(),
             next: 0,
-            next_talk: 0,
+            next_conversation: 0,
             measured_from: None,
             thinks: HashMap::new(),
-            talks: HashMap::new(),
+            conversations: HashMap::new(),
             unspread: 0,
             prompts: HashMap::new(),
             records: Packer::new(spill),
@@ -146,43 +146,40 @@ impl<'a, E: Engine> Forecast<'a, E> {
     }
 
     fn send(&mut self, at: Nanos, due: Due) -> Result<(), PredictError> {
-        let (index, stream, conversation, talk) = match (due, self.schedule) {
+        let (index, stream, conversation_number, conversation) = match (due, self.schedule) {
             (Due::Stream(stream), _) => {
                 if !self.is_open(at) {
                     return Ok(());
                 }
                 let index = self.next;
                 self.next += 1;
-                let talk = match self.talks.remove(&u64::from(stream)) {
+                let conversation = match self.conversations.remove(&u64::from(stream)) {
                     None if self.requests.are_turns() => {
-                        self.next_talk += 1;
-                        Some(self.requests.begin(self.next_talk - 1))
+                        self.next_conversation += 1;
+                        Some(self.requests.begin(self.next_conversation - 1))
                     }
-                    talk => talk,
+                    conversation => conversation,
                 };
-                (index, stream, 0, talk)
+                (index, stream, 0, conversation)
             }
             (Due::Arrival(number), Schedule::Open(open)) => {
                 if let Some(next) = open.due.get(number as usize + 1) {
                     self.due_at(*next, Due::Arrival(number + 1));
                 }
                 self.next = self.next.max(open.due.len() as u64);
-                let talk = self.requests.are_turns().then(|| self.requests.begin(number));
-                (number, 0, number, talk)
+                let conversation = self.requests.are_turns().then(|| self.requests.begin(number));
+                (number, 0, number, conversation)
             }
-            (Due::Turn(conversation), _) => {
+            (Due::Turn(conversation_number), _) => {
                 let index = self.next;
                 self.next += 1;
-                (index, 0, conversation, self.talks.remove(&conversation))
+                (index, 0, conversation_number, self.conversations.remove(&conversation_number))
             }
             (Due::Arrival(_), Schedule::Closed(_)) => return Ok(()),
         };
-        let request = match &talk {
-            Some(talk) => self.requests.turn(talk, index),
-            None => self.requests.get(index),
-        };
+        let request = self.requests.turn(conversation.as_ref(), index);
         let counted = if self.requests.are_turns() && matches!(self.schedule, Schedule::Open(_)) {
-            conversation
+            conversation_number
         } else {
             index
         };
@@ -206,7 +203,7 @@ impl<'a, E: Engine> Forecast<'a, E> {
             self.engine.admit(Nanos(at.0 + FRONT_END_NS), NewRequest { prompt: &prompt, output_tokens });
         let timeout = self.cell.spec.timeout.duration().as_nanos() as u64;
         self.deadlines.push_back((Nanos(at.0.saturating_add(timeout)), number));
-        self.flights.insert(number, Flight { record, stream, conversation, talk });
+        self.flights.insert(number, Flight { record, stream, conversation_number, conversation });
         Ok(())
     }
 
@@ -311,25 +308,26 @@ impl<'a, E: Engine> Forecast<'a, E> {
             record.usage = None;
         }
         self.records.add(record)?;
-        let talk = flight.talk.filter(|_| outcome == Outcome::Completed).and_then(|talk| {
-            let answer: String = (1..=tokens).map(tokenizer::answer_word).collect();
-            self.requests.answered(talk, &answer)
-        });
+        let conversation =
+            flight.conversation.filter(|_| outcome == Outcome::Completed).and_then(|conversation| {
+                let answer: String = (1..=tokens).map(tokenizer::answer_word).collect();
+                self.requests.answered(conversation, &answer)
+            });
         match self.schedule {
             Schedule::Closed(closed) => {
                 let number = u64::from(flight.stream);
                 let at = Nanos(now.0 + self.think(closed.think, closed.seed, number));
-                if let Some(talk) = talk {
-                    self.talks.insert(u64::from(flight.stream), talk);
+                if let Some(conversation) = conversation {
+                    self.conversations.insert(u64::from(flight.stream), conversation);
                 }
                 self.due_at(at, Due::Stream(flight.stream));
             }
             Schedule::Open(open) => {
-                if let Some(talk) = talk {
-                    let conversation = flight.conversation;
-                    let at = Nanos(now.0 + self.think(open.think, open.seed, conversation));
-                    self.talks.insert(conversation, talk);
-                    self.due_at(at, Due::Turn(conversation));
+                if let Some(conversation) = conversation {
+                    let conversation_number = flight.conversation_number;
+                    let at = Nanos(now.0 + self.think(open.think, open.seed, conversation_number));
+                    self.conversations.insert(conversation_number, conversation);
+                    self.due_at(at, Due::Turn(conversation_number));
                 }
             }
         }

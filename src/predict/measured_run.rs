@@ -178,7 +178,7 @@ impl MeasuredRun<'_> {
         };
         let setup = Setup { inputs: self.inputs, assumed, spill: self.spill };
         let (records, gauges) = setup.records(&shorter, machine.engine(), 1)?;
-        let summary = setup.summary(&shorter, &records);
+        let summary = measure::summarize(&records, &setup.context(&shorter));
         records.intact()?;
         let completed = summary.counts.completed;
         let mean = |sum: Option<u64>| {

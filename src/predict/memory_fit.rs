@@ -8,7 +8,7 @@ use super::{Placed, mean_prompt_tokens};
 use crate::{
     engine::{
         hardware::GIB,
-        memory::{Fit, Misfit, validation},
+        memory::{Fit, Misfit},
         server_model::ServerModel,
     },
     manifest::{Manifest, Source},
@@ -46,7 +46,7 @@ impl MemoryFit {
 
     /// The prediction as JSON, for `plan --json`.
     pub fn json(&self) -> Value {
-        let basis = validation(&self.server.gpu, &self.server.model);
+        let basis = self.server.validation();
         let mut value = json!({ "predicted": true, "basis": basis, "gpu": self.server.gpu.name });
         match &self.fit {
             Err(misfit) => {
@@ -96,7 +96,7 @@ fn request_tokens(manifest: &Manifest, cell: &Cell) -> Option<RequestTokens> {
 impl fmt::Display for MemoryFit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gpu = &self.server.gpu;
-        let gpus = self.server.settings.tensor_parallel;
+        let gpus = self.server.settings.gpus;
         let on = if gpus > 1 { format!("{gpus} × {}", gpu.name) } else { gpu.name.clone() };
         match &self.fit {
             Err(misfit) => write!(f, "does not fit on {on}: {misfit}")?,
@@ -120,6 +120,6 @@ impl fmt::Display for MemoryFit {
                 }
             }
         }
-        write!(f, " ({})", validation(gpu, &self.server.model))
+        write!(f, " ({})", self.server.validation())
     }
 }

@@ -97,10 +97,9 @@ fn predict_cells(
             let file = match machine.and_then(|_| ladder_end(group, cell, &done)) {
                 Some(end) => cells::beyond(group, cell, end, now),
                 None => {
-                    let of = cells::CellOf { group, cell, now, repeats: plan.experiment.repeats };
-                    of.predict(server, machine, setup).map_err(|source| PredictError::Cell {
-                        cell: cell.id.clone(),
-                        source: Box::new(source),
+                    let repeats = plan.experiment.repeats;
+                    cells::predict(group, cell, repeats, server, machine, setup).map_err(|source| {
+                        PredictError::Cell { cell: cell.id.clone(), source: Box::new(source) }
                     })?
                 }
             };

@@ -19,13 +19,7 @@ pub(super) fn tokens(body: &[u8]) -> Vec<u64> {
 
 fn of_body(body: &Value) -> Vec<u64> {
     if let Some(messages) = body["messages"].as_array() {
-        return messages
-            .iter()
-            .flat_map(|message| {
-                let text = |key: &str| message[key].as_str().unwrap_or_default();
-                tokenizer::message(text("role"), text("content"))
-            })
-            .collect();
+        return tokenizer::chat(messages);
     }
     match &body["prompt"] {
         Value::String(text) => tokenizer::tokenize(text),

@@ -43,7 +43,7 @@ impl Setup<'_> {
     /// When an input cannot be read, or no schedule of arrivals can be made.
     pub fn predict(&self, cell: &Cell, machine: &Machine) -> Result<Predicted, PredictError> {
         let (records, gauges) = self.records(cell, machine.engine(), 1)?;
-        let summary = self.summary(cell, &records);
+        let summary = measure::summarize(&records, &self.context(cell));
         records.intact()?;
         let output_tokens = self.assumed.output_tokens(cell);
         Ok(Predicted { summary, output_tokens, preemptions: gauges.preemptions })
@@ -67,26 +67,22 @@ impl Setup<'_> {
         Ok((records, engine.gauges()))
     }
 
-    /// Summarizes one predicted repeat.
-    pub(super) fn summary(&self, cell: &Cell, records: &Records) -> Summary {
-        let context = CellContext {
+    /// What a predicted cell's records do not say about themselves. A prediction cannot run with other flags than its own.
+    pub(super) fn context<'c>(&self, cell: &'c Cell) -> CellContext<'c> {
+        let inputs = self.inputs.count(&cell.spec);
+        CellContext {
             spec: &cell.spec,
             start: cell.start(),
-            engine_simulated: true,
-            inputs: input_count(cell, self.inputs),
-            flags_confirmed: None,
+            engine_simulated: false,
+            // Generated prompts have no end.
+            inputs: inputs.map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
+            flags_confirmed: Some(true),
             max_model_len: None,
             prefix_caching: None,
             client: &[],
             server: None,
-        };
-        measure::summarize(records, &context)
+        }
     }
-}
-
-/// The number of distinct inputs of a cell; `usize::MAX` where there is no end of them.
-pub(super) fn input_count(cell: &Cell, inputs: &Inputs) -> usize {
-    inputs.count(&cell.spec).map_or(1, |count| count.map_or(usize::MAX, |count| count as usize))
 }
 
 /// The mean length of a cell's prompts in tokens of the embedded engine, over at most the first 512 requests.
@@ -103,10 +99,8 @@ pub fn mean_prompt_tokens(cell: &Cell, inputs: &Inputs) -> Result<f64, PredictEr
     };
     let counted = planned.clamp(1, ENOUGH);
     let length = |index: u64| {
-        let request = match requests.are_turns() {
-            true => requests.turn(&requests.begin(index), index),
-            false => requests.get(index),
-        };
+        let conversation = requests.are_turns().then(|| requests.begin(index));
+        let request = requests.turn(conversation.as_ref(), index);
         prompt::tokens(&request.body).len() as u64
     };
     let sum: u64 = (0..counted).map(length).sum();

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     load::{self, Records},
     measure::CellOutcome,
-    plan::{Cell, Group, Turn},
+    plan::{Cell, CellRepeat, Group},
     server::{self, Running, ServerOutcome, StartFailure},
     store::{Attempt, CellFile, ladder_end},
 };
@@ -70,7 +70,7 @@ impl Sweep<'_> {
         if let Some(proof) = self.proof_of_misfit(group) {
             return self.store_impossible(group, &proof);
         }
-        let mut turns: VecDeque<Turn> = group.turns(&self.plan.experiment).into();
+        let mut turns: VecDeque<CellRepeat> = group.repeats(&self.plan.experiment).into();
         let mut begun: BTreeMap<usize, Begun> = BTreeMap::new();
         self.token_counts = TokenCounts::default();
         // Failed starts that were retried.

@@ -19,7 +19,7 @@ use crate::{
     load::{Progress, Records},
     measure::CellOutcome,
     observe::ObservedServer,
-    plan::{Group, Stop, Turn},
+    plan::{CellRepeat, Group, Stop},
     server::{self, Running, ServerOutcome},
     store::Attempt,
 };
@@ -48,7 +48,7 @@ pub(super) struct Loss {
 
 impl Sweep<'_> {
     /// Measures one repeat of one cell and watches the server meanwhile.
-    pub(super) async fn turn(&mut self, group: &Group, turn: Turn, alive: &mut Running) -> TurnEnd {
+    pub(super) async fn turn(&mut self, group: &Group, turn: CellRepeat, alive: &mut Running) -> TurnEnd {
         let cell = &group.cells[turn.cell];
         let progress = Arc::new(Progress::default());
         (self.emit)(Event::CellStarted {

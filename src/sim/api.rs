@@ -12,7 +12,7 @@ use super::{
     answer::Answer,
     clock::Clock,
     fault::FaultPlan,
-    response::{Body, respond},
+    response::{Body, full, respond},
     stream::Events,
 };
 use crate::{engine::tokenizer, manifest::AnswerFault};
@@ -204,14 +204,7 @@ fn prompt(body: &Value, chat: bool) -> Result<Vec<u64>, Refusal> {
         let messages = body["messages"].as_array().ok_or_else(|| {
             Refusal::bad(Some("messages"), "messages must be a list of messages".to_owned())
         })?;
-        messages
-            .iter()
-            .flat_map(|message| {
-                let role = message["role"].as_str().unwrap_or("user");
-                let content = message["content"].as_str().unwrap_or_default();
-                tokenizer::message(role, content)
-            })
-            .collect()
+        tokenizer::chat(messages)
     } else {
         match &body["prompt"] {
             Value::String(prompt) => tokenizer::tokenize(prompt),
@@ -294,11 +287,4 @@ fn refuse(refusal: &Refusal) -> Reply {
 
 fn json_reply(status: StatusCode, body: &Value) -> Reply {
     full(status, "application/json", body.to_string())
-}
-
-fn full(status: StatusCode, kind: &'static str, body: String) -> Reply {
-    let mut reply = Response::new(Body::from(body));
-    *reply.status_mut() = status;
-    reply.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    reply
 }

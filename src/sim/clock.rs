@@ -160,23 +160,14 @@ impl Clock {
         Ticket { clock: self.clone(), number, steps }
     }
 
-    /// Aborts all requests, and all later ones.
-    pub(super) fn abort_all(&self) {
-        self.end_all(Step::Abort);
-    }
-
-    /// Fails all requests, and aborts all later ones.
-    pub(super) fn fail_all(&self) {
-        self.end_all(Step::Fail);
-    }
-
     /// Stops emitting tokens.
     pub(super) fn hang(&self) {
         self.shared.lock().hangs = true;
         self.shared.changed.notify_one();
     }
 
-    fn end_all(&self, step: Step) {
+    /// Ends all requests with this step, and aborts all later ones.
+    pub(super) fn end_all(&self, step: Step) {
         let mut state = self.shared.lock();
         state.stopping = true;
         let listeners: Vec<_> = state.listeners.drain().collect();
@@ -291,7 +282,7 @@ mod tests {
     async fn a_stop_aborts_running_and_later_requests() {
         let clock = clock(TimeSpan::from_secs(3600));
         let mut running = clock.admit(PROMPT, 1, false);
-        clock.abort_all();
+        clock.end_all(Step::Abort);
         assert_eq!(running.steps.recv().await, Some(Step::Abort));
         assert_eq!(clock.admit(PROMPT, 1, false).steps.recv().await, Some(Step::Abort));
         assert_eq!(load(&clock).0, 0);

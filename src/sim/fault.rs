@@ -11,20 +11,6 @@ use tokio::{
 
 use crate::manifest::{AnswerFault, Faults, Moment};
 
-/// Faults that end an answer early. If several are drawn, the first of these applies.
-const ENDINGS: [AnswerFault; 10] = [
-    AnswerFault::HttpError,
-    AnswerFault::Redirect,
-    AnswerFault::Empty,
-    AnswerFault::Cut,
-    AnswerFault::Stall,
-    AnswerFault::ErrorEvent,
-    AnswerFault::Abort,
-    AnswerFault::Malformed,
-    AnswerFault::NoDone,
-    AnswerFault::NoEnd,
-];
-
 /// The faults that were drawn for one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DrawnFaults([bool; AnswerFault::ALL.len()]);
@@ -35,9 +21,9 @@ impl DrawnFaults {
         self.0[fault as usize]
     }
 
-    /// The fault that ends the answer early.
+    /// The fault that ends the answer early: the first of those that were drawn.
     pub(super) fn ending(self) -> Option<AnswerFault> {
-        ENDINGS.into_iter().find(|fault| self.has(*fault))
+        AnswerFault::ALL.into_iter().find(|fault| fault.ends_answer() && self.has(*fault))
     }
 }
 

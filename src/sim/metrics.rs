@@ -51,10 +51,6 @@ impl Durations {
         self.sum_s += seconds;
     }
 
-    fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
     fn write(&self, name: &str, label: &str, out: &mut String) {
         let _ = writeln!(out, "# TYPE vllm:{name} histogram");
         let bounds = self.bounds.iter().map(f64::to_string);
@@ -63,7 +59,7 @@ impl Durations {
             below += count;
             let _ = writeln!(out, "vllm:{name}_bucket{{{label},le=\"{bound}\"}} {below}");
         }
-        let _ = writeln!(out, "vllm:{name}_count{{{label}}} {}", self.count());
+        let _ = writeln!(out, "vllm:{name}_count{{{label}}} {below}");
         let _ = writeln!(out, "vllm:{name}_sum{{{label}}} {}", self.sum_s);
     }
 }
@@ -190,7 +186,8 @@ mod tests {
         let mut times = Times::new();
         let mut request = RequestTimes { arrived: Nanos(0), first: None, last: Nanos(0) };
         times.token(&mut request, Nanos(100 * MS), Nanos(140 * MS), 1, false);
-        assert_eq!((times.ttft.count(), times.e2e.count()), (1, 0));
+        let [ttft, e2e] = [&times.ttft, &times.e2e].map(|durations| durations.counts.iter().sum::<u64>());
+        assert_eq!((ttft, e2e), (1, 0));
         times.token(&mut request, Nanos(100 * MS), Nanos(150 * MS), 2, false);
         times.token(&mut request, Nanos(100 * MS), Nanos(160 * MS), 3, true);
         let sums =

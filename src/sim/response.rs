@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http_body_util::Full;
 use hyper::{
-    Response,
+    Response, StatusCode,
     body::Frame,
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue},
 };
@@ -30,13 +30,9 @@ pub(super) enum Body {
     Full(Full<Bytes>),
     /// Event by event.
     Events(Box<Events>),
-    /// The part that is sent before the connection breaks.
-    Cut(Option<Bytes>, Flushed),
+    /// The part that is sent before the connection breaks, and whether it was flushed.
+    Cut(Option<Bytes>, bool),
 }
-
-/// Whether the part was flushed.
-#[derive(Default)]
-pub(super) struct Flushed(bool);
 
 impl From<String> for Body {
     fn from(text: String) -> Self {
@@ -54,7 +50,7 @@ impl hyper::body::Body for Body {
             Self::Events(events) => Pin::new(&mut **events).poll_frame(context),
             Self::Cut(bytes, flushed) => match bytes.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                None if !std::mem::replace(&mut flushed.0, true) => {
+                None if !std::mem::replace(flushed, true) => {
                     context.waker().wake_by_ref();
                     Poll::Pending
                 }
@@ -87,9 +83,8 @@ pub(super) async fn respond(
                 }
             }
             Step::Fail => {
-                let mut reply = json(answer.failure().to_string());
-                *reply.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
-                return reply;
+                let failure = answer.failure().to_string();
+                return full(StatusCode::INTERNAL_SERVER_ERROR, "application/json", failure);
             }
             Step::Abort => {}
         }
@@ -116,7 +111,7 @@ pub(super) async fn respond(
             let mut reply = json(String::new());
             let length = HeaderValue::from(text.len());
             reply.headers_mut().insert(CONTENT_LENGTH, length);
-            *reply.body_mut() = Body::Cut(Some(Bytes::from(text).slice(..half)), Flushed::default());
+            *reply.body_mut() = Body::Cut(Some(Bytes::from(text).slice(..half)), false);
             reply
         }
         _ if drawn.has(AnswerFault::Gzip) => {
@@ -133,9 +128,14 @@ pub(super) async fn respond(
     }
 }
 
-fn json(text: String) -> Response<Body> {
-    let mut reply = Response::new(Body::from(text));
-    let kind = HeaderValue::from_static("application/json");
-    reply.headers_mut().insert(CONTENT_TYPE, kind);
+/// A response of this kind, all at once.
+pub(super) fn full(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
+    let mut reply = Response::new(Body::from(body));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     reply
+}
+
+fn json(text: String) -> Response<Body> {
+    full(StatusCode::OK, "application/json", text)
 }

@@ -12,14 +12,14 @@ use tokio::{
 
 use super::{
     SimArgs, api,
-    clock::Clock,
+    clock::{Clock, Step},
     fault::{FaultPlan, ServerFault},
     log::{kv_cache_size, kv_too_small, log_line, non_default_args},
 };
 use crate::engine::{
     Script,
     hardware::GIB,
-    memory::{Fit, Misfit, validation},
+    memory::{Fit, Misfit},
     server_model::ServerModel,
     startup_log,
 };
@@ -121,7 +121,7 @@ async fn run(mut args: SimArgs) -> Result<(), SimError> {
                     ServerFault::Crash => return Err(SimError::Crashed),
                     ServerFault::OutOfMemory => {
                         log_line("ERROR", "EngineCore encountered a fatal error.");
-                        clock.fail_all();
+                        clock.end_all(Step::Fail);
                         drain(&clock).await;
                         return Err(SimError::OutOfMemory);
                     }
@@ -159,7 +159,7 @@ async fn run(mut args: SimArgs) -> Result<(), SimError> {
     }
     log_line("INFO", "Shutting down: requests in flight end as aborted.");
     drop(listening);
-    clock.abort_all();
+    clock.end_all(Step::Abort);
     drain(&clock).await;
     Ok(())
 }
@@ -176,12 +176,11 @@ async fn drain(clock: &Clock) {
 
 /// Divides the memory of the GPU, and logs it as vLLM does.
 fn load(server: &ServerModel) -> Result<Fit, SimError> {
-    let (gpu, model) = (&server.gpu, &server.model);
     let fit = server.fit();
     let lines = startup_log::lines(server, &fit);
     if !lines.is_empty() {
-        let validation = validation(gpu, model);
-        log_line("INFO", &format!("Rehearsing {} on {}, {validation}", model.name, gpu.name));
+        let (model, gpu, validation) = (&server.model.name, &server.gpu.name, server.validation());
+        log_line("INFO", &format!("Rehearsing {model} on {gpu}, {validation}"));
     }
     for line in lines {
         log_line("INFO", &line);

@@ -212,7 +212,7 @@ impl Body for Events {
         let this = self.get_mut();
         loop {
             if !this.ready.is_empty() {
-                if this.format.is_bytewise() && !this.has_yielded(context) {
+                if this.format.bytewise && !this.has_yielded(context) {
                     return Poll::Pending;
                 }
                 return Poll::Ready(this.ready.pop_front().map(|event| Ok(Frame::data(event))));

@@ -20,7 +20,8 @@ pub(super) struct WireFormat {
     no_space: bool,
     comments: bool,
     per_write: usize,
-    bytewise: bool,
+    /// Whether each byte is written separately.
+    pub(super) bytewise: bool,
     gzip: Option<GzEncoder<Vec<u8>>>,
     held: Vec<u8>,
     events: usize,
@@ -39,11 +40,6 @@ impl WireFormat {
             held: Vec::new(),
             events: 0,
         }
-    }
-
-    /// Whether each byte is written separately.
-    pub(super) fn is_bytewise(&self) -> bool {
-        self.bytewise
     }
 
     fn is_plain(&self) -> bool {

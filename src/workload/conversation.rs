@@ -35,9 +35,10 @@ impl Requests {
         }
     }
 
-    /// The request of a conversation's next turn.
-    pub fn turn(&self, conversation: &Conversation, index: u64) -> Request {
-        let Some((input, pieces, system)) = self.next_turn(conversation) else {
+    /// The request of a conversation's next turn; without a conversation, that of the index.
+    pub fn turn(&self, conversation: Option<&Conversation>, index: u64) -> Request {
+        let next = conversation.and_then(|conversation| Some((conversation, self.next_turn(conversation)?)));
+        let Some((conversation, (input, pieces, system))) = next else {
             return self.get(index);
         };
         let text = Prompt::Text { system, history: &conversation.history, pieces };

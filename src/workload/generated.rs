@@ -9,7 +9,7 @@ use super::{
     error::RequestError,
     length::draw,
     pieces::{Corpus, Pieces},
-    vocabulary::{Vocabulary, opener},
+    vocabulary::{OPENER, Vocabulary},
 };
 use crate::manifest::{Api, Inputs, Length, Source, TraceLine, Workload};
 
@@ -52,7 +52,7 @@ pub(super) struct Generator {
     /// Tokens of a prompt's own part that are not generated: opener and chat template.
     overhead: u32,
     /// Whether prompts are token ids rather than texts.
-    ids: bool,
+    pub(super) ids: bool,
     /// The common prefix of each group; empty without groups.
     prefixes: Vec<Box<str>>,
     /// Tokens of a prefix, including those before its first word.
@@ -104,12 +104,12 @@ impl Generator {
             _ => return Err(RequestError::Fixed),
         };
         // Completions accept token ids, whose number is exact; a chat template needs text.
-        let ids = vocabulary.ids().filter(|_| spec.api == Api::Completions);
+        let ids = vocabulary.ids.as_ref().filter(|_| spec.api == Api::Completions);
         let (pieces, opener, before, after) = match ids {
             Some(ids) => (ids, "", 0, 0),
             None => {
-                let after = vocabulary.overhead_after();
-                (vocabulary.words(), opener(), vocabulary.overhead() - after, after)
+                let after = vocabulary.overhead_after;
+                (&vocabulary.words, OPENER, vocabulary.overhead - after, after)
             }
         };
         let shortest = own.bounds().0;
@@ -140,11 +140,6 @@ impl Generator {
             seed,
             repeat,
         })
-    }
-
-    /// Whether prompts are token ids.
-    pub(super) fn are_ids(&self) -> bool {
-        self.ids
     }
 
     /// The number of groups; `None` without groups.

@@ -157,17 +157,16 @@ impl Requests {
                 let mut lengths = generator.lengths(index);
                 let prompt = generator.get(index, &mut lengths);
                 let max_tokens = prompt.output_tokens.unwrap_or_else(|| draw(&self.output, &mut lengths));
-                let asked = if generator.are_ids() {
-                    Prompt::Ids(&prompt.text)
-                } else {
-                    Prompt::Text { system: None, history: "", pieces: [&prompt.text, ""] }
+                let content = match generator.ids {
+                    true => Prompt::Ids(&prompt.text),
+                    false => Prompt::Text { system: None, history: "", pieces: [&prompt.text, ""] },
                 };
                 Request {
                     index,
                     input: prompt.input,
                     input_tokens: Some(prompt.tokens),
                     turn: None,
-                    body: self.template.body(asked, max_tokens),
+                    body: self.template.body(content, max_tokens),
                     max_tokens,
                 }
             }

@@ -10,7 +10,7 @@ use super::{error::VocabularyError, pieces::Pieces};
 use crate::manifest::{Api, Workload};
 
 /// The word that every generated text begins with. It has no leading space, which templates might strip.
-const OPENER: &str = "Read";
+pub(super) const OPENER: &str = "Read";
 /// A word between the opener and the counted word, so that the counted word is never the first after the opener.
 const ANCHOR: &str = " this";
 /// Short common words, which are one token in most vocabularies and a few in others.
@@ -25,13 +25,13 @@ const PROBES: [u32; 6] = [1, 2, 17, 64, 257, 900];
 /// Words with their token counts on a server, and the tokens that every prompt has besides them.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
-    words: Pieces,
+    pub(super) words: Pieces,
     /// Ids of ordinary tokens, if the server reports ids.
-    ids: Option<Pieces>,
+    pub(super) ids: Option<Pieces>,
     /// Tokens that every prompt has: opener, chat template and system message.
-    overhead: u32,
+    pub(super) overhead: u32,
     /// Those of them after the text; 0 if the server reports no ids.
-    overhead_after: u32,
+    pub(super) overhead_after: u32,
 }
 
 /// The server's token count of a text.
@@ -109,26 +109,6 @@ impl Vocabulary {
             })
             .collect()
     }
-
-    /// Token ids to compose prompts from, if the server reports ids.
-    pub(super) fn ids(&self) -> Option<&Pieces> {
-        self.ids.as_ref()
-    }
-
-    /// Words to compose texts from.
-    pub(super) fn words(&self) -> &Pieces {
-        &self.words
-    }
-
-    /// Tokens that every text prompt has besides its words.
-    pub(super) fn overhead(&self) -> u32 {
-        self.overhead
-    }
-
-    /// Those of them after the text.
-    pub(super) fn overhead_after(&self) -> u32 {
-        self.overhead_after
-    }
 }
 
 /// The part of a request body that decides how many tokens the prompt has. `/tokenize` accepts it, and so does the workload's
@@ -149,9 +129,4 @@ pub fn token_count_body(spec: &Workload, model: &str, text: &str) -> Map<String,
         body.insert(name.clone(), value.clone());
     }
     body
-}
-
-/// The word that every generated text begins with.
-pub(super) fn opener() -> &'static str {
-    OPENER
 }

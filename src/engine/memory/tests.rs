@@ -55,7 +55,7 @@ fn kv_caches_are_within_a_tenth_of_what_real_servers_logged() {
             Ok(fit) => (fit.kv_tokens(), fit.weights),
             // The log says so, too: it has the size, and then the refusal.
             Err(Misfit::KvTooSmall { estimated, .. }) => {
-                (estimated + settings.block_size, weights(&model, tp))
+                (estimated + settings.block_size, weights(&model, &settings))
             }
             Err(misfit) => panic!("{}: {misfit}", line.thread),
         };
@@ -172,6 +172,8 @@ proptest! {
             let ranks = with(&|s| s.tensor_parallel = 2);
             prop_assert!(ranks >= here, "tp: {ranks} < {here}");
         }
+        let stages = with(&|s| s.pipeline_parallel = 2);
+        prop_assert!(stages >= here, "pp: {stages} < {here}");
         let mut larger = gpu.clone();
         larger.memory_bytes = (memory + more) << 30;
         prop_assert!(tokens(&larger, &shape, &settings) >= here);

@@ -1,6 +1,6 @@
 //! Checks of the answers: do they have the requested length, and can their tokens be counted and timed?
 
-use super::evidence::{Evidence, TOKEN_METRICS, cell, metric, note, percent, requests};
+use super::evidence::{Evidence, TOKEN_METRICS, cell, counted, metric, note, percent, requests};
 use crate::{
     load::Record,
     measure::verdict::{Verdict, VerdictKind},
@@ -132,7 +132,7 @@ pub(super) fn not_streamed(evidence: Evidence<'_>) -> Option<Verdict> {
             ["ttft", "itl", "tpot", "user"],
             format!(
                 "{whole} of {} were one JSON value although streaming was requested: they have no TTFT, ITL and TPOT",
-                answers(completed)
+                counted(completed, "answer")
             ),
             "use a server that honours `stream`, or look for a proxy that collects streams; set `stream = false` if no stream is wanted",
         )
@@ -142,7 +142,7 @@ pub(super) fn not_streamed(evidence: Evidence<'_>) -> Option<Verdict> {
             format!(
                 "{} of {} were streamed despite `stream = false`: TTFT, ITL and TPOT cover only these",
                 completed - whole,
-                answers(completed)
+                counted(completed, "answer")
             ),
             "look for a proxy that requests streams itself",
         )
@@ -151,16 +151,11 @@ pub(super) fn not_streamed(evidence: Evidence<'_>) -> Option<Verdict> {
             VerdictKind::NotStreamed,
             format!(
                 "{} were not streamed, as requested (`stream = false`): only their end is known, so TTFT, ITL and TPOT are absent",
-                answers(completed)
+                counted(completed, "answer")
             ),
             "remove `stream = false` to measure when tokens arrive; E2E, token counts and rates are valid either way",
         )
     })
-}
-
-/// `1 answer`, `2 answers`.
-fn answers(count: u64) -> String {
-    format!("{count} answer{}", if count == 1 { "" } else { "s" })
 }
 
 /// Checks for streams that were buffered on their way and arrived all at once.

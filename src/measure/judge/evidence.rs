@@ -9,6 +9,7 @@ use crate::{
         totals::ClientTotals,
         verdict::{Severity, Verdict, VerdictKind},
     },
+    observe::EngineSide,
     unit::Percentile,
 };
 
@@ -30,6 +31,11 @@ pub(super) struct Evidence<'a> {
 }
 
 impl<'a> Evidence<'a> {
+    /// The engine's metrics over all repeats.
+    pub(super) fn engine(self) -> Option<&'a EngineSide> {
+        self.context.server.and_then(|server| server.engine.as_ref())
+    }
+
     /// The measured requests of all repeats that completed.
     pub(super) fn completed(self) -> impl Iterator<Item = Record> + 'a {
         self.records
@@ -86,5 +92,10 @@ pub(super) fn percent(share: f64) -> String {
 
 /// `1 request`, `2 requests`.
 pub(super) fn requests(count: u64) -> String {
-    format!("{count} request{}", if count == 1 { "" } else { "s" })
+    counted(count, "request")
+}
+
+/// A number of things: `1 answer`, `2 answers`.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -4,7 +4,6 @@ use super::evidence::{Evidence, cell, metric, note, percent, requests, tails};
 use crate::{
     manifest::{Api, Cache, LatencyKind},
     measure::verdict::{Verdict, VerdictKind},
-    observe::EngineSide,
 };
 
 /// Tokens that a chat template may add before the first message: the default system messages of Qwen 2.5 and Llama 3.1 have
@@ -143,11 +142,4 @@ pub(super) fn counters_disagree(evidence: Evidence<'_>) -> Option<Verdict> {
             "one of the two counts something else: look for a proxy in between, or another client of the server",
         )
     })
-}
-
-impl<'a> Evidence<'a> {
-    /// The engine's metrics over all repeats.
-    fn engine(self) -> Option<&'a EngineSide> {
-        self.context.server.and_then(|server| server.engine.as_ref())
-    }
 }

@@ -1,6 +1,6 @@
 //! Checks of what the numbers are based on: the engine, the number of samples, failures, and the prefix cache.
 
-use super::evidence::{Evidence, cell, metric, named, note, percent, requests, tails};
+use super::evidence::{Evidence, cell, counted, metric, named, note, percent, requests, tails};
 use crate::{
     load::Phase,
     manifest::{Cache, LatencyKind, Slo},
@@ -136,45 +136,30 @@ pub(super) fn warm_cache(evidence: Evidence<'_>) -> Option<Verdict> {
     if context.spec.source().is_ok_and(|source| source.is_generated()) {
         return None;
     }
-    match context.spec.cache {
-        // Hits despite `fresh` are another verdict.
-        Cache::Fresh => None,
-        Cache::AsWritten => {
-            if context.prefix_caching == Some(false) {
-                return None;
-            }
-            // Warm-up fills the cache too, and each repeat finds what the previous one left.
-            let sent = evidence.records.iter().flatten().filter(|record| record.sent.is_some());
-            let sent = sent.count() as u64;
-            if sent <= context.inputs as u64 {
-                return None;
-            }
-            let counted = context
-                .server
-                .and_then(|server| server.engine.as_ref())
-                .and_then(|engine| engine.prefix_hits);
-            // No hits: the cache was not warm, for instance because prompts are shorter than a block.
-            if counted == Some(0) {
-                return None;
-            }
-            let hits = match counted.or(evidence.summary.cached_tokens) {
-                Some(cached) => {
-                    format!("; the server reports {cached} cached prompt tokens")
-                }
-                None => String::new(),
-            };
-            Some(note(
-                VerdictKind::WarmCache,
-                format!(
-                    "{} used {} distinct prompt{}, so most of them found their prefix in the cache{hits}",
-                    requests(sent),
-                    context.inputs,
-                    if context.inputs == 1 { "" } else { "s" },
-                ),
-                "set `cache = \"fresh\"` if real prompts will not repeat",
-            ))
-        }
+    // Hits despite `fresh` are another verdict.
+    if context.spec.cache == Cache::Fresh || context.prefix_caching == Some(false) {
+        return None;
     }
+    // Warm-up fills the cache too, and each repeat finds what the previous one left.
+    let sent = evidence.records.iter().flatten().filter(|record| record.sent.is_some()).count() as u64;
+    let hits = evidence.engine().and_then(|engine| engine.prefix_hits);
+    // No hits: the cache was not warm, for instance because prompts are shorter than a block.
+    if sent <= context.inputs as u64 || hits == Some(0) {
+        return None;
+    }
+    let hits = match hits.or(evidence.summary.cached_tokens) {
+        Some(cached) => format!("; the server reports {cached} cached prompt tokens"),
+        None => String::new(),
+    };
+    Some(note(
+        VerdictKind::WarmCache,
+        format!(
+            "{} used {}, so most of them found their prefix in the cache{hits}",
+            requests(sent),
+            counted(context.inputs as u64, "distinct prompt"),
+        ),
+        "set `cache = \"fresh\"` if real prompts will not repeat",
+    ))
 }
 
 /// Reports that nothing confirms the server's flags.

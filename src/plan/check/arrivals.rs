@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value};
 
+use super::WorkloadCheck;
 use crate::{
     diagnostic::Finding,
-    manifest::{Arrivals, Manifest, Source, TraceLine, Workload},
+    manifest::{Arrivals, Source, TraceLine, Workload},
     plan::Stop,
 };
 
@@ -60,113 +61,110 @@ fn used_by(key: &str) -> &'static str {
     }
 }
 
-/// Checks the arrivals of a workload. `written` holds the keys of its table.
-pub(in crate::plan) fn arrivals(
-    manifest: &Manifest,
-    name: &str,
-    spec: &Workload,
-    stop: Stop,
-    written: Option<&Map<String, Value>>,
-    found: &mut Vec<Finding>,
-) {
-    let arrivals = spec.arrivals;
-    let model = arrivals.name();
-    let at = |key: &str| manifest.place(&["workload", name, key]);
-    let is_set = |key: &str| written.is_some_and(|written| written.contains_key(key));
-    for (key, is_used) in keys(spec) {
-        if is_set(key) && !is_used {
-            found.push(
-                Finding::error(format!("workload `{name}`: arrivals = \"{model}\" does not use `{key}`"))
-                    .at(&at(key), "has no effect")
-                    .help(used_by(key)),
-            );
+impl WorkloadCheck<'_> {
+    /// Checks the arrivals. `written` holds the keys of the workload's table.
+    pub(in crate::plan) fn arrivals(&mut self, stop: Stop, written: Option<&Map<String, Value>>) {
+        let (name, spec) = (self.name, self.spec);
+        let arrivals = spec.arrivals;
+        let model = arrivals.name();
+        let is_set = |key: &str| written.is_some_and(|written| written.contains_key(key));
+        for (key, is_used) in keys(spec) {
+            if is_set(key) && !is_used {
+                self.found.push(
+                    Finding::error(format!("workload `{name}`: arrivals = \"{model}\" does not use `{key}`"))
+                        .at(&self.at(&[key]), "has no effect")
+                        .help(used_by(key)),
+                );
+            }
         }
-    }
-    for (key, example) in needed(arrivals) {
-        if !is_set(key) {
-            found.push(
-                Finding::error(format!("workload `{name}`: arrivals = \"{model}\" needs `{key}`"))
-                    .at(&at("arrivals"), format!("no `{key}`"))
-                    .help(example),
-            );
+        for (key, example) in needed(arrivals) {
+            if !is_set(key) {
+                self.found.push(
+                    Finding::error(format!("workload `{name}`: arrivals = \"{model}\" needs `{key}`"))
+                        .at(&self.at(&["arrivals"]), format!("no `{key}`"))
+                        .help(example),
+                );
+            }
         }
-    }
-    let positive = [
-        ("rate", spec.rate),
-        ("burstiness", spec.burstiness),
-        ("ramp_to", spec.ramp_to),
-        ("trace", spec.trace.as_ref().map(|trace| trace.speed)),
-    ];
-    for (key, value) in positive {
-        if value.is_some_and(|value| value.is_nan() || value <= 0.0) {
-            let key = if key == "trace" { "trace.speed" } else { key };
-            found.push(
-                Finding::error(format!("workload `{name}`: `{key}` must be above 0"))
-                    .at(&at(key.split('.').next().unwrap_or(key)), "no request would ever start"),
-            );
+        let positive = [
+            ("rate", spec.rate),
+            ("burstiness", spec.burstiness),
+            ("ramp_to", spec.ramp_to),
+            ("trace", spec.trace.as_ref().map(|trace| trace.speed)),
+        ];
+        for (key, value) in positive {
+            if value.is_some_and(|value| value.is_nan() || value <= 0.0) {
+                let shown = if key == "trace" { "trace.speed" } else { key };
+                self.found.push(
+                    Finding::error(format!("workload `{name}`: `{shown}` must be above 0"))
+                        .at(&self.at(&[key]), "no request would ever start"),
+                );
+            }
         }
-    }
-    if arrivals == Arrivals::AtOnce {
-        if let Stop::Duration(_) = stop {
-            found.push(
-                Finding::error(format!(
-                    "workload `{name}`: arrivals = \"at-once\" needs a number of requests, not a duration"
-                ))
-                .at(&at("duration"), "no number of requests")
-                .help("requests = 1000, or passes = 1"),
-            );
-        }
-        if spec.warmup > 0 {
-            found.push(
-                Finding::error(format!("workload `{name}`: arrivals = \"at-once\" cannot have a warm-up"))
-                    .at(&at("warmup"), "would be sent together with the measured requests")
+        if arrivals == Arrivals::AtOnce {
+            if let Stop::Duration(_) = stop {
+                self.found.push(
+                    Finding::error(format!(
+                        "workload `{name}`: arrivals = \"at-once\" needs a number of requests, not a duration"
+                    ))
+                    .at(&self.at(&["duration"]), "no number of requests")
+                    .help("requests = 1000, or passes = 1"),
+                );
+            }
+            if spec.warmup > 0 {
+                self.found.push(
+                    Finding::error(format!(
+                        "workload `{name}`: arrivals = \"at-once\" cannot have a warm-up"
+                    ))
+                    .at(&self.at(&["warmup"]), "would be sent together with the measured requests")
                     .help("remove it, or use a closed loop of many streams"),
-            );
+                );
+            }
+        }
+        if arrivals == Arrivals::Trace {
+            self.trace(stop);
         }
     }
-    if arrivals == Arrivals::Trace {
-        trace(manifest, name, spec, stop, found);
-    }
-}
 
-fn trace(manifest: &Manifest, name: &str, spec: &Workload, stop: Stop, found: &mut Vec<Finding>) {
-    let at = |key: &str| manifest.place(&["workload", name, key]);
-    let Some(trace) = &spec.trace else {
-        return;
-    };
-    let lines = match manifest.inputs.trace(trace) {
-        Ok(lines) => lines,
-        Err(error) => {
-            found.push(
+    fn trace(&mut self, stop: Stop) {
+        let (name, spec) = (self.name, self.spec);
+        let Some(trace) = &spec.trace else {
+            return;
+        };
+        let lines = match self.manifest.inputs.trace(trace) {
+            Ok(lines) => lines,
+            Err(error) => {
+                self.found.push(
                 Finding::error(format!("workload `{name}`: {error}"))
-                    .at(&at("trace"), "this trace")
+                    .at(&self.at(&["trace"]), "this trace")
                     .help("one JSON object per line: {\"timestamp\": 0, \"input_length\": 512, \"output_length\": 64}, in milliseconds; or CSV with Timestamp (s), Request tokens, Response tokens"),
             );
-            return;
-        }
-    };
-    let is_whole = |line: &TraceLine| line.input_tokens.is_some() && line.output_tokens.is_some();
-    if matches!(spec.source(), Ok(Source::Trace(_))) && !lines.iter().all(is_whole) {
-        found.push(
+                return;
+            }
+        };
+        let is_whole = |line: &TraceLine| line.input_tokens.is_some() && line.output_tokens.is_some();
+        if matches!(spec.source(), Ok(Source::Trace(_))) && !lines.iter().all(is_whole) {
+            self.found.push(
             Finding::error(format!(
                 "workload `{name}`: the trace lacks the length of some prompt or answer"
             ))
-            .at(&at("trace"), "and the workload has no other prompts")
+            .at(&self.at(&["trace"]), "and the workload has no other prompts")
             .help("add input_length and output_length to every line, or prompts and max_tokens to the workload"),
         );
-    }
-    let lines = lines.len() as u64;
-    let wanted = match stop {
-        Stop::Requests(requests) => spec.warmup.saturating_add(requests),
-        Stop::Duration(_) => spec.warmup.saturating_add(1),
-    };
-    if wanted > lines {
-        found.push(
+        }
+        let lines = lines.len() as u64;
+        let wanted = match stop {
+            Stop::Requests(requests) => spec.warmup.saturating_add(requests),
+            Stop::Duration(_) => spec.warmup.saturating_add(1),
+        };
+        if wanted > lines {
+            self.found.push(
             Finding::error(format!(
                 "workload `{name}`: the trace has {lines} arrivals, but {wanted} are needed, warm-up included"
             ))
-            .at(&at("trace"), "too short")
+            .at(&self.at(&["trace"]), "too short")
             .help("without `requests` or `duration`, the whole trace is replayed"),
         );
+        }
     }
 }

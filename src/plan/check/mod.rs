@@ -6,7 +6,27 @@ mod samples;
 mod server;
 mod workload;
 
-pub(super) use arrivals::arrivals;
+use crate::{
+    diagnostic::{Finding, Place},
+    manifest::{Manifest, Workload},
+};
+
 pub(super) use samples::too_few_samples;
 pub(super) use server::server;
-pub(super) use workload::{stop, workload};
+pub(super) use workload::stop;
+
+/// A workload to check, and the findings about it so far.
+pub(super) struct WorkloadCheck<'a> {
+    pub(super) manifest: &'a Manifest,
+    pub(super) name: &'a str,
+    pub(super) spec: &'a Workload,
+    pub(super) found: Vec<Finding>,
+}
+
+impl WorkloadCheck<'_> {
+    /// The place of a key of the workload.
+    fn at(&self, keys: &[&str]) -> Place {
+        let path: Vec<&str> = ["workload", self.name].iter().chain(keys).copied().collect();
+        self.manifest.place(&path)
+    }
+}

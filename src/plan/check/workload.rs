@@ -1,6 +1,6 @@
 //! Rules for a workload with its axes applied.
 
-use super::prompts;
+use super::WorkloadCheck;
 use crate::{
     diagnostic::Finding,
     manifest::{Api, LatencyKind, Manifest, SloTerm, Workload},
@@ -52,60 +52,56 @@ pub(in crate::plan) fn stop(manifest: &Manifest, name: &str, spec: &Workload) ->
     }
 }
 
-/// Checks a workload. `max_model_len` is the server's, where a flag sets it.
-pub(in crate::plan) fn workload(
-    manifest: &Manifest,
-    name: &str,
-    spec: &Workload,
-    stop: Stop,
-    max_model_len: Option<u64>,
-    found: &mut Vec<Finding>,
-) {
-    let at = |keys: &[&str]| {
-        let path: Vec<&str> = ["workload", name].iter().chain(keys).copied().collect();
-        manifest.place(&path)
-    };
-    prompts::check(manifest, name, spec, max_model_len, found);
-    if spec.system.is_some() && spec.api != Api::Chat {
-        found.push(
-            Finding::error(format!("workload `{name}`: a system message needs api = \"chat\""))
-                .at(&at(&["system"]), "completions have no messages"),
-        );
-    }
-    for (field, why, hint) in [
-        ("stream", "runner sets it to measure latencies", "write `stream = false` in the workload itself"),
-        ("stream_options", "runner sets it to count tokens", "remove it"),
-        ("prompt", "runner sets it from the workload's prompts", "remove it"),
-        ("messages", "runner sets it from the workload's prompts", "remove it"),
-    ] {
-        if spec.extra_body.contains_key(field) {
-            found.push(
-                Finding::error(format!("workload `{name}`: `extra_body.{field}` is not allowed"))
-                    .at(&at(&["extra_body", field]), why)
-                    .help(hint),
+impl WorkloadCheck<'_> {
+    /// Checks everything but the arrivals. `max_model_len` is the server's, where a flag sets it.
+    pub(in crate::plan) fn workload(&mut self, stop: Stop, max_model_len: Option<u64>) {
+        let (name, spec) = (self.name, self.spec);
+        self.prompts(max_model_len);
+        if spec.system.is_some() && spec.api != Api::Chat {
+            self.found.push(
+                Finding::error(format!("workload `{name}`: a system message needs api = \"chat\""))
+                    .at(&self.at(&["system"]), "completions have no messages"),
             );
         }
-    }
-    let needs_stream = |term: &&SloTerm| term.metric != LatencyKind::E2e;
-    if !spec.stream
-        && let Some(term) = spec.slo.0.iter().find(needs_stream)
-    {
-        let key = term.key();
-        found.push(
-            Finding::warning(format!("workload `{name}`: `{key}` cannot be measured without streaming"))
-                .at(&at(&["slo", &key]), "needs the time of a token")
-                .help("target E2E, or remove `stream = false`"),
-        );
-    }
-    if let (Stop::Requests(requests), Some(streams)) = (stop, spec.streams())
-        && requests < u64::from(streams)
-    {
-        found.push(
-            Finding::warning(format!(
-                "workload `{name}`: {requests} requests cannot reach a concurrency of {streams}"
-            ))
-            .at(&at(&[]), "fewer requests than streams")
-            .help("raise `requests`, or use requests_per_stream"),
-        );
+        for (field, why, hint) in [
+            (
+                "stream",
+                "runner sets it to measure latencies",
+                "write `stream = false` in the workload itself",
+            ),
+            ("stream_options", "runner sets it to count tokens", "remove it"),
+            ("prompt", "runner sets it from the workload's prompts", "remove it"),
+            ("messages", "runner sets it from the workload's prompts", "remove it"),
+        ] {
+            if spec.extra_body.contains_key(field) {
+                self.found.push(
+                    Finding::error(format!("workload `{name}`: `extra_body.{field}` is not allowed"))
+                        .at(&self.at(&["extra_body", field]), why)
+                        .help(hint),
+                );
+            }
+        }
+        let needs_stream = |term: &&SloTerm| term.metric != LatencyKind::E2e;
+        if !spec.stream
+            && let Some(term) = spec.slo.0.iter().find(needs_stream)
+        {
+            let key = term.key();
+            self.found.push(
+                Finding::warning(format!("workload `{name}`: `{key}` cannot be measured without streaming"))
+                    .at(&self.at(&["slo", &key]), "needs the time of a token")
+                    .help("target E2E, or remove `stream = false`"),
+            );
+        }
+        if let (Stop::Requests(requests), Some(streams)) = (stop, spec.streams())
+            && requests < u64::from(streams)
+        {
+            self.found.push(
+                Finding::warning(format!(
+                    "workload `{name}`: {requests} requests cannot reach a concurrency of {streams}"
+                ))
+                .at(&self.at(&[]), "fewer requests than streams")
+                .help("raise `requests`, or use requests_per_stream"),
+            );
+        }
     }
 }
