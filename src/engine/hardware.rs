@@ -8,7 +8,6 @@ use serde::Deserialize;
 use super::model_error::{ModelError, Subject};
 use crate::manifest::{Catalogue, GpuSpec, Tflops, WeightType, nearest};
 
-/// The built-in catalogue.
 const CATALOGUE: &str = include_str!("hardware.toml");
 
 /// Bytes in a GiB.
@@ -184,7 +183,6 @@ fn gpu_of(name: &str, spec: &GpuSpec) -> Option<Gpu> {
     })
 }
 
-/// The names of all classes.
 pub(super) fn gpu_classes() -> Vec<&'static str> {
     BUILTIN.class.keys().map(String::as_str).collect()
 }

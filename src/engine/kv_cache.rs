@@ -29,7 +29,6 @@ struct Block {
     after: u32,
 }
 
-/// The KV cache of one engine.
 #[derive(Debug)]
 pub(super) struct KvCache {
     pub(super) block_size: u64,
@@ -142,7 +141,6 @@ impl KvCache {
         table.registered = table.registered.max(full);
     }
 
-    /// Frees all blocks of a sequence.
     pub(super) fn release(&mut self, table: &mut BlockTable) {
         for block in table.blocks.drain(..).rev() {
             let held = &mut self.blocks[block as usize];

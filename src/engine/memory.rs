@@ -146,8 +146,6 @@ pub struct Fit {
     pub max_model_len: u64,
     /// The most sequences in a step.
     pub max_num_seqs: u64,
-    /// The most tokens in a step.
-    pub max_num_batched_tokens: u64,
 }
 
 impl Fit {
@@ -335,7 +333,6 @@ pub fn fit(gpu: &Gpu, model: &ModelShape, settings: &Settings) -> Result<Fit, Mi
         blocks,
         max_model_len: settings.max_model_len,
         max_num_seqs: settings.max_num_seqs,
-        max_num_batched_tokens: settings.max_num_batched_tokens,
     })
 }
 

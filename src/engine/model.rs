@@ -72,7 +72,6 @@ impl ModelShape {
         self.matrix_weights() + self.small_weights() + self.embedding_weights()
     }
 
-    /// Biases and norms.
     fn small_weights(&self) -> u64 {
         let bias = if self.qkv_bias { (self.heads + 2 * self.kv_heads) * self.head_dim } else { 0 };
         self.layers * (2 * self.hidden + bias) + self.hidden

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::manifest::{Catalogue, ModelSpec, nearest};
 
-/// The built-in catalogue.
 const CATALOGUE: &str = include_str!("models.toml");
 
 #[derive(Deserialize)]
@@ -26,37 +25,13 @@ static BUILTIN: LazyLock<Builtin> = LazyLock::new(|| {
 /// A model's name without its organisation and without words that do not change the dimensions, such as
 /// `Instruct` or `AWQ`.
 fn plain(name: &str) -> String {
-    const WORDS: [&str; 26] = [
-        "instruct",
-        "chat",
-        "it",
-        "hf",
-        "base",
-        "awq",
-        "gptq",
-        "int4",
-        "int8",
-        "fp8",
-        "dynamic",
-        "bnb",
-        "4bit",
-        "8bit",
-        "w4a16",
-        "w8a8",
-        "w8a16",
-        "quantized",
-        "bf16",
-        "fp16",
-        "meta",
-        "unsloth",
-        "block",
-        "gguf",
-        "neuralmagic",
-        "int",
-    ];
+    const WORDS: &str = "instruct chat it hf base awq gptq int4 int8 fp8 dynamic bnb 4bit 8bit w4a16 w8a8 w8a16 quantized \
+        bf16 fp16 meta unsloth block gguf neuralmagic int";
     let last = name.rsplit('/').next().unwrap_or(name).to_lowercase();
-    let words: Vec<&str> =
-        last.split(['-', '_', '.']).filter(|word| !word.is_empty() && !WORDS.contains(word)).collect();
+    let words: Vec<&str> = last
+        .split(['-', '_', '.'])
+        .filter(|word| !word.is_empty() && WORDS.split(' ').all(|other| other != *word))
+        .collect();
     words.concat()
 }
 

@@ -17,7 +17,6 @@ use super::{
 };
 use crate::unit::Nanos;
 
-/// The limits of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
     /// The most running requests (`max-num-seqs`).
@@ -30,12 +29,9 @@ pub(super) struct Limits {
     pub(super) chunked_prefill: bool,
 }
 
-/// The work of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Work {
-    /// Requests in the step.
     pub(super) sequences: u64,
-    /// Computed tokens.
     pub(super) tokens: u64,
     /// Computed tokens of requests that are in prefill.
     pub(super) prefill_tokens: u64,
@@ -43,11 +39,9 @@ pub(super) struct Work {
     pub(super) context_tokens: u64,
     /// Pairs of a computed token and a token that it attends to.
     pub(super) attention_pairs: u64,
-    /// Sampled tokens.
     pub(super) sampled: u64,
 }
 
-/// A request and its progress.
 #[derive(Debug)]
 struct Sequence {
     number: RequestId,

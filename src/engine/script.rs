@@ -37,7 +37,6 @@ struct Lengths {
     output: u64,
 }
 
-/// A running request.
 struct Running {
     lengths: Lengths,
     done: u64,

@@ -84,7 +84,7 @@ impl ServerModel {
         let block_size = u32::try_from(fit.block_size).unwrap_or(u32::MAX);
         let limits = Limits {
             max_num_seqs: fit.max_num_seqs as usize,
-            max_num_batched_tokens: fit.max_num_batched_tokens,
+            max_num_batched_tokens: settings.max_num_batched_tokens,
             max_model_len: fit.max_model_len,
             chunked_prefill: settings.chunked_prefill,
         };

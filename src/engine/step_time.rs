@@ -81,7 +81,6 @@ pub(super) struct StepTime {
     launches_s: f64,
 }
 
-/// The memory traffic and the operations of a step on each rank.
 struct Demand {
     weight_bytes: f64,
     kv_bytes: f64,

@@ -16,7 +16,6 @@ pub struct Vllm {
 }
 
 impl Vllm {
-    /// An idle engine.
     pub(super) fn new(scheduler: Scheduler, time: StepTime) -> Self {
         Self { scheduler, time, ends: None, sampled: VecDeque::new() }
     }

@@ -19,11 +19,9 @@ pub(super) struct Measurement {
     pub(super) model: Option<String>,
     /// The load: `concurrency`, `rate`, `max_tokens` …
     pub(super) load: BTreeMap<String, Value>,
-    /// The server's flags.
     pub(super) server: BTreeMap<String, Value>,
     /// The outcome, if the file states it.
     pub(super) outcome: Option<CellOutcome>,
-    /// When it was measured.
     pub(super) at: Option<Timestamp>,
     pub(super) completed: Option<u64>,
     pub(super) failed: Option<u64>,

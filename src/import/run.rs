@@ -7,7 +7,6 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{
     File, Options,
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     diagnostic::Finding,
-    manifest::{Hardware, Server, hex, scalar_text},
+    manifest::{Hardware, Server, scalar_text, sha256},
     measure::{self, CellOutcome, Summary},
     plan::{Group, Plan},
     store::{CellFile, FORMAT, Imported, ImportedFile, RunFile, StoredRun},
@@ -99,7 +98,7 @@ fn file(file: &File) -> ImportedFile {
     // The folder distinguishes the files of a sweep.
     let parts: Vec<&str> = file.name.rsplit('/').take(2).collect();
     let parts: Vec<&str> = parts.into_iter().rev().filter(|part| !matches!(*part, "" | "." | "..")).collect();
-    ImportedFile { name: parts.join("/"), sha256: hex(&Sha256::digest(file.text.as_bytes())) }
+    ImportedFile { name: parts.join("/"), sha256: sha256(file.text.as_bytes()) }
 }
 
 /// The machine's name, and the rows that were measured on it.
@@ -154,7 +153,6 @@ struct Axes {
     load: Vec<String>,
 }
 
-/// The axis of a model that varies.
 const MODEL: &str = "model";
 
 impl Axes {
@@ -299,5 +297,5 @@ fn folder_name(name: &str) -> String {
 }
 
 fn hash(value: &Value) -> String {
-    hex(&Sha256::digest(value.to_string().as_bytes()))[..8].to_owned()
+    sha256(value.to_string().as_bytes())[..8].to_owned()
 }

@@ -154,22 +154,8 @@ pub(super) fn rows(file: &File, options: &Options, findings: &mut Findings) -> V
 }
 
 /// Names of columns that number the repeats of a point.
-const REPEATS: [&str; 14] = [
-    "repeat",
-    "repetition",
-    "run",
-    "run_id",
-    "iteration",
-    "trial",
-    "seed",
-    "timestamp",
-    "date",
-    "time",
-    "file",
-    "filename",
-    "path",
-    "id",
-];
+const REPEATS: &str =
+    "repeat repetition run run_id iteration trial seed timestamp date time file filename path id";
 
 /// Finds unknown columns that distinguish rows of one point, which would be averaged as repeats. A column
 /// with numbers that occur only once is taken for a measurement.
@@ -184,7 +170,8 @@ fn check_repeats(
         |row: &Measurement| json!([row.workload, row.gpu, row.model, row.server, row.load]).to_string();
     for (at, name) in header.iter().enumerate() {
         let texts: Option<Vec<&str>> = left_out.iter().map(|row| row.get(at)?.as_deref()).collect();
-        let Some(texts) = texts.filter(|_| !REPEATS.contains(&name.to_lowercase().as_str())) else {
+        let Some(texts) = texts.filter(|_| REPEATS.split(' ').all(|repeat| repeat != name.to_lowercase()))
+        else {
             continue;
         };
         let mut seen: BTreeMap<&str, usize> = BTreeMap::new();

@@ -13,63 +13,15 @@ use super::{
 use crate::{diagnostic::Finding, manifest::LatencyKind};
 
 /// Keys of a result that are not parameters of a sweep.
-const KNOWN: [&str; 38] = [
-    "date",
-    "endpoint_type",
-    "backend",
-    "label",
-    "model_id",
-    "tokenizer_id",
-    "num_prompts",
-    "request_rate",
-    "burstiness",
-    "max_concurrency",
-    "duration",
-    "completed",
-    "failed",
-    "total_input_tokens",
-    "total_output_tokens",
-    "request_throughput",
-    "request_goodput",
-    "output_throughput",
-    "total_token_throughput",
-    "input_lens",
-    "output_lens",
-    "ttfts",
-    "itls",
-    "latencies",
-    "start_times",
-    "queue_times",
-    "generated_texts",
-    "errors",
-    "max_output_tokens_per_s",
-    "max_concurrent_requests",
-    "rtfx",
-    "run_number",
-    "ramp_up_strategy",
-    "ramp_up_start_rps",
-    "ramp_up_end_rps",
-    "speculative_decoding",
-    "spec_decode_acceptance_rate",
-    "num_input_tokens",
-];
+const KNOWN: &str = "date endpoint_type backend label model_id tokenizer_id num_prompts request_rate burstiness \
+    max_concurrency duration completed failed total_input_tokens total_output_tokens request_throughput \
+    request_goodput output_throughput total_token_throughput input_lens output_lens ttfts itls latencies \
+    start_times queue_times generated_texts errors max_output_tokens_per_s max_concurrent_requests rtfx \
+    run_number ramp_up_strategy ramp_up_start_rps ramp_up_end_rps speculative_decoding \
+    spec_decode_acceptance_rate num_input_tokens";
 /// Prefixes of the benchmark's parameters. All other parameters of a sweep are the server's.
-const BENCHMARK_PARAMETERS: [&str; 14] = [
-    "random_",
-    "sonnet_",
-    "sharegpt_",
-    "prefix_repetition_",
-    "custom_",
-    "hf_",
-    "dataset_",
-    "input_len",
-    "output_len",
-    "num_",
-    "seed",
-    "temperature",
-    "top_",
-    "ignore_eos",
-];
+const BENCHMARK_PARAMETERS: &str = "random_ sonnet_ sharegpt_ prefix_repetition_ custom_ hf_ dataset_ input_len output_len num_ seed \
+    temperature top_ ignore_eos";
 const METRICS: [(&str, LatencyKind); 4] = [
     ("ttft", LatencyKind::Ttft),
     ("tpot", LatencyKind::Tpot),
@@ -135,13 +87,13 @@ fn load(result: &JsonField<'_>, row: &mut Measurement) -> Result<(), Finding> {
 fn parameters(result: &JsonField<'_>, row: &mut Measurement) {
     let keys = result.value().as_object().into_iter().flatten();
     for (key, value) in keys {
-        let own = KNOWN.contains(&key.as_str())
+        let own = KNOWN.split(' ').any(|known| known == key)
             || METRICS.iter().any(|(name, _)| key.ends_with(&format!("_{name}_ms")));
         if own || value.is_null() || value.is_array() || value.is_object() {
             continue;
         }
         let value = value.as_f64().map_or_else(|| value.clone(), plain);
-        let is_benchmarks = BENCHMARK_PARAMETERS.iter().any(|start| key.starts_with(start));
+        let is_benchmarks = BENCHMARK_PARAMETERS.split(' ').any(|start| key.starts_with(start));
         match key.as_str() {
             "random_output_len" | "output_len" => row.load.insert("max_tokens".into(), value),
             "random_input_len" | "input_len" => row.load.insert("synthetic.input_tokens".into(), value),

@@ -33,7 +33,6 @@ pub(super) enum Body {
 }
 
 impl Body {
-    /// Chooses the kind by the head.
     pub(super) fn new(head: &http::Head) -> Self {
         let is = |kind: &str| head.content_type.as_ref().is_some_and(|own| own.starts_with(kind));
         if head.status != 200 {
@@ -95,7 +94,6 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Takes one event.
     pub(super) fn take(&mut self, data: &[u8], now: Nanos, record: &mut Record) {
         if self.malformed.is_some() || self.done {
             return;

@@ -36,9 +36,7 @@ const CHUNKS_FOR_PACE: u64 = 8;
 struct ClosedLoop<C, S> {
     session: Arc<Session<C, S>>,
     schedule: Closed,
-    /// The next arrival's number.
     next: AtomicU64,
-    /// The next conversation's number.
     next_conversation: AtomicU64,
     /// When the first measured request was due.
     measured_from: OnceLock<Nanos>,
@@ -46,7 +44,6 @@ struct ClosedLoop<C, S> {
     first_end: Notify,
 }
 
-/// Runs every stream to its end.
 pub(super) async fn run<C: Connect, S: Sink>(
     session: &Arc<Session<C, S>>,
     schedule: Closed,
@@ -147,7 +144,6 @@ impl<C, S> ClosedLoop<C, S> {
     }
 }
 
-/// Runs one stream.
 async fn stream<C: Connect, S: Sink>(
     closed: Arc<ClosedLoop<C, S>>,
     number: u32,

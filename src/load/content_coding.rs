@@ -14,7 +14,6 @@ const STEP: usize = 16 << 10;
 const ANY_RATIO_BYTES: u64 = 16 << 20;
 const MAX_RATIO: u64 = 100;
 
-/// Decompresses one body.
 #[derive(Debug)]
 pub(super) struct Inflate {
     state: Decompress,

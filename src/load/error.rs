@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::manifest::Arrivals;
+
 /// What to do about a certificate that no known authority signed.
 const SET_SSL_CERT_FILE: &str =
     "name the file of the server's CA, as PEM, in the environment variable SSL_CERT_FILE";
@@ -28,10 +30,10 @@ pub enum LoadError {
     #[error("{0:?} cannot be a Host header")]
     Host(String),
     /// An arrival model lacks one of its numbers.
-    #[error("arrivals = {arrivals:?} needs `{key}`")]
+    #[error("arrivals = \"{arrivals}\" needs `{key}`")]
     MissingKey {
         /// The arrival model.
-        arrivals: &'static str,
+        arrivals: Arrivals,
         /// The workload's key that is missing.
         key: &'static str,
     },

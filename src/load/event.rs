@@ -41,7 +41,6 @@ impl Text<'_> {
 /// The most choices that an event may have. Each costs memory, and a request asks for few.
 const MOST_CHOICES: usize = 1024;
 
-/// A list of at most [`MOST_CHOICES`] choices.
 struct Choices<'a>(Vec<Choice<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Choices<'a> {
@@ -143,7 +142,6 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Reads the data of one event.
     pub(super) fn read(&mut self, data: &[u8]) -> Result<Event, AnswerError> {
         if let Some(text) = self.text_of(data) {
             return Ok(Event { output: !text.is_empty(), ..Event::default() });

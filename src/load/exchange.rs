@@ -41,7 +41,6 @@ thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
-/// An open connection.
 pub(super) struct Connection<C: Connect> {
     io: C::Io,
     /// Whether a request was already answered on this connection.
@@ -143,7 +142,6 @@ async fn transfer(
 pub(super) struct Context {
     /// The zero of every stamp.
     pub(super) epoch: Instant,
-    /// `Host` header.
     pub(super) authority: HeaderValue,
     /// Path of the endpoint, base included.
     pub(super) path: String,
@@ -152,7 +150,6 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Time since the epoch.
     pub(super) fn now(&self) -> Nanos {
         Nanos(self.epoch.elapsed().as_nanos() as u64)
     }
@@ -228,13 +225,11 @@ pub(super) async fn exchange<C: Connect>(
     }
 }
 
-/// Reads an answer while it arrives.
 struct AnswerReader<'a> {
     context: &'a Context,
     record: &'a mut Record,
     progress: &'a Progress,
     http: http::Reader,
-    /// Decompresses a compressed body.
     inflate: Option<Inflate>,
     body: Body,
     answer: Answer,

@@ -58,7 +58,6 @@ enum State {
     Done,
 }
 
-/// Reads one answer.
 #[derive(Debug)]
 pub(super) struct Reader {
     state: State,
@@ -81,7 +80,6 @@ impl Reader {
         self.head.as_ref()
     }
 
-    /// Whether the answer is complete.
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
     }

@@ -48,7 +48,6 @@ pub(super) fn connections_ahead(open: &Open) -> usize {
     most.min(bound).min(MOST_AHEAD)
 }
 
-/// Idle connections.
 struct Pool<C: Connect> {
     idle: Mutex<Vec<Connection<C>>>,
     opening: AtomicUsize,

@@ -29,7 +29,6 @@ pub struct Recorder {
     full: mpsc::Sender<Vec<Record>>,
     /// Bytes handed over and not yet packed.
     waiting: Arc<AtomicUsize>,
-    /// Why packing failed.
     failure: Arc<OnceLock<LoadError>>,
     packing: JoinHandle<Result<Records, LoadError>>,
 }

@@ -35,7 +35,6 @@ pub struct Records {
 struct Spilled {
     file: File,
     folder: PathBuf,
-    /// Where each block ends.
     ends: Vec<u64>,
 }
 

@@ -78,7 +78,7 @@ pub fn schedule(cell: &Cell, inputs: &Inputs, repeat: u32) -> Result<Schedule, L
             seed,
         }));
     }
-    let missing = |key| LoadError::MissingKey { arrivals: spec.arrivals.name(), key };
+    let missing = |key| LoadError::MissingKey { arrivals: spec.arrivals, key };
     let rate = || spec.rate.ok_or(missing("rate"));
     let model = match spec.arrivals {
         Arrivals::Closed | Arrivals::AtOnce => Model::AtOnce,

@@ -72,7 +72,6 @@ pub(super) struct Session<C, S> {
     pub(super) progress: Arc<Progress>,
 }
 
-/// A request that is due.
 pub(super) struct Arrival {
     pub(super) index: u64,
     pub(super) stream: u32,

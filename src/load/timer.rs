@@ -14,7 +14,6 @@ pub enum Timer {
     Kernel,
 }
 
-/// An open timer.
 pub(super) enum Clock {
     Runtime,
     #[cfg(target_os = "linux")]

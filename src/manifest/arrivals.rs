@@ -1,5 +1,7 @@
 //! Arrival models: when a workload's requests start.
 
+use std::fmt;
+
 use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,20 +32,6 @@ pub enum Arrivals {
 }
 
 impl Arrivals {
-    /// The word in a manifest.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Constant => "constant",
-            Self::Poisson => "poisson",
-            Self::Gamma => "gamma",
-            Self::Ramp => "ramp",
-            Self::Bursts => "bursts",
-            Self::AtOnce => "at-once",
-            Self::Trace => "trace",
-        }
-    }
-
     /// Whether requests start regardless of earlier ones (open loop). Latency then counts from the scheduled time.
     pub fn is_open(self) -> bool {
         self != Self::Closed
@@ -55,6 +43,13 @@ impl Arrivals {
             Self::Constant | Self::Poisson | Self::Gamma | Self::Ramp | Self::Bursts => true,
             Self::Closed | Self::AtOnce | Self::Trace => false,
         }
+    }
+}
+
+impl fmt::Display for Arrivals {
+    /// The word in a manifest.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
     }
 }
 
@@ -100,16 +95,6 @@ pub enum Start {
     Staggered,
     /// All at once.
     Together,
-}
-
-impl Start {
-    /// The word in a manifest.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Staggered => "staggered",
-            Self::Together => "together",
-        }
-    }
 }
 
 /// When the remaining, higher values of `concurrency` or `rate` are skipped.

@@ -24,7 +24,6 @@ pub struct Conversations {
     pub left_out: usize,
 }
 
-/// One conversation of the file.
 #[derive(Deserialize)]
 struct RawConversation {
     #[serde(alias = "conversation", alias = "messages")]

@@ -174,7 +174,6 @@ impl AnswerFault {
         Self::ToolCall,
     ];
 
-    /// Whether the fault ends an answer early.
     pub(crate) fn ends_answer(self) -> bool {
         self <= Self::NoEnd
     }

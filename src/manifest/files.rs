@@ -4,13 +4,12 @@ use std::{env, fs};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::{
     bounded,
     inputs::{Input, Inputs},
     path::Path,
-    read::hex,
+    read::sha256,
     sweep::Sweep,
     tree::Node,
 };
@@ -36,13 +35,11 @@ pub(crate) fn inputs(
             {
                 named.push((text.to_owned(), node.place.clone()));
             }
-            for (value, place) in [global, sweep].into_iter().flat_map(|sweep| axis_values(sweep, &table)) {
-                if let Some(text) = value.get("file").and_then(Value::as_str) {
-                    named.push((text.to_owned(), place));
-                }
-            }
-            for (value, place) in [global, sweep].into_iter().flat_map(|sweep| axis_values(sweep, &file)) {
-                if let Some(text) = value.as_str() {
+            let values = [&table[..], &file[..]]
+                .into_iter()
+                .flat_map(|path| [global, sweep].into_iter().flat_map(move |sweep| axis_values(sweep, path)));
+            for (value, place) in values {
+                if let Some(text) = value.get("file").unwrap_or(&value).as_str() {
                     named.push((text.to_owned(), place));
                 }
             }
@@ -84,7 +81,7 @@ fn read(name: &str, place: &Place, folder: &Utf8Path, inputs: &mut Inputs, findi
             return;
         }
     };
-    let sha256 = hex(&Sha256::digest(&bytes));
+    let sha256 = sha256(&bytes);
     match String::from_utf8(bytes) {
         Ok(text) => {
             inputs.0.insert(Utf8PathBuf::from(name), Input::new(sha256, text));

@@ -102,7 +102,6 @@ pub(crate) enum NoSuchPath {
     },
 }
 
-/// The schema, to check manifests against.
 pub(crate) struct Grammar {
     root: Value,
 }
@@ -205,7 +204,6 @@ impl Grammar {
         }
     }
 
-    /// Checks a value against the schema of its path.
     pub(crate) fn check_at(&self, node: &Node, path: &Path, findings: &mut Findings) {
         match self.at(path) {
             Ok(schema) => self.check_node(node, schema, path, findings),

@@ -39,7 +39,7 @@ mod tree;
 
 use camino::Utf8Path;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::diagnostic::{Finding, Findings, Place};
 use grammar::Grammar;
@@ -63,7 +63,7 @@ pub use trace::TraceLine;
 pub(crate) use files::{config_of_model, expand_home};
 pub(crate) use inputs::output_tokens;
 pub(crate) use path::Path;
-pub(crate) use read::hex;
+pub(crate) use read::{hex, sha256};
 pub(crate) use suggest::nearest;
 pub(crate) use sweep::{Column, Derived, Factor, Skip, Sweep};
 pub(crate) use tree::set_value;
@@ -92,7 +92,6 @@ pub struct Manifest {
     root: Node,
 }
 
-/// One workload before axes.
 #[derive(Clone, Debug)]
 pub(crate) struct BaseWorkload {
     pub(crate) name: String,
@@ -172,14 +171,8 @@ impl Manifest {
             .collect();
         Some(Self {
             experiment: typed(&root, "experiment", findings)?,
-            hardware: match root.get(&["hardware"]) {
-                Some(_) => typed(&root, "hardware", findings)?,
-                None => Hardware::default(),
-            },
-            catalogue: match root.get(&["catalogue"]) {
-                Some(_) => typed(&root, "catalogue", findings)?,
-                None => Catalogue::default(),
-            },
+            hardware: typed(&root, "hardware", findings)?,
+            catalogue: typed(&root, "catalogue", findings)?,
             inputs,
             files: reading.files,
             text: reading.text,
@@ -256,13 +249,15 @@ fn check_names(root: &Node, workloads: &[String], findings: &mut Findings) {
     }
 }
 
-/// Converts a table to its type. After the schema check, only rules that the type itself enforces can fail.
+/// Converts a table, empty if there is none, to its type. After the schema check, only rules that the type itself enforces can
+/// fail.
 fn typed<T: DeserializeOwned>(root: &Node, key: &str, findings: &mut Findings) -> Option<T> {
-    let node = root.get(&[key])?;
-    match serde_json::from_value(node.to_value()) {
+    let node = root.get(&[key]);
+    match serde_json::from_value(node.map_or_else(|| Value::Object(Map::new()), Node::to_value)) {
         Ok(value) => Some(value),
         Err(error) => {
-            findings.push(Finding::error(format!("[{key}]: {error}")).at(&head(&node.place), ""));
+            let place = head(&node.unwrap_or(root).place);
+            findings.push(Finding::error(format!("[{key}]: {error}")).at(&place, ""));
             None
         }
     }

@@ -9,12 +9,10 @@ use super::error::ValueError;
 pub(crate) struct Path(pub(crate) Vec<String>);
 
 impl Path {
-    /// The path with these keys.
     pub(crate) fn of(keys: &[&str]) -> Self {
         Self(keys.iter().map(|key| (*key).to_owned()).collect())
     }
 
-    /// The path of a key below this one.
     pub(crate) fn child(&self, key: &str) -> Self {
         Self(self.0.iter().cloned().chain([key.to_owned()]).collect())
     }
@@ -37,12 +35,10 @@ impl Path {
         Ok(Self(keys))
     }
 
-    /// Whether the path begins with the keys of `prefix`.
     pub(crate) fn starts_with(&self, prefix: &[&str]) -> bool {
         self.0.len() >= prefix.len() && self.0.iter().zip(prefix).all(|(a, b)| a == b)
     }
 
-    /// The last key.
     pub(crate) fn last(&self) -> &str {
         self.0.last().map_or("", String::as_str)
     }

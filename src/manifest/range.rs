@@ -8,7 +8,6 @@ use super::tree::Node;
 /// The most values of one range. More is a mistake.
 const MAX_VALUES: usize = 10_000;
 
-/// Why a range has no values.
 #[derive(Debug, Error)]
 pub(super) enum RangeError {
     #[error("a range has no key `{0}`")]
@@ -29,7 +28,6 @@ pub(super) enum RangeError {
     TooLong,
 }
 
-/// Whether a value is a range.
 pub(super) fn is_range(node: &Node) -> bool {
     node.table().is_some_and(|table| table.contains_key("from") || table.contains_key("to"))
 }

@@ -36,7 +36,6 @@ pub struct SourceFile {
     pub sha256: String,
 }
 
-/// The merged tree and the files it was read from.
 pub(crate) struct Reading {
     pub(crate) root: Node,
     pub(crate) files: Vec<SourceFile>,
@@ -44,7 +43,6 @@ pub(crate) struct Reading {
     pub(crate) text: String,
 }
 
-/// Reads a manifest with its includes and overrides.
 pub(crate) fn read(path: &Utf8Path, overrides: &Overrides, findings: &mut Findings) -> Option<Reading> {
     let mut files = Vec::new();
     let mut chain = Vec::new();
@@ -93,7 +91,7 @@ fn file(
             return None;
         }
     };
-    files.push(SourceFile { path: path.to_owned(), sha256: hex(&Sha256::digest(&bytes)) });
+    files.push(SourceFile { path: path.to_owned(), sha256: sha256(&bytes) });
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -231,11 +229,11 @@ fn point_at(node: &mut Node, place: &Place) {
     }
 }
 
-/// Bytes as lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The SHA-256 of bytes, in hex.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }

@@ -14,7 +14,6 @@ use crate::{
     flags,
 };
 
-/// One `sweep` table.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sweep {
     /// Dimensions of the matrix, in the order written; the last varies fastest.
@@ -67,7 +66,6 @@ pub(crate) struct Skip {
 }
 
 impl Sweep {
-    /// Whether an axis sets `path`.
     pub(crate) fn sets_path(&self, path: &Path) -> bool {
         let sets = |point: &Point| point.sets.iter().any(|(set, _)| set == path);
         self.derived.iter().any(|derived| derived.path == *path)

@@ -11,14 +11,12 @@ use toml::{
 
 use crate::diagnostic::{Finding, Findings, Place, Source};
 
-/// A value and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) item: Item,
     pub(crate) place: Place,
 }
 
-/// The three kinds of value.
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
     /// A string, number or boolean; a date is kept as a string.
@@ -80,7 +78,6 @@ impl Node {
         path.iter().try_fold(self, |node, key| node.table()?.get(key.as_ref()).map(|entry| &entry.node))
     }
 
-    /// The value without its places.
     pub(crate) fn to_value(&self) -> Value {
         match &self.item {
             Item::Scalar(value) => value.clone(),

@@ -102,7 +102,6 @@ impl Times {
     }
 }
 
-/// The samples of one repeat, or of several.
 #[derive(Default)]
 pub(super) struct Samples {
     counts: Counts,

@@ -9,22 +9,8 @@ use super::axis::Role;
 use crate::manifest::{Column, Manifest, Path, Sweep};
 
 /// Columns that every table has. An axis with another meaning must not have such a name.
-const FIXED: [&str; 14] = [
-    "cell",
-    "gpu",
-    "workload",
-    "outcome",
-    "verdicts",
-    "errors",
-    "concurrency",
-    "rate",
-    "arrivals",
-    "max_tokens",
-    "requests",
-    "warmup",
-    "input_tokens",
-    "output_tokens",
-];
+const FIXED: &str = "cell gpu workload outcome verdicts errors concurrency rate arrivals max_tokens requests warmup \
+    input_tokens output_tokens";
 
 /// The axes of a manifest, in the order written, with their column names.
 pub(super) struct Columns {
@@ -51,7 +37,7 @@ impl Columns {
                         && last(other) == short
                         && !(same_key(other, column) && is_load && *of_other == Role::Load)
                 });
-                let fixed = FIXED.contains(&short.as_str());
+                let fixed = FIXED.split(' ').any(|fixed| fixed == short);
                 let name = match column {
                     // `synthetic.input_tokens` is not the column `input_tokens`.
                     Column::Path(path) if fixed && !clash && is_load && path.0.len() > 3 => {

@@ -20,7 +20,6 @@ pub(super) fn environment() -> Environment<'static> {
     environment
 }
 
-/// Compiles an expression.
 pub(super) fn compile<'e>(
     environment: &'e Environment<'static>,
     text: &'e str,
@@ -33,7 +32,6 @@ pub(super) fn compile<'e>(
     })
 }
 
-/// Evaluates an expression.
 pub(super) fn evaluate(
     expression: &Expression<'_, '_>,
     text: &str,

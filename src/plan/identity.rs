@@ -1,10 +1,9 @@
 //! Ids of servers and cells: hashes of a versioned canonical form of what is measured, without settings of the tool.
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{Cell, Plan, Stop};
-use crate::manifest::{Engine, Inputs, Prompts, Server, Workload, hex};
+use crate::manifest::{Engine, Inputs, Prompts, Server, Workload, sha256};
 
 /// Version of the canonical form. Changing it gives every cell a new id.
 const FORM: u32 = 1;
@@ -20,7 +19,7 @@ pub(super) fn server_key(server: &Server) -> String {
             map.remove("sim");
         }
     }
-    hash(&json!({ "form": FORM, "server": value }))
+    hash(json!({ "form": FORM, "server": value }))
 }
 
 /// The folder name of a server: the last part of its model's name, and a hash.
@@ -57,7 +56,7 @@ pub(super) fn cell_key(
     .flatten()
     .filter_map(|path| inputs.get(path).map(|input| input.sha256.as_str()))
     .collect();
-    hash(&json!({
+    hash(json!({
         "form": FORM,
         "server": server_key,
         "workload": spec,
@@ -73,7 +72,7 @@ pub(super) fn cell_id(workload: &str, spec: &Workload, max_tokens: u32, key: &st
     let load = match (spec.streams(), spec.rate) {
         (Some(streams), _) => format!("c{streams}"),
         (None, Some(rate)) => format!("r{rate}"),
-        (None, None) => spec.arrivals.name().to_owned(),
+        (None, None) => spec.arrivals.to_string(),
     };
     format!("{workload}-{load}-t{max_tokens}-{}", &key[..8])
 }
@@ -85,7 +84,7 @@ pub(super) fn cell_seed(key: &str) -> u64 {
 
 /// The seed of a workload: eight bytes of a hash of its name and the experiment's seed.
 fn workload_seed(workload: &str, seed: u64) -> u64 {
-    cell_seed(&hash(&json!({ "form": FORM, "workload": workload, "seed": seed })))
+    cell_seed(&hash(json!({ "form": FORM, "workload": workload, "seed": seed })))
 }
 
 impl Plan {
@@ -97,41 +96,10 @@ impl Plan {
     }
 }
 
-fn hash(value: &Value) -> String {
-    let mut text = String::new();
-    canonical(value, &mut text);
-    hex(&Sha256::digest(text.as_bytes()))
-}
-
-/// Writes JSON with sorted keys and without white space. 1 and 1.0 stay different.
-fn canonical(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            out.push('{');
-            for (index, key) in keys.into_iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
-                canonical(&map[key], out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                canonical(item, out);
-            }
-            out.push(']');
-        }
-        scalar => out.push_str(&scalar.to_string()),
-    }
+/// The hash of JSON with sorted keys and without white space. 1 and 1.0 stay different.
+fn hash(mut value: Value) -> String {
+    value.sort_all_objects();
+    sha256(value.to_string().as_bytes())
 }
 
 #[cfg(test)]
@@ -140,8 +108,8 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_does_not_matter_and_the_type_of_a_number_does() {
-        assert_eq!(hash(&json!({"a": 1, "b": 2})), hash(&json!({"b": 2, "a": 1})));
-        assert_ne!(hash(&json!({"a": 1})), hash(&json!({"a": 1.0})));
-        assert_ne!(hash(&json!([1, 2])), hash(&json!([2, 1])));
+        assert_eq!(hash(json!({"a": 1, "b": 2})), hash(json!({"b": 2, "a": 1})));
+        assert_ne!(hash(json!({"a": 1})), hash(json!({"a": 1.0})));
+        assert_ne!(hash(json!([1, 2])), hash(json!([2, 1])));
     }
 }

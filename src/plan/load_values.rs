@@ -13,7 +13,7 @@ impl Cell {
         let mut values = BTreeMap::from([("max_tokens".to_owned(), self.max_tokens.into())]);
         match self.spec.streams() {
             Some(streams) => values.insert("concurrency".to_owned(), streams.into()),
-            None => values.insert("arrivals".to_owned(), self.spec.arrivals.name().into()),
+            None => values.insert("arrivals".to_owned(), self.spec.arrivals.to_string().into()),
         };
         if let Some(rate) = self.spec.rate {
             values.insert("rate".to_owned(), plain(rate));

@@ -19,7 +19,6 @@ use crate::{
     workload,
 };
 
-/// A measured cell to fit to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured<'a> {
     pub(super) cell: &'a Cell,
@@ -27,7 +26,6 @@ pub(super) struct Measured<'a> {
     pub(super) summary: &'a Summary,
 }
 
-/// The result of a fit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fitted {
     pub(super) speed: Speed,

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use super::PredictError;
 use crate::engine::Speed;
 
-/// The newest format of a calibration file.
 pub(super) const FORMAT: u32 = 1;
 
 /// The file that `runner calibrate` writes.

@@ -34,7 +34,6 @@ enum Due {
     Turn(u64),
 }
 
-/// A request in flight.
 struct Flight {
     record: Record,
     stream: u32,

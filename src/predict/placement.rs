@@ -36,7 +36,6 @@ pub struct Placement<'a> {
     pub required: bool,
 }
 
-/// Where the name of a GPU comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NamedBy {
     /// `--gpu`, a calibration, or the detected GPU: nothing in the manifest.

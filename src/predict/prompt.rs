@@ -9,7 +9,6 @@ use crate::{
     workload::{TokenCount, Vocabulary, token_count_body},
 };
 
-/// The prompt tokens of a request's body.
 pub(super) fn tokens(body: &[u8]) -> Vec<u64> {
     match serde_json::from_slice(body) {
         Ok(body) => of_body(&body),

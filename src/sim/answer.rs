@@ -81,7 +81,6 @@ impl Answer {
         Bytes::from(format!("data: {}\n\n", self.failure()))
     }
 
-    /// The body of a failure.
     pub(super) fn failure(&self) -> Value {
         json!({"error": {"message": "EngineCore encountered an issue. See stack trace (above) for the root cause.",
                          "type": "InternalServerError", "param": null, "code": 500}})

@@ -22,7 +22,6 @@ pub(super) type Reply = Response<Body>;
 /// The `max_tokens` of a completion that states none. As in vLLM, a chat gets all that fits.
 const DEFAULT_MAX_TOKENS: u64 = 16;
 
-/// An error response.
 struct Refusal {
     status: StatusCode,
     kind: &'static str,
@@ -68,7 +67,6 @@ pub(super) async fn answer(
     Ok(reply)
 }
 
-/// The version that the server reports.
 pub(super) fn version() -> String {
     format!("sim-{}", env!("CARGO_PKG_VERSION"))
 }

@@ -68,26 +68,11 @@ pub enum ArgsError {
     },
 }
 
-const FLAGS: [&str; 15] = [
-    "ttft",
-    "per-token",
-    "per-token-load",
-    "jitter",
-    "startup",
-    "kv-tokens",
-    "gpu",
-    "catalogue",
-    "seed",
-    "out-of-memory",
-    "crash",
-    "hang",
-    "hang-at-start",
-    "http-status",
-    "fault",
-];
+const FLAGS: &str = "ttft per-token per-token-load jitter startup kv-tokens gpu catalogue seed out-of-memory crash hang \
+    hang-at-start http-status fault";
 
 fn known_flags() -> String {
-    FLAGS.map(|name| format!("--sim-{name}")).join(", ")
+    FLAGS.split(' ').map(|name| format!("--sim-{name}")).collect::<Vec<_>>().join(", ")
 }
 
 fn invalid(name: &str, reason: impl std::fmt::Display) -> ArgsError {

@@ -15,7 +15,6 @@ use crate::{
     unit::Nanos,
 };
 
-/// An event of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// A token is emitted.

@@ -11,12 +11,10 @@ use tokio::{
 
 use crate::manifest::{AnswerFault, Faults, Moment};
 
-/// The faults that were drawn for one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct DrawnFaults([bool; AnswerFault::ALL.len()]);
 
 impl DrawnFaults {
-    /// Whether a fault was drawn.
     pub(super) fn has(self, fault: AnswerFault) -> bool {
         self.0[fault as usize]
     }
@@ -49,7 +47,6 @@ impl FaultPlan {
         Self { faults, seed, ready: Instant::now(), requests: watch::Sender::new(0) }
     }
 
-    /// The status of `http_error`.
     pub(super) fn http_status(&self) -> u16 {
         self.faults.http_status
     }

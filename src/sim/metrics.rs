@@ -131,7 +131,6 @@ impl Times {
     }
 }
 
-/// The whole page.
 pub(super) fn page(model: &str, counters: &Counters, times: &Times) -> String {
     let model = model.replace('\\', "\\\\").replace('"', "\\\"");
     let label = format!("engine=\"sim\",model_name=\"{model}\"");

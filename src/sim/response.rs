@@ -24,7 +24,6 @@ use super::{
 };
 use crate::{engine::tokenizer, manifest::AnswerFault};
 
-/// The body of a response.
 pub(super) enum Body {
     /// All at once.
     Full(Full<Bytes>),

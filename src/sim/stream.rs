@@ -25,7 +25,6 @@ const PER_EVENT: u64 = 3;
 /// The body. When the client disconnects, it is dropped, which cancels the request.
 pub(super) struct Events {
     answer: Answer,
-    /// The finish reason.
     finish: &'static str,
     ticket: Ticket,
     /// Tokens that the engine emitted.
@@ -54,7 +53,6 @@ enum State {
 }
 
 impl Events {
-    /// The answer of a request with `total` tokens.
     pub(super) fn new(
         mut answer: Answer,
         finish: &'static str,

@@ -28,7 +28,6 @@ pub(super) struct WireFormat {
 }
 
 impl WireFormat {
-    /// The format that was drawn.
     pub(super) fn of(drawn: DrawnFaults) -> Self {
         Self {
             crlf: drawn.has(AnswerFault::Crlf),

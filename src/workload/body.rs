@@ -80,7 +80,6 @@ impl BodyTemplate {
         }
     }
 
-    /// The endpoint's path.
     pub(super) fn path(&self) -> &'static str {
         match self.api {
             Api::Completions => "/v1/completions",

@@ -8,7 +8,6 @@ use super::{
 /// A conversation in progress.
 #[derive(Clone, Debug)]
 pub struct Conversation {
-    /// The next turn.
     turn: Turn,
     /// The messages so far as JSON, each followed by a comma.
     history: String,

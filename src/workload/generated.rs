@@ -65,7 +65,6 @@ pub(super) struct Generator {
     repeat: u32,
 }
 
-/// One generated prompt.
 pub(super) struct GeneratedPrompt {
     /// The prompt, escaped for a body: a text, or token ids.
     pub(super) text: String,
@@ -153,7 +152,6 @@ impl Generator {
         random(self.seed, 0, Use::Lengths, index)
     }
 
-    /// The prompt of a request.
     pub(super) fn get(&self, index: u64, lengths: &mut ChaCha8Rng) -> GeneratedPrompt {
         if !self.lines.is_empty() {
             return self.replayed(index, &self.lines[index as usize % self.lines.len()]);

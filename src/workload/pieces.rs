@@ -54,7 +54,6 @@ pub(super) struct Corpus {
     text: String,
     /// The length of the text after each piece, in bytes and in tokens.
     marks: Vec<(usize, u64)>,
-    /// A piece of one token.
     one: Box<str>,
 }
 

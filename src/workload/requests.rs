@@ -32,7 +32,6 @@ pub struct Requests {
     pub(super) output: Length,
 }
 
-/// The source of prompts.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     /// Requests go round these prompts.

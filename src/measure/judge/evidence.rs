@@ -16,14 +16,11 @@ use crate::{
 /// The metrics that depend on counts of output tokens.
 pub(super) const TOKEN_METRICS: [&str; 4] = ["throughput", "total", "user", "tpot"];
 
-/// Everything that a check may use.
 #[derive(Clone, Copy)]
 pub(super) struct Evidence<'a> {
     /// The summary over all repeats pooled.
     pub(super) summary: &'a Summary,
-    /// The summary of each repeat.
     pub(super) repeats: &'a [Summary],
-    /// The records of each repeat.
     pub(super) records: &'a [Records],
     pub(super) context: &'a CellContext<'a>,
     /// The client's counts of all requests, warm-up included.

@@ -21,7 +21,6 @@ struct Pace {
     seconds: f64,
     /// Requests that were due in it.
     arrived: u64,
-    /// Requests that ended in it.
     ended: u64,
     /// Median time of a request that was due in the first quarter of the schedule, milliseconds.
     early_ms: f64,

@@ -66,21 +66,22 @@ impl WorkloadCheck<'_> {
     pub(in crate::plan) fn arrivals(&mut self, stop: Stop, written: Option<&Map<String, Value>>) {
         let (name, spec) = (self.name, self.spec);
         let arrivals = spec.arrivals;
-        let model = arrivals.name();
         let is_set = |key: &str| written.is_some_and(|written| written.contains_key(key));
         for (key, is_used) in keys(spec) {
             if is_set(key) && !is_used {
                 self.found.push(
-                    Finding::error(format!("workload `{name}`: arrivals = \"{model}\" does not use `{key}`"))
-                        .at(&self.at(&[key]), "has no effect")
-                        .help(used_by(key)),
+                    Finding::error(format!(
+                        "workload `{name}`: arrivals = \"{arrivals}\" does not use `{key}`"
+                    ))
+                    .at(&self.at(&[key]), "has no effect")
+                    .help(used_by(key)),
                 );
             }
         }
         for (key, example) in needed(arrivals) {
             if !is_set(key) {
                 self.found.push(
-                    Finding::error(format!("workload `{name}`: arrivals = \"{model}\" needs `{key}`"))
+                    Finding::error(format!("workload `{name}`: arrivals = \"{arrivals}\" needs `{key}`"))
                         .at(&self.at(&["arrivals"]), format!("no `{key}`"))
                         .help(example),
                 );

@@ -15,7 +15,6 @@ pub(super) use samples::too_few_samples;
 pub(super) use server::server;
 pub(super) use workload::stop;
 
-/// A workload to check, and the findings about it so far.
 pub(super) struct WorkloadCheck<'a> {
     pub(super) manifest: &'a Manifest,
     pub(super) name: &'a str,
@@ -24,7 +23,6 @@ pub(super) struct WorkloadCheck<'a> {
 }
 
 impl WorkloadCheck<'_> {
-    /// The place of a key of the workload.
     fn at(&self, keys: &[&str]) -> Place {
         let path: Vec<&str> = ["workload", self.name].iter().chain(keys).copied().collect();
         self.manifest.place(&path)

@@ -9,7 +9,6 @@ use crate::{
 };
 
 impl WorkloadCheck<'_> {
-    /// Checks the prompts.
     pub(super) fn prompts(&mut self, max_model_len: Option<u64>) {
         let (manifest, name, spec) = (self.manifest, self.name, self.spec);
         let source = spec.source();
@@ -85,7 +84,6 @@ impl WorkloadCheck<'_> {
         }
     }
 
-    /// Checks generated prompts.
     fn generated(&mut self, source: Source<'_>) {
         let (name, spec) = (self.name, self.spec);
         let key = source.key();
