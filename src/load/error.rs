@@ -101,7 +101,7 @@ pub(super) enum AnswerError {
     NotHttp(httparse::Error),
     #[error("the answer is not HTTP: its head has no status")]
     NoStatus,
-    #[error("the server changes to another protocol, which nobody asked for")]
+    #[error("the server changes to another protocol, which was not requested")]
     ProtocolSwitch,
     #[error("the head of the answer is larger than {0} bytes")]
     LargeHead(usize),

@@ -128,7 +128,7 @@ mod tests {
     const TWO: &str = r#"[
   {"id": "a", "conversations": [
     {"from": "system", "value": "Be brief."}, {"from": "human", "value": "one"},
-    {"from": "gpt", "value": "said"}, {"from": "human", "value": "two"}]},
+    {"from": "gpt", "value": "message"}, {"from": "human", "value": "two"}]},
   {"id": "b", "conversations": [{"from": "gpt", "value": "Hello!"}, {"from": "user", "value": "hi"}]},
   {"id": "c", "conversations": []},
   {"id": "d", "conversations": [{"from": "human", "value": " "}, {"from": "gpt", "value": "?"}]},
@@ -164,8 +164,8 @@ mod tests {
             ("[]", "holds no conversation"),
             ("", "holds no conversation"),
         ] {
-            let said = parse(text).unwrap_err().to_string();
-            assert!(said.contains(wanted), "{said}");
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(wanted), "{message}");
         }
     }
 }

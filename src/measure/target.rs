@@ -67,8 +67,8 @@ mod tests {
         let late: Vec<f64> = samples.iter().map(|ms| ms * 2.0).collect();
         assert_eq!(missed(&summary(&late, 0)), [("p50_ttft".into(), Some(21.0))]);
         // Of 23, three failed: more than a tenth, and fewer than half.
-        let told = missed(&summary(&samples, 3));
-        assert_eq!(told, [("p90_ttft".into(), None), ("p95_itl".into(), None)]);
+        let missed_terms = missed(&summary(&samples, 3));
+        assert_eq!(missed_terms, [("p90_ttft".into(), None), ("p95_itl".into(), None)]);
         // Nothing completed: nothing was met.
         assert_eq!(missed(&summary(&[], 4)).len(), 3);
     }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     calibrate::{Measured, fit_cells},
+    estimate::usd_per_hour,
     *,
 };
 use crate::{
@@ -279,4 +280,27 @@ fn drawn_lengths_are_the_same_at_every_load() {
         .map(|cell| predict(cell, &manifest, &machine, Assumptions::default()).summary);
     let own: Vec<Option<u64>> = own.map(|summary| summary.output_tokens).collect();
     assert!(own.iter().any(|tokens| *tokens != own[0]), "{own:?}");
+}
+
+#[test]
+fn a_server_on_several_gpus_is_priced_and_sized_by_all_of_them() {
+    let on = |flags: &str| {
+        let workload = format!("{flags}[workload.w]\nprompts = [\"hi\"]\nrequests = 4\nmax_tokens = 8\n");
+        let (_folder, mut manifest, plan) = planned(&workload);
+        let gpu =
+            "[gpu.mine]\nmemory_gib = 24\nbandwidth_gb_s = 300\ntflops = { fp32 = 30 }\nusd_per_hour = 0.5";
+        manifest.catalogue = toml::from_str(gpu).unwrap();
+        let placements = Placement { gpu: Some("mine"), ..Placement::of(&manifest) }.place(&plan);
+        let placed = &placements.placed[&plan.groups[0].id];
+        let fits = MemoryFit::of(&manifest, &plan.groups[0], placed).to_string();
+        (usd_per_hour(&manifest, &placements.placed), placed.server.weights(), fits)
+    };
+    let (price, weights, fits) = on("");
+    assert_eq!(price, Some(0.5));
+    assert!(fits.contains("fits on mine"), "{fits}");
+    let (all, part, fits) =
+        on("tensor-parallel-size = 2\npipeline-parallel-size = 2\ndata-parallel-size = 2\n");
+    assert_eq!(all, Some(4.0));
+    assert!(part < 0.3 * weights, "{part} of {weights}");
+    assert!(fits.contains("fits on 8 × mine"), "{fits}");
 }
