@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use camino::Utf8PathBuf;
 use runner::{
-    manifest::{Manifest, Overrides},
+    manifest::{Manifest, Overrides, Start},
     plan::{Plan, plan},
 };
 
@@ -215,14 +215,14 @@ fn each_rung_of_a_ladder_names_the_one_below_it() {
 fn streams_are_staggered_given_enough_requests_per_stream() {
     let of = |more: &str| {
         let text = format!("{HEAD}[workload.chat]\nprompts = [\"hi\"]\nmax_tokens = 8\n{more}");
-        plan_of(&text).groups[0].cells[0].start().unwrap().name()
+        plan_of(&text).groups[0].cells[0].start().unwrap()
     };
-    assert_eq!(of("requests = 100\nconcurrency = 12\n"), "staggered");
-    assert_eq!(of("requests = 100\nconcurrency = 13\n"), "together");
-    assert_eq!(of("requests = 100\nconcurrency = 13\nwarmup = 4\n"), "staggered");
-    assert_eq!(of("requests = 100\nconcurrency = 4\nstart = \"together\"\n"), "together");
-    assert_eq!(of("duration = \"5s\"\nconcurrency = 4\n"), "staggered");
-    assert_eq!(of("duration = \"5s\"\n"), "together");
+    assert_eq!(of("requests = 100\nconcurrency = 12\n"), Start::Staggered);
+    assert_eq!(of("requests = 100\nconcurrency = 13\n"), Start::Together);
+    assert_eq!(of("requests = 100\nconcurrency = 13\nwarmup = 4\n"), Start::Staggered);
+    assert_eq!(of("requests = 100\nconcurrency = 4\nstart = \"together\"\n"), Start::Together);
+    assert_eq!(of("duration = \"5s\"\nconcurrency = 4\n"), Start::Staggered);
+    assert_eq!(of("duration = \"5s\"\n"), Start::Together);
 }
 
 #[test]

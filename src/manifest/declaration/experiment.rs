@@ -16,10 +16,10 @@ pub struct Experiment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// Seed of everything random. Default: 1.
-    #[serde(default = "super::one")]
+    #[serde(default = "default_seed")]
     pub seed: u64,
     /// How many times each cell is measured. Default: 1.
-    #[serde(default = "super::one")]
+    #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
     pub repeats: u32,
     /// The order in which the cells of a server are measured.
@@ -61,4 +61,12 @@ pub struct Hardware {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub usd_per_hour: Option<f64>,
+}
+
+fn default_seed() -> u64 {
+    1
+}
+
+fn one() -> u32 {
+    1
 }

@@ -15,10 +15,6 @@ pub use sim::*;
 pub use slo::*;
 pub use workload::*;
 
-fn one<T: From<u8>>() -> T {
-    T::from(1)
-}
-
 /// Whether a value is the default. Keys that were added later are left out of the canonical form then, which keeps ids stable.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()

@@ -47,7 +47,7 @@ pub struct Workload {
     #[serde(default, skip_serializing_if = "super::is_default")]
     pub arrivals: Arrivals,
     /// Closed loop: the number of requests kept in flight. Default: 1.
-    #[serde(default = "super::one")]
+    #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100_000))]
     pub concurrency: u32,
     /// Closed loop: the pause of a stream between an answer and its next request: `"2s"`, or `{ mean = "2s" }` for
@@ -199,6 +199,10 @@ fn is_yes(value: &bool) -> bool {
 
 fn yes() -> bool {
     true
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn request_timeout() -> TimeSpan {
