@@ -2,10 +2,13 @@
 
 use super::schema::RunFile;
 
+/// Reads a value of a run; `None` where it is unknown.
+type Value = fn(&RunFile) -> Option<String>;
+
 /// Returns the differences between the machines and engines of two starts of a run, one per line (`gpu: A → B`); empty when
 /// their numbers are comparable. A value that only one of them knows is no difference, except for a GPU.
 pub fn fingerprint_difference(old: &RunFile, new: &RunFile) -> Vec<String> {
-    let values: [(&str, fn(&RunFile) -> Option<String>); 9] = [
+    let values: [(&str, Value); 9] = [
         ("simulated", |run| Some(run.simulated.to_string())),
         ("predicted", |run| Some(run.predicted.is_some().to_string())),
         ("gpu", |run| Some(gpus(run))),
@@ -16,7 +19,7 @@ pub fn fingerprint_difference(old: &RunFile, new: &RunFile) -> Vec<String> {
         ("processor cores", |run| Some(run.host.as_ref()?.cores.to_string())),
         ("memory", |run| Some(format!("{} GiB", run.host.as_ref()?.memory_gib?))),
     ];
-    let difference = |(name, value): (&str, fn(&RunFile) -> Option<String>)| {
+    let difference = |(name, value): (&str, Value)| {
         let (old, new) = (value(old)?, value(new)?);
         (old != new).then(|| format!("{name}: {old} → {new}"))
     };
