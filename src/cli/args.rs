@@ -124,7 +124,7 @@ pub enum Verb {
 
 /// `runner run`
 #[derive(Clone, Debug, Args)]
-#[command(after_help = Exit::help())]
+#[command(after_help = Exit::help_of_run())]
 pub struct Run {
     /// The manifest.
     #[command(flatten)]

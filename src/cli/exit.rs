@@ -43,11 +43,11 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Finished => "finished (out-of-memory cells included: they are results)",
-            Self::Unexpected => "unexpected error",
+            Self::Unexpected => "error outside the manifest: the disk, a folder, another runner at work",
             Self::Usage => "mistake in the command line or the manifest",
             Self::NothingMeasured => "no cell could be measured or placed on the out-of-memory surface",
             Self::FailedCells => "finished, but some cells failed",
-            Self::GateFailed => "a gate (--fail-on) did not hold",
+            Self::GateFailed => "a metric changed by more than --fail-on allows",
             Self::Interrupted => "interrupted; results kept",
         }
     }
@@ -55,6 +55,12 @@ impl Exit {
     /// The table of all codes, for the end of a help text.
     pub fn help() -> String {
         Self::help_of(&Self::ALL)
+    }
+
+    /// The table for `run`, which checks no gate.
+    pub fn help_of_run() -> String {
+        let exits: Vec<Self> = Self::ALL.into_iter().filter(|exit| *exit != Self::GateFailed).collect();
+        Self::help_of(&exits)
     }
 
     /// The table for commands that measure nothing.

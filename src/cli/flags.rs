@@ -45,12 +45,12 @@ pub(super) fn verify(
             if ask == Ask::Installed && installed_version(&command).is_none() {
                 return None;
             }
-            let mut on_run = |line: &str| announce(&format!("running `{line}` to read the flags it accepts"));
+            let mut on_run = |line: &str| announce(&format!("running `{line}`, to check the flags"));
             let flags = accepted_flags(&command, &cache, runner.as_deref(), &mut on_run);
             match runtime.block_on(flags) {
                 Ok(accepted) => Some(accepted),
                 Err(error) => {
-                    findings.push(Finding::note(format!("flags not verified: {error}")));
+                    findings.push(Finding::note(format!("the flags are not checked: {error}")));
                     None
                 }
             }

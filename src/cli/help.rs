@@ -12,7 +12,7 @@ HTML page under results/.
 
 To get started, no GPU needed:
 
-  runner init                           write experiments/first.toml, a commented manifest
+  runner init                           write a commented manifest
   runner check experiments/first.toml   find mistakes before a model loads
   runner plan experiments/first.toml    list every cell and every server start
   runner run experiments/first.toml     measure, and write the notes
@@ -31,23 +31,23 @@ With --resume the same command can be run again and again, for example by a queu
 says that it is already complete, with the exit code of its results.
 
 Examples:
-  runner run experiments/day003.toml
-  runner run experiments/day003.toml --sim                 on the embedded engine, without a GPU
-  runner run experiments/day003.toml --sim=H100            the same, within the memory of that GPU
-  runner run experiments/day003.toml --only 'chat-*'       some of the cells
-  runner run experiments/day003.toml --set workload.chat.requests=64
-  runner run experiments/day003.toml --resume              continue the newest run, or start one
-  runner run experiments/day003.toml --name a100 --resume  the same for the run named a100";
+  runner run day003.toml
+  runner run day003.toml --sim                 without a GPU, simulated
+  runner run day003.toml --sim=H100            the same, in an H100's memory
+  runner run day003.toml --only 'chat-*'       some of the cells
+  runner run day003.toml --set workload.chat.requests=64
+  runner run day003.toml --resume              continue the newest, or start
+  runner run day003.toml --name a100 --resume  the same for the run named a100";
 
 pub(super) const CHECK: &str = "\
-Find every mistake in a manifest without starting a server.
+Find mistakes in a manifest without starting a server.
 
-All mistakes are shown at once, each with its line. Where the engine is installed, its --help is read for the flags that it \
+Each mistake is shown with its line. Where the engine is installed, its --help is read for the flags that it \
 accepts, so a wrong flag is found before a model loads.
 
 Examples:
-  runner check experiments/day003.toml
-  runner check experiments/day003.toml --set server.flags.max-model-len=8192";
+  runner check day003.toml
+  runner check day003.toml --set server.flags.max-model-len=8192";
 
 pub(super) const PLAN: &str = "\
 List the cells and the server starts of a manifest, in order.
@@ -56,10 +56,10 @@ Nothing is started. Cells that the manifest skips are listed with the reason. Wh
 whether it would fit in memory, and the plan shows how long it would take and what that would cost.
 
 Examples:
-  runner plan experiments/day003.toml
-  runner plan experiments/day003.toml --only '*-c8-*'
-  runner plan experiments/day003.toml --sim=A100           what would fit on another GPU
-  runner plan experiments/day003.toml --json | jq '.groups[].cells[].id'";
+  runner plan day003.toml
+  runner plan day003.toml --only '*-c8-*'
+  runner plan day003.toml --sim=A100   what would fit on another GPU
+  runner plan day003.toml --json | jq '.groups[].cells[].id'";
 
 pub(super) const PREDICT: &str = "\
 Predict every cell of a manifest, or compare a measured run with its prediction.
@@ -71,12 +71,12 @@ Given a run instead of a manifest, it predicts the cells of that run (with the m
 themselves) and adds the predictions to the run's predicted.json, tables, notes and page.
 
 Examples:
-  runner predict experiments/day003.toml
-  runner predict experiments/day003.toml --gpu L4 --json
-  runner predict experiments/day003.toml --gpu A100 --name a100-predicted   store it as a run, with notes and page
-  runner predict experiments/day003.toml --only 'chat-*' --against measured.csv
-  runner predict day003                                     the newest run: predicted beside measured
-  runner predict results/day003/monday --gpu L4 --calibration l4.toml";
+  runner predict day003.toml
+  runner predict day003.toml --gpu L4 --json
+  runner predict day003.toml --gpu A100 --name a100   store it as a run
+  runner predict day003.toml --only 'chat-*' --against measured.csv
+  runner predict day003/monday         add predictions to a measured run
+  runner predict day003/monday --gpu L4 --calibration l4.toml";
 
 pub(super) const CALIBRATE: &str = "\
 Fit the constants of the predictions to a measured run.
@@ -86,7 +86,7 @@ sequence. `runner predict --calibration FILE` then uses these constants for othe
 
 Examples:
   runner calibrate day003 -o rtx2000.toml
-  runner calibrate results/cpu-smollm2/cpu-2core --gpu cpu --only 'c1-' --only 'c8-' -o cpu.toml";
+  runner calibrate cpu-smollm2 --gpu cpu --only c1- --only c8- -o cpu.toml";
 
 pub(super) const REPORT: &str = "\
 Write the notes, charts and page of a stored run again.
@@ -95,23 +95,25 @@ The files that git keeps are enough: a clone gives the same notes, byte for byte
 in your template folder replaces the built-in template of the same name.
 
 Examples:
-  runner report day003                                     the newest run of that experiment
-  runner report day003/monday                              the run of that name
-  runner report day003 --values                            everything a template can use
-  runner report day003 --stdout capacity.md                one note, to stdout";
+  runner report day003                       the experiment's newest run
+  runner report day003/monday                the run of that name
+  runner report day003 --values              everything a template can use
+  runner report day003 --stdout capacity.md  one note, to stdout";
 
 pub(super) const COMPARE: &str = "\
 Compare two stored runs: another GPU, quantization, version or flag.
 
-Cells are joined by workload and axis values. Every ratio comes with its 95 % confidence interval and is called better, \
+Cells are joined by workload and axis values. Every ratio of measured numbers comes with its 95 % confidence interval and is called better, \
 worse, or within the noise. If anything but the machine differs (the model, a flag, the lengths, the engine's version, the \
 client), the comparison is refused and the key named; --despite KEY says that this difference is what you want to compare.
 
 Examples:
-  runner compare day003-a100 day003                        the newest runs of two experiments
-  runner compare day003/monday day003/friday               two runs of one experiment
+  runner compare day003-a100 day003           newest runs of two experiments
+  runner compare day003/monday day003/friday  two runs of one experiment
   runner compare awq bf16 --despite model --despite flags.quantization
-  runner compare day003 baseline --fail-on 'p95_ttft_ms > +10%'   for CI: exits with 5";
+
+In CI, this exits with 5 when the tail got slower:
+  runner compare day003 baseline --fail-on 'p95_ttft_ms > +10%'";
 
 pub(super) const IMPORT: &str = "\
 Import what another tool measured, as a run to compare with.
@@ -121,7 +123,7 @@ results of `vllm bench serve`, folders of `vllm bench sweep serve`, GuideLLM's b
 profile_export_aiperf.json. Values that a file does not contain stay absent, and everything is marked as imported.
 
 Examples:
-  runner import grid.csv --as journal --slo p95_e2e=3s --caveat 'Counts words, not tokens.'
+  runner import grid.csv --as journal --caveat 'Counts words.'
   runner import sweep-results/ --as sweep --gpu A100-40GB
   runner import c*/profile_export_aiperf.json --as aiperf --workload chat
   runner compare day003 journal --despite client";
@@ -144,8 +146,8 @@ Writes a serve.sh, quoted for a shell, and a config.yaml for `vllm serve --confi
 the same two files with each server's results.
 
 Examples:
-  runner recipe experiments/day003.toml
-  runner recipe experiments/day003.toml --out deploy";
+  runner recipe day003.toml
+  runner recipe day003.toml --out deploy";
 
 pub(super) const SIM: &str = "\
 Serve the embedded engine: an OpenAI-compatible API without a GPU or vLLM.
@@ -154,12 +156,14 @@ A run starts it for a manifest with engine = \"sim\"; started by hand, it is a s
 command line of `vllm serve`. Its answers are simulated, and marked as such wherever they are shown.
 
 Its own options, besides those of `vllm serve` (`runner schema` explains each, under SimScript and Faults):
-  --sim-ttft 40ms  --sim-per-token 8ms  --sim-per-token-load 100us  --sim-jitter 0.05
-  --sim-startup 300ms  --sim-kv-tokens 40000  --sim-gpu H100  --sim-seed 1
-  --sim-out-of-memory, --sim-crash, --sim-hang   at_request=20 or after=5s
+  --sim-ttft 40ms  --sim-per-token 8ms  --sim-per-token-load 100us
+  --sim-jitter 0.05  --sim-startup 300ms  --sim-kv-tokens 40000
+  --sim-gpu H100  --sim-seed 1
+  --sim-out-of-memory, --sim-crash, --sim-hang  at_request=20 or after=5s
   --sim-hang-at-start
-  --sim-fault cut=0.1 crlf=1 …   the share of answers with a fault; an unknown name lists all faults
-  --sim-http-status 503          the status of the fault http_error
+  --sim-fault cut=0.1 crlf=1 …  share of answers with a fault
+                                (an unknown name lists all)
+  --sim-http-status 503         the status of the fault http_error
 
 Examples:
   runner sim any/model --port 8000

@@ -38,7 +38,10 @@ pub fn init(path: &Utf8Path) -> Result<String, Findings> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
     file.write_all(MANIFEST.as_bytes()).map_err(failed)?;
-    Ok(format!("wrote {path}\nnext:\n  runner plan {path}\n  runner run {path}\n"))
+    Ok(format!(
+        "wrote {path}; to measure a real server, set engine = \"vllm\" in it\nnext:\n  \
+         runner check {path}\n  runner plan {path}\n  runner run {path}\n"
+    ))
 }
 
 #[cfg(test)]

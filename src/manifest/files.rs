@@ -121,7 +121,7 @@ pub(crate) fn models(root: &Node, sweep: &Sweep, findings: &mut Findings) {
             findings.push(
                 Finding::note(format!("{model} is not in this machine's Hugging Face cache"))
                     .at(&place, "the first start downloads it")
-                    .help("its size is not known; to download it now: hf download <model>"),
+                    .help(format!("its size is not known; to download it now: hf download {model}")),
             );
         }
     }

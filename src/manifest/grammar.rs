@@ -468,7 +468,7 @@ fn scalar(value: &Value, schema: &Value, path: &Path, node: &Node, findings: &mu
             wrong(format!("`{path}` is not a time"), reason);
         }
         if text.is_empty() && schema.get("minLength").is_some() {
-            wrong(format!("`{path}` is empty"), "expected a text".to_owned());
+            wrong(format!("`{path}` is empty"), "expected at least one character".to_owned());
         }
     }
     if let Some(number) = value.as_f64() {

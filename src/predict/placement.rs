@@ -84,7 +84,7 @@ impl<'a> Placement<'a> {
                         subject: Subject::Gpu,
                         title: "no GPU is named, so nothing can be predicted".to_owned(),
                         help: vec![
-                            "add --gpu NAME, or `gpu` or a label under [hardware] of the manifest".to_owned(),
+                            "add --gpu NAME (--gpu cpu for vLLM on a CPU), or `gpu` or a label under [hardware] of the manifest".to_owned(),
                         ],
                     };
                     placements.findings.push(self.unknown(&unnamed, &group.server, NamedBy::Outside));

@@ -28,7 +28,7 @@ pub enum RunError {
     },
     /// The stored run holds no measurements of this tool.
     #[error(
-        "{folder} was {origin}, so there are no measurements to continue; to start a new run, leave out --resume"
+        "{folder} was {origin}, so there are no measurements to continue; to start a new run, choose another --name and leave out --resume"
     )]
     NotMeasured {
         /// The run's folder.

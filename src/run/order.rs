@@ -32,7 +32,7 @@ pub enum Resume {
     Never,
     /// Continue the run of [`Order::name`], or the newest of the experiment without one; start a new run where there is none.
     IfPresent,
-    /// Continue this run, named by its name or its folder.
+    /// Continue this run, named by its name, by `EXPERIMENT/RUN`, or by its folder.
     Run(String),
 }
 
@@ -49,7 +49,8 @@ impl Order {
             (Resume::IfPresent, None) => store::newest(&self.results, experiment)?,
             (Resume::IfPresent, Some(name)) => Some(below(name)).filter(|folder| stored(folder)),
             (Resume::Run(name), _) => {
-                let folder = [Utf8PathBuf::from(name), below(name)].into_iter().find(|folder| stored(folder));
+                let places = [Utf8PathBuf::from(name), below(name), self.results.join(name)];
+                let folder = places.into_iter().find(|folder| stored(folder));
                 Some(folder.ok_or_else(|| RunError::NoSuchRun {
                     name: name.clone(),
                     folder: self.results.join(experiment),

@@ -189,7 +189,7 @@ fn create(plan: &Plan, order: &Order, mut file: RunFile, emit: Emit<'_>) -> Resu
 /// Says that an earlier start of a run was killed.
 fn cut_off(folder: &Utf8Path, cells: usize) -> String {
     format!(
-        "{folder}: the last start of this run did not come to its end (it was killed or stopped at once, the machine went down, or the disk was full); finished cells kept: {cells}"
+        "{folder}: the last start of this run did not finish (it was killed or stopped at once, the machine went down, or the disk was full); finished cells kept: {cells}"
     )
 }
 

@@ -12,7 +12,7 @@ const LISTED: usize = 8;
 pub enum FindError {
     /// Nothing has that name; `hint` says what there is instead.
     #[error(
-        "there is no run {run}: it is neither the folder of a run, nor EXPERIMENT/RUN or an experiment in {results}\n{hint}"
+        "no run {run} found: not a run folder, not EXPERIMENT/RUN, and not an experiment in {results}\n{hint}"
     )]
     NotFound {
         /// The name that was given.
@@ -82,5 +82,5 @@ fn hint(results: &Utf8Path, run: &Utf8Path) -> String {
         more => format!(" and {more} more"),
     };
     experiments.truncate(LISTED);
-    format!("experiments there: {}{more}", experiments.join(", "))
+    format!("experiments in {results}: {}{more}", experiments.join(", "))
 }

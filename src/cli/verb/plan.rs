@@ -19,7 +19,7 @@ pub(super) fn check(args: &args::Check) -> Ended {
     let (manifest, plan) = planned(&args.manifest, None)?;
     let findings = flags::verify(&manifest, &plan, Ask::All, &runtime()?, &mut say);
     accept(&findings)?;
-    say(&format!("{} is sound: {}", args.manifest.path, size(&plan)));
+    say(&format!("no mistakes found in {}: {}", args.manifest.path, size(&plan)));
     Ok(Exit::Finished)
 }
 

@@ -51,7 +51,7 @@ impl WorkloadCheck<'_> {
             ),
             (None, None) => self.found.push(
                 Finding::error(format!("workload `{name}` has no max_tokens"))
-                    .at(&self.at(&[]), "the most tokens of an answer are not set")
+                    .at(&self.at(&[]), "no limit on the tokens of an answer")
                     .help("max_tokens = 128, or an axis: sweep.max_tokens = [64, 128]"),
             ),
             _ => {}

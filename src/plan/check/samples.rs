@@ -50,6 +50,7 @@ pub(in crate::plan) fn too_few_samples(plan: &Plan, manifest: &Manifest, finding
                 needed.push(text);
             }
         }
+        let or_p50 = if needed.iter().all(|text| text.starts_with("p50 ")) { "" } else { ", or target p50" };
         let cells = if lack.cells == 1 { "1 cell".to_owned() } else { format!("{} cells", lack.cells) };
         findings.push(
             Finding::warning(format!(
@@ -58,7 +59,7 @@ pub(in crate::plan) fn too_few_samples(plan: &Plan, manifest: &Manifest, finding
             ))
             .at(&manifest.place(&["workload", workload, "slo"]), format!("{} in each cell", needed.join(", ")))
             .help(format!(
-                "measure at least {} requests in each cell, or target p50; such percentiles are reported with a mark",
+                "measure at least {} requests in each cell{or_p50}; such percentiles are reported with a mark",
                 lack.requests
             )),
         );

@@ -97,10 +97,10 @@ impl WorkloadCheck<'_> {
         {
             self.found.push(
                 Finding::warning(format!(
-                    "workload `{name}`: {requests} requests cannot reach a concurrency of {streams}"
+                    "workload `{name}`: {requests} measured requests in all cannot reach a concurrency of {streams}"
                 ))
                 .at(&self.at(&[]), "fewer requests than streams")
-                .help("raise `requests`, or use requests_per_stream"),
+                .help("raise `requests` or `passes`, lower `concurrency`, or use requests_per_stream"),
             );
         }
     }

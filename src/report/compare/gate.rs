@@ -20,13 +20,13 @@ pub struct Gate {
 pub enum GateError {
     /// The text is not a gate.
     #[error(
-        "{0:?} is not a gate: write a column of cells.csv, `>` or `<`, and a change in percent, such as \
+        "{0:?} is not a gate: write a metric that `compare` lists, `>` or `<`, and a change in percent, such as \
          \"p95_ttft_ms > +10%\" or \"throughput_tok_s < -5%\""
     )]
     Syntax(String),
     /// No pair of cells has the metric: a gate that checks nothing must not hold.
     #[error(
-        "--fail-on: no cell has {metric} in both runs, so the gate would check nothing; both have {known}"
+        "--fail-on: no cell has {metric} in both runs, so the gate would check nothing (it is absent, or excluded by a verdict such as few_samples); both have {known}"
     )]
     UnknownMetric {
         /// The metric of the gate.

@@ -78,14 +78,9 @@ pub(crate) fn faults() -> Vec<Fault> {
                 .stderr(std::process::Stdio::null())
                 .status();
         }),
-        resumed(
-            "kill -9 of the runner in a cell, then `--resume`",
-            "did not come to its end",
-            IN_A_CELL,
-            |runner| {
-                signal(runner, Signal::KILL);
-            },
-        ),
+        resumed("kill -9 of the runner in a cell, then `--resume`", "did not finish", IN_A_CELL, |runner| {
+            signal(runner, Signal::KILL);
+        }),
         resumed(
             "kill -9 of the runner and its guardian, then `--resume`",
             "an earlier run",
