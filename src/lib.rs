@@ -1,8 +1,9 @@
 //! `runner` measures what an LLM server can really do, from a TOML manifest.
 //!
-//! A manifest declares a server, workloads, sweep axes and latency targets. The rooms below turn it into a folder of results and
-//! notes. Every room is a module: one noun comes in, one goes out, and a room may use only the rooms listed for it.
-//! `tests/house.rs` reads this table and checks it against the code, and that no two files of a room depend on each other.
+//! A manifest declares a server, workloads, sweep axes and latency targets. The rooms below turn it into a
+//! folder of results and notes. Every room is a module: one noun comes in, one goes out, and a room may use
+//! only the rooms listed for it. `tests/house.rs` reads this table and checks it against the code, and that
+//! no two files of a room depend on each other.
 //!
 //! | room | what enters → what leaves | may name |
 //! |---|---|---|
@@ -29,7 +30,8 @@
 //! # Kept out on purpose
 //!
 //! - `report` reads no clock and opens no socket: the same stored files render to the same bytes.
-//! - `measure`, `plan` and `engine` read no clock and no file; everything random comes from the manifest's seed.
+//! - `measure`, `plan` and `engine` read no clock and no file; everything random comes from the manifest's
+//!   seed.
 //! - No room keeps global state, so that several servers can run at once.
 //!
 //! # Dependencies
@@ -86,8 +88,8 @@
 //! | OpenSSL, aws-lc | `ring` | a static binary without a C library or CMake |
 //! | anyhow | an error type in each room | callers decide by kind, and every message names the next step |
 
-/// The version of `runner` with the commit and the target it was built from: `0.1.0 (3a66371d2c, x86_64-unknown-linux-gnu)`. Without
-/// the commit where it was built outside its repository.
+/// The version of `runner` with the commit and the target it was built from: `0.1.0 (3a66371d2c,
+/// x86_64-unknown-linux-gnu)`. Without the commit where it was built outside its repository.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("RUNNER_BUILD"));
 
 pub mod cli;

@@ -11,7 +11,8 @@ const MIN_LENGTH: usize = 8;
 /// The shortest beginning of a secret that is masked at the end of a truncated text, bytes.
 const MIN_PREFIX: usize = 4;
 
-/// Whether a variable or flag of this name holds a secret, such as `HF_TOKEN`, `OPENAI_API_KEY` or `db-password`.
+/// Whether a variable or flag of this name holds a secret, such as `HF_TOKEN`, `OPENAI_API_KEY` or
+/// `db-password`.
 pub fn is_secret(name: &str) -> bool {
     name.to_uppercase().split(['_', '-']).any(|word| ["KEY", "TOKEN", "SECRET", "PASSWORD"].contains(&word))
 }
@@ -39,8 +40,8 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Collects the secrets among environment variables: those whose names are in `named`, and those with the name of a
-    /// secret ([`is_secret`]).
+    /// Collects the secrets among environment variables: those whose names are in `named`, and those with the
+    /// name of a secret ([`is_secret`]).
     pub fn of(variables: impl Iterator<Item = (String, String)>, named: &[&str]) -> Self {
         let mut secrets: Vec<String> = variables
             .filter(|(name, value)| {

@@ -1,4 +1,5 @@
-//! Quantities with units: durations and percentiles as a manifest writes them, and instants of a cell's clock.
+//! Quantities with units: durations and percentiles as a manifest writes them, and instants of a cell's
+//! clock.
 //!
 //! ```
 //! use runner::unit::{Percentile, TimeSpan};
@@ -46,7 +47,8 @@ pub enum UnitError {
 
 /// A duration, written as a number and a unit, once or several times: `"1500ms"`, `"1h30m"`.
 ///
-/// Units: `us`, `ms`, `s`, `m`, `h`, `d`. A number without a unit is an error, because its unit would be a guess.
+/// Units: `us`, `ms`, `s`, `m`, `h`, `d`. A number without a unit is an error, because its unit would be a
+/// guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimeSpan(Duration);
 
@@ -209,9 +211,10 @@ impl Percentile {
         self.0 / 100.0
     }
 
-    /// The fewest samples from which this percentile can be estimated: the smallest n for which the chance of seeing at most
-    /// one sample beyond the percentile is at most 1 %, that is pⁿ + n (1 − p) pⁿ⁻¹ ≤ 0.01. These are the first values of
-    /// MLPerf LoadGen's early-stopping rule (99 % confidence): 64 for p90, 130 for p95, 662 for p99.
+    /// The fewest samples from which this percentile can be estimated: the smallest n for which the chance of
+    /// seeing at most one sample beyond the percentile is at most 1 %, that is pⁿ + n (1 − p) pⁿ⁻¹ ≤ 0.01.
+    /// These are the first values of MLPerf LoadGen's early-stopping rule (99 % confidence): 64 for p90, 130
+    /// for p95, 662 for p99.
     pub fn samples_needed(self) -> u64 {
         let p = self.fraction();
         let enough = |n: u64| {

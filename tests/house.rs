@@ -1,5 +1,5 @@
-//! The architecture that `src/lib.rs` documents, checked against the code: which rooms a room may use, that no two files of a
-//! room depend on each other, and that every dependency has its reason.
+//! The architecture that `src/lib.rs` documents, checked against the code: which rooms a room may use, that
+//! no two files of a room depend on each other, and that every dependency has its reason.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
@@ -178,8 +178,8 @@ impl Reader<'_> {
     }
 }
 
-/// A path as the module `from` writes it, from the crate's root on; `None` if it leads out of the crate or begins with an
-/// imported name, whose import is read by itself.
+/// A path as the module `from` writes it, from the crate's root on; `None` if it leads out of the crate or
+/// begins with an imported name, whose import is read by itself.
 fn absolute(known: &BTreeSet<Names>, from: &Names, path: &[String]) -> Option<Names> {
     let (first, rest) = path.split_first()?;
     match first.as_str() {

@@ -117,7 +117,8 @@ pub enum Verb {
     /// Start a server, and end its process tree when the runner is gone; the runner starts this itself.
     #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
     Guard(Raw),
-    /// Run a command whose output is captured, and end its process tree with it; the runner starts this itself.
+    /// Run a command whose output is captured, and end its process tree with it; the runner starts this
+    /// itself.
     #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
     GuardCapture(Raw),
 }
@@ -132,16 +133,16 @@ pub struct Run {
     /// Name of the run's folder [default: the UTC time and the hardware].
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Continue the newest run of the experiment, or the one of --name; start it where there is none. Measures the cells that
-    /// are missing, failed or changed. With RUN, continue that run, which must exist.
+    /// Continue the newest run of the experiment, or the one of --name; start it where there is none.
+    /// Measures the cells that are missing, failed or changed. With RUN, continue that run, which must exist.
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
     pub resume: Option<String>,
-    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any part of an id.
-    /// Can be repeated.
+    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any
+    /// part of an id. Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
-    /// Use the embedded engine instead of the manifest's, without a GPU; every result is marked as simulated. With the name of
-    /// a GPU, servers that would not fit in its memory fail as they would there.
+    /// Use the embedded engine instead of the manifest's, without a GPU; every result is marked as simulated.
+    /// With the name of a GPU, servers that would not fit in its memory fail as they would there.
     #[arg(long, value_name = "GPU", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub sim: Option<String>,
     /// Settings of the tool.
@@ -159,8 +160,8 @@ impl Run {
         }
     }
 
-    /// The command that continues this run, quoted for a shell: every argument that decides what is measured and where it is
-    /// stored, and `--resume`. `program` is the command's first word.
+    /// The command that continues this run, quoted for a shell: every argument that decides what is measured
+    /// and where it is stored, and `--resume`. `program` is the command's first word.
     pub fn resume_command(&self, program: &str) -> String {
         let mut words = vec![program.to_owned(), "run".to_owned()];
         let path = self.manifest.path.as_str();
@@ -193,8 +194,8 @@ pub struct Manifest {
     /// The manifest, a TOML file.
     #[arg(value_name = "MANIFEST", value_hint = ValueHint::FilePath)]
     pub path: Utf8PathBuf,
-    /// Change a value of the manifest, such as server.flags.max-model-len=8192. The value is read as TOML, or else as text.
-    /// Can be repeated.
+    /// Change a value of the manifest, such as server.flags.max-model-len=8192. The value is read as TOML, or
+    /// else as text. Can be repeated.
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
 }
@@ -282,8 +283,8 @@ pub struct Plan {
     /// Print the plan as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any part of an id.
-    /// Can be repeated.
+    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any
+    /// part of an id. Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
     /// Settings of the tool.

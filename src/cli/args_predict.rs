@@ -12,31 +12,33 @@ use super::{
 #[derive(Debug, Args)]
 #[command(after_help = Exit::help_of_reading())]
 pub struct Predict {
-    /// A manifest; or a measured run, to compare it with its prediction: its folder, EXPERIMENT/RUN, or an experiment's name.
+    /// A manifest; or a measured run, to compare it with its prediction: its folder, EXPERIMENT/RUN, or an
+    /// experiment's name.
     #[arg(value_name = "MANIFEST_OR_RUN", value_hint = ValueHint::AnyPath)]
     pub target: Utf8PathBuf,
-    /// Change a value of the manifest, such as server.flags.max-model-len=8192. The value is read as TOML, or else as text.
-    /// Can be repeated.
+    /// Change a value of the manifest, such as server.flags.max-model-len=8192. The value is read as TOML, or
+    /// else as text. Can be repeated.
     #[arg(long, value_name = "PATH=VALUE")]
     pub set: Vec<String>,
     /// For a run: the manifest with its prompts [default: the run's own copy, or the one in its command].
     #[arg(long, value_name = "MANIFEST", value_hint = ValueHint::FilePath)]
     pub manifest: Option<Utf8PathBuf>,
-    /// The GPU to predict for [default: `hardware.gpu`, the GPU that `hardware.label` names, or the one the run saw].
+    /// The GPU to predict for [default: `hardware.gpu`, the GPU that `hardware.label` names, or the one the
+    /// run saw].
     #[arg(long, value_name = "NAME")]
     pub gpu: Option<String>,
     /// Constants from `runner calibrate`, instead of the catalogue's.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub calibration: Option<Utf8PathBuf>,
-    /// Measurements to compare with: a stored run, or any file that `import` reads, with a p50 E2E or a throughput and the
-    /// columns that identify a cell.
+    /// Measurements to compare with: a stored run, or any file that `import` reads, with a p50 E2E or a
+    /// throughput and the columns that identify a cell.
     #[arg(long, value_name = "FILE_OR_RUN", value_hint = ValueHint::AnyPath)]
     pub against: Option<Utf8PathBuf>,
     /// The length of answers that end by themselves, as a fraction of max_tokens.
     #[arg(long, value_name = "PART", default_value_t = 1.0, value_parser = part)]
     pub answers: f64,
-    /// Store the prediction as a run, results/EXPERIMENT/NAME, with notes, charts and page, all marked as predicted.
-    /// `report`, `compare` and `export` take it like a measured one.
+    /// Store the prediction as a run, results/EXPERIMENT/NAME, with notes, charts and page, all marked as
+    /// predicted. `report`, `compare` and `export` take it like a measured one.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Print JSON.
@@ -45,8 +47,8 @@ pub struct Predict {
     /// Print the rows of cells.csv.
     #[arg(long, conflicts_with_all = ["against", "json"])]
     pub csv: bool,
-    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any part of an id.
-    /// Can be repeated.
+    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any
+    /// part of an id. Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
     /// Settings of the tool.

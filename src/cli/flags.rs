@@ -17,12 +17,13 @@ use crate::{
 pub(super) enum Ask {
     /// Every command: the person asked for the check.
     All,
-    /// Only an installed vLLM. Another program may do anything when it is run with `--help`, so a run does not run it
-    /// before its start.
+    /// Only an installed vLLM. Another program may do anything when it is run with `--help`, so a run does
+    /// not run it before its start.
     Installed,
 }
 
-/// Reads the accepted flags of each engine once, and finds the flags that it does not accept. `announce` gets a line about what takes time.
+/// Reads the accepted flags of each engine once, and finds the flags that it does not accept. `announce` gets
+/// a line about what takes time.
 pub(super) fn verify(
     manifest: &Manifest,
     plan: &Plan,

@@ -1,7 +1,7 @@
 //! The long help of each command: what it does, and examples to copy.
 //!
-//! It is not on the structs of the arguments, because the doc comment of a subcommand's variant, which `missing_docs` requires,
-//! replaces a struct's `long_about`.
+//! It is not on the structs of the arguments, because the doc comment of a subcommand's variant, which
+//! `missing_docs` requires, replaces a struct's `long_about`.
 
 pub(super) const RUNNER: &str = "\
 Measure what an LLM server can really do, from a TOML manifest.

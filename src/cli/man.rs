@@ -5,7 +5,8 @@ use clap_mangen::Man;
 
 use super::args::Cli;
 
-/// Returns the file name and the roff text of every page: `runner.1`, then `runner-run.1` and so on for each verb.
+/// Returns the file name and the roff text of every page: `runner.1`, then `runner-run.1` and so on for each
+/// verb.
 pub(super) fn pages() -> std::io::Result<Vec<(String, String)>> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();

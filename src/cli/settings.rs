@@ -30,8 +30,8 @@ use crate::diagnostic::{Finding, Findings, Place, Source};
 /// The file of settings, in the current folder.
 pub const FILE: &str = "runner.toml";
 
-/// Each variable and the setting that it decides, the weakest first. They are listed one by one because CI systems set many
-/// `RUNNER_*` of their own.
+/// Each variable and the setting that it decides, the weakest first. They are listed one by one because CI
+/// systems set many `RUNNER_*` of their own.
 const VARIABLES: [(&str, &str); 5] = [
     // https://no-color.org: any value that is not empty.
     ("NO_COLOR", "color"),
@@ -58,7 +58,8 @@ pub struct Settings {
     pub quiet: bool,
 }
 
-/// The settings that one source decides: the flags, the file or the defaults. An absent one is decided by a weaker source.
+/// The settings that one source decides: the flags, the file or the defaults. An absent one is decided by a
+/// weaker source.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,7 +7,8 @@ use tokio::{
 
 /// Waits for Ctrl-C, TERM or HUP. The first calls `interrupt`, the second `abort`.
 pub(super) async fn watch(interrupt: impl FnOnce(), abort: impl FnOnce()) {
-    // A limit on the size of files then fails the write that exceeds it, as a full disk does. The handler stays installed.
+    // A limit on the size of files then fails the write that exceeds it, as a full disk does. The handler
+    // stays installed.
     let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     let (sender, mut interrupts) = mpsc::channel(1);
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {

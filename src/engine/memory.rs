@@ -114,8 +114,8 @@ impl Settings {
         })
     }
 
-    /// The part of a model in the largest pipeline stage. Only the first stage has the embedding, and only the last the output
-    /// layer.
+    /// The part of a model in the largest pipeline stage. Only the first stage has the embedding, and only
+    /// the last the output layer.
     fn stage(&self, model: &ModelShape) -> ModelShape {
         let stages = self.pipeline_parallel;
         ModelShape { layers: model.layers.div_ceil(stages), tied: model.tied || stages > 1, ..model.clone() }

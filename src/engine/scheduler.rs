@@ -138,8 +138,8 @@ impl Scheduler {
         place.is_some_and(|place| self.waiting.remove(place).is_some())
     }
 
-    /// The current state. As in vLLM, a request counts as a query of the prefix cache when it starts, and not again after a
-    /// preemption.
+    /// The current state. As in vLLM, a request counts as a query of the prefix cache when it starts, and not
+    /// again after a preemption.
     pub(super) fn gauges(&self) -> Gauges {
         Gauges {
             running: self.running.len(),
@@ -233,8 +233,8 @@ impl Scheduler {
         }
     }
 
-    /// Ends the step at `at`. Sampled tokens go to `out`, in the order in which the requests started; completed
-    /// requests are removed.
+    /// Ends the step at `at`. Sampled tokens go to `out`, in the order in which the requests started;
+    /// completed requests are removed.
     pub(super) fn complete(&mut self, at: Nanos, out: &mut impl Extend<Token>) {
         let cache = &mut self.cache;
         let most = self.limits.max_model_len;

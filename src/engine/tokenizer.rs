@@ -32,7 +32,8 @@ pub fn tokenize(text: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Returns the token ids of a chat's messages, as a request's body has them. Those of a message begin with its role.
+/// Returns the token ids of a chat's messages, as a request's body has them. Those of a message begin with
+/// its role.
 pub fn chat(messages: &[Value]) -> Vec<u64> {
     let message = |message: &Value| {
         let role = message["role"].as_str().unwrap_or("user");

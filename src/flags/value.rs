@@ -37,7 +37,8 @@ impl Flags {
         self.0.iter().filter(|(_, flag)| **flag != Flag::Unset).map(|(name, flag)| (name.as_str(), flag))
     }
 
-    /// A flag's value by its canonical name, or by another name of it where vLLM has several. `None` when it is not passed.
+    /// A flag's value by its canonical name, or by another name of it where vLLM has several. `None` when it
+    /// is not passed.
     pub fn get(&self, name: &str) -> Option<&Flag> {
         let passed = |name: &str| self.0.get(name).filter(|flag| **flag != Flag::Unset);
         passed(name).or_else(|| {
@@ -55,8 +56,8 @@ impl Flags {
         }
     }
 
-    /// The value of a flag that takes one word. `None` when it is not passed, or when it leaves the choice to vLLM
-    /// (`max-model-len = "auto"`).
+    /// The value of a flag that takes one word. `None` when it is not passed, or when it leaves the choice to
+    /// vLLM (`max-model-len = "auto"`).
     fn chosen(&self, name: &str) -> Option<String> {
         let info = info(name);
         self.text(name).filter(|word| !info.is_some_and(|info| info.automatic.contains(word)))
@@ -76,8 +77,8 @@ impl Flags {
         self.switch(name).or_else(|| info(name)?.default.as_ref()?.as_bool()).unwrap_or(false)
     }
 
-    /// A positive whole number; `4k` is 4000 and `4K` is 4096, as vLLM reads them. `None` when the flag is not passed or
-    /// leaves the choice to vLLM.
+    /// A positive whole number; `4k` is 4000 and `4K` is 4096, as vLLM reads them. `None` when the flag is
+    /// not passed or leaves the choice to vLLM.
     ///
     /// # Errors
     /// When the value is anything else.
@@ -123,8 +124,8 @@ impl Flags {
         ordered.filter_map(|info| Some((info.name.as_str(), self.integer(&info.name)?)))
     }
 
-    /// Whether a server with these flags needs no more GPU memory than with `other`. True only where that is certain: the two
-    /// differ in nothing but [`Flags::memory_flags`], and none of these is larger here.
+    /// Whether a server with these flags needs no more GPU memory than with `other`. True only where that is
+    /// certain: the two differ in nothing but [`Flags::memory_flags`], and none of these is larger here.
     pub fn need_no_more_memory_than(&self, other: &Flags) -> bool {
         let (own, others): (Vec<_>, Vec<_>) = (self.memory_flags().collect(), other.memory_flags().collect());
         let ordered = |flags: &Flags, name: &str| {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
 use crate::unit::Nanos;
 
-/// Ascending stamps, stored as differences in LEB128 (seven bits per byte, lowest first). A token every 10 ms takes four bytes.
-/// In JSON they are plain nanoseconds since the cell's epoch.
+/// Ascending stamps, stored as differences in LEB128 (seven bits per byte, lowest first). A token every 10 ms
+/// takes four bytes. In JSON they are plain nanoseconds since the cell's epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunks {
     packed: Vec<u8>,

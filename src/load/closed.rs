@@ -1,4 +1,5 @@
-//! The closed loop: a fixed number of streams, each of which sends its next request when its last one has ended.
+//! The closed loop: a fixed number of streams, each of which sends its next request when its last one has
+//! ended.
 
 use std::{
     sync::{
@@ -70,7 +71,8 @@ pub(super) async fn run<C: Connect, S: Sink>(
             };
             known_at = epoch.elapsed();
         }
-        // Starts are spread evenly over the duration of a request; those that have passed already come one duration later.
+        // Starts are spread evenly over the duration of a request; those that have passed already come one
+        // duration later.
         let mut from = spread * number / schedule.streams;
         if number > 0 && from < known_at {
             from += spread;
@@ -86,8 +88,8 @@ pub(super) async fn run<C: Connect, S: Sink>(
 }
 
 impl<C, S> ClosedLoop<C, S> {
-    /// Estimates the duration of a request from the first stream's first one, which has the server to itself: as soon as its
-    /// pace is known, or when it has ended.
+    /// Estimates the duration of a request from the first stream's first one, which has the server to itself:
+    /// as soon as its pace is known, or when it has ended.
     async fn estimate_request_duration(&self) -> Duration {
         let session = &self.session;
         let tokens = u64::from(self.schedule.answer_tokens);

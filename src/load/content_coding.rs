@@ -1,6 +1,6 @@
-//! Decompresses a body part by part. The client requests no compression, but a server may choose one anyway (RFC 9110,
-//! 12.5.3). Compression tends to hold tokens back until a block is full; they then arrive at one instant, which a verdict
-//! reports.
+//! Decompresses a body part by part. The client requests no compression, but a server may choose one anyway
+//! (RFC 9110, 12.5.3). Compression tends to hold tokens back until a block is full; they then arrive at one
+//! instant, which a verdict reports.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -9,8 +9,8 @@ use super::error::AnswerError;
 /// Size of the output buffer, bytes, and so the most decompressed text in memory at once.
 const STEP: usize = 16 << 10;
 
-/// A body may decompress to this many bytes at any ratio; beyond it, at most to [`MAX_RATIO`] times what arrived. A stream
-/// that repeats one token compresses fiftyfold.
+/// A body may decompress to this many bytes at any ratio; beyond it, at most to [`MAX_RATIO`] times what
+/// arrived. A stream that repeats one token compresses fiftyfold.
 const ANY_RATIO_BYTES: u64 = 16 << 20;
 const MAX_RATIO: u64 = 100;
 

@@ -8,7 +8,8 @@ use crate::manifest::Arrivals;
 const SET_SSL_CERT_FILE: &str =
     "name the file of the server's CA, as PEM, in the environment variable SSL_CERT_FILE";
 
-/// Why a repeat could not be prepared, driven to its end, or its records kept. A request that fails is no error: it has an
+/// Why a repeat could not be prepared, driven to its end, or its records kept. A request that fails is no
+/// error: it has an
 /// [`super::Outcome`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
@@ -93,8 +94,8 @@ fn from_folder(folder: Option<&PathBuf>) -> String {
     folder.map_or_else(String::new, |folder| format!(" from their file in {}", folder.display()))
 }
 
-/// Why an answer cannot be read: it is not HTTP, not an event stream, or not the API's JSON. The message becomes the
-/// record's error.
+/// Why an answer cannot be read: it is not HTTP, not an event stream, or not the API's JSON. The message
+/// becomes the record's error.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AnswerError {
     #[error("the answer is not HTTP: {0}")]

@@ -1,8 +1,9 @@
 //! Parses the events of an OpenAI-compatible stream.
 //!
-//! Most events of an answer differ only in their text. A [`Reader`] keeps the bytes before and after the text of the last event
-//! it parsed. When the next event has the same bytes around a valid JSON string, its JSON is valid and its meaning known after
-//! two comparisons and a scan of the text. Every other event is parsed with serde_json. Either way all of the JSON is checked.
+//! Most events of an answer differ only in their text. A [`Reader`] keeps the bytes before and after the text
+//! of the last event it parsed. When the next event has the same bytes around a valid JSON string, its JSON
+//! is valid and its meaning known after two comparisons and a scan of the text. Every other event is parsed
+//! with serde_json. Either way all of the JSON is checked.
 
 use std::{borrow::Cow, fmt};
 
@@ -169,7 +170,8 @@ impl Reader {
     }
 }
 
-/// Whether bytes between two quotes form a JSON string. Returns false for `\u` escapes, which are left to the parser.
+/// Whether bytes between two quotes form a JSON string. Returns false for `\u` escapes, which are left to the
+/// parser.
 fn is_string(text: &[u8]) -> bool {
     let mut bytes = text.iter();
     let mut ascii = true;
@@ -233,7 +235,8 @@ fn parse(data: &[u8]) -> Result<(Event, Option<&str>), AnswerError> {
 }
 
 impl<'a> Wire<'a> {
-    /// Returns the only text of an event that holds nothing else, when it is borrowed from the data and not empty.
+    /// Returns the only text of an event that holds nothing else, when it is borrowed from the data and not
+    /// empty.
     fn only_text(&self) -> Option<&'a str> {
         let [choice] = &self.choices.as_ref()?.0[..] else {
             return None;

@@ -1,7 +1,8 @@
 //! One HTTP exchange: sends a request on a connection, reads the answer to its end, and takes every stamp.
 //!
-//! The task of a stream writes and reads by itself, so that no chunk waits for another task to be scheduled. All streams of the
-//! thread read into one shared buffer and process the bytes before they read again, so a stream in flight owns no buffer.
+//! The task of a stream writes and reads by itself, so that no chunk waits for another task to be scheduled.
+//! All streams of the thread read into one shared buffer and process the bytes before they read again, so a
+//! stream in flight owns no buffer.
 
 use std::{
     cell::RefCell,
@@ -53,7 +54,8 @@ impl<C: Connect> Connection<C> {
         Ok(Self { io, used: false })
     }
 
-    /// Whether a request can be sent: the server has neither closed the connection nor sent bytes that belong to no request.
+    /// Whether a request can be sent: the server has neither closed the connection nor sent bytes that belong
+    /// to no request.
     async fn is_idle(&mut self) -> bool {
         poll_fn(|cx| Poll::Ready(read_some(&mut self.io, cx, READ, |_| ()).is_pending())).await
     }
@@ -77,7 +79,8 @@ fn read_some(
     })
 }
 
-/// A request that is being written. The answer is read meanwhile: a server may reject a request before it has all of it.
+/// A request that is being written. The answer is read meanwhile: a server may reject a request before it has
+/// all of it.
 struct Sending<'a> {
     rest: &'a [u8],
     flushed: bool,
@@ -102,9 +105,9 @@ impl Sending<'_> {
     }
 }
 
-/// Writes the rest of the request and reads until `take` returns `None`, or the connection ends: then returns why. `take`
-/// returns the size of the next read. Yields after each buffer, because other streams and this request's own timeout wait
-/// while a server sends as fast as the client reads.
+/// Writes the rest of the request and reads until `take` returns `None`, or the connection ends: then returns
+/// why. `take` returns the size of the next read. Yields after each buffer, because other streams and this
+/// request's own timeout wait while a server sends as fast as the client reads.
 async fn transfer(
     io: &mut (impl AsyncRead + AsyncWrite + Unpin),
     mut sending: Sending<'_>,
@@ -175,8 +178,8 @@ impl Context {
     }
 }
 
-/// Sends a request and reads its answer. The record is filled meanwhile, so that it holds every stamp taken so far when this
-/// future is dropped. `connection` is left empty when it cannot be used again.
+/// Sends a request and reads its answer. The record is filled meanwhile, so that it holds every stamp taken
+/// so far when this future is dropped. `connection` is left empty when it cannot be used again.
 pub(super) async fn exchange<C: Connect>(
     context: &Context,
     connect: &C,
@@ -311,7 +314,8 @@ impl AnswerReader<'_> {
         !self.http.is_done()
     }
 
-    /// Sets the outcome; `cut` says why the connection ended, if it did. Returns whether the connection can be used again.
+    /// Sets the outcome; `cut` says why the connection ended, if it did. Returns whether the connection can
+    /// be used again.
     fn finish(mut self, cut: Option<String>) -> bool {
         let now = self.context.now();
         let record = self.record;
@@ -346,7 +350,8 @@ impl AnswerReader<'_> {
             Body::Undetermined => self.answer.settle(record, cut),
             Body::Stream(mut decoder) => {
                 if cut.is_none() {
-                    // The last event of a complete answer may lack its blank line; one that was cut off is no event.
+                    // The last event of a complete answer may lack its blank line; one that was cut off is no
+                    // event.
                     let answer = &mut self.answer;
                     let _ = decoder.finish(&mut |event| answer.take(event, now, record));
                 }

@@ -1,7 +1,7 @@
 //! Measures the client itself while it sends load: CPU time of its thread, and the delay of its event loop.
 //!
-//! A saturated client stamps late, and its own delay looks like the server's. Both numbers are needed: a thread can be busy
-//! without being late, and late without being busy when other processes hold its core.
+//! A saturated client stamps late, and its own delay looks like the server's. Both numbers are needed: a
+//! thread can be busy without being late, and late without being busy when other processes hold its core.
 
 use std::{future::Future, time::Duration};
 
@@ -27,8 +27,8 @@ pub struct ClientHealth {
     pub loop_delay: Option<LoopDelay>,
 }
 
-/// How late a timer of the event loop fired, sampled every 10 ms, in milliseconds. The timer has a resolution of 1 ms, so up
-/// to that much is no delay.
+/// How late a timer of the event loop fired, sampled every 10 ms, in milliseconds. The timer has a resolution
+/// of 1 ms, so up to that much is no delay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoopDelay {
     /// Number of samples.
@@ -54,8 +54,8 @@ fn thread_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Runs a future to its end and measures the thread that does it. It must be polled by one thread only, as a current-thread
-/// runtime does.
+/// Runs a future to its end and measures the thread that does it. It must be polled by one thread only, as a
+/// current-thread runtime does.
 pub async fn with_health<F: Future>(future: F) -> (F::Output, ClientHealth) {
     let (began, cpu) = (Instant::now(), thread_time());
     let mut delays: Histogram<u64> =

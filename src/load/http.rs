@@ -1,8 +1,9 @@
-//! An incremental HTTP/1.1 response parser (RFC 9112): bytes in, as they arrive; a head and parts of a body out.
+//! An incremental HTTP/1.1 response parser (RFC 9112): bytes in, as they arrive; a head and parts of a body
+//! out.
 //!
-//! A chunk of the transfer coding costs a few comparisons and no copy, because vLLM sends one for each token. The head, which
-//! is the part that is hard to parse correctly, is left to `httparse`. The module documentation of [`super`] says why the
-//! client does not use hyper.
+//! A chunk of the transfer coding costs a few comparisons and no copy, because vLLM sends one for each token.
+//! The head, which is the part that is hard to parse correctly, is left to `httparse`. The module
+//! documentation of [`super`] says why the client does not use hyper.
 
 use std::str;
 
@@ -21,7 +22,8 @@ pub(super) struct Head {
     pub(super) status: u16,
     /// `Content-Type`, in lower case.
     pub(super) content_type: Option<String>,
-    /// `Content-Encoding`, or a transfer coding other than `chunked`, in lower case; absent when there is none.
+    /// `Content-Encoding`, or a transfer coding other than `chunked`, in lower case; absent when there is
+    /// none.
     pub(super) encoding: Option<String>,
 }
 
@@ -97,8 +99,8 @@ impl Reader {
         self.is_done()
     }
 
-    /// Parses bytes, passes parts of the body to `body`, and returns the bytes that are left. Returns right after a head, so
-    /// that the caller sees it before any of the body; call it again until nothing is left.
+    /// Parses bytes, passes parts of the body to `body`, and returns the bytes that are left. Returns right
+    /// after a head, so that the caller sees it before any of the body; call it again until nothing is left.
     ///
     /// # Errors
     /// When the bytes are not an HTTP/1 response.
@@ -310,7 +312,8 @@ mod tests {
     use super::*;
     use crate::load::tests::pieces;
 
-    /// Parses an answer: its head, its body, whether it is complete, and whether its connection can be used again.
+    /// Parses an answer: its head, its body, whether it is complete, and whether its connection can be used
+    /// again.
     fn read(pieces: &[&[u8]], closed: bool) -> Result<(Option<Head>, String, bool, bool), AnswerError> {
         let mut reader = Reader::default();
         let mut body = Vec::new();

@@ -1,7 +1,7 @@
 //! The streaming client: sends the requests of a cell on schedule and stamps every chunk of their answers.
 //!
-//! A [`Repeat`] says what to send and when; [`run_repeat`] sends it and hands a [`Record`] for each arrival to a [`Sink`], such
-//! as the [`Recorder`] that keeps them in bounded memory.
+//! A [`Repeat`] says what to send and when; [`run_repeat`] sends it and hands a [`Record`] for each arrival
+//! to a [`Sink`], such as the [`Recorder`] that keeps them in bounded memory.
 //!
 //! ```
 //! use std::sync::{Arc, Mutex};
@@ -44,22 +44,25 @@
 //!
 //! # Why the client reads HTTP itself
 //!
-//! The first version used hyper. Profiled at 16 events per write, each in a chunk of its own as vLLM sends them, it took 0.9 s
-//! of CPU time per million events: about half in serde_json, which copied every text, and most of the rest in hyper's channel
-//! between connection and body, which hands over one chunk at a time. Parsing HTTP/1.1 in place (`http`) and comparing each
-//! event with the last one before parsing it (`event`) brought that to 0.28 s, 1.4 times a raw reader that only counts events.
-//! A stream in flight takes 6 KB, because streams share one read buffer. `httparse`, hyper's own parser, still reads the heads.
-//! `cargo bench --bench load` measures all of this again; `tests/bench/README.md` explains how.
+//! The first version used hyper. Profiled at 16 events per write, each in a chunk of its own as vLLM sends
+//! them, it took 0.9 s of CPU time per million events: about half in serde_json, which copied every text, and
+//! most of the rest in hyper's channel between connection and body, which hands over one chunk at a time.
+//! Parsing HTTP/1.1 in place (`http`) and comparing each event with the last one before parsing it (`event`)
+//! brought that to 0.28 s, 1.4 times a raw reader that only counts events. A stream in flight takes 6 KB,
+//! because streams share one read buffer. `httparse`, hyper's own parser, still reads the heads. `cargo bench
+//! --bench load` measures all of this again; `tests/bench/README.md` explains how.
 //!
-//! Its own client also allows what the measurement needs: connections are opened before the clock starts, a record knows
-//! whether its connection was reused, and tests run over in-memory pipes under paused time. It requests no compression, which
-//! would hold tokens back, follows no redirect, and retries only where the workload says so: a rejected request is a result.
-//! Nothing on the client's thread waits for a screen or a disk.
+//! Its own client also allows what the measurement needs: connections are opened before the clock starts, a
+//! record knows whether its connection was reused, and tests run over in-memory pipes under paused time. It
+//! requests no compression, which would hold tokens back, follows no redirect, and retries only where the
+//! workload says so: a rejected request is a result. Nothing on the client's thread waits for a screen or a
+//! disk.
 //!
 //! # Outcomes
 //!
-//! Every arrival ends in exactly one [`Outcome`]. `tests/faults/requests.rs` produces each of these over a real socket and checks the
-//! cell's outcome, its verdicts and the exit code. The last column is what other clients were observed to report.
+//! Every arrival ends in exactly one [`Outcome`]. `tests/faults/requests.rs` produces each of these over a
+//! real socket and checks the cell's outcome, its verdicts and the exit code. The last column is what other
+//! clients were observed to report.
 //!
 //! | the server sends | outcome | other clients |
 //! |---|---|---|

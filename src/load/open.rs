@@ -1,5 +1,6 @@
-//! The open loop: every request is sent when it is due, whatever became of earlier ones. In a workload of conversations every
-//! conversation begins when it is due, and each later turn when the previous answer is complete and the think time is over.
+//! The open loop: every request is sent when it is due, whatever became of earlier ones. In a workload of
+//! conversations every conversation begins when it is due, and each later turn when the previous answer is
+//! complete and the think time is over.
 
 use std::{
     sync::{
@@ -34,7 +35,8 @@ const MOST_AHEAD: usize = 10_000;
 /// Number of idle connections to maintain while requests are sent, unless fewer were opened at the start.
 const SPARE: usize = 64;
 
-/// Returns how many connections to open before the clock starts: the most requests that are due within a tenth of a second.
+/// Returns how many connections to open before the clock starts: the most requests that are due within a
+/// tenth of a second.
 pub(super) fn connections_ahead(open: &Open) -> usize {
     let mut most = 0;
     let mut from = 0;
@@ -174,7 +176,8 @@ impl<C: Connect, S: Sink> OpenLoop<C, S> {
         ended
     }
 
-    /// Sends the turns of a conversation, each after the answer to the previous one. A failed turn is the last.
+    /// Sends the turns of a conversation, each after the answer to the previous one. A failed turn is the
+    /// last.
     async fn converse(
         &self,
         mut arrival: Arrival,

@@ -4,12 +4,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Open files other than connections: results, logs, pipes, the runtime's own.
 const OTHER_FILES: u64 = 64;
-/// The highest limit that is set, even where there is none: some programs that inherit it close every possible file.
+/// The highest limit that is set, even where there is none: some programs that inherit it close every
+/// possible file.
 const HIGHEST: u64 = 1 << 20;
 /// The most that macOS grants, whatever its hard limit (`OPEN_MAX`).
 const HIGHEST_ON_MACOS: u64 = 10_240;
 
-/// Raises the limit on open files as far as possible without privileges and returns it. Child processes inherit it.
+/// Raises the limit on open files as far as possible without privileges and returns it. Child processes
+/// inherit it.
 pub fn raise_open_files() -> u64 {
     let now = getrlimit(Resource::Nofile);
     let hard = now.maximum.unwrap_or(u64::MAX);

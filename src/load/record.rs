@@ -19,8 +19,8 @@ pub struct Record {
     pub stream: u32,
     /// Whether it is warm-up or measured.
     pub phase: Phase,
-    /// Which prompt was sent: its index in the workload's inputs. A synthetic prompt has the number of its prefix group, or
-    /// else the arrival's number.
+    /// Which prompt was sent: its index in the workload's inputs. A synthetic prompt has the number of its
+    /// prefix group, or else the arrival's number.
     pub input: u32,
     /// When it was due.
     pub scheduled: Nanos,
@@ -32,7 +32,8 @@ pub struct Record {
     pub headers: Option<Nanos>,
     /// When each chunk with generated output arrived.
     pub chunks: Chunks,
-    /// Whether the answer was one JSON value, not a stream. Its only chunk is its end and gives no time to first token.
+    /// Whether the answer was one JSON value, not a stream. Its only chunk is its end and gives no time to
+    /// first token.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
     /// When the request ended, with any outcome.
@@ -64,7 +65,8 @@ pub struct Record {
     /// Whether it was sent again on a new connection, because the server was just closing the reused one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reconnected: bool,
-    /// Number of retries, where the workload allows them. `sent` is from the first attempt, everything else from the last.
+    /// Number of retries, where the workload allows them. `sent` is from the first attempt, everything else
+    /// from the last.
     #[serde(default, skip_serializing_if = "is_never")]
     pub retried: u32,
     /// Error message of the server or the socket, at most a few hundred bytes.

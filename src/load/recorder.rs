@@ -34,8 +34,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the packing thread. Records beyond the memory limit go to a temporary file in `folder`; `mask` hides secrets
-    /// that a server repeats in its messages.
+    /// Starts the packing thread. Records beyond the memory limit go to a temporary file in `folder`; `mask`
+    /// hides secrets that a server repeats in its messages.
     ///
     /// # Errors
     /// When the thread cannot be started.

@@ -1,7 +1,8 @@
-//! All records of one repeat, in bounded memory: the first megabytes are held, the rest goes to a temporary file.
+//! All records of one repeat, in bounded memory: the first megabytes are held, the rest goes to a temporary
+//! file.
 //!
-//! Records are packed as MessagePack with named fields: half a kilobyte for a request of a hundred tokens, about ten times
-//! faster to write and read than JSON, and a new field needs no code here.
+//! Records are packed as MessagePack with named fields: half a kilobyte for a request of a hundred tokens,
+//! about ten times faster to write and read than JSON, and a new field needs no code here.
 
 use std::{
     fmt,
@@ -21,7 +22,8 @@ const BLOCK: usize = 256 << 10;
 /// How much of a repeat is held in memory, bytes. Further blocks go to a file.
 const HELD: usize = 16 << 20;
 
-/// The records of one repeat, in the order in which their requests ended. They can be read any number of times.
+/// The records of one repeat, in the order in which their requests ended. They can be read any number of
+/// times.
 #[derive(Default)]
 pub struct Records {
     held: Vec<Vec<u8>>,
@@ -49,7 +51,8 @@ impl Records {
         self.count == 0
     }
 
-    /// Iterates over the records. When the file cannot be read the iterator ends early; check [`Records::intact`] afterwards.
+    /// Iterates over the records. When the file cannot be read the iterator ends early; check
+    /// [`Records::intact`] afterwards.
     pub fn iter(&self) -> Iter<'_> {
         Iter { records: self, next: 0, block: Vec::new(), at: 0 }
     }

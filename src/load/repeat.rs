@@ -60,8 +60,8 @@ pub async fn run_repeat<C: Connect, S: Sink>(
     }
 }
 
-/// Opens connections concurrently. Those that fail are left out: the first request without a connection opens one itself, and
-/// then has an outcome.
+/// Opens connections concurrently. Those that fail are left out: the first request without a connection opens
+/// one itself, and then has an outcome.
 async fn open_connections<C: Connect>(
     count: usize,
     connect: &C,

@@ -1,4 +1,5 @@
-//! Computes when requests are due from an arrival model, a seed and a stop condition, before the clock starts.
+//! Computes when requests are due from an arrival model, a seed and a stop condition, before the clock
+//! starts.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use crate::{
 
 /// The most arrivals of one schedule. Each takes eight bytes.
 pub const MOST_ARRIVALS: usize = 10_000_000;
-/// Assumed length of an answer that ends with a stop token, at most, tokens: `max_tokens` may be far beyond it.
+/// Assumed length of an answer that ends with a stop token, at most, tokens: `max_tokens` may be far beyond
+/// it.
 const NATURAL_TOKENS: u32 = 64;
 /// Number of the random stream for gaps and think times; prompts use another one.
 const STREAM: u64 = u64::from_le_bytes(*b"arrivals");
@@ -61,8 +63,8 @@ pub struct Open {
 /// Computes the schedule of one repeat of a cell, counted from 1.
 ///
 /// # Errors
-/// When the arrival model lacks a number, a trace cannot be read or is too short, or there are more than [`MOST_ARRIVALS`]
-/// arrivals.
+/// When the arrival model lacks a number, a trace cannot be read or is too short, or there are more than
+/// [`MOST_ARRIVALS`] arrivals.
 pub fn schedule(cell: &Cell, inputs: &Inputs, repeat: u32) -> Result<Schedule, LoadError> {
     let spec = &cell.spec;
     let seed = cell.seed.wrapping_add(u64::from(repeat));
@@ -117,8 +119,8 @@ enum Model {
     Instants(Vec<f64>),
 }
 
-/// Computes when requests are due: `warmup` arrivals, then those before `stop`. A duration counts from the first measured
-/// arrival.
+/// Computes when requests are due: `warmup` arrivals, then those before `stop`. A duration counts from the
+/// first measured arrival.
 fn due(model: &Model, warmup: u64, stop: Stop, seed: u64) -> Result<Vec<Nanos>, LoadError> {
     let (measured, span) = match stop {
         Stop::Requests(requests) => (Some(requests), None),
@@ -178,8 +180,8 @@ fn due(model: &Model, warmup: u64, stop: Stop, seed: u64) -> Result<Vec<Nanos>, 
     Ok(due)
 }
 
-/// When the `count`-th arrival is due while the rate goes linearly from `from` to `to` within `length` seconds: the t with
-/// from t + (to − from) t² / (2 length) = count. `None` when there is no such t.
+/// When the `count`-th arrival is due while the rate goes linearly from `from` to `to` within `length`
+/// seconds: the t with from t + (to − from) t² / (2 length) = count. `None` when there is no such t.
 fn ramp(from: f64, to: f64, length: f64, count: f64) -> Option<f64> {
     let root = from * from + 2.0 * (to - from) * count / length;
     (root >= 0.0).then(|| 2.0 * count / (from + root.sqrt()))
@@ -207,8 +209,9 @@ fn normal(random: &mut ChaCha8Rng) -> f64 {
     radius * (std::f64::consts::TAU * uniform(random)).cos()
 }
 
-/// Gamma with scale 1: Marsaglia and Tsang, "A simple method for generating gamma variables" (2000), with their boost for
-/// shapes below 1. Implemented here so that the same seed gives the same schedule in every version.
+/// Gamma with scale 1: Marsaglia and Tsang, "A simple method for generating gamma variables" (2000), with
+/// their boost for shapes below 1. Implemented here so that the same seed gives the same schedule in every
+/// version.
 fn gamma(shape: f64, random: &mut ChaCha8Rng) -> f64 {
     if shape == 1.0 {
         return exponential(random);

@@ -33,9 +33,9 @@ const STAMPS_CAPACITY: usize = 256;
 /// Pause before the first retry; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// When a reused connection ends within this time without an answer, the server had closed it before the request arrived.
-/// Servers close idle connections (vLLM after five seconds), and checking the socket before sending cannot see a close
-/// that is still on its way (RFC 9112, 9.3.1 and 9.5).
+/// When a reused connection ends within this time without an answer, the server had closed it before the
+/// request arrived. Servers close idle connections (vLLM after five seconds), and checking the socket before
+/// sending cannot see a close that is still on its way (RFC 9112, 9.3.1 and 9.5).
 const CLOSED_WHILE_IDLE: Duration = Duration::from_secs(1);
 
 /// One repeat of a cell: everything that decides what is sent, and when.
@@ -93,8 +93,9 @@ impl<C: Connect, S: Sink> Session<C, S> {
         if index < self.repeat.warmup { Phase::Warmup } else { Phase::Measured }
     }
 
-    /// Sends a request, reads its answer, and hands its record to the sink. Takes the connection from `connection` and leaves
-    /// one there that can be used again. Returns the outcome and, for a turn of a conversation, the answer's text.
+    /// Sends a request, reads its answer, and hands its record to the sink. Takes the connection from
+    /// `connection` and leaves one there that can be used again. Returns the outcome and, for a turn of a
+    /// conversation, the answer's text.
     pub(super) async fn perform(
         &self,
         arrival: Arrival,

@@ -4,7 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{error::LoadError, record::Record};
 
-/// Receives every record, in the order in which the requests end. Called on the client's thread, so it must not block.
+/// Receives every record, in the order in which the requests end. Called on the client's thread, so it must
+/// not block.
 pub trait Sink: Send + Sync + 'static {
     /// Takes a record.
     ///

@@ -1,7 +1,8 @@
-//! An incremental decoder of server-sent events, by the WHATWG rules: bytes in, as they arrive; the data of events out.
+//! An incremental decoder of server-sent events, by the WHATWG rules: bytes in, as they arrive; the data of
+//! events out.
 //!
-//! An event on one line that arrives in one piece is not copied. Others are collected in buffers that are reused, so an event
-//! costs no allocation once they have grown.
+//! An event on one line that arrives in one piece is not copied. Others are collected in buffers that are
+//! reused, so an event costs no allocation once they have grown.
 
 use memchr::memchr2;
 

@@ -1,7 +1,8 @@
 //! Waits for an instant more precisely than tokio's timer.
 //!
-//! Tokio's timer has a resolution of one millisecond, which at 1,000 arrivals per second is a whole gap. A `timerfd` wakes
-//! the same thread through the same `epoll` within microseconds, without another thread and without spinning.
+//! Tokio's timer has a resolution of one millisecond, which at 1,000 arrivals per second is a whole gap. A
+//! `timerfd` wakes the same thread through the same `epoll` within microseconds, without another thread and
+//! without spinning.
 
 use tokio::time::{Instant, sleep_until};
 

@@ -32,7 +32,8 @@ pub enum Arrivals {
 }
 
 impl Arrivals {
-    /// Whether requests start regardless of earlier ones (open loop). Latency then counts from the scheduled time.
+    /// Whether requests start regardless of earlier ones (open loop). Latency then counts from the scheduled
+    /// time.
     pub fn is_open(self) -> bool {
         self != Self::Closed
     }
@@ -53,10 +54,11 @@ impl fmt::Display for Arrivals {
     }
 }
 
-/// A recorded trace: JSON lines with `timestamp` in milliseconds, `input_length`, `output_length` and `hash_ids` (Mooncake
-/// format), or CSV with the columns `Timestamp` in seconds, `Request tokens` and `Response tokens` (BurstGPT format). Time
-/// counts from the first line. A workload without other prompts generates prompts and answers of exactly the recorded
-/// lengths; equal `hash_ids` become equal blocks of 512 tokens.
+/// A recorded trace: JSON lines with `timestamp` in milliseconds, `input_length`, `output_length` and
+/// `hash_ids` (Mooncake format), or CSV with the columns `Timestamp` in seconds, `Request tokens` and
+/// `Response tokens` (BurstGPT format). Time counts from the first line. A workload without other prompts
+/// generates prompts and answers of exactly the recorded lengths; equal `hash_ids` become equal blocks of 512
+/// tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trace {

@@ -29,7 +29,8 @@ pub struct GpuSpec {
     pub bandwidth_gb_s: f64,
     /// Dense matrix throughput of the datasheet, without sparsity, in TFLOPS.
     pub tflops: Tflops,
-    /// The class whose efficiencies apply by default: `turing`, `ampere-gddr`, `ada`, `ampere-hbm`, `hopper`, `cdna3` or `cpu`.
+    /// The class whose efficiencies apply by default: `turing`, `ampere-gddr`, `ada`, `ampere-hbm`, `hopper`,
+    /// `cdna3` or `cpu`.
     #[serde(default = "any_class")]
     pub class: String,
     /// Fraction of the bandwidth that a decoding step reaches. Default: that of the class.

@@ -11,14 +11,16 @@ use super::{error::InputError, json_lines::json_lines};
 pub struct Conversation {
     /// The system message before the first turn.
     pub system: Option<String>,
-    /// The user's turns, in order; never empty. Recorded answers are dropped, because the server under test answers.
+    /// The user's turns, in order; never empty. Recorded answers are dropped, because the server under test
+    /// answers.
     pub turns: Vec<String>,
 }
 
 /// The conversations of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conversations {
-    /// Conversations that begin with a user's turn, also after a system message or a greeting of the assistant.
+    /// Conversations that begin with a user's turn, also after a system message or a greeting of the
+    /// assistant.
     pub kept: Vec<Conversation>,
     /// The number of conversations without a user's turn, or with an empty first one.
     pub left_out: usize,
@@ -98,8 +100,8 @@ impl Conversations {
 }
 
 impl Conversation {
-    /// `None` when no user's turn comes first. An empty turn, or one of an unknown role, ends the conversation, because later
-    /// turns refer to it.
+    /// `None` when no user's turn comes first. An empty turn, or one of an unknown role, ends the
+    /// conversation, because later turns refer to it.
     fn from_raw(raw: RawConversation) -> Option<Self> {
         let mut system = None;
         let mut turns = Vec::new();

@@ -9,12 +9,13 @@ use serde_json::Value;
 use super::error::ValueError;
 use crate::unit::TimeSpan;
 
-/// Faults that the embedded engine simulates, of the whole server and of single answers. For a slow start set `startup`, for a
-/// KV cache that is too small `kv_tokens`.
+/// Faults that the embedded engine simulates, of the whole server and of single answers. For a slow start set
+/// `startup`, for a KV cache that is too small `kv_tokens`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {
-    /// When the server runs out of memory: streams end with an error event, the log shows the error, and it exits as vLLM does.
+    /// When the server runs out of memory: streams end with an error event, the log shows the error, and it
+    /// exits as vLLM does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out_of_memory: Option<Moment>,
     /// When the server crashes: every connection breaks, and it exits with status 1.
@@ -93,8 +94,8 @@ impl Moment {
     }
 }
 
-/// A fault, or merely an unusual form, of one answer. Faults that end an answer early exclude each other: where a request
-/// draws several of them, the first of this list applies. All others combine.
+/// A fault, or merely an unusual form, of one answer. Faults that end an answer early exclude each other:
+/// where a request draws several of them, the first of this list applies. All others combine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerFault {
@@ -136,7 +137,8 @@ pub enum AnswerFault {
     BytePerWrite,
     /// Every event holds three tokens.
     SeveralTokens,
-    /// An event without output comes long before the first token: a chat's role, or an empty text of a completion.
+    /// An event without output comes long before the first token: a chat's role, or an empty text of a
+    /// completion.
     EarlyRole,
     /// Every event holds the usage.
     UsageInEveryEvent,
@@ -198,7 +200,8 @@ impl FromStr for AnswerFault {
     }
 }
 
-/// Faults of answers with the share of requests that have them, from 0 to 1. Each fault is drawn independently, from the seed.
+/// Faults of answers with the share of requests that have them, from 0 to 1. Each fault is drawn
+/// independently, from the seed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AnswerFaults(pub BTreeMap<AnswerFault, f64>);

@@ -139,8 +139,8 @@ pub(crate) fn expand_home(path: &str) -> Utf8PathBuf {
     }
 }
 
-/// The path and text of a model's `config.json`: of a local model, or of the newest snapshot in the hub's cache. `None` when
-/// there is none.
+/// The path and text of a model's `config.json`: of a local model, or of the newest snapshot in the hub's
+/// cache. `None` when there is none.
 pub(crate) fn config_of_model(model: &str) -> Option<(Utf8PathBuf, String)> {
     let candidates = if is_path(model) || Utf8Path::new(model).join("config.json").exists() {
         vec![expand_home(model)]

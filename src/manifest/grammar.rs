@@ -1,5 +1,5 @@
-//! The JSON Schema of a manifest, derived from the types of [`super::declaration`]. Editors read it, and this file checks
-//! manifests against it and reports every mistake with its place.
+//! The JSON Schema of a manifest, derived from the types of [`super::declaration`]. Editors read it, and this
+//! file checks manifests against it and reports every mistake with its place.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
@@ -163,7 +163,8 @@ impl Grammar {
             return Some(child);
         }
         if let Some(patterns) = schema.get("patternProperties").and_then(Value::as_object) {
-            // The SLO is the only table with patterns, and its own parser is stricter than the regular expression.
+            // The SLO is the only table with patterns, and its own parser is stricter than the regular
+            // expression.
             return SloTerm::parse_key(key).ok().and_then(|_| patterns.values().next());
         }
         match schema.get("additionalProperties") {
@@ -310,7 +311,8 @@ impl Grammar {
         })
     }
 
-    /// Returns a finding for each required key that the table at `path` lacks, unless `is_set` says that it is set elsewhere.
+    /// Returns a finding for each required key that the table at `path` lacks, unless `is_set` says that it
+    /// is set elsewhere.
     pub(crate) fn missing(&self, node: &Node, path: &Path, is_set: impl Fn(&Path) -> bool) -> Vec<Finding> {
         let Ok(schema) = self.at(path) else {
             return Vec::new();

@@ -18,8 +18,8 @@ use super::{
     trace::TraceLine,
 };
 
-/// Files of prompts, documents, conversations and traces, by their path as the manifest writes it. They are read once,
-/// together with the manifest.
+/// Files of prompts, documents, conversations and traces, by their path as the manifest writes it. They are
+/// read once, together with the manifest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inputs(pub BTreeMap<Utf8PathBuf, Input>);
 
@@ -122,7 +122,8 @@ impl Inputs {
         input.trace.get_or_init(|| TraceLine::parse(file, &input.text).map(Arc::from)).clone()
     }
 
-    /// The most tokens that any request of a workload may generate; `None` when the workload does not limit it.
+    /// The most tokens that any request of a workload may generate; `None` when the workload does not limit
+    /// it.
     pub fn longest_output(&self, spec: &Workload) -> Option<u32> {
         if let Some(length) = spec.output_tokens() {
             return Some(length.bounds().1);
@@ -141,8 +142,8 @@ impl Inputs {
         }
     }
 
-    /// The number of distinct inputs of a workload: prompts, documents, or turns of conversations. `None` for generated
-    /// prompts, which are different in every request.
+    /// The number of distinct inputs of a workload: prompts, documents, or turns of conversations. `None` for
+    /// generated prompts, which are different in every request.
     ///
     /// # Errors
     /// When the workload has no input, or a file cannot be read.

@@ -5,7 +5,8 @@ use serde::de::DeserializeOwned;
 
 use super::error::InputError;
 
-/// The values of the lines that are not blank, each with its line's number from 1. `expected` describes one in errors.
+/// The values of the lines that are not blank, each with its line's number from 1. `expected` describes one
+/// in errors.
 pub(super) fn json_lines<T: DeserializeOwned>(
     file: &Utf8Path,
     text: &str,

@@ -100,8 +100,8 @@ pub(crate) struct BaseWorkload {
 }
 
 impl Manifest {
-    /// Reads a manifest with its includes, overrides and input files, and reports all findings at once. There is no manifest
-    /// when one of them is an error.
+    /// Reads a manifest with its includes, overrides and input files, and reports all findings at once. There
+    /// is no manifest when one of them is an error.
     pub fn load(path: &Utf8Path, overrides: &Overrides) -> (Option<Self>, Findings) {
         let mut findings = Findings::default();
         let manifest = read::read(path, overrides, &mut findings)
@@ -191,7 +191,8 @@ impl Manifest {
             .map_or_else(|| self.root.place.clone(), |node| head(&node.place))
     }
 
-    /// The manifest with includes, overrides and `--sim` applied, as TOML. Comments list the files it was read from.
+    /// The manifest with includes, overrides and `--sim` applied, as TOML. Comments list the files it was
+    /// read from.
     ///
     /// # Errors
     /// When a value cannot be written as TOML.
@@ -249,8 +250,8 @@ fn check_names(root: &Node, workloads: &[String], findings: &mut Findings) {
     }
 }
 
-/// Converts a table, empty if there is none, to its type. After the schema check, only rules that the type itself enforces can
-/// fail.
+/// Converts a table, empty if there is none, to its type. After the schema check, only rules that the type
+/// itself enforces can fail.
 fn typed<T: DeserializeOwned>(root: &Node, key: &str, findings: &mut Findings) -> Option<T> {
     let node = root.get(&[key]);
     match serde_json::from_value(node.map_or_else(|| Value::Object(Map::new()), Node::to_value)) {

@@ -154,7 +154,8 @@ fn includes(root: &mut Node, findings: &mut Findings) -> Vec<(String, Place)> {
         .collect()
 }
 
-/// Gives every server flag its canonical name, so that includes and overrides merge. A flag that is set twice is an error.
+/// Gives every server flag its canonical name, so that includes and overrides merge. A flag that is set twice
+/// is an error.
 fn canonical_flags(root: &mut Node, findings: &mut Findings) {
     let Some(flags) = root.table_mut(&["server", "flags"]) else {
         return;

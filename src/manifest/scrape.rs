@@ -18,7 +18,8 @@ pub enum ScrapeEvery {
 }
 
 impl Default for ScrapeEvery {
-    /// Once per second: often enough to catch the peak of a gauge in a short cell, while a scrape takes a few milliseconds.
+    /// Once per second: often enough to catch the peak of a gauge in a short cell, while a scrape takes a few
+    /// milliseconds.
     fn default() -> Self {
         Self::Every(TimeSpan::from_secs(1))
     }

@@ -1,4 +1,5 @@
-//! Suggestions for words that the manifest does not know: similar ones, and keys that people mean by other names.
+//! Suggestions for words that the manifest does not know: similar ones, and keys that people mean by other
+//! names.
 
 use crate::flags;
 
@@ -58,8 +59,8 @@ pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
     nearest(word, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }
 
-/// The full paths that a key alone could mean: those of `paths` that end in it, the path of a key that people call so, and
-/// a server flag. `*` in a path stands for every workload.
+/// The full paths that a key alone could mean: those of `paths` that end in it, the path of a key that people
+/// call so, and a server flag. `*` in a path stands for every workload.
 pub(super) fn meant(key: &str, paths: &[String], workloads: &[String]) -> Vec<String> {
     let key = plain(key);
     let ends = |path: &&str| path.rsplit('.').next().is_some_and(|last| plain(last) == key);

@@ -399,7 +399,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether a table at this path is a value rather than further keys: a JSON flag, a request body field, or prompts.
+    /// Whether a table at this path is a value rather than further keys: a JSON flag, a request body field,
+    /// or prompts.
     fn is_open_value(&self, path: &Path) -> bool {
         let depth = path.0.len();
         (path.starts_with(&["server", "flags"]) && depth == 3)

@@ -14,7 +14,8 @@ pub struct TraceLine {
     pub input_tokens: Option<u32>,
     /// Tokens of the answer, if the trace has them. A failed request's 0 is replayed as 1.
     pub output_tokens: Option<u32>,
-    /// Hashes of the prompt's blocks. Equal hashes mean that the prompts are equal up to the end of that block.
+    /// Hashes of the prompt's blocks. Equal hashes mean that the prompts are equal up to the end of that
+    /// block.
     pub hash_ids: Vec<u64>,
 }
 

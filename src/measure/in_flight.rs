@@ -48,13 +48,14 @@ impl From<Interval> for Window {
     }
 }
 
-/// The interval in which a request was in flight: from its first byte sent to its end. `None` when it was not sent.
+/// The interval in which a request was in flight: from its first byte sent to its end. `None` when it was not
+/// sent.
 pub(super) fn flight(record: &Record) -> Option<Interval> {
     Interval::between(record.sent?, record.end)
 }
 
-/// Returns the number of overlapping intervals after each instant at which it changes, in order. Where one ends as another
-/// begins, the end comes first: they do not overlap.
+/// Returns the number of overlapping intervals after each instant at which it changes, in order. Where one
+/// ends as another begins, the end comes first: they do not overlap.
 fn changes(intervals: impl Iterator<Item = Interval>) -> Vec<(Nanos, i64)> {
     let mut steps: Vec<(Nanos, i64)> =
         intervals.flat_map(|interval| [(interval.start, 1), (interval.end(), -1)]).collect();
@@ -88,15 +89,17 @@ pub(super) fn mean(records: &Records, interval: Interval) -> f64 {
     busy as f64 / interval.length as f64
 }
 
-/// The largest number of requests that were due and not yet sent: the client's own queue. `None` when there were none.
+/// The largest number of requests that were due and not yet sent: the client's own queue. `None` when there
+/// were none.
 pub(super) fn queue(records: impl Iterator<Item = Record>) -> Option<u32> {
     most(records.filter_map(|record| Interval::between(record.scheduled, record.sent?)))
 }
 
-/// Returns the steady window: `window` without the initial ramp-up and the final drain. It begins no earlier than the first
-/// end of any request, warm-up included, because until then the server only fills up. In a closed loop it lasts from the first
-/// to the last instant at which all streams were in flight, warm-up included; in an open loop, or with think times, until the
-/// last request was due. `None` when that is less than a hundredth of the window.
+/// Returns the steady window: `window` without the initial ramp-up and the final drain. It begins no earlier
+/// than the first end of any request, warm-up included, because until then the server only fills up. In a
+/// closed loop it lasts from the first to the last instant at which all streams were in flight, warm-up
+/// included; in an open loop, or with think times, until the last request was due. `None` when that is less
+/// than a hundredth of the window.
 pub(super) fn steady(records: &Records, spec: &Workload, window: Interval) -> Option<Interval> {
     let flights = || records.iter().filter_map(|record| flight(&record));
     let filled = flights().map(Interval::end).min()?.max(window.start);

@@ -8,8 +8,9 @@ use crate::unit::Percentile;
 /// Largest value of a histogram, microseconds: 292 000 years.
 const LARGEST_US: u64 = u64::MAX >> 1;
 
-/// Returns a percentile of ascending samples by linear interpolation between order statistics (NumPy's default): of n samples
-/// and for the fraction q, the value at place q (n − 1), counted from 0. `None` when there are no samples.
+/// Returns a percentile of ascending samples by linear interpolation between order statistics (NumPy's
+/// default): of n samples and for the fraction q, the value at place q (n − 1), counted from 0. `None` when
+/// there are no samples.
 pub fn percentile(sorted: &[f64], rank: Percentile) -> Option<f64> {
     let place = Place::of(rank, sorted.len() as u64)?;
     let at = |place: u64| sorted.get(place as usize).copied();
@@ -34,7 +35,8 @@ impl Place {
     }
 }
 
-/// Interpolates between two samples, from the nearer one as NumPy does, so that rounding cannot leave their range.
+/// Interpolates between two samples, from the nearer one as NumPy does, so that rounding cannot leave their
+/// range.
 pub(super) fn interpolate(low: f64, high: f64, part: f64) -> f64 {
     if part < 0.5 { low + (high - low) * part } else { high - (high - low) * (1.0 - part) }
 }
@@ -56,8 +58,8 @@ impl Latency {
         })
     }
 
-    /// Returns a percentile in milliseconds: a stored one, or for other ranks one from the histogram, accurate to 1 %. `None`
-    /// without samples.
+    /// Returns a percentile in milliseconds: a stored one, or for other ranks one from the histogram,
+    /// accurate to 1 %. `None` without samples.
     pub fn percentile(&self, rank: Percentile) -> Option<f64> {
         let stored =
             [(Percentile::P50, self.p50_ms), (Percentile::P95, self.p95_ms), (Percentile::P99, self.p99_ms)];
@@ -70,8 +72,8 @@ impl Latency {
 }
 
 impl Histogram {
-    /// Builds a histogram of samples in milliseconds. Buckets are accurate to 1 % or one microsecond, whichever is coarser. A
-    /// negative sample counts as 0.
+    /// Builds a histogram of samples in milliseconds. Buckets are accurate to 1 % or one microsecond,
+    /// whichever is coarser. A negative sample counts as 0.
     pub fn from_ms(samples: &[f64]) -> Self {
         let mut dense = Self::dense();
         for sample in samples {

@@ -1,4 +1,5 @@
-//! The metrics of a cell: a percentile or mean of a latency, or a rate. Everything that lists metrics iterates
+//! The metrics of a cell: a percentile or mean of a latency, or a rate. Everything that lists metrics
+//! iterates
 //! [`Metric::COLUMNS`]; to add a metric, add it there and to the match in each method below.
 
 use std::fmt;
@@ -134,7 +135,8 @@ impl Metric {
         at(term.percentile, term.metric)
     }
 
-    /// Returns the metric's value in a summary, in its unit; `None` where it was not measured or is not finite.
+    /// Returns the metric's value in a summary, in its unit; `None` where it was not measured or is not
+    /// finite.
     pub fn of(self, summary: &Summary) -> Option<f64> {
         let value = match self {
             Self::Latency(Rank::At(percentile), kind) => summary.latency(kind)?.percentile(percentile),
@@ -240,8 +242,8 @@ impl Metric {
         }
     }
 
-    /// Returns the verdict that excludes this metric of a cell from rankings; `None` where none does. Simulated cells may be
-    /// ranked among each other.
+    /// Returns the verdict that excludes this metric of a cell from rankings; `None` where none does.
+    /// Simulated cells may be ranked among each other.
     pub fn excluded_by(self, verdicts: &[Verdict]) -> Option<VerdictKind> {
         let counts = |verdict: &&Verdict| match verdict.severity {
             _ if verdict.kind == VerdictKind::Simulated => false,
@@ -255,8 +257,8 @@ impl Metric {
         verdicts.iter().filter(counts).max_by_key(|verdict| verdict.severity).map(|verdict| verdict.kind)
     }
 
-    /// Whether a name in [`Verdict::touches`] means this metric: its own name, with or without unit, or the bare name of its
-    /// latency. Called for every number of every cell, so it does not allocate.
+    /// Whether a name in [`Verdict::touches`] means this metric: its own name, with or without unit, or the
+    /// bare name of its latency. Called for every number of every cell, so it does not allocate.
     fn is_named_by(self, name: &str) -> bool {
         let bare =
             ["_ms", "_tok_s", "_req_s"].iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name);

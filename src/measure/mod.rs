@@ -1,4 +1,5 @@
-//! Computes summaries from records, and verdicts that say which numbers may be trusted. Reads no clock and no file.
+//! Computes summaries from records, and verdicts that say which numbers may be trusted. Reads no clock and no
+//! file.
 //!
 //! ```
 //! use runner::measure::{CellContext, Severity, VerdictKind, judge, outcome, summarize};

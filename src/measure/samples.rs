@@ -24,8 +24,8 @@ struct Times {
     tpot: Option<f64>,
 }
 
-/// The instant from which a request's latency counts: in an open loop when it was due, in a closed loop when it was sent. A
-/// request that was never sent has only the former.
+/// The instant from which a request's latency counts: in an open loop when it was due, in a closed loop when
+/// it was sent. A request that was never sent has only the former.
 fn origin(record: &Record, spec: &Workload) -> Nanos {
     if spec.arrivals.is_open() { record.scheduled } else { record.sent.unwrap_or(record.scheduled) }
 }
@@ -73,9 +73,9 @@ impl Times {
         Some(Self { ttft: streamed.then(|| first.ms_since(origin)), e2e: last.ms_since(origin), tpot })
     }
 
-    /// Whether the request meets every term of an SLO: a term on ITL is compared with that percentile of the request's own gaps,
-    /// any other with its single value. An answer of one token has no gap that could be too long. `None` when a term needs a
-    /// token count or the stamps of a stream, and there are none.
+    /// Whether the request meets every term of an SLO: a term on ITL is compared with that percentile of the
+    /// request's own gaps, any other with its single value. An answer of one token has no gap that could be
+    /// too long. `None` when a term needs a token count or the stamps of a stream, and there are none.
     fn meets(&self, slo: &Slo, record: &Record) -> Option<bool> {
         let mut all = true;
         for term in &slo.0 {
@@ -203,8 +203,8 @@ impl Samples {
         self.user_tok_s.extend(times.tpot.filter(|tpot| *tpot > 0.0).map(|tpot| 1e3 / tpot));
     }
 
-    /// Computes the summary. `itl` is the distribution of gaps. When one request lacks a token count, the sums of tokens are
-    /// absent.
+    /// Computes the summary. `itl` is the distribution of gaps. When one request lacks a token count, the
+    /// sums of tokens are absent.
     pub(super) fn summary(mut self, itl: Option<Latency>, context: &CellContext<'_>) -> Summary {
         let completed = self.counts.completed;
         let seconds = self.window.map(Interval::seconds);
@@ -256,8 +256,8 @@ fn starts(records: &Records, how: Start) -> Option<Starts> {
     Some(Starts { how, spread_s: latest.ms_since(*earliest) / 1e3 })
 }
 
-/// Output tokens of a completed request that arrived within an interval: its chunks there, times the request's tokens per
-/// chunk. All tokens of an answer that was not streamed arrive at its end.
+/// Output tokens of a completed request that arrived within an interval: its chunks there, times the
+/// request's tokens per chunk. All tokens of an answer that was not streamed arrive at its end.
 fn tokens_in(record: &Record, interval: Interval) -> f64 {
     let Some(usage) =
         record.usage.filter(|_| record.outcome == Outcome::Completed && !record.chunks.is_empty())

@@ -1,12 +1,13 @@
 //! The distribution of the gaps between tokens, exact and in bounded memory.
 //!
-//! A cell of a million requests with 256 tokens each has 255 million gaps. Sorting them peaks at 2.0 GB, twice what the whole
-//! client may take (`cargo bench --bench load -- million --million`); selecting them, as here, at 3.3 MB, in less than half the
-//! time, with the same percentiles. A histogram alone would move percentiles by up to its bucket width, 1 %.
+//! A cell of a million requests with 256 tokens each has 255 million gaps. Sorting them peaks at 2.0 GB,
+//! twice what the whole client may take (`cargo bench --bench load -- million --million`); selecting them, as
+//! here, at 3.3 MB, in less than half the time, with the same percentiles. A histogram alone would move
+//! percentiles by up to its bucket width, 1 %.
 //!
-//! Up to [`SORTED`] samples (8 MB) are sorted. More are selected by their digits: the samples are read once for every 16 bits,
-//! and counted only where they agree with a wanted sample so far. That takes 0.5 MB for each of at most six wanted samples, and
-//! three readings in all while no gap is longer than 4 s.
+//! Up to [`SORTED`] samples (8 MB) are sorted. More are selected by their digits: the samples are read once
+//! for every 16 bits, and counted only where they agree with a wanted sample so far. That takes 0.5 MB for
+//! each of at most six wanted samples, and three readings in all while no gap is longer than 4 s.
 
 use super::{
     latency::{Place, interpolate},
@@ -19,8 +20,8 @@ const SORTED: usize = 1 << 20;
 /// Bits of a sample that each reading resolves.
 const DIGIT: u32 = 16;
 
-/// Returns the distribution of samples in nanoseconds; `None` when there are none. `read` must pass the same samples to the
-/// function it is given each time it is called.
+/// Returns the distribution of samples in nanoseconds; `None` when there are none. `read` must pass the same
+/// samples to the function it is given each time it is called.
 pub(super) fn latency(read: impl Fn(&mut dyn FnMut(u64))) -> Option<Latency> {
     bounded(read, SORTED)
 }

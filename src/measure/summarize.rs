@@ -15,7 +15,8 @@ pub fn summarize(records: &Records, context: &CellContext<'_>) -> Summary {
     summarize_all(&[records], context)
 }
 
-/// Computes one summary of several repeats: samples are pooled, the lengths of windows added, and rates taken over the sum.
+/// Computes one summary of several repeats: samples are pooled, the lengths of windows added, and rates taken
+/// over the sum.
 pub fn pool(repeats: &[Records], context: &CellContext<'_>) -> Summary {
     summarize_all(&repeats.iter().collect::<Vec<_>>(), context)
 }
@@ -44,8 +45,8 @@ pub fn reason(outcome: CellOutcome, errors: &[(String, u64)]) -> Option<String> 
 }
 
 /// Returns the five most common errors of failed requests with their number, the most common first, such as
-/// `rejected(429): too many requests`. After ten thousand distinct messages new ones are ignored: such messages differ in
-/// every request.
+/// `rejected(429): too many requests`. After ten thousand distinct messages new ones are ignored: such
+/// messages differ in every request.
 pub fn common_errors(repeats: &[Records]) -> Vec<(String, u64)> {
     const MOST: usize = 5;
     const MOST_DISTINCT: usize = 10_000;

@@ -14,12 +14,12 @@ pub struct Summary {
     /// First origin to last end of the measured requests; for pooled repeats, the sum of their lengths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
-    /// The window without ramp-up and drain: after the first end of any request, and while the configured number is in flight
-    /// (closed loop) or requests are due (open loop).
+    /// The window without ramp-up and drain: after the first end of any request, and while the configured
+    /// number is in flight (closed loop) or requests are due (open loop).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steady: Option<Window>,
-    /// Origin to the first chunk that carries output. The origin is the scheduled instant in an open loop, the send
-    /// instant in a closed one.
+    /// Origin to the first chunk that carries output. The origin is the scheduled instant in an open loop,
+    /// the send instant in a closed one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttft: Option<Latency>,
     /// Gaps between consecutive chunks that carry output, pooled over requests.
@@ -70,7 +70,8 @@ pub struct Summary {
     /// Largest number of measured requests in flight at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_in_flight: Option<u32>,
-    /// Open loop: largest number of measured requests that were due and not yet sent, which is the client's own queue.
+    /// Open loop: largest number of measured requests that were due and not yet sent, which is the client's
+    /// own queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_queue: Option<u32>,
     /// Closed loop: how its streams started.
@@ -147,7 +148,8 @@ pub struct Latency {
     pub histogram: Histogram,
 }
 
-/// A mergeable histogram: pairs of a value in microseconds (accurate to 1 %) and its number of samples, ascending.
+/// A mergeable histogram: pairs of a value in microseconds (accurate to 1 %) and its number of samples,
+/// ascending.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Histogram {

@@ -8,13 +8,13 @@ use crate::manifest::{Slo, SloTerm};
 pub struct MissedTarget {
     /// The target.
     pub term: SloTerm,
-    /// The measured percentile of completed requests, milliseconds. Absent when so many requests failed that it would not
-    /// represent all of them.
+    /// The measured percentile of completed requests, milliseconds. Absent when so many requests failed that
+    /// it would not represent all of them.
     pub measured_ms: Option<f64>,
 }
 
-/// Returns the targets that a cell missed. A failed request counts as later than any limit, so a target is missed when more
-/// requests failed than lie beyond its percentile.
+/// Returns the targets that a cell missed. A failed request counts as later than any limit, so a target is
+/// missed when more requests failed than lie beyond its percentile.
 pub fn missed_targets(summary: &Summary, slo: &Slo) -> Vec<MissedTarget> {
     let failed = summary.counts.errors() as f64 / summary.counts.scheduled.max(1) as f64;
     slo.0

@@ -9,8 +9,8 @@ use crate::load::Records;
 /// The most points a timeline has.
 const STEPS: u64 = 60;
 
-/// Computes requests in flight and chunks per second over the whole cell, warm-up included, in at most 60 equal steps. The
-/// time of a point is the middle of its step. Empty when no request was sent.
+/// Computes requests in flight and chunks per second over the whole cell, warm-up included, in at most 60
+/// equal steps. The time of a point is the middle of its step. Empty when no request was sent.
 pub fn timeline(records: &Records) -> Vec<Point> {
     let flights: Vec<Interval> = records.iter().filter_map(|record| flight(&record)).collect();
     let start = flights.iter().map(|flight| flight.start).min();

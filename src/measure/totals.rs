@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::{Outcome, Records};
 
-/// Counts of all requests that the client sent in a cell, in all repeats and warm-up, as a server counts them.
+/// Counts of all requests that the client sent in a cell, in all repeats and warm-up, as a server counts
+/// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientTotals {
     /// Requests sent; each retry counts.
@@ -17,7 +18,8 @@ pub struct ClientTotals {
     /// Output tokens of completed requests, by each answer's `usage`; absent when one answer has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
-    /// Mean of first chunk − sent over completed, streamed requests, milliseconds: the part of TTFT that a server can see.
+    /// Mean of first chunk − sent over completed, streamed requests, milliseconds: the part of TTFT that a
+    /// server can see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft_mean_ms: Option<f64>,
     /// Mean of last chunk − sent over completed requests, milliseconds.

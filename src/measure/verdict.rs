@@ -9,8 +9,8 @@ pub struct Verdict {
     pub kind: VerdictKind,
     /// How much of the cell it affects.
     pub severity: Severity,
-    /// The metrics it affects, as column names without unit (`p95_ttft`, `throughput`); a latency's bare name (`ttft`)
-    /// stands for all of its percentiles. Empty for `note` and `cell`.
+    /// The metrics it affects, as column names without unit (`p95_ttft`, `throughput`); a latency's bare name
+    /// (`ttft`) stands for all of its percentiles. Empty for `note` and `cell`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub touches: Vec<String>,
     /// The observation, with its numbers.

@@ -5,8 +5,8 @@ use serde_with::skip_serializing_none;
 
 use crate::unit::Percentile;
 
-/// The growth of a histogram of durations between two scrapes. The buckets are the server's own and limit the resolution of
-/// percentiles.
+/// The growth of a histogram of durations between two scrapes. The buckets are the server's own and limit the
+/// resolution of percentiles.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Durations {
@@ -61,9 +61,9 @@ impl Durations {
         durations
     }
 
-    /// A percentile in milliseconds, by linear interpolation within its bucket as in Prometheus' `histogram_quantile`. Absent
-    /// without durations, and in the first and the last bucket, which are too wide: vLLM's first one for a whole request ends
-    /// at 300 ms, and its last one has no end.
+    /// A percentile in milliseconds, by linear interpolation within its bucket as in Prometheus'
+    /// `histogram_quantile`. Absent without durations, and in the first and the last bucket, which are too
+    /// wide: vLLM's first one for a whole request ends at 300 ms, and its last one has no end.
     pub fn percentile_ms(&self, rank: Percentile) -> Option<f64> {
         let total: u64 = self.buckets.iter().map(|bucket| bucket.count).sum();
         let position = rank.fraction() * total as f64;

@@ -8,8 +8,8 @@ use super::{
     snapshot::{Cumulative, GaugePoint, Snapshot, growth},
 };
 
-/// The growth of the engine's metrics from before a repeat to after it, warm-up included. An absent value is unknown: the
-/// server does not have the metric, or its counter fell.
+/// The growth of the engine's metrics from before a repeat to after it, warm-up included. An absent value is
+/// unknown: the server does not have the metric, or its counter fell.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EngineSide {
@@ -23,7 +23,8 @@ pub struct EngineSide {
     pub prompt_tokens: Option<u64>,
     /// Output tokens (`generation_tokens_total`).
     pub generation_tokens: Option<u64>,
-    /// How often a running request went back to the queue because the KV cache was full (`num_preemptions_total`).
+    /// How often a running request went back to the queue because the KV cache was full
+    /// (`num_preemptions_total`).
     pub preemptions: Option<u64>,
     /// Prompt tokens looked up in the prefix cache (`prefix_cache_queries_total`).
     pub prefix_queries: Option<u64>,
@@ -51,8 +52,8 @@ pub struct EngineSide {
     pub kv_usage_peak: Option<f64>,
 }
 
-/// The growth between two pages of `/metrics` that are `span_s` seconds apart; `None` when a page has none of the metrics, or
-/// the server restarted in between.
+/// The growth between two pages of `/metrics` that are `span_s` seconds apart; `None` when a page has none of
+/// the metrics, or the server restarted in between.
 ///
 /// ```
 /// let before = "vllm:prompt_tokens_total 100\nvllm:generation_tokens_total 40\n";
@@ -69,8 +70,8 @@ pub fn between_pages(before: &str, after: &str, span_s: f64) -> Option<EngineSid
 impl EngineSide {
     /// The growth from `before` to `after`, with the peaks of the gauges `during` the repeat.
     pub(super) fn between(before: &Snapshot, during: &[GaugePoint], after: &Snapshot, span_s: f64) -> Self {
-        // A counter that is missing on the page before did not exist yet and starts at 0: client libraries create labelled
-        // counters at their first use.
+        // A counter that is missing on the page before did not exist yet and starts at 0: client libraries
+        // create labelled counters at their first use.
         let counter = |get: fn(&Snapshot) -> Option<f64>| {
             growth(get(before).unwrap_or(0.0), get(after)?).map(|growth| growth.round() as u64)
         };
@@ -106,7 +107,8 @@ impl EngineSide {
         counters.iter().any(|get| matches!((get(before), get(after)), (Some(then), Some(now)) if now < then))
     }
 
-    /// Part of the looked-up prompt tokens that the prefix cache held, 0 to 1; absent when none was looked up.
+    /// Part of the looked-up prompt tokens that the prefix cache held, 0 to 1; absent when none was looked
+    /// up.
     pub fn prefix_hit_rate(&self) -> Option<f64> {
         let queries = self.prefix_queries.filter(|queries| *queries > 0)?;
         Some(self.prefix_hits? as f64 / queries as f64)

@@ -1,8 +1,8 @@
 //! Parses the Prometheus text format of `/metrics`.
 //!
-//! The format is one line, `name{label="value",…} value [timestamp] [# exemplar]`. The crates for it depend on regular
-//! expressions and a calendar, and reject a whole page because of one bad line. Comments, including `# HELP` and `# TYPE`,
-//! are skipped, because a sample's name determines its type.
+//! The format is one line, `name{label="value",…} value [timestamp] [# exemplar]`. The crates for it depend
+//! on regular expressions and a calendar, and reject a whole page because of one bad line. Comments,
+//! including `# HELP` and `# TYPE`, are skipped, because a sample's name determines its type.
 
 /// One line that carries a value.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,4 +1,5 @@
-//! Reads the state of this machine's GPUs: from the driver's library, or from `nvidia-smi` where that cannot be loaded.
+//! Reads the state of this machine's GPUs: from the driver's library, or from `nvidia-smi` where that cannot
+//! be loaded.
 
 #[cfg(target_os = "linux")]
 use super::nvml::Nvml;

@@ -42,7 +42,8 @@ pub struct GpuSide {
     pub memory_peak_bytes: Option<u64>,
     /// Part of the time in which a kernel ran, 0 to 1; mean over the samples.
     pub utilization: Option<f64>,
-    /// Mean power, watts: energy divided by time, or the mean over the samples where the driver counts no energy.
+    /// Mean power, watts: energy divided by time, or the mean over the samples where the driver counts no
+    /// energy.
     pub power_mean_w: Option<f64>,
     /// Peak power, watts.
     pub power_peak_w: Option<f64>,

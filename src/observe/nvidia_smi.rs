@@ -1,5 +1,5 @@
-//! Reads GPU states from `nvidia-smi`. It counts no energy, so energy is integrated from power. Never tested on a real GPU:
-//! the format of its lines is that of its manual.
+//! Reads GPU states from `nvidia-smi`. It counts no energy, so energy is integrated from power. Never tested
+//! on a real GPU: the format of its lines is that of its manual.
 
 use std::time::Duration;
 

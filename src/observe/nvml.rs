@@ -1,5 +1,5 @@
-//! Reads GPU states from NVML, NVIDIA's management library, which comes with the driver and is loaded when a run begins.
-//! Never tested on a real GPU.
+//! Reads GPU states from NVML, NVIDIA's management library, which comes with the driver and is loaded when a
+//! run begins. Never tested on a real GPU.
 
 use super::gpu_side::GpuState;
 

@@ -1,7 +1,7 @@
 //! The thread that observes a server while it is under load.
 //!
-//! It has its own thread and runtime, so that no request waits for a slow page or the kernel's process table. It lives as
-//! long as a run, so that a cell pays for neither.
+//! It has its own thread and runtime, so that no request waits for a slow page or the kernel's process table.
+//! It lives as long as a run, so that a cell pays for neither.
 
 use std::{
     thread,
@@ -78,8 +78,8 @@ struct Job {
 }
 
 impl Observer {
-    /// Starts the thread, which ends when this value is dropped. `runner` is the path of this binary, which guards the
-    /// programs that are run; `None` runs them without a guardian.
+    /// Starts the thread, which ends when this value is dropped. `runner` is the path of this binary, which
+    /// guards the programs that are run; `None` runs them without a guardian.
     pub fn start(runner: Option<&str>) -> Self {
         let runner = runner.map(str::to_owned);
         let (jobs, mut queue) = mpsc::unbounded_channel::<Job>();
@@ -131,8 +131,9 @@ impl Drop for Observer {
 }
 
 impl Observation {
-    /// Takes the last sample once the engine reports that nothing runs, and returns the result. `completed` is the number of
-    /// requests that the client saw completed; an engine that counted fewer has not settled yet.
+    /// Takes the last sample once the engine reports that nothing runs, and returns the result. `completed`
+    /// is the number of requests that the client saw completed; an engine that counted fewer has not settled
+    /// yet.
     pub async fn end(self, completed: u64) -> ServerSide {
         let _ = self.end.send(completed);
         self.result.await.unwrap_or_else(|_| ServerSide {
@@ -264,8 +265,9 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Scrapes until nothing runs and every completed request is counted, because engines update their metrics after they
-    /// have sent the last token. Without such a page returns the last one, which shows that it is not settled.
+    /// Scrapes until nothing runs and every completed request is counted, because engines update their
+    /// metrics after they have sent the last token. Without such a page returns the last one, which shows
+    /// that it is not settled.
     async fn settled(&mut self, before: &Snapshot, completed: u64) -> Option<Snapshot> {
         let until = Instant::now() + SETTLE_TIMEOUT;
         let mut pause = FIRST_PAUSE;

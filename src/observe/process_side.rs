@@ -18,8 +18,8 @@ pub struct ProcessSide {
 }
 
 impl ProcessSide {
-    /// Summarizes samples in order of time, the last one `span_s` seconds after the first. `None` with fewer than two, and
-    /// when the processor time fell because a process ended without being waited for.
+    /// Summarizes samples in order of time, the last one `span_s` seconds after the first. `None` with fewer
+    /// than two, and when the processor time fell because a process ended without being waited for.
     pub(super) fn summarize(samples: &[TreeUsage], span_s: f64) -> Option<Self> {
         let (first, last) = (samples.first()?, samples.last()?);
         let cpu_s = last.cpu_s - first.cpu_s;

@@ -73,8 +73,8 @@ impl ServerSide {
         }
     }
 
-    /// Energy of the GPUs that the server used, joules; of all GPUs where it is unknown which it used. Absent when there are
-    /// none, or the energy of one is unknown.
+    /// Energy of the GPUs that the server used, joules; of all GPUs where it is unknown which it used. Absent
+    /// when there are none, or the energy of one is unknown.
     pub fn gpu_energy_j(&self) -> Option<f64> {
         let used: Vec<&GpuSide> = self.gpus.iter().filter(|gpu| gpu.used_by_server != Some(false)).collect();
         let energies: Option<Vec<f64>> = used.iter().map(|gpu| gpu.energy_j).collect();

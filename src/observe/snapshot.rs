@@ -187,7 +187,8 @@ impl Cumulative {
         }
     }
 
-    /// The growth since an earlier scrape; `None` when a count fell, so that it is not the same histogram any more.
+    /// The growth since an earlier scrape; `None` when a count fell, so that it is not the same histogram any
+    /// more.
     pub(super) fn since(&self, before: Option<&Self>) -> Option<Durations> {
         let zero = Self::default();
         let before = before.unwrap_or(&zero);

@@ -126,8 +126,8 @@ impl Axis {
 }
 
 impl Plan {
-    /// The axes: load before server, each in the order of the manifest. `more` adds values to an axis, for imported cells that
-    /// were never planned.
+    /// The axes: load before server, each in the order of the manifest. `more` adds values to an axis, for
+    /// imported cells that were never planned.
     pub fn axes(&self, more: impl Fn(&str) -> Vec<Value>) -> Vec<Axis> {
         let load = self.load_axes.iter().map(|name| {
             let cells = self.groups.iter().flat_map(|group| &group.cells);

@@ -1,4 +1,5 @@
-//! Column names of the axes: the last key of a path, or the whole path where two axes would have the same name.
+//! Column names of the axes: the last key of a path, or the whole path where two axes would have the same
+//! name.
 
 use std::collections::BTreeMap;
 

@@ -399,7 +399,8 @@ impl Expansion<'_> {
         Some(None)
     }
 
-    /// The names that an expression may use: the server's flags and the workload's values, then the axes, which take precedence.
+    /// The names that an expression may use: the server's flags and the workload's values, then the axes,
+    /// which take precedence.
     fn scope(&self, draft: &Draft, workload: &str) -> Scope {
         let mut scope = Scope::new();
         let flags = draft.server.get("flags").and_then(Value::as_object);
@@ -432,7 +433,8 @@ impl Expansion<'_> {
 }
 
 impl Group {
-    /// The values of the server's axes, such as `max-model-len=4096 max-num-seqs=64`; without axes, its model.
+    /// The values of the server's axes, such as `max-model-len=4096 max-num-seqs=64`; without axes, its
+    /// model.
     pub fn title(&self) -> String {
         if self.axes.is_empty() {
             return self.server.model.clone();

@@ -1,4 +1,5 @@
-//! Ids of servers and cells: hashes of a versioned canonical form of what is measured, without settings of the tool.
+//! Ids of servers and cells: hashes of a versioned canonical form of what is measured, without settings of
+//! the tool.
 
 use serde_json::{Value, json};
 
@@ -67,7 +68,8 @@ pub(super) fn cell_key(
     }))
 }
 
-/// The id of a cell: `chat-c8-t128-1f3a9c20`, or in an open loop `chat-r12.5-t128-…` or `batch-at-once-t128-…`.
+/// The id of a cell: `chat-c8-t128-1f3a9c20`, or in an open loop `chat-r12.5-t128-…` or
+/// `batch-at-once-t128-…`.
 pub(super) fn cell_id(workload: &str, spec: &Workload, max_tokens: u32, key: &str) -> String {
     let load = match (spec.streams(), spec.rate) {
         (Some(streams), _) => format!("c{streams}"),
@@ -88,8 +90,8 @@ fn workload_seed(workload: &str, seed: u64) -> u64 {
 }
 
 impl Plan {
-    /// A seed that all cells of a workload share, for draws that must not differ between them. [`Cell::seed`] belongs to one
-    /// cell.
+    /// A seed that all cells of a workload share, for draws that must not differ between them. [`Cell::seed`]
+    /// belongs to one cell.
     pub fn shared_seed(&self, cell: &Cell) -> u64 {
         let swept = cell.axes.get("seed").and_then(Value::as_u64);
         workload_seed(&cell.workload, swept.unwrap_or(self.experiment.seed))

@@ -68,7 +68,8 @@ pub(super) fn ladders(groups: &mut [Group], manifest: &Manifest, columns: &Colum
     }
 }
 
-/// The columns that change along a workload's ladder: the axis itself, the axes zipped with it, and derived values.
+/// The columns that change along a workload's ladder: the axis itself, the axes zipped with it, and derived
+/// values.
 fn along(manifest: &Manifest, base: &BaseWorkload, columns: &Columns) -> BTreeSet<String> {
     let rungs =
         ["concurrency", "rate"].map(|key| Path(vec!["workload".into(), base.name.clone(), key.into()]));

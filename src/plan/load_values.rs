@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{Cell, Stop};
 
 impl Cell {
-    /// The load values that always have a column: `concurrency` or `arrivals`, `rate`, `max_tokens`, and `requests` or
-    /// `duration`.
+    /// The load values that always have a column: `concurrency` or `arrivals`, `rate`, `max_tokens`, and
+    /// `requests` or `duration`.
     pub fn load_values(&self) -> BTreeMap<String, Value> {
         let mut values = BTreeMap::from([("max_tokens".to_owned(), self.max_tokens.into())]);
         match self.spec.streams() {

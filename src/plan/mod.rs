@@ -1,4 +1,5 @@
-//! Expands a manifest into a [`Plan`]: the cells in order, grouped by server so that each distinct server starts once.
+//! Expands a manifest into a [`Plan`]: the cells in order, grouped by server so that each distinct server
+//! starts once.
 //!
 //! ```
 //! use runner::{manifest::{Manifest, Overrides}, plan::plan};
@@ -73,7 +74,8 @@ pub struct Group {
 /// One point of the matrix: one server, one workload, one value per axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// Id such as `chat-c8-t128-1f3a9c20`; the last part is a hash of the resolved values and the content of the inputs.
+    /// Id such as `chat-c8-t128-1f3a9c20`; the last part is a hash of the resolved values and the content of
+    /// the inputs.
     pub id: String,
     /// The workload's name in the manifest.
     pub workload: String,
@@ -90,7 +92,8 @@ pub struct Cell {
     /// The reason for skipping the cell, if it is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skip: Option<String>,
-    /// With `stop_climbing`, the cell with the next lower load. This cell is skipped when climbing stops there or earlier.
+    /// With `stop_climbing`, the cell with the next lower load. This cell is skipped when climbing stops
+    /// there or earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rung_below: Option<String>,
 }
@@ -105,13 +108,13 @@ pub enum Stop {
     Duration(TimeSpan),
 }
 
-/// Fewest requests per stream, warm-up included, for a staggered start. With fewer, the time in which not all streams are active
-/// would be too large a part of the cell.
+/// Fewest requests per stream, warm-up included, for a staggered start. With fewer, the time in which not all
+/// streams are active would be too large a part of the cell.
 const REQUESTS_TO_STAGGER: u64 = 8;
 
 impl Cell {
-    /// How the streams of a closed loop start. By default staggered if there are enough requests per stream, or a duration.
-    /// `None` in an open loop.
+    /// How the streams of a closed loop start. By default staggered if there are enough requests per stream,
+    /// or a duration. `None` in an open loop.
     pub fn start(&self) -> Option<Start> {
         let streams = u64::from(self.spec.streams()?);
         let enough = match self.stop {

@@ -18,8 +18,9 @@ pub struct CellRepeat {
 }
 
 impl Group {
-    /// Every repeat of every cell that is not skipped, in measuring order. As written, the repeats of a cell follow one another.
-    /// Shuffled, each block holds every cell once, so that drift of the machine affects all cells alike.
+    /// Every repeat of every cell that is not skipped, in measuring order. As written, the repeats of a cell
+    /// follow one another. Shuffled, each block holds every cell once, so that drift of the machine affects
+    /// all cells alike.
     pub fn repeats(&self, experiment: &Experiment) -> Vec<CellRepeat> {
         let cells: Vec<usize> =
             (0..self.cells.len()).filter(|&cell| self.cells[cell].skip.is_none()).collect();

@@ -12,8 +12,8 @@ impl Plan {
     }
 }
 
-/// Whether an id matches one of the patterns. `*` matches anything; a pattern without `*` matches anywhere in the id. No patterns
-/// match every id.
+/// Whether an id matches one of the patterns. `*` matches anything; a pattern without `*` matches anywhere in
+/// the id. No patterns match every id.
 pub fn selects(patterns: &[String], id: &str) -> bool {
     patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, id))
 }

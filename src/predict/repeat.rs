@@ -67,7 +67,8 @@ impl Setup<'_> {
         Ok((records, engine.gauges()))
     }
 
-    /// What a predicted cell's records do not say about themselves. A prediction cannot run with other flags than its own.
+    /// What a predicted cell's records do not say about themselves. A prediction cannot run with other flags
+    /// than its own.
     pub(super) fn context<'c>(&self, cell: &'c Cell) -> CellContext<'c> {
         let inputs = self.inputs.count(&cell.spec);
         CellContext {

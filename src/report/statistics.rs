@@ -105,10 +105,10 @@ pub(crate) fn largest<T>(items: impl IntoIterator<Item = (T, f64)>) -> Option<(T
 /// A number with its 95 % confidence interval.
 ///
 /// - A percentile: the order statistics between which it lies, whatever the distribution, by the normal
-///   approximation of
-///   the binomial (Conover, Practical Nonparametric Statistics, 3rd ed., section 3.2). Ranks are looked up in the stored
-///   histogram, so the bounds carry its 1 %. Where a cell was repeated the interval is at least as wide as the repeats' own
-///   percentiles make it: what differs from run to run is in no sample of one run.
+///   approximation of the binomial (Conover, Practical Nonparametric Statistics, 3rd ed., section 3.2). Ranks
+///   are looked up in the stored histogram, so the bounds carry its 1 %. Where a cell was repeated the
+///   interval is at least as wide as the repeats' own percentiles make it: what differs from run to run is in
+///   no sample of one run.
 /// - A rate: from its repeats where there are several (Student's t of their logarithms). From one repeat of a
 ///   closed loop, by
 ///   Little's law X = N / R: its relative error is that of the mean E2E, from the variance of the samples.

@@ -19,8 +19,8 @@ pub enum WriteError {
     Templates(Findings),
 }
 
-/// Renders the notes, charts and page of a stored run into its folder, and returns the paths of the notes. Charts of an earlier
-/// rendering are removed.
+/// Renders the notes, charts and page of a stored run into its folder, and returns the paths of the notes.
+/// Charts of an earlier rendering are removed.
 ///
 /// # Errors
 ///

@@ -19,8 +19,8 @@ const ANNOUNCED_AFTER: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(30);
 
 impl Sweep<'_> {
-    /// Predicts the cells without a prediction, where the GPU and the model are known, and stores the result. A failed
-    /// prediction is a warning: the run goes on.
+    /// Predicts the cells without a prediction, where the GPU and the model are known, and stores the result.
+    /// A failed prediction is a warning: the run goes on.
     ///
     /// # Errors
     /// When the predictions cannot be written.

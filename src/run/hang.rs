@@ -11,8 +11,8 @@ const CHECKS: u32 = 20;
 /// The longest pause between two checks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits until requests have been in flight for `span` without any output: no answer began and no chunk arrived. Returns the
-/// number of requests in flight. Requests that time out do not count as output.
+/// Waits until requests have been in flight for `span` without any output: no answer began and no chunk
+/// arrived. Returns the number of requests in flight. Requests that time out do not count as output.
 pub(super) async fn wait_for_hang(progress: &Progress, span: Duration) -> u64 {
     let pause = (span / CHECKS).min(LONGEST_PAUSE);
     let output = || (progress.answers.load(Relaxed), progress.chunks.load(Relaxed));

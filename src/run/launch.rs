@@ -11,8 +11,8 @@ use crate::{
 };
 
 impl Sweep<'_> {
-    /// Starts the server of a group and stores `server.json`. An interrupted start is not stored: it tells nothing about the
-    /// server.
+    /// Starts the server of a group and stores `server.json`. An interrupted start is not stored: it tells
+    /// nothing about the server.
     pub(super) async fn start(&mut self, group: &Group) -> Result<Result<Running, StartFailure>, RunError> {
         let folder = self.folder.server_folder(&group.id)?;
         let started_at = Timestamp::now();
@@ -75,8 +75,8 @@ impl Sweep<'_> {
         Ok(result)
     }
 
-    /// Describes the difference when an earlier start of this server in the run had another engine version. Two servers of a run
-    /// may have two versions; one server may not.
+    /// Describes the difference when an earlier start of this server in the run had another engine version.
+    /// Two servers of a run may have two versions; one server may not.
     fn version_difference(&self, file: &ServerFile) -> Option<String> {
         let same = |server: &&ServerFile| server.id == file.id;
         let before = self.stored.servers.iter().find(same)?;

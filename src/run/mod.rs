@@ -1,4 +1,5 @@
-//! Runs a plan: starts each server, sends the load, measures every cell, and stores the results. Progress is reported as
+//! Runs a plan: starts each server, sends the load, measures every cell, and stores the results. Progress is
+//! reported as
 //! [`Event`]s.
 //!
 //! ```

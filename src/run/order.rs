@@ -12,7 +12,8 @@ pub struct Order {
     pub results: Utf8PathBuf,
     /// The run's name. Without one, the UTC time and the hardware.
     pub name: Option<String>,
-    /// Patterns of the cells to measure; empty for every cell. The others stay in the plan and can be measured later.
+    /// Patterns of the cells to measure; empty for every cell. The others stay in the plan and can be
+    /// measured later.
     pub only: Vec<String>,
     /// Whether a stored run is continued.
     pub resume: Resume,
@@ -30,7 +31,8 @@ pub enum Resume {
     /// Start a new run.
     #[default]
     Never,
-    /// Continue the run of [`Order::name`], or the newest of the experiment without one; start a new run where there is none.
+    /// Continue the run of [`Order::name`], or the newest of the experiment without one; start a new run
+    /// where there is none.
     IfPresent,
     /// Continue this run, named by its name, by `EXPERIMENT/RUN`, or by its folder.
     Run(String),

@@ -29,7 +29,8 @@ impl Sweep<'_> {
                     | ServerOutcome::Oom(OomAt::Weights | OomAt::KvCache | OomAt::Graphs)
             );
             let smaller = self.plan.groups.iter().find(|other| other.id == ended.id)?;
-            // A failed start proves nothing where another start of that server went well: something else held the memory.
+            // A failed start proves nothing where another start of that server went well: something else held
+            // the memory.
             let fits =
                 self.stored.cells.iter().any(|cell| cell.server == smaller.id && cell.outcome.is_measured());
             (out && !fits && smaller.id != group.id && needs_no_more(&smaller.server, &group.server)).then(

@@ -26,11 +26,12 @@ const LONGEST_LABEL: usize = 64;
 
 type Emit<'a> = &'a mut (dyn FnMut(Event) + Send);
 
-/// Runs a plan. Every finished cell is on disk before the next one starts. Once `stop` turns true the running repeat is
-/// abandoned, and the run ends with what is stored.
+/// Runs a plan. Every finished cell is on disk before the next one starts. Once `stop` turns true the running
+/// repeat is abandoned, and the run ends with what is stored.
 ///
 /// # Errors
-/// When the run cannot start, its results can no longer be stored, or the stored run that it continues is not comparable.
+/// When the run cannot start, its results can no longer be stored, or the stored run that it continues is not
+/// comparable.
 pub async fn run(
     manifest: &Manifest,
     plan: &Plan,
@@ -193,8 +194,8 @@ fn cut_off(folder: &Utf8Path, cells: usize) -> String {
     )
 }
 
-/// The ids of the cells that need no new measurement. A cell that was skipped because of another one is done only if that one
-/// is: measured again, a ladder may climb on, and a server may fit.
+/// The ids of the cells that need no new measurement. A cell that was skipped because of another one is done
+/// only if that one is: measured again, a ladder may climb on, and a server may fit.
 fn done(cells: &[CellFile]) -> BTreeSet<String> {
     let is_done = |id: &String| {
         let mut same = cells.iter().filter(|cell| cell.id == *id);

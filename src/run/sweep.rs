@@ -25,7 +25,8 @@ pub(super) struct Sweep<'a> {
     pub(super) folder: RunFolder,
     /// The content of the folder.
     pub(super) stored: StoredRun,
-    /// Ids of the cells that need no measurement: done earlier, finished by this start, or left out by `--only`.
+    /// Ids of the cells that need no measurement: done earlier, finished by this start, or left out by
+    /// `--only`.
     pub(super) settled: BTreeSet<String>,
     pub(super) tables_due: Instant,
     pub(super) emit: &'a mut (dyn FnMut(Event) + Send),

@@ -1,5 +1,5 @@
-//! Learns from a server how many tokens words have, before the clock of a cell starts, so that prompts of an exact length can be
-//! generated.
+//! Learns from a server how many tokens words have, before the clock of a cell starts, so that prompts of an
+//! exact length can be generated.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -47,7 +47,8 @@ pub(super) enum CountError {
     Cancelled,
 }
 
-/// The vocabularies that were learned from one server. The key is everything else in a request's body that changes a count.
+/// The vocabularies that were learned from one server. The key is everything else in a request's body that
+/// changes a count.
 #[derive(Default)]
 pub(super) struct TokenCounts(BTreeMap<String, Arc<Vocabulary>>);
 

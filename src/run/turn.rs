@@ -132,8 +132,8 @@ impl Sweep<'_> {
     }
 }
 
-/// Returns how the server ended, or stopped serving, if requests failed because of that. The last request may fail before the
-/// end of the server is known.
+/// Returns how the server ended, or stopped serving, if requests failed because of that. The last request may
+/// fail before the end of the server is known.
 async fn crash_behind_errors(progress: &Progress, alive: &mut Running) -> Option<server::Crash> {
     if progress.errors.load(Relaxed) == 0 {
         return None;

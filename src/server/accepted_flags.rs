@@ -56,8 +56,8 @@ pub enum FlagsError {
     },
 }
 
-/// The version of the installed vLLM package that a command's program belongs to, read from the package's metadata without
-/// running anything; `None` for any other program.
+/// The version of the installed vLLM package that a command's program belongs to, read from the package's
+/// metadata without running anything; `None` for any other program.
 pub fn installed_version(command: &[String]) -> Option<String> {
     let program = expand_home(command.first()?);
     let found = if program.as_str().contains('/') {
@@ -84,10 +84,10 @@ pub fn installed_version(command: &[String]) -> Option<String> {
         })
 }
 
-/// Reads the flags that a server's command accepts from its help. They are kept in `cache_folder` by command and version, so
-/// the slow call is made once per version. Each call of the command takes at most 120 s and 8 MiB of memory, and `on_run`
-/// gets its command line beforehand. The command runs under the guardian of `runner`, the path of this binary; `None` runs
-/// it without.
+/// Reads the flags that a server's command accepts from its help. They are kept in `cache_folder` by command
+/// and version, so the slow call is made once per version. Each call of the command takes at most 120 s and 8
+/// MiB of memory, and `on_run` gets its command line beforehand. The command runs under the guardian of
+/// `runner`, the path of this binary; `None` runs it without.
 ///
 /// # Errors
 /// When the command is a script, does not answer, or its help is no help of an engine.
@@ -163,8 +163,8 @@ async fn read_flags(
     Ok(flags)
 }
 
-/// Whether a command gives an interpreter a script to execute, such as `sh -c '…'`. Running it with `--help` would execute
-/// the script.
+/// Whether a command gives an interpreter a script to execute, such as `sh -c '…'`. Running it with `--help`
+/// would execute the script.
 fn holds_script(command: &[String]) -> bool {
     let is_interpreter = |word: &String| {
         let name = word.rsplit('/').next().unwrap_or(word);
@@ -179,8 +179,8 @@ fn shown(words: &[&str]) -> String {
     shlex::try_join(words.iter().copied()).unwrap_or_else(|_| words.join(" "))
 }
 
-/// The flags of a server that its engine does not accept, each as it would be passed, with the most similar flag that it
-/// accepts.
+/// The flags of a server that its engine does not accept, each as it would be passed, with the most similar
+/// flag that it accepts.
 pub fn unknown_flags(server: &Server, accepted: &AcceptedFlags) -> Vec<(String, Option<String>)> {
     let passed = server.flags.passed().map(|(name, flag)| match flag {
         Flag::Off => format!("no-{name}"),
@@ -209,8 +209,8 @@ fn version(text: &str) -> Option<String> {
     })
 }
 
-/// The long options that a help text lists. Only lines at the indentation that most options have count, because
-/// explanations mention options too.
+/// The long options that a help text lists. Only lines at the indentation that most options have count,
+/// because explanations mention options too.
 fn flags_in(help: &str) -> BTreeSet<String> {
     let indent = |line: &str| {
         let text = line.trim_start();

@@ -8,11 +8,11 @@ use crate::{
 /// The environment variable in which vLLM expects the key that requests must carry.
 pub(super) const API_KEY: &str = "VLLM_API_KEY";
 
-/// Builds the argument vector that starts a server on a port. `runner` is the path of this binary, which contains the
-/// embedded engine.
+/// Builds the argument vector that starts a server on a port. `runner` is the path of this binary, which
+/// contains the embedded engine.
 ///
-/// The model, the host, the port and the flags are appended to the configured command, except for those that it takes by its
-/// placeholders `{model}`, `{host}` and `{port}`.
+/// The model, the host, the port and the flags are appended to the configured command, except for those that
+/// it takes by its placeholders `{model}`, `{host}` and `{port}`.
 ///
 /// ```
 /// use runner::{manifest::Server, server::argv};

@@ -33,8 +33,8 @@ const QUERY: [&str; 3] = [
     "--format=csv,noheader,nounits",
 ];
 
-/// Lists the GPUs of this machine; none where `nvidia-smi` is absent or fails. `runner` is the path of this binary, which
-/// guards the tool.
+/// Lists the GPUs of this machine; none where `nvidia-smi` is absent or fails. `runner` is the path of this
+/// binary, which guards the tool.
 ///
 /// # Errors
 /// When the tool hangs or floods its output.

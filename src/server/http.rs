@@ -54,8 +54,8 @@ impl HttpError {
     }
 }
 
-/// A client that uses no proxy, follows no redirect, and verifies certificates as the platform does. Cheap to clone;
-/// building one reads the machine's certificates.
+/// A client that uses no proxy, follows no redirect, and verifies certificates as the platform does. Cheap to
+/// clone; building one reads the machine's certificates.
 #[derive(Clone, Debug)]
 pub struct HttpClient(reqwest::Client);
 

@@ -34,7 +34,8 @@ const GUARD_TIMEOUT: Duration = Duration::from_secs(5);
 const PORT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a GPU may take to free memory.
 const GPU_TIMEOUT: Duration = Duration::from_secs(30);
-/// How far a GPU's memory in use may stay above its value before the start, MiB: other processes come and go too.
+/// How far a GPU's memory in use may stay above its value before the start, MiB: other processes come and go
+/// too.
 const GPU_SLACK_MIB: u64 = 512;
 
 #[derive(Debug, thiserror::Error)]
@@ -158,8 +159,8 @@ impl LaunchedServer {
         })
     }
 
-    /// The exit code of the server's first process (a negative one is a signal), once it has ended; the inner `None` is an end
-    /// without a known code.
+    /// The exit code of the server's first process (a negative one is a signal), once it has ended; the inner
+    /// `None` is an end without a known code.
     pub(super) fn exited(&self) -> Option<Option<i32>> {
         let report = self.report.borrow();
         // A guardian whose output has ended cannot report an exit any more.
@@ -200,8 +201,9 @@ impl LaunchedServer {
         ProcessTree { guard: self.guard_pid, group: self.leader }
     }
 
-    /// Ends the whole tree: the guardian sends SIGTERM, then SIGKILL. When the guardian does not answer, its tree is killed
-    /// directly. Then waits until the port and the GPU's memory are free, so that the next server finds what this one found.
+    /// Ends the whole tree: the guardian sends SIGTERM, then SIGKILL. When the guardian does not answer, its
+    /// tree is killed directly. Then waits until the port and the GPU's memory are free, so that the next
+    /// server finds what this one found.
     ///
     /// # Errors
     /// What is still there.
@@ -251,7 +253,8 @@ impl LaunchedServer {
             let _ = kill_process(self.guard_pid, Signal::KILL);
             let _ = timeout(GUARD_TIMEOUT, self.guard.wait()).await;
         }
-        // Processes that had left the group have no parent of ours any more, and shared memory is still there.
+        // Processes that had left the group have no parent of ours any more, and shared memory is still
+        // there.
         end_orphans(self.entry.as_deref()).await;
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Launches a server or attaches to one, proves that it is ready, and reports how it ended.
 //!
-//! `start` drives everything: `command` builds the argument vector, `launched` runs it under a guardian (`process`) that
-//! ends the whole process tree with the runner, `log` reads what the server writes, and `probe` checks over HTTP that the
-//! right server answers.
+//! `start` drives everything: `command` builds the argument vector, `launched` runs it under a guardian
+//! (`process`) that ends the whole process tree with the runner, `log` reads what the server writes, and
+//! `probe` checks over HTTP that the right server answers.
 
 mod accepted_flags;
 mod command;

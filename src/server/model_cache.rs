@@ -1,4 +1,5 @@
-//! Finds out whether a model's files are in the Hugging Face cache, so that a download does not count as a slow start.
+//! Finds out whether a model's files are in the Hugging Face cache, so that a download does not count as a
+//! slow start.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -10,7 +11,8 @@ use crate::manifest::{Engine, EnvValue, Server, expand_home};
 /// The unit of `st_blocks`, bytes, whatever the disk's own block size.
 const BLOCK: u64 = 512;
 
-/// The cache folder of a server's model; `None` when nothing will be downloaded: another engine, or a local model.
+/// The cache folder of a server's model; `None` when nothing will be downloaded: another engine, or a local
+/// model.
 pub(super) fn folder(server: &Server) -> Option<Utf8PathBuf> {
     let local = ["/", "./", "../", "~/"].iter().any(|prefix| server.model.starts_with(prefix));
     if server.engine != Engine::Vllm || local || Utf8Path::new(&server.model).exists() {
@@ -40,8 +42,8 @@ fn cache(variable: impl Fn(&str) -> Option<String>) -> Option<Utf8PathBuf> {
         .or_else(|| Some(folder("HOME")?.join(".cache/huggingface/hub")))
 }
 
-/// Whether a model's weights are complete: no download is in progress, and a snapshot has all the weights that its index
-/// names.
+/// Whether a model's weights are complete: no download is in progress, and a snapshot has all the weights
+/// that its index names.
 pub(super) fn is_complete(folder: &Utf8Path) -> bool {
     let in_progress = names(&folder.join("blobs")).iter().any(|name| name.ends_with(".incomplete"));
     !in_progress
@@ -50,7 +52,8 @@ pub(super) fn is_complete(folder: &Utf8Path) -> bool {
             .any(|name| has_weights(&folder.join("snapshots").join(name)))
 }
 
-/// Bytes of a model's files on the disk, including unfinished ones. Space that a file has reserved does not count.
+/// Bytes of a model's files on the disk, including unfinished ones. Space that a file has reserved does not
+/// count.
 pub(super) fn bytes_on_disk(folder: &Utf8Path) -> u64 {
     let blobs = folder.join("blobs").read_dir_utf8();
     let files = blobs.into_iter().flatten().flatten();

@@ -107,7 +107,8 @@ impl<'de> Deserialize<'de> for ServerOutcome {
     }
 }
 
-/// What a server reports about itself in its log, on `/version` and on `/v1/models`. An absent value is unknown, never zero.
+/// What a server reports about itself in its log, on `/version` and on `/v1/models`. An absent value is
+/// unknown, never zero.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Facts {

@@ -13,7 +13,8 @@ use crate::manifest::{Server, expand_home};
 
 /// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Limit on a response's body, bytes: a real server's have kilobytes. Parsed, a body may take eighty times its size.
+/// Limit on a response's body, bytes: a real server's have kilobytes. Parsed, a body may take eighty times
+/// its size.
 pub(super) const MAX_BODY: usize = 1 << 20;
 /// Limit on the length of a server's model name and version, characters.
 const MAX_NAME: usize = 512;
@@ -67,8 +68,8 @@ impl Probe {
         }
     }
 
-    /// Whether the server answers, is healthy and serves our model. An `attached` server may serve our model under another
-    /// name if it lists our model as the root of that name.
+    /// Whether the server answers, is healthy and serves our model. An `attached` server may serve our model
+    /// under another name if it lists our model as the root of that name.
     pub(super) async fn ask(&self, server: &Server, attached: bool) -> Answer {
         match self.get("/health").await {
             // Not every engine has the endpoint.

@@ -28,8 +28,8 @@ fn quoted(word: &str) -> String {
     if let Some(rest) = word.strip_prefix("~/") {
         return format!("\"$HOME\"/{}", quoted(rest));
     }
-    // Control characters are written as bash's byte escapes, which a terminal that shows the script does not interpret and
-    // which do not depend on the locale.
+    // Control characters are written as bash's byte escapes, which a terminal that shows the script does not
+    // interpret and which do not depend on the locale.
     if word.contains(|c: char| is_control(c)) {
         let mut out = "$'".to_owned();
         for c in word.chars() {
@@ -54,8 +54,8 @@ fn quoted(word: &str) -> String {
     }
 }
 
-/// Whether a terminal would interpret a character, such as an escape or a change of text direction. Newlines and tabs are
-/// quoted as they are.
+/// Whether a terminal would interpret a character, such as an escape or a change of text direction. Newlines
+/// and tabs are quoted as they are.
 fn is_control(c: char) -> bool {
     c.is_control() && !matches!(c, '\0' | '\n' | '\t')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -159,8 +159,8 @@ fn help(name: &str) -> Option<&'static str> {
     flags::info(name)?.help.as_deref()
 }
 
-/// Writes the config file. vLLM turns `key: true` into `--key`, a list into its items, and anything else into one word. It
-/// ignores empty lists, and `key: false` where a flag has no negation, so neither is written.
+/// Writes the config file. vLLM turns `key: true` into `--key`, a list into its items, and anything else into
+/// one word. It ignores empty lists, and `key: false` where a flag has no negation, so neither is written.
 fn config_yaml(server: &Server) -> String {
     if server.engine != Engine::Vllm {
         return "# Only vLLM reads this file; start this server with serve.sh.\n".to_owned();
@@ -214,8 +214,8 @@ fn config_yaml(server: &Server) -> String {
     out
 }
 
-/// Writes a scalar that vLLM turns back into the same word. Only integers are unquoted: Python formats some other numbers
-/// differently.
+/// Writes a scalar that vLLM turns back into the same word. Only integers are unquoted: Python formats some
+/// other numbers differently.
 fn yaml(value: &Value) -> String {
     match value {
         Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),

@@ -56,8 +56,8 @@ impl Running {
         self.launched.as_ref().map(LaunchedServer::tree)
     }
 
-    /// Waits until the server's first process ends, whatever its exit code. Never returns for an attached server. Cancel
-    /// safe.
+    /// Waits until the server's first process ends, whatever its exit code. Never returns for an attached
+    /// server. Cancel safe.
     pub async fn crashed(&mut self) -> Crash {
         let Some(launched) = &mut self.launched else {
             return std::future::pending().await;
@@ -68,9 +68,9 @@ impl Running {
         Crash { outcome, reason, exit_code, log_tail: launched.log.tail() }
     }
 
-    /// Checks whether a server whose processes live has stopped serving: nothing of it listens on its port any more, or it
-    /// reports itself unhealthy, as vLLM does when its engine has died. Meant for when requests failed and none is in flight.
-    /// `None` while it serves, and for an attached server.
+    /// Checks whether a server whose processes live has stopped serving: nothing of it listens on its port
+    /// any more, or it reports itself unhealthy, as vLLM does when its engine has died. Meant for when
+    /// requests failed and none is in flight. `None` while it serves, and for an attached server.
     pub async fn stopped_serving(&mut self) -> Option<Crash> {
         let launched = self.launched.as_mut()?;
         let port = launched.port();
@@ -100,8 +100,8 @@ impl Running {
         launched.log.tail()
     }
 
-    /// Ends the server's process tree, then waits until its port and its GPU's memory are free again. Returns what could not
-    /// be ended or freed, as a sentence. An attached server is left alone.
+    /// Ends the server's process tree, then waits until its port and its GPU's memory are free again. Returns
+    /// what could not be ended or freed, as a sentence. An attached server is left alone.
     pub async fn stop(self) -> Option<String> {
         self.launched?.end().await.err().map(|error| error.to_string())
     }

@@ -61,8 +61,9 @@ pub struct StartFailure {
 
 /// Starts a server, or attaches to one, and waits until it is ready: our process, our model, our flags.
 ///
-/// Unless the manifest fixes a port, the server gets a free one, and another one when that is lost meanwhile. `on_phase` gets
-/// every new phase with the log's last line about it. `cancel` ends the start when it turns `true`.
+/// Unless the manifest fixes a port, the server gets a free one, and another one when that is lost meanwhile.
+/// `on_phase` gets every new phase with the log's last line about it. `cancel` ends the start when it turns
+/// `true`.
 ///
 /// # Errors
 /// How the start failed. The server's whole process tree has ended by then.
@@ -228,8 +229,8 @@ impl<'a> Launch<'a> {
         }
     }
 
-    /// The current phase and its detail. vLLM logs many warnings, so of its log only lines about progress are shown; of other
-    /// engines' logs the last line.
+    /// The current phase and its detail. vLLM logs many warnings, so of its log only lines about progress are
+    /// shown; of other engines' logs the last line.
     fn progress(&self) -> (StartPhase, String) {
         let log = &self.launched.log;
         match &self.downloading {

@@ -29,7 +29,8 @@ pub(super) fn remove(experiment: &Utf8Path) {
     }
 }
 
-/// Whether a folder belongs to this user, holds nothing but what precedes a run, and has no process working in it.
+/// Whether a folder belongs to this user, holds nothing but what precedes a run, and has no process working
+/// in it.
 fn is_abandoned(folder: &Utf8Path) -> bool {
     let (Ok(metadata), Ok(names)) = (fs::symlink_metadata(folder), atomic::names(folder)) else {
         return false;

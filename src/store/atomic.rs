@@ -17,7 +17,8 @@ const NEW: &str = ".tmp-new-";
 /// Prefix of a folder that is about to be replaced.
 const OLD: &str = ".tmp-old-";
 
-/// Held during each write, so that [`stop_writing`] can wait for it. Global because the end of the process is.
+/// Held during each write, so that [`stop_writing`] can wait for it. Global because the end of the process
+/// is.
 static WRITING: Mutex<()> = Mutex::new(());
 /// How long [`stop_writing`] waits for a write.
 const LONGEST_WRITE: Duration = Duration::from_secs(1);
@@ -27,8 +28,8 @@ fn writing() -> MutexGuard<'static, ()> {
     WRITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits up to a second for a write in progress and lets no other begin. For a process that is about to exit at once and
-/// would leave a temporary file behind.
+/// Waits up to a second for a write in progress and lets no other begin. For a process that is about to exit
+/// at once and would leave a temporary file behind.
 pub fn stop_writing() {
     let until = Instant::now() + LONGEST_WRITE;
     loop {
@@ -52,7 +53,8 @@ pub(super) fn write_file(path: &Utf8Path, bytes: &[u8]) -> Result<(), StoreError
     sync_folder(parent)
 }
 
-/// Writes a file whose path a person gave: atomically, unless it is a pipe or a device, which is written directly.
+/// Writes a file whose path a person gave: atomically, unless it is a pipe or a device, which is written
+/// directly.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -91,8 +93,8 @@ pub(super) fn write_folder(path: &Utf8Path, files: &[Content<'_>]) -> Result<(),
         sync_folder(&new)
     };
     fill().inspect_err(|_| discard(&new))?;
-    // A folder cannot be renamed onto one that is not empty. If the process dies between the two renames, `recover` brings
-    // the older one back.
+    // A folder cannot be renamed onto one that is not empty. If the process dies between the two renames,
+    // `recover` brings the older one back.
     let replaces = path.exists();
     let put = || {
         if replaces {
@@ -183,7 +185,8 @@ fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), StoreError> {
     fs::rename(from, to).map_err(|e| StoreError::io(to, "rename it into place", &e))
 }
 
-/// Frees the space of a failed write, best effort: the disk may be full, and the first error is the one to report.
+/// Frees the space of a failed write, best effort: the disk may be full, and the first error is the one to
+/// report.
 fn discard(path: &Utf8Path) {
     let _ = remove(path);
 }

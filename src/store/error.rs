@@ -20,7 +20,8 @@ pub struct StoreError {
     pub reason: String,
     /// What a person can do about it.
     pub next: String,
-    /// Whether the file's content differs from what was written, so that [`super::RunFolder::repair`] can help.
+    /// Whether the file's content differs from what was written, so that [`super::RunFolder::repair`] can
+    /// help.
     pub(super) is_damaged: bool,
 }
 

@@ -27,8 +27,8 @@ pub enum FindError {
     Store(#[from] StoreError),
 }
 
-/// Returns the folder of a run that is named by its path, by `EXPERIMENT/RUN` below `results`, or by its experiment, which means
-/// the newest run.
+/// Returns the folder of a run that is named by its path, by `EXPERIMENT/RUN` below `results`, or by its
+/// experiment, which means the newest run.
 ///
 /// # Errors
 ///

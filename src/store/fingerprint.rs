@@ -5,8 +5,9 @@ use super::schema::RunFile;
 /// Reads a value of a run; `None` where it is unknown.
 type Value = fn(&RunFile) -> Option<String>;
 
-/// Returns the differences between the machines and engines of two starts of a run, one per line (`gpu: A → B`); empty when
-/// their numbers are comparable. A value that only one of them knows is no difference, except for a GPU.
+/// Returns the differences between the machines and engines of two starts of a run, one per line (`gpu: A →
+/// B`); empty when their numbers are comparable. A value that only one of them knows is no difference, except
+/// for a GPU.
 pub fn fingerprint_difference(old: &RunFile, new: &RunFile) -> Vec<String> {
     let values: [(&str, Value); 9] = [
         ("simulated", |run| Some(run.simulated.to_string())),

@@ -43,7 +43,8 @@ impl RunFolder {
     /// Creates `results/<experiment>/<name>` and locks it.
     ///
     /// # Errors
-    /// When the run exists already, another process works on it, a name is not a valid folder name, or the disk fails.
+    /// When the run exists already, another process works on it, a name is not a valid folder name, or the
+    /// disk fails.
     pub fn create(results: &Utf8Path, experiment: &str, name: &str) -> Result<Self, StoreError> {
         let parent = Self::parent(results, experiment, name)?;
         let path = parent.join(name);
@@ -53,8 +54,8 @@ impl RunFolder {
         Self::begin(&parent, path, is_new)
     }
 
-    /// Creates `results/<experiment>/<name>`, or `<name>-2`, `<name>-3` … when that exists, and locks it. Processes that
-    /// call this at the same time get different folders.
+    /// Creates `results/<experiment>/<name>`, or `<name>-2`, `<name>-3` … when that exists, and locks it.
+    /// Processes that call this at the same time get different folders.
     ///
     /// # Errors
     /// When a name is not a valid folder name, or the disk fails.
@@ -105,8 +106,8 @@ impl RunFolder {
         }
     }
 
-    /// Writes the files that every run begins with. On failure a new folder is removed again: without `run.json` it could be
-    /// neither resumed nor rendered.
+    /// Writes the files that every run begins with. On failure a new folder is removed again: without
+    /// `run.json` it could be neither resumed nor rendered.
     ///
     /// # Errors
     /// When the disk fails.
@@ -309,8 +310,9 @@ impl RunFolder {
     }
 }
 
-/// Stores a run that is complete from the start (imported or predicted) as `results/<experiment>/<run>`, and returns its
-/// folder. `manifest` is the text it was made from; an imported run has none, and no recipes of its servers.
+/// Stores a run that is complete from the start (imported or predicted) as `results/<experiment>/<run>`, and
+/// returns its folder. `manifest` is the text it was made from; an imported run has none, and no recipes of
+/// its servers.
 ///
 /// # Errors
 /// When the run exists already, or the disk fails.

@@ -19,8 +19,8 @@ pub struct LadderEnd {
     pub reason: String,
 }
 
-/// Returns where the ladder of a cell ended before reaching it, judged by the stored cells; `None` while it goes on. A cell
-/// that is not stored, because it was left out, does not end the ladder.
+/// Returns where the ladder of a cell ended before reaching it, judged by the stored cells; `None` while it
+/// goes on. A cell that is not stored, because it was left out, does not end the ladder.
 pub fn ladder_end(group: &Group, cell: &Cell, done: &[CellFile]) -> Option<LadderEnd> {
     let rule = cell.spec.stop_climbing?;
     let (below, stored) = rung_below(group, cell, done)?;

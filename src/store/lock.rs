@@ -16,15 +16,16 @@ use rustix::{
 
 use super::{error::StoreError, layout};
 
-/// A held lock. The kernel releases it when the process ends, however it ends. The lock's file stays: removing it would race
-/// with the next process.
+/// A held lock. The kernel releases it when the process ends, however it ends. The lock's file stays:
+/// removing it would race with the next process.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
 }
 
-/// How long to wait before believing that another process holds the lock: a child that was just forked has, for an instant, a
-/// copy of every file its parent had open, including the lock of a runner that is gone by then.
+/// How long to wait before believing that another process holds the lock: a child that was just forked has,
+/// for an instant, a copy of every file its parent had open, including the lock of a runner that is gone by
+/// then.
 const PATIENCE: Duration = Duration::from_millis(300);
 const POLL: Duration = Duration::from_millis(10);
 

@@ -1,8 +1,8 @@
 //! Writes what was measured into a run folder, and reads it back.
 //!
-//! Light files (JSON, CSV, TOML) go to git and suffice to render every note, chart and page again. Records are heavy and stay
-//! on the machine that measured them. Every file and cell folder is either complete or absent, and only one process at a time
-//! writes in a run folder.
+//! Light files (JSON, CSV, TOML) go to git and suffice to render every note, chart and page again. Records
+//! are heavy and stay on the machine that measured them. Every file and cell folder is either complete or
+//! absent, and only one process at a time writes in a run folder.
 //!
 //! ```
 //! use runner::store::{check_name, newest, read};

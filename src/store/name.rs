@@ -12,8 +12,8 @@ const RULE: &str =
 #[error("{0:?} cannot be the name of a folder; {RULE}")]
 pub struct InvalidName(String);
 
-/// Checks that a run may have this name: it must be a plain folder name, not a path, a hidden folder, or something a
-/// command line would read as a flag.
+/// Checks that a run may have this name: it must be a plain folder name, not a path, a hidden folder, or
+/// something a command line would read as a flag.
 ///
 /// # Errors
 /// [`InvalidName`], whose message says which names are allowed.

@@ -1,4 +1,5 @@
-//! The types of stored predictions: the basis of a predicted run, and `predicted.json` for comparison with a measured one.
+//! The types of stored predictions: the basis of a predicted run, and `predicted.json` for comparison with a
+//! measured one.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,8 @@ pub struct Basis {
     pub answers: f64,
     /// The measured run from which the constants were fitted; absent when they are the catalogue's.
     pub calibration: Option<CalibrationBasis>,
-    /// A sentence on how such predictions compared with real servers; begins with `unvalidated` when none were compared.
+    /// A sentence on how such predictions compared with real servers; begins with `unvalidated` when none
+    /// were compared.
     pub validation: String,
 }
 

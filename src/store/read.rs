@@ -58,8 +58,8 @@ pub fn read(folder: &Utf8Path) -> Result<StoredRun, StoreError> {
 /// Reads the records of every repeat of a cell, in order. A cell to which no request was sent has none.
 ///
 /// # Errors
-/// When the cell does not exist, its records are missing although it was measured (a clone does not hold them), or a file is
-/// cut short, altered or newer than this program.
+/// When the cell does not exist, its records are missing although it was measured (a clone does not hold
+/// them), or a file is cut short, altered or newer than this program.
 pub fn read_records(folder: &Utf8Path, cell_id: &str) -> Result<Vec<Records>, StoreError> {
     name::check_in(folder, cell_id)?;
     let cell_folder = folder.join(layout::CELLS).join(cell_id);
@@ -88,8 +88,8 @@ pub fn read_records(folder: &Utf8Path, cell_id: &str) -> Result<Vec<Records>, St
     }
 }
 
-/// Returns the folder of an experiment's newest run; `None` when there is none yet. A predicted run counts only when there
-/// is no other.
+/// Returns the folder of an experiment's newest run; `None` when there is none yet. A predicted run counts
+/// only when there is no other.
 ///
 /// # Errors
 /// When the results cannot be listed, or the `run.json` of one of its runs cannot be read.
@@ -124,8 +124,8 @@ pub(super) fn read_run(folder: &Utf8Path) -> Result<RunFile, StoreError> {
     json::read(&path)
 }
 
-/// Reads cells in the order given, on all processors: a large run has more than a gigabyte of them. Returns the first error
-/// in that order.
+/// Reads cells in the order given, on all processors: a large run has more than a gigabyte of them. Returns
+/// the first error in that order.
 fn read_cells(wanted: &[(Utf8PathBuf, &str)]) -> Result<Vec<CellFile>, StoreError> {
     let readers = thread::available_parallelism().map_or(1, NonZero::get);
     let share = wanted.len().div_ceil(readers).max(CELLS_PER_THREAD);

@@ -21,7 +21,8 @@ struct Header {
     records: u64,
 }
 
-/// Writes the file, one record at a time. The gzip header holds no time, so the same records give the same bytes.
+/// Writes the file, one record at a time. The gzip header holds no time, so the same records give the same
+/// bytes.
 pub(super) fn encode(cell: &str, repeat: usize, records: &Records, file: &mut dyn Write) -> io::Result<()> {
     let gzip = GzEncoder::new(BufWriter::new(file), Compression::fast());
     let mut lines = BufWriter::with_capacity(1 << 16, gzip);

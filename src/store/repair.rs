@@ -1,5 +1,5 @@
-//! Repairs a damaged run folder before a run resumes, so that one broken file does not cost hours of measurements.
-//! Damaged files are moved aside, reported, and written again.
+//! Repairs a damaged run folder before a run resumes, so that one broken file does not cost hours of
+//! measurements. Damaged files are moved aside, reported, and written again.
 
 use camino::Utf8Path;
 
@@ -13,9 +13,9 @@ use crate::plan::Plan;
 const ASIDE: &str = ".damaged-";
 
 impl RunFolder {
-    /// Makes the folder readable again. A damaged plan or resolved manifest is written again; a damaged cell, server or
-    /// prediction is moved aside, to be made again by the run. Files that a newer program wrote are left alone. Returns one
-    /// sentence for each repair.
+    /// Makes the folder readable again. A damaged plan or resolved manifest is written again; a damaged cell,
+    /// server or prediction is moved aside, to be made again by the run. Files that a newer program wrote are
+    /// left alone. Returns one sentence for each repair.
     ///
     /// # Errors
     /// When a file cannot be moved or written.
@@ -48,7 +48,8 @@ impl RunFolder {
                 "cells are predicted again",
             )?;
         }
-        // Cells of the stored plan are read, and those of the manifest's plan are measured: both must be sound.
+        // Cells of the stored plan are read, and those of the manifest's plan are measured: both must be
+        // sound.
         let stored: Plan = json::read(&plan_file)?;
         for group in stored.groups.iter().chain(&plan.groups) {
             name::check_in(self.path(), &group.id)?;
@@ -69,7 +70,8 @@ impl RunFolder {
         Ok(repairs)
     }
 
-    /// Moves a file or folder aside and returns a clause that says where to; empty when there was nothing to move.
+    /// Moves a file or folder aside and returns a clause that says where to; empty when there was nothing to
+    /// move.
     fn move_aside(&self, path: &Utf8Path) -> Result<String, StoreError> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(String::new());

@@ -42,8 +42,8 @@ pub struct CellFile {
     pub reason: Option<String>,
     /// The cell at which its ladder ended, when it was skipped for that reason.
     pub ladder_ended_at: Option<String>,
-    /// The server that needs no more memory than this cell's server and ran out of it, when this cell was skipped for that reason
-    /// (`experiment.skip_impossible`).
+    /// The server that needs no more memory than this cell's server and ran out of it, when this cell was
+    /// skipped for that reason (`experiment.skip_impossible`).
     pub proved_impossible_by: Option<String>,
     /// Whether the embedded engine answered.
     pub simulated: bool,
@@ -61,14 +61,15 @@ pub struct CellFile {
     pub slo: Slo,
     /// Summary over all repeats pooled; absent when nothing was measured.
     pub summary: Option<Summary>,
-    /// Numbers of an imported cell that came without samples, by column name (`p95_ttft_ms`); with several repeats, the mean
-    /// of their numbers. Empty for cells that this tool measured.
+    /// Numbers of an imported cell that came without samples, by column name (`p95_ttft_ms`); with several
+    /// repeats, the mean of their numbers. Empty for cells that this tool measured.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reported: BTreeMap<String, f64>,
     /// Summary of each repeat, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<Summary>,
-    /// Metrics of the server and its machine during the cell, repeats pooled; absent where they were not collected.
+    /// Metrics of the server and its machine during the cell, repeats pooled; absent where they were not
+    /// collected.
     pub server_side: Option<ServerSide>,
     /// Metrics of the server in each repeat, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -100,8 +101,8 @@ pub struct CellFile {
 }
 
 impl CellFile {
-    /// GPU energy per output token, joules: energy of the server's GPUs / output tokens, warm-up included in both. Absent when
-    /// the driver reports no energy or the answers no token counts.
+    /// GPU energy per output token, joules: energy of the server's GPUs / output tokens, warm-up included in
+    /// both. Absent when the driver reports no energy or the answers no token counts.
     pub fn gpu_j_per_output_token(&self) -> Option<f64> {
         let energy = self.server_side.as_ref()?.gpu_energy_j()?;
         let tokens = self.client_totals?.output_tokens?;
@@ -213,7 +214,8 @@ pub struct RunFile {
 }
 
 impl RunFile {
-    /// The provenance of a run that this program writes. The machine, the engine and the commit are unknown until filled in.
+    /// The provenance of a run that this program writes. The machine, the engine and the commit are unknown
+    /// until filled in.
     pub fn new(name: impl Into<String>, command: &[String], seed: u64, started_at: Timestamp) -> Self {
         Self {
             format: FORMAT,
@@ -315,7 +317,8 @@ pub struct StoredRun {
 }
 
 impl CellFile {
-    /// Whether the numbers were measured on a real engine, by this or another tool: neither simulated nor predicted.
+    /// Whether the numbers were measured on a real engine, by this or another tool: neither simulated nor
+    /// predicted.
     pub fn is_real(&self) -> bool {
         !self.simulated && !self.predicted
     }
@@ -325,8 +328,8 @@ impl CellFile {
         self.outcome.is_measured() && (self.summary.is_some() || !self.reported.is_empty())
     }
 
-    /// Returns a metric of the cell, from its pooled repeats or as imported, in the metric's unit; `None` where it was not
-    /// measured.
+    /// Returns a metric of the cell, from its pooled repeats or as imported, in the metric's unit; `None`
+    /// where it was not measured.
     pub fn number(&self, metric: Metric) -> Option<f64> {
         let own = self.summary.as_ref().and_then(|summary| metric.of(summary));
         own.or_else(|| {

@@ -29,7 +29,8 @@ pub fn cells(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
     table(run, None, rows)
 }
 
-/// Returns `repeats.csv`: the same columns and the number of the repeat, from 1. The verdicts are those of the cell.
+/// Returns `repeats.csv`: the same columns and the number of the repeat, from 1. The verdicts are those of
+/// the cell.
 pub(super) fn repeats(run: &StoredRun) -> Result<Vec<u8>, csv::Error> {
     let rows = run.cells.iter().flat_map(|cell| {
         // The only repeat of a cell is the cell.
@@ -83,7 +84,8 @@ const COUNTS: [Column; 2] = [
     ("errors", |row| whole(row.summary.map(|s| s.counts.errors()))),
 ];
 
-/// Columns after the metrics: the rest of the summary, the server's own metrics with warm-up included, and the prediction.
+/// Columns after the metrics: the rest of the summary, the server's own metrics with warm-up included, and
+/// the prediction.
 const AFTER_METRICS: [Column; 17] = [
     ("input_tokens", |row| whole(row.summary.and_then(|s| s.input_tokens))),
     ("output_tokens", |row| whole(row.summary.and_then(|s| s.output_tokens))),
@@ -175,8 +177,8 @@ impl Columns {
     }
 }
 
-/// Replaces control characters, which a terminal would obey when the table is shown with `cat`. Line breaks and tabs are
-/// kept.
+/// Replaces control characters, which a terminal would obey when the table is shown with `cat`. Line breaks
+/// and tabs are kept.
 fn harmless(row: Vec<String>) -> Vec<String> {
     let shown = |c: char| {
         if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c }

@@ -13,8 +13,8 @@ pub struct Unfinished {
     pub cells: usize,
 }
 
-/// Returns an experiment's newest run when it was cut off by a kill, a machine that went down, or a full disk. Returns
-/// `None` when it finished, was interrupted with Ctrl-C, is in progress, or cannot be read.
+/// Returns an experiment's newest run when it was cut off by a kill, a machine that went down, or a full
+/// disk. Returns `None` when it finished, was interrupted with Ctrl-C, is in progress, or cannot be read.
 pub fn unfinished(results: &Utf8Path, experiment: &str) -> Option<Unfinished> {
     let folder = read::newest(results, experiment).ok()??;
     let run = read::read_run(&folder).ok()?;

@@ -1,4 +1,5 @@
-//! Request bodies. The fields that all requests of a cell share are serialized once, so a body costs one allocation.
+//! Request bodies. The fields that all requests of a cell share are serialized once, so a body costs one
+//! allocation.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};

@@ -1,5 +1,5 @@
-//! Generated prompts: of an exact length in the server's tokens, and new in every cell, repeat and request. Only prompts of
-//! one group, or with the same blocks in a trace, have a common prefix.
+//! Generated prompts: of an exact length in the server's tokens, and new in every cell, repeat and request.
+//! Only prompts of one group, or with the same blocks in a trace, have a common prefix.
 
 use std::sync::Arc;
 
@@ -13,8 +13,9 @@ use super::{
 };
 use crate::manifest::{Api, Inputs, Length, Source, TraceLine, Workload};
 
-/// Tokens at the beginning of a prompt's own part that are drawn anew; the rest is copied from a corpus. They fill one KV
-/// block of the usual size. A block's hash covers all earlier blocks, so no later block of two prompts is the same either.
+/// Tokens at the beginning of a prompt's own part that are drawn anew; the rest is copied from a corpus. They
+/// fill one KV block of the usual size. A block's hash covers all earlier blocks, so no later block of two
+/// prompts is the same either.
 const HEAD: u32 = 16;
 
 /// Tokens of a block that one of a trace's `hash_ids` stands for, as in the Mooncake traces.
@@ -30,8 +31,8 @@ enum Use {
     Block,
 }
 
-/// The random numbers of one use, in one repeat of a cell, for one request or group. Seed, repeat and use are separate parts of
-/// the key, so that the next seed does not equal the next repeat.
+/// The random numbers of one use, in one repeat of a cell, for one request or group. Seed, repeat and use are
+/// separate parts of the key, so that the next seed does not equal the next repeat.
 fn random(seed: u64, repeat: u32, of: Use, number: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -77,10 +78,12 @@ pub(super) struct GeneratedPrompt {
 }
 
 impl Generator {
-    /// Prepares the prompts of a repeat. Repeats of a cell differ in content but not in lengths, so that they are the same work.
+    /// Prepares the prompts of a repeat. Repeats of a cell differ in content but not in lengths, so that they
+    /// are the same work.
     ///
     /// # Errors
-    /// When the workload's prompts are fixed, a length is too short for the chat template, or a trace cannot be read.
+    /// When the workload's prompts are fixed, a length is too short for the chat template, or a trace cannot
+    /// be read.
     pub(super) fn new(
         spec: &Workload,
         inputs: &Inputs,
@@ -174,8 +177,8 @@ impl Generator {
         GeneratedPrompt { text, tokens: before + own, input, output_tokens: None }
     }
 
-    /// The prompt of a trace's line: blocks by their hashes, and the rest drawn anew. A line shorter than the shortest possible
-    /// prompt gets that one.
+    /// The prompt of a trace's line: blocks by their hashes, and the rest drawn anew. A line shorter than the
+    /// shortest possible prompt gets that one.
     fn replayed(&self, index: u64, line: &TraceLine) -> GeneratedPrompt {
         let words = line.input_tokens.map_or(1, |tokens| tokens.saturating_sub(self.overhead).max(1));
         let mut text = self.opener.to_owned();

@@ -18,7 +18,8 @@ pub(super) fn draw(length: &Length, random: &mut impl Rng) -> u32 {
             within(moments, || moments.mean + moments.stddev * normal(random))
         }
         Length::Drawn(Distribution::Lognormal(moments)) => {
-            // Mean m and deviation s are those of the lengths, not of their logarithms: σ² = ln(1 + s²/m²), μ = ln m − σ²/2.
+            // Mean m and deviation s are those of the lengths, not of their logarithms: σ² = ln(1 + s²/m²), μ
+            // = ln m − σ²/2.
             let variance = (moments.stddev / moments.mean).powi(2).ln_1p();
             let middle = moments.mean.ln() - variance / 2.0;
             within(moments, || (middle + variance.sqrt() * normal(random)).exp())

@@ -33,7 +33,8 @@ impl Pieces {
         }
     }
 
-    /// A long random text to copy from. Drawing thousands of pieces for every request would slow down the load.
+    /// A long random text to copy from. Drawing thousands of pieces for every request would slow down the
+    /// load.
     pub(super) fn corpus(&self, tokens: u32, random: &mut impl Rng) -> Corpus {
         let mut corpus =
             Corpus { text: String::new(), marks: vec![(0, 0)], one: self.pieces[self.one].0.clone() };

@@ -20,8 +20,8 @@ use crate::{
     plan::Cell,
 };
 
-/// Random hex words before a `fresh` prompt. They fill at least one KV block of the usual size, so that two prompts differ
-/// from the first block on.
+/// Random hex words before a `fresh` prompt. They fill at least one KV block of the usual size, so that two
+/// prompts differ from the first block on.
 const FRESH_WORDS: usize = 16;
 
 /// The requests of one repeat of a cell, by index.
@@ -51,7 +51,8 @@ pub(super) enum Content {
 pub struct Request {
     /// Its number in the cell, warm-up included.
     pub index: u64,
-    /// The index of its fixed prompt, or the group of its generated prompt; without groups the request's own number.
+    /// The index of its fixed prompt, or the group of its generated prompt; without groups the request's own
+    /// number.
     pub input: u32,
     /// Tokens of its prompt as the server counts them, for prompts of an exact length.
     pub input_tokens: Option<u32>,
@@ -77,7 +78,8 @@ pub fn needs_vocabulary(spec: &Workload) -> bool {
     spec.source().is_ok_and(|source| source.is_generated())
 }
 
-/// Builds the requests of one repeat of a cell with fixed prompts. `model` is the name that the server gives its model.
+/// Builds the requests of one repeat of a cell with fixed prompts. `model` is the name that the server gives
+/// its model.
 ///
 /// # Errors
 /// When an input cannot be read, a template fails, or the prompts are generated.

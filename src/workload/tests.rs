@@ -130,8 +130,8 @@ fn fresh_prompts_differ_by_request_and_repeat_and_end_as_written() {
     assert!(all.iter().all(|text| text.ends_with("\nsame")), "{all:?}");
 }
 
-/// A tokenizer of its own kind: a token for every three letters of a word, a beginning-of-text token, and a template of
-/// five more around a chat's text and two around its system message.
+/// A tokenizer of its own kind: a token for every three letters of a word, a beginning-of-text token, and a
+/// template of five more around a chat's text and two around its system message.
 fn tokenize(body: &serde_json::Map<String, Value>) -> TokenCount {
     let text = |text: &Value| -> Vec<u32> {
         text.as_str()

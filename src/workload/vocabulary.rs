@@ -1,7 +1,8 @@
 //! Token counts of words on a server, learned by having the server count short texts.
 //!
-//! A local tokenizer would have to match the server's in version and chat template, so the server counts instead. In current
-//! tokenizers a word after a space has the same tokens wherever it stands. [`Vocabulary::probes`] verifies this.
+//! A local tokenizer would have to match the server's in version and chat template, so the server counts
+//! instead. In current tokenizers a word after a space has the same tokens wherever it stands.
+//! [`Vocabulary::probes`] verifies this.
 
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde_json::{Map, Value, json};
@@ -11,7 +12,8 @@ use crate::manifest::{Api, Workload};
 
 /// The word that every generated text begins with. It has no leading space, which templates might strip.
 pub(super) const OPENER: &str = "Read";
-/// A word between the opener and the counted word, so that the counted word is never the first after the opener.
+/// A word between the opener and the counted word, so that the counted word is never the first after the
+/// opener.
 const ANCHOR: &str = " this";
 /// Short common words, which are one token in most vocabularies and a few in others.
 const WORDS: &str = "the of and to in is was for that on with as by at from his it an are which be this he had not \
@@ -97,7 +99,8 @@ impl Vocabulary {
         })
     }
 
-    /// Generated texts with the token counts they should have. The server's counts must agree before the vocabulary is used.
+    /// Generated texts with the token counts they should have. The server's counts must agree before the
+    /// vocabulary is used.
     pub fn probes(&self, seed: u64) -> Vec<(String, u32)> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         PROBES
@@ -111,8 +114,8 @@ impl Vocabulary {
     }
 }
 
-/// The part of a request body that decides how many tokens the prompt has. `/tokenize` accepts it, and so does the workload's
-/// own endpoint.
+/// The part of a request body that decides how many tokens the prompt has. `/tokenize` accepts it, and so
+/// does the workload's own endpoint.
 pub fn token_count_body(spec: &Workload, model: &str, text: &str) -> Map<String, Value> {
     let mut body = Map::from_iter([("model".to_owned(), model.into())]);
     match spec.api {

@@ -1,4 +1,5 @@
-//! The client as a run has it, in a process of its own: the library's `drive`, its recorder, and then its measures.
+//! The client as a run has it, in a process of its own: the library's `drive`, its recorder, and then its
+//! measures.
 
 use std::{
     error::Error,
@@ -30,7 +31,8 @@ pub(crate) struct Load {
     pub(crate) requests: u64,
     /// No request begins after this long, nanoseconds.
     pub(crate) until: Option<u64>,
-    /// Arrivals per second, evenly or as a Poisson process; otherwise each stream asks again when it was answered.
+    /// Arrivals per second, evenly or as a Poisson process; otherwise each stream asks again when it was
+    /// answered.
     pub(crate) rate: Option<f64>,
     pub(crate) poisson: bool,
 }

@@ -1,4 +1,5 @@
-//! The client against its limits, with one command: `cargo bench --bench load`. See the README beside this file.
+//! The client against its limits, with one command: `cargo bench --bench load`. See the README beside this
+//! file.
 
 #[cfg(target_os = "linux")]
 mod child;

@@ -165,7 +165,8 @@ pub(crate) fn streams(repeats: usize) -> Result<Vec<Row>> {
     ])
 }
 
-/// Reported percentiles minus those of what the server wrote down: streams of 100 tokens per second, out of step.
+/// Reported percentiles minus those of what the server wrote down: streams of 100 tokens per second, out of
+/// step.
 pub(crate) fn truth(
     streams: u32,
     per_stream: u64,

@@ -28,10 +28,11 @@ pub(crate) struct Answers {
     pub(crate) ttft: u64,
     /// From one write to the next, nanoseconds; 0 writes as fast as the sockets take.
     pub(crate) gap: u64,
-    /// The first answer of each connection is held back by a part of an answer's length that differs from connection to
-    /// connection, so that later ones are out of step.
+    /// The first answer of each connection is held back by a part of an answer's length that differs from
+    /// connection to connection, so that later ones are out of step.
     pub(crate) out_of_step: bool,
-    /// Each event is a chunk of the transfer coding of its own, as vLLM sends it; otherwise one write is one chunk.
+    /// Each event is a chunk of the transfer coding of its own, as vLLM sends it; otherwise one write is one
+    /// chunk.
     pub(crate) chunk_each: bool,
 }
 
@@ -105,9 +106,9 @@ const WRITES_BETWEEN_LOOKS: usize = 8;
 const LISTENER: u64 = u64::MAX;
 const STDIN: u64 = u64::MAX - 1;
 
-/// Serves until its standard input ends, and then writes down, a line per answer, when it began to write: the arrival of
-/// the request and the instant of each write, nanoseconds, in order. Answers that only brought connections out of step
-/// are left out.
+/// Serves until its standard input ends, and then writes down, a line per answer, when it began to write: the
+/// arrival of the request and the instant of each write, nanoseconds, in order. Answers that only brought
+/// connections out of step are left out.
 pub(crate) fn serve(answers: Answers) -> io::Result<()> {
     let listener = rustix::net::socket_with(
         AddressFamily::INET,
@@ -270,9 +271,9 @@ impl Server {
         true
     }
 
-    /// Writes what is due, or once for each connection that is ready. A server that is behind still looks for requests
-    /// between a few writes: one that waited unread would be written down as arrived later than it was, and the wait,
-    /// which is the server's, would pose as the client's error.
+    /// Writes what is due, or once for each connection that is ready. A server that is behind still looks for
+    /// requests between a few writes: one that waited unread would be written down as arrived later than it
+    /// was, and the wait, which is the server's, would pose as the client's error.
     fn turn(&mut self) {
         for _ in 0..WRITES_BETWEEN_LOOKS {
             match self.due.peek().copied() {

@@ -1,4 +1,5 @@
-//! The Markdown files tell the truth: their manifests load and plan, their tables are complete, their links lead somewhere.
+//! The Markdown files tell the truth: their manifests load and plan, their tables are complete, their links
+//! lead somewhere.
 
 use std::{
     collections::BTreeSet,

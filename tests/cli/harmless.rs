@@ -1,4 +1,5 @@
-//! Names and logs with terminal escapes, HTML, Markdown or paths in them do no harm in a terminal, in files or in notes.
+//! Names and logs with terminal escapes, HTML, Markdown or paths in them do no harm in a terminal, in files
+//! or in notes.
 
 use std::{
     ffi::OsStr,

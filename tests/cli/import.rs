@@ -90,11 +90,13 @@ fn a_real_report_of_guidellm_0_5_keeps_its_numbers() {
             ("concurrency", 4.0),
             ("max_tokens", 128.0),
             ("counts_completed", 78.0),
-            // 9,984 tokens in a window of 60 s; its own "tokens per second" are a mean over tokens, not a rate.
+            // 9,984 tokens in a window of 60 s; its own "tokens per second" are a mean over tokens, not a
+            // rate.
             ("throughput_tok_s", 166.4),
             ("p50_ttft_ms", 96.38667106628418),
             ("p95_e2e_ms", 3285.66312789917),
-            // What it calls inter-token latency is (E2E - TTFT) / (n - 1): our TPOT. Its "time per output token" has TTFT in it.
+            // What it calls inter-token latency is (E2E - TTFT) / (n - 1): our TPOT. Its "time per output
+            // token" has TTFT in it.
             ("p50_tpot_ms", 22.69545127087691),
         ],
     );

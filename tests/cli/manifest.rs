@@ -51,8 +51,8 @@ fn plan_of(text: &str) -> Plan {
 
 /// A manifest for each mistake; the snapshot holds every finding as a user reads it.
 ///
-/// After a finding was reworded, `INSTA_UPDATE=always cargo test --test cli every_mistake` writes the snapshot again. Review
-/// the diff: each finding names the line and a next step.
+/// After a finding was reworded, `INSTA_UPDATE=always cargo test --test cli every_mistake` writes the
+/// snapshot again. Review the diff: each finding names the line and a next step.
 #[test]
 fn every_mistake_is_reported_with_its_line_and_a_next_step() {
     let (head, chat) = (HEAD, CHAT);

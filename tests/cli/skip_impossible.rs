@@ -1,5 +1,5 @@
-//! `experiment.skip_impossible`: servers that a smaller one proved impossible are skipped, reported as such, and stay
-//! skipped after a resume.
+//! `experiment.skip_impossible`: servers that a smaller one proved impossible are skipped, reported as such,
+//! and stay skipped after a resume.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 

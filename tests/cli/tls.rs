@@ -1,5 +1,5 @@
-//! A server behind TLS with a certificate of a private CA: trusted when `SSL_CERT_FILE` names the CA, rejected with a
-//! reason otherwise.
+//! A server behind TLS with a certificate of a private CA: trusted when `SSL_CERT_FILE` names the CA,
+//! rejected with a reason otherwise.
 
 use std::{
     fs,
@@ -58,7 +58,8 @@ impl Drop for Engine {
     }
 }
 
-/// A CA made for this test, as PEM, and a server's configuration with a certificate that it signed for `localhost`.
+/// A CA made for this test, as PEM, and a server's configuration with a certificate that it signed for
+/// `localhost`.
 fn authority() -> (String, ServerConfig) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -94,6 +94,7 @@ output = "exact"
         })
         .collect();
     tokens.sort_unstable();
-    // The role and two words; then that, the answer: a role of two pieces and four words, and the next role and word.
+    // The role and two words; then that, the answer: a role of two pieces and four words, and the next role
+    // and word.
     assert_eq!(tokens, [(0, 3), (0, 3), (1, 11), (1, 11)]);
 }

@@ -1,6 +1,7 @@
 //! Fault injection: misbehaving answers, faults of a run, a failing stand-in for vLLM, and hostile servers.
 //!
-//! `RUNNER_TEST_WRITE=1 cargo test --test faults` writes the tables in the READMEs of `runs` and `hostile` again.
+//! `RUNNER_TEST_WRITE=1 cargo test --test faults` writes the tables in the READMEs of `runs` and `hostile`
+//! again.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../support/mod.rs"]

@@ -1,6 +1,6 @@
-//! The fault table. Each row is a whole `runner run` against an embedded engine that misbehaves in one way: how the
-//! requests end, how the cell ends, its verdicts, and the exit code. The docs of `runner::load` say what other clients
-//! make of some of these faults.
+//! The fault table. Each row is a whole `runner run` against an embedded engine that misbehaves in one way:
+//! how the requests end, how the cell ends, its verdicts, and the exit code. The docs of `runner::load` say
+//! what other clients make of some of these faults.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +25,8 @@ struct Row {
     faults: &'static str,
     /// Lines of the workload.
     workload: &'static str,
-    /// Every outcome of a request that must occur, and no other; one of them alone is that of all requests. Empty where the
-    /// cell has no numbers.
+    /// Every outcome of a request that must occur, and no other; one of them alone is that of all requests.
+    /// Empty where the cell has no numbers.
     requests: &'static [&'static str],
     cell: &'static str,
     /// Verdicts with their severities, besides those that every row has.

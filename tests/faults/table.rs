@@ -1,5 +1,5 @@
-//! A table in a README with one row for each fault. A test compares what it saw with the row of its fault, or, when
-//! `RUNNER_TEST_WRITE` is set, writes that row again.
+//! A table in a README with one row for each fault. A test compares what it saw with the row of its fault,
+//! or, when `RUNNER_TEST_WRITE` is set, writes that row again.
 
 use std::{
     env, fs,

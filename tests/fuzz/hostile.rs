@@ -1,8 +1,8 @@
 //! Hostile answers to one request: each has an outcome, within bounded time and memory.
 //!
-//! Bounds of one request: its `timeout`; an event or an unstreamed answer of 8 MiB; a head of 256 KiB; a refusal of
-//! 64 KiB; 1,048,576 chunks; 16 MiB of text kept for the next turn. Together with their buffers that is less than
-//! 64 MiB; an ordinary stream holds a few kilobytes.
+//! Bounds of one request: its `timeout`; an event or an unstreamed answer of 8 MiB; a head of 256 KiB; a
+//! refusal of 64 KiB; 1,048,576 chunks; 16 MiB of text kept for the next turn. Together with their buffers
+//! that is less than 64 MiB; an ordinary stream holds a few kilobytes.
 
 use runner::load::{Outcome, Wait};
 use tokio::{

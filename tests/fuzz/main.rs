@@ -1,6 +1,6 @@
-//! Every parser of foreign input, fed with mutated recordings: no panic, bounded memory, and one outcome each. Every
-//! target runs for two seconds, or for `RUNNER_TEST_FUZZ_SECONDS`; `RUNNER_TEST_FUZZ_SEED` gives other inputs. A failing
-//! input is written to a file, which the message names.
+//! Every parser of foreign input, fed with mutated recordings: no panic, bounded memory, and one outcome
+//! each. Every target runs for two seconds, or for `RUNNER_TEST_FUZZ_SECONDS`; `RUNNER_TEST_FUZZ_SEED` gives
+//! other inputs. A failing input is written to a file, which the message names.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod answer;

@@ -100,7 +100,8 @@ pub(crate) fn mutate(random: &mut ChaCha8Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
             }
         }
     }
-    // Long inputs find nothing that short ones do not, and take longer; hostile sizes have tests of their own.
+    // Long inputs find nothing that short ones do not, and take longer; hostile sizes have tests of their
+    // own.
     bytes.truncate(LARGEST);
     bytes
 }

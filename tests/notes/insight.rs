@@ -1,5 +1,5 @@
-//! Published measurements: the findings must match what their authors concluded. Tests assert the evidence; they look at
-//! words only where wording could mislead.
+//! Published measurements: the findings must match what their authors concluded. Tests assert the evidence;
+//! they look at words only where wording could mislead.
 
 use std::{fs, path::Path, process::Command};
 

@@ -216,7 +216,8 @@ fn a_guardian_without_file_descriptors_still_ends_the_server() {
     assert_eq!(guard.said, ["exited -15", "ended"]);
 }
 
-/// Two hundred megabytes of log, the last part one line: the stored log is bounded and keeps errors and the last line.
+/// Two hundred megabytes of log, the last part one line: the stored log is bounded and keeps errors and the
+/// last line.
 #[test]
 fn a_flood_of_log_lines_takes_bounded_disk_space() {
     let mut guard = guard(

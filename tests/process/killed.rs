@@ -1,5 +1,5 @@
-//! Kills the runner, its guardian or its server at random instants of a sweep: finished cells stay byte for byte, no
-//! process or temporary file is left, and `--resume` completes the run.
+//! Kills the runner, its guardian or its server at random instants of a sweep: finished cells stay byte for
+//! byte, no process or temporary file is left, and `--resume` completes the run.
 
 use std::{
     collections::BTreeMap,
@@ -163,7 +163,8 @@ fn kills_at_any_instant_lose_no_finished_cell() {
     assert!(in_the_middle > kills * AT_ONCE / 3, "only {in_the_middle} kills met a run");
 }
 
-/// Kills runs in a folder of its own `kills` times. Returns how many of the kills hit a run that was still going.
+/// Kills runs in a folder of its own `kills` times. Returns how many of the kills hit a run that was still
+/// going.
 fn kill_runs(seed: u64, kills: u32) -> u32 {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().canonicalize().unwrap();
@@ -290,7 +291,8 @@ fn ended(child: &mut Child) -> ExitStatus {
     }
 }
 
-/// Waits until the tree is gone, and every process with the folder among its arguments: a guardian has the path of the log.
+/// Waits until the tree is gone, and every process with the folder among its arguments: a guardian has the
+/// path of the log.
 fn nothing_lives(folder: &Path, tree: &[(i32, u64)]) {
     let told = |process: procfs::process::Process| {
         let words = process.cmdline().ok()?;

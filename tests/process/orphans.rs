@@ -46,8 +46,8 @@ fn run(folder: &Path, manifest: &str) -> Command {
     command
 }
 
-/// The guardian of a run's server and its process tree, guardian included. Commands that a run captures (git, nvidia-smi)
-/// have guardians of another kind.
+/// The guardian of a run's server and its process tree, guardian included. Commands that a run captures (git,
+/// nvidia-smi) have guardians of another kind.
 fn guarded(runner: i32) -> (i32, Vec<(i32, u64)>) {
     let is_guard = |(pid, _): &(i32, u64)| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -70,7 +70,8 @@ fn slow(folder: &Path) -> (Child, i32, Vec<(i32, u64)>) {
     (runner, guard, tree)
 }
 
-/// Starts a run whose server ignores SIGTERM. Returns the runner, the guardian's PID, and the tree: guardian, shell, sleep.
+/// Starts a run whose server ignores SIGTERM. Returns the runner, the guardian's PID, and the tree: guardian,
+/// shell, sleep.
 fn deaf(folder: &Path) -> (Child, i32, Vec<(i32, u64)>) {
     let deaf = SLOW.replace("[server.sim]", "").replace("startup = \"10m\"", "").replace(
         "engine = \"sim\"",

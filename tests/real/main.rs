@@ -1,5 +1,5 @@
-//! Tests that need the machine to themselves, one at a time: a real vLLM, a real browser, and measurements against an
-//! independent clock.
+//! Tests that need the machine to themselves, one at a time: a real vLLM, a real browser, and measurements
+//! against an independent clock.
 //!
 //! Tests of what is not installed are ignored, unless `RUNNER_TEST_REQUIRE_ALL` is set.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]

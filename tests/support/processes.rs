@@ -28,7 +28,8 @@ fn living() -> Vec<Stat> {
         .collect()
 }
 
-/// All descendants of a process: PID and start time, which together identify a process even if its PID is reused.
+/// All descendants of a process: PID and start time, which together identify a process even if its PID is
+/// reused.
 pub(crate) fn below(root: i32) -> Vec<(i32, u64)> {
     let all = living();
     let mut found: Vec<(i32, u64)> = Vec::new();

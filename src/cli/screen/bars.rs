@@ -165,8 +165,9 @@ fn style(template: &str) -> ProgressStyle {
 
 /// The terminal on stderr, for indicatif.
 ///
-/// indicatif fills the last row with spaces, so that the next text begins in the next row. There the terminal would also echo
-/// `^C`, and the row above would not be cleared by the next draw. So the spaces are held back until text follows.
+/// indicatif fills the last row with spaces, so that the next text begins in the next row. There the terminal
+/// would also echo `^C`, and the row above would not be cleared by the next draw. So the spaces are held back
+/// until text follows.
 #[derive(Clone, Debug, Default)]
 struct Terminal {
     held_back: Arc<AtomicUsize>,

@@ -19,7 +19,8 @@ pub(super) fn phase_name(phase: StartPhase) -> &'static str {
     }
 }
 
-/// The live counters of a cell, the most important first. Chunks are not called tokens: only the server counts those.
+/// The live counters of a cell, the most important first. Chunks are not called tokens: only the server
+/// counts those.
 pub(super) fn counters(requests: Option<u64>, progress: &Progress, rate: Option<f64>) -> Vec<String> {
     let ended = progress.ended.load(Relaxed);
     let errors = progress.errors.load(Relaxed);
@@ -33,8 +34,8 @@ pub(super) fn counters(requests: Option<u64>, progress: &Progress, rate: Option<
     parts
 }
 
-/// Joins a name and the parts of its line so that they fit into `width` columns: the name is shortened first, then parts are
-/// left out from the end.
+/// Joins a name and the parts of its line so that they fit into `width` columns: the name is shortened first,
+/// then parts are left out from the end.
 pub(super) fn fit(name: &str, parts: &[String], width: usize) -> String {
     let length = |text: &str| text.chars().count();
     let mut parts = parts.iter().map(String::as_str).collect::<Vec<_>>();

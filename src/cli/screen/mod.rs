@@ -1,4 +1,5 @@
-//! Shows the progress of a run on stderr. A thread of its own writes to the terminal, so that no measurement waits for it.
+//! Shows the progress of a run on stderr. A thread of its own writes to the terminal, so that no measurement
+//! waits for it.
 
 mod bars;
 mod format;
@@ -44,8 +45,8 @@ impl Events {
 }
 
 impl Screen {
-    /// A screen on stderr that suggests `commands` at the end: bars on a terminal, elsewhere a line per event. A `quiet` one
-    /// shows only failures and warnings.
+    /// A screen on stderr that suggests `commands` at the end: bars on a terminal, elsewhere a line per
+    /// event. A `quiet` one shows only failures and warnings.
     pub fn new(quiet: bool, commands: Commands) -> Self {
         let view: Box<dyn View> = if !quiet && std::io::stderr().is_terminal() {
             Box::new(Bars::new(commands))

@@ -66,7 +66,8 @@ impl State {
         }
     }
 
-    /// Updates the state with an event. Returns whether it is news: a server's start reports each phase many times.
+    /// Updates the state with an event. Returns whether it is news: a server's start reports each phase many
+    /// times.
     pub(super) fn update(&mut self, event: &Event, at: Instant) -> bool {
         match event {
             Event::Started { cells, servers, .. } => {
@@ -131,8 +132,8 @@ impl State {
         self.failure.as_deref() == Some(reason)
     }
 
-    /// An estimate of the time left, from the mean time of the finished cells with their server starts. It counts down while a
-    /// cell runs, and waits for a cell that takes longer than the mean.
+    /// An estimate of the time left, from the mean time of the finished cells with their server starts. It
+    /// counts down while a cell runs, and waits for a cell that takes longer than the mean.
     pub(super) fn time_left(&self, now: Instant) -> Option<Duration> {
         let (last, mean) = self.pace?;
         let later = self.cells.checked_sub(self.finished + 1)?;

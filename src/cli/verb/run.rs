@@ -46,8 +46,8 @@ pub(super) fn run(args: &args::Run) -> Ended {
     let screen = Screen::new(settings.quiet, commands(args));
     let events = screen.events();
     let templates = settings.templates.clone();
-    // A second interrupt ends the process at once, whatever the run is doing: the run has a thread of its own, and this one
-    // waits for whichever comes first.
+    // A second interrupt ends the process at once, whatever the run is doing: the run has a thread of its
+    // own, and this one waits for whichever comes first.
     let (done, result) = mpsc::channel();
     let work = move || {
         let (aborted, interrupted) = (done.clone(), events.clone());

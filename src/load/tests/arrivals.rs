@@ -134,8 +134,8 @@ async fn exponential_think_times_have_their_mean_and_differ_from_stream_to_strea
 
 #[tokio::test(start_paused = true)]
 async fn staggered_streams_stand_evenly_in_a_request() {
-    // The first answer of three tokens ends after 80 ms, before its pace is known from more tokens: the others start
-    // in the next 80 ms, where each has its place.
+    // The first answer of three tokens ends after 80 ms, before its pace is known from more tokens: the
+    // others start in the next 80 ms, where each has its place.
     let pipes = Pipes::new(vec![ordinary()]);
     let repeat = closed_of(4, Stop::Requests(16), Start::Staggered, None);
     let records = run(&pipes, repeat).await;

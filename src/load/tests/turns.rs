@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::manifest::{Input, Mean, ThinkTime};
 
-/// A server that answers each request with its number, as ` A1` and `\"1` or in one piece, and keeps what it was asked. It
-/// refuses one request.
+/// A server that answers each request with its number, as ` A1` and `\"1` or in one piece, and keeps what it
+/// was asked. It refuses one request.
 #[derive(Clone, Default)]
 struct Numbering {
     asked: Arc<Mutex<Vec<Vec<Value>>>>,
@@ -124,7 +124,8 @@ async fn streams_hold_conversations_of_their_own_and_a_failed_turn_ends_one() {
     let server = Numbering { refuses: Some(3), ..Numbering::default() };
     let records = run_on(&server, talks(json!({}), 2, Stop::Requests(7), None)).await;
     assert_eq!(records.len(), 7);
-    // The third request to arrive is the second turn of conversation 0; its stream goes on with another conversation.
+    // The third request to arrive is the second turn of conversation 0; its stream goes on with another
+    // conversation.
     let of = |conversation| turns(&records).into_iter().filter(|turn| turn.0 == conversation).count();
     assert_eq!(of(0), 2);
     assert_eq!(of(1), 1);

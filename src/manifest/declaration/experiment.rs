@@ -25,13 +25,13 @@ pub struct Experiment {
     /// The order in which the cells of a server are measured.
     #[serde(default)]
     pub order: Order,
-    /// How often the server's `/metrics`, its processes and its GPUs are sampled while a cell runs: `"0s"` samples only before
-    /// and after the cell, `"off"` never reads `/metrics`. Default: `"1s"`.
+    /// How often the server's `/metrics`, its processes and its GPUs are sampled while a cell runs: `"0s"`
+    /// samples only before and after the cell, `"off"` never reads `/metrics`. Default: `"1s"`.
     #[serde(default)]
     pub scrape_every: ScrapeEvery,
-    /// Skips a server when one that needs no more memory ran out of memory at its start: a server that differs only in smaller
-    /// `max-model-len`, `max-num-seqs` or `max-num-batched-tokens`. List these axes in ascending order. By default every server
-    /// is tried, because a failed start is a result too.
+    /// Skips a server when one that needs no more memory ran out of memory at its start: a server that
+    /// differs only in smaller `max-model-len`, `max-num-seqs` or `max-num-batched-tokens`. List these axes
+    /// in ascending order. By default every server is tried, because a failed start is a result too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_impossible: bool,
 }
@@ -43,7 +43,8 @@ pub enum Order {
     /// As the manifest lists them, the last axis fastest; the repeats of a cell follow one another.
     #[default]
     AsWritten,
-    /// In blocks that hold each cell once, each shuffled from the seed, so that drift affects all cells alike.
+    /// In blocks that hold each cell once, each shuffled from the seed, so that drift affects all cells
+    /// alike.
     Shuffled,
 }
 
@@ -51,10 +52,12 @@ pub enum Order {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hardware {
-    /// Name of the machine in tables, such as `RunPod-RTX2000-16GB`. Default: the GPUs or the processor found.
+    /// Name of the machine in tables, such as `RunPod-RTX2000-16GB`. Default: the GPUs or the processor
+    /// found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// The GPU's name in the catalogue, for predictions: `"RTX 2000 Ada"`. Default: the GPU that `label` names.
+    /// The GPU's name in the catalogue, for predictions: `"RTX 2000 Ada"`. Default: the GPU that `label`
+    /// names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
     /// Price of one hour, in US dollars.

@@ -15,7 +15,8 @@ pub use sim::*;
 pub use slo::*;
 pub use workload::*;
 
-/// Whether a value is the default. Keys that were added later are left out of the canonical form then, which keeps ids stable.
+/// Whether a value is the default. Keys that were added later are left out of the canonical form then, which
+/// keeps ids stable.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

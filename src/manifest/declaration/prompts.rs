@@ -44,17 +44,18 @@ pub struct Documents {
     pub separator: Option<String>,
 }
 
-/// A file of conversations in the ShareGPT format: a JSON array or JSONL, each conversation with a list of turns
-/// (`conversations` with `from` and `value`, or `messages` with `role` and `content`).
+/// A file of conversations in the ShareGPT format: a JSON array or JSONL, each conversation with a list of
+/// turns (`conversations` with `from` and `value`, or `messages` with `role` and `content`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConversationFile {
     /// Path of the file, relative to the manifest's folder.
     #[schemars(with = "String")]
     pub file: Utf8PathBuf,
-    /// The turns that are sent: `first`, `all`, or a number of turns. Every turn is a request, and later turns carry the answers
-    /// that the server gave to earlier ones. In an open loop, `rate` and `requests` count conversations; the latency of a later
-    /// turn counts from the end of the previous answer plus `think_time`.
+    /// The turns that are sent: `first`, `all`, or a number of turns. Every turn is a request, and later
+    /// turns carry the answers that the server gave to earlier ones. In an open loop, `rate` and `requests`
+    /// count conversations; the latency of a later turn counts from the end of the previous answer plus
+    /// `think_time`.
     #[serde(default, skip_serializing_if = "Turns::is_first")]
     pub turns: Turns,
 }
@@ -107,14 +108,14 @@ pub enum NamedTurns {
 pub struct Synthetic {
     /// Tokens of each prompt as the server counts them, including the chat template.
     pub input_tokens: Length,
-    /// Exact number of tokens of each answer (sets `ignore_eos` and `min_tokens`). Without it, `max_tokens` and `output`
-    /// decide.
+    /// Exact number of tokens of each answer (sets `ignore_eos` and `min_tokens`). Without it, `max_tokens`
+    /// and `output` decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<Length>,
 }
 
-/// Generated prompts in groups. The prompts of a group begin with the same tokens, which the prefix cache can reuse, and end
-/// in tokens of their own. Requests go round the groups.
+/// Generated prompts in groups. The prompts of a group begin with the same tokens, which the prefix cache can
+/// reuse, and end in tokens of their own. Requests go round the groups.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SharedPrefix {
@@ -126,8 +127,8 @@ pub struct SharedPrefix {
     pub prefix_tokens: u32,
     /// Tokens that follow the prefix in each prompt, including what the chat template puts after the text.
     pub suffix_tokens: Length,
-    /// Exact number of tokens of each answer (sets `ignore_eos` and `min_tokens`). Without it, `max_tokens` and `output`
-    /// decide.
+    /// Exact number of tokens of each answer (sets `ignore_eos` and `min_tokens`). Without it, `max_tokens`
+    /// and `output` decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<Length>,
 }

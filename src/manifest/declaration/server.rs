@@ -18,8 +18,9 @@ pub struct Server {
     /// A hub id (`Qwen/Qwen2.5-1.5B-Instruct`) or the path of a local model.
     #[schemars(length(min = 1))]
     pub model: String,
-    /// The command that starts the engine, as a list of words; the model and the flags are appended. Words may contain
-    /// `{model}`, `{host}` and `{port}`, which are then not appended. Default: `["vllm", "serve"]`.
+    /// The command that starts the engine, as a list of words; the model and the flags are appended. Words
+    /// may contain `{model}`, `{host}` and `{port}`, which are then not appended. Default: `["vllm",
+    /// "serve"]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub command: Option<Vec<String>>,
@@ -32,15 +33,15 @@ pub struct Server {
     /// How long the server may take to exit before it is killed. Default: `"30s"`.
     #[serde(default = "stop_within")]
     pub stop_within: TimeSpan,
-    /// How long the server may send nothing while requests wait before it counts as hung and is stopped. Must exceed the
-    /// longest prefill, and with `stream = false` the longest answer. Default: `"5m"`.
+    /// How long the server may send nothing while requests wait before it counts as hung and is stopped. Must
+    /// exceed the longest prefill, and with `stream = false` the longest answer. Default: `"5m"`.
     #[serde(default = "hung_after")]
     pub hung_after: TimeSpan,
     /// Where the server runs.
     #[serde(default)]
     pub launch: Launch,
-    /// Flags of `vllm serve`, passed through: `true` is `--flag`, `false` is `--no-flag`, a list repeats the value, a table
-    /// becomes JSON, and `{ unset = true }` removes an inherited flag.
+    /// Flags of `vllm serve`, passed through: `true` is `--flag`, `false` is `--no-flag`, a list repeats the
+    /// value, a table becomes JSON, and `{ unset = true }` removes an inherited flag.
     #[serde(default)]
     pub flags: Flags,
     /// Environment variables of the server, in addition to the runner's own.

@@ -23,11 +23,13 @@ pub struct SimScript {
     pub jitter: f64,
     /// Time from the process's start until the server is ready. Default: `"300ms"`.
     pub startup: TimeSpan,
-    /// Size of the KV cache, in tokens. Below `max-model-len` the start fails as vLLM's does. Default: no limit.
+    /// Size of the KV cache, in tokens. Below `max-model-len` the start fails as vLLM's does. Default: no
+    /// limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kv_tokens: Option<u64>,
-    /// Name of a GPU in the catalogue to rehearse: memory is allocated as in vLLM, servers that would not fit fail to start,
-    /// and a roofline model gives the length of every step instead of the times above. Default: no GPU, everything fits.
+    /// Name of a GPU in the catalogue to rehearse: memory is allocated as in vLLM, servers that would not fit
+    /// fail to start, and a roofline model gives the length of every step instead of the times above.
+    /// Default: no GPU, everything fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
     /// Copy of the manifest's `[catalogue]`; set it there.

@@ -11,7 +11,8 @@ use crate::{
     unit::{Percentile, TimeSpan},
 };
 
-/// Latency targets: percentiles of latencies with their limits. A request counts as goodput when it meets every limit.
+/// Latency targets: percentiles of latencies with their limits. A request counts as goodput when it meets
+/// every limit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Slo(pub Vec<SloTerm>);
 

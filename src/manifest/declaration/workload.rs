@@ -27,7 +27,8 @@ pub struct Workload {
     /// Documents to insert into `prompt`. Requests go round them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub documents: Option<Documents>,
-    /// Conversations in the ShareGPT format. By default the first turn of each is a prompt; `turns` sends more.
+    /// Conversations in the ShareGPT format. By default the first turn of each is a prompt; `turns` sends
+    /// more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversations: Option<ConversationFile>,
     /// Generated prompts, each of an exact length in the server's tokens.
@@ -36,8 +37,8 @@ pub struct Workload {
     /// Generated prompts in groups with a common prefix, to measure the prefix cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared_prefix: Option<SharedPrefix>,
-    /// Prompt template: `{{ document }}` stands for the document, or, with `prompts` from a JSONL file, each field of a line
-    /// for its value.
+    /// Prompt template: `{{ document }}` stands for the document, or, with `prompts` from a JSONL file, each
+    /// field of a line for its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
     /// The system message, with `api = "chat"`.
@@ -50,12 +51,12 @@ pub struct Workload {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 100_000))]
     pub concurrency: u32,
-    /// Closed loop: the pause of a stream between an answer and its next request: `"2s"`, or `{ mean = "2s" }` for
-    /// exponentially distributed pauses. Open loop: the pause between the turns of a conversation.
+    /// Closed loop: the pause of a stream between an answer and its next request: `"2s"`, or `{ mean = "2s"
+    /// }` for exponentially distributed pauses. Open loop: the pause between the turns of a conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub think_time: Option<ThinkTime>,
-    /// Closed loop: whether streams start `staggered` or `together`. Default: staggered where a cell has at least eight
-    /// requests per stream, warm-up included, or stops by `duration`.
+    /// Closed loop: whether streams start `staggered` or `together`. Default: staggered where a cell has at
+    /// least eight requests per stream, warm-up included, or stops by `duration`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
     /// Open loop: requests per second.
@@ -110,14 +111,14 @@ pub struct Workload {
     /// Timeout of one request. Default: `"10m"`.
     #[serde(default = "request_timeout")]
     pub timeout: TimeSpan,
-    /// How many times a request is retried that the server refused (429, 502, 503, 504) or that could not connect. The pause
-    /// is 0.1 s and doubles with each retry. Latency counts from the first attempt, and a verdict reports the number of
-    /// retries. Default: 0, because a refused request is a result.
+    /// How many times a request is retried that the server refused (429, 502, 503, 504) or that could not
+    /// connect. The pause is 0.1 s and doubles with each retry. Latency counts from the first attempt, and a
+    /// verdict reports the number of retries. Default: 0, because a refused request is a result.
     #[serde(default, skip_serializing_if = "super::is_default")]
     #[schemars(range(max = 20))]
     pub retries: u32,
-    /// Whether answers are streamed. With `false` each arrives as one JSON value, so TTFT, ITL and TPOT are unknown.
-    /// Default: true.
+    /// Whether answers are streamed. With `false` each arrives as one JSON value, so TTFT, ITL and TPOT are
+    /// unknown. Default: true.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub stream: bool,
     /// Where answers end.
@@ -174,8 +175,8 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cache {
-    /// Prompts are sent as written, so repeated ones hit the cache. Generated prompts (`synthetic`, `shared_prefix`) are new in
-    /// every cell and repeat.
+    /// Prompts are sent as written, so repeated ones hit the cache. Generated prompts (`synthetic`,
+    /// `shared_prefix`) are new in every cell and repeat.
     #[default]
     AsWritten,
     /// Every prompt begins with random words, so none hits the cache.

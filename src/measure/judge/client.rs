@@ -19,8 +19,8 @@ const TOO_LATE_MS: f64 = 10.0;
 /// A delay above this share of the median TTFT distorts the measurement.
 const LATE_SHARE: f64 = 0.1;
 
-/// At this utilization of the client's thread, work waits 2.3 times as long as it takes to handle: ρ / (1 − ρ) for a
-/// single-server queue (M/M/1).
+/// At this utilization of the client's thread, work waits 2.3 times as long as it takes to handle: ρ / (1 −
+/// ρ) for a single-server queue (M/M/1).
 const BUSY: f64 = 0.7;
 /// At this utilization, work waits nine times as long as it takes to handle.
 const TOO_BUSY: f64 = 0.9;
@@ -29,7 +29,8 @@ const RESOLUTION_MS: f64 = 1.0;
 /// A p99 delay of the event loop above this, milliseconds, is worth a note.
 const SLOW_LOOP_MS: f64 = 5.0;
 
-/// A single delay above this, milliseconds, means that the client or its machine was suspended: no load does that.
+/// A single delay above this, milliseconds, means that the client or its machine was suspended: no load does
+/// that.
 const STOPPED_MS: f64 = 500.0;
 /// A suspension longer than this share of a repeat affects all of its numbers.
 const STOPPED_SHARE: f64 = 0.01;
@@ -132,7 +133,8 @@ pub(super) fn client_late(evidence: Evidence<'_>) -> Option<Verdict> {
     })
 }
 
-/// Checks that each repeat reached the configured concurrency. Warm-up counts: its requests are in flight like any other.
+/// Checks that each repeat reached the configured concurrency. Warm-up counts: its requests are in flight
+/// like any other.
 pub(super) fn concurrency_not_reached(evidence: Evidence<'_>) -> Option<Verdict> {
     let wanted = evidence.context.spec.streams()?;
     // When no request completes, another verdict says so, and concurrency means nothing.
@@ -198,7 +200,8 @@ fn streams(records: &Records) -> u32 {
     streams.len() as u32
 }
 
-/// Reports arrivals of an open loop that were never sent. They also count as errors, whose verdict says what they affect.
+/// Reports arrivals of an open loop that were never sent. They also count as errors, whose verdict says what
+/// they affect.
 pub(super) fn arrivals_dropped(evidence: Evidence<'_>) -> Option<Verdict> {
     let counts = &evidence.summary.counts;
     let name = Outcome::Dropped.to_string();

@@ -1,4 +1,5 @@
-//! The checks that decide which numbers of a cell may be trusted. Each returns a verdict with its reason and a hint.
+//! The checks that decide which numbers of a cell may be trusted. Each returns a verdict with its reason and
+//! a hint.
 //!
 //! Every threshold is a constant next to the check that uses it.
 
@@ -16,10 +17,12 @@ use super::{context::CellContext, summary::Summary, totals::totals, verdict::Ver
 use crate::load::Records;
 use evidence::Evidence;
 
-/// Runs every check on a cell and returns its verdicts, ordered by [`super::VerdictKind`]: at most one of each kind, except
+/// Runs every check on a cell and returns its verdicts, ordered by [`super::VerdictKind`]: at most one of
+/// each kind, except
 /// [`super::VerdictKind::FewSamples`] with one per percentile.
 ///
-/// `summary` covers the pooled repeats, `repeats` are the summaries of each, and `records` are the records of each.
+/// `summary` covers the pooled repeats, `repeats` are the summaries of each, and `records` are the records of
+/// each.
 pub fn judge(
     summary: &Summary,
     repeats: &[Summary],

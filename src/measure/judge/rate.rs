@@ -11,8 +11,8 @@ use crate::{
 const MAY_GROW: f64 = 0.05;
 /// Allowed surplus in standard deviations of a Poisson count: that much is chance.
 const CHANCE: f64 = 3.0;
-/// With a growing queue, requests of the last quarter take this many times as long as those of the first. Long answers at a
-/// constant speed also fill a server, but do not take longer at the end.
+/// With a growing queue, requests of the last quarter take this many times as long as those of the first.
+/// Long answers at a constant speed also fill a server, but do not take longer at the end.
 const SLOWER: f64 = 1.2;
 
 /// Arrivals and ends of one repeat while requests were due.

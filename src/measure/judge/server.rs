@@ -6,10 +6,11 @@ use crate::{
     measure::verdict::{Verdict, VerdictKind},
 };
 
-/// Tokens that a chat template may add before the first message: the default system messages of Qwen 2.5 and Llama 3.1 have
-/// 20 to 30, and the cache holds whole blocks of 16.
+/// Tokens that a chat template may add before the first message: the default system messages of Qwen 2.5 and
+/// Llama 3.1 have 20 to 30, and the cache holds whole blocks of 16.
 const TEMPLATE_TOKENS: u64 = 48;
-/// Up to this share of the prompt tokens, prefix hits shorten prefill by less than the accuracy of a percentile.
+/// Up to this share of the prompt tokens, prefix hits shorten prefill by less than the accuracy of a
+/// percentile.
 const FEW_HITS: f64 = 0.01;
 /// From this share of requests on, preemptions affect p99.
 const SOME_PREEMPTED: f64 = 0.01;

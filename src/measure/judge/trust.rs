@@ -1,4 +1,5 @@
-//! Checks of what the numbers are based on: the engine, the number of samples, failures, and the prefix cache.
+//! Checks of what the numbers are based on: the engine, the number of samples, failures, and the prefix
+//! cache.
 
 use super::evidence::{Evidence, cell, counted, metric, named, note, percent, requests, tails};
 use crate::{
@@ -26,8 +27,9 @@ pub(super) fn simulated(evidence: Evidence<'_>) -> Option<Verdict> {
     })
 }
 
-/// Returns a verdict for each percentile that has too few samples ([`Percentile::samples_needed`]) in some latency: p50, p95,
-/// p99, and those of the SLO. `samples` returns the number of samples of a percentile, and `remedy` ends the hint.
+/// Returns a verdict for each percentile that has too few samples ([`Percentile::samples_needed`]) in some
+/// latency: p50, p95, p99, and those of the SLO. `samples` returns the number of samples of a percentile, and
+/// `remedy` ends the hint.
 pub fn few_samples(
     slo: &Slo,
     remedy: &str,

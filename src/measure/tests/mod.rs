@@ -85,8 +85,8 @@ fn close(got: Option<f64>, wanted: f64) {
     assert!((got - wanted).abs() < 1e-9, "{got} is not {wanted}");
 }
 
-/// Two requests at a time. The first: TTFT 100 ms, gaps 20 and 40, E2E 160, four tokens in three chunks, TPOT 20.
-/// The second: TTFT 200 ms, one gap of 100, E2E 300, three tokens in two chunks, TPOT 50.
+/// Two requests at a time. The first: TTFT 100 ms, gaps 20 and 40, E2E 160, four tokens in three chunks, TPOT
+/// 20. The second: TTFT 200 ms, one gap of 100, E2E 300, three tokens in two chunks, TPOT 50.
 fn pair() -> Vec<Record> {
     vec![record(0, &[100, 120, 160], 170, 4), record(10, &[210, 310], 400, 3)]
 }
@@ -207,7 +207,8 @@ fn the_ramp_up_is_not_steady() {
         record(300, &[350], 360, 1),
     ];
     let summary = summarize(&records, &context(&spec));
-    // Both are in flight from 10 ms, but only from 170 ms, when the first has ended, it is not the burst that shows.
+    // Both are in flight from 10 ms, but only from 170 ms, when the first has ended, it is not the burst that
+    // shows.
     let steady = summary.steady.unwrap();
     assert_eq!((steady.start_s, steady.length_s), (0.17, 0.19));
     // At 200, 210, 260, 310 and 350 ms one token each.

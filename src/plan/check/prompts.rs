@@ -128,7 +128,8 @@ impl WorkloadCheck<'_> {
         }
     }
 
-    /// Checks that prompts and answers fit into the server's `max-model-len`, where their lengths are known before a run.
+    /// Checks that prompts and answers fit into the server's `max-model-len`, where their lengths are known
+    /// before a run.
     fn context_length(&mut self, limit: u64) {
         let (name, spec) = (self.name, self.spec);
         let wide = |(least, most): (u32, u32)| (u64::from(least), u64::from(most));

@@ -19,8 +19,8 @@ struct Lack {
     requests: u64,
 }
 
-/// Warns once per workload whose cells have too few samples for a percentile of the SLO. Cells that stop by a duration are not
-/// counted, because their number of requests is unknown.
+/// Warns once per workload whose cells have too few samples for a percentile of the SLO. Cells that stop by a
+/// duration are not counted, because their number of requests is unknown.
 pub(in crate::plan) fn too_few_samples(plan: &Plan, manifest: &Manifest, findings: &mut Findings) {
     let repeats = u64::from(plan.experiment.repeats);
     let mut lacking: IndexMap<&str, Lack> = IndexMap::new();

@@ -124,8 +124,8 @@ impl<'a> Cell<'a> {
         self.number(metric).filter(|number| number.excluded.is_none()).map(|number| number.value)
     }
 
-    /// Whether the cell measured a latency for itself: an answer that arrived in one piece has neither a first
-    /// token nor gaps, so that its TTFT is its E2E.
+    /// Whether the cell measured a latency for itself: an answer that arrived in one piece has neither a
+    /// first token nor gaps, so that its TTFT is its E2E.
     pub(crate) fn has_own(&self, kind: LatencyKind) -> bool {
         kind == LatencyKind::E2e || self.streaming == Streaming::Streamed
     }

@@ -35,7 +35,8 @@ pub(crate) fn front(grid: &Grid<'_>, block: &Block<'_>) -> Option<Front> {
     Some(Front { latency, of: points.len(), points: pareto(points) })
 }
 
-/// The indices of the points (latency, throughput, index) that no other one beats in both, least latency first.
+/// The indices of the points (latency, throughput, index) that no other one beats in both, least latency
+/// first.
 pub(crate) fn pareto(mut points: Vec<(f64, f64, usize)>) -> Vec<usize> {
     points.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
     let mut best = f64::NEG_INFINITY;

@@ -76,8 +76,8 @@ impl<'a> Model<'a> {
     fn ordered(&self, workload: usize) -> Vec<usize> {
         let mut order = self.workloads[workload].blocks.clone();
         order.sort_by(|one, other| self.order(*one, *other));
-        // The best of nearly equal blocks is the first of the plan. A difference that may be chance is no such
-        // tie: the larger number is the likelier one.
+        // The best of nearly equal blocks is the first of the plan. A difference that may be chance is no
+        // such tie: the larger number is the likelier one.
         if let Some(first) = self.ties(&order, false).into_iter().min() {
             order.retain(|block| *block != first);
             order.insert(0, first);

@@ -1,4 +1,5 @@
-//! Reads the arguments that vLLM logs as the `repr` of a Python dictionary, and compares them with a server's flags.
+//! Reads the arguments that vLLM logs as the `repr` of a Python dictionary, and compares them with a server's
+//! flags.
 
 use std::collections::BTreeMap;
 
@@ -159,8 +160,8 @@ impl Parser<'_> {
 /// What vLLM logs instead of a secret value.
 const REDACTED: &str = "***";
 
-/// Describes the first flag whose logged value differs from ours. A flag that is not logged has its default, which may be
-/// ours, and a value that is logged in another form contradicts nothing.
+/// Describes the first flag whose logged value differs from ours. A flag that is not logged has its default,
+/// which may be ours, and a value that is logged in another form contradicts nothing.
 pub(in crate::server) fn contradiction(flags: &Flags, logged: &Object) -> Option<String> {
     flags.0.iter().find_map(|(name, flag)| {
         // The launch decides where the server listens, not the manifest.
@@ -185,8 +186,8 @@ pub(in crate::server) fn contradiction(flags: &Flags, logged: &Object) -> Option
     })
 }
 
-/// Whether vLLM may have logged this value for a flag: it reads `4K` as 4096, `8` as a number and one word as a list of one,
-/// and adds defaults to tables.
+/// Whether vLLM may have logged this value for a flag: it reads `4K` as 4096, `8` as a number and one word as
+/// a list of one, and adds defaults to tables.
 fn same(ours: &Value, logged: &Value) -> bool {
     match (ours, logged) {
         (_, Value::String(text)) if text == REDACTED => true,

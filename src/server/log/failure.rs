@@ -13,8 +13,8 @@ pub(super) enum Meaning {
 use Meaning::{Is, OomAtStep};
 use ServerOutcome::{BadFlags, BadModel, Crashed, KvTooSmall, ModelUnavailable, NoDevice, Oom, PortTaken};
 
-/// Texts that name a cause, most reliable first. A rule matches a line that holds all its texts. A crash prints tracebacks of
-/// every process, so the first rule that matches any line wins, wherever the line is.
+/// Texts that name a cause, most reliable first. A rule matches a line that holds all its texts. A crash
+/// prints tracebacks of every process, so the first rule that matches any line wins, wherever the line is.
 pub(super) const RULES: &[(&[&str], Meaning)] = &[
     (&["error: unrecognized arguments"], Is(BadFlags)),
     (&["error: argument -"], Is(BadFlags)),
@@ -122,8 +122,8 @@ pub(super) struct Cause {
 }
 
 impl Cause {
-    /// Starts over for a server that is ready: from now on lines about flags and models concern requests, and running out of
-    /// memory happens under load.
+    /// Starts over for a server that is ready: from now on lines about flags and models concern requests, and
+    /// running out of memory happens under load.
     pub(super) fn set_serving(&mut self) {
         *self = Self { serving: true, ..Self::default() };
     }

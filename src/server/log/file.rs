@@ -1,11 +1,12 @@
-//! Writes a log of any length into at most 34 MiB of disk: its head, the error lines of what was left out, and its end.
+//! Writes a log of any length into at most 34 MiB of disk: its head, the error lines of what was left out,
+//! and its end.
 //!
-//! Up to [`Bounds::head`] bytes go to the log itself. What follows goes to segment files beside it, of which the last two are
-//! kept; of older segments only the error lines are kept, in the log. When the server has ended, the last two segments are
-//! appended to the log.
+//! Up to [`Bounds::head`] bytes go to the log itself. What follows goes to segment files beside it, of which
+//! the last two are kept; of older segments only the error lines are kept, in the log. When the server has
+//! ended, the last two segments are appended to the log.
 //!
-//! Lines are examined as they pass and never read back, because the server waits for its log. What the disk does not accept
-//! is lost, and the log says how much as soon as the disk accepts data again.
+//! Lines are examined as they pass and never read back, because the server waits for its log. What the disk
+//! does not accept is lost, and the log says how much as soon as the disk accepts data again.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -152,7 +153,8 @@ impl LogFile {
         })
     }
 
-    /// Appends bytes. What the disk refuses is counted, and noted in the log as soon as the disk accepts data again.
+    /// Appends bytes. What the disk refuses is counted, and noted in the log as soon as the disk accepts data
+    /// again.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         let noted = self.note_lost();
         if let Err(error) = noted.and_then(|()| self.append(bytes)) {

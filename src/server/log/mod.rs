@@ -1,5 +1,5 @@
-//! A server's log: written through a masking pipe into a bounded file, and read back for facts, progress and the cause of
-//! a failure.
+//! A server's log: written through a masking pipe into a bounded file, and read back for facts, progress and
+//! the cause of a failure.
 
 mod arguments;
 mod facts;

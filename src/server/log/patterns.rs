@@ -1,5 +1,5 @@
-//! Finds the log lines that matter in one pass over the bytes. A log may come faster than it could be searched for sixty
-//! texts one by one, and the server waits for whoever writes its log.
+//! Finds the log lines that matter in one pass over the bytes. A log may come faster than it could be
+//! searched for sixty texts one by one, and the server waits for whoever writes its log.
 
 use std::sync::LazyLock;
 

@@ -54,7 +54,8 @@ impl LogPipe {
         let copy = move || {
             let (mut piece, mut out) = (vec![0; PIECE], Vec::new());
             loop {
-                // Waits without the lock, so that whoever holds it finds the bytes either in the pipe or in the log.
+                // Waits without the lock, so that whoever holds it finds the bytes either in the pipe or in
+                // the log.
                 if poll(&mut [PollFd::new(&source, PollFlags::IN)], None).is_err() {
                     continue;
                 }
@@ -79,7 +80,8 @@ impl LogPipe {
         Ok((pipe, writer))
     }
 
-    /// Waits until everything written so far is in the log. For when a process has ended while others keep the pipe open.
+    /// Waits until everything written so far is in the log. For when a process has ended while others keep
+    /// the pipe open.
     pub(in crate::server) fn drain(&self) {
         let until = Instant::now() + DRAIN_TIMEOUT;
         while Instant::now() < until {

@@ -1,5 +1,5 @@
-//! Follows a server's growing log: facts about the server, the progress of its start, and why it failed. Memory is bounded
-//! whatever the log's length.
+//! Follows a server's growing log: facts about the server, the progress of its start, and why it failed.
+//! Memory is bounded whatever the log's length.
 
 use std::{
     collections::VecDeque,
@@ -22,7 +22,8 @@ use crate::server::outcome::{Facts, OomAt, ServerOutcome, StartPhase};
 
 /// Lines kept of the log's end.
 const TAIL: usize = 60;
-/// Bytes that one [`LogReader::read_new`] reads at most, so that a server that floods its log is still probed.
+/// Bytes that one [`LogReader::read_new`] reads at most, so that a server that floods its log is still
+/// probed.
 const MAX_READ: u64 = 4 << 20;
 /// Bytes that are read at most to reach the end: more than a log takes on disk.
 const MAX_READ_TO_END: u64 = 64 << 20;
@@ -233,8 +234,9 @@ impl LogReader {
     }
 }
 
-/// Determines how a server ended, and the line that explains it, from its whole log and its exit code (a negative one is a
-/// signal). `served` says whether the server had been ready before, so that its start explains nothing.
+/// Determines how a server ended, and the line that explains it, from its whole log and its exit code (a
+/// negative one is a signal). `served` says whether the server had been ready before, so that its start
+/// explains nothing.
 pub fn classify(log: &[u8], exit_code: Option<i32>, served: bool) -> (ServerOutcome, String) {
     let mut state = LogState::default();
     if served {

@@ -1,5 +1,5 @@
-//! Runs a program and captures its standard output in bounded time and memory. The program's whole process tree ends with
-//! the call, or with the runner.
+//! Runs a program and captures its standard output in bounded time and memory. The program's whole process
+//! tree ends with the call, or with the runner.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -40,9 +40,9 @@ pub enum CaptureError {
     TooLong,
 }
 
-/// Runs a command and returns what it writes to its standard output. The call takes at most `timeout` and 2 s, and 8 MiB of
-/// memory. With `runner`, the path of this binary, the command runs under a guardian that ends its process tree even when
-/// the runner is killed by SIGKILL.
+/// Runs a command and returns what it writes to its standard output. The call takes at most `timeout` and 2
+/// s, and 8 MiB of memory. With `runner`, the path of this binary, the command runs under a guardian that
+/// ends its process tree even when the runner is killed by SIGKILL.
 ///
 /// # Errors
 /// When the command cannot be run, fails, does not end in time or writes too much.

@@ -1,10 +1,11 @@
-//! The guardian: a small process between the runner and a server. It ends the server's whole process tree when the runner
-//! ends, even after `kill -9`. As a subreaper it adopts the tree's orphans, whatever process group they moved to.
+//! The guardian: a small process between the runner and a server. It ends the server's whole process tree
+//! when the runner ends, even after `kill -9`. As a subreaper it adopts the tree's orphans, whatever process
+//! group they moved to.
 //!
-//! The end of its standard input tells the guardian to stop, whether the runner closed the pipe or died. It ignores the
-//! signals that a terminal or a person would send. On its standard output it writes `started PID` or `failed REASON`, then
-//! `exited CODE` when the server's first process ends (a negative code is a signal), and last `ended`, or `left PID…` when
-//! some processes could not be ended.
+//! The end of its standard input tells the guardian to stop, whether the runner closed the pipe or died. It
+//! ignores the signals that a terminal or a person would send. On its standard output it writes `started PID`
+//! or `failed REASON`, then `exited CODE` when the server's first process ends (a negative code is a signal),
+//! and last `ended`, or `left PID…` when some processes could not be ended.
 
 use std::{
     io::{self, Read, Write},
@@ -36,8 +37,8 @@ use crate::{
 const POLL: Duration = Duration::from_millis(50);
 /// The shortest pause between two looks at the tree's files: shared memory is created first and mapped later.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause. A look takes a little of the machine that is being measured, so looks grow rarer until something new
-/// appears.
+/// The longest pause. A look takes a little of the machine that is being measured, so looks grow rarer until
+/// something new appears.
 const MAX_PAUSE: Duration = Duration::from_secs(16);
 /// How long a tree may take to disappear after SIGKILL: the kernel may have to free a GPU's memory.
 pub(in crate::server) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,8 +66,8 @@ enum GuardError {
     Spawn { program: String, error: io::Error },
 }
 
-/// Runs the hidden verb `runner guard LOG JOURNAL GRACE_MS COMMAND…`, which guards a server. JOURNAL is the journal's
-/// folder; empty means no journal.
+/// Runs the hidden verb `runner guard LOG JOURNAL GRACE_MS COMMAND…`, which guards a server. JOURNAL is the
+/// journal's folder; empty means no journal.
 pub fn guard(words: &[String]) {
     let [log, journal, grace, program, arguments @ ..] = words else {
         return;
@@ -123,9 +124,9 @@ fn guard_server(
     Ok(left)
 }
 
-/// Runs the hidden verb `runner guard-capture JOURNAL COMMAND…`, which guards a command whose output the runner reads, such
-/// as an engine's `--help`. The command's process tree ends when its first process does, or with the runner. Returns the
-/// command's exit code; for a signal, 128 plus its number.
+/// Runs the hidden verb `runner guard-capture JOURNAL COMMAND…`, which guards a command whose output the
+/// runner reads, such as an engine's `--help`. The command's process tree ends when its first process does,
+/// or with the runner. Returns the command's exit code; for a signal, 128 plus its number.
 pub fn guard_capture(words: &[String]) -> i32 {
     let [journal, program, arguments @ ..] = words else {
         return 2;
@@ -178,7 +179,8 @@ impl Guardian {
         self.journal = Journal::begin(folder, log, grace, self.files.before_start());
     }
 
-    /// Starts the command in a process group of its own. Consumes it, since it holds the write ends of its output.
+    /// Starts the command in a process group of its own. Consumes it, since it holds the write ends of its
+    /// output.
     fn spawn(&mut self, mut command: Command) -> Result<Pid, GuardError> {
         if let Some(journal) = &self.journal {
             command.env(MARKER, journal.marker());
@@ -239,8 +241,9 @@ impl Guardian {
         }
     }
 
-    /// Sends SIGTERM once to every process, waits for `grace`, then sends SIGKILL until nobody is left. Returns the
-    /// processes that are left all the same. `childless` says that no child is left already; `report` gets every event.
+    /// Sends SIGTERM once to every process, waits for `grace`, then sends SIGKILL until nobody is left.
+    /// Returns the processes that are left all the same. `childless` says that no child is left already;
+    /// `report` gets every event.
     fn end_tree(
         &self,
         leader: Pid,
@@ -303,8 +306,8 @@ impl Guardian {
     }
 }
 
-/// Starts the threads that send events: one waits for the end of standard input, one for children. The second begins once
-/// it receives the first process of the tree.
+/// Starts the threads that send events: one waits for the end of standard input, one for children. The second
+/// begins once it receives the first process of the tree.
 fn send_events() -> io::Result<(Sender<Pid>, Receiver<Event>)> {
     let (sender, events) = mpsc::channel();
     let (leader_sender, leaders) = mpsc::channel();
@@ -333,8 +336,8 @@ fn send_events() -> io::Result<(Sender<Pid>, Receiver<Event>)> {
     Ok((leader_sender, events))
 }
 
-/// Installs handlers that do nothing: a guardian that a signal ended would abandon the tree. The server does not inherit a
-/// handler, as it would an ignored signal.
+/// Installs handlers that do nothing: a guardian that a signal ended would abandon the tree. The server does
+/// not inherit a handler, as it would an ignored signal.
 fn handle_signals() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 

@@ -1,6 +1,7 @@
-//! Finds and removes the files that a killed server leaves outside the run folder: shared memory in `/dev/shm`, and the
-//! Unix sockets between its processes, which vLLM creates in the temporary folder. The engine makes up their names, so a
-//! file counts as the server's only when one of its processes was seen to map it or to hold the socket bound to it.
+//! Finds and removes the files that a killed server leaves outside the run folder: shared memory in
+//! `/dev/shm`, and the Unix sockets between its processes, which vLLM creates in the temporary folder. The
+//! engine makes up their names, so a file counts as the server's only when one of its processes was seen to
+//! map it or to hold the socket bound to it.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -16,7 +17,8 @@ use rustix::process::Pid;
 /// The folder of named shared memory.
 const SHARED_MEMORY: &str = "/dev/shm";
 
-/// How long a file may seem to be in use after the end of its processes: a zombie may have threads that are still ending.
+/// How long a file may seem to be in use after the end of its processes: a zombie may have threads that are
+/// still ending.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -36,7 +38,8 @@ impl IpcFiles {
         Self::recorded(all_files().collect(), BTreeMap::new())
     }
 
-    /// Records what the processes have mapped and bound. Reads their long memory maps only when there is a new file.
+    /// Records what the processes have mapped and bound. Reads their long memory maps only when there is a
+    /// new file.
     pub(super) fn look(&mut self, processes: &[Pid]) {
         let pids = || processes.iter().map(|pid| pid.as_raw_nonzero().get());
         let mut memory = shared_memory();
@@ -89,7 +92,8 @@ impl IpcFiles {
         &self.ours
     }
 
-    /// Removes the server's files that nobody uses, once its processes have ended. Returns how many it removed.
+    /// Removes the server's files that nobody uses, once its processes have ended. Returns how many it
+    /// removed.
     pub(super) fn remove(self) -> usize {
         let mut left: BTreeMap<PathBuf, u64> = self.ours;
         let mut removed = 0;
@@ -153,8 +157,8 @@ fn all_pids() -> Vec<i32> {
     processes.flatten().map(|process| process.pid).collect()
 }
 
-/// The inodes of shared memory that a process has mapped. Its paths may be out of date: a named semaphore is created under a
-/// temporary name, which the memory map keeps.
+/// The inodes of shared memory that a process has mapped. Its paths may be out of date: a named semaphore is
+/// created under a temporary name, which the memory map keeps.
 #[cfg(target_os = "linux")]
 fn mapped(pid: i32) -> Vec<u64> {
     use procfs::process::{MMapPath, MemoryMap, Process};
@@ -181,8 +185,8 @@ fn held(pid: i32) -> Vec<u64> {
     open.filter_map(|file| socket(file.target)).collect()
 }
 
-/// Each Unix socket that is bound to a file: its inode and the file. Abstract sockets have no file, and a relative path means
-/// nothing outside the process that bound it.
+/// Each Unix socket that is bound to a file: its inode and the file. Abstract sockets have no file, and a
+/// relative path means nothing outside the process that bound it.
 #[cfg(target_os = "linux")]
 fn sockets() -> Vec<(u64, PathBuf)> {
     let sockets = procfs::net::unix().into_iter().flatten();

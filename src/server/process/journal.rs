@@ -1,8 +1,8 @@
-//! The journal of running servers: lets a later run recognise processes that outlived both the runner and the guardian. A
-//! process is identified by its PID, its start time and the boot, never by its name.
+//! The journal of running servers: lets a later run recognise processes that outlived both the runner and the
+//! guardian. A process is identified by its PID, its start time and the boot, never by its name.
 //!
-//! Each guardian keeps one small file in a folder of this user and machine, and removes it when nothing of the server is
-//! left. The file is not synced to disk: what would lose it also ends the processes.
+//! Each guardian keeps one small file in a folder of this user and machine, and removes it when nothing of
+//! the server is left. The file is not synced to disk: what would lose it also ends the processes.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -18,8 +18,8 @@ use super::tree::Member;
 
 /// Version of the format. Entries of other versions are left to the programs that wrote them.
 const FORMAT: u32 = 1;
-/// Environment variable that marks the processes of a tree, which inherit it. Some overwrite their environment, so it is not
-/// the only means.
+/// Environment variable that marks the processes of a tree, which inherit it. Some overwrite their
+/// environment, so it is not the only means.
 pub(super) const MARKER: &str = "RUNNER_GUARDIAN";
 
 /// A process's unique identity for as long as the machine runs.
@@ -81,8 +81,8 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Begins the entry of this process, before anything is started. `None` where a process's identity cannot be read or
-    /// nothing can be written: then the guardian alone ends the tree.
+    /// Begins the entry of this process, before anything is started. `None` where a process's identity cannot
+    /// be read or nothing can be written: then the guardian alone ends the tree.
     pub(super) fn begin(folder: &str, log: &str, grace: Duration, before: &HashSet<PathBuf>) -> Option<Self> {
         if folder.is_empty() {
             return None;
@@ -182,8 +182,8 @@ pub(super) fn remove(path: &Path) {
     }
 }
 
-/// The journal's folder: `$XDG_STATE_HOME/runner/servers`, or below `~/.local/state`; where the home cannot be written to, a
-/// folder of this user in the temporary folder. `None` when neither can be written to.
+/// The journal's folder: `$XDG_STATE_HOME/runner/servers`, or below `~/.local/state`; where the home cannot
+/// be written to, a folder of this user in the temporary folder. `None` when neither can be written to.
 pub(in crate::server) fn folder() -> Option<PathBuf> {
     let absolute = |name: &str| {
         let path = PathBuf::from(env::var_os(name)?);

@@ -1,5 +1,5 @@
-//! Process trees that never outlive the runner: a guardian above each one, a journal for the case that the guardian is
-//! killed too, and the search for orphans at the next run.
+//! Process trees that never outlive the runner: a guardian above each one, a journal for the case that the
+//! guardian is killed too, and the search for orphans at the next run.
 
 mod capture;
 mod guard;

@@ -1,5 +1,5 @@
-//! Orphans of earlier runs: the processes and files of servers whose runner and guardian were both killed. Finds them by
-//! their identity in the journal and ends them.
+//! Orphans of earlier runs: the processes and files of servers whose runner and guardian were both killed.
+//! Finds them by their identity in the journal and ends them.
 
 use std::{
     fs,
@@ -22,12 +22,13 @@ use super::{
 const POLL: Duration = Duration::from_millis(50);
 /// An end that takes longer than this is announced while it goes on.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(300);
-/// How long to keep an entry of another boot or machine: homes may be shared, and the server may still run there.
+/// How long to keep an entry of another boot or machine: homes may be shared, and the server may still run
+/// there.
 const FOREIGN_ENTRY_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Ends what earlier runs of this user left on this machine. `report` gets one sentence for each server, and one more
-/// beforehand when ending it takes longer than a moment. Runs that are still at work, other users' processes and unknown
-/// processes are not touched.
+/// Ends what earlier runs of this user left on this machine. `report` gets one sentence for each server, and
+/// one more beforehand when ending it takes longer than a moment. Runs that are still at work, other users'
+/// processes and unknown processes are not touched.
 pub async fn end_orphans(report: &mut (dyn FnMut(String) + Send)) {
     let Some(folder) = journal::folder() else {
         return;
@@ -96,8 +97,8 @@ fn is_alive(process: Identity) -> bool {
     journal::identity(process.pid) == Some(process)
 }
 
-/// Ends the orphans of one server whose runner or guardian is gone. Returns what was done, as a sentence; `None` when there
-/// was nothing to do.
+/// Ends the orphans of one server whose runner or guardian is gone. Returns what was done, as a sentence;
+/// `None` when there was nothing to do.
 pub(in crate::server) async fn end(path: &Path, entry: Entry) -> Option<String> {
     let grace = Duration::from_millis(entry.grace_ms);
     if wait_for_guardian(&entry, grace).await && !path.exists() {
@@ -150,8 +151,8 @@ pub(in crate::server) async fn end(path: &Path, entry: Entry) -> Option<String> 
     cleanup_report(&entry, terminated.len(), removed)
 }
 
-/// Waits for a guardian that is still alive, which ends the tree by itself unless it is stopped or hangs. Returns whether
-/// there was one.
+/// Waits for a guardian that is still alive, which ends the tree by itself unless it is stopped or hangs.
+/// Returns whether there was one.
 async fn wait_for_guardian(entry: &Entry, grace: Duration) -> bool {
     let until = Instant::now() + grace + KILL_TIMEOUT;
     let waited = is_alive(entry.guard);
@@ -205,8 +206,9 @@ fn send(process: Identity, signal: Signal) {
 #[cfg(not(target_os = "linux"))]
 fn send(_process: Identity, _signal: Signal) {}
 
-/// The living processes of a server: the recorded ones, those that carry its marker, everybody in the server's process group
-/// while one of these is in it, and all their descendants. `None` where processes cannot be listed.
+/// The living processes of a server: the recorded ones, those that carry its marker, everybody in the
+/// server's process group while one of these is in it, and all their descendants. `None` where processes
+/// cannot be listed.
 #[cfg(target_os = "linux")]
 fn living(entry: &Entry) -> Option<Vec<Identity>> {
     use std::{collections::BTreeSet, ffi::OsStr};

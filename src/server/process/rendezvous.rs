@@ -1,5 +1,5 @@
-//! Removes vLLM's rendezvous files. With every start vLLM creates one in the temporary folder, names it in its log, and never
-//! removes it, so that hundreds pile up on a machine that runs sweeps.
+//! Removes vLLM's rendezvous files. With every start vLLM creates one in the temporary folder, names it in
+//! its log, and never removes it, so that hundreds pile up on a machine that runs sweeps.
 
 use std::{
     fs::{self, File},
@@ -14,11 +14,13 @@ const LOGGED: &str = "distributed_init_method=file://";
 const NAME: &str = "vllm_dist_";
 /// How much of a log is searched, bytes: the line comes early.
 const MAX_SEARCHED: u64 = 16 << 20;
-/// Size limit of a rendezvous file, bytes: one process needs two kilobytes, and each further one adds its own.
+/// Size limit of a rendezvous file, bytes: one process needs two kilobytes, and each further one adds its
+/// own.
 const MAX_SIZE: u64 = 1 << 20;
 
-/// Removes the rendezvous files that the log of an ended server names, and returns how many. Since a log may hold any text, a
-/// file must have the right name, belong to this user, and be last written after the log was created.
+/// Removes the rendezvous files that the log of an ended server names, and returns how many. Since a log may
+/// hold any text, a file must have the right name, belong to this user, and be last written after the log was
+/// created.
 pub(super) fn remove(log: &Path) -> usize {
     let Ok(file) = File::open(log) else {
         return 0;

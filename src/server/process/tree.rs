@@ -12,9 +12,9 @@ pub(in crate::server) struct Member {
     pub(super) start: u64,
 }
 
-/// The kernel's statistics of the living tree, and of the guardian itself. The tree is the guardian's descendants, whatever
-/// group or session they moved to, and the members of the server's group; zombies are left out. `None` where processes
-/// cannot be listed.
+/// The kernel's statistics of the living tree, and of the guardian itself. The tree is the guardian's
+/// descendants, whatever group or session they moved to, and the members of the server's group; zombies are
+/// left out. `None` where processes cannot be listed.
 #[cfg(target_os = "linux")]
 pub(super) fn living(
     guard: i32,
@@ -65,7 +65,8 @@ fn is_exhausted(error: &procfs::ProcError) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
 }
 
-/// The living processes of a tree. `None` where they cannot be listed, which does not mean that nobody is left.
+/// The living processes of a tree. `None` where they cannot be listed, which does not mean that nobody is
+/// left.
 #[cfg(target_os = "linux")]
 pub(in crate::server) fn members(guard: Pid, group: Pid) -> Option<Vec<Member>> {
     let (guard, group) = (guard.as_raw_nonzero().get(), group.as_raw_nonzero().get());
@@ -81,8 +82,8 @@ pub(in crate::server) fn members(_guard: Pid, group: Pid) -> Option<Vec<Member>>
     Some(whole_group(group))
 }
 
-/// The group's leader as a member that stands for the whole group, while anybody is in it. For where processes cannot be
-/// listed.
+/// The group's leader as a member that stands for the whole group, while anybody is in it. For where
+/// processes cannot be listed.
 pub(in crate::server) fn whole_group(group: Pid) -> Vec<Member> {
     match rustix::process::test_kill_process_group(group) {
         Ok(()) => vec![Member { pid: group, in_group: true, start: 0 }],
@@ -96,8 +97,8 @@ pub(in crate::server) fn join(pids: impl IntoIterator<Item = Pid>) -> String {
     pids.join(" ")
 }
 
-/// Sends a signal to the members: to the group at once while anybody is in it, because its members cannot fork away from a
-/// group signal, and to each member that left the group.
+/// Sends a signal to the members: to the group at once while anybody is in it, because its members cannot
+/// fork away from a group signal, and to each member that left the group.
 pub(in crate::server) fn send(signal: Signal, group: Pid, members: &[Member]) {
     if members.iter().any(|member| member.in_group) {
         // It may have ended since it was listed.

@@ -1,6 +1,6 @@
-//! Hostile servers in whole runs: every attack has an outcome within bounded time and memory, impossible numbers are
-//! never ranked, and the stored run can be read again.
-//! Each attack is a row of this folder's README. Linux only: the runner's memory is read from `/proc`.
+//! Hostile servers in whole runs: every attack has an outcome within bounded time and memory, impossible
+//! numbers are never ranked, and the stored run can be read again. Each attack is a row of this folder's
+//! README. Linux only: the runner's memory is read from `/proc`.
 
 mod rows;
 mod server;

@@ -120,8 +120,8 @@ fn metrics(to: &mut TcpStream, value: &str) -> std::io::Result<bool> {
     )
 }
 
-/// The longest that a row may take beyond what a harmless server takes: the requests' `timeout`, the patience for one
-/// answer beside a cell three times over, and a machine that is busy.
+/// The longest that a row may take beyond what a harmless server takes: the requests' `timeout`, the patience
+/// for one answer beside a cell three times over, and a machine that is busy.
 pub(crate) const LONGEST: Duration = Duration::from_secs(40);
 
 pub(crate) const ROWS: &[Row] = &[

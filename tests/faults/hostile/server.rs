@@ -87,8 +87,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Answers these paths with these answers, and all others as a well-behaved server does. `early` is sent before the
-    /// request is read.
+    /// Answers these paths with these answers, and all others as a well-behaved server does. `early` is sent
+    /// before the request is read.
     pub(crate) fn start(answers: &[(&'static str, Answer)], early: Option<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");

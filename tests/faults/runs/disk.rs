@@ -51,7 +51,8 @@ fn mount() -> Result<Option<String>, String> {
     .map(Some)
 }
 
-/// A run in a namespace with a disk of its own for the results, then what the script does; the results are copied out.
+/// A run in a namespace with a disk of its own for the results, then what the script does; the results are
+/// copied out.
 fn on_a_disk(
     folder: &Path,
     options: &str,

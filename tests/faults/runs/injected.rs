@@ -82,7 +82,8 @@ pub(crate) fn told(folder: &Path, (code, said): (String, String)) -> Told {
     Told { code, said, results: Some(folder.join("results")) }
 }
 
-/// Nothing of a run is left: no process that was given this folder, no entry of the journal, no half-written file.
+/// Nothing of a run is left: no process that was given this folder, no entry of the journal, no half-written
+/// file.
 pub(crate) fn nothing_is_left(folder: &Path) -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     loop {

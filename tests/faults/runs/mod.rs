@@ -1,7 +1,8 @@
-//! What becomes of a run when something goes wrong: each fault is injected, and what was seen must be its row in the
-//! README of this folder.
+//! What becomes of a run when something goes wrong: each fault is injected, and what was seen must be its row
+//! in the README of this folder.
 //!
-//! Whatever the fault, nothing of the run may be left: no process, no entry in the journal, no half-written file.
+//! Whatever the fault, nothing of the run may be left: no process, no entry in the journal, no half-written
+//! file.
 
 mod disk;
 mod injected;

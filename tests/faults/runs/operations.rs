@@ -1,7 +1,8 @@
 //! A file operation of a run fails, or is the runner's last: one trial each. strace lets it fail.
 //!
-//! One run is traced first, so that every operation of the runner on its run folder is known by its call, its path and which
-//! of several it is; some are then drawn with a stated seed, and others with another one (`RUNNER_TEST_SEED=7`).
+//! One run is traced first, so that every operation of the runner on its run folder is known by its call, its
+//! path and which of several it is; some are then drawn with a stated seed, and others with another one
+//! (`RUNNER_TEST_SEED=7`).
 
 use std::{
     collections::BTreeMap,
@@ -149,8 +150,8 @@ fn seed() -> Result<u64, String> {
     }
 }
 
-/// What a call is about, when that is in the run's folder: `mkdir("/a/b", 0777)`, `openat(AT_FDCWD</c>, "/a/b", O_RDONLY)`,
-/// `fsync(9</a/b>)`. What is written may name the folder too.
+/// What a call is about, when that is in the run's folder: `mkdir("/a/b", 0777)`, `openat(AT_FDCWD</c>,
+/// "/a/b", O_RDONLY)`, `fsync(9</a/b>)`. What is written may name the folder too.
 fn path_of(line: &str, folder: &Path) -> Option<PathBuf> {
     let (_, arguments) = line.split_once('(')?;
     let path = if arguments.starts_with(|c: char| c.is_ascii_digit()) {
@@ -174,8 +175,8 @@ fn tried(operation: &Operation, last: bool) -> Result<(), Box<dyn std::error::Er
     Err(format!("of {TRIES} runs none came to the operation").into())
 }
 
-/// A run of which one operation fails, or is the last; then the next run. `false` where it ended without coming to the
-/// operation that was to be its last.
+/// A run of which one operation fails, or is the last; then the next run. `false` where it ended without
+/// coming to the operation that was to be its last.
 fn came_to(operation: &Operation, last: bool) -> Result<bool, Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path().canonicalize()?;

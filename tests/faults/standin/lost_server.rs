@@ -55,7 +55,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Runner, guardian and server are all killed: the next run, of whatever, removes what they had mapped and bound.
+/// Runner, guardian and server are all killed: the next run, of whatever, removes what they had mapped and
+/// bound.
 #[cfg(target_os = "linux")]
 fn next_run_removes_files() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
@@ -113,7 +114,8 @@ fn entry(state: &Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(file.path()).ok()?).ok()
 }
 
-/// What a run left: its exit code, each cell's file by its `max_tokens`, the notes, and what they are made of.
+/// What a run left: its exit code, each cell's file by its `max_tokens`, the notes, and what they are made
+/// of.
 struct Left {
     code: Option<i32>,
     cells: BTreeMap<u64, Value>,
@@ -136,7 +138,8 @@ fn run(fault: &str) -> Result<Left, Box<dyn Error>> {
     Ok(Left { code, cells, notes, values: experiment.values()? })
 }
 
-/// Six answers, then the fault: the first cell is whole, the two others are lost after two answers and whole when tried again.
+/// Six answers, then the fault: the first cell is whole, the two others are lost after two answers and whole
+/// when tried again.
 fn tried_again(fault: &str, word: &str) -> Result<(), Box<dyn Error>> {
     let left = run(fault)?;
     assert_eq!(left.code, Some(0));
@@ -182,7 +185,8 @@ fn always(fault: &str, word: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Seventy megabytes of log: what is kept is its head, its end and the error between, and the server starts all the same.
+/// Seventy megabytes of log: what is kept is its head, its end and the error between, and the server starts
+/// all the same.
 fn log_is_bounded() -> Result<(), Box<dyn Error>> {
     let experiment = Experiment::new(&MANIFEST.replace("{fault}", "STANDIN_FLOOD_MB = \"70\""))?;
     let mut command = experiment.run();
@@ -203,7 +207,8 @@ fn log_is_bounded() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Two servers of the run are killed with their memory mapped and their sockets bound; what somebody else put there meanwhile is not touched.
+/// Two servers of the run are killed with their memory mapped and their sockets bound; what somebody else put
+/// there meanwhile is not touched.
 fn files_go() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let told = folder.path().join("left.txt");

@@ -1,4 +1,5 @@
-//! Runs on a stand-in for `vllm`, which serves no model and can be told to die, hang, flood its log or leave files behind.
+//! Runs on a stand-in for `vllm`, which serves no model and can be told to die, hang, flood its log or leave
+//! files behind.
 
 mod lost_server;
 #[cfg(target_os = "linux")]

@@ -1,5 +1,5 @@
-//! Secrets stand nowhere: not in what a run writes, not in what it says, not in a process's words; not even when the server
-//! writes them into its log and into its answers.
+//! Secrets stand nowhere: not in what a run writes, not in what it says, not in a process's words; not even
+//! when the server writes them into its log and into its answers.
 
 use std::{error::Error, fs, io::Read, path::Path, process::Stdio, thread::sleep, time::Duration};
 

@@ -1,6 +1,6 @@
-//! A headless Chromium, driven by its DevTools protocol over two pipes: messages of JSON, each ended by a zero byte. The
-//! pipes are file descriptors 3 and 4 of the browser, which the shell makes of its standard input and output; closing them
-//! ends the browser with all its processes. No port, no library.
+//! A headless Chromium, driven by its DevTools protocol over two pipes: messages of JSON, each ended by a
+//! zero byte. The pipes are file descriptors 3 and 4 of the browser, which the shell makes of its standard
+//! input and output; closing them ends the browser with all its processes. No port, no library.
 
 use std::{
     env,

@@ -1,5 +1,5 @@
-//! `report.html` in a real browser: it renders, sorts, filters, opens a cell's page, fits a phone, works by keyboard, and
-//! shows markup in names as text.
+//! `report.html` in a real browser: it renders, sorts, filters, opens a cell's page, fits a phone, works by
+//! keyboard, and shows markup in names as text.
 
 mod browser;
 mod runs;

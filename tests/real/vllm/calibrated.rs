@@ -1,5 +1,5 @@
-//! A grid measured with a real vLLM on a CPU: constants fitted to four cells predict the other eight. Needs the model's
-//! `config.json`, which the installer puts beside vLLM.
+//! A grid measured with a real vLLM on a CPU: constants fitted to four cells predict the other eight. Needs
+//! the model's `config.json`, which the installer puts beside vLLM.
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 

@@ -98,8 +98,8 @@ fn no_socket_is_left(temporary: &Path) -> Result<(), String> {
     expect("sockets that are left", &left, &Vec::new())
 }
 
-/// Its engine is stopped before it is ready, which no log tells: the start is given up in time, made again, and its whole
-/// tree is gone, though a stopped process hears no TERM.
+/// Its engine is stopped before it is ready, which no log tells: the start is given up in time, made again,
+/// and its whole tree is gone, though a stopped process hears no TERM.
 pub(crate) fn a_hung_start_times_out(vllm: &Path) -> Result<(), String> {
     let text = manifest(
         "stands-still",

@@ -1,5 +1,5 @@
-//! A real vLLM: its starts and failures are recognized, its token counts match the client's, and its processes are
-//! ended. `bash tests/vllm/install.sh` installs one that needs no GPU.
+//! A real vLLM: its starts and failures are recognized, its token counts match the client's, and its
+//! processes are ended. `bash tests/vllm/install.sh` installs one that needs no GPU.
 
 mod calibrated;
 mod killed;
@@ -138,7 +138,8 @@ server.flags.num-gpu-blocks-override = [64, 8]
     render_again(&experiment, &folder)
 }
 
-/// Nine blocks of 128 tokens: four prompts of 100 tokens with answers of 200 do not fit at once, so some are preempted.
+/// Nine blocks of 128 tokens: four prompts of 100 tokens with answers of 200 do not fit at once, so some are
+/// preempted.
 fn totals_manifest(vllm: &Path, model: &Path) -> String {
     format!(
         r#"
@@ -180,8 +181,8 @@ output = "exact"
     )
 }
 
-/// Client and engine count the same requests and tokens, and what only the engine knows (queue time, preemptions) is
-/// reported.
+/// Client and engine count the same requests and tokens, and what only the engine knows (queue time,
+/// preemptions) is reported.
 #[expect(
     clippy::print_stdout,
     reason = "how far the two TTFTs are apart, and what a scrape took, is worth reading when the test passes, too"
@@ -262,7 +263,8 @@ fn the_clients_totals_are_the_servers_counters(vllm: &Path) -> Result<(), String
     render_again(&experiment, &folder)
 }
 
-/// On both APIs, by token ids and by text, with and without a system message, and through the turns of a conversation.
+/// On both APIs, by token ids and by text, with and without a system message, and through the turns of a
+/// conversation.
 fn synthetic_prompts_have_the_length_vllm_counts(vllm: &Path) -> Result<(), String> {
     let experiment = Experiment::new(&manifest(
         "exact-lengths",
@@ -311,7 +313,8 @@ output = "exact"
     let folder = experiment.run_folder()?;
     let (mut exact, mut cached, mut turns) = (0, 0, Vec::new());
     for record in records(&folder)? {
-        // Random weights may answer with special tokens alone, which are no text; they are counted all the same.
+        // Random weights may answer with special tokens alone, which are no text; they are counted all the
+        // same.
         if record["outcome"] != "completed" && record["outcome"] != "empty" {
             return Err(format!("neither completed nor empty: {record}"));
         }
