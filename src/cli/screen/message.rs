@@ -138,6 +138,7 @@ fn finished(ended: &Ended, notes: &[Utf8PathBuf], state: &State) -> String {
         _ => "finished",
     };
     let total: usize = ended.outcomes.iter().map(|(_, n)| n).sum();
+    let failed: usize = ended.outcomes.iter().filter(|(outcome, _)| !outcome.is_done()).map(|(_, n)| n).sum();
     let outcomes: Vec<String> =
         ended.outcomes.iter().map(|(outcome, n)| format!("{n} {}", outcome.name())).collect();
     let mut text = format!("{how}: {}", counted(total, "cell"));
@@ -158,6 +159,9 @@ fn finished(ended: &Ended, notes: &[Utf8PathBuf], state: &State) -> String {
     text.push_str(&format!("\nopen:    {folder}/report.html\nnext:    "));
     text.push_str(&match (ended.interrupted, ended.missing) {
         (true, _) => clean(&state.commands.resume),
+        (false, 0) if failed > 0 => {
+            format!("{}   # measures {} again", clean(&state.commands.resume), counted(failed, "failed cell"))
+        }
         (false, 0) => {
             format!("git add {}", clean(&shlex::try_quote(ended.folder.as_str()).unwrap_or_default()))
         }
