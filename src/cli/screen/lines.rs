@@ -89,7 +89,8 @@ mod tests {
 
     /// The lines of a small run, with one second between events and twelve quiet seconds in each long part.
     fn output(quiet: bool) -> String {
-        let mut lines = Lines::new(Vec::new(), quiet, Commands::default());
+        let commands = Commands { resume: "runner run day.toml --resume".to_owned(), ..Commands::default() };
+        let mut lines = Lines::new(Vec::new(), quiet, commands);
         let mut now = Instant::now();
         let progress = Arc::new(Progress::default());
         let phase = |phase, line: &str| Event::ServerPhase { server: "s1".into(), phase, line: line.into() };
@@ -198,7 +199,7 @@ mod tests {
         results: results/day/r1
         note:    results/day/r1/notes/capacity.md
         open:    results/day/r1/report.html
-        next:    git add results/day/r1
+        next:    runner run day.toml --resume   # measures 1 failed cell again
         ");
     }
 
