@@ -463,9 +463,10 @@ mod tests {
             }
         }
 
+        // Nine blocks, of which eight are usable, hold the longest request: none is cut short for want of memory.
         #[test]
         fn more_memory_never_means_fewer_users(
-            blocks in 8u32..60, more in 1u32..20, prompt in 1u64..20, output in 1u64..12, users in 1u64..20
+            blocks in 9u32..60, more in 1u32..20, prompt in 1u64..20, output in 1u64..12, users in 1u64..20
         ) {
             let run = |blocks: u32| {
                 let limits = Limits { max_num_seqs: 64, max_num_batched_tokens: 4096, ..LIMITS };
