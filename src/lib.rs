@@ -21,9 +21,10 @@
 //! | `observe` | a running server, while a cell runs → [`observe::ServerSide`] | `unit`, `manifest`, `plan`, `server` |
 //! | `measure` | records → summaries and verdicts | `unit`, `manifest`, `plan`, `load`, `server`, `observe` |
 //! | `store` | what was measured ↔ the run folder | `unit`, `diagnostic`, `manifest`, `plan`, `load`, `server`, `observe`, `measure` |
+//! | `search` | a search and its probes → the next probe, or the answer | `unit`, `manifest`, `plan`, `measure`, `store` |
 //! | `import` | what other tools measured → a stored run | `unit`, `diagnostic`, `flags`, `manifest`, `plan`, `measure`, `store` |
-//! | `predict` | cells and hardware → predicted summaries or a whole predicted run, and measured cells → its constants | `unit`, `diagnostic`, `flags`, `manifest`, `engine`, `plan`, `workload`, `load`, `server`, `observe`, `measure`, `store` |
-//! | `report` | a stored run → notes, pictures and a page | `unit`, `diagnostic`, `manifest`, `plan`, `observe`, `measure`, `store` |
+//! | `predict` | cells and hardware → predicted summaries or a whole predicted run, and measured cells → its constants | `unit`, `diagnostic`, `flags`, `manifest`, `engine`, `plan`, `workload`, `load`, `server`, `observe`, `measure`, `store`, `search` |
+//! | `report` | a stored run → notes, pictures and a page | `unit`, `diagnostic`, `manifest`, `plan`, `observe`, `measure`, `store`, `search` |
 //! | `run` | plan → servers → load → measures → store, telling [`run::Event`]s | every room above but `sim`, `import` and `report` |
 //! | `cli` | words → settings → one room's verb, a screen and an exit code | every room |
 //!
@@ -105,6 +106,7 @@ pub mod plan;
 pub mod predict;
 pub mod report;
 pub mod run;
+pub mod search;
 pub mod secret;
 pub mod server;
 pub mod sim;

@@ -40,6 +40,9 @@ pub enum UnitError {
     /// More than about 100 years.
     #[error("{0:?} is longer than a century")]
     TooLong(String),
+    /// Not a positive number and `%`.
+    #[error("{0:?} is not a percentage; write a number above 0 and `%`, as in \"5%\"")]
+    NotAPercentage(String),
     /// Not `p` and a number between 0 and 100.
     #[error("{0:?} is not a percentile; write p50, p95, p99 or p99.9")]
     NotAPercentile(String),
@@ -191,6 +194,68 @@ impl Nanos {
     /// Milliseconds from `earlier` to this instant; negative when `earlier` comes later.
     pub fn ms_since(self, earlier: Nanos) -> f64 {
         (self.0 as i128 - earlier.0 as i128) as f64 / 1e6
+    }
+}
+
+/// A positive percentage, written `"5%"`.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Percent(f64);
+
+impl Percent {
+    /// A percentage: 5.0 for 5 %.
+    pub const fn new(percent: f64) -> Self {
+        Self(percent)
+    }
+
+    /// The percentage as a fraction: 0.05 for 5 %.
+    pub fn fraction(self) -> f64 {
+        self.0 / 100.0
+    }
+}
+
+impl FromStr for Percent {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let number = text.trim().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+        match number {
+            Some(percent) if percent > 0.0 && percent.is_finite() => Ok(Self(percent)),
+            _ => Err(UnitError::NotAPercentage(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for Percent {
+    fn schema_name() -> Cow<'static, str> {
+        "Percent".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": "percent",
+            "pattern": "^\\s*[0-9]+(\\.[0-9]+)?\\s*%\\s*$",
+            "description": "A percentage above 0, as in \"5%\"."
+        })
     }
 }
 

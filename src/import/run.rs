@@ -72,6 +72,7 @@ pub(super) fn build(
         server_axes: axes.server,
         load_axes: axes.load,
         groups: groups.into_iter().map(|(_, group)| group).collect(),
+        searches: Vec::new(),
     };
     let run = RunFile {
         imported: Some(Imported {
@@ -233,6 +234,8 @@ fn cell(
         reason: None,
         ladder_ended_at: None,
         proved_impossible_by: None,
+        search: None,
+        ended_early: None,
         simulated: false,
         predicted: false,
         load,

@@ -147,6 +147,7 @@ fn cell(concurrency: u32) -> Cell {
         seed: 7,
         skip: None,
         rung_below: None,
+        search: None,
     }
 }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{
     catalogue::Catalogue,
-    declaration::{Experiment, Hardware, Server, SloTerm, Workload},
+    declaration::{Experiment, Hardware, Server, ServerSearch, SloTerm, Workload},
     path::Path,
     scrape::{SCRAPE_EVERY, ScrapeEvery},
     suggest::{meant, nearest, question, suggestion},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Finding, Findings},
-    unit::TimeSpan,
+    unit::{Percent, TimeSpan},
 };
 
 /// Returns the JSON Schema of a manifest.
@@ -25,6 +25,7 @@ pub fn schema() -> Value {
     let hardware = generator.subschema_for::<Hardware>();
     let catalogue = generator.subschema_for::<Catalogue>();
     let server = generator.subschema_for::<Server>();
+    let search = generator.subschema_for::<ServerSearch>();
     let mut workload = Workload::json_schema(&mut generator).to_value();
     workload["properties"]["sweep"] = sweep_schema("Load axes: keys of this workload, each with its values.");
     let mut definitions = Value::Object(generator.take_definitions(true));
@@ -47,6 +48,11 @@ pub fn schema() -> Value {
                 "description": "Workloads by name.",
                 "type": "object",
                 "additionalProperties": { "$ref": "#/$defs/Workload" }
+            },
+            "search": {
+                "description": "Searches over servers, by name: the largest or smallest value of a server axis that works, or the best server.",
+                "type": "object",
+                "additionalProperties": search
             },
             "sweep": sweep_schema("Server axes: full paths such as server.flags.max-model-len. Every distinct combination starts one server."),
         },
@@ -468,6 +474,11 @@ fn scalar(value: &Value, schema: &Value, path: &Path, node: &Node, findings: &mu
         };
         if let Some(reason) = time {
             wrong(format!("`{path}` is not a time"), reason);
+        }
+        if schema.get("format") == Some(&json!("percent"))
+            && let Err(error) = text.parse::<Percent>()
+        {
+            wrong(format!("`{path}` is not a percentage"), error.to_string());
         }
         if text.is_empty() && schema.get("minLength").is_some() {
             wrong(format!("`{path}` is empty"), "expected at least one character".to_owned());

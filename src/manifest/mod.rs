@@ -38,6 +38,7 @@ mod trace;
 mod tree;
 
 use camino::Utf8Path;
+use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -89,6 +90,8 @@ pub struct Manifest {
     pub(crate) workloads: Vec<BaseWorkload>,
     /// The server axes.
     pub(crate) sweep: Sweep,
+    /// The searches over servers, in the order written.
+    pub(crate) searches: IndexMap<String, ServerSearch>,
     root: Node,
 }
 
@@ -179,6 +182,7 @@ impl Manifest {
             server,
             workloads,
             sweep,
+            searches: typed(&root, "search", findings)?,
             root: whole,
         })
     }

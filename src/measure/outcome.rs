@@ -10,6 +10,8 @@ use crate::server::ServerOutcome;
 pub enum CellOutcome {
     /// Every measured request completed.
     Ok,
+    /// The server started, and the search asked for no more: no request was sent.
+    Started,
     /// Some requests failed, some completed.
     Degraded,
     /// No request completed although the server was running, so nothing was measured.
@@ -35,6 +37,7 @@ impl CellOutcome {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::Started => "started",
             Self::Degraded => "degraded",
             Self::Failed => "failed",
             Self::Oom => "oom",
@@ -68,6 +71,6 @@ impl CellOutcome {
 
     /// Whether the cell is final: a resumed run does not repeat it.
     pub fn is_done(self) -> bool {
-        self.is_measured() || self.is_on_oom_surface() || self == Self::Skipped
+        self.is_measured() || self.is_on_oom_surface() || matches!(self, Self::Started | Self::Skipped)
     }
 }

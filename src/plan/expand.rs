@@ -65,6 +65,7 @@ pub fn plan(manifest: &Manifest) -> (Option<Plan>, Findings) {
         server_axes: columns.names(Role::Server),
         load_axes: columns.names(Role::Load),
         groups,
+        searches: Vec::new(),
     };
     check::too_few_samples(&plan, manifest, &mut findings);
     let plan = (!findings.has_errors()).then_some(plan);
@@ -369,6 +370,7 @@ impl Expansion<'_> {
             seed: identity::cell_seed(&key),
             skip,
             rung_below: None,
+            search: None,
             spec: Arc::new(spec),
         };
         self.groups.get_mut(group)?.cells.push(cell);

@@ -24,6 +24,7 @@ mod identity;
 mod ladder;
 mod load_values;
 mod order;
+mod search;
 mod select;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -39,6 +40,7 @@ use crate::{
 pub use axis::{Axis, Quantity, Role};
 pub use expand::{MOST_CELLS, plan};
 pub use order::CellRepeat;
+pub use search::{Expected, Goal, Search, TuneAxis, probe};
 pub use select::selects;
 
 /// The servers and cells of a run, in order. Pure data, without clock, files and processes.
@@ -54,8 +56,11 @@ pub struct Plan {
     pub server_axes: Vec<String>,
     /// Column names of the load axes, in the order of the manifest.
     pub load_axes: Vec<String>,
-    /// One group per server to start.
+    /// One group per server to start. A run adds the probes of its searches.
     pub groups: Vec<Group>,
+    /// The searches, in the order of the manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub searches: Vec<Search>,
 }
 
 /// One server and the cells that are measured on it.
@@ -96,13 +101,16 @@ pub struct Cell {
     /// there or earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rung_below: Option<String>,
+    /// The search that the cell is a probe of, by its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
 }
 
 /// When a cell stops starting requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stop {
-    /// After this many measured requests.
+    /// After this many measured requests. With 0 only the server's start is tried, and no request is sent.
     Requests(u64),
     /// After this long.
     Duration(TimeSpan),
@@ -113,6 +121,11 @@ pub enum Stop {
 const REQUESTS_TO_STAGGER: u64 = 8;
 
 impl Cell {
+    /// Whether the cell only tries the start of its server.
+    pub fn is_start_only(&self) -> bool {
+        self.stop == Stop::Requests(0)
+    }
+
     /// How the streams of a closed loop start. By default staggered if there are enough requests per stream,
     /// or a duration. `None` in an open loop.
     pub fn start(&self) -> Option<Start> {

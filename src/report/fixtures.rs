@@ -85,6 +85,8 @@ pub(super) fn cell(id: &str, server: &str, concurrency: u32, max_tokens: u32, sl
         server: server.into(),
         outcome: CellOutcome::Ok,
         reason: None,
+        search: None,
+        ended_early: None,
         simulated: false,
         predicted: false,
         ladder_ended_at: None,
@@ -159,6 +161,7 @@ pub(super) fn empty() -> StoredRun {
             server_axes: Vec::new(),
             load_axes: vec!["concurrency".into(), "max_tokens".into()],
             groups: Vec::new(),
+            searches: Vec::new(),
         },
         servers: Vec::new(),
         cells: Vec::new(),
@@ -194,6 +197,7 @@ pub(super) fn add(
                 seed: 1,
                 skip: None,
                 rung_below: None,
+                search: None,
             })
             .collect(),
     });

@@ -30,6 +30,8 @@ impl CellFile {
             reason,
             ladder_ended_at: None,
             proved_impossible_by: None,
+            search: cell.search.clone(),
+            ended_early: None,
             simulated: group.server.engine == Engine::Sim,
             predicted: false,
             load: cell.load_values(),

@@ -45,6 +45,10 @@ pub struct CellFile {
     /// The server that needs no more memory than this cell's server and ran out of it, when this cell was
     /// skipped for that reason (`experiment.skip_impossible`).
     pub proved_impossible_by: Option<String>,
+    /// The search that the cell is a probe of, by its id in the plan.
+    pub search: Option<String>,
+    /// Why a probe stopped before its last request: its result was clear. Absent where it ran to its end.
+    pub ended_early: Option<String>,
     /// Whether the embedded engine answered.
     pub simulated: bool,
     /// Whether the numbers were predicted in virtual time, and nothing was measured.

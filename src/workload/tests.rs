@@ -23,6 +23,7 @@ fn cell(spec: Value) -> Cell {
         seed: 7,
         skip: None,
         rung_below: None,
+        search: None,
     }
 }
 

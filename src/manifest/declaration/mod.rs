@@ -3,6 +3,7 @@
 
 mod experiment;
 mod prompts;
+mod search;
 mod server;
 mod sim;
 mod slo;
@@ -10,6 +11,7 @@ mod workload;
 
 pub use experiment::*;
 pub use prompts::*;
+pub use search::*;
 pub use server::*;
 pub use sim::*;
 pub use slo::*;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     prompts::{ConversationFile, Documents, Prompts, SharedPrefix, Synthetic},
+    search::LoadSearch,
     slo::Slo,
 };
 use crate::{
@@ -137,6 +138,9 @@ pub struct Workload {
     /// Further fields of the request body, passed through.
     #[serde(default)]
     pub extra_body: IndexMap<String, Value>,
+    /// Looks for the most load within the SLO, instead of measuring every value of `concurrency` or `rate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<LoadSearch>,
     /// Latency targets: `{ p95_ttft = "1500ms", p95_e2e = "3s" }`.
     #[serde(default)]
     pub slo: Slo,

@@ -93,6 +93,8 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
         server: SERVER.into(),
         outcome: summary.as_ref().map_or(CellOutcome::Oom, outcome),
         reason: None,
+        search: None,
+        ended_early: None,
         simulated: false,
         predicted: false,
         ladder_ended_at: None,
@@ -146,6 +148,7 @@ fn plan() -> Plan {
         seed: u64::MAX,
         skip: None,
         rung_below: None,
+        search: None,
     };
     Plan {
         format: FORMAT,
@@ -159,6 +162,7 @@ fn plan() -> Plan {
             axes: map(&[("max-model-len", json!(4096))]),
             cells: vec![cell(CELL), cell(OOM)],
         }],
+        searches: Vec::new(),
     }
 }
 

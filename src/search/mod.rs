@@ -1,0 +1,17 @@
+//! Searches: decides from the stored probes of a search what to measure next, or what the answer is.
+//!
+//! Everything here is a pure function of the plan and the stored cells, so a run that is killed anywhere goes
+//! on with the same bracket, and the notes come to the same answer as the run.
+
+mod answer;
+mod best;
+mod load;
+mod probe;
+mod step;
+mod table;
+mod value;
+
+pub use answer::{Answer, Candidate, Ending, State, answers};
+pub use probe::{Evidence, Probe, Ratio};
+pub use step::{Next, next};
+pub use table::table;
