@@ -148,6 +148,7 @@ fn cell(concurrency: u32) -> Cell {
         skip: None,
         rung_below: None,
         search: None,
+        attempt: None,
     }
 }
 

@@ -371,6 +371,7 @@ impl Expansion<'_> {
             skip,
             rung_below: None,
             search: None,
+            attempt: None,
             spec: Arc::new(spec),
         };
         self.groups.get_mut(group)?.cells.push(cell);

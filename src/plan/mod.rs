@@ -104,6 +104,9 @@ pub struct Cell {
     /// The search that the cell is a probe of, by its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<String>,
+    /// Which measurement of its probe it is, from 1; absent where it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
 }
 
 /// When a cell stops starting requests.

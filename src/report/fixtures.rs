@@ -198,6 +198,7 @@ pub(super) fn add(
                 skip: None,
                 rung_below: None,
                 search: None,
+                attempt: None,
             })
             .collect(),
     });

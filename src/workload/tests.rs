@@ -24,6 +24,7 @@ fn cell(spec: Value) -> Cell {
         skip: None,
         rung_below: None,
         search: None,
+        attempt: None,
     }
 }
 

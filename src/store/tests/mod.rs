@@ -149,6 +149,7 @@ fn plan() -> Plan {
         skip: None,
         rung_below: None,
         search: None,
+        attempt: None,
     };
     Plan {
         format: FORMAT,
