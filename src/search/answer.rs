@@ -2,11 +2,17 @@
 
 use serde_json::Value;
 
-use super::probe::Probe;
-use crate::{
-    plan::{Expected, Search},
-    store::StoredRun,
-};
+use super::probe::{Evidence, Next, Probe};
+use crate::plan::{Expected, Search};
+
+/// What a search does after its probes so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// What it found, in state [`State::Unfinished`] while it goes on.
+    pub answer: Answer,
+    /// What it measures next; absent when it has its answer.
+    pub next: Option<Next>,
+}
 
 /// What a search found, from its probes so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,6 +95,30 @@ pub struct Candidate {
     pub reason: Option<String>,
 }
 
+impl Answer {
+    /// The answer of a search that goes on: its probes are counted, and nothing is found.
+    pub(super) fn unfinished(search: &Search, probes: &[Probe]) -> Self {
+        let invalid = probes.iter().filter(|probe| matches!(probe.evidence, Evidence::Invalid(_)));
+        Self {
+            search: search.clone(),
+            state: State::Unfinished,
+            found: None,
+            feasible: None,
+            infeasible: None,
+            binding: None,
+            ending: None,
+            monotone: None,
+            starts: probes.iter().map(|probe| u32::from(probe.started)).sum(),
+            requests: probes.iter().map(|probe| probe.requests).sum(),
+            wasted: invalid.map(|probe| probe.requests).sum(),
+            probes: probes.to_vec(),
+            expected: search.expected,
+            candidates: Vec::new(),
+            reason: String::new(),
+        }
+    }
+}
+
 impl State {
     /// The name in `searches.csv`.
     pub fn name(self) -> &'static str {
@@ -101,10 +131,4 @@ impl State {
             Self::Unfinished => "unfinished",
         }
     }
-}
-
-/// The answers of a run, in the order of the plan's searches.
-pub fn answers(run: &StoredRun) -> Vec<Answer> {
-    let _ = run;
-    Vec::new()
 }

@@ -11,7 +11,7 @@ mod step;
 mod table;
 mod value;
 
-pub use answer::{Answer, Candidate, Ending, State, answers};
-pub use probe::{Evidence, Probe, Ratio};
-pub use step::{Next, next};
+pub use answer::{Answer, Candidate, Decision, Ending, State};
+pub use probe::{Evidence, Next, Probe, Ratio, Score};
+pub use step::{answers, next};
 pub use table::table;

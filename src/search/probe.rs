@@ -24,11 +24,22 @@ pub struct Probe {
     pub started: bool,
 }
 
+/// What a search measures next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Next {
+    /// The value of each axis of the search.
+    pub values: Vec<Value>,
+    /// Which measurement of these values it is, from 1.
+    pub attempt: u32,
+}
+
 /// What a probe says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evidence {
     /// It was measured under load: how far the binding SLO term is from its limit, and the objectives.
     Measured(Ratio),
+    /// For the best server: the server ran every workload.
+    Scored(Score),
     /// The server does what the search asks for.
     Works,
     /// The server does not: `binding` is the outcome and where it ended, such as `oom at start (weights)`.
@@ -52,6 +63,27 @@ pub struct Ratio {
     pub error: f64,
     /// The term: `p95_ttft`, or `errors` where too many requests failed.
     pub binding: String,
+}
+
+/// What a server reached that a search for the best one tried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// The objective, in its own unit, whether or not the SLOs were met; absent where it could not be measured.
+    pub objective: Option<f64>,
+    /// p95 TTFT of the first workload that has one, milliseconds.
+    pub p95_ttft_ms: Option<f64>,
+    /// Output tokens per second, summed over workloads.
+    pub throughput_tok_s: Option<f64>,
+    /// The SLO term that is closest to its limit, or farthest beyond it, over all workloads; absent where no
+    /// workload has an SLO. A server with a positive `log` does not meet its SLOs.
+    pub slo: Option<Ratio>,
+}
+
+impl Score {
+    /// Whether every SLO was met.
+    pub fn meets_slo(&self) -> bool {
+        self.slo.as_ref().is_none_or(|ratio| ratio.log <= 0.0)
+    }
 }
 
 /// The stored probes of a search, in the order they were measured. A probe of which a cell is missing is left

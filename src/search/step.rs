@@ -1,20 +1,16 @@
-//! [`next`]: what a search measures next.
+//! What a search measures next, and what it found.
 
-use serde_json::Value;
-
+use super::{answer::Answer, probe::Next};
 use crate::{plan::Search, store::StoredRun};
-
-/// What a search measures next.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Next {
-    /// The value of each axis of the search.
-    pub values: Vec<Value>,
-    /// Which measurement of these values it is, from 1.
-    pub attempt: u32,
-}
 
 /// What a search measures next; `None` when it has its answer.
 pub fn next(run: &StoredRun, search: &Search) -> Option<Next> {
     let _ = (run, search);
     None
+}
+
+/// The answers of a run, in the order of the plan's searches.
+pub fn answers(run: &StoredRun) -> Vec<Answer> {
+    let _ = run;
+    Vec::new()
 }
