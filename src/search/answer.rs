@@ -96,6 +96,13 @@ pub struct Candidate {
 }
 
 impl Answer {
+    /// Id of the server that the answer is about: the one that all probes share, or the one with the value
+    /// found.
+    pub fn server(&self) -> Option<&str> {
+        let found = || self.probes.iter().find(|probe| Some(&probe.values) == self.found.as_ref());
+        self.search.server.as_deref().or_else(|| found().map(|probe| probe.server.as_str()))
+    }
+
     /// The answer of a search that goes on: its probes are counted, and nothing is found.
     pub(super) fn unfinished(search: &Search, probes: &[Probe]) -> Self {
         let invalid = probes.iter().filter(|probe| matches!(probe.evidence, Evidence::Invalid(_)));

@@ -7,6 +7,7 @@ mod answer;
 mod best;
 mod load;
 mod probe;
+mod ratio;
 mod step;
 mod table;
 mod value;

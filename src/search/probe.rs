@@ -2,9 +2,13 @@
 
 use serde_json::Value;
 
+use super::ratio::ratio;
 use crate::{
-    plan::{Plan, Search},
-    store::{CellFile, StoredRun},
+    manifest::{SearchObjective, That},
+    measure::{CellOutcome, Metric, Rate, Severity, Verdict, VerdictKind},
+    plan::{Cell, Goal, Group, Search, Stop},
+    server::ServerOutcome,
+    store::{CellFile, ServerFile, StoredRun},
 };
 
 /// One value of a search that was measured: all its cells.
@@ -20,8 +24,12 @@ pub struct Probe {
     pub requests: u64,
     /// Requests that were planned at most, warm-up included.
     pub planned: u64,
-    /// Whether it had a server start of its own.
+    /// Id of its server.
+    pub server: String,
+    /// Whether a server was started for it; of the probes that share one, the first.
     pub started: bool,
+    /// Whether its result was clear before its last request.
+    pub ended_early: bool,
 }
 
 /// What a search measures next.
@@ -86,10 +94,220 @@ impl Score {
     }
 }
 
-/// The stored probes of a search, in the order they were measured. A probe of which a cell is missing is left
-/// out.
-pub(super) fn probes(run: &StoredRun, search: &Search) -> Vec<Probe> {
-    let _ = (run, search);
-    let _: Option<(&Plan, &CellFile)> = None;
-    Vec::new()
+/// The stored probes of a search, in the order they were measured. A probe that lacks a cell is left out.
+///
+/// `users` returns the most load that a candidate for the best server carries, by the search of its own; `None`
+/// while that goes on.
+pub(super) fn probes(
+    run: &StoredRun,
+    search: &Search,
+    users: &dyn Fn(&Group) -> Option<Users>,
+) -> Vec<Probe> {
+    let mut found: Vec<(Vec<Value>, u32, &Group, Vec<&Cell>)> = Vec::new();
+    for group in &run.plan.groups {
+        for cell in group.cells.iter().filter(|cell| cell.search.as_ref() == Some(&search.id)) {
+            let Some(values) = values(search, group, cell) else { continue };
+            let attempt = cell.attempt.unwrap_or(1);
+            match found.iter_mut().find(|(known, number, ..)| *known == values && *number == attempt) {
+                Some((.., cells)) => cells.push(cell),
+                None => found.push((values, attempt, group, vec![cell])),
+            }
+        }
+    }
+    let mut probes: Vec<(jiff::Timestamp, Probe)> = found
+        .into_iter()
+        .filter_map(|(values, attempt, group, cells)| {
+            let stored: Vec<&CellFile> = cells
+                .iter()
+                .map(|cell| run.cells.iter().find(|stored| stored.id == cell.id))
+                .collect::<Option<_>>()?;
+            let at = stored.iter().map(|cell| cell.started_at).min()?;
+            let server = run.servers.iter().find(|server| server.id == group.id);
+            let evidence = match &search.goal {
+                Goal::Load { .. } => loaded(stored.first()?, server),
+                Goal::Value { that, .. } => tried(*that, &stored, server),
+                Goal::Best { objective, .. } => scored(*objective, &stored, server, || users(group))?,
+            };
+            let planned = cells.iter().map(|cell| match cell.stop {
+                Stop::Requests(requests) if requests > 0 => requests + cell.spec.warmup,
+                _ => 0,
+            });
+            let probe = Probe {
+                values,
+                server: group.id.clone(),
+                evidence,
+                requests: stored.iter().map(|cell| sent(cell)).sum(),
+                planned: planned.sum(),
+                started: search.server.is_none() && attempt == 1,
+                ended_early: stored.iter().any(|cell| cell.ended_early.is_some()),
+                cells: stored.iter().map(|cell| cell.id.clone()).collect(),
+            };
+            Some((at, probe))
+        })
+        .collect();
+    probes.sort_by_key(|(at, _)| *at);
+    let mut probes: Vec<Probe> = probes.into_iter().map(|(_, probe)| probe).collect();
+    // Probes of a load share one server.
+    if let (Some(_), Some(first)) = (&search.server, probes.first_mut()) {
+        first.started = true;
+    }
+    probes
+}
+
+/// The values of a probe's cell on the axes of its search.
+fn values(search: &Search, group: &Group, cell: &Cell) -> Option<Vec<Value>> {
+    match &search.goal {
+        Goal::Load { axis, .. } => Some(vec![cell.load_values().get(axis.key())?.clone()]),
+        Goal::Value { column, .. } => Some(vec![group.axes.get(column)?.clone()]),
+        Goal::Best { axes, .. } => axes.iter().map(|axis| group.axes.get(&axis.column).cloned()).collect(),
+    }
+}
+
+fn sent(cell: &CellFile) -> u64 {
+    cell.client_totals.map_or(0, |totals| totals.sent)
+}
+
+/// What a cell under load says.
+fn loaded(cell: &CellFile, server: Option<&ServerFile>) -> Evidence {
+    if let Some(ended) = ended(cell, server) {
+        return ended;
+    }
+    match (&cell.summary, invalid(cell)) {
+        (_, Some(reason)) => Evidence::Invalid(reason),
+        (Some(summary), None) => match ratio(summary, &cell.slo) {
+            Some(ratio) => Evidence::Measured(ratio),
+            None => Evidence::Invalid("no term of the SLO was measured".to_owned()),
+        },
+        (None, None) => Evidence::Invalid("nothing was measured".to_owned()),
+    }
+}
+
+/// What the cells of a server say that had to fit, to survive, or to meet the SLO.
+fn tried(that: That, cells: &[&CellFile], server: Option<&ServerFile>) -> Evidence {
+    let ends: Vec<Evidence> = cells.iter().filter_map(|cell| ended(cell, server)).collect();
+    let fails = |evidence: &&Evidence| matches!(evidence, Evidence::Fails { .. });
+    // A failure stands whatever the other cells say.
+    if let Some(first) = ends.iter().find(fails).or(ends.first()) {
+        return first.clone();
+    }
+    if that != That::MeetsSlo {
+        return Evidence::Works;
+    }
+    let mut invalid = None;
+    for cell in cells.iter().filter(|cell| !cell.slo.0.is_empty()) {
+        match loaded(cell, server) {
+            Evidence::Measured(ratio) if ratio.log > 0.0 => {
+                return Evidence::Fails {
+                    binding: format!("{} of {}", ratio.binding, cell.workload),
+                    hint: None,
+                };
+            }
+            Evidence::Measured(_) => {}
+            other => invalid = Some(other),
+        }
+    }
+    invalid.unwrap_or(Evidence::Works)
+}
+
+/// The most load that a server carries, as a search found.
+pub(super) enum Users {
+    /// This much, which is 0 where no load meets the SLO.
+    Most(f64),
+    /// The search came to no answer.
+    Unknown(String),
+}
+
+/// What the cells of a candidate for the best server say; `None` while its own search goes on.
+fn scored(
+    objective: SearchObjective,
+    cells: &[&CellFile],
+    server: Option<&ServerFile>,
+    users: impl FnOnce() -> Option<Users>,
+) -> Option<Evidence> {
+    let ends: Vec<Evidence> = cells.iter().filter_map(|cell| ended(cell, server)).collect();
+    if let Some(first) = ends.into_iter().next() {
+        return Some(first);
+    }
+    if let Some(reason) = cells.iter().find_map(|cell| invalid(cell)) {
+        return Some(Evidence::Invalid(reason));
+    }
+    let sum = |metric: Metric| {
+        let each: Vec<f64> = cells.iter().filter_map(|cell| cell.number(metric)).collect();
+        (!each.is_empty()).then(|| each.iter().sum::<f64>())
+    };
+    let throughput_tok_s = sum(Metric::OUTPUT);
+    let objective = match objective {
+        SearchObjective::Throughput => throughput_tok_s,
+        SearchObjective::Goodput => sum(Metric::Rate(Rate::Goodput)),
+        SearchObjective::MostUsers => match users()? {
+            Users::Most(load) => Some(load),
+            Users::Unknown(reason) => return Some(Evidence::Invalid(reason)),
+        },
+    };
+    let Some(objective) = objective else {
+        return Some(Evidence::Invalid("the objective was not measured".to_owned()));
+    };
+    let slo = cells.iter().filter_map(|cell| ratio(cell.summary.as_ref()?, &cell.slo));
+    Some(Evidence::Scored(Score {
+        objective: Some(objective),
+        p95_ttft_ms: cells.iter().find_map(|cell| cell.number(Metric::P95_TTFT)),
+        throughput_tok_s,
+        slo: slo.max_by(|a, b| a.log.total_cmp(&b.log)),
+    }))
+}
+
+/// How the server ended, where that decides what a cell says.
+fn ended(cell: &CellFile, server: Option<&ServerFile>) -> Option<Evidence> {
+    let fails = |binding: String, hint: Option<f64>| Some(Evidence::Fails { binding, hint });
+    let start = server.filter(|server| !server.is_ready());
+    match (cell.outcome, start) {
+        (CellOutcome::Oom | CellOutcome::DoesNotFit, Some(server)) => {
+            let hint = server.facts.estimated_max_model_len.map(|tokens| tokens as f64);
+            match server.outcome {
+                // `oom(weights)` is `oom at start (weights)`.
+                ServerOutcome::Oom(_) => {
+                    fails(server.outcome.to_string().replacen("oom(", "oom at start (", 1), hint)
+                }
+                _ => fails(cell.outcome.name().to_owned(), hint),
+            }
+        }
+        (CellOutcome::Oom, None) => fails("oom under load".to_owned(), None),
+        (CellOutcome::DoesNotFit, None) => fails(cell.outcome.name().to_owned(), None),
+        // A server that does this twice at a load does not carry it.
+        (CellOutcome::Crashed | CellOutcome::Hung | CellOutcome::TimedOut, _) => {
+            fails(format!("{} under load", cell.outcome.name().replace('_', " ")), None)
+        }
+        (CellOutcome::Failed, _) if cell.summary.is_some() => fails("errors".to_owned(), None),
+        (CellOutcome::Failed | CellOutcome::ServerFailed | CellOutcome::Skipped, _) => {
+            Some(Evidence::Invalid(cell.reason.clone().unwrap_or_else(|| cell.outcome.name().to_owned())))
+        }
+        (CellOutcome::Ok | CellOutcome::Started | CellOutcome::Degraded, _) => None,
+    }
+}
+
+/// Why no conclusion may rest on a cell's numbers; `None` where one may. What an overloaded server causes is
+/// a result: only problems of the client, the prompts and the counts make a cell invalid.
+fn invalid(cell: &CellFile) -> Option<String> {
+    let metrics: Vec<Metric> = cell.slo.0.iter().map(Metric::of_term).collect();
+    let spoils = |verdict: &&Verdict| {
+        let of_the_server = matches!(
+            verdict.kind,
+            VerdictKind::Simulated
+                | VerdictKind::Predicted
+                | VerdictKind::Imported
+                | VerdictKind::FewSamples
+                | VerdictKind::Errors
+                | VerdictKind::Retried
+                | VerdictKind::ArrivalsDropped
+                | VerdictKind::RateNotSustained
+                | VerdictKind::NotSteady
+                | VerdictKind::Preempted
+                | VerdictKind::RepeatsDisagree
+        );
+        let one = std::slice::from_ref(*verdict);
+        let touches = || metrics.iter().any(|metric| metric.excluded_by(one).is_some());
+        !of_the_server && (verdict.severity == Severity::Cell || touches())
+    };
+    let verdict = cell.verdicts.iter().find(spoils)?;
+    Some(format!("{}: {}", verdict.kind.name(), verdict.reason))
 }

@@ -123,6 +123,38 @@ pub enum SearchObjective {
     MostUsers,
 }
 
+impl SearchObjective {
+    /// The name in manifests and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Throughput => "throughput",
+            Self::Goodput => "goodput",
+            Self::MostUsers => "most_users",
+        }
+    }
+}
+
+impl Find {
+    /// The name in manifests and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Largest => "largest",
+            Self::Smallest => "smallest",
+        }
+    }
+}
+
+impl That {
+    /// The name in manifests and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fits => "fits",
+            Self::Survives => "survives",
+            Self::MeetsSlo => "meets-slo",
+        }
+    }
+}
+
 fn within() -> Percent {
     Percent::new(5.0)
 }
