@@ -12,7 +12,7 @@ use super::{
     help,
     settings::{ColorChoice, Layer},
 };
-use crate::{report::Gate, run::Resume};
+use crate::{report::Gate, run::Resume, unit::TimeSpan};
 
 /// Measure what an LLM server can really do, from a TOML manifest.
 #[derive(Debug, Parser)]
@@ -141,6 +141,13 @@ pub struct Run {
     /// part of an id. Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
+    /// The most time that the run may take, such as 2h, server starts included. Cells are measured in an order
+    /// that makes a cut run useful; what is left out can be measured with --resume.
+    #[arg(long, value_name = "TIME", value_parser = time_budget)]
+    pub budget: Option<TimeSpan>,
+    /// The most US dollars that the run may cost, by the manifest's hardware.usd_per_hour.
+    #[arg(long, value_name = "USD", value_parser = usd_budget)]
+    pub max_usd: Option<f64>,
     /// Use the embedded engine instead of the manifest's, without a GPU; every result is marked as simulated.
     /// With the name of a GPU, servers that would not fit in its memory fail as they would there.
     #[arg(long, value_name = "GPU", num_args = 0..=1, require_equals = true, default_missing_value = "")]
@@ -176,6 +183,8 @@ impl Run {
         self.manifest.set.iter().for_each(|set| option("--set", set));
         self.name.iter().for_each(|name| option("--name", name));
         self.only.iter().for_each(|pattern| option("--only", pattern));
+        self.budget.iter().for_each(|time| option("--budget", &time.to_string()));
+        self.max_usd.iter().for_each(|usd| option("--max-usd", &usd.to_string()));
         self.settings.results.iter().for_each(|folder| option("--results", folder.as_str()));
         self.settings.templates.iter().for_each(|folder| option("--templates", folder.as_str()));
         words.extend(self.sim.iter().map(|gpu| match gpu.as_str() {
@@ -186,6 +195,20 @@ impl Run {
         words.extend(self.resume.iter().filter(|run| !run.is_empty()).cloned());
         shlex::try_join(words.iter().map(String::as_str)).unwrap_or_default()
     }
+}
+
+/// A time above zero.
+fn time_budget(text: &str) -> Result<TimeSpan, String> {
+    let time: TimeSpan = text.parse().map_err(|error: crate::unit::UnitError| error.to_string())?;
+    if time.duration().is_zero() { Err("must be above 0".to_owned()) } else { Ok(time) }
+}
+
+/// An amount above zero.
+fn usd_budget(text: &str) -> Result<f64, String> {
+    let amount = text.trim_start_matches('$').parse::<f64>().ok();
+    amount
+        .filter(|usd| *usd > 0.0 && usd.is_finite())
+        .ok_or_else(|| "write an amount above 0, as in 3 or 2.50".to_owned())
 }
 
 /// A manifest and the values that the command line changes in it.

@@ -148,6 +148,7 @@ pub(super) fn empty() -> StoredRun {
             imported: None,
             seed: 7,
             started_at: AT.parse().expect("an instant"),
+            budget_spent: None,
             finished_at: None,
             resumed: 0,
             git_commit: Some("0123abcd".into()),

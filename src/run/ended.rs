@@ -15,6 +15,10 @@ pub struct Ended {
     pub outcomes: Vec<(CellOutcome, usize)>,
     /// Cells of the plan that have no outcome yet.
     pub missing: usize,
+    /// Searches that have no answer yet.
+    pub unanswered: usize,
+    /// The budget, in words, where it ended the run before everything was measured.
+    pub budget_spent: Option<String>,
     /// Whether the person interrupted it.
     pub interrupted: bool,
     /// Whether there was nothing to do: an earlier start finished the run.
@@ -34,6 +38,8 @@ impl Ended {
             folder: run.folder.clone(),
             outcomes: outcomes.into_iter().collect(),
             missing: planned.filter(|cell| !stored.contains(cell.id.as_str())).count(),
+            unanswered: 0,
+            budget_spent: run.run.budget_spent.clone(),
             interrupted,
             already_complete: false,
         }

@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use crate::store::StoreError;
+use crate::{diagnostic::Findings, store::StoreError};
 
 /// Why a run cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,14 @@ pub enum RunError {
         folder: Utf8PathBuf,
         /// `predicted` or `imported`.
         origin: &'static str,
+    },
+    /// A value of a search makes no valid cell.
+    #[error("search `{search}`: {}", .findings.render(false))]
+    Probe {
+        /// The search's id.
+        search: String,
+        /// What is wrong.
+        findings: Findings,
     },
     /// The resolved manifest cannot be written as TOML.
     #[error("cannot write the resolved manifest: {0}")]

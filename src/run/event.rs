@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use camino::Utf8PathBuf;
+use serde_json::Value;
 
 use super::Ended;
 use crate::{
     load::Progress,
     measure::CellOutcome,
+    search::Answer,
     server::{Facts, ServerOutcome, StartPhase},
 };
 
@@ -96,6 +98,15 @@ pub enum Event {
         /// Requests that did not complete.
         errors: u64,
     },
+    /// A search measures its next probe.
+    Probe {
+        /// The value of each of its axes.
+        values: Vec<Value>,
+        /// What it knows so far.
+        answer: Box<Answer>,
+    },
+    /// A search has its answer, or the run ends before it has.
+    Answered(Box<Answer>),
     /// The person asked to stop: the running repeat is abandoned, and finished cells are kept.
     Interrupted,
     /// A warning.

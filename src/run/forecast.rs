@@ -38,10 +38,12 @@ impl Sweep<'_> {
     fn predictions(&mut self) -> Option<Predictions> {
         let seen = self.stored.run.gpus.first().map(|gpu| gpu.name.as_str());
         let placement = Placement { detected: seen, ..Placement::of(self.manifest) };
-        let mut placed = placement.place(self.plan).placed;
+        let mut placed = placement.place(&self.stored.plan).placed;
         // The embedded engine is not measured, so there is nothing to compare a prediction with.
         let is_measured = |group: &Group| group.server.engine != Engine::Sim;
-        placed.retain(|id, _| self.plan.groups.iter().any(|group| group.id == *id && is_measured(group)));
+        placed.retain(|id, _| {
+            self.stored.plan.groups.iter().any(|group| group.id == *id && is_measured(group))
+        });
         let assumed = Assumptions::default();
         let basis = predict::basis(placed.values(), assumed, None)?;
         let earlier = self.stored.predictions.as_ref();
@@ -50,7 +52,7 @@ impl Sweep<'_> {
             return None;
         }
         let run = MeasuredRun {
-            plan: self.plan,
+            plan: &self.stored.plan,
             placed: &placed,
             inputs: &self.manifest.inputs,
             basis,

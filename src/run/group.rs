@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 
 use super::{
-    Ended, Event, RunError,
+    Ended, Event, RunError, budget,
     cell::{self, Seen},
     sweep::Sweep,
     token_counts::TokenCounts,
@@ -41,41 +41,59 @@ impl Begun {
 impl Sweep<'_> {
     pub(super) async fn run(&mut self) -> Result<Ended, RunError> {
         self.predict()?;
-        let plan = self.plan;
-        for group in &plan.groups {
+        let groups = self.stored.plan.groups.len();
+        let searches = self.stored.plan.searches.iter().any(|search| search.server.is_none());
+        for group in 0..groups {
             if self.is_stopped() {
                 break;
             }
+            self.clock.share_among(groups - group + usize::from(searches));
             self.group(group).await?;
         }
+        self.clock.share_among(1);
+        self.search_servers().await?;
         // The lengths of natural answers are known now.
         self.predict()?;
         self.finish()
     }
 
-    /// Runs one server and its cells. The server is stopped when this returns, whatever happened.
-    async fn group(&mut self, group: &Group) -> Result<(), RunError> {
+    /// Runs one server, by its index in the plan, and its cells. The server is stopped when this returns, whatever happened.
+    pub(super) async fn group(&mut self, at: usize) -> Result<(), RunError> {
         let mut running = None;
-        let result = self.cells(group, &mut running).await;
+        let result = self.cells(at, &mut running).await;
         if let Some(alive) = running {
             self.end(alive).await;
-            (self.emit)(Event::ServerStopped { server: group.id.clone() });
+            (self.emit)(Event::ServerStopped { server: self.stored.plan.groups[at].id.clone() });
         }
         result
     }
 
     /// Measures the cells of one server. A server that is left in `running` has to be stopped.
-    async fn cells(&mut self, group: &Group, running: &mut Option<Running>) -> Result<(), RunError> {
-        self.store_skipped(group)?;
-        if let Some(proof) = self.proof_of_misfit(group) {
-            return self.store_impossible(group, &proof);
+    async fn cells(&mut self, at: usize, running: &mut Option<Running>) -> Result<(), RunError> {
+        let mut own = self.stored.plan.groups[at].clone();
+        self.store_skipped(&own)?;
+        if let Some(proof) = self.proof_of_misfit(&own) {
+            return self.store_impossible(&own, &proof);
         }
-        let mut turns: VecDeque<CellRepeat> = group.repeats(&self.plan.experiment).into();
+        let mut turns: VecDeque<CellRepeat> = own.repeats(&self.stored.plan.experiment).into();
+        turns.retain(|turn| turn.repeat <= self.repeats_of(&own.cells[turn.cell]));
+        if self.clock.is_limited() {
+            turns = budget::coarse_to_fine(&own, turns.make_contiguous());
+        }
         let mut begun: BTreeMap<usize, Begun> = BTreeMap::new();
         self.token_counts = TokenCounts::default();
         // Failed starts that were retried.
         let mut failures: Vec<StartFailure> = Vec::new();
-        while let Some(turn) = turns.pop_front() {
+        loop {
+            let Some(turn) = turns.pop_front() else {
+                turns = if self.is_stopped() { break } else { self.probe_load(at)?.into() };
+                if turns.is_empty() {
+                    break;
+                }
+                own = self.stored.plan.groups[at].clone();
+                continue;
+            };
+            let group = &own;
             let cell = &group.cells[turn.cell];
             if self.settled.contains(&cell.id) {
                 continue;
@@ -90,6 +108,13 @@ impl Sweep<'_> {
                     ..cell::unmeasured(group, cell, CellOutcome::Skipped, reason)
                 };
                 self.store(file, &[])?;
+                continue;
+            }
+            if !self.has_time_for(group, cell) {
+                // A search goes nowhere without its next probe.
+                if cell.search.is_some() {
+                    break;
+                }
                 continue;
             }
             // Checked before a server is started for the cell.
@@ -114,6 +139,13 @@ impl Sweep<'_> {
                     Err(failed) => return self.give_up(group, &failed, &failures, begun),
                 },
             };
+            if cell.is_start_only() {
+                self.store(
+                    CellFile::without_numbers(group, cell, CellOutcome::Started, None, Timestamp::now()),
+                    &[],
+                )?;
+                continue;
+            }
             let open = begun.entry(turn.cell).or_insert_with(|| Begun {
                 at: Timestamp::now(),
                 repeats: Vec::new(),
@@ -125,7 +157,7 @@ impl Sweep<'_> {
                 TurnEnd::Measured(records, seen) => {
                     open.repeats.push(records);
                     open.seen.push(*seen);
-                    if open.repeats.len() as u32 == self.plan.experiment.repeats
+                    if open.repeats.len() as u32 == self.repeats_of(cell)
                         && let Some(whole) = begun.remove(&turn.cell)
                     {
                         self.store_measured(group, cell, alive, whole)?;

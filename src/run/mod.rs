@@ -4,7 +4,7 @@
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use runner::{manifest::{Manifest, Overrides}, plan::plan, run::{self, Order, Resume}};
+//! use runner::{manifest::{Manifest, Overrides}, plan::plan, run::{self, Budget, Order, Resume}};
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let folder = camino::Utf8Path::from_path(folder.path()).ok_or("the path is not UTF-8")?;
@@ -25,6 +25,7 @@
 //!     results: folder.join("results"),
 //!     name: Some("monday".into()),
 //!     resume: Resume::IfPresent,
+//!     budget: Budget::default(),
 //!     only: Vec::new(),
 //!     manifest_folder: folder.to_owned(),
 //!     runner: "runner".into(),
@@ -40,6 +41,7 @@
 //! # }
 //! ```
 
+mod budget;
 mod cell;
 mod credentials;
 mod ended;
@@ -51,12 +53,14 @@ mod hang;
 mod launch;
 mod order;
 mod provenance;
+mod search;
 mod skip_impossible;
 mod start;
 mod sweep;
 mod token_counts;
 mod turn;
 
+pub use budget::Budget;
 pub use ended::Ended;
 pub use error::RunError;
 pub use event::Event;

@@ -2,7 +2,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::RunError;
+use super::{Budget, RunError};
 use crate::store;
 
 /// Everything a run needs besides its manifest and plan.
@@ -17,6 +17,8 @@ pub struct Order {
     pub only: Vec<String>,
     /// Whether a stored run is continued.
     pub resume: Resume,
+    /// How much it may spend.
+    pub budget: Budget,
     /// The folder that holds the manifest; its git commit is stored.
     pub manifest_folder: Utf8PathBuf,
     /// The path of this binary, which starts servers through itself.

@@ -19,7 +19,7 @@ pub(super) struct Proof {
 impl Sweep<'_> {
     /// Finds a server of the plan that needs no more memory than the group's and did not fit.
     pub(super) fn proof_of_misfit(&self, group: &Group) -> Option<Proof> {
-        if !self.plan.experiment.skip_impossible {
+        if !self.stored.plan.experiment.skip_impossible {
             return None;
         }
         self.stored.servers.iter().find_map(|ended| {
@@ -28,7 +28,7 @@ impl Sweep<'_> {
                 ServerOutcome::KvTooSmall
                     | ServerOutcome::Oom(OomAt::Weights | OomAt::KvCache | OomAt::Graphs)
             );
-            let smaller = self.plan.groups.iter().find(|other| other.id == ended.id)?;
+            let smaller = self.stored.plan.groups.iter().find(|other| other.id == ended.id)?;
             // A failed start proves nothing where another start of that server went well: something else held
             // the memory.
             let fits =

@@ -39,6 +39,7 @@ pub async fn run(
     emit: Emit<'_>,
     stop: watch::Receiver<bool>,
 ) -> Result<Ended, RunError> {
+    let clock = order.budget.start(plan.hardware.usd_per_hour, stop.clone());
     let stored = order.stored_run(&plan.experiment.name)?;
     let effective = manifest.effective()?;
     if let Some(ended) =
@@ -70,16 +71,18 @@ pub async fn run(
         servers: plan.groups.iter().filter(|group| todo(group) > 0).count(),
     });
     let stored = store::read(folder.path())?;
+    let (clock, halted) = clock;
     let mut sweep = Sweep {
         manifest,
-        plan,
         order,
         folder,
         stored,
         settled,
         tables_due: Instant::now(),
         emit,
-        stop,
+        interrupt: stop,
+        stop: halted,
+        clock,
         token_counts: TokenCounts::default(),
         observer: Observer::start(Some(&order.runner)),
         open_files: load::raise_open_files(),

@@ -51,10 +51,11 @@ impl Sweep<'_> {
     pub(super) async fn turn(&mut self, group: &Group, turn: CellRepeat, alive: &mut Running) -> TurnEnd {
         let cell = &group.cells[turn.cell];
         let progress = Arc::new(Progress::default());
+        let repeats = self.repeats_of(cell);
         (self.emit)(Event::CellStarted {
             cell: cell.id.clone(),
             repeat: turn.repeat,
-            repeats: self.plan.experiment.repeats,
+            repeats,
             requests: match cell.stop {
                 Stop::Requests(requests) => Some(requests),
                 Stop::Duration(_) => None,
@@ -77,7 +78,7 @@ impl Sweep<'_> {
                 observed: ObservedServer {
                     url: address.url.clone(),
                     api_key: key,
-                    every: self.plan.experiment.scrape_every,
+                    every: self.stored.plan.experiment.scrape_every,
                     processes: alive.processes(),
                 },
                 token_counts: &mut self.token_counts,

@@ -14,5 +14,5 @@ mod value;
 
 pub use answer::{Answer, Candidate, Decision, Ending, State};
 pub use probe::{Evidence, Next, Probe, Ratio, Score};
-pub use step::{answers, next};
+pub use step::{answers, decide, next};
 pub use table::table;

@@ -21,7 +21,8 @@ pub fn answers(run: &StoredRun) -> Vec<Answer> {
     run.plan.searches.iter().map(|search| decide(run, search).answer).collect()
 }
 
-fn decide(run: &StoredRun, search: &Search) -> Decision {
+/// What a search measures next, and what it found so far.
+pub fn decide(run: &StoredRun, search: &Search) -> Decision {
     let probes = probes(run, search, &|group| users(run, group));
     match &search.goal {
         Goal::Load { .. } => load::decide(search, &probes),

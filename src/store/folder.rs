@@ -284,24 +284,45 @@ impl RunFolder {
         atomic::write_folder(&folder, &files)
     }
 
+    /// Reads a stored cell; `None` where there is none, or it is damaged.
+    pub fn read_cell(&self, id: &str) -> Option<CellFile> {
+        name::check_in(&self.path, id).ok()?;
+        read::read_cell(&self.path.join(layout::CELLS).join(id), id).ok()
+    }
+
+    /// Reads a stored server; `None` where there is none, or it is damaged.
+    pub fn read_server(&self, id: &str) -> Option<ServerFile> {
+        name::check_in(&self.path, id).ok()?;
+        json::read(&self.path.join(layout::SERVERS).join(id).join(layout::SERVER)).ok()
+    }
+
+    /// Writes `searches.csv`.
+    ///
+    /// # Errors
+    /// When the disk fails, or the table could not be made.
+    pub fn write_searches(&self, table: Result<Vec<u8>, csv::Error>) -> Result<(), StoreError> {
+        self.write_table("searches.csv", table)
+    }
+
     /// Writes `cells.csv`, and `repeats.csv` when a cell has several repeats.
     ///
     /// # Errors
     /// When the disk fails.
     pub fn write_tables(&self, run: &StoredRun) -> Result<(), StoreError> {
-        self.check_present()?;
-        let write = |name: &str, table: Result<Vec<u8>, csv::Error>| {
-            let path = self.path.join(name);
-            let bytes = table.map_err(|e| {
-                StoreError::new(&path, format!("cannot make the table: {e}"), "report this as a bug")
-            })?;
-            atomic::write_file(&path, &bytes)
-        };
-        write("cells.csv", tables::cells(run))?;
+        self.write_table("cells.csv", tables::cells(run))?;
         if run.cells.iter().any(|cell| !cell.repeats.is_empty()) {
-            write("repeats.csv", tables::repeats(run))?;
+            self.write_table("repeats.csv", tables::repeats(run))?;
         }
         Ok(())
+    }
+
+    fn write_table(&self, name: &str, table: Result<Vec<u8>, csv::Error>) -> Result<(), StoreError> {
+        self.check_present()?;
+        let path = self.path.join(name);
+        let bytes = table.map_err(|error| {
+            StoreError::new(&path, format!("cannot make the table: {error}"), "report this as a bug")
+        })?;
+        atomic::write_file(&path, &bytes)
     }
 
     fn write_json<T: Serialize>(&self, path: &Utf8Path, value: &T) -> Result<(), StoreError> {

@@ -206,6 +206,8 @@ pub struct RunFile {
     pub seed: u64,
     /// When the run began.
     pub started_at: Timestamp,
+    /// The budget that ended it before everything was measured, in words: `2h`, `$3`.
+    pub budget_spent: Option<String>,
     /// When it finished last; absent during a start of the run, and after one that was cut off.
     pub finished_at: Option<Timestamp>,
     /// Number of times that it was resumed.
@@ -234,6 +236,7 @@ impl RunFile {
             predicted: None,
             seed,
             started_at,
+            budget_spent: None,
             finished_at: None,
             resumed: 0,
             git_commit: None,

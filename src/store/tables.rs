@@ -128,17 +128,20 @@ impl<'a> Row<'a> {
 struct Columns {
     load: Vec<String>,
     server: Vec<String>,
+    /// Whether the plan has searches.
+    has_searches: bool,
 }
 
 impl Columns {
     fn of(run: &StoredRun) -> Self {
-        let mut taken: BTreeSet<String> = ["cell", "gpu", "workload", "outcome", "verdicts", "repeat"]
-            .into_iter()
-            // `requests` is also a load value: only the column with the number of due requests is kept.
-            .chain(COUNTS.iter().chain(&AFTER_METRICS).map(|(name, _)| *name))
-            .map(str::to_owned)
-            .chain(Metric::COLUMNS.map(Metric::column))
-            .collect();
+        let mut taken: BTreeSet<String> =
+            ["cell", "gpu", "workload", "outcome", "verdicts", "search", "repeat"]
+                .into_iter()
+                // `requests` is also a load value: only the column with the number of due requests is kept.
+                .chain(COUNTS.iter().chain(&AFTER_METRICS).map(|(name, _)| *name))
+                .map(str::to_owned)
+                .chain(Metric::COLUMNS.map(Metric::column))
+                .collect();
         let mut unique = |names: Vec<&str>| -> Vec<String> {
             names.into_iter().filter(|name| taken.insert((*name).to_owned())).map(str::to_owned).collect()
         };
@@ -148,7 +151,11 @@ impl Columns {
         let rest: BTreeSet<&str> =
             run.cells.iter().flat_map(|cell| cell.load.keys().map(String::as_str)).collect();
         load.extend(rest);
-        Self { load: unique(load), server: unique(run.plan.server_axes.iter().map(String::as_str).collect()) }
+        Self {
+            load: unique(load),
+            server: unique(run.plan.server_axes.iter().map(String::as_str).collect()),
+            has_searches: !run.plan.searches.is_empty(),
+        }
     }
 
     fn header(&self, repeat: Option<&str>) -> Vec<String> {
@@ -156,6 +163,7 @@ impl Columns {
         let mut header = vec!["cell".to_owned()];
         header.extend(repeat.map(str::to_owned));
         header.extend(["gpu", "workload", "outcome", "verdicts"].map(str::to_owned));
+        header.extend(self.has_searches.then(|| "search".to_owned()));
         header.extend(self.load.iter().chain(&self.server).cloned());
         header.extend(COUNTS.iter().map(name));
         header.extend(Metric::COLUMNS.map(Metric::column));
@@ -168,6 +176,7 @@ impl Columns {
         let mut fields = vec![cell.id.clone()];
         fields.extend(row.repeat.map(|repeat| repeat.to_string()));
         fields.extend([gpu(run, cell), cell.workload.clone(), cell.outcome.name().into(), verdicts(cell)]);
+        fields.extend(self.has_searches.then(|| search_name(run, cell)));
         let load = self.load.iter().map(|name| cell.load.get(name).or_else(|| cell.axes.get(name)));
         fields.extend(load.chain(self.server.iter().map(|name| cell.axes.get(name))).map(value));
         fields.extend(COUNTS.iter().map(|(_, value)| value(row)));
@@ -195,6 +204,12 @@ fn gpu(run: &StoredRun, cell: &CellFile) -> String {
         return format!("predicted: {}", basis.hardware);
     }
     run.machine().unwrap_or_default()
+}
+
+/// The name of the search that a cell is a probe of; empty for other cells.
+fn search_name(run: &StoredRun, cell: &CellFile) -> String {
+    let own = run.plan.searches.iter().find(|search| Some(&search.id) == cell.search.as_ref());
+    own.map(|search| search.name.clone()).unwrap_or_default()
 }
 
 /// The kinds of a cell's verdicts, each once.

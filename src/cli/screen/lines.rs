@@ -154,6 +154,8 @@ mod tests {
                         (CellOutcome::DoesNotFit, 1),
                     ],
                     missing: 0,
+                    unanswered: 0,
+                    budget_spent: None,
                     interrupted: false,
                     already_complete: false,
                 },

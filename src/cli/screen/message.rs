@@ -5,6 +5,7 @@ use camino::Utf8PathBuf;
 use super::{
     super::output::counted,
     format::{clean, duration, phase_name},
+    search,
     state::State,
 };
 use crate::{
@@ -97,6 +98,8 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
             }
             (cell_level(*outcome), text)
         }
+        Event::Probe { values, answer } => info(search::probing(values, answer)),
+        Event::Answered(answer) => (Level::Result, search::answered(answer)),
         Event::Predicting => info(
             "predicting the cells, to compare with what is measured; \
              Ctrl-C skips this and ends the run"
@@ -142,11 +145,18 @@ fn finished(ended: &Ended, notes: &[Utf8PathBuf], state: &State) -> String {
     let outcomes: Vec<String> =
         ended.outcomes.iter().map(|(outcome, n)| format!("{n} {}", outcome.name())).collect();
     let mut text = format!("{how}: {}", counted(total, "cell"));
+    if let Some(budget) = &ended.budget_spent {
+        text = format!("the budget of {budget} ended the run: {}", counted(total, "cell"));
+    }
     if !outcomes.is_empty() {
         text.push_str(&format!(" ({})", outcomes.join(", ")));
     }
     if ended.missing > 0 {
         text.push_str(&format!("\nmissing: {} of the plan not measured yet", counted(ended.missing, "cell")));
+    }
+    if ended.unanswered > 0 {
+        let noun = if ended.unanswered == 1 { "search has" } else { "searches have" };
+        text.push_str(&format!("\nmissing: {} {noun} no answer yet", ended.unanswered));
     }
     let folder = clean(ended.folder.as_str());
     text.push_str(&format!("\nresults: {folder}"));
@@ -157,7 +167,8 @@ fn finished(ended: &Ended, notes: &[Utf8PathBuf], state: &State) -> String {
         text.push_str(&format!("\nnote:    {}", clean(note.as_str())));
     }
     text.push_str(&format!("\nopen:    {folder}/report.html\nnext:    "));
-    text.push_str(&match (ended.interrupted, ended.missing) {
+    let cut = ended.interrupted || ended.budget_spent.is_some();
+    text.push_str(&match (cut, ended.missing) {
         (true, _) => clean(&state.commands.resume),
         (false, 0) if failed > 0 => {
             format!("{}   # measures {} again", clean(&state.commands.resume), counted(failed, "failed cell"))

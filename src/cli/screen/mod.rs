@@ -5,6 +5,7 @@ mod bars;
 mod format;
 mod lines;
 mod message;
+mod search;
 mod state;
 mod view;
 

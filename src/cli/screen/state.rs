@@ -122,7 +122,9 @@ impl State {
                 self.now = Activity::Idle;
             }
             Event::ServerReady { .. } | Event::ServerStopped { .. } => self.now = Activity::Idle,
-            Event::Warning(_) | Event::Predicting => {}
+            // A probe is one more cell to measure.
+            Event::Probe { .. } => self.cells += 1,
+            Event::Warning(_) | Event::Predicting | Event::Answered(_) => {}
         }
         true
     }

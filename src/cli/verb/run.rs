@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     measure::CellOutcome,
+    plan::Plan,
     report::{WriteError, write},
-    run::{self, Event, Order, Resume, RunError},
+    run::{self, Budget, Event, Order, Resume, RunError},
     store,
 };
 
@@ -30,7 +31,7 @@ pub(super) fn run(args: &args::Run) -> Ended {
     let settings = settings(&args.settings)?;
     let (manifest, plan) = planned(&args.manifest, args.sim.as_deref())?;
     selected(&plan, &args.only)?;
-    let order = order(args, &settings)?;
+    let order = order(args, &settings, &plan)?;
     let runtime = runtime()?;
     // A wrong flag of the last server is found before the first one loads its model.
     let findings = flags::verify(&manifest, &plan, Ask::Installed, &runtime, &mut |text| {
@@ -93,7 +94,7 @@ enum Failure {
     Render(WriteError),
 }
 
-fn order(args: &args::Run, settings: &Settings) -> Result<Order, Exit> {
+fn order(args: &args::Run, settings: &Settings, plan: &Plan) -> Result<Order, Exit> {
     let runner =
         std::env::current_exe().ok().and_then(|path| Utf8PathBuf::from_path_buf(path).ok()).ok_or_else(
             || unexpected("the path of this binary is unknown or not UTF-8; start it by another path"),
@@ -113,10 +114,21 @@ fn order(args: &args::Run, settings: &Settings) -> Result<Order, Exit> {
         name: args.name.clone(),
         only: args.only.clone(),
         resume,
+        budget: budget(args, plan)?,
         manifest_folder: parent.unwrap_or(Utf8Path::new("")).to_owned(),
         runner: runner.to_string(),
         command: command_line(),
     })
+}
+
+/// What the run may spend. Money needs a price.
+fn budget(args: &args::Run, plan: &Plan) -> Result<Budget, Exit> {
+    if args.max_usd.is_some() && plan.hardware.usd_per_hour.is_none_or(|price| price <= 0.0) {
+        return Err(wrong(
+            "--max-usd needs the price of the machine: set hardware.usd_per_hour in the manifest, or use --budget",
+        ));
+    }
+    Ok(Budget { time: args.budget, usd: args.max_usd })
 }
 
 /// The commands that the screen suggests; they start this program as it was started.
@@ -129,7 +141,10 @@ fn commands(args: &args::Run) -> Commands {
 fn failed(error: &RunError) -> Exit {
     match error {
         RunError::Store(_) | RunError::Manifest(_) => unexpected(error),
-        RunError::Fingerprint(_) | RunError::NoSuchRun { .. } | RunError::NotMeasured { .. } => wrong(error),
+        RunError::Probe { .. }
+        | RunError::Fingerprint(_)
+        | RunError::NoSuchRun { .. }
+        | RunError::NotMeasured { .. } => wrong(error),
         RunError::Interrupted => {
             say(&error.to_string());
             Exit::Interrupted
@@ -143,7 +158,9 @@ fn exit_code(outcomes: &[(CellOutcome, usize)], interrupted: bool) -> Exit {
         |test: fn(CellOutcome) -> bool| outcomes.iter().any(|(outcome, count)| *count > 0 && test(*outcome));
     if interrupted {
         Exit::Interrupted
-    } else if !any(|outcome| outcome.is_measured() || outcome.is_on_oom_surface()) {
+    } else if !any(|outcome| {
+        outcome.is_measured() || outcome.is_on_oom_surface() || outcome == CellOutcome::Started
+    }) {
         Exit::NothingMeasured
     } else if any(|outcome| !outcome.is_done()) {
         Exit::FailedCells

@@ -186,6 +186,7 @@ fn run(name: &str) -> RunFile {
         imported: None,
         seed: 7,
         started_at: at(0),
+        budget_spent: None,
         finished_at: None,
         resumed: 0,
         git_commit: None,
