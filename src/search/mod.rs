@@ -16,3 +16,4 @@ pub use answer::{Answer, Candidate, Decision, Ending, State};
 pub use probe::{Evidence, Next, Probe, Ratio, Score};
 pub use step::{answers, decide, next};
 pub use table::table;
+pub use value::most_starts;
