@@ -84,6 +84,11 @@ pub enum ValueError {
         "{0:?} is not a latency target; write a percentile and a metric: p95_ttft, p99_itl, p50_tpot, \"p99.9_e2e\""
     )]
     NotATarget(String),
+    /// Not the name of a metric.
+    #[error(
+        "{0:?} is not a metric; write a percentile or the mean of a latency (p95_ttft, mean_e2e), or a rate (throughput, goodput)"
+    )]
+    NotAMetric(String),
     /// Neither a time nor `off`.
     #[error("{0}; or write \"off\"")]
     NotAnInterval(UnitError),

@@ -7,7 +7,8 @@ use thiserror::Error;
 
 use super::{
     catalogue::Catalogue,
-    declaration::{Experiment, Hardware, Server, ServerSearch, SloTerm, Workload},
+    declaration::{Experiment, Hardware, Metric, Server, ServerSearch, SloTerm, Until, Workload},
+    error::ValueError,
     path::Path,
     scrape::{SCRAPE_EVERY, ScrapeEvery},
     suggest::{meant, nearest, question, suggestion},
@@ -169,9 +170,8 @@ impl Grammar {
             return Some(child);
         }
         if let Some(patterns) = schema.get("patternProperties").and_then(Value::as_object) {
-            // The SLO is the only table with patterns, and its own parser is stricter than the regular
-            // expression.
-            return SloTerm::parse_key(key).ok().and_then(|_| patterns.values().next());
+            // The parsers of the tables with patterns are stricter than their regular expressions.
+            return key_of_pattern(schema, key).ok().and_then(|()| patterns.values().next());
         }
         match schema.get("additionalProperties") {
             Some(Value::Bool(false)) | None => None,
@@ -294,8 +294,12 @@ impl Grammar {
 
     fn unknown_key(&self, key: &str, path: &Path, schema: &Value) -> Finding {
         if schema.get("patternProperties").is_some() {
-            let error = SloTerm::parse_key(key).err();
-            return Finding::error(error.map(|error| error.to_string()).unwrap_or_default());
+            let error = key_of_pattern(schema, key).err();
+            let finding = Finding::error(error.map(|error| error.to_string()).unwrap_or_default());
+            return match is_of_metrics(schema) {
+                true => finding.help(metric_help(key)),
+                false => finding,
+            };
         }
         let known = keys(schema);
         let finding = if path.0.is_empty() {
@@ -346,6 +350,31 @@ impl Grammar {
                 })
             })
             .collect()
+    }
+}
+
+/// Parses a key of a table with patterns: a metric, or a target of an SLO.
+fn key_of_pattern(schema: &Value, key: &str) -> Result<(), ValueError> {
+    match is_of_metrics(schema) {
+        true => Until::metric(key).map(drop),
+        false => SloTerm::parse_key(key).map(drop),
+    }
+}
+
+fn is_of_metrics(schema: &Value) -> bool {
+    schema.pointer("/propertyNames/format") == Some(&json!("metric"))
+}
+
+/// The help for an unknown metric: a similar one, and all that have a column.
+fn metric_help(key: &str) -> String {
+    let names = Metric::COLUMNS.map(Metric::key);
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    // A column's name has a unit.
+    let near = Metric::parse(key).map(Metric::key).or_else(|| nearest(key, &known).map(str::to_owned));
+    let known = known.join(", ");
+    match near {
+        Some(near) => format!("did you mean `{near}`? Known: {known}"),
+        None => format!("known: {known}"),
     }
 }
 

@@ -34,6 +34,7 @@ mod metric;
 mod outcome;
 mod samples;
 mod selection;
+mod statistics;
 mod summarize;
 mod summary;
 mod target;
@@ -43,11 +44,14 @@ mod timeline;
 mod totals;
 mod verdict;
 
+pub use crate::manifest::{Metric, Rank, Rate, Unit};
 pub use context::CellContext;
 pub use judge::{few_samples, judge};
 pub use latency::percentile;
-pub use metric::{Metric, Rank, Rate, Unit};
 pub use outcome::CellOutcome;
+#[cfg(test)]
+pub(crate) use statistics::normal_quantile;
+pub(crate) use statistics::{mean_variance, t_quantile};
 pub use summarize::{common_errors, outcome, pool, reason, summarize};
 pub use summary::{AskedSpread, Counts, Histogram, Latency, OutputLength, Point, Starts, Summary, Window};
 pub use target::{MissedTarget, missed_targets};

@@ -67,6 +67,7 @@ pub fn plan(manifest: &Manifest) -> (Option<Plan>, Findings) {
         groups,
         searches: Vec::new(),
     };
+    check::repeats(&plan, manifest, &mut findings);
     check::too_few_samples(&plan, manifest, &mut findings);
     let plan = (!findings.has_errors()).then_some(plan);
     (plan, findings)
@@ -359,7 +360,7 @@ impl Expansion<'_> {
         let Some(max_tokens) = manifest.inputs.longest_output(&spec) else {
             return Some(());
         };
-        let repeats = manifest.experiment.repeats;
+        let repeats = &manifest.experiment.repeats;
         let key = identity::cell_key(server_key, &spec, stop, &manifest.inputs, draft.seed, repeats);
         let cell = Cell {
             id: identity::cell_id(name, &spec, max_tokens, &key),

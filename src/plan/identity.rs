@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{Cell, Plan, Stop};
-use crate::manifest::{Engine, Inputs, Prompts, Server, Workload, sha256};
+use crate::manifest::{Engine, Inputs, Prompts, Repeats, Server, Workload, sha256};
 
 /// Version of the canonical form. Changing it gives every cell a new id.
 const FORM: u32 = 1;
@@ -42,7 +42,7 @@ pub(super) fn cell_key(
     stop: Stop,
     inputs: &Inputs,
     seed: u64,
-    repeats: u32,
+    repeats: &Repeats,
 ) -> String {
     let content: Vec<&str> = [
         spec.documents.as_ref().map(|documents| &documents.file),
@@ -64,8 +64,21 @@ pub(super) fn cell_key(
         "stop": stop,
         "inputs": content,
         "seed": seed,
-        "repeats": repeats,
+        "repeats": repeats_form(repeats),
     }))
+}
+
+/// The canonical form of `experiment.repeats`, with its defaults: a number stays a number.
+fn repeats_form(repeats: &Repeats) -> Value {
+    match repeats {
+        Repeats::Fixed(times) => json!(times),
+        Repeats::Rule(rule) => json!({
+            "until": rule.until,
+            "at_least": repeats.at_least(),
+            "at_most": repeats.at_most(),
+            "restart": repeats.restart(),
+        }),
+    }
 }
 
 /// The id of a cell: `chat-c8-t128-1f3a9c20`, or in an open loop `chat-r12.5-t128-…` or

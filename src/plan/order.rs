@@ -22,16 +22,17 @@ impl Group {
     /// follow one another. Shuffled, each block holds every cell once, so that drift of the machine affects
     /// all cells alike.
     pub fn repeats(&self, experiment: &Experiment) -> Vec<CellRepeat> {
+        let repeats = experiment.repeats.at_most();
         let cells: Vec<usize> =
             (0..self.cells.len()).filter(|&cell| self.cells[cell].skip.is_none()).collect();
         match experiment.order {
             Order::AsWritten => cells
                 .into_iter()
-                .flat_map(|cell| (1..=experiment.repeats).map(move |repeat| CellRepeat { cell, repeat }))
+                .flat_map(|cell| (1..=repeats).map(move |repeat| CellRepeat { cell, repeat }))
                 .collect(),
             Order::Shuffled => {
                 let mut random = ChaCha8Rng::seed_from_u64(experiment.seed);
-                (1..=experiment.repeats)
+                (1..=repeats)
                     .flat_map(|repeat| {
                         let mut block = cells.clone();
                         shuffle(&mut block, &mut random);

@@ -34,7 +34,7 @@ pub fn estimate(manifest: &Manifest, plan: &Plan, placed: &BTreeMap<String, Plac
         };
         for cell in group.cells.iter().filter(|cell| cell.skip.is_none()) {
             let repeat = duration_s(&setup, cell, machine).ok()?;
-            seconds += repeat * f64::from(plan.experiment.repeats);
+            seconds += repeat * f64::from(plan.experiment.repeats.at_least());
         }
     }
     Some(Estimate { gpu, seconds, usd_per_hour: usd_per_hour(manifest, placed) })

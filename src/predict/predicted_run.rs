@@ -97,7 +97,7 @@ fn predict_cells(
             let file = match machine.and_then(|_| ladder_end(group, cell, &done)) {
                 Some(end) => cells::beyond(group, cell, end, now),
                 None => {
-                    let repeats = plan.experiment.repeats;
+                    let repeats = plan.experiment.repeats.at_least();
                     cells::predict(group, cell, repeats, server, machine, setup).map_err(|source| {
                         PredictError::Cell { cell: cell.id.clone(), source: Box::new(source) }
                     })?

@@ -49,7 +49,7 @@ impl Sweep<'_> {
 
     /// How many times a cell is measured: a probe once, whatever the experiment asks of other cells.
     pub(super) fn repeats_of(&self, cell: &Cell) -> u32 {
-        if cell.search.is_some() { 1 } else { self.stored.plan.experiment.repeats }
+        if cell.search.is_some() { 1 } else { self.stored.plan.experiment.repeats.at_most() }
     }
 
     /// Whether a cell is expected to end within the budget. Its duration is that of the longest stored cell of

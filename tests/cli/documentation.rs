@@ -73,7 +73,9 @@ fn every_toml_block_loads_and_plans() {
             match plan.experiment.name.as_str() {
                 "first-look" => assert_eq!((plan.groups.len(), plan.len()), (2, 20)),
                 // max-num-seqs × the zip × the variants.
-                "oom-surface" if plan.experiment.repeats == 3 => assert_eq!(plan.groups.len(), 2 * 2 * 2),
+                "oom-surface" if plan.experiment.repeats.at_most() == 3 => {
+                    assert_eq!(plan.groups.len(), 2 * 2 * 2)
+                }
                 _ => assert!(!plan.is_empty(), "{block}"),
             }
         }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::repeats::Repeats;
 use crate::manifest::scrape::ScrapeEvery;
 
 /// Name and settings of the whole experiment.
@@ -18,10 +19,9 @@ pub struct Experiment {
     /// Seed of everything random. Default: 1.
     #[serde(default = "default_seed")]
     pub seed: u64,
-    /// How many times each cell is measured. Default: 1.
-    #[serde(default = "one")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub repeats: u32,
+    /// How many times each cell is measured: a number, or a table with the rule that ends it. Default: 1.
+    #[serde(default)]
+    pub repeats: Repeats,
     /// The order in which the cells of a server are measured.
     #[serde(default)]
     pub order: Order,
@@ -67,9 +67,5 @@ pub struct Hardware {
 }
 
 fn default_seed() -> u64 {
-    1
-}
-
-fn one() -> u32 {
     1
 }

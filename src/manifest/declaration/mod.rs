@@ -2,7 +2,9 @@
 //! `runner schema` and in findings.
 
 mod experiment;
+mod metric;
 mod prompts;
+mod repeats;
 mod search;
 mod server;
 mod sim;
@@ -10,7 +12,9 @@ mod slo;
 mod workload;
 
 pub use experiment::*;
+pub use metric::*;
 pub use prompts::*;
+pub use repeats::*;
 pub use search::*;
 pub use server::*;
 pub use sim::*;

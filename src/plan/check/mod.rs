@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod prompts;
+mod repeats;
 mod samples;
 mod server;
 mod workload;
@@ -11,6 +12,7 @@ use crate::{
     manifest::{Manifest, Workload},
 };
 
+pub(super) use repeats::repeats;
 pub(super) use samples::too_few_samples;
 pub(super) use server::server;
 pub(super) use workload::stop;

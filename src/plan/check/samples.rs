@@ -22,7 +22,7 @@ struct Lack {
 /// Warns once per workload whose cells have too few samples for a percentile of the SLO. Cells that stop by a
 /// duration are not counted, because their number of requests is unknown.
 pub(in crate::plan) fn too_few_samples(plan: &Plan, manifest: &Manifest, findings: &mut Findings) {
-    let repeats = u64::from(plan.experiment.repeats);
+    let repeats = u64::from(plan.experiment.repeats.at_least());
     let mut lacking: IndexMap<&str, Lack> = IndexMap::new();
     let cells = plan.groups.iter().flat_map(|group| &group.cells);
     for cell in cells.filter(|cell| cell.skip.is_none()) {

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     manifest::{LatencyKind, Start},
-    measure::{Histogram, Latency, Metric, Starts, Summary, Window},
-    report::{fixtures, statistics::normal_quantile},
+    measure::{Histogram, Latency, Metric, Starts, Summary, Window, normal_quantile},
+    report::fixtures,
 };
 
 /// The most buckets of a histogram.

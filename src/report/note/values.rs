@@ -66,7 +66,7 @@ pub(crate) fn values(
             "name": run.plan.experiment.name,
             "title": run.plan.experiment.title,
             "seed": run.run.seed,
-            "repeats": run.plan.experiment.repeats,
+            "repeats": run.plan.experiment.repeats.to_string(),
         },
         "usd_per_hour": model.usd_per_hour(),
         "run": provenance(run),
