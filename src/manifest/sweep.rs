@@ -66,6 +66,13 @@ pub(crate) struct Skip {
 }
 
 impl Sweep {
+    /// Whether it sets a path that begins with these keys.
+    pub(crate) fn sets_any(&self, prefix: &[&str]) -> bool {
+        let sets = |point: &Point| point.sets.iter().any(|(set, _)| set.starts_with(prefix));
+        self.derived.iter().any(|derived| derived.path.starts_with(prefix))
+            || self.factors.iter().any(|factor| factor.points.iter().any(sets))
+    }
+
     pub(crate) fn sets_path(&self, path: &Path) -> bool {
         let sets = |point: &Point| point.sets.iter().any(|(set, _)| set == path);
         self.derived.iter().any(|derived| derived.path == *path)

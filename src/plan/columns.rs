@@ -13,16 +13,21 @@ use crate::manifest::{Column, Manifest, Path, Sweep};
 const FIXED: &str = "cell gpu workload outcome verdicts errors concurrency rate arrivals max_tokens requests warmup \
     input_tokens output_tokens";
 
+/// Values by column name.
+pub(super) type Values = BTreeMap<String, Value>;
+
 /// The axes of a manifest, in the order written, with their column names.
 pub(super) struct Columns {
     columns: Vec<(Column, String, Role)>,
 }
 
 impl Columns {
-    pub(super) fn of(manifest: &Manifest) -> Self {
+    /// The axes of the sweeps, and those that searches vary.
+    pub(super) fn new<'a>(manifest: &Manifest, searched: impl IntoIterator<Item = &'a Path>) -> Self {
         let sweeps =
             std::iter::once(&manifest.sweep).chain(manifest.workloads.iter().map(|base| &base.sweep));
-        let found: IndexSet<(Column, Role)> = sweeps.flat_map(columns_of).collect();
+        let searched = searched.into_iter().map(|path| (Column::Path(path.clone()), role(path)));
+        let found: IndexSet<(Column, Role)> = sweeps.flat_map(columns_of).chain(searched).collect();
         let last = |column: &Column| match column {
             Column::Path(path) => path.last().to_owned(),
             Column::Variant => "variant".to_owned(),
@@ -65,7 +70,7 @@ impl Columns {
     }
 
     /// The values of the axes of a role, by column name.
-    pub(super) fn values(&self, values: &[(Column, Value)], role: Role) -> BTreeMap<String, Value> {
+    pub(super) fn values(&self, values: &[(Column, Value)], role: Role) -> Values {
         values
             .iter()
             .filter_map(|(column, value)| {
@@ -74,11 +79,22 @@ impl Columns {
             })
             .collect()
     }
+
+    /// [`Columns::values`] without the columns that follow a searched axis.
+    pub(super) fn fixed(&self, values: &[(Column, Value)], role: Role, varying: &[String]) -> Values {
+        let mut values = self.values(values, role);
+        values.retain(|column, _| !varying.contains(column));
+        values
+    }
+}
+
+/// What an axis on a path changes.
+fn role(path: &Path) -> Role {
+    if path.starts_with(&["server"]) { Role::Server } else { Role::Load }
 }
 
 /// The columns of a sweep with what each changes.
 fn columns_of(sweep: &Sweep) -> Vec<(Column, Role)> {
-    let role = |path: &Path| if path.starts_with(&["server"]) { Role::Server } else { Role::Load };
     let factors = sweep.factors.iter().flat_map(|factor| {
         let mut set = factor.points.iter().flat_map(|point| &point.sets);
         let variant = if set.any(|(path, _)| role(path) == Role::Server) { Role::Server } else { Role::Load };

@@ -1,6 +1,8 @@
 //! Ids of servers and cells: hashes of a versioned canonical form of what is measured, without settings of
 //! the tool.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use serde_json::{Value, json};
 
 use super::{Cell, Plan, Stop};
@@ -90,6 +92,36 @@ pub(super) fn cell_id(workload: &str, spec: &Workload, max_tokens: u32, key: &st
         (None, None) => spec.arrivals.to_string(),
     };
     format!("{workload}-{load}-t{max_tokens}-{}", &key[..8])
+}
+
+/// The cell that only tries the start of a server. Its workload is empty, so that its id depends on the server
+/// alone.
+pub(super) fn start_cell(workload: &str, server_key: &str, seed: u64) -> Option<Cell> {
+    let spec: Workload = serde_json::from_value(json!({})).ok()?;
+    let stop = Stop::Requests(0);
+    let key = cell_key(server_key, &spec, stop, &Inputs::default(), seed, &Repeats::ONCE);
+    Some(Cell {
+        id: format!("start-{}", &key[..8]),
+        workload: workload.to_owned(),
+        spec: Arc::new(spec),
+        stop,
+        max_tokens: 0,
+        axes: BTreeMap::new(),
+        seed: cell_seed(&key),
+        skip: None,
+        rung_below: None,
+        search: None,
+        attempt: None,
+    })
+}
+
+/// Gives a cell another id and another seed, so that it is not the same measurement. `why` is part of the
+/// hash.
+pub(super) fn renew(cell: &mut Cell, why: &Value) {
+    let key = hash(json!({ "form": FORM, "cell": cell.id, "seed": cell.seed, "why": why }));
+    let kept = cell.id.len() - 8;
+    cell.id.replace_range(kept.., &key[..8]);
+    cell.seed = cell_seed(&key);
 }
 
 /// The seed of a cell: eight bytes of its hash.

@@ -18,16 +18,22 @@
 mod axis;
 mod check;
 mod columns;
+mod draft;
 mod expand;
+mod expansion;
 mod expression;
 mod identity;
 mod ladder;
 mod load_values;
 mod order;
+mod purpose;
 mod search;
 mod select;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -151,8 +157,28 @@ impl Plan {
         self.groups.iter().map(|group| group.cells.len()).sum()
     }
 
-    /// Whether the plan has no cells.
+    /// Whether the plan has neither cells nor searches, which add cells to it.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.searches.is_empty()
+    }
+
+    /// The plan as the manifest alone gives it: without the cells, servers and searches that probes added, and
+    /// without predicted answers.
+    pub fn without_probes(&self) -> Self {
+        let mut plan = self.clone();
+        plan.searches.retain(|search| !search.is_of_candidate());
+        plan.searches.iter_mut().for_each(|search| search.expected = None);
+        for group in &mut plan.groups {
+            group.cells.retain(|cell| cell.search.is_none());
+        }
+        plan.drop_idle_groups();
+        plan
+    }
+
+    /// Removes the servers on which nothing is measured.
+    fn drop_idle_groups(&mut self) {
+        let searched: BTreeSet<&String> =
+            self.searches.iter().filter_map(|search| search.server.as_ref()).collect();
+        self.groups.retain(|group| !group.cells.is_empty() || searched.contains(&group.id));
     }
 }

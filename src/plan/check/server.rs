@@ -6,8 +6,8 @@ use crate::{
     manifest::{Engine, EnvValue, Flag, LaunchOn, Manifest, Moment, Server},
 };
 
-/// Checks a server. `swept` says whether axes change it.
-pub(in crate::plan) fn server(manifest: &Manifest, server: &Server, swept: bool, found: &mut Vec<Finding>) {
+/// Checks a server.
+pub(in crate::plan) fn server(manifest: &Manifest, server: &Server, found: &mut Vec<Finding>) {
     let at = |path: &[&str]| manifest.place(path);
     let launch = &server.launch;
     let attached = launch.on == LaunchOn::Attach;
@@ -28,7 +28,7 @@ pub(in crate::plan) fn server(manifest: &Manifest, server: &Server, swept: bool,
         ),
         _ => {}
     }
-    if attached && swept {
+    if attached && manifest.sweep.sets_any(&["server"]) {
         found.push(
             Finding::error("server axes cannot change a server that is already running")
                 .at(&at(&["sweep"]), "axes over an attached server")

@@ -6,11 +6,22 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Plan;
-use crate::{
-    diagnostic::Findings,
-    manifest::{Find, LoadAxis, Manifest, SearchObjective, That},
-};
+use crate::manifest::{Find, LoadAxis, SearchObjective, That};
+
+mod declared;
+mod expand;
+mod ids;
+mod number;
+mod probe;
+mod range;
+#[cfg(test)]
+mod tests;
+mod varying;
+
+pub(super) use declared::Declared;
+pub(super) use expand::{load_searches, server_searches};
+pub(super) use ids::Ids;
+pub use probe::probe;
 
 /// One question of a plan, for one combination of the other axes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,19 +115,16 @@ pub struct Expected {
     pub high: f64,
 }
 
-/// Adds the cells of one probe to a plan and returns the indices of their group and of the cells in it. The
-/// group is added too where the probe has a server of its own. `values` has one value for each axis of the
-/// search. `attempt` counts from 1: a probe that is measured again is another cell, with another seed.
-///
-/// # Errors
-/// When the value makes no valid server or workload.
-pub fn probe(
-    manifest: &Manifest,
-    plan: &mut Plan,
-    search: &str,
-    values: &[Value],
-    attempt: u32,
-) -> Result<(usize, Vec<usize>), Findings> {
-    let _ = (manifest, plan, search, values, attempt);
-    Ok((0, Vec::new()))
+impl Search {
+    /// Whether a probe of another search added it: the search for the most users on a candidate for the best
+    /// server (`tune/3/chat`).
+    pub fn is_of_candidate(&self) -> bool {
+        self.id.contains('/')
+    }
+
+    /// The id of the search in the manifest that it belongs to: its own, or that of the search for the best
+    /// server.
+    pub fn root(&self) -> &str {
+        self.id.split('/').next().unwrap_or(&self.id)
+    }
 }
