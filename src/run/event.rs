@@ -26,7 +26,9 @@ pub enum Event {
         cells: usize,
         /// Cells that an earlier start of this run finished.
         done: usize,
-        /// Servers to start.
+        /// Searches, each of which decides on further cells.
+        searches: usize,
+        /// Servers to start, without those that searches over servers start.
         servers: usize,
     },
     /// The cells are being predicted, which takes longer than two seconds.

@@ -15,7 +15,7 @@ use crate::{
     manifest::{Engine, Manifest},
     observe::Observer,
     plan::{Group, Plan, selects},
-    server,
+    search, server,
     store::{self, CellFile, Gpu, RunFile, RunFolder, StoreError},
 };
 
@@ -53,22 +53,25 @@ pub async fn run(
     if *stop.borrow() {
         return Err(RunError::Interrupted);
     }
-    let (folder, file, done) = match &stored {
+    let Opened { folder, file, done, plan } = match &stored {
         Some(path) => reopen(path, plan, &effective, file, emit)?,
         None => create(plan, order, file, emit)?,
     };
-    let folder = folder.write_beginning(&manifest.text, &effective, plan, &file)?;
+    let folder = folder.write_beginning(&manifest.text, &effective, &plan, &file)?;
     let cells = || plan.groups.iter().flat_map(|group| &group.cells);
     let earlier = cells().filter(|cell| done.contains(&cell.id)).count();
     let left_out = cells().filter(|cell| !selects(&order.only, &cell.id));
     let settled: BTreeSet<String> = left_out.map(|cell| cell.id.clone()).chain(done).collect();
     let todo = |group: &Group| group.cells.iter().filter(|cell| !settled.contains(&cell.id)).count();
+    let is_searched =
+        |group: &Group| plan.searches.iter().any(|search| search.server.as_ref() == Some(&group.id));
     emit(Event::Started {
         experiment: plan.experiment.name.clone(),
         folder: folder.path().to_owned(),
         cells: plan.groups.iter().map(todo).sum(),
         done: earlier,
-        servers: plan.groups.iter().filter(|group| todo(group) > 0).count(),
+        searches: plan.searches.len(),
+        servers: plan.groups.iter().filter(|group| todo(group) > 0 || is_searched(group)).count(),
     });
     let stored = store::read(folder.path())?;
     let (clock, halted) = clock;
@@ -99,10 +102,11 @@ fn already_complete(folder: &Utf8Path, plan: &Plan, effective: &str, order: &Ord
     // A damaged run is not complete: it is repaired when it is opened.
     let stored = store::read(folder).ok()?;
     let done = done(&stored.cells);
-    let mut cells = plan.groups.iter().flat_map(|group| &group.cells);
+    let mut cells = stored.plan.groups.iter().flat_map(|group| &group.cells);
     let complete = stored.run.finished_at.is_some()
-        && stored.plan == *plan
+        && stored.plan.without_probes() == *plan
         && stored.effective == effective
+        && stored.plan.searches.iter().all(|search| search::next(&stored, search).is_none())
         && cells.all(|cell| done.contains(&cell.id) || !selects(&order.only, &cell.id));
     complete.then(|| Ended { already_complete: true, ..Ended::of(&stored, false) })
 }
@@ -147,8 +151,15 @@ async fn gpus(runner: &str, emit: Emit<'_>) -> Vec<Gpu> {
     })
 }
 
-/// An open folder, the provenance to write into it, and the ids of its cells that are done.
-type Opened = (RunFolder, RunFile, BTreeSet<String>);
+/// A run's folder, and what is written into it when the run begins.
+struct Opened {
+    folder: RunFolder,
+    file: RunFile,
+    /// Ids of the cells that are done.
+    done: BTreeSet<String>,
+    /// The manifest's plan, with the probes of an earlier start.
+    plan: Plan,
+}
 
 /// Opens a stored run to continue it, and repairs it where it is damaged.
 fn reopen(
@@ -171,7 +182,7 @@ fn reopen(
         emit(Event::Warning(cut_off(path, old.cells.len())));
     }
     let file = RunFile { resumed: old.run.resumed + 1, finished_at: None, ..old.run };
-    Ok((folder, file, done(&old.cells)))
+    Ok(Opened { folder, file, done: done(&old.cells), plan: grown(&old.plan, plan) })
 }
 
 fn create(plan: &Plan, order: &Order, mut file: RunFile, emit: Emit<'_>) -> Result<Opened, StoreError> {
@@ -187,7 +198,22 @@ fn create(plan: &Plan, order: &Order, mut file: RunFile, emit: Emit<'_>) -> Resu
         None => RunFolder::create_free(&order.results, experiment, &file.name)?,
     };
     file.name = folder.name().to_owned();
-    Ok((folder, file, BTreeSet::new()))
+    Ok(Opened { folder, file, done: BTreeSet::new(), plan: plan.clone() })
+}
+
+/// The plan to go on with: the stored one with its probes where it grew from the manifest's plan. After a
+/// change of the manifest, searches begin anew, and probes that are measured already are taken over.
+fn grown(stored: &Plan, plan: &Plan) -> Plan {
+    if stored.without_probes() == *plan {
+        return stored.clone();
+    }
+    let mut plan = plan.clone();
+    for search in &mut plan.searches {
+        // With the same expectation it asks for the same probes.
+        let earlier = stored.searches.iter().find(|earlier| earlier.id == search.id);
+        search.expected = earlier.and_then(|earlier| earlier.expected);
+    }
+    plan
 }
 
 /// Says that an earlier start of a run was killed.

@@ -5,6 +5,7 @@
 mod support;
 
 mod arrivals;
+mod budget;
 mod documentation;
 mod experiments;
 #[cfg(unix)]

@@ -112,6 +112,7 @@ mod tests {
                 folder: "results/day/r1".into(),
                 cells: 3,
                 done: 0,
+                searches: 0,
                 servers: 2,
             },
             starting("s1"),

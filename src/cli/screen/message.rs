@@ -29,26 +29,29 @@ pub(super) enum Level {
 pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
     let info = |text| (Level::Info, text);
     match event {
-        Event::Started { experiment, folder, cells, done, servers } => {
-            let mut text = format!(
-                "{experiment}: {} on {} → {}",
-                counted(*cells, "cell"),
-                counted(*servers, "server"),
-                clean(folder.as_str())
-            );
+        Event::Started { experiment, folder, cells, done, searches, servers } => {
+            let mut work = Vec::new();
+            if *cells > 0 || *searches == 0 {
+                work.push(counted(*cells, "cell"));
+            }
+            match searches {
+                0 => {}
+                1 => work.push("1 search".to_owned()),
+                several => work.push(format!("{several} searches")),
+            }
+            let on = match servers {
+                0 if *searches > 0 => String::new(),
+                servers => format!(" on {}", counted(*servers, "server")),
+            };
+            let mut text = format!("{experiment}: {}{on} → {}", work.join(" and "), clean(folder.as_str()));
             if *done > 0 {
                 text.push_str(&format!(" ({done} done earlier)"));
             }
             info(text)
         }
         Event::ServerStarting { server, ready_within } => info(format!(
-            "server {}/{} {server}: starting{}, ready within {}",
-            state
-                .started
-                .iter()
-                .position(|started| started == server)
-                .map_or(state.started.len(), |position| position + 1),
-            state.servers,
+            "server {} {server}: starting{}, ready within {}",
+            server_number(server, state),
             if state.again { " again" } else { "" },
             duration(*ready_within)
         )),
@@ -114,6 +117,13 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
         Event::Warning(text) => (Level::Problem, format!("warning: {}", clean(text))),
         Event::Finished { ended, notes } => info(finished(ended, notes, state)),
     }
+}
+
+/// The number of a server's start: `2/3`, or `2` where searches decide how many there are.
+fn server_number(server: &str, state: &State) -> String {
+    let position = state.started.iter().position(|started| started == server);
+    let number = position.map_or(state.started.len(), |position| position + 1);
+    if number <= state.servers { format!("{number}/{}", state.servers) } else { number.to_string() }
 }
 
 fn server_level(outcome: ServerOutcome) -> Level {

@@ -174,8 +174,14 @@ mod tests {
         let start = Instant::now();
         let at = |s| start + Duration::from_secs(s);
         let mut state = State::new(Commands::default());
-        let started =
-            Event::Started { experiment: "e".into(), folder: "f".into(), cells: 4, done: 0, servers: 1 };
+        let started = Event::Started {
+            experiment: "e".into(),
+            folder: "f".into(),
+            cells: 4,
+            done: 0,
+            searches: 0,
+            servers: 1,
+        };
         state.update(&started, start);
         assert_eq!(state.time_left(at(9)), None, "nothing is known before the first cell is finished");
         let finished = Event::CellFinished {

@@ -224,6 +224,7 @@ fn provenance(run: &StoredRun) -> Value {
         "started_at": file.started_at.to_string(),
         "finished_at": file.finished_at.map(|at| at.to_string()),
         "resumed": file.resumed,
+        "budget_spent": file.budget_spent,
         "git_commit": file.git_commit,
         "git_dirty": file.git_dirty,
     })
