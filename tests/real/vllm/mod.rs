@@ -3,6 +3,7 @@
 
 mod calibrated;
 mod killed;
+mod searched;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +27,7 @@ const START: Duration = Duration::from_secs(180);
 /// How long a server's processes may outlive a killed runner.
 const CLEANED_UP: Duration = Duration::from_secs(30);
 
-pub(crate) fn trials() -> [Trial; 7] {
+pub(crate) fn trials() -> [Trial; 9] {
     [
         ("a_kv_cache_that_is_too_small_is_a_result", a_kv_cache_that_is_too_small_is_a_result as fn(&Path) -> _),
         ("the_clients_totals_are_the_servers_counters", the_clients_totals_are_the_servers_counters),
@@ -34,6 +35,11 @@ pub(crate) fn trials() -> [Trial; 7] {
         ("each_killed_process_costs_one_attempt", killed::each_killed_process_costs_one_attempt),
         ("a_hung_start_times_out", killed::a_hung_start_times_out),
         ("synthetic_prompts_have_the_length_vllm_counts", synthetic_prompts_have_the_length_vllm_counts),
+        (
+            "two_searches_find_the_same_number_of_users",
+            searched::two_searches_find_the_same_number_of_users,
+        ),
+        ("the_longest_context_is_found_to_the_step", searched::the_longest_context_is_found_to_the_step),
         ("four_calibrated_cells_predict_the_other_eight", calibrated::four_calibrated_cells_predict_the_other_eight),
     ]
     .map(|(name, test)| {
