@@ -87,7 +87,7 @@ pub(super) async fn run<C: Connect, S: Sink>(
     Ok(())
 }
 
-impl<C, S> ClosedLoop<C, S> {
+impl<C, S: Sink> ClosedLoop<C, S> {
     /// Estimates the duration of a request from the first stream's first one, which has the server to itself:
     /// as soon as its pace is known, or when it has ended.
     async fn estimate_request_duration(&self) -> Duration {
@@ -119,6 +119,9 @@ impl<C, S> ClosedLoop<C, S> {
 
     /// Whether a request may start at an instant.
     fn is_open(&self, at: Nanos) -> bool {
+        if !self.session.sink.wants_more() {
+            return false;
+        }
         match (self.session.repeat.stop, self.measured_from.get()) {
             (Stop::Duration(span), Some(start)) => u128::from(at.0 - start.0) < span.duration().as_nanos(),
             (Stop::Duration(_), None) => true,

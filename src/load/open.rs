@@ -121,6 +121,9 @@ pub(super) async fn run<C: Connect, S: Sink>(
             joined(ended)?;
         }
         while openers.try_join_next().is_some() {}
+        if !session.sink.wants_more() {
+            break;
+        }
         if *cancel.borrow() {
             if *due > session.context.now() {
                 break;
@@ -203,6 +206,9 @@ impl<C: Connect, S: Sink> OpenLoop<C, S> {
             let scheduled = Nanos(session.context.now().0 + wait.as_nanos() as u64);
             let at = session.context.epoch + Duration::from_nanos(scheduled.0);
             if *cancel.borrow() || (!wait.is_zero() && is_cancelled_before(at, cancel).await) {
+                return Ok(());
+            }
+            if !session.sink.wants_more() {
                 return Ok(());
             }
             let index = self.next_turn.fetch_add(1, Relaxed);

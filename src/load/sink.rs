@@ -12,6 +12,12 @@ pub trait Sink: Send + Sync + 'static {
     /// # Errors
     /// When records can no longer be kept. No further request is sent then.
     fn take(&self, record: Record) -> Result<(), LoadError>;
+
+    /// Whether further requests are wanted, which is asked before each. Once it returns false, no request
+    /// starts, and those in flight end normally.
+    fn wants_more(&self) -> bool {
+        true
+    }
 }
 
 /// Keeps records in memory.

@@ -27,6 +27,7 @@
 //! ```
 
 mod context;
+mod early;
 mod in_flight;
 mod judge;
 mod latency;
@@ -43,9 +44,11 @@ mod tests;
 mod timeline;
 mod totals;
 mod verdict;
+mod watched;
 
 pub use crate::manifest::{Metric, Rank, Rate, Unit};
 pub use context::CellContext;
+pub use early::EarlyEnd;
 pub use judge::{few_samples, judge};
 pub use latency::percentile;
 pub use outcome::CellOutcome;
@@ -58,3 +61,4 @@ pub use target::{MissedTarget, missed_targets};
 pub use timeline::timeline;
 pub use totals::{ClientTotals, totals};
 pub use verdict::{Severity, Verdict, VerdictKind};
+pub use watched::Watched;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     load::{Outcome, Phase, Record, Records},
-    manifest::{LatencyKind, Slo, Start, Workload},
+    manifest::{LatencyKind, Slo, SloTerm, Start, Workload},
     unit::{Nanos, Percentile},
 };
 
@@ -83,8 +83,6 @@ impl Times {
                 return None;
             }
             let value = match term.metric {
-                LatencyKind::Ttft => self.ttft,
-                LatencyKind::E2e => Some(self.e2e),
                 LatencyKind::Tpot => {
                     record.usage?;
                     self.tpot
@@ -95,11 +93,34 @@ impl Times {
                     gaps.sort_by(f64::total_cmp);
                     percentile(&gaps, term.percentile)
                 }
+                kind => self.of_kind(kind),
             };
             all &= value.is_none_or(|value| value <= term.limit.as_ms());
         }
         Some(all)
     }
+
+    /// A latency that is one number for a request: any but ITL.
+    fn of_kind(&self, kind: LatencyKind) -> Option<f64> {
+        match kind {
+            LatencyKind::Ttft => self.ttft,
+            LatencyKind::E2e => Some(self.e2e),
+            LatencyKind::Tpot => self.tpot,
+            LatencyKind::Itl => None,
+        }
+    }
+}
+
+/// The share of a request that exceeds a target: of its gaps for ITL, else all or nothing. `None` for a
+/// request without this latency, such as one that failed.
+pub(super) fn exceeding(record: &Record, spec: &Workload, term: &SloTerm) -> Option<f64> {
+    let limit = term.limit.as_ms();
+    if term.metric == LatencyKind::Itl {
+        let gaps = record.chunks.len().checked_sub(1).filter(|gaps| *gaps > 0 && is_timed(record))?;
+        let late = record.chunks.gaps().filter(|gap| *gap as f64 / 1e6 > limit).count();
+        return Some(late as f64 / gaps as f64);
+    }
+    Times::of(record, spec)?.of_kind(term.metric).map(|value| f64::from(value > limit))
 }
 
 #[derive(Default)]

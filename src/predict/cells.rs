@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Machine, Placed, PredictError, Setup};
+use super::{Machine, Placed, PredictError, Setup, Simulated};
 use crate::{
     engine::{Gauges, hardware::GIB, memory::Misfit, startup_log},
     load::Records,
@@ -75,10 +75,12 @@ pub(super) fn predict(
             ..blank(group, cell, outcome, reason, now)
         });
     };
-    let each: Vec<(Records, Gauges)> = (1..=repeats)
+    let each: Vec<Simulated> = (1..=repeats)
         .map(|repeat| setup.records(cell, machine.engine(), repeat))
         .collect::<Result<_, _>>()?;
-    let (records, gauges): (Vec<Records>, Vec<Gauges>) = each.into_iter().unzip();
+    let ended_early = each.iter().find_map(|one| one.ended_early.clone());
+    let (records, gauges): (Vec<Records>, Vec<Gauges>) =
+        each.into_iter().map(|one| (one.records, one.gauges)).unzip();
     let side = server_side(&records, &gauges);
     // Verdicts see only the preemptions of the engine's counters: the predicted prefix cache also finds
     // what only the stand-in for a tokenizer makes equal.
@@ -93,7 +95,7 @@ pub(super) fn predict(
     let context = CellContext { prefix_caching, server: Some(&judged), ..setup.context(cell) };
     let file = blank(group, cell, CellOutcome::Ok, None, now).with_records(&records, &context);
     records.iter().try_for_each(Records::intact)?;
-    Ok(CellFile { server_side: Some(side), ..file })
+    Ok(CellFile { server_side: Some(side), ended_early, ..file })
 }
 
 /// A cell above the rung at which its ladder ended.

@@ -12,6 +12,7 @@ use crate::{
     engine::{Engine, NewRequest, RequestId, Token, tokenizer},
     load::{Chunks, Closed, Outcome, Packer, Phase, Record, Records, Schedule, Think, Usage, Wait},
     manifest::{Cache, Start, ThinkTime},
+    measure::EarlyEnd,
     plan::{Cell, Stop},
     unit::Nanos,
     workload::{Conversation, Request, Requests},
@@ -42,6 +43,15 @@ struct Flight {
     conversation: Option<Conversation>,
 }
 
+/// A simulated repeat.
+pub(super) struct Forecasted<E> {
+    pub(super) records: Records,
+    /// The engine in its final state.
+    pub(super) engine: E,
+    /// Why a probe ended before its last request.
+    pub(super) ended_early: Option<String>,
+}
+
 /// The simulation of one repeat of a cell on an engine.
 pub(super) struct Forecast<'a, E> {
     cell: &'a Cell,
@@ -62,6 +72,10 @@ pub(super) struct Forecast<'a, E> {
     unspread: u32,
     prompts: HashMap<u32, Rc<[u64]>>,
     records: Packer,
+    /// Of the probe of a search.
+    early: Option<EarlyEnd>,
+    /// Whether the result is clear, so that no further request starts.
+    is_clear: bool,
 }
 
 impl<'a, E: Engine> Forecast<'a, E> {
@@ -90,11 +104,13 @@ impl<'a, E: Engine> Forecast<'a, E> {
             unspread: 0,
             prompts: HashMap::new(),
             records: Packer::new(spill),
+            early: EarlyEnd::of(cell),
+            is_clear: false,
         }
     }
 
     /// Runs until no event is left.
-    pub(super) fn run(mut self) -> Result<(Records, E), PredictError> {
+    pub(super) fn run(mut self) -> Result<Forecasted<E>, PredictError> {
         match self.schedule {
             Schedule::Closed(closed) => {
                 self.due_at(Nanos(0), Due::Stream(0));
@@ -129,7 +145,8 @@ impl<'a, E: Engine> Forecast<'a, E> {
                 self.send(at, due)?;
             }
         }
-        Ok((self.records.finish()?, self.engine))
+        let ended_early = self.early.and_then(|early| early.reason().map(str::to_owned));
+        Ok(Forecasted { records: self.records.finish()?, engine: self.engine, ended_early })
     }
 
     fn due_at(&mut self, at: Nanos, what: Due) {
@@ -145,6 +162,9 @@ impl<'a, E: Engine> Forecast<'a, E> {
     }
 
     fn send(&mut self, at: Nanos, due: Due) -> Result<(), PredictError> {
+        if self.is_clear {
+            return Ok(());
+        }
         let (index, stream, conversation_number, conversation) = match (due, self.schedule) {
             (Due::Stream(stream), _) => {
                 if !self.is_open(at) {
@@ -306,6 +326,7 @@ impl<'a, E: Engine> Forecast<'a, E> {
         } else {
             record.usage = None;
         }
+        self.is_clear |= self.early.as_mut().is_some_and(|early| early.take(record));
         self.records.add(record)?;
         let conversation =
             flight.conversation.filter(|_| outcome == Outcome::Completed).and_then(|conversation| {

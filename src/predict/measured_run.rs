@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Assumptions, Machine, Placed, PredictError, Setup, basis::rounded, cells, parallel::on_all_cores,
+    Assumptions, Machine, Placed, PredictError, Setup, Simulated, basis::rounded, cells,
+    parallel::on_all_cores,
 };
 use crate::{
     manifest::{Inputs, Output},
@@ -177,7 +178,7 @@ impl MeasuredRun<'_> {
             ..cell.clone()
         };
         let setup = Setup { inputs: self.inputs, assumed, spill: self.spill };
-        let (records, gauges) = setup.records(&shorter, machine.engine(), 1)?;
+        let Simulated { records, gauges, .. } = setup.records(&shorter, machine.engine(), 1)?;
         let summary = measure::summarize(&records, &setup.context(&shorter));
         records.intact()?;
         let completed = summary.counts.completed;

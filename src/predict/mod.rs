@@ -60,5 +60,5 @@ pub use measurements::{Comparison, Measurements};
 pub use memory_fit::MemoryFit;
 pub use placement::{Placed, Placement, Placements};
 pub use predicted_run::{Origin, predict_plan};
-pub use repeat::{Predicted, Setup, mean_prompt_tokens};
+pub use repeat::{Predicted, Setup, Simulated, mean_prompt_tokens};
 pub use run_inputs::manifest_of_run;

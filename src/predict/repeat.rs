@@ -4,7 +4,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Assumptions, Machine, PredictError, forecast::Forecast, prompt};
+use super::{
+    Assumptions, Machine, PredictError,
+    forecast::{Forecast, Forecasted},
+    prompt,
+};
 use crate::{
     engine::{Engine, Gauges},
     load::{self, Records},
@@ -36,35 +40,40 @@ pub struct Predicted {
     pub preemptions: u64,
 }
 
+/// One simulated repeat of a cell.
+#[derive(Debug)]
+pub struct Simulated {
+    /// Its records.
+    pub records: Records,
+    /// The engine's final state.
+    pub gauges: Gauges,
+    /// Why the probe of a search ended before its last request.
+    pub ended_early: Option<String>,
+}
+
 impl Setup<'_> {
     /// Predicts the first repeat of a cell on a machine.
     ///
     /// # Errors
     /// When an input cannot be read, or no schedule of arrivals can be made.
     pub fn predict(&self, cell: &Cell, machine: &Machine) -> Result<Predicted, PredictError> {
-        let (records, gauges) = self.records(cell, machine.engine(), 1)?;
+        let Simulated { records, gauges, .. } = self.records(cell, machine.engine(), 1)?;
         let summary = measure::summarize(&records, &self.context(cell));
         records.intact()?;
         let output_tokens = self.assumed.output_tokens(cell);
         Ok(Predicted { summary, output_tokens, preemptions: gauges.preemptions })
     }
 
-    /// Runs one repeat of a cell, counted from 1, on an engine. Returns its records and the engine's final
-    /// state.
+    /// Runs one repeat of a cell, counted from 1, on an engine.
     ///
     /// # Errors
     /// As [`Setup::predict`].
-    pub fn records<E: Engine>(
-        &self,
-        cell: &Cell,
-        engine: E,
-        repeat: u32,
-    ) -> Result<(Records, Gauges), PredictError> {
+    pub fn records<E: Engine>(&self, cell: &Cell, engine: E, repeat: u32) -> Result<Simulated, PredictError> {
         let requests = requests(cell, self.inputs, repeat)?;
         let schedule = load::schedule(cell, self.inputs, repeat)?;
         let forecast = Forecast::new(cell, &requests, &schedule, engine, self.assumed, self.spill);
-        let (records, engine) = forecast.run()?;
-        Ok((records, engine.gauges()))
+        let Forecasted { records, engine, ended_early } = forecast.run()?;
+        Ok(Simulated { records, gauges: engine.gauges(), ended_early })
     }
 
     /// What a predicted cell's records do not say about themselves. A prediction cannot run with other flags

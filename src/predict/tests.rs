@@ -86,7 +86,7 @@ fn requests_time_out() {
     let machine = machine(&plan);
     let spill = spill();
     let setup = Setup { inputs: &manifest.inputs, assumed: Assumptions::default(), spill: &spill };
-    let (records, gauges) = setup.records(cell, machine.engine(), 1).unwrap();
+    let Simulated { records, gauges, .. } = setup.records(cell, machine.engine(), 1).unwrap();
     assert_eq!(records.len(), 6);
     assert!(records.iter().all(|record| matches!(record.outcome, Outcome::TimedOut(_))));
     assert_eq!((gauges.running, gauges.kv_usage), (0, Some(0.0)));
@@ -132,7 +132,7 @@ proptest! {
         let machine = machine(&plan);
         let spill = spill();
         let setup = Setup { inputs: &manifest.inputs, assumed: Assumptions::default(), spill: &spill };
-        let (records, _) = setup.records(cell, machine.engine(), 1).unwrap();
+        let records = setup.records(cell, machine.engine(), 1).unwrap().records;
         let all: Vec<_> = records.iter().collect();
         prop_assert_eq!(all.len() as u64, requests + warmup);
         let measured = all.iter().filter(|record| record.phase == Phase::Measured).count() as u64;

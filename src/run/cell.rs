@@ -10,7 +10,7 @@ use super::token_counts::{CountError, TokenCounts};
 use crate::{
     load::{self, ClientHealth, LoadError, Progress, Recorder, Records, Repeat, Target, Timer},
     manifest::{Engine, Inputs},
-    measure::{CellContext, CellOutcome},
+    measure::{CellContext, CellOutcome, Watched},
     observe::{Observation, ObservedServer, Observer, ServerSide},
     plan::{Cell, Group},
     secret::Mask,
@@ -55,6 +55,8 @@ pub(super) struct Client<'a> {
 pub(super) struct Driven {
     pub(super) records: Records,
     pub(super) client: ClientHealth,
+    /// Why a probe of a search ended before its last request.
+    pub(super) ended_early: Option<String>,
     pub(super) observation: Observation,
 }
 
@@ -62,6 +64,7 @@ pub(super) struct Driven {
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) client: ClientHealth,
+    pub(super) ended_early: Option<String>,
     pub(super) server: ServerSide,
 }
 
@@ -99,22 +102,22 @@ pub(super) async fn measure_once(
     };
     // Only now: the requests that count tokens are not part of the cell.
     let observation = observer.observe(observed).await;
-    let sink = Arc::new(Recorder::new(spill.as_std_path(), mask)?);
+    let sink = Arc::new(Watched::new(Recorder::new(spill.as_std_path(), mask)?, cell));
     let (done, records) = tokio::sync::oneshot::channel();
-    let drive = move || -> Result<(Records, ClientHealth), MeasureError> {
+    let drive = move || -> Result<(Records, ClientHealth, Option<String>), MeasureError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let driven = load::run_repeat(load, target, progress, cancel, sink.clone());
         let (driven, health) = runtime.block_on(load::with_health(driven));
         driven?;
-        let records = Arc::into_inner(sink).ok_or(MeasureError::Panicked)?.finish()?;
-        Ok((records, health))
+        let (recorder, ended_early) = Arc::into_inner(sink).ok_or(MeasureError::Panicked)?.into_parts();
+        Ok((recorder.finish()?, health, ended_early))
     };
     std::thread::Builder::new().name("client".into()).spawn(move || {
         // The receiver is gone when the repeat is abandoned.
         let _ = done.send(drive());
     })?;
-    let (records, client) = records.await.map_err(|_| MeasureError::Panicked)??;
-    Ok(Driven { records, client, observation })
+    let (records, client, ended_early) = records.await.map_err(|_| MeasureError::Panicked)??;
+    Ok(Driven { records, client, ended_early, observation })
 }
 
 /// The `cell.json` of a cell without numbers.
@@ -132,6 +135,7 @@ pub(super) fn measured(
     seen: Vec<Seen>,
     started_at: Timestamp,
 ) -> CellFile {
+    let ended_early = seen.iter().find_map(|seen| seen.ended_early.clone());
     let (client, servers): (Vec<ClientHealth>, Vec<ServerSide>) =
         seen.into_iter().map(|seen| (seen.client, seen.server)).unzip();
     let server_side = ServerSide::pool(&servers);
@@ -153,6 +157,7 @@ pub(super) fn measured(
         server_side,
         server_side_repeats: if servers.len() > 1 { servers } else { Vec::new() },
         client,
+        ended_early,
         started_at,
         // Summing up many records takes a while.
         finished_at: Timestamp::now(),

@@ -93,14 +93,14 @@ impl Sweep<'_> {
         let mut ended = false;
         let ending = tokio::select! {
             records = &mut measuring => match records {
-                Ok(cell::Driven { records, client, observation }) => {
+                Ok(cell::Driven { records, client, ended_early, observation }) => {
                     ended = true;
                     match crash_behind_errors(&progress, alive).await {
                         Some(crash) => TurnEnd::Lost(crash.into()),
                         // Whatever happens to the server now, the repeat is complete.
                         None => {
                             let server = observation.end(progress.completed.load(Relaxed)).await;
-                            TurnEnd::Measured(records, Box::new(Seen { client, server }))
+                            TurnEnd::Measured(records, Box::new(Seen { client, ended_early, server }))
                         }
                     }
                 }

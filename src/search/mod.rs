@@ -5,7 +5,9 @@
 
 mod answer;
 mod best;
+mod bracket;
 mod load;
+mod posterior;
 mod probe;
 mod ratio;
 mod step;
