@@ -105,6 +105,12 @@ impl Range {
         high <= low * (1.0 + self.within) * (1.0 + 1e-9) || self.integer && high - low <= 1.0
     }
 
+    /// How far apart the ends may stay around ln(load), in ln(load).
+    fn width(&self, around: f64) -> f64 {
+        let width = (1.0 + self.within).ln();
+        if self.integer { width.max((1.0 + (-around).exp()).ln()) } else { width }
+    }
+
     /// The lowest load that is close enough to `high`, and the highest close enough to `low`.
     fn below(&self, high: f64) -> f64 {
         let low = high / (1.0 + self.within);
@@ -227,7 +233,8 @@ fn ends(range: &Range, posterior: &Posterior, loads: &[Load]) -> (Option<Load>, 
 ///   and Takahashi, ACM Transactions on Mathematical Software 47, 2020).
 fn next(range: &Range, posterior: &Posterior, loads: &[Load], left: u32) -> f64 {
     let below = |load: f64| posterior.below(load.ln());
-    let is_new = |load: f64| load >= range.from && load <= range.to && loads.iter().all(|own| own.load != load);
+    let is_new =
+        |load: f64| load >= range.from && load <= range.to && loads.iter().all(|own| own.load != load);
     let low = loads.iter().rfind(|load| load.log <= 0.0 && below(load.load) < 0.5);
     let high = loads.iter().find(|load| load.log > 0.0 && below(load.load) > 0.5);
     let up = low.map_or((range.from, below(range.from)), |low| {
@@ -243,27 +250,36 @@ fn next(range: &Range, posterior: &Posterior, loads: &[Load], left: u32) -> f64 
         return load;
     }
     let median = posterior.quantile(0.5);
-    let width = (1.0 + range.within).ln();
+    let width = range.width(median);
     if posterior.quantile(0.9) - posterior.quantile(0.1) < 1.5 * width {
         let lower = range.round((median - width / 2.0).exp()).clamp(range.from, range.to);
         let upper = range.above(lower).min(range.to);
         let lower = if range.integer && upper.ln() < median { (median.exp()).floor() } else { lower };
         return if below(lower) > 1.0 - below(upper) { lower } else { upper };
     }
+    // A range whose end is not measured is longer by one answer.
+    let width = (1.0 + range.within).ln();
     let floor = low.map_or(range.from.ln() - width, |low| low.load.ln());
     let ceiling = high.map_or(range.to.ln() + width, |high| high.load.ln());
-    let reach = width * f64::from(left.saturating_sub(1).min(30)).exp2();
     let lean = posterior.quantile(LEAN);
-    let aim = match (ceiling - reach, floor + reach) {
-        (least, most) if least <= most => lean.clamp(least, most),
-        _ => f64::midpoint(floor, ceiling),
-    };
+    // A probe is left to confirm the answer, if possible.
+    let aim = [2, 1].into_iter().find_map(|spared| {
+        let halvings = f64::from(left.saturating_sub(spared).min(30)).exp2();
+        let (mut least, mut most) = (ceiling - halvings * width, floor + halvings * width);
+        if range.integer {
+            least = least.min((ceiling.exp() - halvings).max(1.0).ln());
+            most = most.max((floor.exp() + halvings).ln());
+        }
+        (least <= most).then(|| lean.clamp(least, most))
+    });
+    let aim = aim.unwrap_or(f64::midpoint(floor, ceiling));
     let load = range.round(aim.exp().clamp(range.from, range.to));
     if is_new(load) {
         return load;
     }
     // Rounded onto a measured load: its neighbours, or the same once more.
-    let neighbours = if range.integer { [load + 1.0, load - 1.0] } else { [range.above(load), range.below(load)] };
+    let neighbours =
+        if range.integer { [load + 1.0, load - 1.0] } else { [range.above(load), range.below(load)] };
     let inside = |load: &f64| floor < load.ln() && load.ln() < ceiling;
     neighbours.into_iter().find(|load| is_new(*load) && inside(load)).unwrap_or(load)
 }
@@ -272,22 +288,26 @@ fn next(range: &Range, posterior: &Posterior, loads: &[Load], left: u32) -> f64 
 /// too near the limit to tell their side, its standard deviation falls by the root of the number of further ones, and the width of the
 /// answer has to be four of it.
 fn is_hopeless(range: &Range, posterior: &Posterior, probes: &[Measured], left: u32) -> bool {
-    let width = (1.0 + range.within).ln();
     let median = posterior.quantile(0.5);
-    let width = if range.integer { width.max((-median).exp()) } else { width };
+    let width = range.width(median);
     let deviation = (posterior.quantile(0.841) - posterior.quantile(0.159)) / 2.0;
     let is_unclear = |probe: &&Measured| probe.log.abs() < 2.0 * probe.error.hypot(posterior.noise);
     let near = probes.iter().filter(is_unclear).count();
     let needed = (3.92 * deviation / width).powi(2) - 1.0;
-    near >= 2 && needed * near as f64 > f64::from(left)
+    left <= 2 && near >= 2 && needed * near as f64 > f64::from(left)
 }
 
 /// A load that bounds the limit more surely than the ends so far do; `None` where that gains little.
-fn securing(range: &Range, posterior: &Posterior, loads: &[Load], ends: (Option<Load>, Option<Load>)) -> Option<f64> {
+fn securing(
+    range: &Range,
+    posterior: &Posterior,
+    loads: &[Load],
+    ends: (Option<Load>, Option<Load>),
+) -> Option<f64> {
     let is_new = |load: &f64| loads.iter().all(|own| own.load != *load);
     let tail = (1.0 - range.confidence) / 4.0;
     let (low, high) = (posterior.quantile(tail), posterior.quantile(1.0 - tail));
-    let width = (1.0 + range.within).ln();
+    let width = range.width(posterior.quantile(0.5));
     let gap_low = low - ends.0.map_or(range.from.ln() - BEYOND_ENDS, |end| end.load.ln());
     let gap_high = ends.1.map_or(range.to.ln() + BEYOND_ENDS, |end| end.load.ln()) - high;
     let aim = if gap_low > gap_high { low - width / 2.0 } else { high + width / 2.0 };

@@ -18,26 +18,38 @@ const MOST_ATTEMPTS: usize = 3;
 /// ln(measured / limit) of a load at which the server failed, and its error: far beyond, by an unknown amount.
 const FAILS: (f64, f64) = (2.0, 0.5);
 
-/// Decides what a search for the most load measures next, or its answer.
-///
-/// - `found`: the ends are within the width asked for, and the limit lies between them with the confidence
-///   asked for, noise between probes included.
-/// - `all`, `none`: the end of the range itself was measured.
-/// - `wide`: not so after the most probes ([`Range::most_probes`]), or latency does not rise with the load: the
-///   ends then span every crossing that was seen.
-/// - `cannot_tell`: the probes of one value were invalid three times.
-pub(super) fn decide(search: &Search, probes: &[Probe]) -> Decision {
-    let mut answer = Answer::unfinished(search, probes);
-    let Goal::Load { axis, from, to, within, confidence } = search.goal else {
-        return Decision { answer, next: None };
-    };
-    let range = Range {
+/// The question of a load search; `None` for another.
+fn range(search: &Search) -> Option<Range> {
+    let Goal::Load { axis, from, to, within, confidence } = search.goal else { return None };
+    Some(Range {
         from,
         to,
         within,
         confidence,
         integer: axis == LoadAxis::Concurrency,
         predicted: search.expected.map(|expected| (expected.low, expected.high)),
+    })
+}
+
+/// The most valid probes of a load search: as many as bisection without noise needs, ⌈log2(ln(to / from) / ln(1
+/// + within))⌉, and at least six. Two more where a prediction turns out to be wrong. 0 for another search.
+pub fn most_probes(search: &Search) -> u32 {
+    range(search).map_or(0, |range| range.most_probes())
+}
+
+/// Decides from the probes of a search for the most load, in the order they were measured, what to measure next,
+/// or what the answer is. Pure: the same probes give the same decision.
+///
+/// - `found`: the ends are within the width asked for, and the limit lies between them with the confidence
+///   asked for, noise between probes included.
+/// - `all`, `none`: the end of the range itself was measured.
+/// - `wide`: not so after the most probes ([`most_probes`]), or noise rules it out before; or latency does not
+///   rise with the load: the ends then span every crossing that was seen.
+/// - `cannot_tell`: the probes of one value were invalid three times.
+pub fn decide(search: &Search, probes: &[Probe]) -> Decision {
+    let mut answer = Answer::unfinished(search, probes);
+    let Some(range) = range(search) else {
+        return Decision { answer, next: None };
     };
     let bracket = bracket::decide(&range, &measured(probes));
     fill(&mut answer, &bracket, &range);
@@ -60,6 +72,7 @@ pub(super) fn decide(search: &Search, probes: &[Probe]) -> Decision {
         }
         answer.state = State::CannotTell;
         answer.found = None;
+        let axis = if range.integer { LoadAxis::Concurrency } else { LoadAxis::Rate };
         answer.reason = format!("{} {load} was invalid {MOST_ATTEMPTS} times: {reason}", axis.key());
         return Decision { next: None, answer };
     }
@@ -130,7 +143,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::search::probe::Ratio;
+    use crate::search::ratio::Ratio;
 
     fn search(axis: &str, from: f64, to: f64, expected: Option<[f64; 3]>) -> Search {
         let expected = expected.map(|[value, low, high]| json!({ "value": value, "low": low, "high": high }));

@@ -15,7 +15,9 @@ mod table;
 mod value;
 
 pub use answer::{Answer, Candidate, Decision, Ending, State};
-pub use probe::{Evidence, Next, Probe, Ratio, Score};
+pub use load::{decide as decide_load, most_probes as most_load_probes};
+pub use probe::{Evidence, Next, Probe, Score};
+pub use ratio::Ratio;
 pub use step::{answers, decide, next};
 pub use table::table;
 pub use value::most_starts;

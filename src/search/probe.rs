@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::ratio::ratio;
+use super::ratio::Ratio;
 use crate::{
     manifest::{SearchObjective, That},
     measure::{CellOutcome, Metric, Rate, Severity, Verdict, VerdictKind},
@@ -60,17 +60,6 @@ pub enum Evidence {
     },
     /// It says nothing: a verdict, or an outcome that has nothing to do with the question. Never a bound.
     Invalid(String),
-}
-
-/// How far a load is from the SLO.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ratio {
-    /// ln(measured / limit) of the term that is closest to or farthest beyond its limit: negative meets it.
-    pub log: f64,
-    /// Standard error of `log`, from the number of samples.
-    pub error: f64,
-    /// The term: `p95_ttft`, or `errors` where too many requests failed.
-    pub binding: String,
 }
 
 /// What a server reached that a search for the best one tried.
@@ -174,7 +163,7 @@ fn loaded(cell: &CellFile, server: Option<&ServerFile>) -> Evidence {
     }
     match (&cell.summary, invalid(cell)) {
         (_, Some(reason)) => Evidence::Invalid(reason),
-        (Some(summary), None) => match ratio(summary, &cell.slo) {
+        (Some(summary), None) => match Ratio::of(summary, &cell.slo) {
             Some(ratio) => Evidence::Measured(ratio),
             None => Evidence::Invalid("no term of the SLO was measured".to_owned()),
         },
@@ -247,7 +236,7 @@ fn scored(
     let Some(objective) = objective else {
         return Some(Evidence::Invalid("the objective was not measured".to_owned()));
     };
-    let slo = cells.iter().filter_map(|cell| ratio(cell.summary.as_ref()?, &cell.slo));
+    let slo = cells.iter().filter_map(|cell| Ratio::of(cell.summary.as_ref()?, &cell.slo));
     Some(Evidence::Scored(Score {
         objective: Some(objective),
         p95_ttft_ms: cells.iter().find_map(|cell| cell.number(Metric::P95_TTFT)),

@@ -1,6 +1,5 @@
-//! How far a cell is from its SLO.
+//! [`Ratio`]: how far a cell is from its SLO.
 
-use super::probe::Ratio;
 use crate::{
     manifest::{LatencyKind, Slo, SloTerm},
     measure::{Latency, Summary},
@@ -11,15 +10,29 @@ const LEAST_ERROR: f64 = 0.005;
 /// The largest |ln(measured / limit)|: farther away says no more.
 const MOST: f64 = 7.0;
 
-/// The term that is closest to its limit, or farthest beyond it; `None` where no term was measured.
-///
-/// A failed request is later than any limit. Where more requests failed than lie beyond the percentile of a
-/// term, the term is missed ([`crate::measure::missed_targets`]); `errors` binds then, and its ratio is that
-/// of the two shares.
-pub(super) fn ratio(summary: &Summary, slo: &Slo) -> Option<Ratio> {
-    let latencies = slo.0.iter().filter_map(|term| latency(summary, term));
-    let all = latencies.chain(slo.0.iter().filter_map(|term| errors(summary, term)));
-    all.max_by(|a, b| a.log.total_cmp(&b.log))
+/// How far a load is from the SLO.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ratio {
+    /// ln(measured / limit) of the term that is closest to or farthest beyond its limit: negative meets it.
+    pub log: f64,
+    /// Standard error of `log`, from the number of samples.
+    pub error: f64,
+    /// The term: `p95_ttft`, or `errors` where too many requests failed.
+    pub binding: String,
+}
+
+impl Ratio {
+    /// How far a cell is from its SLO: the term that is closest to its limit, or farthest beyond it. `None` where
+    /// no term was measured.
+    ///
+    /// A failed request is later than any limit. Where more requests failed than lie beyond the percentile of a
+    /// term, the term is missed ([`crate::measure::missed_targets`]); `errors` binds then, and its ratio is that
+    /// of the two shares.
+    pub fn of(summary: &Summary, slo: &Slo) -> Option<Self> {
+        let latencies = slo.0.iter().filter_map(|term| latency(summary, term));
+        let all = latencies.chain(slo.0.iter().filter_map(|term| errors(summary, term)));
+        all.max_by(|a, b| a.log.total_cmp(&b.log))
+    }
 }
 
 fn latency(summary: &Summary, term: &SloTerm) -> Option<Ratio> {
@@ -93,10 +106,11 @@ mod tests {
     #[test]
     fn the_worst_term_binds_with_the_error_of_its_rank() {
         // p50 = 50 of 60 allowed, p95 = 95 of 100 allowed.
-        let many = ratio(&summary((1..=10_000).map(|n| f64::from(n) / 100.0).collect(), 0), &slo()).unwrap();
+        let many =
+            Ratio::of(&summary((1..=10_000).map(|n| f64::from(n) / 100.0).collect(), 0), &slo()).unwrap();
         assert_eq!(many.binding, "p95_ttft");
         assert!((many.log - 0.95f64.ln()).abs() < 1e-3);
-        let few = ratio(&summary((1..=100).map(f64::from).collect(), 0), &slo()).unwrap();
+        let few = Ratio::of(&summary((1..=100).map(f64::from).collect(), 0), &slo()).unwrap();
         // A rank of 95 ± 2.2 in a hundred samples that are 1 apart.
         assert!((0.02..0.04).contains(&few.error), "{few:?}");
         assert!(many.error < 0.012, "{many:?}");
@@ -105,14 +119,14 @@ mod tests {
     #[test]
     fn failed_requests_bind_when_they_are_more_than_the_percentile_allows() {
         let fast = || vec![10.0; 90];
-        let within = ratio(&summary(fast(), 3), &slo()).unwrap();
+        let within = Ratio::of(&summary(fast(), 3), &slo()).unwrap();
         assert!(within.log < 0.0, "{within:?}");
-        let beyond = ratio(&summary(fast(), 10), &slo()).unwrap();
+        let beyond = Ratio::of(&summary(fast(), 10), &slo()).unwrap();
         assert_eq!(beyond.binding, "errors");
         assert!((beyond.log - 2f64.ln()).abs() < 1e-9);
-        let all = ratio(&summary(vec![], 8), &slo()).unwrap();
+        let all = Ratio::of(&summary(vec![], 8), &slo()).unwrap();
         assert!(all.log > 2.9 && all.error > 0.0, "{all:?}");
-        assert_eq!(ratio(&summary(vec![], 0), &slo()), None);
+        assert_eq!(Ratio::of(&summary(vec![], 0), &slo()), None);
     }
 
     #[test]
@@ -123,7 +137,7 @@ mod tests {
             let summary = summary(samples, failed);
             let slo = serde_json::from_value(json!({ "p95_ttft": "100ms", "p50_ttft": "60ms" })).unwrap();
             let missed = !crate::measure::missed_targets(&summary, &slo).is_empty();
-            assert_eq!(ratio(&summary, &slo).unwrap().log > 0.0, missed);
+            assert_eq!(Ratio::of(&summary, &slo).unwrap().log > 0.0, missed);
         }
     }
 }

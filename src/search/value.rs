@@ -544,7 +544,7 @@ mod tests {
     #[test]
     fn a_target_that_is_met_or_missed_decides_a_value() {
         let measured = |log| {
-            let ratio = super::super::probe::Ratio { log, error: 0.1, binding: "p95_ttft".to_owned() };
+            let ratio = super::super::ratio::Ratio { log, error: 0.1, binding: "p95_ttft".to_owned() };
             Evidence::Measured(ratio)
         };
         let answer = run(&of_size(16, Find::Largest), &|position| measured(position as f64 - 4.5));

@@ -54,7 +54,11 @@ within = "20%"
         found.push((end("feasible", 0.0), end("infeasible", f64::INFINITY)));
     }
     let ((low, high), (other_low, other_high)) = (found[0], found[1]);
-    if low <= other_high && other_low <= high { Ok(()) } else { Err(format!("the intervals do not overlap: {found:?}")) }
+    if low <= other_high && other_low <= high {
+        Ok(())
+    } else {
+        Err(format!("the intervals do not overlap: {found:?}"))
+    }
 }
 
 /// 24 blocks of 128 tokens hold a request of 3072 tokens, and not one of 3073.
