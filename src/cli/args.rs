@@ -137,8 +137,8 @@ pub struct Run {
     /// Measures the cells that are missing, failed or changed. With RUN, continue that run, which must exist.
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = "")]
     pub resume: Option<String>,
-    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any
-    /// part of an id. Can be repeated.
+    /// Only cells and searches whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*`
+    /// matches any part of an id. Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
     /// The most time that the run may take, such as 2h, server starts included. Cells are measured in an order
@@ -306,8 +306,8 @@ pub struct Plan {
     /// Print the plan as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any
-    /// part of an id. Can be repeated.
+    /// Only cells and searches whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*`
+    /// matches any part of an id. Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
     /// Settings of the tool.

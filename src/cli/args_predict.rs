@@ -47,8 +47,8 @@ pub struct Predict {
     /// Print the rows of cells.csv.
     #[arg(long, conflicts_with_all = ["against", "json"])]
     pub csv: bool,
-    /// Only cells whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*` matches any
-    /// part of an id. Can be repeated.
+    /// Only cells and searches whose id matches, such as 'chat-*'. `*` matches anything; a pattern without `*`
+    /// matches any part of an id. Can be repeated.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
     /// Settings of the tool.

@@ -48,6 +48,9 @@ pub struct FlagInfo {
     /// Whether the number of GPUs is multiplied by the value.
     #[serde(default)]
     pub splits: bool,
+    /// The values that a search for the best server tries where the manifest lists none.
+    #[serde(default)]
+    pub usual: Vec<Value>,
     /// Whether it changes speed or memory.
     #[serde(default)]
     pub tuning: bool,

@@ -16,6 +16,7 @@
 //! ```
 
 mod arrivals;
+mod axis_path;
 mod bounded;
 mod catalogue;
 mod conversation;
@@ -27,6 +28,7 @@ mod grammar;
 mod inputs;
 mod json_lines;
 mod length;
+mod lookup;
 mod path;
 mod range;
 mod read;
@@ -156,7 +158,7 @@ impl Manifest {
                     .help("[workload.chat]\nprompts = [\"…\"]\nrequests = 16\nmax_tokens = 64"),
             );
         }
-        check_names(&root, &names, findings);
+        check_names(&root, findings);
         if findings.has_errors() {
             return None;
         }
@@ -224,7 +226,7 @@ fn head(place: &Place) -> Place {
 }
 
 /// Checks names, which become folder names and table cells.
-fn check_names(root: &Node, workloads: &[String], findings: &mut Findings) {
+fn check_names(root: &Node, findings: &mut Findings) {
     let harmless = |name: &str| {
         name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
             && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -241,14 +243,13 @@ fn check_names(root: &Node, workloads: &[String], findings: &mut Findings) {
                 .help(hint),
         );
     }
-    for name in workloads.iter().filter(|name| !harmless(name)) {
-        if let Some(entry) = root.get(&["workload"]).and_then(Node::table).and_then(|t| t.get(name)) {
+    for table in ["workload", "search"] {
+        let entries = root.get(&[table]).and_then(Node::table).into_iter().flatten();
+        for (name, entry) in entries.filter(|(name, _)| !harmless(name)) {
             findings.push(
-                Finding::error(format!(
-                    "the workload's name {name:?} cannot be part of the name of a folder"
-                ))
-                .at(&entry.key, "")
-                .help(hint),
+                Finding::error(format!("the {table}'s name {name:?} cannot be part of the name of a folder"))
+                    .at(&entry.key, "")
+                    .help(hint),
             );
         }
     }

@@ -3,16 +3,13 @@
 use serde_json::Value;
 
 use super::{
+    axis_path,
     grammar::Grammar,
     path::Path,
     range,
-    suggest::{question, suggestion},
     tree::{Item, Node},
 };
-use crate::{
-    diagnostic::{Finding, Findings, Place},
-    flags,
-};
+use crate::diagnostic::{Finding, Findings, Place};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sweep {
@@ -74,9 +71,15 @@ impl Sweep {
     }
 
     pub(crate) fn sets_path(&self, path: &Path) -> bool {
-        let sets = |point: &Point| point.sets.iter().any(|(set, _)| set == path);
-        self.derived.iter().any(|derived| derived.path == *path)
-            || self.factors.iter().any(|factor| factor.points.iter().any(sets))
+        self.place_of(path).is_some()
+    }
+
+    /// Where a path is set, first.
+    pub(crate) fn place_of(&self, path: &Path) -> Option<&Place> {
+        let points = self.factors.iter().flat_map(|factor| &factor.points);
+        let mut setting = points.filter(|point| point.sets.iter().any(|(set, _)| set == path));
+        let derived = || self.derived.iter().find(|derived| derived.path == *path);
+        setting.next().map(|point| &point.place).or_else(|| derived().map(|derived| &derived.place))
     }
 }
 
@@ -118,57 +121,10 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Checks that a path exists and spells a flag's name canonically.
-    fn known_path(&mut self, mut path: Path, place: &Place) -> Option<Path> {
-        let reason = if path.starts_with(&["workload"]) {
-            match path.0.get(1) {
-                Some(name) if !self.workloads.contains(name) => {
-                    let known: Vec<&str> = self.workloads.iter().map(String::as_str).collect();
-                    Some(format!("there is no workload `{name}`{}", suggestion(name, &known)))
-                }
-                _ if path.0.get(2).is_some_and(|key| key == "sweep") => {
-                    Some("an axis cannot change a sweep".to_owned())
-                }
-                _ => None,
-            }
-        } else if path.starts_with(&["server"]) || path.0 == ["experiment", "seed"] {
-            None
-        } else {
-            Some(format!("`{path}` cannot be an axis"))
-        };
-        if let Some(reason) = reason.or_else(|| self.grammar.at(&path).err().map(|error| error.to_string())) {
-            let question = question(&self.meant(&path));
-            // Where the whole path is suggested, a similar key of the same table would only distract.
-            let reason = if question.is_some() { format!("`{path}`") } else { reason };
-            self.findings.push(
-                Finding::error(format!("axis on a path that does not exist: {reason}"))
-                    .at(place, "no such path")
-                    .help(question.unwrap_or_else(|| {
-                        "axes are paths under `server`, `workload.<name>`, or `experiment.seed`; in a workload's own sweep, keys of that workload".to_owned()
-                    })),
-            );
-            return None;
-        }
-        if path.starts_with(&["server", "flags"])
-            && let Some(flag) = path.0.get_mut(2)
-        {
-            *flag = flags::canonical(flag);
-        }
-        Some(path)
-    }
-
-    /// The paths that could be meant where one key, or a workload's key, is no path.
-    fn meant(&self, path: &Path) -> Vec<String> {
-        let (key, workloads) = match path.0.as_slice() {
-            [key] => (key, self.workloads),
-            [table, name, key] if table == "workload" => (key, std::slice::from_ref(name)),
-            _ => return Vec::new(),
-        };
-        let mut meant = self.grammar.meant(key, workloads);
-        meant.retain(|path| {
-            ["server.", "workload."].iter().any(|table| path.starts_with(table)) || path == "experiment.seed"
-        });
-        meant
+    /// Checks that an axis may have a path, and spells a flag's name canonically.
+    fn known_path(&mut self, path: Path, place: &Place) -> Option<Path> {
+        let checked = axis_path::checked(self.grammar, self.workloads, path, place);
+        checked.map_err(|finding| self.findings.push(finding)).ok()
     }
 
     fn axes(&mut self, node: &Node, path: Path, key: &Place) {

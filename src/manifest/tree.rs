@@ -102,14 +102,20 @@ impl Node {
 
     /// Merges `over` into this node: tables key by key, everything else is replaced.
     pub(crate) fn overlay(&mut self, over: Node) {
+        self.overlay_at(over, &mut Vec::new());
+    }
+
+    fn overlay_at(&mut self, over: Node, path: &mut Vec<String>) {
         match (&mut self.item, over.item) {
-            (Item::Table(base), Item::Table(table)) if !is_atomic(&table) => {
+            (Item::Table(base), Item::Table(table)) if is_search(path) || !is_atomic(&table) => {
                 self.place = over.place;
                 for (key, entry) in table {
                     match base.get_mut(&key) {
                         Some(old) => {
                             old.key = entry.key;
-                            old.node.overlay(entry.node);
+                            path.push(key);
+                            old.node.overlay_at(entry.node, path);
+                            path.pop();
                         }
                         None => {
                             base.insert(key, entry);
@@ -122,6 +128,15 @@ impl Node {
                 self.place = over.place;
             }
         }
+    }
+}
+
+/// Whether a path is that of a search, whose `from` and `to` are keys of their own.
+fn is_search(path: &[String]) -> bool {
+    match path {
+        [table, _] => table == "search",
+        [table, _, key] => table == "workload" && key == "search",
+        _ => false,
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     diagnostic::{Finding, Findings},
     flags::scalar_text,
-    manifest::{BaseWorkload, Factor, Manifest},
+    manifest::{BaseWorkload, Column, Factor, Manifest},
 };
 
 /// The most cells of a matrix. A cell takes at least seconds, so a larger matrix is a mistake.
@@ -26,11 +26,11 @@ pub const MOST_CELLS: u128 = 20_000;
 /// Expands a manifest into a plan. There is no plan when a finding is an error.
 pub fn plan(manifest: &Manifest) -> (Option<Plan>, Findings) {
     let mut findings = Findings::default();
-    if let Some(finding) = too_large(manifest) {
+    let declared = Declared::read(manifest, &mut findings);
+    if let Some(finding) = too_large(manifest, &declared) {
         findings.push(finding);
         return (None, findings);
     }
-    let declared = Declared::read(manifest, &mut findings);
     let columns = Columns::new(manifest, declared.paths());
     let (mut groups, searches) = {
         let mut expansion = Expansion::new(manifest, &columns, &mut findings);
@@ -104,15 +104,32 @@ fn workload(
     Some(Vec::new())
 }
 
-fn too_large(manifest: &Manifest) -> Option<Finding> {
+/// Reports a matrix of too many cells. A search for a load counts as one; a search over servers counts the
+/// cells of one value for each combination of the other axes.
+fn too_large(manifest: &Manifest, declared: &Declared) -> Option<Finding> {
     let mut total: u128 = 0;
     let mut sizes = Vec::new();
+    let mut add = |name: &str, factors: &[Factor]| {
+        total = total.saturating_add(size(factors));
+        let lengths: Vec<String> = factors.iter().map(|factor| factor.points.len().to_string()).collect();
+        sizes.push(format!("{name}: {}", lengths.join(" × ")));
+    };
     for base in &manifest.workloads {
         let (outer, inner) = factors(manifest, &base.name);
-        let all: Vec<Factor> = outer.into_iter().chain(inner).collect();
-        total = total.saturating_add(size(&all));
-        let lengths: Vec<String> = all.iter().map(|factor| factor.points.len().to_string()).collect();
-        sizes.push(format!("{}: {}", base.name, lengths.join(" × ")));
+        if !declared.has_server {
+            let all: Vec<Factor> = outer.into_iter().chain(inner).collect();
+            add(&base.name, &all);
+            continue;
+        }
+        for (search, paths, is_loaded) in declared.server_searches() {
+            let is_varied = |factor: &&Factor| {
+                let mut paths = paths.iter().map(|path| Column::Path((*path).clone()));
+                paths.any(|column| factor.columns == [column])
+            };
+            let other = outer.iter().filter(|factor| !is_varied(factor));
+            let all: Vec<Factor> = other.chain(inner.iter().filter(|_| is_loaded)).cloned().collect();
+            add(&format!("{search}, {}", base.name), &all);
+        }
     }
     (total > MOST_CELLS).then(|| {
         Finding::error(format!("the matrix has {total} cells, more than {MOST_CELLS}"))

@@ -46,7 +46,7 @@ use crate::{
 pub use axis::{Axis, Quantity, Role};
 pub use expand::{MOST_CELLS, plan};
 pub use order::CellRepeat;
-pub use search::{Expected, Goal, Search, TuneAxis, probe};
+pub use search::{Expected, Goal, Search, TuneAxis, probe, with_first_probes};
 pub use select::selects;
 
 /// The servers and cells of a run, in order. Pure data, without clock, files and processes.

@@ -1,14 +1,38 @@
 //! Selects cells by patterns.
 
-use super::Plan;
+use super::{Plan, Search};
 
 impl Plan {
-    /// Removes the cells that match no pattern, and servers that then have no cells.
+    /// Removes the cells and searches that match no pattern, and servers on which then nothing is measured.
     pub fn keep(&mut self, patterns: &[String]) {
         for group in &mut self.groups {
-            group.cells.retain(|cell| selects(patterns, &cell.id));
+            group.cells.retain(|cell| match &cell.search {
+                Some(search) => {
+                    self.searches.iter().any(|known| known.id == *search && known.is_selected(patterns))
+                }
+                None => selects(patterns, &cell.id),
+            });
         }
-        self.groups.retain(|group| !group.cells.is_empty());
+        self.searches.retain(|search| search.is_selected(patterns));
+        self.drop_idle_groups();
+    }
+
+    /// Whether a pattern matches a cell or a search.
+    pub fn has_match(&self, patterns: &[String]) -> bool {
+        let mut cells = self.groups.iter().flat_map(|group| &group.cells);
+        cells.any(|cell| selects(patterns, &cell.id))
+            || self.searches.iter().any(|search| search.is_selected(patterns))
+    }
+}
+
+impl Search {
+    /// Whether a pattern matches the search's id, or the ids of its probes by the name they begin with: `chat-*`
+    /// keeps the searches of the workload `chat`. A search is kept or left out as a whole, with those of its
+    /// candidates.
+    pub fn is_selected(&self, patterns: &[String]) -> bool {
+        let of_workload = self.workload.as_ref().filter(|_| !self.is_of_candidate());
+        selects(patterns, self.root())
+            || of_workload.is_some_and(|name| selects(patterns, &format!("{name}-")))
     }
 }
 

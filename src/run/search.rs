@@ -2,7 +2,7 @@
 
 use super::{Event, RunError, sweep::Sweep};
 use crate::{
-    plan::{self, CellRepeat, Search, selects},
+    plan::{self, CellRepeat, Search},
     search::{self, Answer, Next},
 };
 
@@ -49,7 +49,7 @@ impl Sweep<'_> {
     }
 
     fn open_searches(&self, is_wanted: impl Fn(&Search) -> bool) -> Vec<Open> {
-        let selected = |search: &&Search| is_selected(&self.order.only, &search.id);
+        let selected = |search: &&Search| search.is_selected(&self.order.only);
         let searches = self.stored.plan.searches.iter().filter(|search| is_wanted(search)).filter(selected);
         let open = |search: &Search| {
             let decision = search::decide(&self.stored, search);
@@ -87,9 +87,4 @@ impl Sweep<'_> {
             (self.emit)(Event::Answered(Box::new(answer)));
         }
     }
-}
-
-/// Whether `--only` keeps a search: a pattern matches its id, or the ids of its probes, which begin with it.
-fn is_selected(only: &[String], id: &str) -> bool {
-    selects(only, id) || selects(only, &format!("{id}-"))
 }

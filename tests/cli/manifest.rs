@@ -143,6 +143,149 @@ fn every_mistake_is_reported_with_its_line_and_a_next_step() {
     insta::assert_snapshot!(findings);
 }
 
+/// A manifest for each mistake in a search; the snapshot holds every finding as a user reads it.
+#[test]
+fn every_mistake_in_a_search_is_reported_with_its_line_and_a_next_step() {
+    let slo = "slo = { p95_ttft = \"500ms\" }\n";
+    let open = "arrivals = \"poisson\"\n";
+    let users = |keys: &str| format!("[workload.chat.search]\n{keys}\n");
+    let range = "axis = \"concurrency\"\nfrom = 1\nto = 100";
+    let load = |more: &str, keys: &str| format!("{HEAD}{CHAT}{slo}{more}{}", users(keys));
+    let server = |keys: &str| format!("{HEAD}{CHAT}{slo}[search.s]\n{keys}\n");
+    let flag = |name: &str, keys: &str| server(&format!("axis = \"server.flags.{name}\"\n{keys}"));
+    let tune = |keys: &str| server(&format!("axes = [\"server.flags.max-num-seqs\"]\n{keys}"));
+    let context = "axis = \"server.flags.max-model-len\"\nfrom = 1024\nto = 8192\nstep = 1024";
+    let manifests = [
+        // The range of a load.
+        load("", "axis = \"concurrency\"\nfrom = 10\nto = 5"),
+        load("", "axis = \"concurrency\"\nfrom = 0\nto = 5"),
+        load("", "axis = \"concurrency\"\nfrom = 0.5\nto = 8.5"),
+        load("", "axis = \"concurrency\"\nfrom = 1\nto = 200000"),
+        load(open, "axis = \"rate\"\nfrom = 0\nto = 2000000"),
+        load("", "axis = \"concurrency\"\nfrom = -4\nto = 5"),
+        load("", "axis = \"concurrency\""),
+        load("", "from = 1\nto = 5"),
+        load("", "axis = \"users\"\nfrom = 1\nto = 5\nstep = 2"),
+        load("", &format!("{range}\nwithin = 5")),
+        load("", &format!("{range}\nwithin = \"0%\"")),
+        load("", &format!("{range}\nwithin = \"200%\"")),
+        load("", &format!("{range}\nconfidence = 95")),
+        // What the workload lacks.
+        format!("{HEAD}{CHAT}{}", users(range)),
+        format!(
+            "{HEAD}{}slo = {{ p95_itl = \"50ms\", p95_e2e = \"1s\" }}\n{}",
+            CHAT.replace("= 8", "= 1"),
+            users(range)
+        ),
+        load("stream = false\n", range),
+        load("", "axis = \"rate\"\nfrom = 1\nto = 5"),
+        load(open, range),
+        load("arrivals = \"at-once\"\n", "axis = \"rate\"\nfrom = 1\nto = 5"),
+        load("arrivals = \"ramp\"\nramp_to = 9\n", "axis = \"rate\"\nfrom = 1\nto = 5"),
+        load("stop_climbing = \"slo-lost\"\n", range),
+        // The same axis twice, in every way that an axis is written.
+        load("sweep.concurrency = [1, 2]\n", range),
+        load("sweep.zip = [{ concurrency = [1, 2], max_tokens = [8, 16] }]\n", range),
+        load("sweep.variant.a = { concurrency = 4 }\n", range),
+        load("sweep.concurrency = { expr = \"max_tokens\" }\n", range),
+        format!("{}[sweep]\nworkload.chat.concurrency = [1, 2]\n", load("", range)),
+        load("sweep.search.to = [10, 20]\n", range),
+        load("sweep.variant = { a = { temperature = 0.0 }, b = { temperature = 0 } }\n", range),
+        // The range of a server axis.
+        flag("max-model-len", "from = 8192\nto = 1024"),
+        flag("max-model-len", "from = 1024\nto = 8192\nstep = 0"),
+        flag("max-model-len", "from = 1024\nto = 8192\nstep = 8192"),
+        flag("max-model-len", "to = 8192"),
+        flag("max-model-len", "from = 0\nto = 8192.5"),
+        flag("gpu-memory-utilization", "from = 0.5\nto = 0.9"),
+        flag("gpu-memory-utilization", "from = 0\nto = 1.5\nstep = 0.01"),
+        flag("dtype", "from = 1\nto = 2"),
+        flag("enforce-eager", "from = 0\nto = 1"),
+        server("axis = \"server.model\"\nfrom = 1\nto = 2"),
+        server("axis = \"server.sim.kv_tokens\"\nfrom = 1.5\nto = 20\nstep = 0.5"),
+        // The axis.
+        server("axis = \"max-model-len\"\nfrom = 1\nto = 2"),
+        server("axis = \"server.flag.max-model-len\"\nfrom = 1\nto = 2"),
+        server("axis = \"workload.chat.concurrency\"\nfrom = 1\nto = 2"),
+        server("axis = \"a b\"\nfrom = 1\nto = 2"),
+        tune("").replace("max-num-seqs", "cpu-offload-gb"),
+        tune("").replace("[\"server", "[\"max-num-seqs\", \"server.flags.max_num_seqs\", \"server"),
+        tune("").replace("]\n", ", ]\n").replace("[\"server.flags.max-num-seqs\", ]", "[]"),
+        // The kinds of searches.
+        server(""),
+        server("find = \"smallest\""),
+        server(&format!("{context}\nstarts = 4\nobjective = \"goodput\"")),
+        server(&format!("{context}\naxes = [\"server.flags.max-num-seqs\"]")),
+        tune("from = 1\nto = 4\nthat = \"fits\""),
+        tune("starts = 0"),
+        server(&format!("{context}\nthat = \"runs\"")),
+        // The same axis, the same question.
+        format!("{}[sweep]\nserver.flags.max-model-len = [1024, 2048]\n", server(context)),
+        format!("{}[sweep.variant.a]\nserver.flags.max-model-len = 1024\n", server(context)),
+        format!("{}[sweep.variant.a]\nserver.flags.max-num-seqs = 1024\n", tune("")),
+        format!("{}[search.t]\n{}\n", server(context), context.replace("1024\nto", "2048\nto")),
+        format!(
+            "{}[sweep.variant]\na = {{ server.flags.dtype = \"half\" }}\nb = {{ server.flags.dtype = \"half\" }}\n",
+            server(context)
+        ),
+        // What a search over servers needs around it.
+        format!("{HEAD}{CHAT}[search.s]\n{context}\nthat = \"meets-slo\"\n"),
+        format!("{HEAD}{CHAT}[search.s]\naxes = [\"server.flags.max-num-seqs\"]\nobjective = \"goodput\"\n"),
+        tune("objective = \"most_users\""),
+        tune("objective = \"goodput\"").replace("p95_ttft", "p95_tpot").replace("= 8", "= 1"),
+        format!("{}{}", load("", range), format_args!("[search.s]\n{context}\n")),
+        server(context)
+            .replace(slo, &format!("{slo}stop_climbing = \"slo-lost\"\n"))
+            .replace("= 1024\n", "= 1024\nthat = \"survives\"\n"),
+        server(context).replace(
+            "engine = \"sim\"",
+            "engine = \"openai\"\nlaunch = { on = \"attach\", url = \"http://127.0.0.1:1\" }",
+        ),
+        server(context).replace("[search.s]", "[search.\"a/b\"]"),
+        // Too much.
+        format!(
+            "{}[workload.chat.sweep]\nmax_tokens = {{ from = 1, to = 200, step = 1 }}\n[sweep]\nserver.flags.a = {{ from = 1, to = 200, step = 1 }}\n",
+            load("", range)
+        ),
+        format!(
+            "{}[sweep]\nserver.flags.a = {{ from = 1, to = 200, step = 1 }}\nserver.flags.b = {{ from = 1, to = 200, step = 1 }}\n",
+            server(context)
+        ),
+        // A skip condition that fails on a probe.
+        format!(
+            "{}[sweep]\nskip = [\"max_model_len > limit\"]\n",
+            server(&format!("{context}\nthat = \"survives\""))
+        ),
+        format!("{}[sweep]\nskip = [\"concurency > 8\"]\n", load("", range)),
+    ];
+    let mut findings = String::new();
+    for text in manifests {
+        let (plan, said) = planned(&text, &Overrides::default());
+        let errors = said.matches("error: ").count();
+        assert!(plan.is_none() && errors > 0, "no error for\n{text}\n{said}");
+        let mistake = text.replacen(HEAD, "", 1).replacen(CHAT, "", 1);
+        writeln!(findings, "──── {}\n{said}", mistake.trim_end()).unwrap();
+    }
+    insta::assert_snapshot!(findings);
+}
+
+#[test]
+fn set_changes_one_key_of_a_search() {
+    let text = format!(
+        "{HEAD}{CHAT}slo.p95_ttft = \"1s\"\nsearch = {{ axis = \"concurrency\", from = 2, to = 100 }}\n"
+    );
+    let overrides = Overrides { set: vec!["workload.chat.search.to=64".into()], ..Overrides::default() };
+    let plan = planned(&text, &overrides).0.unwrap();
+    let runner::plan::Goal::Load { from, to, .. } = plan.searches[0].goal else { panic!() };
+    assert_eq!((from, to), (2.0, 64.0));
+    let text =
+        format!("{HEAD}{CHAT}[search.s]\naxis = \"server.flags.max-model-len\"\nfrom = 100\nto = 1000\n");
+    let overrides = Overrides { set: vec!["search.s.from=500".into()], ..Overrides::default() };
+    let plan = planned(&text, &overrides).0.unwrap();
+    let runner::plan::Goal::Value { from, to, .. } = plan.searches[0].goal else { panic!() };
+    assert_eq!((from, to), (500.0, 1000.0));
+}
+
 #[test]
 fn axes_multiply_and_each_distinct_server_is_a_group() {
     let plan = plan_of(&format!(

@@ -9,7 +9,8 @@ use super::{
     Ended, accept, counted, planned, print, print_json, runtime, say, selected, settings, unexpected,
 };
 use crate::{
-    plan::Plan,
+    manifest::Slo,
+    plan::{Plan, Search, with_first_probes},
     predict::{MemoryFit, Placement, estimate},
     store,
 };
@@ -17,9 +18,11 @@ use crate::{
 pub(super) fn check(args: &args::Check) -> Ended {
     settings(&args.settings)?;
     let (manifest, plan) = planned(&args.manifest, None)?;
-    let findings = flags::verify(&manifest, &plan, Ask::All, &runtime()?, &mut say);
+    let sample = with_first_probes(&manifest, &plan);
+    let findings = flags::verify(&manifest, &sample, Ask::All, &runtime()?, &mut say);
     accept(&findings)?;
     say(&format!("no mistakes found in {}: {}", args.manifest.path, size(&plan)));
+    searches(&plan, &sample).iter().for_each(|line| say(line));
     Ok(Exit::Finished)
 }
 
@@ -53,6 +56,8 @@ pub(super) fn plan(args: &args::Plan) -> Ended {
             out.push_str(&format!("  {}{skip}{ladder}\n", cell.id));
         }
     }
+    let searches = searches(&plan, &with_first_probes(&manifest, &plan));
+    searches.iter().for_each(|line| out.push_str(&format!("{line}\n")));
     print(&out)?;
     say(&size(&plan));
     if let Some(estimate) = estimate(&manifest, &plan, &placed) {
@@ -62,12 +67,31 @@ pub(super) fn plan(args: &args::Plan) -> Ended {
 }
 
 fn size(plan: &Plan) -> String {
-    format!("{}, {}", counted(plan.len(), "cell"), counted(plan.groups.len(), "server"))
+    let size = format!("{}, {}", counted(plan.len(), "cell"), counted(plan.groups.len(), "server"));
+    match plan.searches.len() {
+        0 => size,
+        1 => format!("{size}, 1 search"),
+        searches => format!("{size}, {searches} searches"),
+    }
+}
+
+/// The searches of a plan in plain words, one a line. `sample` is the plan with a probe of each.
+fn searches(plan: &Plan, sample: &Plan) -> Vec<String> {
+    let line = |search: &Search| {
+        let mut cells = sample.groups.iter().flat_map(|group| &group.cells);
+        let probe = cells.find(|cell| cell.search.as_ref() == Some(&search.id));
+        search.describe(probe.map_or(&Slo::default(), |cell| &cell.spec.slo))
+    };
+    plan.searches.iter().map(line).collect()
 }
 
 pub(super) fn recipe(args: &args::Recipe) -> Ended {
     settings(&args.settings)?;
-    let (_, plan) = planned(&args.manifest, None)?;
+    let (manifest, mut plan) = planned(&args.manifest, None)?;
+    if plan.groups.is_empty() {
+        say("the servers of a search depend on its probes; these are the first");
+        plan = with_first_probes(&manifest, &plan);
+    }
     for group in &plan.groups {
         let folder = args.out.join(&group.id);
         store::write_recipe(&folder, group).map_err(unexpected)?;

@@ -12,7 +12,7 @@ use super::super::{
 use crate::{
     diagnostic::Severity,
     manifest::{Manifest, Overrides},
-    plan::{Plan, selects},
+    plan::Plan,
     predict::Placement,
 };
 
@@ -72,11 +72,11 @@ pub(super) fn planned(args: &args::Manifest, sim: Option<&str>) -> Result<(Manif
     })
 }
 
-/// Refuses `--only` patterns that match no cell.
+/// Refuses `--only` patterns that match neither a cell nor a search.
 pub(super) fn selected(plan: &Plan, only: &[String]) -> Result<(), Exit> {
-    let mut cells = plan.groups.iter().flat_map(|group| &group.cells);
-    if cells.any(|cell| selects(only, &cell.id)) {
+    if plan.has_match(only) {
         return Ok(());
     }
-    Err(wrong(format!("no cell's id matches --only {}; `runner plan` lists the ids", only.join(" or "))))
+    let ids = if plan.searches.is_empty() { "no cell's id" } else { "neither a cell's id nor a search's" };
+    Err(wrong(format!("{ids} matches --only {}; `runner plan` lists the ids", only.join(" or "))))
 }

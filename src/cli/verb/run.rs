@@ -19,6 +19,7 @@ use super::{
 use crate::{
     measure::CellOutcome,
     plan::Plan,
+    plan::with_first_probes,
     report::{WriteError, write},
     run::{self, Budget, Event, Order, Resume, RunError},
     store,
@@ -34,11 +35,17 @@ pub(super) fn run(args: &args::Run) -> Ended {
     let order = order(args, &settings, &plan)?;
     let runtime = runtime()?;
     // A wrong flag of the last server is found before the first one loads its model.
-    let findings = flags::verify(&manifest, &plan, Ask::Installed, &runtime, &mut |text| {
-        if !settings.quiet {
-            say(text);
-        }
-    });
+    let findings = flags::verify(
+        &manifest,
+        &with_first_probes(&manifest, &plan),
+        Ask::Installed,
+        &runtime,
+        &mut |text| {
+            if !settings.quiet {
+                say(text);
+            }
+        },
+    );
     show(&findings);
     if findings.has_errors() {
         say("a server's flags are wrong; nothing was started");

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::{
-    Declared, Goal, Ids, Search,
-    declared::{LoadQuestion, ServerKind, ServerQuestion},
+    Declared, Goal, Ids, Search, demands,
+    load_question::LoadQuestion,
     number, range,
+    server_question::{ServerKind, ServerQuestion},
     varying::varying,
 };
 use crate::{
@@ -46,6 +47,9 @@ pub(in crate::plan) fn load_searches(
     for server in servers {
         for draft in server.draft.combinations(&inner, &base.name) {
             let Some((from, to)) = loads(expansion, base, rules, &draft, question)? else { continue };
+            if !is_searchable(expansion, base, rules, &draft, (question, from))? {
+                continue;
+            }
             let mut ends = Vec::new();
             for end in [from, to] {
                 ends.extend(load_at(expansion, base, rules, server, &draft, (question, end))?);
@@ -99,6 +103,25 @@ fn loads(
         let draft = loaded(expansion, base, rules, draft, (question, load))?;
         Some(expansion.skip(&draft, &base.name, rules)?.is_some())
     })
+}
+
+/// Whether the load of a workload can be searched. What it lacks is reported.
+fn is_searchable(
+    expansion: &mut Expansion<'_>,
+    base: &BaseWorkload,
+    rules: &Rules<'_>,
+    draft: &Draft,
+    load: (&LoadQuestion, f64),
+) -> Option<bool> {
+    let draft = loaded(expansion, base, rules, draft, load)?;
+    // A workload that is not valid is reported with its cell.
+    let Ok(spec) = serde_json::from_value(draft.workload) else { return Some(true) };
+    let found = demands::load(expansion.manifest, &base.name, load.0.search.axis, &spec);
+    let is_searchable = found.is_empty();
+    for finding in found {
+        expansion.report(finding)?;
+    }
+    Some(is_searchable)
 }
 
 /// A draft with a load, and everything that expressions compute from it.
@@ -174,6 +197,8 @@ pub(super) struct Tried {
 
 /// A combination of the axes that a search over servers does not vary, and the values that it tries.
 pub(super) struct Combination<'a> {
+    /// The name of the search.
+    pub(super) name: &'a str,
     pub(super) goal: &'a Goal,
     pub(super) pins: &'a [(Path, Value)],
     pub(super) varying: &'a [String],
@@ -188,7 +213,7 @@ pub(super) fn tried(
     (prefix, ids): (&str, &mut Ids),
 ) -> Option<Option<Tried>> {
     let (manifest, columns) = (expansion.manifest, expansion.columns);
-    let Combination { goal, pins, varying, fixed } = combination;
+    let Combination { name, goal, pins, varying, fixed } = combination;
     let length = Column::Path(Path::of(&["server", "flags", "max-model-len"]));
     let any_length = varying.iter().any(|column| column == columns.name(&length));
     let is_start = matches!(goal, Goal::Value { that: That::Fits, .. });
@@ -230,12 +255,41 @@ pub(super) fn tried(
             }
         }
     }
+    for cell in found.iter().flat_map(|tried| &tried.cells) {
+        check_cell(expansion, goal, cell)?;
+    }
+    let needs_slo = matches!(
+        goal,
+        Goal::Value { that: That::MeetsSlo, .. } | Goal::Best { objective: SearchObjective::Goodput, .. }
+    );
+    let has_slo = |tried: &Tried| tried.cells.iter().any(|cell| !cell.spec.slo.0.is_empty());
+    if needs_slo && !found.as_ref().is_some_and(has_slo) {
+        expansion.report(
+            Finding::error(format!("search `{name}`: no workload has an SLO to check"))
+                .at(&manifest.place(&["search", name]), "needs an SLO")
+                .help("[workload.NAME] slo = { p95_ttft = \"500ms\" }"),
+        )?;
+    }
     if let Some(tried) = &mut found
         && tried.cells.iter().any(|cell| cell.skip.is_none())
     {
         tried.cells.retain(|cell| cell.skip.is_none());
     }
     Some(found)
+}
+
+/// Reports what keeps a cell from answering a search over servers.
+fn check_cell(expansion: &mut Expansion<'_>, goal: &Goal, cell: &Cell) -> Option<()> {
+    let manifest = expansion.manifest;
+    if let Some(finding) = demands::climbing(manifest, &cell.workload, &cell.spec) {
+        expansion.report(finding)?;
+    }
+    if matches!(goal, Goal::Value { that: That::MeetsSlo, .. } | Goal::Best { .. }) {
+        for finding in demands::targets(manifest, &cell.workload, &cell.spec) {
+            expansion.report(finding)?;
+        }
+    }
+    Some(())
 }
 
 /// The searches over servers of a manifest, one for each combination of the other server axes.
@@ -270,7 +324,8 @@ fn combinations(
         let fixed = columns.fixed(&server.draft.values, Role::Server, &varying);
         let mut ends = vec![question.name.clone()];
         let mut is_skipped = |pins: &[(Path, Value)]| {
-            let combination = Combination { goal: &goal, pins, varying: &varying, fixed: &fixed };
+            let combination =
+                Combination { name: &question.name, goal: &goal, pins, varying: &varying, fixed: &fixed };
             // The ids of searches on candidates are given when these are measured.
             let tried = tried(expansion, declared, &combination, ("", &mut Ids::new(declared)))?;
             let Some(tried) = tried else { return Some(false) };
@@ -281,9 +336,9 @@ fn combinations(
             Some(tried.cells.iter().all(|cell| cell.skip.is_some()))
         };
         let range = match &question.kind {
-            ServerKind::Value { path, from, to, step, integer, .. } => {
-                range::unskipped((*from, *to), Some(*step), |at| {
-                    is_skipped(&[(path.clone(), number::value(at, *integer))])
+            ServerKind::Value { range, .. } => {
+                range::unskipped((range.from, range.to), Some(range.step), |at| {
+                    is_skipped(&[(range.path.clone(), number::value(at, range.integer))])
                 })?
             }
             ServerKind::Best { .. } => {

@@ -9,19 +9,25 @@ use serde_json::Value;
 use crate::manifest::{Find, LoadAxis, SearchObjective, That};
 
 mod declared;
+mod demands;
 mod expand;
 mod ids;
+mod load_question;
 mod number;
 mod probe;
 mod range;
+mod server_question;
 #[cfg(test)]
 mod tests;
+mod tune_axis;
+mod value_range;
 mod varying;
+mod words;
 
 pub(super) use declared::Declared;
 pub(super) use expand::{load_searches, server_searches};
 pub(super) use ids::Ids;
-pub use probe::probe;
+pub use probe::{probe, with_first_probes};
 
 /// One question of a plan, for one combination of the other axes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

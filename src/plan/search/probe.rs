@@ -1,5 +1,7 @@
 //! [`probe`]: adds what one value of a search measures to a plan.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -50,8 +52,13 @@ pub fn probe(
             let pins = pins(&question.goal, &values);
             let paths: Vec<&Path> = pins.iter().map(|(path, _)| path).collect();
             let varying = varying(manifest, &columns, &paths, None);
-            let combination =
-                Combination { goal: &question.goal, pins: &pins, varying: &varying, fixed: &question.axes };
+            let combination = Combination {
+                name: &question.name,
+                goal: &question.goal,
+                pins: &pins,
+                varying: &varying,
+                fixed: &question.axes,
+            };
             let prefix = format!("{search}/{}/", candidates(plan, search) + 1);
             let mut ids = Ids::new(&declared);
             let tried = tried(&mut expansion, &declared, &combination, (&prefix, &mut ids)).flatten();
@@ -66,6 +73,20 @@ pub fn probe(
         _ if findings.has_errors() => Err(findings),
         _ => Err(not_there(manifest, search)),
     }
+}
+
+/// A plan with the first value of every search, which shows what the searches start and send.
+pub fn with_first_probes(manifest: &Manifest, plan: &Plan) -> Plan {
+    let mut sample = plan.clone();
+    for search in &plan.searches {
+        let values: Vec<Value> = match &search.goal {
+            Goal::Load { from, .. } | Goal::Value { from, .. } => vec![Value::from(*from)],
+            Goal::Best { axes, .. } => axes.iter().filter_map(|axis| axis.values.first().cloned()).collect(),
+        };
+        // The plan was made by checking these values.
+        let _ = probe(manifest, &mut sample, &search.id, &values, 1);
+    }
+    sample
 }
 
 fn not_there(manifest: &Manifest, search: &str) -> Findings {
@@ -102,7 +123,7 @@ fn candidate(plan: &Plan, search: &Search) -> Vec<(Path, Value)> {
 /// The number of candidates for the best server that have searches of their own.
 fn candidates(plan: &Plan, search: &str) -> usize {
     let own = plan.searches.iter().filter(|known| known.is_of_candidate() && known.root() == search);
-    let servers: std::collections::BTreeSet<_> = own.map(|known| &known.server).collect();
+    let servers: BTreeSet<_> = own.map(|known| &known.server).collect();
     servers.len()
 }
 
@@ -133,21 +154,22 @@ fn add(
     };
     let new: Vec<Search> = searches.into_iter().filter(is_new).collect();
     plan.searches.extend(new);
+    // With several searches over servers, two may try the same server: each measures it for itself.
+    let names: BTreeSet<&String> =
+        plan.searches.iter().filter(|known| known.server.is_none()).map(|known| &known.name).collect();
+    let is_shared = names.len() > 1;
     let own = &mut plan.groups[at].cells;
     let mut indices = Vec::new();
     for mut cell in cells {
         cell.search = Some(search.to_owned());
         cell.attempt = Some(attempt);
+        if is_shared {
+            identity::renew(&mut cell, &json!({ "search": search }));
+        }
         if attempt > 1 {
             identity::renew(&mut cell, &json!({ "attempt": attempt }));
         }
-        let same = |cell: &Cell, own: &[Cell]| own.iter().position(|known| known.id == cell.id);
-        let mut place = same(&cell, own);
-        // The cell of another search: each has its own.
-        if place.is_some_and(|place| own[place].search != cell.search) {
-            identity::renew(&mut cell, &json!({ "search": search }));
-            place = same(&cell, own);
-        }
+        let place = own.iter().position(|known| known.id == cell.id);
         indices.push(place.unwrap_or_else(|| {
             own.push(cell);
             own.len() - 1
