@@ -57,7 +57,7 @@ pub fn schema() -> Value {
             },
             "sweep": sweep_schema("Server axes: full paths such as server.flags.max-model-len. Every distinct combination starts one server."),
         },
-        "required": ["experiment", "server", "workload"],
+        "required": ["experiment", "server"],
         "additionalProperties": false,
         "$defs": definitions,
     })

@@ -46,7 +46,7 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::{Finding, Findings, Place};
 use grammar::Grammar;
-use tree::Node;
+use tree::{Entry, Node, Table};
 
 pub use crate::flags::{Flag, Flags, scalar_text};
 pub use arrivals::{Arrivals, Mean, Start, StopClimbing, ThinkTime, Trace};
@@ -151,7 +151,8 @@ impl Manifest {
                 ),
             }
         }
-        if names.is_empty() && !broken {
+        let needs_none = root.get(&["search"]).and_then(Node::table).is_some_and(only_start_servers);
+        if names.is_empty() && !broken && !needs_none {
             findings.push(
                 Finding::error("there is no workload")
                     .at(&head(&root.place), "in this file")
@@ -166,7 +167,7 @@ impl Manifest {
         let inputs = files::inputs(&root, &names, &sweep, &own, &folder, findings);
         let server = root.get(&["server"]).map(Node::to_value)?;
         files::models(&root, &sweep, findings);
-        let workloads = names
+        let mut workloads: Vec<BaseWorkload> = names
             .into_iter()
             .zip(own)
             .filter_map(|(name, sweep)| {
@@ -174,6 +175,11 @@ impl Manifest {
                 Some(BaseWorkload { name, value, sweep })
             })
             .collect();
+        if workloads.is_empty() {
+            // The cells of searches that only start servers belong to it.
+            let value = Value::Object(Map::new());
+            workloads.push(BaseWorkload { name: "start".to_owned(), value, sweep: Sweep::default() });
+        }
         Some(Self {
             experiment: typed(&root, "experiment", findings)?,
             hardware: typed(&root, "hardware", findings)?,
@@ -223,6 +229,15 @@ fn head(place: &Place) -> Place {
     let start = place.span.start.min(text.len());
     let end = text[start..].find('\n').map_or(text.len(), |at| start + at);
     Place { source: place.source.clone(), span: start..end.min(place.span.end.max(start)) }
+}
+
+/// Whether searches send nothing, so that the manifest needs no workload.
+fn only_start_servers(searches: &Table) -> bool {
+    let is_start = |entry: &Entry| {
+        let that = entry.node.get(&["that"]).map_or(Some("fits"), Node::text);
+        that == Some("fits") && entry.node.get(&["axes"]).is_none()
+    };
+    !searches.is_empty() && searches.values().all(is_start)
 }
 
 /// Checks names, which become folder names and table cells.

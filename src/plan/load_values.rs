@@ -8,8 +8,11 @@ use super::{Cell, Stop};
 
 impl Cell {
     /// The load values that always have a column: `concurrency` or `arrivals`, `rate`, `max_tokens`, and
-    /// `requests` or `duration`.
+    /// `requests` or `duration`. Of a cell that only tries a start, 0 requests.
     pub fn load_values(&self) -> BTreeMap<String, Value> {
+        if self.is_start_only() {
+            return BTreeMap::from([("requests".to_owned(), 0.into())]);
+        }
         let mut values = BTreeMap::from([("max_tokens".to_owned(), self.max_tokens.into())]);
         match self.spec.streams() {
             Some(streams) => values.insert("concurrency".to_owned(), streams.into()),

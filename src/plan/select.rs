@@ -26,11 +26,12 @@ impl Plan {
 }
 
 impl Search {
-    /// Whether a pattern matches the search's id, or the ids of its probes by the name they begin with: `chat-*`
-    /// keeps the searches of the workload `chat`. A search is kept or left out as a whole, with those of its
-    /// candidates.
+    /// Whether a pattern matches the search's id, or for a load the ids of its probes by the name they begin
+    /// with: `chat-*` keeps the searches of the workload `chat`. A search is kept or left out as a whole, with
+    /// those of its candidates.
     pub fn is_selected(&self, patterns: &[String]) -> bool {
-        let of_workload = self.workload.as_ref().filter(|_| !self.is_of_candidate());
+        let is_of_load = self.server.is_some() && !self.is_of_candidate();
+        let of_workload = self.workload.as_ref().filter(|_| is_of_load);
         selects(patterns, self.root())
             || of_workload.is_some_and(|name| selects(patterns, &format!("{name}-")))
     }

@@ -282,3 +282,13 @@ fn searches_are_described_in_plain_words() {
         ]
     );
 }
+
+#[test]
+fn a_search_that_only_starts_servers_needs_no_workload() {
+    let search = "[search.s]\naxis = 'server.flags.max-model-len'\nfrom = 1024\nto = 8192\n";
+    let (manifest, mut plan) = planned(&format!("{HEAD}{search}"));
+    let (at, cells) = probe(&manifest, &mut plan, "s", &[json!(2048)], 1).unwrap();
+    let cell = &plan.groups[at].cells[cells[0]];
+    assert!(cell.is_start_only() && cell.workload == "start");
+    assert_eq!(plan.load_axes, Vec::<String>::new());
+}
