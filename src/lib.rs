@@ -21,7 +21,7 @@
 //! | `observe` | a running server, while a cell runs → [`observe::ServerSide`] | `unit`, `manifest`, `plan`, `server` |
 //! | `measure` | records → summaries and verdicts | `unit`, `manifest`, `plan`, `load`, `server`, `observe` |
 //! | `store` | what was measured ↔ the run folder | `unit`, `diagnostic`, `manifest`, `plan`, `load`, `server`, `observe`, `measure` |
-//! | `search` | a search and its probes → the next probe, or the answer | `unit`, `manifest`, `plan`, `server`, `measure`, `store` |
+//! | `search` | a search and its probes → the next probe, or the answer | `unit`, `manifest`, `plan`, `load`, `server`, `measure`, `store` |
 //! | `import` | what other tools measured → a stored run | `unit`, `diagnostic`, `flags`, `manifest`, `plan`, `measure`, `store` |
 //! | `predict` | cells and hardware → predicted summaries or a whole predicted run, and measured cells → its constants | `unit`, `diagnostic`, `flags`, `manifest`, `engine`, `plan`, `workload`, `load`, `server`, `observe`, `measure`, `store`, `search` |
 //! | `report` | a stored run → notes, pictures and a page | `unit`, `diagnostic`, `manifest`, `plan`, `observe`, `measure`, `store`, `search` |

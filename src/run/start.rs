@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, pin::pin, time::Duration};
 
 use camino::Utf8Path;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -47,7 +48,7 @@ pub async fn run(
     {
         return Ok(ended);
     }
-    let file = new_run_file(plan, order, emit, stop.clone()).await?;
+    let file = new_run_file(manifest, plan, order, emit, stop.clone()).await?;
     // Before anything is measured next to them.
     server::end_orphans(&mut |warning| emit(Event::Warning(warning))).await;
     if *stop.borrow() {
@@ -113,6 +114,7 @@ fn already_complete(folder: &Utf8Path, plan: &Plan, effective: &str, order: &Ord
 
 /// The provenance of a new run on this machine.
 async fn new_run_file(
+    manifest: &Manifest,
     plan: &Plan,
     order: &Order,
     emit: Emit<'_>,
@@ -124,11 +126,11 @@ async fn new_run_file(
         gpus = gpus(&order.runner, emit) => gpus,
         _ = stop.wait_for(|stop| *stop) => return Err(RunError::Interrupted),
     };
-    let name = order.name.clone().unwrap_or_else(|| run_name(plan, started_at));
+    let name = order.name.clone().unwrap_or_else(|| run_name(manifest, plan, started_at));
     Ok(RunFile {
         host: Some(provenance::host()),
         gpus,
-        simulated: is_simulated(plan),
+        simulated: is_simulated(manifest, plan),
         git_commit,
         git_dirty,
         ..RunFile::new(name, &order.command, plan.experiment.seed, started_at)
@@ -244,14 +246,19 @@ fn done(cells: &[CellFile]) -> BTreeSet<String> {
 }
 
 /// Whether the embedded engine answers every cell.
-fn is_simulated(plan: &Plan) -> bool {
-    plan.groups.iter().all(|group| group.server.engine == Engine::Sim)
+fn is_simulated(manifest: &Manifest, plan: &Plan) -> bool {
+    // Searches over servers begin without one.
+    let declared = || manifest.server.get("engine").and_then(Value::as_str) == Some("sim");
+    match plan.groups.as_slice() {
+        [] => declared(),
+        groups => groups.iter().all(|group| group.server.engine == Engine::Sim),
+    }
 }
 
 /// The name of a new run: `20261124T063000Z-RTX2000`.
-fn run_name(plan: &Plan, now: Timestamp) -> String {
+fn run_name(manifest: &Manifest, plan: &Plan, now: Timestamp) -> String {
     let time = now.strftime("%Y%m%dT%H%M%SZ");
-    let label = if is_simulated(plan) { Some("sim") } else { plan.hardware.label.as_deref() };
+    let label = if is_simulated(manifest, plan) { Some("sim") } else { plan.hardware.label.as_deref() };
     let label: String = label
         .unwrap_or("local")
         .chars()

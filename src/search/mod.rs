@@ -12,6 +12,7 @@ mod probe;
 mod ratio;
 mod step;
 mod table;
+mod trust;
 mod value;
 
 pub use answer::{Answer, Candidate, Decision, Ending, State};

@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-use super::ratio::Ratio;
+use super::{
+    ratio::Ratio,
+    trust::{invalid, trusted},
+};
 use crate::{
     manifest::{SearchObjective, That},
-    measure::{CellOutcome, Metric, Rate, Severity, Verdict, VerdictKind},
+    measure::{CellOutcome, Metric, Rate},
     plan::{Cell, Goal, Group, Search, Stop},
     server::ServerOutcome,
     store::{CellFile, ServerFile, StoredRun},
@@ -161,13 +164,12 @@ fn loaded(cell: &CellFile, server: Option<&ServerFile>) -> Evidence {
     if let Some(ended) = ended(cell, server) {
         return ended;
     }
-    match (&cell.summary, invalid(cell)) {
-        (_, Some(reason)) => Evidence::Invalid(reason),
-        (Some(summary), None) => match Ratio::of(summary, &cell.slo) {
-            Some(ratio) => Evidence::Measured(ratio),
-            None => Evidence::Invalid("no term of the SLO was measured".to_owned()),
-        },
-        (None, None) => Evidence::Invalid("nothing was measured".to_owned()),
+    let ratio = cell.summary.as_ref().and_then(|summary| Ratio::of(summary, &cell.slo));
+    match ratio {
+        None => {
+            Evidence::Invalid(invalid(cell).unwrap_or_else(|| "no term of the SLO was measured".to_owned()))
+        }
+        Some(ratio) => trusted(cell, ratio).map_or_else(Evidence::Invalid, Evidence::Measured),
     }
 }
 
@@ -272,31 +274,4 @@ fn ended(cell: &CellFile, server: Option<&ServerFile>) -> Option<Evidence> {
         }
         (CellOutcome::Ok | CellOutcome::Started | CellOutcome::Degraded, _) => None,
     }
-}
-
-/// Why no conclusion may rest on a cell's numbers; `None` where one may. What an overloaded server causes is
-/// a result: only problems of the client, the prompts and the counts make a cell invalid.
-fn invalid(cell: &CellFile) -> Option<String> {
-    let metrics: Vec<Metric> = cell.slo.0.iter().map(Metric::of_term).collect();
-    let spoils = |verdict: &&Verdict| {
-        let of_the_server = matches!(
-            verdict.kind,
-            VerdictKind::Simulated
-                | VerdictKind::Predicted
-                | VerdictKind::Imported
-                | VerdictKind::FewSamples
-                | VerdictKind::Errors
-                | VerdictKind::Retried
-                | VerdictKind::ArrivalsDropped
-                | VerdictKind::RateNotSustained
-                | VerdictKind::NotSteady
-                | VerdictKind::Preempted
-                | VerdictKind::RepeatsDisagree
-        );
-        let one = std::slice::from_ref(*verdict);
-        let touches = || metrics.iter().any(|metric| metric.excluded_by(one).is_some());
-        !of_the_server && (verdict.severity == Severity::Cell || touches())
-    };
-    let verdict = cell.verdicts.iter().find(spoils)?;
-    Some(format!("{}: {}", verdict.kind.name(), verdict.reason))
 }

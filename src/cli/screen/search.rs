@@ -1,6 +1,6 @@
 //! The lines about searches: the bracket as it closes, and the answer.
 
-use super::format::clean;
+use super::{super::output::counted, format::clean};
 use crate::{
     manifest::{That, scalar_text},
     plan::Goal,
@@ -28,31 +28,41 @@ pub(super) fn probing(values: &[serde_json::Value], answer: &Answer) -> String {
 /// The line for a search that ends.
 pub(super) fn answered(answer: &Answer) -> String {
     let found = answer.found.iter().flatten().map(scalar_text).collect::<Vec<_>>().join(", ");
-    let both = answer.feasible.zip(answer.infeasible);
-    let mut text = match (answer.state, both) {
-        (State::Found | State::Wide, Some((low, high)))
-            if matches!(answer.search.goal, Goal::Load { .. }) =>
-        {
-            format!("the limit is between {} and {}", shown(low), shown(high))
+    let by = answer.binding.as_ref().map(|binding| format!(" ({})", clean(binding))).unwrap_or_default();
+    let end = answer.infeasible.map(shown).unwrap_or_default();
+    let mut text = match (&answer.search.goal, answer.state) {
+        (_, State::All) => format!("every value up to {found} {}", works(answer)),
+        (_, State::None) => format!("no value {}{by}", works(answer)),
+        (_, State::CannotTell) => "cannot tell".to_owned(),
+        (_, State::Unfinished) => "no answer yet".to_owned(),
+        (Goal::Load { axis, .. }, State::Found | State::Wide) => {
+            let low = answer.feasible.map(shown).unwrap_or_default();
+            format!("the SLO is met up to a {} between {low} and {end}{by}", axis.key())
         }
-        (State::Found, _) => found,
-        (State::All, _) => format!("every value {}, up to {found}", works(answer)),
-        (State::None, _) => format!("no value {}", works(answer)),
-        (State::CannotTell, _) => "cannot tell".to_owned(),
-        (State::Wide, _) => "not as narrow as asked".to_owned(),
-        (State::Unfinished, _) => "no answer yet".to_owned(),
+        (Goal::Value { column, find, .. }, State::Found | State::Wide) => {
+            format!(
+                "the {} {column} that {} is {found}; {end} {}{by}",
+                find.name(),
+                works(answer),
+                fails(answer)
+            )
+        }
+        (Goal::Best { axes, .. }, State::Found | State::Wide) => {
+            let columns: Vec<&str> = axes.iter().map(|axis| axis.column.as_str()).collect();
+            format!("the best {} found is {found}", columns.join(", "))
+        }
     };
-    if let Some(binding) = answer.binding.as_ref().filter(|_| answer.state != State::All) {
-        text.push_str(&format!(", by {}", clean(binding)));
+    if answer.state == State::Wide {
+        text.push_str(", wider than asked");
     }
     if !answer.reason.is_empty() {
         text.push_str(&format!("; {}", clean(&answer.reason)));
     }
     format!(
-        "search {}: {text} ({} probes, {} requests)",
+        "search {}: {text} · {}, {}",
         clean(&answer.search.id),
-        answer.probes.len(),
-        answer.requests
+        counted(answer.probes.len(), "probe"),
+        counted(answer.requests as usize, "request")
     )
 }
 
@@ -72,5 +82,5 @@ fn fails(answer: &Answer) -> &'static str {
 }
 
 fn shown(number: f64) -> String {
-    format!("{:.6}", number).trim_end_matches('0').trim_end_matches('.').to_owned()
+    format!("{number:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
