@@ -9,6 +9,8 @@ use crate::{
 /// The share of a request's duration that a late client may take from the load without making it another load:
 /// half of the width that answers have by default.
 const LOST_LOAD: f64 = 0.025;
+/// Resolution of the timer that samples the client's event loop, milliseconds: so much is no delay.
+const RESOLUTION_MS: f64 = 1.0;
 /// A delay above this, milliseconds, is a stop of the client.
 const STOPPED_MS: f64 = 100.0;
 
@@ -79,7 +81,7 @@ fn despite_the_client(cell: &CellFile, ratio: Ratio) -> Option<Ratio> {
         |of: fn(&(crate::load::LoopDelay, f64)) -> f64| loops().map(|one| of(&one)).fold(0.0, f64::max);
     let issued = summary.issue_delay.as_ref();
     let (median, tail) = (
-        most(|(delay, _)| delay.p50_ms) + issued.map_or(0.0, |delay| delay.p50_ms),
+        most(|(delay, _)| (delay.p50_ms - RESOLUTION_MS).max(0.0)) + issued.map_or(0.0, |delay| delay.p50_ms),
         most(|(delay, _)| delay.p99_ms) + issued.map_or(0.0, |delay| delay.p99_ms),
     );
     // A long stop counts by its share of the time, which the median does not show.
