@@ -17,6 +17,7 @@ mod predict;
 mod published;
 mod rehearsal;
 mod resume;
+mod search;
 mod skip_impossible;
 mod tls;
 mod workloads;
