@@ -346,8 +346,9 @@ pub struct Compare {
     /// Compare although this key differs, or a key below it: `flags` allows every flag. Can be repeated.
     #[arg(long, value_name = "KEY")]
     pub despite: Vec<String>,
-    /// Exit with 5 if this metric of any cell changed by more than this and more than the noise, such as
-    /// 'p95_ttft_ms > +10%' or 'throughput_tok_s < -5%'. Can be repeated.
+    /// Exit with 5 if this metric of any cell, or the answer of a search, changed by more than this and more
+    /// than the noise, such as 'p95_ttft_ms > +10%' or, for the search of the workload chat, 'chat < -5%'. Can
+    /// be repeated.
     #[arg(long, value_name = "CONDITION")]
     pub fail_on: Vec<Gate>,
     /// Settings of the tool.

@@ -33,7 +33,7 @@ fn line(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
     put("gpu", json!(run.machine()));
     put("usd_per_hour", json!(run.plan.hardware.usd_per_hour));
     put("model", json!(model));
-    for (key, value) in values::cell(cell) {
+    for (key, value) in values::cell(run, cell) {
         match key.as_str() {
             "id" => put("cell", value),
             "verdicts" => put("verdicts", json!(verdicts)),

@@ -26,6 +26,7 @@ mod note;
 mod number;
 mod origin;
 mod page;
+mod searches;
 mod statistics;
 mod template;
 mod write;
@@ -38,7 +39,10 @@ mod laws;
 mod tests;
 
 pub use chart::Chart;
-pub use compare::{Change, Column, Comparison, Difference, Gate, GateError, Judgement, Pair, compare};
+pub use compare::{
+    AnswerJudgement, AnswerPair, Change, Column, Comparison, Difference, Found, Gate, GateError, Judgement,
+    Pair, compare,
+};
 pub use export::json_lines;
 pub use template::Note;
 pub use write::{WriteError, write};
@@ -69,22 +73,26 @@ pub struct Shown {
 /// Every mistake in every template: a folder or file that cannot be read, a syntax error, an unknown value or
 /// filter, each with its line if it has one.
 pub fn show(run: &StoredRun, templates: Option<&Utf8Path>) -> Result<Shown, Findings> {
+    show_model(&Model::of(run), templates)
+}
+
+fn show_model(model: &Model<'_>, templates: Option<&Utf8Path>) -> Result<Shown, Findings> {
     let sources = template::sources(templates)?;
     let words = Words::new(templates)?;
-    let model = Model::of(run);
-    let statements = statements(&model, &words, &note::values::shown(&model))?;
+    let statements = statements(model, &words, &note::values::shown(model))?;
     // The two are independent, and each takes long for ten thousand cells.
     let (charts, cells) = thread::scope(|scope| {
-        let cells = scope.spawn(|| page::cells(&model));
-        let charts = chart::charts(&model, &words);
+        let cells = scope.spawn(|| page::cells(model));
+        let charts = chart::charts(model, &words);
         (charts, cells.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     let charts = charts?;
-    let values = note::values::values(&model, &statements, &charts, template::need_cells(&sources));
+    let said = searches::said(model, &words)?;
+    let values = note::values::values(model, &statements, &said, &charts, template::need_cells(&sources));
     let first = template::first_page(&values)?;
     Ok(Shown {
         notes: template::render(&sources, &values)?,
-        page: page::page(&model, &charts, &first, &cells),
+        page: page::page(model, &charts, &first, &cells),
         charts,
     })
 }
@@ -130,7 +138,8 @@ fn values_of(
     let words = Words::new(templates)?;
     let model = Model::of(run);
     let statements = statements(&model, &words, &blocks(&model))?;
-    Ok(note::values::values(&model, &statements, &chart::charts(&model, &words)?, all_cells))
+    let (said, charts) = (searches::said(&model, &words)?, chart::charts(&model, &words)?);
+    Ok(note::values::values(&model, &statements, &said, &charts, all_cells))
 }
 
 /// The findings on some blocks, and those on several servers, each with its sentence.

@@ -30,15 +30,15 @@ pub(super) fn compare_verb(args: &args::Compare) -> Ended {
     for failure in &failures {
         say(failure);
     }
-    say(&format!("--fail-on: {} changed by more than is allowed", counted(failures.len(), "metric")));
+    say(&format!("--fail-on: {} changed by more than is allowed", counted(failures.len(), "number")));
     Err(Exit::GateFailed)
 }
 
 /// Refuses runs that are not comparable, and names each key that differs.
 fn check_comparable(comparison: &Comparison, despite: &[String]) -> Result<(), Exit> {
-    if comparison.cells.is_empty() {
+    if comparison.cells.is_empty() && comparison.answers.is_empty() {
         return Err(wrong(
-            "no cell was measured in both runs: no two cells have the same workload name and axis values. For an import, \
+            "no cell was measured in both runs, and no search is in both: no two cells have the same workload name and axis values. For an import, \
              `runner import --workload NAME` sets the name",
         ));
     }

@@ -24,6 +24,7 @@ mod plane;
 mod predicted;
 mod scale;
 mod scope;
+mod search;
 mod sheet;
 mod svg;
 mod text;
@@ -42,12 +43,12 @@ use crate::diagnostic::Findings;
 use canvas::{Canvas, NARROW, Say, WIDE};
 use scope::Scope;
 
-/// Draws every chart of a run, by workload in the order of the plan. Empty charts are left out.
+/// Draws every chart of a run: those of searches, then by workload in the order of the plan. Empty charts are left out.
 ///
 /// # Errors
 /// Every macro that fails.
 pub(super) fn charts<'a>(model: &Model<'a>, words: &'a Words) -> Result<Vec<Chart>, Findings> {
-    let mut charts = Vec::new();
+    let mut charts = in_both_widths(model, words, search::draw)?;
     for scope in (0..model.workloads.len()).filter_map(|workload| Scope::of(model, workload)) {
         let of_workload = |canvas: &Canvas<'_, '_>| {
             let pictures = [
@@ -87,6 +88,7 @@ fn named(mut charts: Vec<Chart>) -> Vec<Chart> {
     let mut taken: Vec<String> = Vec::new();
     for chart in &mut charts {
         let stem = match &chart.workload {
+            _ if !chart.file.is_empty() => chart.file.clone(),
             Some(workload) => format!("{}-{}", file_name::plain(workload), chart.kind),
             None => chart.kind.to_owned(),
         }

@@ -50,7 +50,9 @@ pub(super) fn draw(canvas: &Canvas<'_, '_>) -> Option<Chart> {
     let ends = model.servers.iter().filter(|server| server.fate.is_end()).count();
     let axes = (0..model.axes.len()).filter(|axis| model.axes[*axis].role == Role::Server);
     let axes: Vec<usize> = axes.filter(|axis| values(model, &all, *axis).len() > 1).collect();
-    if ends == 0 || axes.is_empty() {
+    // The chart of a search shows its own axis.
+    let is_searched = model.cells.iter().all(|cell| cell.file.search.is_some());
+    if ends == 0 || axes.is_empty() || is_searched && axes.len() == 1 {
         return None;
     }
     let shown = strongest(model, &axes);

@@ -27,6 +27,16 @@ pub(super) enum Key {
     Pick,
     P50,
     P95,
+    /// A probe whose value works, one whose value does not, and one that says nothing.
+    Works,
+    Fails,
+    Invalid,
+    /// A probe that ended early.
+    Early,
+    /// The band in which a limit lies.
+    Bracket,
+    /// The best server.
+    Best,
     /// The letter beside numbers that were not measured, in a run with several origins.
     Origin(Origin),
 }
@@ -43,6 +53,12 @@ impl Key {
             Self::Pick => ("pick", None),
             Self::P50 => ("p50", None),
             Self::P95 => ("p95", None),
+            Self::Works => ("works", None),
+            Self::Fails => ("fails", None),
+            Self::Invalid => ("invalid", None),
+            Self::Early => ("early", None),
+            Self::Bracket => ("bracket", None),
+            Self::Best => ("best", None),
             Self::Origin(origin) => ("origin", Some(origin)),
         };
         canvas.text("key", context! { key, origin => origin.map(Origin::word) })
@@ -127,7 +143,12 @@ impl Sheet {
                 Key::Front => self.svg.line(from, to, "line front"),
                 Key::Limit => self.svg.line(from, to, "limit"),
                 Key::Failed => self.svg.cross(middle, 4.0, "cross s5"),
-                Key::Pick => self.svg.circle(middle, 6.5, "halo"),
+                Key::Pick | Key::Best => self.svg.circle(middle, 6.5, "halo"),
+                Key::Works => self.svg.marker(0, middle, 4.8, "f0"),
+                Key::Fails => self.svg.marker(1, middle, 5.2, "f1"),
+                Key::Invalid => self.svg.cross(middle, 4.0, "cross s5"),
+                Key::Early => self.svg.circle(middle, 4.5, "hollow s5"),
+                Key::Bracket => self.svg.rect(x, y - 10.0, 16.0, 12.0, 0.0, "window"),
                 Key::P50 => self.svg.line((x + 8.0, y - 11.0), (x + 8.0, y + 2.0), "line s5"),
                 Key::Origin(origin) => self.svg.text((x + 8.0, y), Anchor::Middle, "origin", origin.letter()),
                 Key::P95 => self.svg.line((x + 8.0, y - 11.0), (x + 8.0, y + 2.0), "line unranked s5"),

@@ -8,13 +8,19 @@ use super::{Chart, charts};
 use crate::{
     manifest::Slo,
     measure::{CellOutcome, Point, Severity, Verdict, VerdictKind},
-    report::{finding::Words, fixtures, model::Model},
+    report::{finding::Words, fixtures, model::Model, searches},
+    search::{Answer, State},
     store::StoredRun,
 };
 
 fn drawn(run: &StoredRun) -> Vec<Chart> {
+    drawn_with(run, Vec::new())
+}
+
+/// The pictures of a run with the answers of its searches.
+fn drawn_with(run: &StoredRun, answers: Vec<Answer>) -> Vec<Chart> {
     let words = Words::new(None).expect("the built-in words");
-    let charts = charts(&Model::of(run), &words).expect("pictures");
+    let charts = charts(&Model::with(run, answers), &words).expect("pictures");
     for chart in &charts {
         let svg = chart.svg();
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
@@ -139,8 +145,10 @@ fn every_picture_has_a_form_for_a_phone_that_nothing_is_cut_off_from() {
     for cell in &mut named.cells {
         cell.workload = long.into();
     }
-    for run in [named, fixtures::oom_surface(), five_axes([3, 2, 9, 2, 2]), fixtures::streamed()] {
-        for chart in drawn(&run) {
+    let runs = [named, fixtures::oom_surface(), five_axes([3, 2, 9, 2, 2]), fixtures::streamed()];
+    let runs = runs.into_iter().map(|run| (run, Vec::new())).chain(searched());
+    for (run, answers) in runs {
+        for chart in drawn_with(&run, answers) {
             let page = chart.inline();
             let (wide, narrow) = page.split_once("</svg>").expect("two pictures");
             assert!(wide.contains("for-wide") && narrow.contains("for-narrow"));
@@ -441,4 +449,132 @@ fn a_server_that_ends_under_load_lies_beyond_the_boundary() {
     assert!(svg.contains(">OOM under load</text>") && svg.contains(">1 of 1 cell</text>"), "{svg}");
     // Right of (4096, 32) and below (8192, 32).
     assert_eq!(svg.matches("class=\"edge\"").count(), 3, "{svg}");
+}
+
+/// A run with a search of each kind, and one with several of a name.
+fn searched() -> Vec<(StoredRun, Vec<Answer>)> {
+    let one = [searches::fixtures::found(), searches::fixtures::longest(), searches::fixtures::tune()];
+    let one = one.into_iter().map(|(run, answer)| (run, vec![answer]));
+    one.chain([searches::fixtures::several()]).collect()
+}
+
+/// The marks of a picture: the class of the shape, and the tooltip.
+fn marks(svg: &str) -> Vec<(String, String)> {
+    let marks = svg.split("<g class=\"mark\"").skip(1).map(|part| {
+        let (mark, _) = part.split_once("</g>").expect("its end");
+        let (_, title) = mark.split_once("<title>").expect("a tooltip");
+        let (title, shape) = title.split_once("</title>").expect("its end");
+        let shapes = shape.split("class=\"").skip(1).filter_map(|rest| rest.split_once('"'));
+        let class = shapes.map(|(class, _)| class).find(|class| *class != "hit").unwrap_or_default();
+        let element = if shape.contains("<path") {
+            "path"
+        } else if shape.contains("<line") {
+            "cross"
+        } else {
+            "circle"
+        };
+        (format!("{element} {class}"), title.to_owned())
+    });
+    marks.collect()
+}
+
+#[test]
+fn a_search_over_the_load_shows_its_probes_the_slo_and_the_bracket() {
+    let (run, answer) = searches::fixtures::found();
+    let charts = drawn_with(&run, vec![answer.clone()]);
+    assert_eq!((charts[0].kind, charts[0].file.as_str()), ("search", "chat-search.svg"));
+    assert_eq!(charts[0].title, "chat: most users within the SLO");
+    let svg = charts[0].svg();
+    let own = marks(&svg);
+    assert_eq!(own.len(), 8);
+    // Without colour: a circle works, a square does not, a cross says nothing, hollow ended early.
+    assert_eq!(own[0].0, "circle hollow s0");
+    assert_eq!(own[1].0, "path hollow s1");
+    assert_eq!(own[4].0, "cross cross s5");
+    assert_eq!((own[5].0.as_str(), own[6].0.as_str()), ("circle f0", "path f1"));
+    assert!(own[6].1.contains("probe 7 of 8") && own[6].1.contains("p95 TTFT 560 ms"), "{}", own[6].1);
+    assert!(own[4].1.contains("client_late") && own[0].1.contains("ended early"), "{own:?}");
+    for text in [
+        "p95 TTFT ≤ 500 ms",
+        ">works<",
+        ">does not<",
+        ">says nothing<",
+        ">hollow: ended early<",
+        ">the limit lies here<",
+    ] {
+        assert!(svg.contains(text), "{text}");
+    }
+    assert!(svg.contains("between 118 and 124 users"), "{svg}");
+    // The band stands between both ends.
+    let x = |svg: &str, part: &str| -> f64 {
+        let (_, rest) = svg.split_once(part).expect("the element");
+        rest.split_once('"').expect("a number").0.parse().expect("a number")
+    };
+    let bands: Vec<&str> = svg.lines().filter(|line| line.contains("class=\"window\"")).collect();
+    let band = bands.last().expect("the band");
+    let (left, wide) = (x(band, "x=\""), x(band, "width=\""));
+    assert!(left > 72.0 && wide >= 2.0 && left + wide < 740.0, "{band}");
+    // One load alone is no picture, and neither is a search that has not begun.
+    let (run, one) = searches::fixtures::most_users(&[(1, 640.0, searches::fixtures::Kind::Full)]);
+    let kinds: Vec<&str> = drawn_with(&run, vec![one]).iter().map(|chart| chart.kind).collect();
+    assert!(!kinds.contains(&"search"), "{kinds:?}");
+    let open = Answer { state: State::Unfinished, probes: Vec::new(), ..answer };
+    assert!(drawn_with(&fixtures::empty(), vec![open]).is_empty());
+}
+
+#[test]
+fn a_search_over_a_server_axis_shows_what_became_of_each_value() {
+    let tried = [
+        (4096, "works"),
+        (131_072, "does_not_fit"),
+        (65_536, "oom at start (kv_cache)"),
+        (32_768, "oom under load"),
+        (16_384, "invalid"),
+    ];
+    let (run, answer) = searches::fixtures::context(&tried);
+    let answer = Answer { feasible: Some(4096.0), infeasible: Some(32_768.0), ..answer };
+    let charts = drawn_with(&run, vec![answer]);
+    let svg = charts.iter().find(|chart| chart.kind == "search").expect("the picture").svg();
+    for lane in [
+        ">fits<",
+        ">KV cache too small for one request<",
+        ">out of memory at start (kv cache)<",
+        ">out of memory under load<",
+    ] {
+        assert!(svg.contains(lane), "{lane} is not in {svg}");
+    }
+    let shapes: Vec<String> = marks(&svg).into_iter().map(|(shape, _)| shape).collect();
+    assert_eq!(shapes.iter().filter(|shape| *shape == "path f1").count(), 3);
+    assert!(shapes.contains(&"cross cross s5".to_owned()) && shapes.contains(&"circle f0".to_owned()));
+}
+
+#[test]
+fn the_servers_of_a_search_for_the_best_have_their_front() {
+    let (run, answer) = searches::fixtures::tune();
+    let charts = drawn_with(&run, vec![answer]);
+    let own = &charts[0];
+    assert_eq!((own.kind, own.file.as_str()), ("search", "tune-search.svg"));
+    let svg = own.svg();
+    // The sixth has no numbers.
+    assert_eq!(marks(&svg).len(), 5);
+    assert!(svg.contains("line front") && svg.contains("halo") && svg.contains(">best server<"), "{svg}");
+}
+
+#[test]
+fn several_searches_have_a_picture_each() {
+    let (run, answers) = searches::fixtures::several();
+    let charts = drawn_with(&run, answers);
+    let own: Vec<(&str, &str)> = charts
+        .iter()
+        .filter(|chart| chart.kind == "search")
+        .map(|chart| (chart.file.as_str(), chart.title.as_str()))
+        .collect();
+    assert_eq!(
+        own,
+        [
+            ("chat-search.svg", "chat: most users within the SLO, max_tokens 64"),
+            ("chat-search-2.svg", "chat: most users within the SLO, max_tokens 128"),
+            ("chat-search-3.svg", "chat: most users within the SLO, max_tokens 256"),
+        ]
+    );
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     manifest::{Flags, Server, scalar_text},
     plan::{Cell, Group},
+    report::model::{Cell as ModelCell, Model},
     store::StoredRun,
 };
 
@@ -38,6 +39,12 @@ impl Difference {
 
 /// A server and a planned cell; imported cells were never planned.
 pub(crate) type Placed<'a> = (&'a Group, Option<&'a Cell>);
+
+/// The server and the planned cell of a cell; an imported one was not planned.
+pub(super) fn placed<'a>(model: &Model<'a>, cell: &ModelCell<'a>) -> Option<Placed<'a>> {
+    let server = model.servers.get(cell.server?)?;
+    (cell.plan.is_some() || model.run.run.imported.is_some()).then_some((server.group, cell.plan))
+}
 
 /// The differences between two runs as a whole: engine, version, client, and whether one is simulated or
 /// predicted. The machine never counts, because most comparisons are about it.

@@ -1,11 +1,12 @@
-//! A condition on a comparison: `p95_ttft_ms > +10%`.
+//! A condition on a comparison: `p95_ttft_ms > +10%` for a metric of cells, `chat < -5%` for the answer of a
+//! search.
 
 use std::str::FromStr;
 
-use super::{Change, Comparison, Judgement, Pair};
+use super::{AnswerJudgement, AnswerPair, Change, Comparison, Found, Judgement, Pair};
 use crate::report::number::grouped;
 
-/// Fails a comparison if a metric changed by more than a limit in one direction.
+/// Fails a comparison if a metric, or the answer of a search, changed by more than a limit in one direction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gate {
     metric: String,
@@ -20,8 +21,8 @@ pub struct Gate {
 pub enum GateError {
     /// The text is not a gate.
     #[error(
-        "{0:?} is not a gate: write a metric that `compare` lists, `>` or `<`, and a change in percent, such as \
-         \"p95_ttft_ms > +10%\" or \"throughput_tok_s < -5%\""
+        "{0:?} is not a gate: write a metric that `compare` lists or the name of a search, `>` or `<`, and a change in \
+         percent, such as \"p95_ttft_ms > +10%\" or \"chat < -5%\""
     )]
     Syntax(String),
     /// No pair of cells has the metric: a gate that checks nothing must not hold.
@@ -31,8 +32,18 @@ pub enum GateError {
     UnknownMetric {
         /// The metric of the gate.
         metric: String,
-        /// The metrics that both runs have.
+        /// The metrics and the searches that both runs have.
         known: String,
+    },
+    /// No search of the name has an answer in both runs that can be compared.
+    #[error(
+        "--fail-on: the search {name} has no answers that can be compared, so the gate would check nothing: {why}"
+    )]
+    NoAnswer {
+        /// The name of the search.
+        name: String,
+        /// What is missing.
+        why: String,
     },
 }
 
@@ -44,7 +55,7 @@ impl FromStr for Gate {
             let (metric, rest) = text.split_at(text.find(['<', '>'])?);
             let percent: f64 = rest[1..].trim().strip_suffix('%')?.trim().parse().ok()?;
             let metric = metric.trim();
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let plain = |c: char| c.is_alphanumeric() || "_-.".contains(c);
             let is_valid = !metric.is_empty() && metric.chars().all(plain) && percent.is_finite();
             let (above, change) = (rest.starts_with('>'), percent / 100.0);
             is_valid.then(|| Self { metric: metric.to_owned(), above, change })
@@ -54,26 +65,28 @@ impl FromStr for Gate {
 }
 
 impl Gate {
-    /// Returns a sentence for each cell that fails. A change within the noise never fails. One that cannot be
-    /// told from noise does: for lack of samples, or because a side was predicted.
+    /// Returns a sentence for each cell, or for each answer of a search, that fails. A change within the noise
+    /// never fails, and neither do answers whose intervals overlap. A change that cannot be told from noise does:
+    /// for lack of samples, or because a side was predicted.
     ///
     /// # Errors
-    /// If no pair of cells has the metric.
+    /// If no pair of cells has the metric, or no search of the name has an answer in both runs.
     pub fn failures(&self, comparison: &Comparison) -> Result<Vec<String>, GateError> {
         let cells: Vec<(&Pair, &Change)> =
             comparison.cells.iter().filter_map(|cell| Some((cell, cell.change(&self.metric)?))).collect();
+        if cells.is_empty() && comparison.answers.iter().any(|own| own.name == self.metric) {
+            return self.failed_answers(comparison);
+        }
         if cells.is_empty() {
             let changes = comparison.cells.iter().flat_map(|cell| &cell.changes);
-            let mut known: Vec<String> = changes.map(|change| change.column.name()).collect();
+            let searches = comparison.answers.iter().map(|own| own.name.clone());
+            let mut known: Vec<String> = changes.map(|change| change.column.name()).chain(searches).collect();
             known.sort_unstable();
             known.dedup();
             return Err(GateError::UnknownMetric { metric: self.metric.clone(), known: known.join(", ") });
         }
-        let fails = |change: &Change| {
-            let part = change.ratio - 1.0;
-            let is_beyond = if self.above { part > self.change } else { part < self.change };
-            is_beyond && change.judgement != Judgement::WithinNoise
-        };
+        let fails =
+            |change: &Change| self.is_beyond(change.ratio) && change.judgement != Judgement::WithinNoise;
         let sentence = |(cell, change): (&Pair, &Change)| {
             format!(
                 "{} of {} ({}) changed by {:+.1} %: {} against {}",
@@ -86,6 +99,55 @@ impl Gate {
             )
         };
         Ok(cells.into_iter().filter(|(_, change)| fails(change)).map(sentence).collect())
+    }
+
+    /// Whether a ratio is beyond the limit.
+    fn is_beyond(&self, ratio: f64) -> bool {
+        let part = ratio - 1.0;
+        if self.above { part > self.change } else { part < self.change }
+    }
+
+    /// The answers of the search of this name that fail: by the middles of both answers, where these do not
+    /// overlap.
+    fn failed_answers(&self, comparison: &Comparison) -> Result<Vec<String>, GateError> {
+        let own = || comparison.answers.iter().filter(|own| own.name == self.metric);
+        let known: Vec<(&AnswerPair, f64)> = own().filter_map(|own| Some((own, own.ratio?))).collect();
+        if known.is_empty() {
+            let why = |own: &AnswerPair| match own.differs.as_slice() {
+                [] => format!("{} against {}", own.run.state, own.anchor.state),
+                all => format!(
+                    "other {}",
+                    all.iter().map(|own| own.key.as_str()).collect::<Vec<_>>().join(" and ")
+                ),
+            };
+            let why = own().next().map(why).unwrap_or_default();
+            return Err(GateError::NoAnswer { name: self.metric.clone(), why });
+        }
+        let fails = |(own, ratio): &(&AnswerPair, f64)| {
+            self.is_beyond(*ratio) && own.judgement != AnswerJudgement::NotToldApart
+        };
+        let sentence = |(own, ratio): (&AnswerPair, f64)| {
+            let place = if own.place.is_empty() { String::new() } else { format!(" ({})", own.place) };
+            let change = (ratio - 1.0) * 100.0;
+            format!(
+                "{}{place} changed by {change:+.1} %: {} against {}",
+                own.name,
+                ends(&own.run),
+                ends(&own.anchor)
+            )
+        };
+        Ok(known.into_iter().filter(fails).map(sentence).collect())
+    }
+}
+
+/// Both ends of an answer: `118 to 124`, `all up to 64`, `none from 1 on`.
+fn ends(found: &Found) -> String {
+    match &found.text {
+        (Some(low), Some(high)) if low == high => low.clone(),
+        (Some(low), Some(high)) => format!("{low} to {high}"),
+        (Some(low), None) => format!("all up to {low}"),
+        (None, Some(high)) => format!("none from {high} on"),
+        (None, None) => found.state.replace('_', " "),
     }
 }
 
@@ -104,9 +166,10 @@ mod tests {
             "p95_ttft_ms > +10%".parse(),
             Ok(Gate { metric: "p95_ttft_ms".into(), above: true, change: 0.1 })
         );
+        assert_eq!("chat-rag > 0%".parse(), Ok(Gate { metric: "chat-rag".into(), above: true, change: 0.0 }));
         let below: Gate = "throughput_tok_s<-5 %".parse().unwrap();
         assert!(!below.above && (below.change + 0.05).abs() < 1e-12);
-        for text in ["", "p95_ttft_ms", "> 10%", "p95 > 10", "p95_ttft_ms > ten%", "a b > 1%"] {
+        for text in ["", "p95_ttft_ms", "> 10%", "p95 > 10", "p95_ttft_ms > ten%", "a b > 1%", "chat < -5"] {
             let reason = text.parse::<Gate>().unwrap_err().to_string();
             assert!(reason.contains("is not a gate"), "{text}: {reason}");
         }

@@ -1,5 +1,6 @@
 //! Compares two runs cell by cell: what is better, worse, or not distinguishable.
 
+mod answers;
 mod column;
 mod comparable;
 mod crossover;
@@ -8,6 +9,7 @@ mod gate;
 mod tests;
 pub(super) mod view;
 
+pub use answers::{AnswerJudgement, AnswerPair, Found};
 pub use column::Column;
 pub use comparable::Difference;
 pub use gate::{Gate, GateError};
@@ -44,8 +46,13 @@ pub struct Comparison {
     pub differences: BTreeSet<Difference>,
     /// The cells with numbers in both runs, in the order of the run's plan.
     pub cells: Vec<Pair>,
-    /// The number of cells with numbers that only the run has, and that only the anchor has.
+    /// The number of cells with numbers that only the run has, and that only the anchor has. Probes of searches
+    /// do not count: two searches rarely measure the same loads.
     pub alone: (usize, usize),
+    /// The answers of searches that both runs have, in the order of the run's plan.
+    pub answers: Vec<AnswerPair>,
+    /// The names of searches that only the run has, and that only the anchor has.
+    pub answers_alone: (Vec<String>, Vec<String>),
 }
 
 /// A cell that both runs have.
@@ -125,36 +132,51 @@ impl Judgement {
 
 /// Compares two runs cell by cell.
 pub fn compare(run: &StoredRun, anchor: &StoredRun) -> Comparison {
-    let (mine, its) = (Model::of(run), Model::of(anchor));
-    let joined = common_axes(&mine, &its);
+    of_models(&Model::of(run), &Model::of(anchor))
+}
+
+fn of_models(mine: &Model<'_>, its: &Model<'_>) -> Comparison {
+    let (run, anchor) = (mine.run, its.run);
+    let joined = common_axes(mine, its);
     let mut differences = comparable::of_runs(run, anchor);
     let mut others: HashMap<Key, &Cell<'_>> = HashMap::new();
-    for cell in its.cells.iter().filter(|cell| cell.has_numbers()) {
+    let is_compared = |cell: &&Cell<'_>| cell.has_numbers() && !cell.is_set_aside;
+    for cell in its.cells.iter().filter(is_compared) {
         others.entry(key(cell, &joined)).or_insert(cell);
     }
     let mut cells = Vec::new();
-    for cell in mine.cells.iter().filter(|cell| cell.has_numbers()) {
+    let mut shared: Vec<&Cell<'_>> = Vec::new();
+    for cell in mine.cells.iter().filter(is_compared) {
         // If several cells have one key, because they differ on an axis that the other run lacks, the first
         // is compared.
         let key = key(cell, &joined);
         let Some(other) = others.remove(&key) else { continue };
-        let (Some(placed), Some(other_placed)) = (placed(&mine, cell), placed(&its, other)) else { continue };
+        let (Some(placed), Some(other_placed)) =
+            (comparable::placed(mine, cell), comparable::placed(its, other))
+        else {
+            continue;
+        };
         differences.extend(comparable::of_cells(placed, other_placed, &joined));
         differences.extend(lengths(cell, other));
-        cells.push(pair((&mine, cell), (&its, other), &key));
+        cells.push(pair((mine, cell), (its, other), &key));
+        shared.push(cell);
     }
     let any =
-        |own: Origin| [&mine, &its].into_iter().flat_map(|model| &model.cells).any(|cell| cell.origin == own);
-    let alone = |model: &Model<'_>| {
-        model.cells.iter().filter(|cell| cell.has_numbers()).count().saturating_sub(cells.len())
-    };
+        |own: Origin| [mine, its].into_iter().flat_map(|model| &model.cells).any(|cell| cell.origin == own);
+    let is_alone = |cell: &&Cell<'_>| cell.has_numbers() && cell.file.search.is_none();
+    let shared = shared.iter().filter(|cell| is_alone(cell)).count();
+    let alone = |model: &Model<'_>| model.cells.iter().filter(is_alone).count().saturating_sub(shared);
+    let (answers, of_answers) = answers::pairs(mine, its, &joined);
+    differences.extend(of_answers);
     Comparison {
-        machines: names(&mine, &its),
+        machines: names(mine, its),
         simulated: run.run.simulated || anchor.run.simulated || any(Origin::Simulated),
         predicted: any(Origin::Predicted),
         imported: any(Origin::Imported),
         differences,
-        alone: (alone(&mine), alone(&its)),
+        alone: (alone(mine), alone(its)),
+        answers_alone: answers::alone(mine, its),
+        answers,
         cells,
     }
 }
@@ -199,12 +221,6 @@ fn common_axes(run: &Model<'_>, anchor: &Model<'_>) -> BTreeSet<String> {
     let mut common: BTreeSet<String> = names(run).intersection(&names(anchor)).cloned().collect();
     common.retain(|name| !comparable::JUDGED.contains(&name.as_str()));
     common
-}
-
-/// The server and the planned cell of a cell; an imported one was not planned.
-fn placed<'a>(model: &Model<'a>, cell: &Cell<'a>) -> Option<comparable::Placed<'a>> {
-    let server = model.servers.get(cell.server?)?;
-    (cell.plan.is_some() || model.run.run.imported.is_some()).then_some((server.group, cell.plan))
 }
 
 /// Differences in the lengths of prompts and answers: other lengths are other work.

@@ -2,12 +2,15 @@
 
 use super::*;
 use crate::{
-    manifest::LatencyKind,
+    manifest::{Find, LatencyKind},
     measure::{Severity, Verdict},
+    plan::Goal,
     report::{
         fixtures::{grid, server, streamed},
         render_comparison,
+        searches::fixtures as searches,
     },
+    search::{Answer, State},
     store::EngineFact,
 };
 use serde_json::{Value, json};
@@ -213,4 +216,147 @@ fn a_mean_that_another_tool_reports_is_compared_and_so_is_a_rank_of_its_own() {
     assert_eq!((change.ratio, change.judgement), (1.5, Judgement::Untold));
     assert_eq!(comparison.cells[0].change("p90_ttft_ms").unwrap().ratio, 1.5);
     assert_eq!(metric(&comparison, "mean_e2e_ms")["higher"], 4);
+}
+
+/// Two runs with the answers of their searches, compared.
+fn answered(mine: (StoredRun, Vec<Answer>), its: (StoredRun, Vec<Answer>)) -> Comparison {
+    of_models(&Model::with(&mine.0, mine.1), &Model::with(&its.0, its.1))
+}
+
+/// The search for the most users, with another answer.
+fn users(state: State, low: Option<f64>, high: Option<f64>) -> (StoredRun, Vec<Answer>) {
+    let (run, answer) = searches::found();
+    (run, vec![Answer { state, feasible: low, infeasible: high, ..answer }])
+}
+
+/// The line of the comparison about its first search.
+fn line(comparison: &Comparison) -> String {
+    let text = render_comparison(comparison, None).unwrap_or_else(|own| panic!("{}", own.render(false)));
+    assert!(!text.contains("NaN"), "{text}");
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("Answers of searches"));
+    lines.nth(2).expect("a line").to_owned()
+}
+
+#[test]
+fn answers_are_better_worse_or_not_told_apart() {
+    let found = |low, high| users(State::Found, Some(low), Some(high));
+    let base = || found(98.0, 103.0);
+    let cases = [
+        (found(118.0, 124.0), "chat: 118 to 124 against 98 to 103 users: better, by +15 % to +27 %."),
+        (found(80.0, 84.0), "chat: 80 to 84 against 98 to 103 users: worse, by −22 % to −14 %."),
+        (
+            found(101.0, 106.0),
+            "chat: 101 to 106 against 98 to 103 users: not told apart, because the two overlap.",
+        ),
+        // The limit is less than 103, and at least 103.
+        (found(103.0, 108.0), "chat: 103 to 108 against 98 to 103 users: better, by +0 % to +10 %."),
+        (
+            users(State::All, Some(1000.0), None),
+            "chat: all up to 1,000 against 98 to 103 users: better, by at least +871 %.",
+        ),
+        (
+            users(State::None, None, Some(1.0)),
+            "chat: none from 1 on against 98 to 103 users: worse, by at least −99 %.",
+        ),
+        (
+            users(State::CannotTell, Some(64.0), None),
+            "chat: cannot tell against 98 to 103 users: nothing to compare.",
+        ),
+        (
+            users(State::Unfinished, Some(64.0), Some(128.0)),
+            "chat: not finished against 98 to 103 users: nothing to compare.",
+        ),
+    ];
+    for (mine, wanted) in cases {
+        assert_eq!(line(&answered(mine, base())), format!("- {wanted}"));
+    }
+    let all = || users(State::All, Some(1000.0), None);
+    assert_eq!(
+        line(&answered(all(), all())),
+        "- chat: all up to 1,000 against all up to 1,000 users: not told apart, because the two overlap."
+    );
+}
+
+#[test]
+fn a_smaller_need_is_better_and_the_best_server_has_no_interval() {
+    let smallest = |works: f64, fails: f64| {
+        let (run, mut answer) = searches::longest();
+        if let Goal::Value { find, .. } = &mut answer.search.goal {
+            *find = Find::Smallest;
+        }
+        (run, vec![Answer { feasible: Some(works), infeasible: Some(fails), ..answer }])
+    };
+    let own = answered(smallest(4096.0, 3072.0), smallest(6144.0, 5120.0));
+    assert_eq!(own.answers[0].judgement, AnswerJudgement::Better);
+    let (run, answer) = searches::tune();
+    let mut slower = answer.clone();
+    slower.candidates[0].objective = Some(2100.0);
+    let own = answered((run.clone(), vec![answer]), (run, vec![slower]));
+    assert_eq!(line(&own), "- tune, throughput: 2,310 against 2,100 tok/s: 1.10×, without an interval.");
+}
+
+#[test]
+fn answers_to_other_questions_are_not_comparable_and_the_difference_is_named() {
+    let base = || users(State::Found, Some(98.0), Some(103.0));
+    let (mut run, mut answers) = users(State::Found, Some(118.0), Some(124.0));
+    let slo: crate::manifest::Slo = serde_json::from_value(json!({ "p95_ttft": "1s" })).unwrap();
+    run.cells.iter_mut().for_each(|cell| cell.slo = slo.clone());
+    if let Goal::Load { to, within, .. } = &mut answers[0].search.goal {
+        (*to, *within) = (500.0, 0.1);
+    }
+    let own = answered((run, answers), base());
+    assert_eq!((own.answers[0].judgement, own.answers[0].ratio), (AnswerJudgement::NotComparable, None));
+    assert_eq!(
+        line(&own),
+        "- chat: 118 to 124 against 98 to 103 users: not comparable, because the range (1 to 500 against 1 to 1,000) \
+         and the SLO (p95_ttft ≤ 1s against p95_ttft ≤ 500ms) differ."
+    );
+    // Another server is a difference that has to be allowed, like that of cells.
+    let mut other = base();
+    for group in &mut other.0.plan.groups {
+        group.server = server(json!({ "max-num-seqs": 7 })).into();
+    }
+    let keys: Vec<String> = answered(other, base()).differences.into_iter().map(|own| own.key).collect();
+    assert!(keys.contains(&"flags.max-num-seqs".into()), "{keys:?}");
+    // The flag that a search varies is none.
+    let (one, longest) = searches::longest();
+    let (two, other) = searches::context(&[(8192, "works"), (16_384, "oom at start (weights)")]);
+    let other = Answer { state: State::Found, feasible: Some(8192.0), infeasible: Some(16_384.0), ..other };
+    let own = answered((one, vec![longest]), (two, vec![other]));
+    assert!(own.differences.is_empty(), "{:?}", own.differences);
+    assert_eq!((own.cells.len(), own.alone, own.answers.len()), (0, (0, 0), 1));
+}
+
+#[test]
+fn a_gate_on_an_answer_fails_only_where_the_intervals_are_apart() {
+    let found = |low, high| users(State::Found, Some(low), Some(high));
+    let gate = |text: &str, mine, its| text.parse::<Gate>().unwrap().failures(&answered(mine, its));
+    let base = || found(118.0, 124.0);
+    assert_eq!(gate("chat < -5%", base(), base()), Ok(Vec::new()));
+    // The middle is 7 % less, and the intervals overlap.
+    assert_eq!(gate("chat < -5%", found(106.0, 119.0), base()), Ok(Vec::new()));
+    // The intervals are apart, and the middle is less than 5 % lower.
+    assert_eq!(gate("chat < -5%", found(114.0, 118.0), base()), Ok(Vec::new()));
+    let failed = gate("chat < -5%", found(98.0, 103.0), base());
+    assert_eq!(failed, Ok(vec!["chat changed by -16.9 %: 98 to 103 against 118 to 124".into()]));
+    assert_eq!(gate("chat > +5%", found(98.0, 103.0), base()), Ok(Vec::new()));
+    let none = gate("chat < -5%", users(State::None, None, Some(1.0)), base());
+    assert_eq!(none, Ok(vec!["chat changed by -99.2 %: none from 1 on against 118 to 124".into()]));
+    let error = gate("chat < -5%", users(State::CannotTell, None, None), base()).unwrap_err();
+    assert!(error.to_string().contains("cannot_tell against found"), "{error}");
+    let error = gate("rag < -5%", base(), base()).unwrap_err().to_string();
+    assert!(error.contains("no cell has rag in both runs") && error.contains("chat"), "{error}");
+}
+
+#[test]
+fn a_probe_that_was_measured_again_is_compared_by_its_last_measurement() {
+    let (run, answer) = searches::found();
+    let again: Vec<usize> =
+        (0..run.cells.len()).filter(|at| run.cells[*at].load["concurrency"] == 112).collect();
+    assert_eq!(again.len(), 2);
+    let comparison = answered((run.clone(), vec![answer.clone()]), (run, vec![answer]));
+    let of_twice: Vec<&Pair> =
+        comparison.cells.iter().filter(|pair| pair.label.contains("concurrency 112")).collect();
+    assert_eq!((of_twice.len(), of_twice[0].left_out), (1, None));
+    assert_eq!(comparison.alone, (0, 0));
 }

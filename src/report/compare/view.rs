@@ -42,6 +42,8 @@ pub(crate) fn values(comparison: &Comparison) -> Value {
         "origins": [origins(&cells, |pair| pair.origins.0), origins(&cells, |pair| pair.origins.1)],
         "alone": [comparison.alone.0, comparison.alone.1],
         "left_out": left_out(&cells),
+        "answers": comparison.answers,
+        "answers_alone": [comparison.answers_alone.0, comparison.answers_alone.1],
         "differences": comparison.differences,
         "workloads": names.into_iter().map(|name| workload(&cells, name)).collect::<Vec<_>>(),
     })

@@ -85,7 +85,7 @@ impl VerdictRow<'_> {
 }
 
 fn with_numbers<'m, 'a>(model: &'m Model<'a>) -> Vec<&'m Cell<'a>> {
-    model.cells.iter().filter(|cell| cell.has_numbers()).collect()
+    model.cells.iter().filter(|cell| cell.has_numbers() && !cell.is_set_aside).collect()
 }
 
 /// A finding on the cells that satisfy a condition, with their number; none if there is no such cell.
@@ -168,6 +168,8 @@ fn few_samples(model: &Model<'_>) -> Vec<Finding> {
 
 fn few_of(model: &Model<'_>, rank: Percentile) -> Option<Finding> {
     let mut all = with_numbers(model);
+    // A probe that ended early has few samples because it was clear.
+    all.retain(|cell| cell.file.ended_early.is_none());
     all.retain(|cell| percentiles(rank).any(|metric| cell.shown(metric).is_some()));
     let few = all.iter().filter_map(|cell| Some((*cell, too_few(cell, rank)?)));
     let few: Vec<(&Cell<'_>, Metric)> = few.collect();
@@ -205,8 +207,8 @@ fn excluded(model: &Model<'_>) -> Vec<Finding> {
     let is_grave =
         |row: &VerdictRow<'_>| row.severity == Severity::Cell && row.kind != VerdictKind::Simulated;
     let finding = |row: VerdictRow<'_>| {
-        let cells = row.cells.iter().copied().filter(|cell| model.cells[*cell].has_numbers());
-        let cells: Vec<usize> = cells.collect();
+        let is_shown = |cell: &usize| model.cells[*cell].has_numbers() && !model.cells[*cell].is_set_aside;
+        let cells: Vec<usize> = row.cells.iter().copied().filter(is_shown).collect();
         let first = &model.cells[*cells.first()?];
         let facts = Facts::new()
             .name("verdict", row.kind.name())

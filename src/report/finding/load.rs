@@ -38,6 +38,9 @@ const KEEPS: f64 = 1.1;
 const RUNS_AWAY: f64 = 1.5;
 /// The part of the added latency that TTFT makes up when requests wait for their turn.
 const WAITS: f64 = 0.5;
+/// The least ratio of loads over which the probes of a search say how numbers grow: with less, they lie around
+/// its limit.
+const SPAN: f64 = 4.0;
 /// A step that brings more than this part of its share says that the limit is not near.
 const STILL_BRINGS: f64 = 0.3;
 
@@ -50,7 +53,8 @@ fn point(model: &Model<'_>, curve: &Curve, point: Point, digits: u8) -> Facts {
 /// The SLO term that the next larger load than the recommended one breaks.
 fn limit(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let ranking = model.ranking(at);
-    if !matches!(ranking.met, Met::Yes | Met::ByStandIn) {
+    // A search says itself what limits.
+    if !matches!(ranking.met, Met::Yes | Met::ByStandIn) || !block.searches.is_empty() {
         return None;
     }
     let (line, position) = block.load_line_of(ranking.first()?)?;
@@ -109,6 +113,11 @@ fn saturation(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding
     Some(Finding::of_block(Kind::Saturation, model, at, cells).strong_as(2.0).with(facts))
 }
 
+/// Whether some cells of a block say how numbers grow from a load to one that is this many times as large.
+fn shows_growth(block: &Block<'_>, load_ratio: f64) -> bool {
+    block.searches.is_empty() || load_ratio >= SPAN
+}
+
 /// A line with its curve.
 struct Scaled<'m> {
     line: &'m Line,
@@ -134,7 +143,8 @@ impl Scaled<'_> {
 fn scaling(model: &Model<'_>, at: usize, block: &Block<'_>) -> Vec<Finding> {
     let scaled = |line| {
         let curve = Curve::of(model, line)?;
-        let (first, last) = curve.ends()?;
+        let (first, last) =
+            curve.ends().filter(|(first, last)| shows_growth(block, last.load / first.load))?;
         Some(Scaled { line, curve, first, last })
     };
     let all: Vec<Scaled<'_>> = block.load_lines().iter().filter_map(scaled).collect();
@@ -294,7 +304,7 @@ fn ttft_growth(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Findin
     // The first of equally long lines.
     let line = block.load_lines().iter().rev().max_by_key(|line| line.cells.len())?;
     let metrics = [middle(LatencyKind::Ttft), tail(LatencyKind::Ttft)].concat();
-    let own = Growth::of(model, line, &metrics)?;
+    let own = Growth::of(model, line, &metrics).filter(|own| shows_growth(block, own.load))?;
     if own.cells.iter().any(|cell| cell.streaming != Streaming::Streamed) {
         return None;
     }
@@ -329,7 +339,8 @@ fn ttft_growth(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Findin
 fn latency_growth(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let metrics = [tail(LatencyKind::E2e), middle(LatencyKind::E2e)].concat();
     let lines = block.load_lines().iter();
-    let all: Vec<Growth<'_, '_>> = lines.filter_map(|line| Growth::of(model, line, &metrics)).collect();
+    let all = lines.filter_map(|line| Growth::of(model, line, &metrics));
+    let all: Vec<Growth<'_, '_>> = all.filter(|own| shows_growth(block, own.load)).collect();
     let most = all.iter().rev().max_by(|a, b| a.ratio().total_cmp(&b.ratio()))?;
     let least = all.iter().map(Growth::ratio).fold(most.ratio(), f64::min);
     let digits = model.digits(&most.ends());
@@ -384,7 +395,9 @@ fn decode_speed(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Findi
 /// Whether the recommended cell has the most load that was tried: then the limit was not found.
 fn edge(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
     let ranking = model.ranking(at);
-    let best = ranking.first().filter(|_| !matches!(ranking.met, Met::No | Met::Contradicted))?;
+    // A search says itself whether it tried more.
+    let is_open = block.searches.is_empty() && !matches!(ranking.met, Met::No | Met::Contradicted);
+    let best = ranking.first().filter(|_| is_open)?;
     let cell = &model.cells[best];
     let (line, position) = block.load_line_of(cell.index)?;
     // A larger load that was tried and is not usable means that the limit was met.

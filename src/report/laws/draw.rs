@@ -9,9 +9,14 @@ use super::{
     sample::{Sampler, reported},
 };
 use crate::{
-    manifest::{LatencyKind, Slo, Start},
+    manifest::{LatencyKind, LoadAxis, Slo, Start},
     measure::{CellOutcome, Severity, Summary, Verdict, VerdictKind},
-    report::fixtures,
+    plan::Search,
+    report::{
+        fixtures,
+        searches::fixtures::{load_search, unfinished},
+    },
+    search::{Answer, Evidence, Probe, Ratio, State},
     store::{CellFile, StoredRun},
     unit::Percentile,
 };
@@ -44,10 +49,11 @@ pub(super) enum Scene {
     LongAnswers,
     HeldUp,
     LongPrompts,
+    Searched,
 }
 
 impl Scene {
-    pub(super) const ALL: [Self; 25] = [
+    pub(super) const ALL: [Self; 26] = [
         Self::Linear,
         Self::Rounded,
         Self::Sharp,
@@ -73,6 +79,7 @@ impl Scene {
         Self::LongAnswers,
         Self::HeldUp,
         Self::LongPrompts,
+        Self::Searched,
     ];
 
     fn is_open(self) -> bool {
@@ -170,6 +177,8 @@ pub(super) struct Drawn {
     pub(super) servers: Vec<ServerAxis>,
     pub(super) planted: Vec<Planted>,
     pub(super) run: StoredRun,
+    /// The answers of its searches.
+    pub(super) answers: Vec<Answer>,
     /// One for each cell of the run, in order.
     pub(super) truth: Vec<Truth>,
 }
@@ -196,7 +205,10 @@ pub(super) fn draw(scene: Scene, noise: f64, seed: u64) -> Drawn {
         _ => sampler.dice.whole(5, 7),
     };
     let first = if scene.is_open() { 0.5 } else { 1.0 };
-    let loads: Vec<f64> = (0..steps).map(|step| first * f64::from(1 << step)).collect();
+    let loads: Vec<f64> = match scene {
+        Scene::Searched => probed_loads(sampler.dice.between(16.0, 60.0)),
+        _ => (0..steps).map(|step| first * f64::from(1 << step)).collect(),
+    };
     let lengths = match scene {
         Scene::LongAnswers | Scene::HeldUp => sampler.dice.whole(2, 3),
         _ => sampler.dice.one_of(&[1, 1, 2, 3]),
@@ -221,11 +233,20 @@ pub(super) fn draw(scene: Scene, noise: f64, seed: u64) -> Drawn {
         servers,
         planted: Vec::new(),
         run: fixtures::empty(),
+        answers: Vec::new(),
         truth: Vec::new(),
     };
     plant(&mut sampler, &mut drawn);
     measure(&mut sampler, &mut drawn);
     drawn
+}
+
+/// The loads that a search measures around a limit, ascending: far from it few, close to it many.
+fn probed_loads(limit: f64) -> Vec<f64> {
+    let parts = [0.0, 0.25, 0.5, 0.8, 0.9, 0.97, 1.03, 1.1, 1.3, 2.0, 4.0];
+    let mut loads: Vec<f64> = parts.iter().map(|part| (part * limit).round().max(1.0)).collect();
+    loads.dedup();
+    loads
 }
 
 /// As many lengths of answers and prompts as fit; the length that a scene is about is reduced last.
@@ -244,16 +265,19 @@ fn measured(sampler: &mut Sampler, scene: Scene, noise: f64) -> Measured {
     let dice = &mut sampler.dice;
     let requests = match scene {
         Scene::UnreachedLoad => 20,
+        Scene::Searched => 400,
         Scene::FewSamples => dice.one_of(&[12, 16, 24]),
         _ => dice.one_of(&[64, 140, 200, 400]),
     };
     let repeats = match scene {
         Scene::OddRepeat => 3,
+        Scene::Searched => 1,
         _ => dice.one_of(&[1, 1, 3]),
     };
     let is_reported = repeats == 1
         && dice.is(0.15)
         && !matches!(scene, Scene::UnreachedLoad | Scene::StartModes | Scene::FewSamples | Scene::BimodalItl)
+        && scene != Scene::Searched
         && !scene.is_open();
     Measured { noise, requests, repeats, is_reported, is_steady: dice.is(0.5) }
 }
@@ -272,6 +296,7 @@ fn law(sampler: &mut Sampler, scene: Scene, loads: &[f64]) -> Law {
         Scene::Flat => Shape::Flat,
         Scene::Falling => Shape::Falling(corner),
         Scene::Cliff => Shape::Cliff(loads[place], dice.between(5.0, 10.0)),
+        Scene::Searched if dice.is(0.3) => Shape::Cliff(loads[place], dice.between(2.0, 10.0)),
         Scene::Ridge | Scene::TailRidge | Scene::ExcludedCells | Scene::OddRepeat => {
             dice.one_of(&[Shape::Linear, Shape::Linear, Shape::Rounded(corner)])
         }
@@ -385,7 +410,9 @@ fn plant(sampler: &mut Sampler, drawn: &mut Drawn) {
     let inner = drawn.inner(sampler);
     let values = drawn.servers.first().map_or(0, |axis| axis.values.len());
     let dice = &mut sampler.dice;
-    if drawn.law.shape.corner().is_some() && !drawn.scene.is_open() && drawn.loads.len() >= 5 {
+    // A search measures where the limit is, not where throughput bends.
+    let is_even = !drawn.scene.is_open() && drawn.scene != Scene::Searched;
+    if drawn.law.shape.corner().is_some() && is_even && drawn.loads.len() >= 5 {
         drawn.planted.push(Planted::Corner);
     }
     let own = match drawn.scene {
@@ -484,6 +511,8 @@ fn measure(sampler: &mut Sampler, drawn: &mut Drawn) {
     let slo = slo(sampler, drawn);
     let excluded: Vec<usize> = match drawn.scene {
         Scene::ExcludedCells => (0..sampler.dice.whole(1, 2)).map(|_| drawn.inner(sampler)).collect(),
+        // Probes that ended early.
+        Scene::Searched => (0..sampler.dice.whole(2, 5)).map(|_| drawn.inner(sampler)).collect(),
         _ => Vec::new(),
     };
     let apart = match drawn.scene {
@@ -525,6 +554,9 @@ fn measure(sampler: &mut Sampler, drawn: &mut Drawn) {
                     if !fits {
                         cell.outcome = CellOutcome::Oom;
                     }
+                    if drawn.scene == Scene::Searched {
+                        cell.search = Some(format!("chat-{server}-{length}-{prompt}"));
+                    }
                     cells.push(cell);
                     drawn.truth.push(truth);
                 }
@@ -533,6 +565,38 @@ fn measure(sampler: &mut Sampler, drawn: &mut Drawn) {
         let outcome = if fits { "ready" } else { "oom(kv_cache)" };
         fixtures::add(&mut drawn.run, &id, axes, outcome, cells);
     }
+    drawn.answers = answers(&drawn.run, drawn.loads.len() / 2);
+}
+
+/// The answers of the searches that the cells of a run are probes of: all found their limit at one of the loads.
+fn answers(run: &StoredRun, limit: usize) -> Vec<Answer> {
+    let mut answers: Vec<Answer> = Vec::new();
+    for cell in &run.cells {
+        let Some(id) = &cell.search else { continue };
+        let at = answers.iter().position(|answer| answer.search.id == *id).unwrap_or(answers.len());
+        if at == answers.len() {
+            let search = load_search(LoadAxis::Concurrency, 1000.0);
+            let search = Search { id: id.clone(), server: Some(cell.server.clone()), ..search };
+            answers.push(Answer { state: State::Found, ..unfinished(search) });
+        }
+        let answer = &mut answers[at];
+        let load = cell.load["concurrency"].clone();
+        let (nth, users) = (answer.probes.len(), load.as_f64());
+        let log = if nth < limit { -0.1 } else { 0.1 };
+        answer.feasible = if nth < limit { users } else { answer.feasible };
+        answer.infeasible = if nth == limit { users } else { answer.infeasible };
+        answer.probes.push(Probe {
+            values: vec![load],
+            cells: vec![cell.id.clone()],
+            evidence: Evidence::Measured(Ratio { log, error: 0.03, binding: "p95_ttft".into() }),
+            requests: 400,
+            planned: 400,
+            server: cell.server.clone(),
+            started: nth == 0,
+            ended_early: cell.ended_early.is_some(),
+        });
+    }
+    answers
 }
 
 /// One cell as it is stored.
@@ -587,7 +651,9 @@ fn cell(sampler: &mut Sampler, drawn: &Drawn, at: usize, asked: f64, truth: Trut
         cell.verdicts = few_samples(&pooled);
         cell.summary = Some(pooled);
     }
-    if truth.is_excluded {
+    if truth.is_excluded && drawn.scene == Scene::Searched {
+        cell.ended_early = Some("its side of the limit is clear".into());
+    } else if truth.is_excluded {
         cell.verdicts.push(verdict(VerdictKind::ClientSaturated, Severity::Cell, Vec::new()));
     }
     cell

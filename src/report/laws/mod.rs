@@ -53,7 +53,7 @@ fn note(mistakes: &mut Mistakes, kind: String, example: impl FnOnce() -> String)
 }
 
 fn hold(drawn: &Drawn, table: &mut Table, mistakes: &mut Mistakes) {
-    let model = Model::of(&drawn.run);
+    let model = Model::with(&drawn.run, drawn.answers.clone());
     let case = Case { drawn, model: &model };
     let said: Vec<_> = findings(&model).into_iter().filter(is_held).collect();
     let place = || format!("{:?} {:?} {:?}", drawn.scene, drawn.measured, drawn.law.shape);

@@ -34,6 +34,9 @@ pub(crate) struct Cell<'a> {
     pub(crate) origin: Origin,
     pub(crate) load: Load,
     pub(crate) streaming: Streaming,
+    /// Whether it belongs to a probe that says nothing, or that was measured again. It is listed, and no rule
+    /// looks at it.
+    pub(crate) is_set_aside: bool,
     pub(super) numbers: Numbers,
 }
 

@@ -1,6 +1,6 @@
 //! Cells without numbers, grouped by how and why they ended.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::Grid;
 use crate::{measure::CellOutcome, store::ServerFile};
@@ -100,7 +100,8 @@ pub(crate) fn failures<'a>(grid: &Grid<'a>) -> Vec<Failure<'a>> {
             found.add(owner, key, &attempt.log_tail);
         }
     }
-    for cell in grid.cells.iter().filter(|cell| !cell.file.outcome.is_measured()) {
+    let has_none = |outcome: CellOutcome| !outcome.is_measured() && outcome != CellOutcome::Started;
+    for cell in grid.cells.iter().filter(|cell| has_none(cell.file.outcome)) {
         let owner = (cell.id(), cell.file.workload.as_str(), cell.server);
         let server = cell.server.and_then(|at| grid.servers[at].file);
         let own = cell.file.reason.as_deref();
@@ -113,10 +114,7 @@ pub(crate) fn failures<'a>(grid: &Grid<'a>) -> Vec<Failure<'a>> {
         };
         found.add(owner, (Ended::As(cell.file.outcome), reason, &cell.file.errors), log_tail);
     }
-    let stored: HashSet<&str> = grid.cells.iter().map(|cell| cell.id()).collect();
-    let planned = grid.run.plan.groups.iter().enumerate();
-    let planned = planned.flat_map(|(server, group)| group.cells.iter().map(move |cell| (server, cell)));
-    for (server, cell) in planned.filter(|(_, cell)| !stored.contains(cell.id.as_str())) {
+    for (server, cell) in grid.missing() {
         let owner = (cell.id.as_str(), cell.workload.as_str(), Some(server));
         let ended = if cell.skip.is_some() { Ended::As(CellOutcome::Skipped) } else { Ended::NotRun };
         found.add(owner, (ended, cell.skip.as_deref(), &[]), &[]);

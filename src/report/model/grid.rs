@@ -1,7 +1,7 @@
 //! The grid of a run: axes, cells, servers, workloads, and the blocks of cells that are compared with each
 //! other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -14,11 +14,12 @@ use super::{
 use crate::{
     manifest::{LatencyKind, Objective, Slo, scalar_text},
     measure::Metric,
-    plan::{self, Axis, Quantity, Role},
+    plan::{self, Axis, Goal, Quantity, Role},
     report::{
         metrics::mean,
         origin::{Origin, origins},
     },
+    search::{Answer, Evidence, Probe, State},
     store::StoredRun,
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct Grid<'a> {
     pub(crate) blocks: Vec<Block<'a>>,
     /// Whether cells with numbers have several origins, so that each is marked with its own.
     pub(crate) is_mixed: bool,
+    /// What the searches of the run found, in the order of the plan.
+    pub(crate) answers: Vec<Answer>,
 }
 
 /// One workload of the plan.
@@ -75,6 +78,8 @@ pub(crate) struct Block<'a> {
     pub(crate) brings: Option<Metric>,
     /// Whether a rate counts conversations instead of requests.
     pub(crate) has_turns: bool,
+    /// The searches for the most load within the SLO whose probes its cells are, as indices of the answers.
+    pub(crate) searches: Vec<usize>,
     lines: Vec<Vec<Line>>,
 }
 
@@ -101,9 +106,20 @@ impl Block<'_> {
     }
 }
 
+/// The probes of a search that say nothing, or that were measured again: a later probe of the same value takes
+/// their place.
+fn set_aside(answer: &Answer) -> impl Iterator<Item = &Probe> {
+    let is_valid = |probe: &&Probe| !matches!(probe.evidence, Evidence::Invalid(_));
+    let again = move |at: usize, probe: &Probe| {
+        answer.probes[at + 1..].iter().filter(is_valid).any(|later| later.values == probe.values)
+    };
+    let probes = answer.probes.iter().enumerate();
+    probes.filter(move |(at, probe)| !is_valid(probe) || again(*at, probe)).map(|(_, probe)| probe)
+}
+
 impl<'a> Grid<'a> {
-    /// Indexes a run.
-    pub(super) fn of(run: &'a StoredRun) -> Self {
+    /// Indexes a run, with the answers of its searches.
+    pub(super) fn of(run: &'a StoredRun, answers: Vec<Answer>) -> Self {
         let mut grid = Self {
             run,
             axes: run
@@ -114,6 +130,7 @@ impl<'a> Grid<'a> {
             workloads: Vec::new(),
             blocks: Vec::new(),
             is_mixed: origins(&run.cells).len() > 1,
+            answers,
         };
         grid.add_cells();
         for server in &mut grid.servers {
@@ -126,9 +143,11 @@ impl<'a> Grid<'a> {
         grid
     }
 
-    /// Adds the cells to the grid and to their servers and workloads.
+    /// Adds the cells to the grid and to their servers, and those that are not set aside to their workloads.
     fn add_cells(&mut self) {
         let run = self.run;
+        let set_aside: HashSet<String> =
+            self.answers.iter().flat_map(set_aside).flat_map(|probe| probe.cells.iter().cloned()).collect();
         let groups = || run.plan.groups.iter();
         let planned: HashMap<&str, &plan::Cell> =
             groups().flat_map(|group| &group.cells).map(|cell| (cell.id.as_str(), cell)).collect();
@@ -166,10 +185,13 @@ impl<'a> Grid<'a> {
                 origin: Origin::of(file),
                 load: Cell::load_of(file, plan),
                 streaming: Cell::streaming_of(file),
+                is_set_aside: set_aside.contains(&file.id),
                 numbers: Numbers::of(file),
             };
             let own = &mut self.workloads[workload];
-            own.cells.push(index);
+            if !cell.is_set_aside {
+                own.cells.push(index);
+            }
             if cell.has_numbers() && own.origin.is_none_or(|known| cell.origin.distance() < known.distance())
             {
                 own.origin = Some(cell.origin);
@@ -216,10 +238,21 @@ impl<'a> Grid<'a> {
             origin: own.origin,
             brings,
             has_turns,
+            searches: self.load_searches(&cells),
             lines: axes.iter().map(|axis| lines(&self.cells, &compared, *axis)).collect(),
             axes,
             cells,
         }
+    }
+
+    /// The searches over the load that some cells are probes of.
+    fn load_searches(&self, cells: &[usize]) -> Vec<usize> {
+        let is_own = |answer: &Answer| {
+            let id = Some(answer.search.id.as_str());
+            let is_load = matches!(answer.search.goal, Goal::Load { .. });
+            is_load && self.cells_at(cells).any(|cell| cell.file.search.as_deref() == id)
+        };
+        (0..self.answers.len()).filter(|at| is_own(&self.answers[*at])).collect()
     }
 
     fn noise_of(&self, workload: usize) -> Noise {
@@ -231,13 +264,28 @@ impl<'a> Grid<'a> {
         let blocks = own.blocks.iter().map(|block| &self.blocks[*block]);
         let lines = blocks.flat_map(|block| {
             let axes = block.axes.iter().zip(&block.lines);
-            axes.filter(|(axis, _)| self.axes[**axis].is_numeric()).flat_map(|(_, lines)| lines)
+            // The probes of a search lie where the latency is steep: their neighbours show no noise.
+            let is_even = |axis: usize| block.searches.is_empty() || Some(axis) != block.load_axis;
+            axes.filter(move |(axis, _)| self.axes[**axis].is_numeric() && is_even(**axis))
+                .flat_map(|(_, lines)| lines)
         });
         let lines: Vec<&Line> = lines.collect();
         // Some tools report no medians.
         let means = [LatencyKind::E2e, LatencyKind::Ttft].map(mean);
         let metrics: Vec<Metric> = Metric::COLUMNS.into_iter().chain(means).collect();
         Noise::of(&usable, &lines, &self.cells, &numbers, &metrics)
+    }
+
+    /// The planned cells that are not stored, each with the index of its server: those that the run has not
+    /// reached. A search that has its answer needs no more of its probes.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = (usize, &'a plan::Cell)> {
+        let stored: HashSet<&str> = self.cells.iter().map(|cell| cell.id()).collect();
+        let open = self.answers.iter().filter(|answer| answer.state == State::Unfinished);
+        let open: HashSet<String> = open.map(|answer| answer.search.id.clone()).collect();
+        let planned = self.run.plan.groups.iter().enumerate();
+        let planned = planned.flat_map(|(server, group)| group.cells.iter().map(move |cell| (server, cell)));
+        let is_needed = move |cell: &plan::Cell| cell.search.as_ref().is_none_or(|own| open.contains(own));
+        planned.filter(move |(_, cell)| !stored.contains(cell.id.as_str()) && is_needed(cell))
     }
 
     /// The cells at some indices.

@@ -69,9 +69,12 @@ impl Numbers {
     }
 }
 
+/// A probe that ended early was stopped because of what its first requests showed, so its numbers are biased and
+/// rest on few samples: they decide the search and nothing else.
 fn number(file: &CellFile, metric: Metric) -> Option<Number> {
     let value = file.number(metric)?;
-    Some(Number { value, excluded: metric.excluded_by(&file.verdicts) })
+    let early = file.ended_early.as_ref().map(|_| VerdictKind::FewSamples);
+    Some(Number { value, excluded: metric.excluded_by(&file.verdicts).or(early) })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::{
     manifest::Objective,
     measure::Metric,
     report::metrics::{RATES, response},
+    search::{Answer, answers},
     store::StoredRun,
 };
 
@@ -28,7 +29,12 @@ impl<'a> Deref for Model<'a> {
 impl<'a> Model<'a> {
     /// Reads a run.
     pub(crate) fn of(run: &'a StoredRun) -> Self {
-        let grid = Grid::of(run);
+        Self::with(run, answers(run))
+    }
+
+    /// Reads a run with the answers of its searches.
+    pub(crate) fn with(run: &'a StoredRun, answers: Vec<Answer>) -> Self {
+        let grid = Grid::of(run, answers);
         let mut model = Self {
             rankings: grid.blocks.iter().map(|block| rank(&grid, block)).collect(),
             effects: (0..grid.workloads.len()).map(|workload| effects(&grid, workload)).collect(),

@@ -1,6 +1,6 @@
 //! Ranks the cells of a block by how well they serve its workload.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -9,6 +9,7 @@ use crate::{
     manifest::{Objective, Slo, SloTerm},
     measure::{Metric, VerdictKind},
     report::metrics::{at, response},
+    search::{Answer, Evidence, Probe, State},
     unit::Percentile,
 };
 
@@ -188,6 +189,9 @@ fn compared<'c, 'a>(grid: &'c Grid<'a>, block: &'c Block<'a>) -> Compared<'c, 'a
 
 /// Ranks a block by its objective.
 pub(super) fn rank<'a>(grid: &Grid<'a>, block: &Block<'a>) -> Ranking {
+    if !block.searches.is_empty() {
+        return by_searches(grid, block);
+    }
     let Compared { cells, trust, left_out } = compared(grid, block);
     let slo = block.slo;
     let mut ranking = Ranking {
@@ -245,6 +249,90 @@ pub(super) fn rank<'a>(grid: &Grid<'a>, block: &Block<'a>) -> Ranking {
     let picks: Vec<usize> = ranking.picks.iter().map(|pick| pick.cell).collect();
     ranking.acceptable.retain(|cell| !picks.contains(cell));
     ranking
+}
+
+/// A probe of a load with its cell: ln(measured / limit) of its worst SLO term.
+struct Probed<'c, 'a> {
+    cell: &'c Cell<'a>,
+    log: f64,
+}
+
+/// Ranks the probes of searches for the most load within the SLO. What a search found decides, not the
+/// percentiles of single probes: near the limit chance puts some on the wrong side, and probes that ended early
+/// have biased ones.
+fn by_searches<'a>(grid: &Grid<'a>, block: &Block<'a>) -> Ranking {
+    let mut ranking = Ranking {
+        picks: Vec::new(),
+        most_load: Vec::new(),
+        acceptable: Vec::new(),
+        trust: Trust::Full,
+        met: Met::No,
+        compared: 0,
+        meeting: 0,
+        left_out: BTreeMap::new(),
+        of_limit: None,
+    };
+    let by_id: HashMap<&str, &Cell<'a>> = grid.cells_at(&block.cells).map(|cell| (cell.id(), cell)).collect();
+    let (mut found, mut good, mut nearest) = (Vec::new(), Vec::new(), Vec::new());
+    for answer in block.searches.iter().map(|at| &grid.answers[*at]) {
+        let probed: Vec<Probed<'_, 'a>> = probed(answer, &by_id);
+        let most = answer.feasible.filter(|_| answer.state != State::CannotTell);
+        let inside: Vec<&Probed<'_, 'a>> = probed.iter().filter(|own| own.is_at_most(most)).collect();
+        ranking.compared += probed.len();
+        ranking.meeting += inside.len();
+        let load = |own: &&&Probed<'_, 'a>| own.cell.load.configured.unwrap_or(0.0);
+        let largest = inside.iter().max_by(|a, b| load(a).total_cmp(&load(b)));
+        found.extend(largest.map(|own| (own.cell, own.log)));
+        good.extend(inside.iter().map(|own| own.cell));
+        if answer.state == State::None {
+            nearest
+                .extend(probed.iter().min_by(|a, b| a.log.total_cmp(&b.log)).map(|own| (own.cell, own.log)));
+        }
+    }
+    let set_aside = grid.cells.iter().filter(|cell| cell.is_set_aside && is_of(grid, block, cell));
+    for kind in set_aside.filter_map(Cell::excluded) {
+        *ranking.left_out.entry(kind).or_insert(0) += 1;
+    }
+    if found.is_empty() {
+        let first = nearest.into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        ranking.pick(first.map(|(cell, _)| cell), Reason::NearestToSlo);
+        ranking.of_limit = first.map(|(_, log)| log.exp());
+        return ranking;
+    }
+    ranking.met = Met::Yes;
+    let cells: Vec<&Cell<'a>> = found.iter().map(|(cell, _)| *cell).collect();
+    let first = most(block, &cells);
+    ranking.pick(first, Reason::MostLoad);
+    let log = found.iter().find(|(cell, _)| first.is_some_and(|first| first.index == cell.index));
+    ranking.of_limit = log.map(|(_, log)| log.exp());
+    if cells.len() > 1 {
+        ranking.most_load = cells.iter().map(|cell| cell.index).collect();
+    }
+    ranking.acceptable = by(&good, |cell| cell.load.configured).iter().map(|cell| cell.index).collect();
+    ranking.acceptable.retain(|cell| Some(*cell) != first.map(|first| first.index));
+    ranking
+}
+
+/// Whether a cell is a probe of one of the searches of a block.
+fn is_of(grid: &Grid<'_>, block: &Block<'_>, cell: &Cell<'_>) -> bool {
+    let mut ids = block.searches.iter().map(|at| grid.answers[*at].search.id.as_str());
+    ids.any(|id| cell.file.search.as_deref() == Some(id))
+}
+
+/// The valid probes of a search in a block.
+fn probed<'c, 'a>(answer: &Answer, by_id: &HashMap<&str, &'c Cell<'a>>) -> Vec<Probed<'c, 'a>> {
+    let of = |probe: &Probe| {
+        let Evidence::Measured(ratio) = &probe.evidence else { return None };
+        let cell = probe.cells.iter().find_map(|id| by_id.get(id.as_str()).copied())?;
+        Some(Probed { cell, log: ratio.log })
+    };
+    answer.probes.iter().filter_map(of).collect()
+}
+
+impl Probed<'_, '_> {
+    fn is_at_most(&self, most: Option<f64>) -> bool {
+        self.cell.load.configured.zip(most).is_some_and(|(load, most)| load <= most * (1.0 + 1e-9))
+    }
 }
 
 /// The cells that nearly reach the first one's rate.

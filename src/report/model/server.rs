@@ -84,7 +84,7 @@ impl<'a> Server<'a> {
                 true => Fate::EndsUnderLoad,
                 false => Fate::EndsAtStart,
             }
-        } else if measured {
+        } else if measured || has(CellOutcome::Started) {
             Fate::Fits
         } else if implied {
             Fate::Implied

@@ -1,17 +1,20 @@
 //! The values a template sees. `templates/README.md` documents each of them; an unknown one is `none`, never
 //! missing.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{listing, recipe, table};
 use crate::{
     manifest::{Flag, scalar_text},
-    measure::Metric,
+    measure::{CellOutcome, Metric},
     observe::{Durations, EngineSide, ServerSide},
     report::{
         Chart, file_name,
         finding::{Kind, Statement, headlines},
         model::{Effect, Fate, Model, Origin, Server, front, slo_text},
+        searches::Said,
     },
     store::{Basis, CellFile, Imported, ServerFile, StoredRun},
 };
@@ -40,17 +43,18 @@ pub(crate) fn shown(model: &Model<'_>) -> Vec<usize> {
 pub(crate) fn values(
     model: &Model<'_>,
     statements: &[Statement],
+    said: &Said,
     charts: &[Chart],
     all_cells: bool,
 ) -> Value {
     let run = model.run;
-    let planned: usize = run.plan.groups.iter().map(|group| group.cells.len()).sum();
     let measured = model.cells.iter().filter(|cell| cell.file.outcome.is_measured()).count();
     let workloads = 0..model.workloads.len();
     json!({
         "format": FORMAT,
         "title": model.title(),
         "machine": model.machine(),
+        "searches": said.searches,
         "workloads": self::workloads(model, statements),
         // Set in the notes of one workload.
         "workload": Value::Null,
@@ -74,12 +78,13 @@ pub(crate) fn values(
         "server_axes": run.plan.server_axes,
         "load_axes": run.plan.load_axes,
         "counts": {
-            "planned": planned,
+            "planned": planned(model),
             "stored": run.cells.len(),
             "measured": measured,
+            "started": run.cells.iter().filter(|cell| cell.outcome == CellOutcome::Started).count(),
             "outcomes": outcomes(run),
         },
-        "cells": if all_cells { run.cells.iter().map(cell).collect::<Vec<_>>() } else { Vec::new() },
+        "cells": if all_cells { run.cells.iter().map(|own| cell(run, own)).collect() } else { Vec::new() },
         "blocks": shown(model).into_iter().map(|at| block(model, statements, at)).collect::<Vec<_>>(),
         "findings": statements.iter().map(|own| statement(model, own)).collect::<Vec<_>>(),
         "charts": charts.iter().map(|chart| json!({
@@ -102,6 +107,13 @@ pub(crate) fn values(
         })).collect::<Vec<_>>(),
         "effective": run.effective,
     })
+}
+
+/// The number of planned cells, without those that a search needs no more.
+fn planned(model: &Model<'_>) -> usize {
+    let cells = model.run.plan.groups.iter().flat_map(|group| &group.cells);
+    let stored: HashSet<&str> = model.cells.iter().map(|cell| cell.id()).collect();
+    cells.filter(|cell| stored.contains(cell.id.as_str())).count() + model.missing().count()
 }
 
 /// A finding with its evidence and its sentence.
@@ -146,6 +158,8 @@ fn workloads(model: &Model<'_>, statements: &[Statement]) -> Vec<Value> {
             "note": (count > 1).then(|| format!("capacity-{file}.md")),
             "objective": workload.objective,
             "slo": slo_text(workload.slo),
+            // A search answers for its probes.
+            "searched": is_searched(model, at),
             "answer": sentence(&[Kind::Answer, Kind::NoAnswer], None),
             "basis": best.and_then(|block| sentence(&[Kind::Basis], Some(block))),
             "server": best.map(|block| model.server_label(model.blocks[block].server)).unwrap_or_default(),
@@ -158,6 +172,12 @@ fn workloads(model: &Model<'_>, statements: &[Statement]) -> Vec<Value> {
         })
     })
     .collect()
+}
+
+/// Whether every cell of a workload is a probe of a search.
+fn is_searched(model: &Model<'_>, workload: usize) -> bool {
+    let mut cells = model.cells.iter().filter(|cell| cell.workload == workload);
+    !model.answers.is_empty() && cells.all(|cell| cell.file.search.is_some())
 }
 
 /// The number of cells that have numbers.
@@ -336,7 +356,8 @@ fn facts(server: Option<&ServerFile>) -> Value {
 }
 
 /// A cell under the names of `cells.csv`.
-pub(crate) fn cell(cell: &CellFile) -> Map<String, Value> {
+pub(crate) fn cell(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
+    let search = run.plan.searches.iter().find(|search| Some(&search.id) == cell.search.as_ref());
     let summary = cell.summary.as_ref();
     let before = [
         ("id", json!(cell.id)),
@@ -346,6 +367,8 @@ pub(crate) fn cell(cell: &CellFile) -> Map<String, Value> {
         ("reason", json!(cell.reason)),
         ("simulated", json!(cell.simulated)),
         ("predicted", json!(cell.predicted)),
+        ("search", json!(search.map(|search| &search.name))),
+        ("ended_early", json!(cell.ended_early)),
         ("axes", json!(cell.axes)),
         ("load", json!(cell.load)),
         ("verdicts", json!(cell.verdicts)),

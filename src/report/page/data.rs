@@ -179,6 +179,8 @@ impl Rows<'_, '_> {
         let unranked: Vec<String> = unranked.map(|(metric, _)| metric.key()).collect();
         let verdicts: Vec<usize> =
             cell.verdicts.iter().map(|verdict| self.verdicts.place(self::verdict(verdict))).collect();
+        let searches = self.model.run.plan.searches.iter();
+        let search = cell.search.as_ref().and_then(|id| searches.clone().find(|own| own.id == *id));
         let reason = cell.reason.as_ref().map(|reason| self.texts.place(json!(reason)));
         let log = (!cell.log_tail.is_empty()).then(|| self.texts.place(json!(cell.log_tail)));
         let attempts = cell.attempts.iter().map(|attempt| {
@@ -204,6 +206,9 @@ impl Rows<'_, '_> {
             "server": cell.server,
             "outcome": cell.outcome.name(),
             "reason": reason,
+            "search": search.map(|search| &search.name),
+            "ended_early": cell.ended_early,
+            "set_aside": own.is_set_aside.then_some(true),
             "slo": slo_text(&cell.slo),
             "origin": origin,
             "at": at,

@@ -31,6 +31,7 @@
   const textOf = (value) => (value === undefined || value === null ? DASH : typeof value === "object" ? JSON.stringify(value) : String(value));
   const outcomeText = (outcome) => outcome.replaceAll("_", " ");
   const isMeasured = (cell) => cell.outcome === "ok" || cell.outcome === "degraded";
+  const isGood = (cell) => isMeasured(cell) || cell.outcome === "started";
   const sign = (cell, key) => (cell.void ? " ‡" : (cell.unranked || []).includes(key) ? " †" : "");
   const varying = data.axes.filter((axis) => new Set(data.cells.map((cell) => textOf((cell.at || {})[axis]))).size > 1);
   const hasSeveral = (get) => new Set(data.cells.map(get)).size > 1;
@@ -68,7 +69,7 @@
 
   // Why cells have no numbers, the most common reason first.
   const unmeasured = new Map();
-  for (const cell of data.cells.filter((cell) => !isMeasured(cell))) {
+  for (const cell of data.cells.filter((cell) => !isGood(cell))) {
     const server = data.servers[cell.server] || {};
     const reason = cell.reason !== undefined ? data.texts[cell.reason] : server.reason;
     const text = outcomeText(cell.outcome) + (reason ? `: ${reason}` : "");
@@ -156,6 +157,7 @@
   });
   const columns = [
     hasSeveral((cell) => cell.workload) && { key: "workload", head: "workload", left: true, value: (cell) => cell.workload, text: (cell) => cell.workload },
+    data.cells.some((cell) => cell.search) && { key: "search", head: "search", left: true, value: (cell) => cell.search, text: (cell) => textOf(cell.search) },
     ...(varying.length ? varying : data.axes).map((axis) => ({
       key: axis, head: axis, axis: true, left: data.cells.some((cell) => ["string", "object"].includes(typeof (cell.at || {})[axis])), value: (cell) => (cell.at || {})[axis], text: (cell) => textOf((cell.at || {})[axis]),
     })),
@@ -424,10 +426,11 @@
     parts.push(make("p", { class: "quiet" }, [cell.id, server.model, server.label, cell.slo ? `SLO ${cell.slo}` : null].filter(Boolean).join(" · ")));
     const origin = cell.origin ? (cell.origin === "measured" ? null : cell.origin.toUpperCase()) : data.badge;
     if (origin) parts.push(make("p", { class: "banner" }, origin));
-    const outcome = make("p", {}, make("strong", { class: isMeasured(cell) ? null : "outcome-bad" }, outcomeText(cell.outcome)));
-    const reason = cell.reason !== undefined ? data.texts[cell.reason] : isMeasured(cell) ? null : server.reason;
+    const outcome = make("p", {}, make("strong", { class: isGood(cell) ? null : "outcome-bad" }, outcomeText(cell.outcome)));
+    const reason = cell.reason !== undefined ? data.texts[cell.reason] : isGood(cell) ? null : server.reason;
     if (reason) outcome.append(`: ${reason}`);
     parts.push(outcome);
+    if (cell.search) parts.push(make("p", {}, `A probe of the search ${cell.search}${cell.set_aside ? ". It says nothing, or was measured again" : ""}${cell.ended_early ? `. It ended early: ${cell.ended_early}` : ""}`));
     const numbers = data.metrics.filter((metric) => metric.key in (cell.m || {}));
     if (numbers.length) {
       const tiles = numbers.map((metric) => make("div", {}, make("dt", {}, `${metric.name}, ${metric.unit}`), make("dd", {}, shown(cell.m[metric.key]) + sign(cell, metric.key))));

@@ -28,9 +28,10 @@ pub(super) const SHARED: [(&str, &str); 4] = [
     ("prediction.md.j2", include_str!("../../../templates/prediction.md.j2")),
     ("workload.md.j2", include_str!("../../../templates/workload.md.j2")),
 ];
-/// Files with the macros for findings and charts.
-pub(crate) const WORDS: [(&str, &str); 2] = [
+/// Files with the macros for findings, searches and charts.
+pub(crate) const WORDS: [(&str, &str); 3] = [
     ("findings.md.j2", include_str!("../../../templates/findings.md.j2")),
+    ("searches.j2", include_str!("../../../templates/searches.j2")),
     ("charts.j2", include_str!("../../../templates/charts.j2")),
 ];
 const COMPARISON: (&str, &str) = ("comparison.md.j2", include_str!("../../../templates/comparison.md.j2"));

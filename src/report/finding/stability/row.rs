@@ -22,9 +22,11 @@ pub(super) struct Row<'m, 'a> {
     pub(super) cells: Vec<(f64, &'m Cell<'a>)>,
 }
 
-/// The rows of a block along each of its numeric axes.
+/// The rows of a block along each of its numeric axes. The probes of a search over the load make no row: it
+/// measures where the latency is steep and where earlier probes were unclear, so its neighbours differ.
 pub(super) fn rows<'m, 'a>(model: &'m Model<'a>, block: &'m Block<'_>) -> Vec<Row<'m, 'a>> {
-    let numeric = block.axes.iter().filter(|axis| model.axes[**axis].is_numeric());
+    let is_even = |axis: usize| block.searches.is_empty() || Some(axis) != block.load_axis;
+    let numeric = block.axes.iter().filter(|axis| model.axes[**axis].is_numeric() && is_even(**axis));
     numeric.flat_map(|axis| block.lines(*axis)).map(|line| row(model, block, line)).collect()
 }
 
