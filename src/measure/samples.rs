@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     load::{Outcome, Phase, Record, Records},
-    manifest::{LatencyKind, Slo, SloTerm, Start, Workload},
+    manifest::{LatencyKind, Slo, Start, Workload},
     unit::{Nanos, Percentile},
 };
 
@@ -111,16 +111,23 @@ impl Times {
     }
 }
 
-/// The share of a request that exceeds a target: of its gaps for ITL, else all or nothing. `None` for a
-/// request without this latency, such as one that failed.
-pub(super) fn exceeding(record: &Record, spec: &Workload, term: &SloTerm) -> Option<f64> {
-    let limit = term.limit.as_ms();
-    if term.metric == LatencyKind::Itl {
+/// The shares of a request that exceed given limits, milliseconds: of its gaps for ITL, else all or nothing.
+/// `None` for a request without this latency, such as one that failed.
+pub(super) fn exceeding<const N: usize>(
+    record: &Record,
+    spec: &Workload,
+    kind: LatencyKind,
+    limits_ms: [f64; N],
+) -> Option<[f64; N]> {
+    if kind == LatencyKind::Itl {
         let gaps = record.chunks.len().checked_sub(1).filter(|gaps| *gaps > 0 && is_timed(record))?;
-        let late = record.chunks.gaps().filter(|gap| *gap as f64 / 1e6 > limit).count();
-        return Some(late as f64 / gaps as f64);
+        return Some(limits_ms.map(|limit| {
+            let late = record.chunks.gaps().filter(|gap| *gap as f64 / 1e6 > limit).count();
+            late as f64 / gaps as f64
+        }));
     }
-    Times::of(record, spec)?.of_kind(term.metric).map(|value| f64::from(value > limit))
+    let value = Times::of(record, spec)?.of_kind(kind)?;
+    Some(limits_ms.map(|limit| f64::from(value > limit)))
 }
 
 #[derive(Default)]

@@ -173,7 +173,12 @@ pub(super) fn decide(range: &Range, probes: &[Measured]) -> Bracket {
                 _ if is_hopeless(range, &posterior, probes, left) => {
                     securing(range, &posterior, &loads, (low, high))
                 }
-                _ => Some(next(range, &posterior, &loads, left)),
+                _ => {
+                    // A search that trusts a prediction has the further probes in reserve.
+                    let reserve =
+                        if range.predicted.is_some() && !wrong { AFTER_WRONG_PREDICTION } else { 0 };
+                    Some(next(range, &posterior, &loads, left + reserve))
+                }
             };
             if bracket.next.is_some() { State::Unfinished } else { State::Wide }
         }

@@ -233,6 +233,37 @@ mod tests {
         assert!(probes(Some([20.0, 15.0, 25.0])) <= cold + 2);
     }
 
+    /// Standard normal from two numbers, by the Box-Muller transform.
+    fn normal(seed: u64, number: u64) -> f64 {
+        let uniform = |stream: u64| {
+            let mut bits = (seed << 32 | number << 8 | stream).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((bits ^ (bits >> 31)) >> 11) as f64 / (1u64 << 53) as f64 + 1e-17
+        };
+        (-2.0 * uniform(1).ln()).sqrt() * (std::f64::consts::TAU * uniform(2)).cos()
+    }
+
+    #[test]
+    fn the_limit_lies_between_the_ends_whatever_the_noise() {
+        // Of a law of power 2 with 15 % of noise between probes; `cargo bench --bench search` has many more.
+        let search = search("concurrency", 1.0, 1000.0, None);
+        let seeds = 24;
+        let covered = (0..seeds).filter(|seed| {
+            let limit = (3f64.ln() + 300f64.ln() * *seed as f64 / seeds as f64).exp();
+            let number = std::cell::Cell::new(0);
+            let answer = answer(&search, |load| {
+                number.set(number.get() + 1);
+                2.0 * (load / limit).ln() + 0.15 * normal(*seed, number.get())
+            });
+            assert_ne!(answer.state, State::Unfinished);
+            assert!(answer.probes.len() <= 8);
+            answer.feasible.is_none_or(|low| low <= limit)
+                && answer.infeasible.is_none_or(|high| limit <= high)
+        });
+        assert!(covered.count() >= 22);
+    }
+
     #[test]
     fn an_invalid_probe_is_measured_again_and_never_a_bound() {
         let search = search("concurrency", 1.0, 1000.0, None);

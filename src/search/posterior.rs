@@ -64,10 +64,10 @@ const FINE: usize = 128;
 /// Posterior mass that the second pass may leave out on each side.
 const NEGLIGIBLE: f64 = 1e-5;
 /// The share of probes that are off by anything, and the density of their y.
-const OUTLIERS: f64 = 0.01;
+const OUTLIERS: f64 = 0.002;
 const OUTLIER_DENSITY: f64 = 0.1;
 /// Noise between probes, with prior weights.
-const NOISE: [(f64, f64); 5] = [(0.003, 0.25), (0.01, 0.2), (0.03, 0.2), (0.08, 0.2), (0.2, 0.15)];
+const NOISE: [(f64, f64); 5] = [(0.003, 0.3), (0.01, 0.2), (0.03, 0.2), (0.08, 0.15), (0.2, 0.15)];
 /// Slopes d ln(latency) / d ln(load).
 const SLOPES: [f64; 8] = [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 13.0, 30.0];
 /// Slopes of one side, and jumps.

@@ -55,7 +55,7 @@ fn error(latency: &Latency, measured: f64, q: f64, n: f64) -> f64 {
     let spread = (q * (1.0 - q) / n.max(1.0)).sqrt();
     let distance = |q: f64| at(latency, q).map_or(0.0, |value| (value / measured).ln().abs());
     // Without a sample above, the highest one stands in for it.
-    let error = distance(q - spread).max(distance(q + spread + 1.0 / n.max(1.0)));
+    let error = distance(q - spread).max(distance(q + spread));
     if error.is_finite() { error.clamp(LEAST_ERROR, 1.0) } else { 1.0 }
 }
 
