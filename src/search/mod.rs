@@ -11,11 +11,13 @@ mod posterior;
 mod probe;
 mod ratio;
 mod step;
+mod surrogate;
 mod table;
 mod trust;
 mod value;
 
 pub use answer::{Answer, Candidate, Decision, Ending, State};
+pub use best::decide as decide_best;
 pub use load::{decide as decide_load, most_probes as most_load_probes};
 pub use probe::{Evidence, Next, Probe, Score};
 pub use ratio::Ratio;
