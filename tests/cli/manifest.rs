@@ -210,7 +210,7 @@ fn every_mistake_in_a_search_is_reported_with_its_line_and_a_next_step() {
         server("axis = \"a b\"\nfrom = 1\nto = 2"),
         tune("").replace("max-num-seqs", "cpu-offload-gb"),
         tune("").replace("[\"server", "[\"max-num-seqs\", \"server.flags.max_num_seqs\", \"server"),
-        tune("").replace("]\n", ", ]\n").replace("[\"server.flags.max-num-seqs\", ]", "[]"),
+        server("axes = []"),
         // The kinds of searches.
         server(""),
         server("find = \"smallest\""),
@@ -234,9 +234,8 @@ fn every_mistake_in_a_search_is_reported_with_its_line_and_a_next_step() {
         tune("objective = \"most_users\""),
         tune("objective = \"goodput\"").replace("p95_ttft", "p95_tpot").replace("= 8", "= 1"),
         format!("{}{}", load("", range), format_args!("[search.s]\n{context}\n")),
-        server(context)
-            .replace(slo, &format!("{slo}stop_climbing = \"slo-lost\"\n"))
-            .replace("= 1024\n", "= 1024\nthat = \"survives\"\n"),
+        server(&format!("{context}\nthat = \"survives\""))
+            .replace(slo, &format!("{slo}stop_climbing = \"slo-lost\"\n")),
         server(context).replace(
             "engine = \"sim\"",
             "engine = \"openai\"\nlaunch = { on = \"attach\", url = \"http://127.0.0.1:1\" }",
