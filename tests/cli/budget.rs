@@ -11,7 +11,9 @@ const MANIFEST: &str = r#"
 experiment.name = "day"
 hardware.usd_per_hour = 360
 server = { engine = "sim", model = "m", sim = { ttft = "200ms", per_token = "1ms" } }
-workload.chat = { prompts = ["x"], requests = 5, max_tokens = 1 }
+workload.chat.prompts = ["x"]
+workload.chat.requests = 5
+workload.chat.max_tokens = 1
 workload.chat.sweep.temperature = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 "#;
 

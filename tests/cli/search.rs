@@ -10,7 +10,9 @@ use super::support::experiment::{Experiment, Row, succeed};
 /// A token takes 20 ms, and 2 ms more for each other request: 60 ms are reached with 21 requests in flight.
 const LOAD: &str = r#"
 experiment.name = "most"
-server = { engine = "sim", model = "m", flags = { max-num-seqs = 256 } }
+server.engine = "sim"
+server.model = "m"
+server.flags.max-num-seqs = 256
 server.sim = { ttft = "10ms", per_token = "20ms", per_token_load = "2ms", jitter = 0.02 }
 [workload.chat]
 prompts = ["x"]
@@ -129,8 +131,9 @@ fn the_engines_own_estimate_saves_starts() {
 fn memory_that_ends_under_load_has_its_own_name() {
     let manifest = r#"
 experiment.name = "load"
-server = { engine = "sim", model = "m", sim = { ttft = "1ms", per_token = "1ms" } }
-server.sim.faults.out_of_memory = { at_request = 3 }
+server.engine = "sim"
+server.model = "m"
+server.sim = { ttft = "1ms", per_token = "1ms", faults = { out_of_memory = { at_request = 3 } } }
 workload.chat = { prompts = ["x"], requests = 8, max_tokens = 2 }
 [search.seqs]
 axis = "server.flags.max-num-seqs"
