@@ -43,8 +43,9 @@ fn assert_limit(row: &Row) {
     assert!(["found", "wide"].contains(&row["state"].as_str()), "{row:?}");
     assert_eq!(row["binding"], "p50_tpot", "{row:?}");
     let (low, high) = (number(row, "feasible"), number(row, "infeasible"));
-    // A busy machine makes every token a little later.
-    assert!(low <= 21.0 && high >= 17.0 && low < high && high - low <= 12.0, "{row:?}");
+    // A busy machine makes every token a little later, and what it measures noisier.
+    assert!(low <= 21.0 && high >= 17.0 && low < high, "{row:?}");
+    assert!(row["state"] == "wide" || high <= low * 1.2 + 1.0, "{row:?}");
     assert_eq!(number(row, "found"), low);
     assert!(number(row, "probes") <= 10.0 && number(row, "starts") == 1.0, "{row:?}");
 }
