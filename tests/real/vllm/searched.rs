@@ -61,7 +61,7 @@ within = "20%"
     }
 }
 
-/// 24 blocks of 128 tokens hold a request of 3072 tokens, and not one of 3073.
+/// Of 24 blocks of 128 tokens vLLM keeps one for itself: 23 hold a request of 2944 tokens, and none that is longer.
 pub(super) fn the_longest_context_is_found_to_the_step(vllm: &Path) -> Result<(), String> {
     let text = manifest(
         "longest-context",
@@ -85,8 +85,8 @@ step = 128
     succeed(experiment.run())?;
     let row = only(&experiment)?;
     expect("state", &row["state"].as_str(), &"found")?;
-    expect("found", &row["found"].as_str(), &"3072")?;
-    expect("infeasible", &row["infeasible"].as_str(), &"3200")?;
+    expect("found", &row["found"].as_str(), &"2944")?;
+    expect("infeasible", &row["infeasible"].as_str(), &"3072")?;
     expect("binding", &row["binding"].as_str(), &"does_not_fit")?;
     let starts: u32 = row["starts"].parse().map_err(|_| format!("{row:?}"))?;
     if starts <= 4 { Ok(()) } else { Err(format!("vLLM says what would fit, yet it took {starts} starts")) }
