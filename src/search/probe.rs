@@ -128,7 +128,7 @@ pub(super) fn probes(
                 values,
                 server: group.id.clone(),
                 evidence,
-                requests: stored.iter().map(|cell| sent(cell)).sum(),
+                requests: requests(run, search, group, &stored),
                 planned: planned.sum(),
                 started: search.server.is_none() && attempt == 1,
                 ended_early: stored.iter().any(|cell| cell.ended_early.is_some()),
@@ -139,8 +139,10 @@ pub(super) fn probes(
         .collect();
     probes.sort_by_key(|(at, _)| *at);
     let mut probes: Vec<Probe> = probes.into_iter().map(|(_, probe)| probe).collect();
-    // Probes of a load share one server.
-    if let (Some(_), Some(first)) = (&search.server, probes.first_mut()) {
+    // Probes of a load share one server; that of a candidate is counted by the search for the best one.
+    if let (Some(_), false, Some(first)) =
+        (&search.server, search.is_of_candidate(), probes.first_mut())
+    {
         first.started = true;
     }
     probes
@@ -152,6 +154,16 @@ fn values(search: &Search, group: &Group, cell: &Cell) -> Option<Vec<Value>> {
         Goal::Load { axis, .. } => Some(vec![cell.load_values().get(axis.key())?.clone()]),
         Goal::Value { column, .. } => Some(vec![group.axes.get(column)?.clone()]),
         Goal::Best { axes, .. } => axes.iter().map(|axis| group.axes.get(&axis.column).cloned()).collect(),
+    }
+}
+
+/// The requests of a probe, with those of the searches on a candidate for the best server.
+fn requests(run: &StoredRun, search: &Search, group: &Group, own: &[&CellFile]) -> u64 {
+    match search.goal {
+        Goal::Best { objective: SearchObjective::MostUsers, .. } => {
+            run.cells.iter().filter(|cell| cell.server == group.id).map(sent).sum()
+        }
+        _ => own.iter().map(|cell| sent(cell)).sum(),
     }
 }
 

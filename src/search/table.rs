@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::answer::{Answer, State};
 use crate::{manifest::scalar_text, plan::Goal};
 
@@ -74,10 +72,9 @@ fn row(answer: &Answer) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// A number as the manifest would write it: 64, not 64.0.
+/// A number as the manifest would write it, with at most six decimals: 64, not 64.0.
 fn number(number: Option<f64>) -> String {
-    number.map_or_else(String::new, |number| match number.fract() == 0.0 {
-        true => scalar_text(&Value::from(number as i64)),
-        false => scalar_text(&Value::from(number)),
+    number.map_or_else(String::new, |number| {
+        format!("{number:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
     })
 }
