@@ -19,7 +19,10 @@ use super::{
     probe::{Evidence, Next, Probe, Score},
     surrogate::Surrogate,
 };
-use crate::plan::{Goal, Search, TuneAxis};
+use crate::{
+    manifest::SearchObjective,
+    plan::{Goal, Search, TuneAxis},
+};
 
 /// How often a candidate is measured at most while its probes are invalid.
 const MOST_ATTEMPTS: u32 = 3;
@@ -32,11 +35,11 @@ const LOGARITHMIC: f64 = 4.0;
 /// candidates.
 pub fn decide(search: &Search, probes: &[Probe], seed: u64) -> Decision {
     let mut answer = Answer::unfinished(search, probes);
-    let Goal::Best { axes, starts, .. } = &search.goal else {
+    let Goal::Best { axes, objective, starts } = &search.goal else {
         return Decision { answer, next: None };
     };
     let space = Space::new(axes);
-    let tried = tried(&space, probes);
+    let tried = tried(&space, probes, *objective);
     answer.candidates = candidates(&tried);
     if let Some((objective, best)) = best(&tried) {
         answer.found = Some(best.values.to_vec());
@@ -61,6 +64,8 @@ struct Tried<'a> {
     values: &'a [Value],
     attempts: u32,
     evidence: &'a Evidence,
+    /// Whether its objective counts only if it meets the SLO.
+    within_slo: bool,
 }
 
 impl Tried<'_> {
@@ -74,9 +79,16 @@ impl Tried<'_> {
         }
     }
 
-    /// The objective where the SLO is met.
+    /// How far it is from the SLO; `None` where that does not matter.
+    fn slack(&self) -> Option<f64> {
+        let (_, score) = self.scored()?;
+        score.slo.as_ref().filter(|_| self.within_slo).map(|ratio| ratio.log)
+    }
+
+    /// The objective where it counts.
     fn reached(&self) -> Option<f64> {
-        self.scored().filter(|(objective, score)| score.meets_slo() && *objective > 0.0).map(|(own, _)| own)
+        let (objective, _) = self.scored()?;
+        (self.slack().is_none_or(|log| log <= 0.0) && objective > 0.0).then_some(objective)
     }
 
     /// Whether its last measurement says nothing.
@@ -92,14 +104,17 @@ fn best<'t, 'a>(tried: &'t [Tried<'a>]) -> Option<(f64, &'t Tried<'a>)> {
 }
 
 /// The combinations that were tried, in order, each with its last evidence.
-fn tried<'a>(space: &Space, probes: &'a [Probe]) -> Vec<Tried<'a>> {
+fn tried<'a>(space: &Space, probes: &'a [Probe], objective: SearchObjective) -> Vec<Tried<'a>> {
+    // Goodput counts the requests that meet the SLO, however many do not.
+    let within_slo = objective != SearchObjective::Goodput;
     let mut all: Vec<Tried> = Vec::new();
     for probe in probes {
         let Some(at) = space.combination(&probe.values) else { continue };
         match all.iter_mut().find(|tried| tried.at == at) {
             Some(tried) => (tried.attempts, tried.evidence) = (tried.attempts + 1, &probe.evidence),
             None => {
-                all.push(Tried { at, values: &probe.values, attempts: 1, evidence: &probe.evidence });
+                let (values, evidence) = (&probe.values[..], &probe.evidence);
+                all.push(Tried { at, values, attempts: 1, evidence, within_slo });
             }
         }
     }
@@ -206,11 +221,8 @@ impl<'a> Space<'a> {
         let of_scored = points(&|tried| tried.scored().is_some());
         let objectives: Vec<f64> = scored.iter().map(|(objective, _)| objective.max(floor).ln()).collect();
         let objective = Surrogate::fit(&of_scored, &objectives);
-        let slacks: Vec<f64> = scored
-            .iter()
-            .filter_map(|(_, score)| score.slo.as_ref())
-            .map(|ratio| ratio.log.clamp(-1.5, 1.5))
-            .collect();
+        let slacks: Vec<f64> =
+            tried.iter().filter_map(Tried::slack).map(|log| log.signum() * log.abs().ln_1p()).collect();
         let slack = (slacks.len() == scored.len() && slacks.iter().any(|slack| *slack > 0.0))
             .then(|| Surrogate::fit(&of_scored, &slacks));
         let of_valid = points(&|tried| !tried.is_invalid());
@@ -288,7 +300,7 @@ fn candidate(tried: &Tried) -> Candidate {
         objective: score.and_then(|score| score.objective),
         p95_ttft_ms: score.and_then(|score| score.p95_ttft_ms),
         throughput_tok_s: score.and_then(|score| score.throughput_tok_s),
-        meets_slo: tried.reached().is_some(),
+        meets_slo: score.is_some_and(Score::meets_slo),
         is_pareto: false,
         reason: match tried.evidence {
             Evidence::Fails { binding, .. } => Some(binding.clone()),
@@ -345,7 +357,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{manifest::SearchObjective, search::Ratio};
+    use crate::search::Ratio;
 
     fn search(starts: u32) -> Search {
         let axis = |column: &str, values: Value| TuneAxis {
@@ -522,6 +534,17 @@ mod tests {
         // Without users there is no load within the SLO.
         let nobody = run(&search(6), 3, |_| score(0.0, 1.0, -1.0));
         assert_eq!(nobody.state, State::None);
+    }
+
+    #[test]
+    fn goodput_counts_without_the_percentile() {
+        let mut search = search(6);
+        if let Goal::Best { objective, .. } = &mut search.goal {
+            *objective = SearchObjective::Goodput;
+        }
+        let answer = run(&search, 3, |values| score(values[0].as_f64().unwrap(), 1.0, 0.4));
+        assert_eq!((answer.state, answer.candidates[0].meets_slo), (State::Found, false));
+        assert!(answer.feasible.is_some());
     }
 
     #[test]

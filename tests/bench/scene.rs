@@ -10,7 +10,7 @@ use std::{
 use camino::Utf8Path;
 use runner::{
     manifest::{Manifest, Overrides, SearchObjective},
-    plan::{Goal, Group, Search, TuneAxis, plan},
+    plan::{Cell, Goal, Group, Search, TuneAxis, plan},
     predict::{Assumptions, Placed, Placement, Setup},
     search::{Evidence, Ratio, Score},
 };
@@ -53,7 +53,7 @@ pub(crate) const SCENES: [Scene; 16] = [
         flags: "max-model-len = 4096",
         workload: "synthetic = { input_tokens = { lognormal = { mean = 400, stddev = 300 } }, output_tokens = 120 }
             arrivals = 'poisson'
-            rate = 2.5
+            rate = 4
             requests = 200
             slo = { p95_ttft = '2s', p95_tpot = '110ms' }",
         axes: &[("max-num-seqs", SEQS), ("max-num-batched-tokens", TOKENS), ("gpu-memory-utilization", MEMORY)],
@@ -68,7 +68,7 @@ pub(crate) const SCENES: [Scene; 16] = [
         workload: "synthetic = { input_tokens = 800, output_tokens = 150 }
             concurrency = 128
             requests = 512
-            slo = { p95_ttft = '4s', p95_tpot = '45ms' }",
+            slo = { p95_ttft = '7s', p95_tpot = '65ms' }",
         axes: &[
             ("max-num-seqs", SEQS),
             ("max-num-batched-tokens", TOKENS),
@@ -114,7 +114,7 @@ pub(crate) const SCENES: [Scene; 16] = [
         flags: "",
         workload: "synthetic = { input_tokens = { uniform = [1000, 5000] }, output_tokens = 100 }
             arrivals = 'poisson'
-            rate = 1.2
+            rate = 2
             requests = 150
             slo = { p95_ttft = '3s', p95_tpot = '60ms' }",
         axes: &[
@@ -164,9 +164,9 @@ pub(crate) const SCENES: [Scene; 16] = [
         flags: "max-model-len = 8192",
         workload: "synthetic = { input_tokens = { lognormal = { mean = 700, stddev = 500 } }, output_tokens = 150 }
             arrivals = 'poisson'
-            rate = 3
+            rate = 5
             requests = 200
-            slo = { p95_ttft = '2s', p95_tpot = '90ms' }",
+            slo = { p95_ttft = '2500ms', p95_tpot = '110ms' }",
         axes: &[
             ("max-num-seqs", SEQS),
             ("max-num-batched-tokens", TOKENS),
@@ -235,7 +235,7 @@ pub(crate) const SCENES: [Scene; 16] = [
         workload: "synthetic = { input_tokens = { uniform = [100, 900] }, output_tokens = 150 }
             arrivals = 'gamma'
             burstiness = 0.5
-            rate = 6
+            rate = 12
             requests = 300
             slo = { p95_ttft = '1s', p95_tpot = '60ms' }",
         axes: &[("max-num-seqs", SEQS), ("max-num-batched-tokens", TOKENS), ("gpu-memory-utilization", MEMORY)],
@@ -296,7 +296,7 @@ pub(crate) const SCENES: [Scene; 16] = [
         flags: "max-model-len = 4096",
         workload: "shared_prefix = { groups = 6, prefix_tokens = 1000, suffix_tokens = { uniform = [50, 500] }, output_tokens = 100 }
             arrivals = 'poisson'
-            rate = 5
+            rate = 9
             requests = 250
             slo = { p95_ttft = '1500ms', p95_tpot = '60ms' }",
         axes: &[
@@ -315,7 +315,7 @@ impl Scene {
     /// The manifest that measures every combination.
     fn manifest(&self) -> String {
         let axes: Vec<String> =
-            self.axes.iter().map(|(flag, values)| format!("\"server.flags.{flag}\" = {values}\n")).collect();
+            self.axes.iter().map(|(flag, values)| format!("server.flags.{flag} = {values}\n")).collect();
         format!(
             "[experiment]\nname = 'tune'\n[server]\nmodel = '{}'\n[server.flags]\n{}\n[sweep]\n{}[workload.w]\n{}\n",
             self.model,
@@ -363,7 +363,8 @@ impl Scene {
             Ok(machine) => machine,
             Err(misfit) => return Ok(Evidence::Fails { binding: misfit.to_string(), hint: None }),
         };
-        let cell = &group.cells[0];
+        // The same requests at the same times for every server, so that only the server makes a difference.
+        let cell = &Cell { seed: 1, ..group.cells[0].clone() };
         let summary = setup.predict(cell, machine)?.summary;
         Ok(Evidence::Scored(Score {
             objective: match self.objective {
