@@ -1,10 +1,18 @@
 //! Decides searches for the best server.
 //!
-//! Every candidate costs a server start, so the method learns from each: the objective and the distance from
-//! the SLO are modeled as functions of the axes ([`Surrogate`]), failed starts too, and the next candidate is
-//! the one with the highest expected improvement times the probability that it starts and meets the SLO
-//! (Gardner et al., "Bayesian Optimization with Inequality Constraints", 2014). Until one candidate meets the
-//! SLO, only that probability counts.
+//! Every candidate costs a server start, which takes minutes, so the method learns from each ([`Surrogate`]): it
+//! models the logarithm of the objective, the distance from the SLO, and whether the server fails, as functions
+//! of the axes. The first candidate is the middle of all axes, and a few more (a third of the starts, at most
+//! one for each axis) lie as far from the others as possible. From then on the next candidate is the one with
+//! the highest expected improvement times the probability that it runs and meets the SLO (Gardner et al.,
+//! "Bayesian Optimization with Inequality Constraints", 2014). Until one meets the SLO, only that probability
+//! counts. Servers that run out of memory or miss the SLO thus say where not to look.
+//!
+//! Alternatives: vLLM's `auto_tune.sh` starts a server for every combination of two flags. SLO-Guard (arXiv
+//! 2604.17627) combines annealing with a tree-structured Parzen estimator; with 15 trials, its best latency was
+//! not better than that of random search. Successive halving saves requests by measuring bad candidates
+//! less, but not starts. `cargo bench --bench tune` compares the method with random search on the model of
+//! vLLM; its table is in `tests/bench/README.md`.
 
 use std::collections::BTreeSet;
 

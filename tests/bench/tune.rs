@@ -10,6 +10,7 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 use runner::{
+    manifest::SearchObjective,
     plan::{Goal, Search},
     search::{Evidence, Probe, decide_best},
 };
@@ -65,7 +66,7 @@ fn main() -> std::process::ExitCode {
             }
         };
         let predicted = begun.elapsed();
-        let truth = Truth::new(&grid);
+        let truth = Truth::new(&grid, noise);
         let compared = BUDGETS.map(|starts| truth.compare(starts, seeds, noise));
         let good = truth.shares.iter().filter(|share| **share >= GOOD).count() as f64;
         let size = truth.shares.len();
@@ -118,18 +119,21 @@ fn mean(each: impl Iterator<Item = Compared>) -> Compared {
 struct Truth<'a> {
     search: &'a Search,
     combinations: Vec<(&'a [Value], &'a Evidence)>,
-    /// The objective as a share of the best possible; 0 where the server fails or misses the SLO.
+    /// The objective as a share of the best possible; 0 where the server fails or misses the SLO by more than
+    /// measurements are uncertain.
     shares: Vec<f64>,
 }
 
 impl<'a> Truth<'a> {
-    fn new(grid: &'a Grid) -> Self {
-        let reached: Vec<f64> = grid.evidence.iter().map(|(_, evidence)| reached(evidence)).collect();
-        let best = reached.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    fn new(grid: &'a Grid, noise: f64) -> Self {
+        let all = |tolerance: f64| {
+            grid.evidence.iter().map(move |(_, evidence)| reached(evidence, &grid.search.goal, tolerance))
+        };
+        let best = all(0.0).fold(f64::MIN_POSITIVE, f64::max);
         Self {
             search: &grid.search,
             combinations: grid.evidence.iter().map(|(values, evidence)| (&values[..], evidence)).collect(),
-            shares: reached.into_iter().map(|reached| reached / best).collect(),
+            shares: all(noise).map(|reached| (reached / best).min(1.0)).collect(),
         }
     }
 
@@ -181,8 +185,10 @@ impl<'a> Truth<'a> {
         let starts_left = left.len().min(starts as usize);
         let draw = |_| left.swap_remove((random.next_u64() % left.len() as u64) as usize);
         let order: Vec<usize> = (0..starts_left).map(draw).collect();
-        let scores =
-            order.iter().map(|at| (reached(&measured(self.combinations[*at].1, *at, seed, noise)), *at));
+        let scores = order.iter().map(|at| {
+            let measured = measured(self.combinations[*at].1, *at, seed, noise);
+            (reached(&measured, &self.search.goal, 0.0), *at)
+        });
         let best = scores.filter(|(reached, _)| *reached > 0.0).max_by(|a, b| a.0.total_cmp(&b.0));
         self.found(&order, best.map(|(_, at)| at), starts)
     }
@@ -201,10 +207,16 @@ impl<'a> Truth<'a> {
     }
 }
 
-/// The objective of a server that meets the SLO, otherwise 0.
-fn reached(evidence: &Evidence) -> f64 {
+/// The objective of a server that counts, otherwise 0. Goodput counts anyway; another objective if no term of
+/// the SLO is missed by more than `tolerance`, a logarithm.
+fn reached(evidence: &Evidence, goal: &Goal, tolerance: f64) -> f64 {
+    let is_goodput = matches!(goal, Goal::Best { objective: SearchObjective::Goodput, .. });
     match evidence {
-        Evidence::Scored(score) if score.meets_slo() => score.objective.unwrap_or(0.0),
+        Evidence::Scored(score)
+            if is_goodput || score.slo.as_ref().is_none_or(|ratio| ratio.log <= tolerance) =>
+        {
+            score.objective.unwrap_or(0.0)
+        }
         _ => 0.0,
     }
 }
