@@ -31,6 +31,9 @@ pub(super) enum Key {
     Works,
     Fails,
     Invalid,
+    /// The same of a value that is judged by an SLO.
+    Meets,
+    Misses,
     /// A probe that ended early.
     Early,
     /// The band in which a limit lies.
@@ -56,6 +59,8 @@ impl Key {
             Self::Works => ("works", None),
             Self::Fails => ("fails", None),
             Self::Invalid => ("invalid", None),
+            Self::Meets => ("meets", None),
+            Self::Misses => ("misses", None),
             Self::Early => ("early", None),
             Self::Bracket => ("bracket", None),
             Self::Best => ("best", None),
@@ -144,8 +149,8 @@ impl Sheet {
                 Key::Limit => self.svg.line(from, to, "limit"),
                 Key::Failed => self.svg.cross(middle, 4.0, "cross s5"),
                 Key::Pick | Key::Best => self.svg.circle(middle, 6.5, "halo"),
-                Key::Works => self.svg.marker(0, middle, 4.8, "f0"),
-                Key::Fails => self.svg.marker(1, middle, 5.2, "f1"),
+                Key::Works | Key::Meets => self.svg.marker(0, middle, 4.8, "f0"),
+                Key::Fails | Key::Misses => self.svg.marker(1, middle, 5.2, "f1"),
                 Key::Invalid => self.svg.cross(middle, 4.0, "cross s5"),
                 Key::Early => self.svg.circle(middle, 4.5, "hollow s5"),
                 Key::Bracket => self.svg.rect(x, y - 10.0, 16.0, 12.0, 0.0, "window"),

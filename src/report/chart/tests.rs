@@ -496,8 +496,8 @@ fn a_search_over_the_load_shows_its_probes_the_slo_and_the_bracket() {
     assert!(own[4].1.contains("client_late") && own[0].1.contains("ended early"), "{own:?}");
     for text in [
         "p95 TTFT ≤ 500 ms",
-        ">works<",
-        ">does not<",
+        ">meets the SLO<",
+        ">misses it<",
         ">says nothing<",
         ">hollow: ended early<",
         ">the limit lies here<",

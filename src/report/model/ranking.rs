@@ -273,7 +273,7 @@ fn by_searches<'a>(grid: &Grid<'a>, block: &Block<'a>) -> Ranking {
         of_limit: None,
     };
     let by_id: HashMap<&str, &Cell<'a>> = grid.cells_at(&block.cells).map(|cell| (cell.id(), cell)).collect();
-    let (mut found, mut good, mut nearest) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut found, mut nearest) = (Vec::new(), Vec::new());
     for answer in block.searches.iter().map(|at| &grid.answers[*at]) {
         let probed: Vec<Probed<'_, 'a>> = probed(answer, &by_id);
         let most = answer.feasible.filter(|_| answer.state != State::CannotTell);
@@ -283,7 +283,6 @@ fn by_searches<'a>(grid: &Grid<'a>, block: &Block<'a>) -> Ranking {
         let load = |own: &&&Probed<'_, 'a>| own.cell.load.configured.unwrap_or(0.0);
         let largest = inside.iter().max_by(|a, b| load(a).total_cmp(&load(b)));
         found.extend(largest.map(|own| (own.cell, own.log)));
-        good.extend(inside.iter().map(|own| own.cell));
         if answer.state == State::None {
             nearest
                 .extend(probed.iter().min_by(|a, b| a.log.total_cmp(&b.log)).map(|own| (own.cell, own.log)));
@@ -308,8 +307,6 @@ fn by_searches<'a>(grid: &Grid<'a>, block: &Block<'a>) -> Ranking {
     if cells.len() > 1 {
         ranking.most_load = cells.iter().map(|cell| cell.index).collect();
     }
-    ranking.acceptable = by(&good, |cell| cell.load.configured).iter().map(|cell| cell.index).collect();
-    ranking.acceptable.retain(|cell| Some(*cell) != first.map(|first| first.index));
     ranking
 }
 

@@ -8,7 +8,7 @@ use crate::{
     manifest::{Flag, scalar_text},
     report::{
         finding::{Kind, Statement, latencies, usd_per_million},
-        model::{Cell, Effect, Met, Model, slo_text},
+        model::{Block, Cell, Effect, Met, Model, slo_text},
     },
 };
 
@@ -84,8 +84,17 @@ fn load(model: &Model<'_>, at: usize, cell: &Cell<'_>) -> Option<Value> {
         "value": cell.load.reached?,
         "max_tokens": cell.file.load.get("max_tokens").filter(|value| !value.is_null()).map(scalar_text),
         "before": neighbour(-1),
-        "next": neighbour(1),
+        "next": neighbour(1).filter(|_| block.searches.is_empty()),
+        // The load from which a search knows that the SLO is missed.
+        "misses": misses(model, block, cell),
     }))
+}
+
+/// The load at which the search that a cell is a probe of knows the SLO to be missed; absent without a search,
+/// and where every load meets it.
+fn misses(model: &Model<'_>, block: &Block<'_>, cell: &Cell<'_>) -> Option<f64> {
+    let mut answers = block.searches.iter().map(|at| &model.answers[*at]);
+    answers.find(|answer| Some(&answer.search.id) == cell.file.search.as_ref())?.infeasible
 }
 
 /// The flags of the recommended server, with the values that were tried.

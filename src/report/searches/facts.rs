@@ -209,12 +209,13 @@ fn nearest(model: &Model<'_>, probe: &Probe, scale: Scale) -> Option<Facts> {
 /// What the server does under the most load that meets the SLO: its throughput and the latencies of the
 /// targets. `None` where that probe ended early, because its numbers are biased.
 fn at(model: &Model<'_>, answer: &Answer, axis: LoadAxis) -> Option<Facts> {
-    let probe = probe_at(answer, answer.feasible?)?;
+    let probe = probe_at(answer, answer.feasible?).filter(|probe| !probe.ended_early)?;
     let cell = cell_of(model, probe).filter(|cell| cell.is_usable())?;
     let digits = model.digits(&[cell.index]);
     let latency = |term: &SloTerm| {
         let metric = Metric::of_term(term);
-        Some(Facts::new().metric("metric", metric).measure("value", metric, cell.ranked(metric)?, digits))
+        // The search judged by it, however many samples it has.
+        Some(Facts::new().metric("metric", metric).measure("value", metric, cell.shown(metric)?, digits))
     };
     let latencies: Vec<Facts> = cell.file.slo.0.iter().filter_map(latency).collect();
     let rate = cell.ranked(Metric::OUTPUT);

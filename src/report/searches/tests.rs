@@ -367,3 +367,31 @@ fn the_searches_of_the_candidates_are_not_on_the_page() {
     assert_eq!((&all[0]["is_part"], &all[1]["is_part"]), (&json!(true), &json!(false)));
     assert!(!page(&run, vec![own, tune]).contains("The search for the most users"));
 }
+
+#[test]
+fn a_search_among_several_without_a_narrow_answer_says_why() {
+    let (run, mut answers) = fixtures::several();
+    answers[1].state = State::Wide;
+    answers[1].reason = "the latency varies from run to run".into();
+    answers[2].state = State::CannotTell;
+    answers[2].reason = "every probe is invalid.".into();
+    let text = page(&run, answers);
+    for said in [
+        "| 128 | 61 to 64 (wide) | p95 TTFT (gradual) | 8 |",
+        "| 256 | cannot tell |",
+        "- At max_tokens 128: the latency varies from run to run.",
+        "- At max_tokens 256: every probe is invalid.",
+    ] {
+        assert!(text.replace('\\', "").contains(said), "{said} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_simulated_answer_goes_on_behind_its_colon() {
+    for (run, answer) in [fixtures::longest(), fixtures::tune()] {
+        let mut run = run;
+        run.cells.iter_mut().for_each(|cell| cell.simulated = true);
+        let text = sentences(&run, answer).remove(0);
+        assert!(text.starts_with("Simulated, not measured: the "), "{text}");
+    }
+}

@@ -23,6 +23,9 @@ use crate::{
 /// The most rows of a table of answers, and of one of servers.
 const ROWS: usize = 12;
 
+/// The most searches among several that have no narrow answer and say why.
+const OPEN: usize = 3;
+
 /// Everything that notes say of the searches of a run.
 #[derive(Default)]
 pub(crate) struct Said {
@@ -49,16 +52,19 @@ pub(crate) fn said(model: &Model<'_>, words: &Words) -> Result<Said, Findings> {
 fn of_group(model: &Model<'_>, group: &Group<'_>, macros: &mut Macros<'_>) -> Result<Value, Findings> {
     let mut answers = Vec::new();
     let mut rows = Vec::new();
+    let mut open = Vec::new();
     for (at, answer) in group.answers.iter().enumerate() {
         let facts = facts(model, answer, &group.place(at));
         rows.push(row(&group.rows[at], &facts, macros)?);
+        open.extend(each(macros, &["search_open"], &facts)?);
         answers.push(of_answer(answer, &facts, macros)?);
     }
     let first = group.answers[0];
     let several = group.answers.len() > 1;
     let shared = facts(model, first, "");
+    open.truncate(OPEN);
     let (text, notes) = match several {
-        true => (say(macros, "search_several", &shared)?, together(group, macros)?),
+        true => (say(macros, "search_several", &shared)?, [open, together(group, macros)?].concat()),
         false => (answers[0]["text"].as_str().unwrap_or_default().to_owned(), of_one(&shared, macros)?),
     };
     let all = rows.len();

@@ -36,8 +36,8 @@ impl Drawn<'_, '_, '_> {
             points.iter().filter(|(own, ..)| own.is_pareto).map(|(_, rate, ms)| (*rate, *ms)).collect();
         front.sort_by(|a, b| a.0.total_cmp(&b.0));
         let keys = [
-            (has(true), Key::Works),
-            (has(false), Key::Fails),
+            (has(true), Key::Meets),
+            (has(false), Key::Misses),
             (front.len() > 1, Key::Front),
             (points.iter().any(|(own, ..)| is_best(own)), Key::Best),
         ];

@@ -61,7 +61,7 @@ impl Drawn<'_, '_, '_> {
         plane.values(&mut sheet.svg, &y, &metric.heading());
         let axis = self.f.get_attr("axis").ok();
         let title = self.canvas.text("axis", context! { axis => axis.clone(), quantity => axis });
-        plane.below(&mut sheet.svg, &x.placed_ticks(), &title);
+        plane.below(&mut sheet.svg, &self.ticks(&x), &title);
         draw_limit(&mut sheet, &plane, y.at(limit), &about::slo(&term));
         for point in &points {
             self.draw_point(&mut sheet, &plane, point, (&x, &y), metric);

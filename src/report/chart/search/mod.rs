@@ -10,13 +10,16 @@ use super::{
     canvas::Canvas,
     picture::Chart,
     plane::Plane,
+    scale::Scale,
     sheet::{Key, Sheet},
 };
 use crate::{
+    manifest::{LoadAxis, scalar_text},
     plan::Goal,
     report::{
         file_name,
         model::Cell,
+        number::grouped,
         searches::{facts, places},
     },
     search::{Answer, Evidence, Probe},
@@ -72,9 +75,11 @@ impl Side {
         }
     }
 
-    fn key(self) -> Key {
+    fn key(self, by_slo: bool) -> Key {
         match self {
+            Self::Works if by_slo => Key::Meets,
             Self::Works => Key::Works,
+            Self::Fails if by_slo => Key::Misses,
             Self::Fails => Key::Fails,
             Self::Invalid => Key::Invalid,
         }
@@ -102,9 +107,10 @@ impl<'c, 'a> Drawn<'_, 'c, 'a> {
     fn keys(&self, probes: &[&Probe]) -> Vec<Key> {
         let sides = [Side::Works, Side::Fails, Side::Invalid];
         let has = |side: &Side| probes.iter().any(|probe| Side::of(probe) == *side);
+        let by_slo = matches!(self.answer.search.goal, Goal::Load { .. });
         let early = probes.iter().any(|probe| probe.ended_early).then_some(Key::Early);
         let bracket = self.bracket().map(|_| Key::Bracket);
-        sides.into_iter().filter(has).map(Side::key).chain(early).chain(bracket).collect()
+        sides.into_iter().filter(has).map(|side| side.key(by_slo)).chain(early).chain(bracket).collect()
     }
 
     /// Both ends of the answer, the smaller one first.
@@ -146,7 +152,7 @@ impl<'c, 'a> Drawn<'_, 'c, 'a> {
             early => probe.ended_early,
             ..self.f.clone()
         };
-        let values: Vec<String> = probe.values.iter().map(crate::manifest::scalar_text).collect();
+        let values: Vec<String> = probe.values.iter().map(scalar_text).collect();
         let lines = [values.join(", "), self.canvas.text("search_probe", f)];
         let svg = &mut sheet.svg;
         svg.open_mark(probe.cells.first().map(String::as_str), &lines.join("\n"));
@@ -161,6 +167,20 @@ impl<'c, 'a> Drawn<'_, 'c, 'a> {
             svg.letter(at, self.canvas.letter(cell));
         }
         svg.close_mark();
+    }
+
+    /// The ticks of the axis of the search: whole numbers where its values are.
+    fn ticks(&self, x: &Scale) -> Vec<(f64, String)> {
+        let is_whole = match self.answer.search.goal {
+            Goal::Load { axis, .. } => axis == LoadAxis::Concurrency,
+            Goal::Value { integer, .. } => integer,
+            Goal::Best { .. } => false,
+        };
+        if !is_whole {
+            return x.placed_ticks();
+        }
+        let whole = x.ticks().into_iter().filter(|(value, _)| value.fract() == 0.0);
+        whole.map(|(value, _)| (x.at(value), grouped(value, 0))).collect()
     }
 
     /// The sentence of the answer, for the note below.

@@ -40,7 +40,7 @@ impl Drawn<'_, '_, '_> {
         self.draw_bracket(&mut sheet, &plane, |value| x.at(value));
         let axis = self.f.get_attr("axis").ok();
         let title = self.canvas.text("axis", context! { axis, quantity => "other" });
-        plane.below(&mut sheet.svg, &x.placed_ticks(), &title);
+        plane.below(&mut sheet.svg, &self.ticks(&x), &title);
         for (row, lane) in lanes.iter().enumerate() {
             let y = plane.top + LANE * (row as f64 + 0.68);
             sheet.svg.line((plane.left, y), (plane.right, y), "grid");

@@ -127,10 +127,12 @@ pub(super) fn not_steady(model: &Model<'_>, at: usize, block: &Block<'_>) -> Opt
     fn verdict<'a>(cell: &Cell<'a>) -> Option<&'a Verdict> {
         cell.file.verdicts.iter().find(|verdict| verdict.kind == VerdictKind::NotSteady)
     }
-    let cells: Vec<&Cell<'_>> = model.usable(block).filter(|cell| verdict(cell).is_some()).collect();
+    // A probe that ended early has hardly more than its start.
+    let whole = || model.usable(block).filter(|cell| cell.file.ended_early.is_none());
+    let cells: Vec<&Cell<'_>> = whole().filter(|cell| verdict(cell).is_some()).collect();
     let first = *cells.first()?;
     let facts = Facts::new()
-        .count("of", model.usable(block).count())
+        .count("of", whole().count())
         .place("place", place(model, first))
         .name("reason", verdict(first)?.reason.trim_end_matches('.'));
     Some(Finding::of_block(Kind::NotSteady, model, at, cells.iter().map(|cell| cell.index)).with(facts))
