@@ -246,6 +246,7 @@ fn cell(
         reported,
         repeats,
         server_side: None,
+        precision: BTreeMap::new(),
         server_side_repeats: Vec::new(),
         client_totals: None,
         client: Vec::new(),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Finding, Findings},
-    unit::{Percent, TimeSpan},
+    unit::{Percent, Percentile, TimeSpan},
 };
 
 /// Returns the JSON Schema of a manifest.
@@ -296,7 +296,8 @@ impl Grammar {
         if schema.get("patternProperties").is_some() {
             let error = key_of_pattern(schema, key).err();
             let finding = Finding::error(error.map(|error| error.to_string()).unwrap_or_default());
-            return match is_of_metrics(schema) {
+            // A percentile alone is the part of a key before its dot.
+            return match is_of_metrics(schema) && key.parse::<Percentile>().is_err() {
                 true => finding.help(metric_help(key)),
                 false => finding,
             };

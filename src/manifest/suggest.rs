@@ -4,7 +4,7 @@
 use crate::flags;
 
 /// Names that people use for a key, each with the key's path. `*` stands for a workload's name.
-const OTHER_NAMES: [(&str, &str); 36] = [
+const OTHER_NAMES: [(&str, &str); 38] = [
     ("users", "workload.*.concurrency"),
     ("clients", "workload.*.concurrency"),
     ("streams", "workload.*.concurrency"),
@@ -37,6 +37,8 @@ const OTHER_NAMES: [(&str, &str); 36] = [
     ("runs", "experiment.repeats"),
     ("repetitions", "experiment.repeats"),
     ("iterations", "experiment.repeats"),
+    ("max_repeats", "experiment.repeats.at_most"),
+    ("min_repeats", "experiment.repeats.at_least"),
     ("random_seed", "experiment.seed"),
     ("price", "hardware.usd_per_hour"),
     ("cost", "hardware.usd_per_hour"),

@@ -2,7 +2,7 @@
 
 use crate::{
     load::ClientHealth,
-    manifest::{Start, Workload},
+    manifest::{Repeats, Start, Workload},
     observe::ServerSide,
 };
 
@@ -11,6 +11,8 @@ use crate::{
 pub struct CellContext<'a> {
     /// The workload with every axis applied.
     pub spec: &'a Workload,
+    /// How many times it was to be measured.
+    pub repeats: &'a Repeats,
     /// How the streams of a closed loop were to start; absent in an open loop.
     pub start: Option<Start>,
     /// Whether the embedded engine answered.

@@ -3,11 +3,12 @@
 //!
 //! ```
 //! use runner::measure::{CellContext, Severity, VerdictKind, judge, outcome, summarize};
-//! use runner::{load::Records, manifest::Workload};
+//! use runner::{load::Records, manifest::{Repeats, Workload}};
 //!
 //! let spec: Workload = toml::from_str("prompts = [\"Hello\"]\nrate = 5.0\narrivals = \"constant\"\nrequests = 9").unwrap();
 //! let context = CellContext {
 //!     spec: &spec,
+//!     repeats: Repeats::once(),
 //!     start: None,
 //!     engine_simulated: true,
 //!     inputs: 1,
@@ -33,6 +34,7 @@ mod judge;
 mod latency;
 mod metric;
 mod outcome;
+mod precision;
 mod samples;
 mod selection;
 mod statistics;
@@ -52,6 +54,7 @@ pub use early::EarlyEnd;
 pub use judge::{few_samples, judge};
 pub use latency::percentile;
 pub use outcome::CellOutcome;
+pub use precision::{Precision, precision, suffices};
 #[cfg(test)]
 pub(crate) use statistics::normal_quantile;
 pub(crate) use statistics::{mean_variance, t_quantile};

@@ -75,6 +75,8 @@ pub enum VerdictKind {
     Preempted,
     /// Repeats of the cell differ.
     RepeatsDisagree,
+    /// The interval of a number over the repeats is wider than the experiment allows.
+    WideInterval,
     /// The server's flags could not be confirmed.
     FlagsUnverified,
 }
@@ -103,6 +105,7 @@ impl VerdictKind {
             Self::NotSteady => "not_steady",
             Self::Preempted => "preempted",
             Self::RepeatsDisagree => "repeats_disagree",
+            Self::WideInterval => "wide_interval",
             Self::FlagsUnverified => "flags_unverified",
         }
     }

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    manifest::{Experiment, Hardware, Server, Start, Workload},
+    manifest::{Experiment, Hardware, Repeats, Server, Start, Workload},
     unit::TimeSpan,
 };
 
@@ -133,6 +133,11 @@ impl Cell {
     /// Whether the cell only tries the start of its server.
     pub fn is_start_only(&self) -> bool {
         self.stop == Stop::Requests(0)
+    }
+
+    /// How many times the cell is measured: a probe of a search once, whatever the experiment says.
+    pub fn repeats<'a>(&self, experiment: &'a Experiment) -> &'a Repeats {
+        if self.search.is_some() { Repeats::once() } else { &experiment.repeats }
     }
 
     /// How the streams of a closed loop start. By default staggered if there are enough requests per stream,

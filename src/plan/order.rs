@@ -18,14 +18,19 @@ pub struct CellRepeat {
 }
 
 impl Group {
-    /// Every repeat of every cell that is not skipped, in measuring order. As written, the repeats of a cell
-    /// follow one another. Shuffled, each block holds every cell once, so that drift of the machine affects
-    /// all cells alike.
+    /// Every repeat of every cell that is not skipped, in measuring order, up to the most that the experiment
+    /// allows. As written, the repeats of a cell follow one another, unless each is on another start of the
+    /// server: then, and shuffled, each block holds every cell once. Shuffling makes drift of the machine
+    /// affect all cells alike.
     pub fn repeats(&self, experiment: &Experiment) -> Vec<CellRepeat> {
         let repeats = experiment.repeats.at_most();
         let cells: Vec<usize> =
             (0..self.cells.len()).filter(|&cell| self.cells[cell].skip.is_none()).collect();
+        let block = |repeat| move |cell| CellRepeat { cell, repeat };
         match experiment.order {
+            Order::AsWritten if experiment.repeats.restart() => {
+                (1..=repeats).flat_map(|repeat| cells.iter().copied().map(block(repeat))).collect()
+            }
             Order::AsWritten => cells
                 .into_iter()
                 .flat_map(|cell| (1..=repeats).map(move |repeat| CellRepeat { cell, repeat }))
@@ -34,9 +39,9 @@ impl Group {
                 let mut random = ChaCha8Rng::seed_from_u64(experiment.seed);
                 (1..=repeats)
                     .flat_map(|repeat| {
-                        let mut block = cells.clone();
-                        shuffle(&mut block, &mut random);
-                        block.into_iter().map(move |cell| CellRepeat { cell, repeat })
+                        let mut shuffled = cells.clone();
+                        shuffle(&mut shuffled, &mut random);
+                        shuffled.into_iter().map(block(repeat))
                     })
                     .collect()
             }

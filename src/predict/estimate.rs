@@ -15,8 +15,10 @@ use crate::{
 pub struct Estimate {
     /// The GPU it is predicted for.
     pub gpu: String,
-    /// Duration of all repeats, in seconds.
+    /// Duration of the fewest repeats, in seconds.
     pub seconds: f64,
+    /// Duration of the most repeats, in seconds.
+    pub seconds_at_most: f64,
     /// Price per hour, where one is known.
     pub usd_per_hour: Option<f64>,
 }
@@ -26,7 +28,7 @@ pub fn estimate(manifest: &Manifest, plan: &Plan, placed: &BTreeMap<String, Plac
     let gpu = placed.values().next()?.server.gpu.name.clone();
     let spill = std::env::temp_dir();
     let setup = Setup { inputs: &manifest.inputs, assumed: Assumptions::default(), spill: &spill };
-    let mut seconds = 0.0;
+    let (mut seconds, mut seconds_at_most) = (0.0, 0.0);
     for group in &plan.groups {
         // A server that would not start takes no requests.
         let Ok(machine) = &placed.get(&group.id)?.machine else {
@@ -34,18 +36,25 @@ pub fn estimate(manifest: &Manifest, plan: &Plan, placed: &BTreeMap<String, Plac
         };
         for cell in group.cells.iter().filter(|cell| cell.skip.is_none()) {
             let repeat = duration_s(&setup, cell, machine).ok()?;
-            seconds += repeat * f64::from(plan.experiment.repeats.at_least());
+            let repeats = cell.repeats(&plan.experiment);
+            seconds += repeat * f64::from(repeats.at_least());
+            seconds_at_most += repeat * f64::from(repeats.at_most());
         }
     }
-    Some(Estimate { gpu, seconds, usd_per_hour: usd_per_hour(manifest, placed) })
+    Some(Estimate { gpu, seconds, seconds_at_most, usd_per_hour: usd_per_hour(manifest, placed) })
 }
 
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let span = TimeSpan::from(Duration::from_secs(self.seconds.ceil() as u64));
+        let range = |text: &dyn Fn(f64) -> String| {
+            let (least, most) = (text(self.seconds), text(self.seconds_at_most));
+            if least == most { least } else { format!("{least} to {most}") }
+        };
+        let span = range(&|seconds| TimeSpan::from(Duration::from_secs(seconds.ceil() as u64)).to_string());
         write!(f, "predicted on {}: the requests take {span}", self.gpu)?;
         if let Some(price) = self.usd_per_hour {
-            write!(f, ", ${:.2} at ${price} per hour", price * self.seconds / 3600.0)?;
+            let cost = range(&|seconds| format!("${:.2}", price * seconds / 3600.0));
+            write!(f, ", {cost} at ${price} per hour")?;
         }
         f.write_str(", plus the time that servers take to start")
     }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     engine::{Engine, Gauges},
     load::{self, Records},
-    manifest::Inputs,
+    manifest::{Inputs, Repeats},
     measure::{self, CellContext, Summary},
     plan::{Cell, Stop},
     workload::{self, Requests},
@@ -82,6 +82,7 @@ impl Setup<'_> {
         let inputs = self.inputs.count(&cell.spec);
         CellContext {
             spec: &cell.spec,
+            repeats: Repeats::once(),
             start: cell.start(),
             engine_simulated: false,
             // Generated prompts have no end.

@@ -102,6 +102,7 @@ pub(super) fn cell(id: &str, server: &str, concurrency: u32, max_tokens: u32, sl
         reported: BTreeMap::new(),
         repeats: Vec::new(),
         server_side: None,
+        precision: BTreeMap::new(),
         server_side_repeats: Vec::new(),
         client: Vec::new(),
         client_totals: None,
@@ -214,6 +215,7 @@ pub(super) fn add(
         exit_code: None,
         log_tail: Vec::new(),
         started_at: AT.parse().expect("an instant"),
+        starts: Vec::new(),
     });
     run.cells.extend(cells);
 }

@@ -93,8 +93,13 @@ impl Clock {
 
 /// Reorders the turns of a server so that a run that is cut short has seen the whole range of every workload:
 /// its first cell, the last, the middle, then the middles of what is left; the repeats of a cell follow one
-/// another. Ladders stay as they are: they end by themselves.
-pub(super) fn coarse_to_fine(group: &Group, turns: &[CellRepeat]) -> VecDeque<CellRepeat> {
+/// another, unless each is on another start of the server (`restart`). Ladders stay as they are: they end by
+/// themselves.
+pub(super) fn coarse_to_fine(group: &Group, turns: &[CellRepeat], restart: bool) -> VecDeque<CellRepeat> {
+    if restart {
+        let blocks = turns.chunk_by(|one, next| one.repeat == next.repeat);
+        return blocks.flat_map(|block| coarse_to_fine(group, block, false)).collect();
+    }
     if turns.iter().any(|turn| group.cells[turn.cell].rung_below.is_some()) {
         return turns.iter().copied().collect();
     }

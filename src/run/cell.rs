@@ -9,12 +9,12 @@ use tokio::sync::watch;
 use super::token_counts::{CountError, TokenCounts};
 use crate::{
     load::{self, ClientHealth, LoadError, Progress, Recorder, Records, Repeat, Target, Timer},
-    manifest::{Engine, Inputs},
+    manifest::{Engine, Inputs, Repeats},
     measure::{CellContext, CellOutcome, Watched},
     observe::{Observation, ObservedServer, Observer, ServerSide},
     plan::{Cell, Group},
     secret::Mask,
-    server::{Address, Running},
+    server::{Address, Facts},
     store::CellFile,
     workload::{self, RequestError},
 };
@@ -125,12 +125,34 @@ pub(super) fn unmeasured(group: &Group, cell: &Cell, outcome: CellOutcome, reaso
     CellFile::without_numbers(group, cell, outcome, Some(reason), Timestamp::now())
 }
 
+/// What a cell's records do not say about themselves, but for the client's health and the server's metrics.
+pub(super) fn context<'a>(
+    group: &Group,
+    cell: &'a Cell,
+    repeats: &'a Repeats,
+    inputs: &Inputs,
+    facts: &Facts,
+) -> CellContext<'a> {
+    CellContext {
+        spec: &cell.spec,
+        repeats,
+        start: cell.start(),
+        engine_simulated: group.server.engine == Engine::Sim,
+        // Generated prompts are not counted: each request has its own.
+        inputs: inputs.count(&cell.spec).map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
+        flags_confirmed: facts.flags_confirmed,
+        max_model_len: facts.max_model_len,
+        prefix_caching: group.server.flags.switch("enable-prefix-caching"),
+        client: &[],
+        server: None,
+    }
+}
+
 /// The `cell.json` of a measured cell.
 pub(super) fn measured(
     group: &Group,
     cell: &Cell,
-    inputs: &Inputs,
-    running: &Running,
+    context: &CellContext<'_>,
     repeats: &[Records],
     seen: Vec<Seen>,
     started_at: Timestamp,
@@ -139,18 +161,7 @@ pub(super) fn measured(
     let (client, servers): (Vec<ClientHealth>, Vec<ServerSide>) =
         seen.into_iter().map(|seen| (seen.client, seen.server)).unzip();
     let server_side = ServerSide::pool(&servers);
-    let context = CellContext {
-        spec: &cell.spec,
-        start: cell.start(),
-        engine_simulated: group.server.engine == Engine::Sim,
-        // Generated prompts are not counted: each request has its own.
-        inputs: inputs.count(&cell.spec).map_or(1, |count| count.map_or(usize::MAX, |count| count as usize)),
-        flags_confirmed: running.facts.flags_confirmed,
-        max_model_len: running.facts.max_model_len,
-        prefix_caching: group.server.flags.switch("enable-prefix-caching"),
-        client: &client,
-        server: server_side.as_ref(),
-    };
+    let context = CellContext { client: &client, server: server_side.as_ref(), ..*context };
     let file = CellFile::without_numbers(group, cell, CellOutcome::Ok, None, Timestamp::now())
         .with_records(repeats, &context);
     CellFile {

@@ -67,7 +67,7 @@ pub enum Event {
         /// Its log.
         log: Option<Utf8PathBuf>,
     },
-    /// A server was stopped after its last cell.
+    /// A server was stopped: after its last cell, or to start anew for the next repeats.
     ServerStopped {
         /// Its id.
         server: String,
@@ -78,8 +78,10 @@ pub enum Event {
         cell: String,
         /// Which repeat, from 1.
         repeat: u32,
-        /// The number of repeats.
-        repeats: u32,
+        /// The fewest repeats of the cell.
+        at_least: u32,
+        /// The most repeats of the cell.
+        at_most: u32,
         /// The number of measured requests, where it is known.
         requests: Option<u64>,
         /// Live counters.

@@ -61,6 +61,7 @@ impl Sweep<'_> {
                 Err(failed)
             }
         };
+        file.follow(self.stored.servers.iter().find(|earlier| earlier.id == file.id));
         let mut stored = self.folder.write_server(&file).map_err(RunError::from);
         if let (Ok(()), Ok(running)) = (&stored, &result) {
             stored = self.store_engine(group, running);

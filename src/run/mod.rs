@@ -41,6 +41,7 @@
 //! # }
 //! ```
 
+mod begun;
 mod budget;
 mod cell;
 mod credentials;

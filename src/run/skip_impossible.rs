@@ -6,7 +6,7 @@ use crate::{
     measure::CellOutcome,
     plan::Group,
     server::{OomAt, ServerOutcome},
-    store::CellFile,
+    store::{CellFile, ServerStart},
 };
 
 pub(super) struct Proof {
@@ -31,8 +31,9 @@ impl Sweep<'_> {
             let smaller = self.stored.plan.groups.iter().find(|other| other.id == ended.id)?;
             // A failed start proves nothing where another start of that server went well: something else held
             // the memory.
-            let fits =
-                self.stored.cells.iter().any(|cell| cell.server == smaller.id && cell.outcome.is_measured());
+            let measured = |cell: &CellFile| cell.server == smaller.id && cell.outcome.is_measured();
+            let ready = |start: &ServerStart| start.outcome == ServerOutcome::Ready;
+            let fits = ended.starts.iter().any(ready) || self.stored.cells.iter().any(measured);
             (out && !fits && smaller.id != group.id && needs_no_more(&smaller.server, &group.server)).then(
                 || Proof {
                     by: smaller.id.clone(),

@@ -47,11 +47,6 @@ impl Sweep<'_> {
         *self.stop.borrow()
     }
 
-    /// How many times a cell is measured: a probe once, whatever the experiment asks of other cells.
-    pub(super) fn repeats_of(&self, cell: &Cell) -> u32 {
-        if cell.search.is_some() { 1 } else { self.stored.plan.experiment.repeats.at_most() }
-    }
-
     /// Whether a cell is expected to end within the budget. Its duration is that of the longest stored cell of
     /// its workload on its server, per repeat, or the one it is declared with.
     pub(super) fn has_time_for(&self, group: &Group, cell: &Cell) -> bool {

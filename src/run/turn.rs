@@ -51,11 +51,13 @@ impl Sweep<'_> {
     pub(super) async fn turn(&mut self, group: &Group, turn: CellRepeat, alive: &mut Running) -> TurnEnd {
         let cell = &group.cells[turn.cell];
         let progress = Arc::new(Progress::default());
-        let repeats = self.repeats_of(cell);
+        let rule = cell.repeats(&self.stored.plan.experiment);
+        let (at_least, at_most) = (rule.at_least(), rule.at_most());
         (self.emit)(Event::CellStarted {
             cell: cell.id.clone(),
             repeat: turn.repeat,
-            repeats,
+            at_least,
+            at_most,
             requests: match cell.stop {
                 Stop::Requests(requests) => Some(requests),
                 Stop::Duration(_) => None,

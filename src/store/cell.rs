@@ -41,6 +41,7 @@ impl CellFile {
             summary: None,
             reported: BTreeMap::new(),
             repeats: Vec::new(),
+            precision: BTreeMap::new(),
             server_side: None,
             server_side_repeats: Vec::new(),
             client_totals: None,
@@ -69,6 +70,7 @@ impl CellFile {
         self.reason = measure::reason(self.outcome, &self.errors);
         self.client_totals = Some(measure::totals(repeats));
         self.timeline = repeats.last().map(measure::timeline).unwrap_or_default();
+        self.precision = measure::precision(context.repeats, &each);
         self.repeats = if each.len() > 1 { each } else { Vec::new() };
         self.summary = Some(summary);
         self

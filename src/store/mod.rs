@@ -54,7 +54,8 @@ pub use prediction::{
 };
 pub use read::{newest, read, read_records};
 pub use schema::{
-    Attempt, CellFile, EngineFact, FORMAT, Gpu, Host, Imported, ImportedFile, RunFile, ServerFile, StoredRun,
+    Attempt, CellFile, EngineFact, FORMAT, Gpu, Host, Imported, ImportedFile, RunFile, ServerFile,
+    ServerStart, StoredRun,
 };
 pub use tables::cells as cells_csv;
 pub use tool::Tool;

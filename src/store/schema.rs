@@ -15,7 +15,7 @@ use super::{
 use crate::{
     load::ClientHealth,
     manifest::{Objective, Slo},
-    measure::{CellOutcome, ClientTotals, Metric, Point, Summary, Verdict},
+    measure::{CellOutcome, ClientTotals, Metric, Point, Precision, Summary, Verdict},
     observe::ServerSide,
     plan::{Group, Plan},
     server::{Facts, ServerOutcome},
@@ -72,6 +72,9 @@ pub struct CellFile {
     /// Summary of each repeat, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<Summary>,
+    /// The interval of each metric that `experiment.repeats.until` names, by the metric's name (`p95_ttft`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub precision: BTreeMap<String, Precision>,
     /// Metrics of the server and its machine during the cell, repeats pooled; absent where they were not
     /// collected.
     pub server_side: Option<ServerSide>,
@@ -153,6 +156,21 @@ pub struct ServerFile {
     pub log_tail: Vec<String>,
     /// When it was launched.
     pub started_at: Timestamp,
+    /// Every start of the server in the run, the last one included; empty in files of older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub starts: Vec<ServerStart>,
+}
+
+/// One start of a server.
+#[skip_serializing_none]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerStart {
+    /// When it was launched.
+    pub started_at: Timestamp,
+    /// How the start ended.
+    pub outcome: ServerOutcome,
+    /// Time from launch to ready, seconds; absent where it did not become ready, or was already running.
+    pub startup_s: Option<f64>,
 }
 
 impl ServerFile {
@@ -169,7 +187,23 @@ impl ServerFile {
             exit_code: None,
             log_tail: Vec::new(),
             started_at,
+            starts: Vec::new(),
         }
+    }
+
+    /// Appends this start to those of an earlier file of the same server.
+    pub fn follow(&mut self, earlier: Option<&Self>) {
+        let start = |file: &Self| ServerStart {
+            started_at: file.started_at,
+            outcome: file.outcome,
+            startup_s: file.facts.startup_s,
+        };
+        let mut starts = earlier.map(|file| file.starts.clone()).unwrap_or_default();
+        if starts.is_empty() {
+            starts.extend(earlier.map(start));
+        }
+        starts.push(start(self));
+        self.starts = starts;
     }
 
     /// Whether it became ready.

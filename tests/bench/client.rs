@@ -11,7 +11,7 @@ use runner::{
     load::{
         Closed, Outcome, Phase, Progress, Recorder, Repeat, Schedule, Target, Timer, run_repeat, schedule,
     },
-    manifest::{Inputs, Start},
+    manifest::{Inputs, Repeats, Start},
     measure::{CellContext, Latency, summarize},
     plan::{Cell, Stop},
     secret::Mask,
@@ -116,6 +116,7 @@ pub(crate) fn ask(load: &Load, tokens: u64, holding: bool) -> Result<Value, Box<
     let records = Arc::into_inner(recorder).ok_or("a stream is still open")?.finish()?;
     let context = CellContext {
         spec: &cell.spec,
+        repeats: Repeats::once(),
         start: None,
         engine_simulated: false,
         inputs: 1,

@@ -225,6 +225,7 @@ fn measure(server: &Server, cell: &Cell, values: Vec<Value>, time: u64) -> Resul
     let simulated = setup.records(cell, server.engine(time), 1)?;
     let context = CellContext {
         spec: &cell.spec,
+        repeats: runner::manifest::Repeats::once(),
         start: cell.start(),
         engine_simulated: true,
         inputs: 1,

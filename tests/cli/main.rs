@@ -16,6 +16,7 @@ mod observe;
 mod predict;
 mod published;
 mod rehearsal;
+mod repeats;
 mod resume;
 mod search;
 mod skip_impossible;

@@ -56,6 +56,9 @@ fn plan_of(text: &str) -> Plan {
 #[test]
 fn every_mistake_is_reported_with_its_line_and_a_next_step() {
     let (head, chat) = (HEAD, CHAT);
+    let repeats = |rule: &str| {
+        format!("{}{chat}", head.replace("name = \"x\"", &format!("name = \"x\"\nrepeats = {rule}")))
+    };
     let manifests: Vec<String> = vec![
         format!("{head}modle = \"x\"\n{chat}"),
         format!("{head}ready_within = 5\n{chat}"),
@@ -129,6 +132,24 @@ fn every_mistake_is_reported_with_its_line_and_a_next_step() {
         format!("{head}{chat}stop_climbing = \"slo-lost\"\n[workload.chat.sweep]\nconcurrency = [1, 2]\n"),
         format!("{head}{chat}stop_climbing = \"throughput-falls\"\n[workload.chat.sweep]\nconcurrency = [4, 2]\n"),
         format!("{head}{chat}stop_climbing = \"throughput-falls\"\n[workload.chat.sweep]\nconcurrency = [1, 2]\n").replace("name = \"x\"", "name = \"x\"\norder = \"shuffled\""),
+        repeats("{ until = { p95_tftt = \"5%\" } }"),
+        repeats("{ until = { p95_ttft_ms = \"5%\" } }"),
+        repeats("{ until = { p99.9_ttft = \"5%\" } }"),
+        repeats("{ until = { p95_ttft = \"5\" } }"),
+        repeats("{ until = { p95_ttft = 5 } }"),
+        repeats("{ until = { p95_ttft = \"-5%\" } }"),
+        repeats("{ until = {} }"),
+        repeats("{}"),
+        repeats("{ until = { p95_ttft = \"5%\" }, at_least = 1 }"),
+        repeats("{ until = { p95_ttft = \"5%\" }, at_least = 8, at_most = 4 }"),
+        repeats("{ until = { p95_ttft = \"5%\" }, at_least = 12 }"),
+        repeats("{ until = { p95_ttft = \"5%\" }, at_least = 0 }"),
+        repeats("{ until = { p95_ttft = \"5%\" }, atmost = 4 }"),
+        repeats("{ at_most = 4 }"),
+        repeats("{ until = { goodput = \"5%\" } }"),
+        repeats("\"three\""),
+        format!("{}stream = false\n", repeats("{ until = { p95_ttft = \"5%\" } }")),
+        repeats("{ restart = true }").replace("engine = \"sim\"", "engine = \"openai\"\nlaunch = { on = \"attach\", url = \"http://127.0.0.1:1\" }"),
         "".into(),
         format!("include = \"day.toml\"\n{head}{chat}"),
         format!("include = \"gone.toml\"\n{head}{chat}"),
@@ -283,6 +304,38 @@ fn set_changes_one_key_of_a_search() {
     let plan = planned(&text, &overrides).0.unwrap();
     let runner::plan::Goal::Value { from, to, .. } = plan.searches[0].goal else { panic!() };
     assert_eq!((from, to), (500.0, 1000.0));
+}
+
+#[test]
+fn a_rule_for_repeats_changes_the_cells_ids_and_a_number_does_not() {
+    let with = |repeats: &str, set: &str| {
+        let head = HEAD.replace("name = \"x\"", &format!("name = \"x\"\n{repeats}"));
+        let overrides = match set {
+            "" => Overrides::default(),
+            set => Overrides { set: vec![set.to_owned()], ..Overrides::default() },
+        };
+        let (plan, said) = planned(&format!("{head}{CHAT}"), &overrides);
+        plan.unwrap_or_else(|| panic!("{said}")).groups[0].cells[0].id.clone()
+    };
+    // The id of a committed format: it must not change.
+    assert_eq!(with("", ""), "chat-c1-t8-542e14af");
+    assert_eq!(with("repeats = 1", ""), with("", ""));
+    let rule = "repeats = { until = { p95_ttft = \"5%\" } }";
+    let rules = [
+        "repeats = 3",
+        rule,
+        "repeats = { until = { p95_ttft = \"4%\" } }",
+        "repeats = { until = { p95_ttft = \"5%\" }, at_most = 9 }",
+        "repeats = { at_least = 3, restart = true }",
+    ];
+    let ids: std::collections::BTreeSet<String> = rules.iter().map(|rule| with(rule, "")).collect();
+    assert_eq!(ids.len(), rules.len());
+    // Defaults that are written out are the same rule.
+    let whole = "repeats = { at_least = 3, until = { p95_ttft = \"5%\" }, at_most = 10, restart = false }";
+    assert_eq!(with(whole, ""), with(rule, ""));
+    assert_eq!(with("repeats = 7", &format!("experiment.{}", rule.replace(" = {", "={"))), with(rule, ""));
+    assert_eq!(with(rule, "experiment.repeats.at_most=9"), with(rules[3], ""));
+    assert_eq!(with(rule, "experiment.repeats=3"), with("repeats = 3", ""));
 }
 
 #[test]

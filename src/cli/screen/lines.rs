@@ -127,7 +127,8 @@ mod tests {
             Event::CellStarted {
                 cell: "chat-c1".into(),
                 repeat: 1,
-                repeats: 1,
+                at_least: 1,
+                at_most: 1,
                 requests: Some(16),
                 progress: progress.clone(),
             },

@@ -72,10 +72,12 @@ pub(super) fn message(event: &Event, state: &State) -> (Level, String) {
             (server_level(*outcome), text)
         }
         Event::ServerStopped { server } => info(format!("server {server}: stopped")),
-        Event::CellStarted { cell, repeat, repeats, requests, .. } => {
+        Event::CellStarted { cell, repeat, at_least, at_most, requests, .. } => {
             let mut text = format!("cell {}/{} {cell}", state.finished + 1, state.cells);
-            if *repeats > 1 {
-                text.push_str(&format!(" (repeat {repeat} of {repeats})"));
+            if at_least < at_most {
+                text.push_str(&format!(" (repeat {repeat}, at most {at_most})"));
+            } else if *at_most > 1 {
+                text.push_str(&format!(" (repeat {repeat} of {at_most})"));
             }
             if let Some(requests) = requests {
                 text.push_str(&format!(": {requests} requests"));

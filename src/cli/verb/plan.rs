@@ -9,7 +9,7 @@ use super::{
     Ended, accept, counted, planned, print, print_json, runtime, say, selected, settings, unexpected,
 };
 use crate::{
-    manifest::Slo,
+    manifest::{Repeats, Slo},
     plan::{Plan, Search, with_first_probes},
     predict::{MemoryFit, Placement, estimate},
     store,
@@ -68,10 +68,15 @@ pub(super) fn plan(args: &args::Plan) -> Ended {
 
 fn size(plan: &Plan) -> String {
     let size = format!("{}, {}", counted(plan.len(), "cell"), counted(plan.groups.len(), "server"));
-    match plan.searches.len() {
+    let size = match plan.searches.len() {
         0 => size,
         1 => format!("{size}, 1 search"),
         searches => format!("{size}, {searches} searches"),
+    };
+    match &plan.experiment.repeats {
+        // Probes are measured once.
+        rule @ Repeats::Rule(_) if !plan.is_empty() => format!("{size}; repeats of each cell: {rule}"),
+        _ => size,
     }
 }
 

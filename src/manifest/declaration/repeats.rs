@@ -23,9 +23,9 @@ use crate::{manifest::error::ValueError, unit::Percent};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Repeats {
-    /// This many times.
+    /// A number, such as 3, or a table, such as `{ until = { p95_ttft = "5%" } }`.
     Fixed(#[schemars(range(min = 1, max = 1000))] u32),
-    /// By a rule.
+    /// A rule.
     Rule(RepeatRule),
 }
 
@@ -63,6 +63,12 @@ impl Repeats {
     const AT_LEAST: u32 = 3;
     /// The most repeats by default, with `until`.
     const AT_MOST: u32 = 10;
+
+    /// [`Repeats::ONCE`], to be borrowed.
+    pub fn once() -> &'static Self {
+        static ONCE: Repeats = Repeats::ONCE;
+        &ONCE
+    }
 
     /// The fewest repeats of a cell.
     pub fn at_least(&self) -> u32 {

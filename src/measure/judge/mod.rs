@@ -52,6 +52,7 @@ pub fn judge(
             steadiness::not_steady,
             server::preempted,
             steadiness::repeats_disagree,
+            steadiness::wide_interval,
         ]
         .into_iter()
         .filter_map(|check| check(evidence)),

@@ -5,7 +5,9 @@ use crate::{
     load::Records,
     manifest::Workload,
     measure::{
-        in_flight, samples,
+        in_flight,
+        precision::{Precision, precision},
+        samples,
         summary::Summary,
         verdict::{Verdict, VerdictKind},
     },
@@ -107,4 +109,33 @@ pub(super) fn repeats_disagree(evidence: Evidence<'_>) -> Option<Verdict> {
     } else {
         metric(VerdictKind::RepeatsDisagree, touched, reason, hint)
     })
+}
+
+/// Checks that the repeats suffice for the intervals that the experiment asks for.
+pub(super) fn wide_interval(evidence: Evidence<'_>) -> Option<Verdict> {
+    let mut wide = precision(evidence.context.repeats, evidence.repeats);
+    wide.retain(|_, own| !own.suffices);
+    if wide.is_empty() {
+        return None;
+    }
+    let each: Vec<String> = wide
+        .iter()
+        .map(|(key, own)| {
+            let (of, most) = (evidence.repeats.len(), percent(own.within));
+            match own.relative() {
+                Some(half_width) if half_width > own.within => {
+                    format!("{key} is known to ± {} after {of} repeats, not to ± {most}", percent(half_width))
+                }
+                _ => format!("{key} has a value in only {} of {of} repeats", own.n),
+            }
+        })
+        .collect();
+    let needed = wide.values().filter_map(Precision::needed).max();
+    let hint = match needed {
+        Some(needed) => format!(
+            "with this noise about {needed} repeats would do (`at_most`); longer repeats and a quiet machine have less noise"
+        ),
+        None => "raise `at_most`, or measure longer".to_owned(),
+    };
+    Some(metric(VerdictKind::WideInterval, wide.into_keys(), each.join("; "), hint))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{CellContext, CellOutcome, Point, Summary, Verdict, outcome};
 use crate::{
     load::{Outcome, Phase, Record, Records, Usage, Wait},
-    manifest::{Start, Workload},
+    manifest::{Repeats, Start, Workload},
     unit::Nanos,
 };
 
@@ -22,6 +22,7 @@ fn workload(fields: Value) -> Workload {
 fn context(spec: &Workload) -> CellContext<'_> {
     CellContext {
         spec,
+        repeats: Repeats::once(),
         start: spec.streams().map(|_| Start::Together),
         engine_simulated: false,
         inputs: 1_000_000,

@@ -139,6 +139,8 @@ kinds! {
     LongTail, "long_tail", Stability, true;
     /// A cell whose second half differs from its first.
     NotSteady, "not_steady", Stability, false;
+    /// How well the repeats know what they were repeated for.
+    Precision, "precision", Stability, false;
     /// How far repeats usually are apart.
     Noise, "noise", Stability, false;
     /// The longest tail, if none is long.

@@ -202,6 +202,18 @@ fn falling() -> StoredRun {
     run
 }
 
+/// Cells that were measured until an interval was narrow, one of them in vain.
+fn repeated() -> StoredRun {
+    let mut run = line(|nth| (1e3, 1.1, f64::from(1 << nth) * 50.0));
+    for (nth, cell) in run.cells.iter_mut().enumerate() {
+        let is_last = nth == 8;
+        let own = json!({ "mean": 55.0, "half_width": if is_last { 4.4 } else { 1.1 }, "n": if is_last { 10 } else { 3 },
+                          "within": 0.05, "suffices": !is_last });
+        cell.precision = BTreeMap::from([("p95_ttft".to_owned(), from_value(own).unwrap())]);
+    }
+    run
+}
+
 /// A tail that is long from 128 users on.
 fn long_tail() -> StoredRun {
     line(|nth| (1e3, if nth >= 7 { 3.0 } else { 1.1 }, f64::from(1 << nth) * 50.0))
@@ -233,6 +245,7 @@ fn runs() -> Vec<StoredRun> {
         dip(),
         falling(),
         long_tail(),
+        repeated(),
         alike(),
         fixtures::large(6),
     ];

@@ -372,6 +372,7 @@ pub(crate) fn cell(run: &StoredRun, cell: &CellFile) -> Map<String, Value> {
         ("axes", json!(cell.axes)),
         ("load", json!(cell.load)),
         ("verdicts", json!(cell.verdicts)),
+        ("precision", json!(cell.precision)),
         ("requests", json!(summary.map(|summary| summary.counts.scheduled))),
         ("completed", json!(summary.map(|summary| summary.counts.completed))),
     ];

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{CellFile, EngineFact, FORMAT, Gpu, Host, RunFile, RunFolder, ServerFile, Tool};
 use crate::{
     load::{Outcome, Record, Records, Usage},
-    manifest::{Hardware, Objective, Workload},
+    manifest::{Hardware, Objective, Repeats, Workload},
     measure::{CellContext, CellOutcome, Summary, judge, outcome, pool, timeline},
     plan::{Cell, Group, Plan, Stop},
     server::{Facts, ServerOutcome},
@@ -42,6 +42,7 @@ fn spec() -> Workload {
 fn context(spec: &Workload) -> CellContext<'_> {
     CellContext {
         spec,
+        repeats: Repeats::once(),
         start: None,
         engine_simulated: false,
         inputs: 1,
@@ -117,6 +118,7 @@ fn cell(id: &str, server_axis: u64, summary: Option<Summary>, repeats: Vec<Summa
         reported: BTreeMap::new(),
         repeats,
         server_side: None,
+        precision: BTreeMap::new(),
         server_side_repeats: Vec::new(),
         client: Vec::new(),
         client_totals: None,
@@ -206,6 +208,7 @@ fn server() -> ServerFile {
         exit_code: None,
         log_tail: Vec::new(),
         started_at: at(0),
+        starts: Vec::new(),
     }
 }
 

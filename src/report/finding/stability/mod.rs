@@ -23,6 +23,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule::Block(tail::stalls),
     Rule::Block(tail::long_tail),
     Rule::Block(repeats::not_steady),
+    Rule::Block(repeats::precision),
     Rule::Block(repeats::noise),
     Rule::Block(tail::tails),
 ];

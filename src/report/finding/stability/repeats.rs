@@ -37,7 +37,8 @@ impl<'m, 'a> Ends<'m, 'a> {
             Metric::Latency(_, kind) => cell.has_own(kind),
         };
         let excluded = cell.number(metric)?.excluded;
-        let may = excluded.is_none_or(|kind| kind == VerdictKind::RepeatsDisagree);
+        let may = excluded
+            .is_none_or(|kind| matches!(kind, VerdictKind::RepeatsDisagree | VerdictKind::WideInterval));
         (says && may && cell.file.repeats.len() > 1).then_some(())?;
         let values: Option<Vec<f64>> = cell.file.repeats.iter().map(|one| metric.of(one)).collect();
         let values = values?;
@@ -120,6 +121,31 @@ pub(super) fn noise(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<F
         .place("place", place(model, most.cell));
     let cells = known.iter().map(|own| own.cell.index);
     Some(Finding::of_block(Kind::Noise, model, at, cells).strong_as(1.0 + usual).with(facts))
+}
+
+/// How well cells are known that were measured until an interval was narrow: how many of them well enough, and
+/// the widest interval of them, against what was allowed.
+pub(super) fn precision(model: &Model<'_>, at: usize, block: &Block<'_>) -> Option<Finding> {
+    let known: Vec<&Cell<'_>> =
+        model.cells_at(&block.cells).filter(|cell| !cell.file.precision.is_empty()).collect();
+    let each = known.iter().flat_map(|cell| cell.file.precision.iter().map(move |own| (*cell, own)));
+    let wide = each.filter_map(|(cell, (key, own))| {
+        let relative = own.relative()?;
+        Some(((cell, Metric::parse(key)?, own, relative), relative / own.within))
+    });
+    let ((cell, metric, own, relative), _) = largest(wide)?;
+    let enough = known.iter().filter(|cell| cell.file.precision.values().all(|own| own.suffices)).count();
+    let facts = Facts::new()
+        .count("of", known.len())
+        .count("enough", enough)
+        .metric("metric", metric)
+        .place("place", place(model, cell))
+        .measure("mean", metric, own.mean, model.digits(&[cell.index]))
+        .part("half_width", relative)
+        .part("within", own.within)
+        .count("repeats", own.n as usize);
+    let cells = known.iter().map(|cell| cell.index);
+    Some(Finding::of_block(Kind::Precision, model, at, cells).strong_as(1.0 + relative).with(facts))
 }
 
 /// Cells whose second half differs from the first, by their verdicts.

@@ -11,7 +11,7 @@ use rand_chacha::{
 use super::{super::*, RULES};
 use crate::{
     manifest::Slo,
-    measure::{Latency, Metric, Severity, Summary, Verdict, VerdictKind},
+    measure::{Latency, Metric, Precision, Severity, Summary, Verdict, VerdictKind},
     report::fixtures,
     store::{CellFile, StoredRun},
 };
@@ -438,6 +438,29 @@ fn cells_that_are_not_steady_are_one_finding() {
     assert_eq!(name(&found, "reason"), "a reason");
 }
 
+/// Cells that were measured until an interval was narrow: the one at 32 users in vain.
+fn repeated() -> StoredRun {
+    let mut run = of_medians([1e3; 9]);
+    for (nth, cell) in run.cells.iter_mut().enumerate() {
+        let (half_width, n, suffices) = if nth == 5 { (4.4, 10, false) } else { (1.1, 3, true) };
+        let own = Precision { mean: 55.0, half_width, n, within: 0.05, suffices };
+        cell.precision = BTreeMap::from([("p95_ttft".to_owned(), own)]);
+    }
+    run
+}
+
+#[test]
+fn how_well_cells_are_known_is_one_finding_with_the_widest_interval() {
+    let (found, ids) = only(&repeated(), Kind::Precision);
+    assert_eq!(ids.len(), 9);
+    for (fact, expected) in
+        [("of", 9.0), ("enough", 8.0), ("repeats", 10.0), ("half_width", 0.08), ("within", 0.05)]
+    {
+        near(value(&found, fact), expected, 1e-9);
+    }
+    assert_eq!(name(&found, "metric"), "p95 TTFT");
+}
+
 #[test]
 fn every_kind_has_its_sentence() {
     let runs = [
@@ -451,6 +474,7 @@ fn every_kind_has_its_sentence() {
         long_tails(1.5),
         long_tails(3.0),
         unsteady(),
+        repeated(),
     ];
     let mut kinds = Vec::new();
     for run in &runs {
