@@ -28,6 +28,28 @@ pub enum PredictError {
     /// No request of the cell would complete, so its duration is unknown.
     #[error("no request would complete")]
     NoRequestCompletes,
+    /// A search asks for a probe that makes no valid cell.
+    #[error("the next probe of the search {search} makes no valid cell\n{findings}")]
+    Probe {
+        /// The search's id.
+        search: String,
+        /// What is wrong with it, rendered.
+        findings: String,
+    },
+    /// A search asks for a probe that it has.
+    #[error("the search {search} asks for the same probe twice (this is a bug, please report it)")]
+    Repeats {
+        /// The search's id.
+        search: String,
+    },
+    /// The server of a probe has no known GPU or model.
+    #[error("the server {server} of a search cannot be predicted\n{findings}")]
+    Unplaced {
+        /// The server's id.
+        server: String,
+        /// Why, rendered.
+        findings: String,
+    },
     /// The plan has no server.
     #[error("the plan has no server, so there is nothing to predict")]
     NoServer,

@@ -8,12 +8,13 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use jiff::Timestamp;
 
 use super::{
-    Assumptions, Machine, Placed, PredictError, Setup, Simulated, basis::rounded, cells,
+    Accuracy, Assumptions, Machine, Placed, PredictError, Setup, Simulated, basis::rounded, cells,
+    interval::intervals,
     parallel::on_all_cores,
 };
 use crate::{
     manifest::{Inputs, Output},
-    measure::{self, CellOutcome},
+    measure::{self, CellOutcome, Metric},
     plan::{Cell, Plan, Stop},
     store::{
         AnswersFrom, Basis, CellFile, FORMAT, PredictedCell, PredictedServer, Predictions, ServerFile,
@@ -26,6 +27,8 @@ use crate::{
 /// almost nothing.
 const MOST_REQUESTS: u64 = 20_000;
 const LONGEST: Duration = Duration::from_secs(600);
+/// The numbers of a [`PredictedCell`] that have an interval.
+const PREDICTED: [Metric; 4] = [Metric::P50_TTFT, Metric::P50_TPOT, Metric::P50_E2E, Metric::OUTPUT];
 /// Relative difference below which a measured answer length counts as the assumed one.
 const SAME_LENGTH: f64 = 0.005;
 
@@ -202,6 +205,9 @@ impl MeasuredRun<'_> {
                 .prefix
                 .filter(|(queried, _)| *queried > 0)
                 .map(|(queried, hit)| rounded(hit as f64 / queried as f64)),
+            intervals: intervals(Accuracy::of(&self.basis), |metric| {
+                PREDICTED.contains(&metric).then(|| metric.of(&summary))?
+            }),
         })
     }
 }
@@ -230,6 +236,7 @@ fn unstarted(cell: &Cell, server: &ServerFile) -> PredictedCell {
         throughput_tok_s: None,
         preemptions: None,
         prefix_hit_rate: None,
+        intervals: BTreeMap::new(),
     }
 }
 

@@ -34,7 +34,9 @@ mod calibration;
 mod cells;
 mod error;
 mod estimate;
+mod expect;
 mod forecast;
+mod interval;
 mod machine;
 mod measured_run;
 mod measurements;
@@ -47,6 +49,7 @@ mod repeat;
 mod run_inputs;
 #[cfg(test)]
 mod tests;
+mod virtual_search;
 
 pub use assumptions::Assumptions;
 pub use basis::basis;
@@ -54,6 +57,8 @@ pub use calibrate::calibrate;
 pub use calibration::Calibration;
 pub use error::PredictError;
 pub use estimate::{Estimate, estimate};
+pub use expect::expect;
+pub use interval::{Accuracy, KV_CACHE, Spread, intervals};
 pub use machine::Machine;
 pub use measured_run::{MeasuredRun, check_measured};
 pub use measurements::{Comparison, Measurements};

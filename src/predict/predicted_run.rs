@@ -8,12 +8,15 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Assumptions, Calibration, Placed, PredictError, Setup, basis::basis, cells, estimate::usd_per_hour,
+    Assumptions, Placed, Placement, PredictError, Setup,
+    basis::basis,
+    cells,
+    estimate::usd_per_hour,
     parallel::on_all_cores,
+    virtual_search::{Strictness, VirtualSearch},
 };
 use crate::{
     engine::hardware::find_gpu,
-    manifest::Manifest,
     plan::{Cell, Group, Plan},
     store::{CellFile, EngineFact, RunFile, ServerFile, StoredRun, ladder_end},
 };
@@ -31,33 +34,26 @@ pub struct Origin {
     pub now: Timestamp,
 }
 
-/// Predicts every cell and repeat of a plan. Groups without a placed server have no cells in the run.
+/// Predicts every cell and repeat of a plan, and the probes of its searches. Groups without a placed server
+/// have no cells in the run.
 ///
 /// # Errors
-/// When the plan has no server, or a cell cannot be predicted.
+/// When no server is predicted, or a cell cannot be.
 pub fn predict_plan(
-    manifest: &Manifest,
-    mut plan: Plan,
-    placed: &BTreeMap<String, Placed>,
-    (assumed, calibration): (Assumptions, Option<&Calibration>),
+    placement: &Placement<'_>,
+    plan: Plan,
+    mut placed: BTreeMap<String, Placed>,
+    assumed: Assumptions,
     origin: Origin,
     spill: &Path,
 ) -> Result<StoredRun, PredictError> {
-    let basis = basis(placed.values(), assumed, calibration).ok_or(PredictError::NoServer)?;
-    // A label that names another GPU is not this one's.
-    let is_own =
-        |label: &String| find_gpu(label, &manifest.catalogue).is_some_and(|gpu| gpu.name == basis.hardware);
-    let label = plan.hardware.label.take().filter(is_own);
-    plan.hardware.label = Some(label.unwrap_or_else(|| basis.hardware.clone()));
-    plan.hardware.gpu = Some(basis.hardware.clone());
-    plan.hardware.usd_per_hour = usd_per_hour(manifest, placed);
+    let (manifest, calibration) = (placement.manifest, placement.calibration);
     let setup = Setup { inputs: &manifest.inputs, assumed, spill };
-    let (servers, cells) = predict_cells(&plan, placed, &setup, origin.now)?;
-    Ok(StoredRun {
+    let (servers, cells) = predict_cells(&plan, &placed, &setup, origin.now)?;
+    let mut run = StoredRun {
         folder: camino::Utf8PathBuf::new(),
         run: RunFile {
             engine: Some(EngineFact { name: "vllm".into(), version: None }),
-            predicted: Some(basis),
             finished_at: Some(origin.now),
             ..RunFile::new(origin.name, &origin.command, plan.experiment.seed, origin.now)
         },
@@ -66,7 +62,26 @@ pub fn predict_plan(
         cells,
         effective: origin.effective,
         predictions: None,
-    })
+    };
+    let search = VirtualSearch {
+        placement: *placement,
+        setup,
+        slo: Strictness::AsPredicted,
+        now: origin.now,
+        may_continue: &|| true,
+    };
+    search.run(&mut run, &mut placed)?;
+    let basis = basis(placed.values(), assumed, calibration).ok_or(PredictError::NoServer)?;
+    // A label that names another GPU is not this one's.
+    let is_own =
+        |label: &String| find_gpu(label, &manifest.catalogue).is_some_and(|gpu| gpu.name == basis.hardware);
+    let hardware = &mut run.plan.hardware;
+    let label = hardware.label.take().filter(is_own);
+    hardware.label = Some(label.unwrap_or_else(|| basis.hardware.clone()));
+    hardware.gpu = Some(basis.hardware.clone());
+    hardware.usd_per_hour = usd_per_hour(manifest, &placed);
+    run.run.predicted = Some(basis);
+    Ok(run)
 }
 
 /// The servers of a plan and their cells, in the plan's order.

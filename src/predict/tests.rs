@@ -187,7 +187,8 @@ fn natural_answers_are_predicted_with_their_measured_length() {
         now: jiff::Timestamp::UNIX_EPOCH,
     };
     let shorter = Assumptions { answers: 0.4, ..assumed };
-    let run = predict_plan(&manifest, plan.clone(), &placed, (shorter, None), origin, &spill).unwrap();
+    let placement = Placement { gpu: Some("RTX 2000 Ada"), ..Placement::of(&manifest) };
+    let run = predict_plan(&placement, plan.clone(), placed.clone(), shorter, origin, &spill).unwrap();
     let second = with(&run.cells, Some(&first)).predict(&|| true);
     assert_eq!(second.cells[&natural].answers_from, AnswersFrom::Measured);
     assert_eq!(second.cells[&natural].output_tokens, Some(40.0));
@@ -214,7 +215,8 @@ fn run_of(manifest: &Manifest, plan: &Plan) -> crate::store::StoredRun {
         effective: String::new(),
         now: jiff::Timestamp::UNIX_EPOCH,
     };
-    predict_plan(manifest, plan.clone(), &placed, (assumed, None), origin, &spill()).unwrap()
+    let placement = Placement { gpu: Some("RTX 2000 Ada"), ..Placement::of(manifest) };
+    predict_plan(&placement, plan.clone(), placed, assumed, origin, &spill()).unwrap()
 }
 
 #[test]

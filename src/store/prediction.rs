@@ -153,4 +153,7 @@ pub struct PredictedCell {
     pub preemptions: Option<u64>,
     /// Share of the prompt tokens found in the prefix cache, 0 to 1.
     pub prefix_hit_rate: Option<f64>,
+    /// The 90 % interval of each predicted number, by the name of its column in `cells.csv`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub intervals: BTreeMap<String, [f64; 2]>,
 }

@@ -6,6 +6,7 @@ mod support;
 
 mod arrivals;
 mod budget;
+mod coverage;
 mod documentation;
 mod experiments;
 #[cfg(unix)]

@@ -11,10 +11,16 @@ use std::{
 
 use serde::Deserialize;
 
+use runner::{
+    manifest::LatencyKind::{E2e, Tpot, Ttft},
+    measure::{Metric, Rank},
+    unit::Percentile,
+};
+
 use crate::support::RUNNER;
 
 #[derive(Deserialize)]
-struct Published {
+pub(crate) struct Published {
     source: Vec<Source>,
 }
 
@@ -22,6 +28,8 @@ struct Published {
 #[serde(deny_unknown_fields)]
 struct Source {
     id: String,
+    /// The source that its figures come from, where that is another entry.
+    of: Option<String>,
     part: Part,
     engine: String,
     url: String,
@@ -34,9 +42,11 @@ struct Source {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Part {
+pub(crate) enum Part {
     Tune,
     HeldOut,
+    /// Added after the constants were tuned, for the intervals alone.
+    Later,
 }
 
 #[derive(Deserialize)]
@@ -55,11 +65,23 @@ struct Figure {
     tpot_ms: Option<f64>,
     e2e_ms: Option<f64>,
     output_tok_s: Option<f64>,
+    ttft_p95_ms: Option<f64>,
+    ttft_p99_ms: Option<f64>,
+    e2e_p95_ms: Option<f64>,
 }
 
 /// A published figure beside its prediction.
-struct Compared {
-    part: Part,
+pub(crate) struct Compared {
+    pub(crate) part: Part,
+    /// The entry of the file.
+    pub(crate) id: String,
+    /// The source that it comes from.
+    pub(crate) source: String,
+    pub(crate) metric: Metric,
+    pub(crate) measured: f64,
+    pub(crate) predicted: f64,
+    /// `validated` or `unvalidated`.
+    pub(crate) accuracy: String,
     gpu: String,
     error: f64,
     row: String,
@@ -95,13 +117,18 @@ impl Figure {
         let said = String::from_utf8_lossy(&output.stderr);
         let cells: serde_json::Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{} on {}: {error}: {said}", self.model, self.gpu));
-        let summary = cells[0]["prediction"]["summary"].clone();
-        assert!(summary.is_object(), "{}", cells[0]);
-        summary
+        let prediction = cells[0]["prediction"].clone();
+        assert!(prediction["summary"].is_object(), "{}", cells[0]);
+        prediction
     }
 
-    fn compare(&self, source: &Source, summary: &serde_json::Value) -> Vec<Compared> {
-        let kind = if source.medians { "p50_ms" } else { "mean_ms" };
+    fn compare(&self, source: &Source, prediction: &serde_json::Value) -> Vec<Compared> {
+        let summary = &prediction["summary"];
+        let (kind, middle) = match source.medians {
+            true => ("p50_ms", Rank::At(Percentile::P50)),
+            false => ("mean_ms", Rank::Mean),
+        };
+        let [p95, p99] = [Percentile::P95, Percentile::P99].map(Rank::At);
         let load = match (self.concurrency, self.rate) {
             (Some(streams), _) => format!("c{streams}"),
             (_, rate) => format!("{}/s", rate.unwrap_or_default()),
@@ -109,21 +136,20 @@ impl Figure {
         let ranks = self.flags.get("tensor-parallel-size");
         let ranks = ranks.map_or(String::new(), |ranks| format!(" x{ranks}"));
         [
-            ("ttft ms", self.ttft_ms, &summary["ttft"][kind]),
-            ("tpot ms", self.tpot_ms, &summary["tpot"][kind]),
-            ("e2e ms", self.e2e_ms, &summary["e2e"][kind]),
-            (
-                "output tok/s",
-                self.output_tok_s,
-                &summary["throughput_tok_s"],
-            ),
+            ("ttft ms", Metric::Latency(middle, Ttft), self.ttft_ms, &summary["ttft"][kind]),
+            ("tpot ms", Metric::Latency(middle, Tpot), self.tpot_ms, &summary["tpot"][kind]),
+            ("e2e ms", Metric::Latency(middle, E2e), self.e2e_ms, &summary["e2e"][kind]),
+            ("output tok/s", Metric::OUTPUT, self.output_tok_s, &summary["throughput_tok_s"]),
+            ("p95 ttft ms", Metric::Latency(p95, Ttft), self.ttft_p95_ms, &summary["ttft"]["p95_ms"]),
+            ("p99 ttft ms", Metric::Latency(p99, Ttft), self.ttft_p99_ms, &summary["ttft"]["p99_ms"]),
+            ("p95 e2e ms", Metric::Latency(p95, E2e), self.e2e_p95_ms, &summary["e2e"]["p95_ms"]),
         ]
         .into_iter()
-        .filter_map(|(what, measured, predicted)| {
+        .filter_map(|(what, metric, measured, predicted)| {
             let (measured, predicted) = (measured?, predicted.as_f64().unwrap());
             let error = 100.0 * (predicted / measured - 1.0);
             let row = format!(
-                "{:<16} {:<13} {:<34} {:>5}/{:<5} {load:<6} {what:<13} {measured:>9} {predicted:>9.1} {error:>+7.1} %",
+                "{:<20} {:<13} {:<34} {:>5}/{:<5} {load:<6} {what:<13} {measured:>9} {predicted:>9.1} {error:>+7.1} %",
                 source.id,
                 self.gpu.clone() + &ranks,
                 self.model.rsplit('/').next().unwrap_or_default(),
@@ -132,6 +158,12 @@ impl Figure {
             );
             Some(Compared {
                 part: source.part,
+                id: source.id.clone(),
+                source: source.of.as_ref().unwrap_or(&source.id).clone(),
+                metric,
+                measured,
+                predicted,
+                accuracy: prediction["accuracy"].as_str().unwrap_or_default().to_owned(),
                 gpu: self.gpu.clone(),
                 error,
                 row,
@@ -141,12 +173,12 @@ impl Figure {
     }
 }
 
-fn published() -> Published {
+pub(crate) fn published() -> Published {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/published.toml");
     toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-fn compare_all(published: &Published) -> Vec<Compared> {
+pub(crate) fn compare_all(published: &Published) -> Vec<Compared> {
     let folder = tempfile::tempdir().unwrap();
     let figures: Vec<(&Source, &Figure)> = published
         .source
@@ -160,8 +192,8 @@ fn compare_all(published: &Published) -> Vec<Compared> {
             let number = next.fetch_add(1, Ordering::Relaxed);
             figures.get(number).map(|found| (number, found))
         } {
-            let summary = figure.predicted(folder.path(), number);
-            done.push((number, figure.compare(source, &summary)));
+            let prediction = figure.predicted(folder.path(), number);
+            done.push((number, figure.compare(source, &prediction)));
         }
         done
     };

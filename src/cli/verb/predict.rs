@@ -17,7 +17,7 @@ use crate::{
     import,
     measure::Metric,
     plan::Plan,
-    predict::{self, Assumptions, Calibration, Comparison, Measurements, Origin, Placement},
+    predict::{self, Accuracy, Assumptions, Calibration, Comparison, Measurements, Origin, Placement},
     store::{self, StoredRun},
 };
 
@@ -55,8 +55,7 @@ pub(super) fn predict(args: &args::Predict) -> Ended {
     let assumed = Assumptions::with(args.answers, calibration);
     let spill = std::env::temp_dir();
     let run =
-        predict::predict_plan(&manifest, plan, &placements.placed, (assumed, calibration), origin, &spill)
-            .map_err(wrong)?;
+        predict::predict_plan(&placement, plan, placements.placed, assumed, origin, &spill).map_err(wrong)?;
     let notes = match name {
         Some(_) => {
             let folder = store::write_run(&settings.results, Some(&manifest.text), &run);
@@ -120,17 +119,21 @@ fn compared(
     calibration: Option<&Calibration>,
 ) -> Result<String, Exit> {
     let measurements = Measurements::of(measured);
+    let accuracy = run.run.predicted.as_ref().map(Accuracy::of);
     let planned = run.plan.groups.iter().flat_map(|group| group.cells.iter().map(move |cell| (group, cell)));
     let row = |(group, planned)| {
         let measured = measurements.of_cell(group, planned)?;
         let cell = run.cells.iter().find(|cell| cell.id == planned.id)?;
         let compare = |metric: Metric| Comparison::of(cell.number(metric), measured.number(metric));
+        let latency = compare(Metric::P50_E2E);
+        let inside = accuracy.and_then(|accuracy| table::is_inside(latency, Metric::P50_E2E, accuracy));
         Some(table::Row {
             cell: &cell.id,
             answers: number(table::output_tokens(cell), 0),
-            latency: compare(Metric::P50_E2E),
+            latency,
             throughput: compare(Metric::OUTPUT),
             fitted: calibration.is_some_and(|calibration| calibration.fitted.contains(&cell.id)),
+            inside,
         })
     };
     let rows: Vec<table::Row<'_>> = planned.filter_map(row).filter(table::Row::is_compared).collect();

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     measure::Metric,
-    predict::{self, Assumptions, Calibration, Comparison, MeasuredRun, Placement, PredictError},
+    predict::{self, Accuracy, Assumptions, Calibration, Comparison, MeasuredRun, Placement, PredictError},
     store::{self, AnswersFrom, PredictedCell, RunFolder, StoredRun},
 };
 
@@ -88,12 +88,14 @@ fn compared(stored: &StoredRun, predictions: &store::Predictions) -> String {
     let mut rows = Vec::new();
     for cell in &stored.cells {
         let Some(predicted) = predictions.cells.get(&cell.id) else { continue };
+        let latency = Comparison::of(predicted.p50_e2e_ms, cell.number(Metric::P50_E2E));
         let row = table::Row {
             cell: &cell.id,
             answers: answers(predicted),
-            latency: Comparison::of(predicted.p50_e2e_ms, cell.number(Metric::P50_E2E)),
+            latency,
             throughput: Comparison::of(predicted.throughput_tok_s, cell.number(Metric::OUTPUT)),
             fitted: predictions.fitted().contains(&cell.id),
+            inside: table::is_inside(latency, Metric::P50_E2E, Accuracy::of(&predictions.basis)),
         };
         if row.is_compared() {
             rows.push(row);

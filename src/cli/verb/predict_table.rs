@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::table::{aligned, number, percent};
 use crate::{
     measure::Metric,
-    predict::Comparison,
+    predict::{self, Accuracy, Comparison, Spread},
     store::{CellFile, StoredRun},
 };
 
@@ -22,15 +22,32 @@ fn preemptions(cell: &CellFile) -> Option<u64> {
 
 /// A predicted cell as JSON, for `--json`.
 pub(super) fn json(run: &StoredRun, cell: &CellFile) -> Value {
+    let basis = run.run.predicted.as_ref();
     let predicted = cell.summary.as_ref().map(|summary| {
-        json!({"summary": summary, "output_tokens": output_tokens(cell), "preemptions": preemptions(cell)})
+        let accuracy = basis.map(Accuracy::of);
+        let intervals = accuracy.map(|accuracy| predict::intervals(accuracy, |metric| metric.of(summary)));
+        json!({"summary": summary, "output_tokens": output_tokens(cell), "preemptions": preemptions(cell),
+               "accuracy": accuracy.map(Accuracy::name), "interval_90": intervals})
     });
-    let hardware = run.run.predicted.as_ref().map(|basis| &basis.hardware);
+    let hardware = basis.map(|basis| &basis.hardware);
     json!({"cell": cell.id, "workload": cell.workload, "server": cell.server, "gpu": hardware,
            "predicted": true, "outcome": cell.outcome, "reason": cell.reason, "prediction": predicted})
 }
 
-/// The table of predicted cells, and below it why cells have no numbers.
+/// A predicted number with its 90 % interval: `212 (150 to 320)`.
+fn with_interval(cell: &CellFile, metric: Metric, accuracy: Option<Accuracy>) -> String {
+    let value = cell.number(metric);
+    let spread = accuracy.and_then(|accuracy| Spread::of(metric, accuracy));
+    match value.zip(spread) {
+        Some((value, spread)) => {
+            let [low, high] = spread.around(value);
+            format!("{value:.0} ({low:.0} to {high:.0})")
+        }
+        None => number(value, 0),
+    }
+}
+
+/// The table of predicted cells with their 90 % intervals, and below it why cells have no numbers.
 pub(super) fn predicted(run: &StoredRun) -> String {
     let head = [
         "predicted cell",
@@ -44,10 +61,11 @@ pub(super) fn predicted(run: &StoredRun) -> String {
     ];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     let mut reasons = String::new();
+    let accuracy = run.run.predicted.as_ref().map(Accuracy::of);
     for cell in &run.cells {
         let metrics = [Metric::P50_TTFT, Metric::P95_TTFT, Metric::P50_E2E, Metric::P95_E2E, Metric::OUTPUT];
         let mut line = vec![cell.id.clone(), number(output_tokens(cell), 0)];
-        line.extend(metrics.map(|metric| number(cell.number(metric), 0)));
+        line.extend(metrics.map(|metric| with_interval(cell, metric, accuracy)));
         line.push(preemptions(cell).map_or_else(|| "-".to_owned(), |count| count.to_string()));
         lines.push(line);
         if cell.summary.is_none() {
@@ -69,6 +87,16 @@ pub(super) struct Row<'a> {
     pub(super) throughput: Option<Comparison>,
     /// Whether the calibration was fitted to it, so that it is no test of the calibration.
     pub(super) fitted: bool,
+    /// Whether the measured p50 E2E lies inside the 90 % interval of the predicted one; absent where either is
+    /// unknown.
+    pub(super) inside: Option<bool>,
+}
+
+/// Whether a measurement lies inside the 90 % interval of its prediction.
+pub(super) fn is_inside(pair: Option<Comparison>, metric: Metric, accuracy: Accuracy) -> Option<bool> {
+    let (pair, spread) = pair.zip(Spread::of(metric, accuracy))?;
+    let [low, high] = spread.around(pair.predicted);
+    Some((low..=high).contains(&pair.measured))
 }
 
 impl Row<'_> {
@@ -99,7 +127,9 @@ pub(super) fn compared(rows: &[Row<'_>]) -> Option<String> {
             line.push(number(pair.map(|pair| pair.measured), digits));
             line.push(pair.map_or_else(|| "-".to_owned(), |pair| format!("{:+.1} %", pair.error() * 100.0)));
         }
-        line.push(if row.fitted { "fitted" } else { "" }.to_owned());
+        let marks = [(row.fitted, "fitted"), (row.inside == Some(false), "outside 90 %")];
+        let marks: Vec<&str> = marks.iter().filter(|(is_so, _)| *is_so).map(|(_, mark)| *mark).collect();
+        line.push(marks.join(", "));
         lines.push(line);
     }
     let median = |fitted: bool, cells: &str| {
@@ -120,5 +150,11 @@ pub(super) fn compared(rows: &[Row<'_>]) -> Option<String> {
     let others = if any_fitted { "cells that were not fitted" } else { "cells" };
     let medians: String =
         [median(false, others), median(true, "fitted cells")].into_iter().flatten().collect();
-    (!rows.is_empty()).then(|| aligned(&lines) + &medians)
+    let known: Vec<bool> = rows.iter().filter(|row| !row.fitted).filter_map(|row| row.inside).collect();
+    let inside = known.iter().filter(|inside| **inside).count();
+    let inside = match known.len() {
+        0 => String::new(),
+        all => format!("{inside} of {all} measured {others} lie inside the 90 % interval of p50 E2E\n"),
+    };
+    (!rows.is_empty()).then(|| aligned(&lines) + &medians + &inside)
 }
