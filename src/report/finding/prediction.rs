@@ -46,6 +46,8 @@ pub(crate) struct PredictionRow<'a> {
     pub(crate) predicted: &'a PredictedCell,
     /// (predicted − measured) / measured of each of [`PREDICTED`].
     pub(crate) errors: [Option<f64>; 4],
+    /// Whether each of [`PREDICTED`] was measured inside the 90 % interval of its prediction.
+    pub(crate) inside: [Option<bool>; 4],
     /// Whether the constants were fitted to it: then its error does not test them.
     pub(crate) is_fitted: bool,
 }
@@ -62,6 +64,9 @@ pub(crate) struct PredictionMedian {
     pub(crate) largest: f64,
     /// The number of cells with both numbers.
     pub(crate) cells: usize,
+    /// Of the cells whose prediction has a 90 % interval, how many were measured inside it, and how many there
+    /// are.
+    pub(crate) inside: (usize, usize),
 }
 
 impl PredictionRow<'_> {
@@ -88,6 +93,13 @@ pub(crate) fn prediction_error(cell: &Cell<'_>, predicted: &PredictedCell, metri
     (measured > 0.0).then(|| predicted / measured - 1.0)
 }
 
+/// Whether a metric was measured inside the 90 % interval of its prediction; `None` unless both are known and
+/// the measured one may be ranked.
+fn is_inside(cell: &Cell<'_>, predicted: &PredictedCell, metric: Metric) -> Option<bool> {
+    let [low, high] = *predicted.intervals.get(&metric.column())?;
+    Some((low..=high).contains(&cell.ranked(metric)?))
+}
+
 /// Every measured cell with a predicted latency, in the order of the plan.
 pub(crate) fn prediction_rows<'a>(model: &Model<'a>) -> Vec<PredictionRow<'a>> {
     let Some(predictions) = &model.run.predictions else { return Vec::new() };
@@ -99,6 +111,7 @@ pub(crate) fn prediction_rows<'a>(model: &Model<'a>) -> Vec<PredictionRow<'a>> {
             cell: cell.index,
             predicted,
             errors: PREDICTED.map(|metric| prediction_error(cell, predicted, metric)),
+            inside: PREDICTED.map(|metric| is_inside(cell, predicted, metric)),
             is_fitted: predictions.fitted().iter().any(|id| id == cell.id()),
         })
     })
@@ -112,12 +125,14 @@ pub(crate) fn prediction_medians(rows: &[PredictionRow<'_>]) -> Vec<PredictionMe
     let of = |(at, metric): (usize, &Metric)| {
         let errors: Vec<f64> = tests().filter_map(|row| row.errors[at]).collect();
         let sizes: Vec<f64> = errors.iter().map(|error| error.abs()).collect();
+        let inside: Vec<bool> = tests().filter_map(|row| row.inside[at]).collect();
         Some(PredictionMedian {
             metric: *metric,
             signed: median(&errors)?,
             absolute: median(&sizes)?,
             largest: sizes.iter().copied().fold(0.0, f64::max),
             cells: errors.len(),
+            inside: (inside.iter().filter(|inside| **inside).count(), inside.len()),
         })
     };
     PREDICTED.iter().enumerate().filter_map(of).collect()
@@ -140,6 +155,8 @@ fn prediction_errors(model: &Model<'_>) -> Vec<Finding> {
             .part("absolute", own.absolute)
             .part("largest", own.largest)
             .count("count", own.cells)
+            .count("inside", own.inside.0)
+            .count("with_interval", own.inside.1)
     };
     let facts = Facts::new()
         .count("compared", rows.iter().filter(|row| row.errors[0].is_some()).count())

@@ -25,7 +25,9 @@ pub(super) fn failed(model: &Model<'_>) -> Vec<Value> {
                 "servers": own.servers.iter().map(|at| model.server_label(Some(*at))).collect::<Vec<_>>(),
                 "cells": own.cells,
                 "reason": own.reason,
-                "errors": own.errors,
+                "intervals": PREDICTED.map(|metric| own.predicted.intervals.get(&metric.column())),
+            "errors": own.errors,
+            "inside": own.inside,
                 "log_tail": own.log_tail,
             })
         })
@@ -107,6 +109,8 @@ pub(super) fn predictions(model: &Model<'_>) -> Option<Value> {
             "absolute": own.absolute,
             "largest": own.largest,
             "cells": own.cells,
+            "inside": own.inside.0,
+            "with_interval": own.inside.1,
         })
     });
     let medians: Vec<Value> = medians.collect();
