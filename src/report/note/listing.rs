@@ -25,9 +25,7 @@ pub(super) fn failed(model: &Model<'_>) -> Vec<Value> {
                 "servers": own.servers.iter().map(|at| model.server_label(Some(*at))).collect::<Vec<_>>(),
                 "cells": own.cells,
                 "reason": own.reason,
-                "intervals": PREDICTED.map(|metric| own.predicted.intervals.get(&metric.column())),
-            "errors": own.errors,
-            "inside": own.inside,
+                "errors": own.errors,
                 "log_tail": own.log_tail,
             })
         })
@@ -132,7 +130,9 @@ pub(super) fn predictions(model: &Model<'_>) -> Option<Value> {
             "answers_from": own.predicted.answers_from,
             "measured": PREDICTED.map(|metric| cell.ranked(metric)),
             "predicted": PREDICTED.map(|metric| prediction(own.predicted, metric)),
+            "intervals": PREDICTED.map(|metric| own.predicted.intervals.get(&metric.column())),
             "errors": own.errors,
+            "inside": own.inside,
             "fitted": own.is_fitted,
         })
     };
