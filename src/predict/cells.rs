@@ -75,6 +75,9 @@ pub(super) fn predict(
             ..blank(group, cell, outcome, reason, now)
         });
     };
+    if cell.is_start_only() {
+        return Ok(blank(group, cell, CellOutcome::Started, None, now));
+    }
     let each: Vec<Simulated> = (1..=repeats)
         .map(|repeat| setup.records(cell, machine.engine(), repeat))
         .collect::<Result<_, _>>()?;

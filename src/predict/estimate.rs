@@ -66,6 +66,7 @@ fn duration_s(setup: &Setup<'_>, cell: &Cell, machine: &Machine) -> Result<f64, 
     const ENOUGH: u64 = 2000;
     let requests = match cell.stop {
         Stop::Duration(span) => return Ok(span.duration().as_secs_f64()),
+        Stop::Requests(0) => return Ok(0.0),
         Stop::Requests(requests) => requests,
     };
     let predicted = requests.min(ENOUGH.max(4 * u64::from(cell.spec.streams().unwrap_or(0))));

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     engine::memory::Misfit,
     manifest::{Engine, Find, That},
-    plan::{self, Expected, Goal, Plan, Search},
+    plan::{self, Expected, Goal, Group, Plan, Search},
     search::{self, Answer, State},
     store::{RunFile, StoredRun},
 };
@@ -41,62 +41,60 @@ pub fn expect(
     found.into_iter().flatten().collect()
 }
 
-struct Expectation<'a> {
-    placement: &'a Placement<'a>,
-    plan: &'a Plan,
-    spill: &'a Path,
-    may_continue: &'a (dyn Fn() -> bool + Sync),
+/// The searches of a plan before anything is measured.
+pub(super) struct Expectation<'a> {
+    pub(super) placement: &'a Placement<'a>,
+    pub(super) plan: &'a Plan,
+    pub(super) spill: &'a Path,
+    pub(super) may_continue: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// A search that ran in virtual time.
+pub(super) struct Tried {
+    pub(super) answer: Answer,
+    /// Its probes, and those of searches on its candidates.
+    pub(super) probes: u32,
+    /// Duration of their requests.
+    pub(super) seconds: f64,
+    /// The servers of the probes.
+    pub(super) placed: BTreeMap<String, Placed>,
 }
 
 impl Expectation<'_> {
-    fn of(&self, search: &Search) -> Option<Expected> {
+    /// Where a search is expected to end.
+    pub(super) fn of(&self, search: &Search) -> Option<Expected> {
+        if self.group(search)?.server.engine == Engine::Sim {
+            return None;
+        }
         match &search.goal {
-            Goal::Load { from, to, .. } => {
-                let placed = self.placement.place(&self.of_server(search)?).placed.into_values().next()?;
-                self.searched(search, &placed, [*from, *to])
-            }
-            Goal::Value { that: That::MeetsSlo, from, to, .. } => {
-                let placed = self.placed(search, *from)?;
-                self.searched(search, &placed, [*from, *to])
+            Goal::Load { from, to, .. } | Goal::Value { that: That::MeetsSlo, from, to, .. } => {
+                self.searched(search, [*from, *to])
             }
             Goal::Value { .. } => self.fitting(search),
             Goal::Best { .. } => None,
         }
     }
 
-    /// The plan with the server of a search for the most load alone, unless the embedded engine is that server.
-    fn of_server(&self, search: &Search) -> Option<Plan> {
-        let id = search.server.as_ref()?;
-        let group = self.plan.groups.iter().find(|group| group.id == *id)?;
-        let is_real = group.server.engine != Engine::Sim;
-        is_real.then(|| Plan {
-            groups: vec![group.clone()],
-            searches: vec![search.clone()],
-            ..self.plan.clone()
-        })
-    }
-
-    /// The answer of three searches in virtual time.
-    fn searched(&self, search: &Search, placed: &Placed, [from, to]: [f64; 2]) -> Option<Expected> {
-        let accuracy = Accuracy::of(&basis([placed], Assumptions::default(), self.placement.calibration)?);
-        let answers = [Strictness::AsPredicted, Strictness::Surely(accuracy), Strictness::Possibly(accuracy)]
-            .map(|slo| self.answer(search, slo).and_then(|answer| bracket(&answer, from, to)));
-        let [middle, surely, possibly] = answers;
-        let (middle, surely, possibly) = (middle?, surely?, possibly?);
-        let value =
-            if from > 0.0 { (middle[0] * middle[1]).sqrt() } else { f64::midpoint(middle[0], middle[1]) };
-        let all = [middle, surely, possibly];
-        let low = all.iter().flatten().copied().fold(f64::INFINITY, f64::min);
-        let high = all.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
+    /// The answers of three searches in virtual time.
+    fn searched(&self, search: &Search, [from, to]: [f64; 2]) -> Option<Expected> {
+        let accuracy = self.accuracy(search)?;
+        let cold = Search { expected: None, ..search.clone() };
+        let ends = |slo: &Strictness| bracket(&self.run(&cold, *slo)?.answer, from, to);
+        let ends: Vec<[f64; 2]> = Strictness::all(Some(accuracy)).iter().map(ends).collect::<Option<_>>()?;
+        let [low, high] = *ends.first()?;
+        let value = if low > 0.0 { (low * high).sqrt() } else { f64::midpoint(low, high) };
+        let all = ends.iter().flatten().copied();
+        let (low, high) = (all.clone().fold(value, f64::min), all.fold(value, f64::max));
         Some(Expected { value, low, high })
     }
 
-    fn answer(&self, search: &Search, slo: Strictness) -> Option<Answer> {
+    /// Runs a search in virtual time, and those that it adds; `None` if it cannot be predicted.
+    pub(super) fn run(&self, search: &Search, slo: Strictness) -> Option<Tried> {
         let now = Timestamp::UNIX_EPOCH;
         let mut run = StoredRun {
             folder: camino::Utf8PathBuf::new(),
             run: RunFile::new("expected", &[], self.plan.experiment.seed, now),
-            plan: Plan { searches: vec![search.clone()], ..self.plan.clone() },
+            plan: self.alone(search),
             servers: Vec::new(),
             cells: Vec::new(),
             effective: String::new(),
@@ -108,22 +106,62 @@ impl Expectation<'_> {
             spill: self.spill,
         };
         let may_continue = self.may_continue;
+        let mut placed = BTreeMap::new();
         let virtual_search = VirtualSearch { placement: *self.placement, setup, slo, now, may_continue };
-        virtual_search.run(&mut run, &mut BTreeMap::new()).ok()?;
-        search::answers(&run).into_iter().find(|answer| answer.search.id == search.id)
+        virtual_search.run(&mut run, &mut placed).ok()?;
+        let answers = search::answers(&run);
+        let probes = answers.iter().map(|answer| answer.probes.len() as u32).sum();
+        let spans = run
+            .cells
+            .iter()
+            .filter(|cell| cell.search.is_some())
+            .filter_map(|cell| Some(cell.server_side.as_ref()?.span_s));
+        let seconds = spans.sum();
+        let answer = answers.into_iter().find(|answer| answer.search.id == search.id)?;
+        Some(Tried { answer, probes, seconds, placed })
     }
 
-    /// The server of a search's probe, unless it is the embedded engine or cannot be placed.
-    fn placed(&self, search: &Search, value: f64) -> Option<Placed> {
-        let mut plan = Plan { searches: vec![search.clone()], ..self.plan.clone() };
-        let values = [Value::from(value)];
-        let (group, _) = plan::probe(self.placement.manifest, &mut plan, &search.id, &values, 1).ok()?;
-        let group = plan.groups.swap_remove(group);
-        if group.server.engine == Engine::Sim {
-            return None;
-        }
-        let alone = Plan { groups: vec![group], ..plan };
+    /// How accurate predictions of a search's servers are; `None` if they cannot be placed.
+    pub(super) fn accuracy(&self, search: &Search) -> Option<Accuracy> {
+        let placed = self.place(self.group(search)?)?;
+        Some(Accuracy::of(&basis([&placed], Assumptions::default(), self.placement.calibration)?))
+    }
+
+    /// The plan with one search alone. Its cells are not predicted.
+    fn alone(&self, search: &Search) -> Plan {
+        Plan { searches: vec![search.clone()], ..self.plan.clone() }
+    }
+
+    /// The server of a search for a load, or of the first probe of a search over servers.
+    fn group(&self, search: &Search) -> Option<Group> {
+        let first = match &search.goal {
+            Goal::Load { .. } => {
+                let id = search.server.as_ref()?;
+                return self.plan.groups.iter().find(|group| group.id == *id).cloned();
+            }
+            Goal::Value { from, .. } => vec![Value::from(*from)],
+            Goal::Best { axes, .. } => {
+                axes.iter().map(|axis| axis.values.first().cloned()).collect::<Option<_>>()?
+            }
+        };
+        self.probed(search, &first)
+    }
+
+    /// The server of a probe.
+    fn probed(&self, search: &Search, values: &[Value]) -> Option<Group> {
+        let mut plan = self.alone(search);
+        let (group, _) = plan::probe(self.placement.manifest, &mut plan, &search.id, values, 1).ok()?;
+        Some(plan.groups.swap_remove(group))
+    }
+
+    fn place(&self, group: Group) -> Option<Placed> {
+        let alone = Plan { groups: vec![group], searches: Vec::new(), ..self.plan.clone() };
         self.placement.place(&alone).placed.into_values().next()
+    }
+
+    /// The server of a probe of one number.
+    fn placed(&self, search: &Search, value: f64) -> Option<Placed> {
+        self.place(self.probed(search, &[Value::from(value)])?)
     }
 
     /// Where the KV cache begins or ends to hold `max-model-len`.

@@ -113,6 +113,9 @@ impl MeasuredRun<'_> {
             let length = lengths.get(cell.id.as_str()).copied();
             match &placed.machine {
                 Err(_) => Ok(unstarted(cell, server)),
+                Ok(_) if cell.is_start_only() => {
+                    Ok(PredictedCell { outcome: CellOutcome::Started, ..unstarted(cell, server) })
+                }
                 Ok(machine) => self.cell(cell, machine, known, length).map_err(Some),
             }
         });
@@ -219,7 +222,7 @@ fn mean_output(cell: &CellFile) -> Option<f64> {
     Some(summary.output_tokens? as f64 / completed as f64).filter(|mean| *mean > 0.0)
 }
 
-/// The prediction of a cell whose server would not start.
+/// The prediction of a cell without numbers, whose server would not start.
 fn unstarted(cell: &Cell, server: &ServerFile) -> PredictedCell {
     PredictedCell {
         outcome: CellOutcome::of_start(server.outcome),

@@ -47,6 +47,9 @@ mod predicted_run;
 mod prompt;
 mod repeat;
 mod run_inputs;
+mod search_estimate;
+#[cfg(test)]
+mod search_tests;
 #[cfg(test)]
 mod tests;
 mod virtual_search;
@@ -67,3 +70,4 @@ pub use placement::{Placed, Placement, Placements};
 pub use predicted_run::{Origin, predict_plan};
 pub use repeat::{Predicted, Setup, Simulated, mean_prompt_tokens};
 pub use run_inputs::manifest_of_run;
+pub use search_estimate::{SearchEstimate, estimate_searches};

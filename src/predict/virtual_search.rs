@@ -42,6 +42,12 @@ pub(super) enum Strictness {
 }
 
 impl Strictness {
+    /// As predicted, and at both ends of the intervals where it is known how accurate predictions are.
+    pub(super) fn all(accuracy: Option<Accuracy>) -> Vec<Self> {
+        let ends = accuracy.map(|accuracy| [Self::Surely(accuracy), Self::Possibly(accuracy)]);
+        [Self::AsPredicted].into_iter().chain(ends.into_iter().flatten()).collect()
+    }
+
     /// The SLO that a prediction has to meet.
     fn of(self, slo: &Slo) -> Slo {
         let scaled = |term: &SloTerm| {

@@ -25,6 +25,7 @@ const MAX_ATTEMPTS: usize = 2;
 
 impl Sweep<'_> {
     pub(super) async fn run(&mut self) -> Result<Ended, RunError> {
+        self.expect()?;
         self.predict()?;
         let groups = self.stored.plan.groups.len();
         let searches = self.stored.plan.searches.iter().any(|search| search.server.is_none());

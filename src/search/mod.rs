@@ -6,6 +6,7 @@
 mod answer;
 mod best;
 mod bracket;
+mod bounds;
 mod load;
 mod posterior;
 mod probe;
@@ -18,6 +19,7 @@ mod value;
 
 pub use answer::{Answer, Candidate, Decision, Ending, State};
 pub use best::decide as decide_best;
+pub use bounds::{Bounds, bounds};
 pub use load::{decide as decide_load, most_probes as most_load_probes};
 pub use probe::{Evidence, Next, Probe, Score};
 pub use ratio::Ratio;

@@ -1,5 +1,7 @@
 //! The verbs that read a manifest and measure nothing: `check`, `plan` and `recipe`.
 
+use std::time::{Duration, Instant};
+
 use super::{
     super::{
         args,
@@ -11,9 +13,12 @@ use super::{
 use crate::{
     manifest::{Repeats, Slo},
     plan::{Plan, Search, with_first_probes},
-    predict::{MemoryFit, Placement, estimate},
+    predict::{MemoryFit, Placement, SearchEstimate, estimate, estimate_searches},
     store,
 };
+
+/// The most time that the searches of a plan are predicted.
+const LONGEST: Duration = Duration::from_secs(10);
 
 pub(super) fn check(args: &args::Check) -> Ended {
     settings(&args.settings)?;
@@ -31,13 +36,20 @@ pub(super) fn plan(args: &args::Plan) -> Ended {
     let (manifest, mut plan) = planned(&args.manifest, args.sim.as_deref())?;
     selected(&plan, &args.only)?;
     plan.keep(&args.only);
-    let placed = Placement::of(&manifest).place(&plan).placed;
+    let placement = Placement::of(&manifest);
+    let placed = placement.place(&plan).placed;
+    let began = Instant::now();
+    let may_continue = || began.elapsed() < LONGEST;
+    let estimates = estimate_searches(&placement, &plan, &std::env::temp_dir(), &may_continue);
     if args.json {
         let mut value = serde_json::json!(plan);
         for (index, group) in plan.groups.iter().enumerate() {
             if let Some(placed) = placed.get(&group.id) {
                 value["groups"][index]["predicted"] = MemoryFit::of(&manifest, group, placed).json();
             }
+        }
+        for (index, estimate) in estimates.iter().enumerate() {
+            value["searches"][index]["estimate"] = serde_json::json!(estimate);
         }
         return print_json(&value).map(|()| Exit::Finished);
     }
@@ -61,6 +73,9 @@ pub(super) fn plan(args: &args::Plan) -> Ended {
     print(&out)?;
     say(&size(&plan));
     if let Some(estimate) = estimate(&manifest, &plan, &placed) {
+        say(&estimate.to_string());
+    }
+    for estimate in estimates.iter().chain(&SearchEstimate::total(&estimates)) {
         say(&estimate.to_string());
     }
     Ok(Exit::Finished)
