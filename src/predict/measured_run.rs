@@ -9,8 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     Accuracy, Assumptions, Machine, Placed, PredictError, Setup, Simulated, basis::rounded, cells,
-    interval::intervals,
-    parallel::on_all_cores,
+    interval::intervals, parallel::on_all_cores,
 };
 use crate::{
     manifest::{Inputs, Output},

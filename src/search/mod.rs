@@ -5,8 +5,8 @@
 
 mod answer;
 mod best;
-mod bracket;
 mod bounds;
+mod bracket;
 mod load;
 mod posterior;
 mod probe;
