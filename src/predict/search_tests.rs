@@ -18,7 +18,7 @@ const LLAMA: &str = "[experiment]\nname = \"t\"\n[hardware]\ngpu = \"RTX 4090\"\
 const CONTEXT: &str = "[search.context]\naxis = \"server.flags.max-model-len\"\nfrom = 2048\nto = 131072\n\
     step = 1024\n[workload.chat]\nprompts = [\"a b c\"]\nrequests = 8\nmax_tokens = 16\n";
 
-const USERS: &str = "[server.flags]\nmax-model-len = 8192\n[workload.chat]\nrequests = 40\noutput = \"exact\"\n\
+const USERS: &str = "[server.flags]\nmax-model-len = 8192\n[workload.chat]\nrequests = 150\noutput = \"exact\"\n\
     synthetic = { input_tokens = 400, output_tokens = 40 }\nslo = { p95_ttft = \"400ms\" }\n\
     [workload.chat.search]\naxis = \"concurrency\"\nfrom = 1\nto = 64\n";
 
@@ -150,11 +150,8 @@ fn a_search_is_estimated_as_a_range_and_by_its_bounds_without_a_gpu() {
     let text = known.to_string();
     assert!(text.starts_with("chat: ") && text.contains("1 server start") && text.contains('$'), "{text}");
 
-    let unknown = planned(&USERS.replace(
-        "[server.flags]",
-        "launch.on = \"attach\"\nlaunch.url = \"http://127.0.0.1:1\"\n[server.flags]",
-    ));
-    let plan = &unknown.2;
-    let unknown = estimate_searches(&Placement::of(&unknown.1), plan, &spill, &|| true).remove(0);
-    assert_eq!((unknown.probes, unknown.seconds), (search::bounds(&plan.searches[0]).probes, None));
+    let mut unknown = plan.clone();
+    (unknown.hardware.gpu, unknown.hardware.label) = (None, None);
+    let unknown = estimate_searches(&Placement::of(&manifest), &unknown, &spill, &|| true).remove(0);
+    assert_eq!((unknown.probes, unknown.starts, unknown.seconds), (bounds.probes, bounds.starts, None));
 }

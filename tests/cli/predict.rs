@@ -310,3 +310,46 @@ fn simulated_runs_and_unknown_hardware_get_no_predictions() {
     assert_eq!(code, Some(0), "{said}");
     assert!(folder.join("results/live/attic/predicted.json").exists());
 }
+
+const SEARCH: &str = "[experiment]\nname = \"most\"\n[hardware]\ngpu = \"L4\"\nusd_per_hour = 0.8\n[server]\n\
+    model = \"Qwen/Qwen2.5-1.5B-Instruct\"\n[server.flags]\nmax-model-len = 4096\n[workload.chat]\n\
+    synthetic = { input_tokens = 400, output_tokens = 40 }\nrequests = 150\noutput = \"exact\"\n\
+    slo = { p95_ttft = \"400ms\" }\n[workload.chat.search]\naxis = \"concurrency\"\nfrom = 1\nto = 64\n";
+
+#[test]
+fn searches_are_predicted_with_their_probes_and_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("most.toml"), SEARCH).unwrap();
+    let (table, said, code) = in_folder(folder, &["predict", "most.toml"]);
+    assert_eq!(code, Some(0), "{said}");
+    let answer =
+        table.lines().find(|line| line.starts_with("search chat: ")).unwrap_or_else(|| panic!("{table}"));
+    assert!(answer.contains("the limit is between") && answer.contains("p95_ttft"), "{answer}");
+    let (_, said, code) = in_folder(folder, &["predict", "most.toml", "--name", "l4"]);
+    assert_eq!(code, Some(0), "{said}");
+    let read = |name: &str| fs::read_to_string(folder.join("results/most/l4").join(name)).unwrap();
+    let searches = read("searches.csv");
+    let row = searches.lines().nth(1).unwrap();
+    assert!(row.starts_with("chat,chat,") && row.contains(",found"), "{searches}");
+    let cells = read("cells.csv");
+    let column = cells.lines().next().unwrap().split(',').position(|name| name == "search").unwrap();
+    let probes = cells.lines().skip(1);
+    assert!(probes.clone().all(|row| row.split(',').nth(column) == Some("chat")), "{cells}");
+    assert!((3..=8).contains(&probes.count()), "{cells}");
+
+    // The plan says what it takes, and less is known without a GPU.
+    let (_, said, code) = in_folder(folder, &["plan", "most.toml"]);
+    assert_eq!(code, Some(0), "{said}");
+    let line = said.lines().find(|line| line.contains("chat: ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(["probe", "server start", " of requests", "$"].iter().all(|word| line.contains(word)), "{line}");
+    let (plan, said, code) = in_folder(folder, &["plan", "most.toml", "--json", "--sim"]);
+    assert_eq!(code, Some(0), "{said}");
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    let estimate = &plan["searches"][0]["estimate"];
+    assert_eq!(
+        (&estimate["starts"], estimate.get("seconds")),
+        (&serde_json::json!([1, 1]), None),
+        "{estimate}"
+    );
+}

@@ -19,6 +19,7 @@ use std::{
 use crate::run::Event;
 use bars::Bars;
 use lines::Lines;
+pub(super) use search::answered;
 pub use state::Commands;
 use view::View;
 

@@ -26,7 +26,7 @@ pub(super) fn probing(values: &[serde_json::Value], answer: &Answer) -> String {
 }
 
 /// The line for a search that ends.
-pub(super) fn answered(answer: &Answer) -> String {
+pub(in crate::cli) fn answered(answer: &Answer) -> String {
     let found = answer.found.iter().flatten().map(scalar_text).collect::<Vec<_>>().join(", ");
     let by = answer.binding.as_ref().map(|binding| format!(" ({})", clean(binding))).unwrap_or_default();
     let end = answer.infeasible.map(shown).unwrap_or_default();

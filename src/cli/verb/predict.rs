@@ -7,6 +7,7 @@ use super::{
     super::{
         args,
         exit::Exit,
+        screen::answered,
         table::{number, percent},
     },
     Ended, accept, command_line, counted, planned,
@@ -18,7 +19,8 @@ use crate::{
     measure::Metric,
     plan::Plan,
     predict::{self, Accuracy, Assumptions, Calibration, Comparison, Measurements, Origin, Placement},
-    store::{self, StoredRun},
+    search,
+    store::{self, RunFolder, StoredRun},
 };
 
 pub(super) fn predict(args: &args::Predict) -> Ended {
@@ -56,10 +58,16 @@ pub(super) fn predict(args: &args::Predict) -> Ended {
     let spill = std::env::temp_dir();
     let run =
         predict::predict_plan(&placement, plan, placements.placed, assumed, origin, &spill).map_err(wrong)?;
+    let answers = search::answers(&run);
     let notes = match name {
         Some(_) => {
-            let folder = store::write_run(&settings.results, Some(&manifest.text), &run);
-            report::written(&folder.map_err(unexpected)?, settings.templates.as_deref())?
+            let folder =
+                store::write_run(&settings.results, Some(&manifest.text), &run).map_err(unexpected)?;
+            if !answers.is_empty() {
+                let open = RunFolder::open(&folder).map_err(unexpected)?;
+                open.write_searches(search::table(&answers)).map_err(unexpected)?;
+            }
+            report::written(&folder, settings.templates.as_deref())?
         }
         None => Vec::new(),
     };
@@ -77,6 +85,9 @@ pub(super) fn predict(args: &args::Predict) -> Ended {
         }
     } else {
         print(&table::predicted(&run))?;
+        for answer in &answers {
+            print(&format!("{}\n", answered(answer)))?;
+        }
     }
     if !settings.quiet {
         say(&basis_of(&run));
