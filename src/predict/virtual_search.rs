@@ -85,13 +85,15 @@ impl VirtualSearch<'_> {
         placed: &mut BTreeMap<String, Placed>,
     ) -> Result<(), PredictError> {
         let loads: Vec<Search> = run.plan.searches.iter().filter(|search| is_load(search)).cloned().collect();
-        let each = on_all_cores(&loads, |search| -> Result<StoredRun, PredictError> {
-            let mut alone = alone(run, search);
-            self.answer(&mut alone, &mut placed.clone())?;
-            Ok(alone)
+        let each = on_all_cores(&loads, |search| -> Result<_, PredictError> {
+            let (mut alone, mut placed) = (alone(run, search), placed.clone());
+            self.answer(&mut alone, &mut placed)?;
+            Ok((alone, placed))
         });
-        for alone in each {
-            merge(run, alone?);
+        for result in each {
+            let (alone, more) = result?;
+            merge(run, alone);
+            placed.extend(more);
         }
         self.answer(run, placed)
     }
@@ -201,6 +203,9 @@ fn merge(run: &mut StoredRun, alone: StoredRun) {
         let Some(own) = run.plan.groups.iter_mut().find(|group| group.id == more.id) else { continue };
         let known: Vec<String> = own.cells.iter().map(|cell| cell.id.clone()).collect();
         own.cells.extend(more.cells.into_iter().filter(|cell| !known.contains(&cell.id)));
+    }
+    for server in alone.servers {
+        run.put_server(server);
     }
     for cell in alone.cells {
         run.put_cell(cell);
