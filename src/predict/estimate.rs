@@ -23,9 +23,9 @@ pub struct Estimate {
     pub usd_per_hour: Option<f64>,
 }
 
-/// Estimates a plan. `None` if the GPU or the model of a server is unknown.
+/// Estimates the cells of a plan. `None` if there are none, or the GPU or the model of a server is unknown.
 pub fn estimate(manifest: &Manifest, plan: &Plan, placed: &BTreeMap<String, Placed>) -> Option<Estimate> {
-    let gpu = placed.values().next()?.server.gpu.name.clone();
+    let gpu = placed.values().next().filter(|_| !plan.is_empty())?.server.gpu.name.clone();
     let spill = std::env::temp_dir();
     let setup = Setup { inputs: &manifest.inputs, assumed: Assumptions::default(), spill: &spill };
     let (mut seconds, mut seconds_at_most) = (0.0, 0.0);

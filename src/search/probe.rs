@@ -140,9 +140,7 @@ pub(super) fn probes(
     probes.sort_by_key(|(at, _)| *at);
     let mut probes: Vec<Probe> = probes.into_iter().map(|(_, probe)| probe).collect();
     // Probes of a load share one server; that of a candidate is counted by the search for the best one.
-    if let (Some(_), false, Some(first)) =
-        (&search.server, search.is_of_candidate(), probes.first_mut())
-    {
+    if let (Some(_), false, Some(first)) = (&search.server, search.is_of_candidate(), probes.first_mut()) {
         first.started = true;
     }
     probes

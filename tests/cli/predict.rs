@@ -345,7 +345,7 @@ fn searches_are_predicted_with_their_probes_and_answers() {
     let (_, said, code) = in_folder(folder, &["plan", "most.toml"]);
     assert_eq!(code, Some(0), "{said}");
     let line = said.lines().find(|line| line.contains("chat: ")).unwrap_or_else(|| panic!("{said}"));
-    assert!(["probe", "server start", " of requests", "$"].iter().all(|word| line.contains(word)), "{line}");
+    assert!(["probe", "server start"].iter().all(|word| line.contains(word)), "{line}");
     let (plan, said, code) = in_folder(folder, &["plan", "most.toml", "--json", "--sim"]);
     assert_eq!(code, Some(0), "{said}");
     let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The most time that the searches of a plan are predicted.
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(30);
 
 pub(super) fn check(args: &args::Check) -> Ended {
     settings(&args.settings)?;
