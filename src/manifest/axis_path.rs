@@ -20,16 +20,19 @@ pub(super) fn checked(
     mut path: Path,
     place: &Place,
 ) -> Result<Path, Finding> {
+    let table = path.0.get(2).filter(|_| path.starts_with(&["workload"]));
+    if let Some(table @ ("sweep" | "search")) = table.map(String::as_str) {
+        return Err(Finding::error(format!("an axis cannot change a {table}"))
+            .at(place, "this axis")
+            .help("vary a key that changes what a request or a server is"));
+    }
     let reason = if path.starts_with(&["workload"]) {
         match path.0.get(1) {
             Some(name) if !workloads.contains(name) => {
                 let known: Vec<&str> = workloads.iter().map(String::as_str).collect();
                 Some(format!("there is no workload `{name}`{}", suggestion(name, &known)))
             }
-            _ => match path.0.get(2).map(String::as_str) {
-                Some(key @ ("sweep" | "search")) => Some(format!("an axis cannot change a {key}")),
-                _ => None,
-            },
+            _ => None,
         }
     } else if path.starts_with(&["server"]) || path.0 == ["experiment", "seed"] {
         None

@@ -514,14 +514,25 @@ fn scalar(value: &Value, schema: &Value, path: &Path, node: &Node, findings: &mu
             wrong(format!("`{path}` is empty"), "expected at least one character".to_owned());
         }
     }
-    if let Some(number) = value.as_f64() {
-        let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
-        if let Some(min) = bound("minimum").filter(|min| number < *min) {
-            wrong(format!("`{path}` is {value}"), format!("must be at least {min}"));
-        }
-        let format_max = (schema.get("format") == Some(&json!("uint32"))).then_some(f64::from(u32::MAX));
-        if let Some(max) = bound("maximum").or(format_max).filter(|max| number > *max) {
-            wrong(format!("`{path}` is {value}"), format!("must be at most {max}"));
-        }
+    if let Some(number) = value.as_f64()
+        && let Some(limit) = limit(number, schema)
+    {
+        let finding = Finding::error(format!("`{path}` is {value}")).at(&node.place, limit);
+        let meaning = schema.get("description").and_then(Value::as_str);
+        findings.push(match meaning {
+            Some(text) => finding.help(format!("`{}`: {}", path.last(), first_sentence(text))),
+            None => finding,
+        });
     }
+}
+
+/// What a number has to be that is outside the range of its schema.
+fn limit(number: f64, schema: &Value) -> Option<String> {
+    let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
+    if let Some(min) = bound("minimum").filter(|min| number < *min) {
+        return Some(format!("must be at least {min}"));
+    }
+    let format_max = (schema.get("format") == Some(&json!("uint32"))).then_some(f64::from(u32::MAX));
+    let max = bound("maximum").or(format_max).filter(|max| number > *max)?;
+    Some(format!("must be at most {max}"))
 }

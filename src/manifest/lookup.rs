@@ -16,7 +16,11 @@ impl Manifest {
     /// # Errors
     /// When the text is no path, or when no axis may have this path.
     pub(crate) fn axis_path(&self, text: &str, place: &Place) -> Result<Path, Finding> {
-        let path = Path::parse(text).map_err(|error| Finding::error(error.to_string()).at(place, ""))?;
+        let path = Path::parse(text).map_err(|error| {
+            Finding::error(error.to_string())
+                .at(place, "not a path")
+                .help("for a flag: server.flags.max-model-len")
+        })?;
         let workloads: Vec<String> = self.workloads.iter().map(|base| base.name.clone()).collect();
         axis_path::checked(&Grammar::new(), &workloads, path, place)
     }

@@ -262,6 +262,9 @@ fn every_mistake_in_a_search_is_reported_with_its_line_and_a_next_step() {
             "engine = \"openai\"\nlaunch = { on = \"attach\", url = \"http://127.0.0.1:1\" }",
         ),
         server(context).replace("[search.s]", "[search.\"a/b\"]"),
+        // All at once.
+        format!("{HEAD}{CHAT}stop_climbing = \"throughput-falls\"\n{}", users("axis = \"rate\"\nfrom = 9\nto = 5")),
+        server("axis = \"server.flags.dtype\"\nfind = \"smallest\"\nthat = \"meets-slo\"\nfrom = 4\nto = 2\nstarts = 3").replace(slo, ""),
         // Too much.
         format!(
             "{}[workload.chat.sweep]\nmax_tokens = {{ from = 1, to = 200, step = 1 }}\n[sweep]\nserver.flags.a = {{ from = 1, to = 200, step = 1 }}\n",

@@ -14,7 +14,7 @@ use crate::{
 /// The searches of a manifest.
 #[derive(Default)]
 pub(in crate::plan) struct Declared {
-    /// The searches for a load, by workload. Those that are not valid are `None`.
+    /// The searches for a load, by workload. Those that lack a key are `None`.
     pub(super) load: IndexMap<String, Option<LoadQuestion>>,
     /// The valid searches over servers, in the order of the manifest.
     pub(super) server: Vec<ServerQuestion>,

@@ -46,6 +46,10 @@ pub(in crate::plan) fn load_searches(
     let mut searches = Vec::new();
     for server in servers {
         for draft in server.draft.combinations(&inner, &base.name) {
+            if !question.is_valid {
+                is_searchable(expansion, base, rules, &draft, (question, question.search.from))?;
+                continue;
+            }
             let Some((from, to)) = loads(expansion, base, rules, &draft, question)? else { continue };
             if !is_searchable(expansion, base, rules, &draft, (question, from))? {
                 continue;
@@ -197,8 +201,6 @@ pub(super) struct Tried {
 
 /// A combination of the axes that a search over servers does not vary, and the values that it tries.
 pub(super) struct Combination<'a> {
-    /// The name of the search.
-    pub(super) name: &'a str,
     pub(super) goal: &'a Goal,
     pub(super) pins: &'a [(Path, Value)],
     pub(super) varying: &'a [String],
@@ -213,7 +215,7 @@ pub(super) fn tried(
     (prefix, ids): (&str, &mut Ids),
 ) -> Option<Option<Tried>> {
     let (manifest, columns) = (expansion.manifest, expansion.columns);
-    let Combination { name, goal, pins, varying, fixed } = combination;
+    let Combination { goal, pins, varying, fixed } = combination;
     let length = Column::Path(Path::of(&["server", "flags", "max-model-len"]));
     let any_length = varying.iter().any(|column| column == columns.name(&length));
     let is_start = matches!(goal, Goal::Value { that: That::Fits, .. });
@@ -257,18 +259,6 @@ pub(super) fn tried(
     }
     for cell in found.iter().flat_map(|tried| &tried.cells) {
         check_cell(expansion, goal, cell)?;
-    }
-    let needs_slo = matches!(
-        goal,
-        Goal::Value { that: That::MeetsSlo, .. } | Goal::Best { objective: SearchObjective::Goodput, .. }
-    );
-    let has_slo = |tried: &Tried| tried.cells.iter().any(|cell| !cell.spec.slo.0.is_empty());
-    if needs_slo && !found.as_ref().is_some_and(has_slo) {
-        expansion.report(
-            Finding::error(format!("search `{name}`: no workload has an SLO to check"))
-                .at(&manifest.place(&["search", name]), "needs an SLO")
-                .help("[workload.NAME] slo = { p95_ttft = \"500ms\" }"),
-        )?;
     }
     if let Some(tried) = &mut found
         && tried.cells.iter().any(|cell| cell.skip.is_none())
@@ -324,8 +314,7 @@ fn combinations(
         let fixed = columns.fixed(&server.draft.values, Role::Server, &varying);
         let mut ends = vec![question.name.clone()];
         let mut is_skipped = |pins: &[(Path, Value)]| {
-            let combination =
-                Combination { name: &question.name, goal: &goal, pins, varying: &varying, fixed: &fixed };
+            let combination = Combination { goal: &goal, pins, varying: &varying, fixed: &fixed };
             // The ids of searches on candidates are given when these are measured.
             let tried = tried(expansion, declared, &combination, ("", &mut Ids::new(declared)))?;
             let Some(tried) = tried else { return Some(false) };

@@ -13,6 +13,8 @@ pub(super) struct LoadQuestion {
     /// The searched axis.
     pub(super) path: Path,
     pub(super) search: LoadSearch,
+    /// Whether its range is. Otherwise only the workload is checked, so that all mistakes are reported at once.
+    pub(super) is_valid: bool,
 }
 
 /// Keys that a search needs, each with an example.
@@ -22,7 +24,7 @@ const NEEDED: [(&str, &str); 3] = [
     ("to", "to = 1000, the largest load to try"),
 ];
 
-/// Reads the search of a workload. `None` where it is not valid, which is reported.
+/// Reads the search of a workload, and reports what is not valid. `None` where a key is missing.
 pub(super) fn read(
     manifest: &Manifest,
     base: &BaseWorkload,
@@ -47,8 +49,7 @@ pub(super) fn read(
     }
     let is_valid = found.is_empty();
     findings.extend(found);
-    let search = search.filter(|_| is_valid)?;
-    Some(LoadQuestion { path: path(name, search.axis), search })
+    search.map(|search| LoadQuestion { path: path(name, search.axis), search, is_valid })
 }
 
 fn path(workload: &str, axis: LoadAxis) -> Path {

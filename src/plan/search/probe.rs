@@ -52,13 +52,8 @@ pub fn probe(
             let pins = pins(&question.goal, &values);
             let paths: Vec<&Path> = pins.iter().map(|(path, _)| path).collect();
             let varying = varying(manifest, &columns, &paths, None);
-            let combination = Combination {
-                name: &question.name,
-                goal: &question.goal,
-                pins: &pins,
-                varying: &varying,
-                fixed: &question.axes,
-            };
+            let combination =
+                Combination { goal: &question.goal, pins: &pins, varying: &varying, fixed: &question.axes };
             let prefix = format!("{search}/{}/", candidates(plan, search) + 1);
             let mut ids = Ids::new(&declared);
             let tried = tried(&mut expansion, &declared, &combination, (&prefix, &mut ids)).flatten();

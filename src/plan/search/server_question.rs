@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     diagnostic::{Finding, Findings},
-    manifest::{Column, Find, Launch, LaunchOn, Manifest, Path, SearchObjective, ServerSearch, That},
+    manifest::{
+        BaseWorkload, Column, Find, Launch, LaunchOn, Manifest, Path, SearchObjective, ServerSearch, Sweep,
+        That,
+    },
     plan::columns::Columns,
 };
 
@@ -205,6 +208,14 @@ fn surroundings(manifest: &Manifest, name: &str, search: &ServerSearch) -> Vec<F
                 ),
         );
     }
+    let needs_slo = search.that == Some(That::MeetsSlo) || search.objective == Some(SearchObjective::Goodput);
+    if needs_slo && !manifest.workloads.iter().any(|base| has_slo(manifest, base)) {
+        found.push(
+            Finding::error(format!("search `{name}`: no workload has an SLO to check"))
+                .at(&here, "needs an SLO")
+                .help("[workload.NAME] slo = { p95_ttft = \"500ms\" }"),
+        );
+    }
     let finds_users = search.objective == Some(SearchObjective::MostUsers);
     for base in &manifest.workloads {
         let place = manifest.place(&["workload", &base.name, "search"]);
@@ -233,4 +244,11 @@ fn surroundings(manifest: &Manifest, name: &str, search: &ServerSearch) -> Vec<F
         }
     }
     found
+}
+
+/// Whether a workload has an SLO, at least with some value of its axes.
+fn has_slo(manifest: &Manifest, base: &BaseWorkload) -> bool {
+    let slo = base.value.get("slo").and_then(Value::as_object);
+    let sets = |sweep: &Sweep| sweep.sets_any(&["workload", &base.name, "slo"]);
+    slo.is_some_and(|slo| !slo.is_empty()) || sets(&manifest.sweep) || sets(&base.sweep)
 }

@@ -84,7 +84,7 @@ pub(super) fn value_range(
     let is_whole = |number: f64| number.fract() == 0.0;
     let integer =
         is_integer(manifest, &path).unwrap_or(is_whole(from) && is_whole(to) && step_is_whole(search));
-    if search.step.is_none() && !(is_whole(from) && is_whole(to) && integer) {
+    if search.step.is_none() && !integer {
         found.push(
             wrong("`step` is missing".to_owned())
                 .at(&at(""), "values with a fraction need a distance")
