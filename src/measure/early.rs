@@ -27,6 +27,11 @@
 //!   (one request of every stream) has to follow before a load meets the SLO. In an open loop a queue may still
 //!   grow, so half of the planned requests have to end within the limits. A miss is believed sooner: of a
 //!   staggered start even the TTFT of warm-up requests counts, since they see at most the load.
+//! - **The end** of a probe drains the server: requests in flight end the faster the fewer there are, which
+//!   lowers their TPOT, ITL and E2E but not their TTFT. So for these latencies a whole generation has to end under
+//!   the full load, unless they are clearly below 80 % of the limit, or beyond 125 %: how far does not matter then.
+
+use std::collections::BTreeSet;
 
 use super::samples::exceeding;
 use crate::{
@@ -39,8 +44,14 @@ use crate::{
 const ERROR: f64 = 0.025;
 /// Fewest requests before a load misses, and fewest measured ones that it sends.
 const FEWEST: f64 = 16.0;
-/// How near the limit a percentile is known well enough, as a fraction of the limit.
-const NEAR: f64 = 0.01;
+/// The limits, as a fraction of the real one, beyond which requests are counted: the real one, two so near that a
+/// percentile between them is known well enough, and two that are far.
+const LIMITS: [f64; 5] = [1.0, 0.99, 1.01, 0.8, 1.25];
+const REAL: usize = 0;
+const LOWER: usize = 1;
+const HIGHER: usize = 2;
+const FAR_BELOW: usize = 3;
+const FAR_ABOVE: usize = 4;
 /// Of a generation: the share that has to end before a load meets, and before it misses.
 const TO_MEET: f64 = 0.25;
 const TO_MISS: f64 = 0.125;
@@ -55,11 +66,16 @@ pub struct EarlyEnd {
     /// Requests that have to end before the load meets the SLO, or misses it.
     to_meet: f64,
     to_miss: f64,
+    /// Requests of one generation; 0 in an open loop.
+    generation: f64,
     /// Whether the TTFT of warm-up requests counts against the load.
     warmup_counts: bool,
-    /// Requests that ended, and those that are planned at most, warm-up included.
+    /// Requests that ended, those of the warm-up, and those that are planned at most, warm-up included.
     ended: u64,
+    warmup: u64,
     planned: u64,
+    /// Streams of which a request ended.
+    streams: BTreeSet<u32>,
     decided: Option<String>,
 }
 
@@ -70,12 +86,10 @@ struct Term {
     latency: Option<SloTerm>,
     /// The share that may exceed.
     allowed: f64,
-    /// Of measured requests, and of warm-up and measured ones.
-    measured: Shares,
+    /// Of measured requests, for each of [`LIMITS`].
+    measured: [Shares; LIMITS.len()],
+    /// Of warm-up and measured requests, for the real limit.
     all: Shares,
-    /// Of measured requests, for a somewhat lower and a somewhat higher limit.
-    lower: Shares,
-    higher: Shares,
 }
 
 /// The exceeding shares of successive requests.
@@ -99,10 +113,8 @@ impl EarlyEnd {
         let terms = latencies.chain([(None, least)]).map(|(latency, allowed)| Term {
             latency,
             allowed,
-            measured: Shares::default(),
+            measured: Default::default(),
             all: Shares::default(),
-            lower: Shares::default(),
-            higher: Shares::default(),
         });
         let streams = cell.spec.streams().map(f64::from);
         let planned = match cell.stop {
@@ -115,8 +127,12 @@ impl EarlyEnd {
             terms: terms.collect(),
             to_meet: streams.map_or(OPEN_TO_MEET * planned as f64, |streams| TO_MEET * streams),
             to_miss: streams.map_or(FEWEST, |streams| (TO_MISS * streams).max(FEWEST)),
-            warmup_counts: cell.start() == Some(Start::Staggered),
+            generation: streams.unwrap_or(0.0),
+            // With think times it is not known which streams have a request in flight.
+            warmup_counts: cell.start() == Some(Start::Staggered) && cell.spec.think_time.is_none(),
             ended: 0,
+            warmup: cell.spec.warmup,
+            streams: BTreeSet::new(),
             planned: planned.saturating_add(cell.spec.warmup),
             decided: None,
         })
@@ -125,23 +141,22 @@ impl EarlyEnd {
     /// Takes a finished request, in the order in which requests end. Returns whether the result is clear.
     pub fn take(&mut self, record: &Record) -> bool {
         self.ended += 1;
+        self.streams.insert(record.stream);
         for term in &mut self.terms {
             let shares = match &term.latency {
-                None => Some([f64::from(record.outcome != Outcome::Completed); 3]),
+                None => Some([f64::from(record.outcome != Outcome::Completed); LIMITS.len()]),
                 Some(latency) => {
-                    let limits = [1.0, 1.0 - NEAR, 1.0 + NEAR].map(|part| part * latency.limit.as_ms());
+                    let limits = LIMITS.map(|part| part * latency.limit.as_ms());
                     exceeding(record, &self.spec, latency.metric, limits)
                 }
             };
-            let Some([share, lower, higher]) = shares else { continue };
-            let is_early = term.latency.is_none_or(|latency| latency.metric == LatencyKind::Ttft);
-            if record.phase == Phase::Measured {
-                term.measured.add(share);
-                term.all.add(share);
-                term.lower.add(lower);
-                term.higher.add(higher);
-            } else if self.warmup_counts && is_early {
-                term.all.add(share);
+            let Some(shares) = shares else { continue };
+            let is_measured = record.phase == Phase::Measured;
+            if is_measured {
+                term.measured.iter_mut().zip(shares).for_each(|(sum, share)| sum.add(share));
+            }
+            if is_measured || self.warmup_counts && term.is_of_start() {
+                term.all.add(shares[REAL]);
             }
         }
         if self.decided.is_none() {
@@ -156,16 +171,17 @@ impl EarlyEnd {
     }
 
     fn missed(&self) -> Option<String> {
-        // A probe without measured requests has no numbers: one follows each end of the warm-up.
-        if (self.ended as f64) < self.to_miss {
-            return None;
-        }
-        let term = self.terms.iter().find(|term| {
-            [term.all, term.measured].iter().any(|shares| {
-                shares.n >= self.to_miss && shares.mean() > term.allowed && shares.is_clear(term.allowed)
-            })
+        // A probe without measured requests has no numbers. A stream has its next request in flight by now.
+        let sent = self.ended + self.streams.len() as u64;
+        let has_numbers = sent as f64 >= self.warmup as f64 + FEWEST;
+        let (term, shares) = self.terms.iter().find_map(|term| {
+            let is_far = term.is_of_start() || term.measured[FAR_ABOVE].is_above(term.allowed);
+            let least = if is_far { self.to_miss } else { self.to_miss.max(self.generation) };
+            let shares = [Some(term.measured[REAL]), has_numbers.then_some(term.all)];
+            let mut shares = shares.into_iter().flatten();
+            let missed = shares.find(|shares| shares.n >= least && shares.is_above(term.allowed));
+            missed.map(|shares| (term, shares))
         })?;
-        let shares = if term.measured.n >= self.to_miss { term.measured } else { term.all };
         let share = format!("{:.0} % of {:.0} requests", shares.mean() * 100.0, shares.n);
         Some(match &term.latency {
             Some(latency) => format!("clearly misses {}: {share} exceed {}", latency.key(), latency.limit),
@@ -175,36 +191,42 @@ impl EarlyEnd {
 
     fn met(&self) -> Option<String> {
         let met = |term: &Term| {
-            let shares = term.measured;
-            // Answers of one token have no gap that could be too long.
-            let is_absent = shares.n == 0.0
-                && term
-                    .latency
-                    .is_some_and(|term| matches!(term.metric, LatencyKind::Itl | LatencyKind::Tpot));
-            is_absent
-                || shares.n >= self.to_meet && shares.mean() < term.allowed && shares.is_clear(term.allowed)
+            let is_far = term.is_of_start() || term.measured[FAR_BELOW].is_below(term.allowed);
+            let least = if is_far { self.to_meet } else { self.to_meet.max(self.generation) };
+            let shares = &term.measured[REAL];
+            term.is_absent() || shares.n >= least && shares.is_below(term.allowed)
         };
-        let failures = self.terms.last().map_or(0.0, |term| term.measured.n);
-        self.terms
-            .iter()
-            .all(met)
-            .then(|| format!("clearly meets the SLO after {failures:.0} measured requests"))
+        let measured = self.terms.last().map_or(0.0, |failures| failures.measured[REAL].n);
+        let all = self.terms.iter().all(met);
+        all.then(|| format!("clearly meets the SLO after {measured:.0} measured requests"))
     }
 
     /// One term is as good as at its limit, and no other is worse.
     fn near(&self) -> Option<String> {
-        let is_met = |shares: &Shares, term: &Term| {
-            shares.n >= self.to_meet && shares.mean() < term.allowed && shares.is_clear(term.allowed)
+        let least = self.to_meet.max(self.generation);
+        let is_no_worse = |term: &Term| {
+            let shares = &term.measured[HIGHER];
+            term.is_absent() || shares.n >= least && shares.is_below(term.allowed)
         };
-        let is_absent = |term: &Term| term.measured.n == 0.0;
-        if !self.terms.iter().all(|term| is_absent(term) || is_met(&term.higher, term)) {
-            return None;
-        }
-        let near = self.terms.iter().find(|term| {
-            term.latency.is_some() && term.lower.mean() > term.allowed && term.lower.is_clear(term.allowed)
-        })?;
-        let key = near.latency.map(|latency| latency.key())?;
-        Some(format!("{key} is within 1 % of its limit, after {:.0} measured requests", near.measured.n))
+        let near = self.terms.iter().find_map(|term| {
+            let shares = &term.measured[LOWER];
+            term.latency.filter(|_| shares.is_above(term.allowed)).map(|latency| (latency.key(), shares.n))
+        });
+        let (key, n) = near.filter(|_| self.terms.iter().all(is_no_worse))?;
+        Some(format!("{key} is within 1 % of its limit, after {n:.0} measured requests"))
+    }
+}
+
+impl Term {
+    /// Whether it is about the start of an answer, which the end of the probe does not touch.
+    fn is_of_start(&self) -> bool {
+        self.latency.is_none_or(|latency| latency.metric == LatencyKind::Ttft)
+    }
+
+    /// Whether no answer has this latency: those of one token have no gap that could be too long.
+    fn is_absent(&self) -> bool {
+        let is_of_gaps = |term: SloTerm| matches!(term.metric, LatencyKind::Itl | LatencyKind::Tpot);
+        self.measured[REAL].n == 0.0 && self.latency.is_some_and(is_of_gaps)
     }
 }
 
@@ -231,6 +253,15 @@ impl Shares {
             return 0.0;
         }
         ((self.products / (self.n - 1.0) - mean * mean) / variance).clamp(0.0, 0.95)
+    }
+
+    /// Whether the true share is clearly above `allowed`, or clearly below it.
+    fn is_above(&self, allowed: f64) -> bool {
+        self.mean() > allowed && self.is_clear(allowed)
+    }
+
+    fn is_below(&self, allowed: f64) -> bool {
+        self.n > 0.0 && self.mean() < allowed && self.is_clear(allowed)
     }
 
     /// Whether it is clear on which side of `allowed` the true share lies.
@@ -357,8 +388,9 @@ mod tests {
         let (n, _) = until_clear(&closed(1000, 0, "together"), measured(|_| 50.0)).unwrap();
         assert_eq!(n, 250);
         // A staggered warm-up that is too slow already is a miss, and one that starts together is not.
-        let slow = || (0..400).map(|_| request(Phase::Warmup, 150.0, &[]));
-        assert_eq!(until_clear(&cell, slow()).unwrap().0, 50);
+        // It ends once measured requests are in flight: 208 of 208 streams have sent their next one.
+        let slow = || (0..400).map(|stream| Record { stream, ..request(Phase::Warmup, 150.0, &[]) });
+        assert_eq!(until_clear(&cell, slow()).unwrap().0, 208);
         assert_eq!(until_clear(&closed(400, 400, "together"), slow()), None);
         // In an open loop the queue may still grow.
         let open =
@@ -381,6 +413,17 @@ mod tests {
             (0..).map(|_| Record { outcome: Outcome::Rejected(429), ..request(Phase::Measured, 1.0, &[]) });
         let (_, reason) = until_clear(&cell, failing).unwrap();
         assert_eq!(reason, "clearly misses the SLO: 100 % of 16 requests failed");
+    }
+
+    #[test]
+    fn latencies_that_the_end_of_a_probe_lowers_need_a_whole_generation() {
+        let cell = probe(json!({ "concurrency": 200 }), json!({ "p95_e2e": "100ms" }), 2000);
+        let e2e = |ms: f64| (0..).map(move |_| request(Phase::Measured, 10.0, &[ms - 10.0]));
+        assert_eq!(until_clear(&cell, e2e(110.0)).unwrap().0, 200);
+        assert_eq!(until_clear(&cell, e2e(90.0)).unwrap().0, 200);
+        // Far from the limit, less is enough.
+        assert_eq!(until_clear(&cell, e2e(200.0)).unwrap().0, 25);
+        assert!(until_clear(&cell, e2e(50.0)).unwrap().0 < 110);
     }
 
     #[test]

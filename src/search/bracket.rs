@@ -64,7 +64,7 @@ struct Load {
 }
 
 /// Fewest probes before a search gives up.
-const FEWEST: u32 = 6;
+const FEWEST: u32 = 8;
 /// More probes where a prediction was wrong.
 const AFTER_WRONG_PREDICTION: u32 = 2;
 /// Noise between probes that a contradiction has to exceed, as a standard deviation of ln(latency), and by how
@@ -85,7 +85,7 @@ const STEEP: f64 = 5.0;
 
 impl Range {
     /// The most valid probes of a search: as many as a bisection without noise needs,
-    /// ⌈log2(ln(to / from) / ln(1 + within))⌉, and at least six.
+    /// ⌈log2(ln(to / from) / ln(1 + within))⌉, and at least eight.
     pub(super) fn most_probes(&self) -> u32 {
         let steps = (self.to / self.from).ln() / (1.0 + self.within).ln();
         (steps.max(1.0).log2().ceil() as u32).max(FEWEST)
@@ -127,8 +127,16 @@ impl Range {
         if self.integer {
             return load.round();
         }
-        let step = 10f64.powf((load * self.within / 10.0).log10().floor());
-        (load / step).round() * step
+        // Division keeps decimals short: 10.2, not 10.200000000000001.
+        let digits = (load * self.within / 10.0).log10().floor() as i32;
+        let rounded = if digits < 0 {
+            let scale = 10f64.powi(-digits);
+            (load * scale).round() / scale
+        } else {
+            let step = 10f64.powi(digits);
+            (load / step).round() * step
+        };
+        rounded.clamp(self.from, self.to)
     }
 }
 
@@ -173,12 +181,11 @@ pub(super) fn decide(range: &Range, probes: &[Measured]) -> Bracket {
                 _ if is_hopeless(range, &posterior, probes, left) => {
                     securing(range, &posterior, &loads, (low, high))
                 }
-                _ => {
-                    // A search that trusts a prediction has the further probes in reserve.
-                    let reserve =
-                        if range.predicted.is_some() && !wrong { AFTER_WRONG_PREDICTION } else { 0 };
-                    Some(next(range, &posterior, &loads, left + reserve))
+                // A search that trusts a prediction has the further probes in reserve.
+                _ if range.predicted.is_some() && !wrong => {
+                    Some(next(range, &posterior, &loads, left + AFTER_WRONG_PREDICTION))
                 }
+                _ => Some(next(range, &posterior, &loads, left)),
             };
             if bracket.next.is_some() { State::Unfinished } else { State::Wide }
         }
@@ -226,22 +233,23 @@ fn ends(range: &Range, posterior: &Posterior, loads: &[Load]) -> (Option<Load>, 
         .unwrap_or_default()
 }
 
-/// The load to measure next, with `left` probes to go.
-///
-/// - One that decides the search if it turns out as expected, where that is likely: so far from a measured load
-///   on the other side of the limit as the answer may be wide, or an end of the range.
-/// - Where noise will not let the ends come as close as asked, loads that bound the limit surely.
-/// - Where the limit is known to about the width asked for, the end of the answer that is trusted less, both ends
-///   as far from the limit as they can be, since noise confuses them least there.
-/// - Else the median, or somewhat below it, moved so far that bisection would still end in time whatever the
-///   answers. This keeps the best worst case and uses what the latency says (as the ITP method does: Oliveira
-///   and Takahashi, ACM Transactions on Mathematical Software 47, 2020).
+/// The load to measure next, with `left` probes to go: one that decides the search, else one that confirms an
+/// end, else one that halves the range.
 fn next(range: &Range, posterior: &Posterior, loads: &[Load], left: u32) -> f64 {
+    let below = |load: &Load| posterior.below(load.load.ln());
+    let low = loads.iter().rfind(|load| load.log <= 0.0 && below(load) < 0.5);
+    let high = loads.iter().find(|load| load.log > 0.0 && below(load) > 0.5);
+    let is_new = |load: &f64| loads.iter().all(|own| own.load != *load);
+    deciding(range, posterior, low, high)
+        .filter(is_new)
+        .or_else(|| confirming(range, posterior))
+        .unwrap_or_else(|| halving(range, posterior, (low, high), &is_new, left))
+}
+
+/// A load that probably decides the search: so far from a measured load on the other side of the limit as the
+/// answer may be wide, or an end of the range.
+fn deciding(range: &Range, posterior: &Posterior, low: Option<&Load>, high: Option<&Load>) -> Option<f64> {
     let below = |load: f64| posterior.below(load.ln());
-    let is_new =
-        |load: f64| load >= range.from && load <= range.to && loads.iter().all(|own| own.load != load);
-    let low = loads.iter().rfind(|load| load.log <= 0.0 && below(load.load) < 0.5);
-    let high = loads.iter().find(|load| load.log > 0.0 && below(load.load) > 0.5);
     let up = low.map_or((range.from, below(range.from)), |low| {
         let load = range.above(low.load).min(range.to);
         (load, below(load) - below(low.load))
@@ -250,48 +258,66 @@ fn next(range: &Range, posterior: &Posterior, loads: &[Load], left: u32) -> f64 
         let load = range.below(high.load).max(range.from);
         (load, below(high.load) - below(load))
     });
-    let deciding = [up, down].into_iter().filter(|(load, chance)| *chance >= LIKELY && is_new(*load));
-    if let Some((load, _)) = deciding.max_by(|a, b| a.1.total_cmp(&b.1)) {
-        return load;
-    }
+    let (load, chance) = if up.1 > down.1 { up } else { down };
+    (chance >= LIKELY).then_some(load)
+}
+
+/// Where the limit is known to about the width asked for: the end of the answer that is trusted less. Both ends
+/// are as far from the limit as they can be, since noise confuses them least there.
+fn confirming(range: &Range, posterior: &Posterior) -> Option<f64> {
     let median = posterior.quantile(0.5);
     let width = range.width(median);
-    if posterior.quantile(0.9) - posterior.quantile(0.1) < 1.5 * width {
-        let lower = range.round((median - width / 2.0).exp()).clamp(range.from, range.to);
-        let upper = range.above(lower).min(range.to);
-        let lower = if range.integer && upper.ln() < median { (median.exp()).floor() } else { lower };
-        return if below(lower) > 1.0 - below(upper) { lower } else { upper };
+    if posterior.quantile(0.9) - posterior.quantile(0.1) >= 1.5 * width {
+        return None;
     }
-    // A range whose end is not measured is longer by one answer.
+    let lower = range.round((median - width / 2.0).exp()).clamp(range.from, range.to);
+    // Rounding may leave the limit outside.
+    let is_outside = range.integer && range.above(lower).ln() < median;
+    let lower = if is_outside { median.exp().floor() } else { lower };
+    let upper = range.above(lower).min(range.to);
+    let below = |load: f64| posterior.below(load.ln());
+    Some(if below(lower) > 1.0 - below(upper) { lower } else { upper })
+}
+
+/// The median or somewhat below it, moved so far that bisection would still end in time whatever the answers.
+/// This keeps the best worst case and uses what the latency says (as the ITP method does: Oliveira and
+/// Takahashi, ACM Transactions on Mathematical Software 47, 2020).
+fn halving(
+    range: &Range,
+    posterior: &Posterior,
+    (low, high): (Option<&Load>, Option<&Load>),
+    is_new: &dyn Fn(&f64) -> bool,
+    left: u32,
+) -> f64 {
     let width = (1.0 + range.within).ln();
+    // A range whose end is not measured is longer by one answer.
     let floor = low.map_or(range.from.ln() - width, |low| low.load.ln());
     let ceiling = high.map_or(range.to.ln() + width, |high| high.load.ln());
     let lean = posterior.quantile(LEAN);
     // A probe is left to confirm the answer, if possible.
     let aim = [2, 1].into_iter().find_map(|spared| {
-        let halvings = f64::from(left.saturating_sub(spared).min(30)).exp2();
-        let (mut least, mut most) = (ceiling - halvings * width, floor + halvings * width);
+        let answers = f64::from(left.saturating_sub(spared).min(30)).exp2();
+        let (mut least, mut most) = (ceiling - answers * width, floor + answers * width);
         if range.integer {
-            least = least.min((ceiling.exp() - halvings).max(1.0).ln());
-            most = most.max((floor.exp() + halvings).ln());
+            least = least.min((ceiling.exp() - answers).max(1.0).ln());
+            most = most.max((floor.exp() + answers).ln());
         }
         (least <= most).then(|| lean.clamp(least, most))
     });
     let aim = aim.unwrap_or(f64::midpoint(floor, ceiling));
     let load = range.round(aim.exp().clamp(range.from, range.to));
-    if is_new(load) {
-        return load;
-    }
     // Rounded onto a measured load: its neighbours, or the same once more.
     let neighbours =
         if range.integer { [load + 1.0, load - 1.0] } else { [range.above(load), range.below(load)] };
-    let inside = |load: &f64| floor < load.ln() && load.ln() < ceiling;
-    neighbours.into_iter().find(|load| is_new(*load) && inside(load)).unwrap_or(load)
+    let is_inside = |load: &f64| {
+        floor < load.ln() && load.ln() < ceiling && range.from <= *load && *load <= range.to && is_new(load)
+    };
+    if is_new(&load) { load } else { neighbours.into_iter().find(is_inside).unwrap_or(load) }
 }
 
-/// Whether noise will keep the ends farther apart than asked, whatever the `left` probes say. With n probes
-/// too near the limit to tell their side, its standard deviation falls by the root of the number of further ones, and the width of the
-/// answer has to be four of it.
+/// Whether noise will keep the ends farther apart than asked, whatever the `left` probes say: the standard
+/// deviation of the limit falls with the root of the number of probes that are too near it to tell their side,
+/// and the width of the answer has to be about four of it.
 fn is_hopeless(range: &Range, posterior: &Posterior, probes: &[Measured], left: u32) -> bool {
     let median = posterior.quantile(0.5);
     let width = range.width(median);

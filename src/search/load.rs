@@ -15,24 +15,28 @@ use crate::{
 
 /// How often a value is measured whose probes are invalid.
 const MOST_ATTEMPTS: usize = 3;
+/// The smallest rate that is tried, as a fraction of the largest, where a range begins at 0.
+const SMALLEST_RATE: f64 = 1e-3;
 /// ln(measured / limit) of a load at which the server failed, and its error: far beyond, by an unknown amount.
 const FAILS: (f64, f64) = (2.0, 0.5);
 
 /// The question of a load search; `None` for another.
 fn range(search: &Search) -> Option<Range> {
     let Goal::Load { axis, from, to, within, confidence } = search.goal else { return None };
+    let integer = axis == LoadAxis::Concurrency;
     Some(Range {
-        from,
-        to,
+        // A load is above zero.
+        from: if integer { from.ceil().max(1.0) } else { from.max(to * SMALLEST_RATE) },
+        to: if integer { to.floor() } else { to },
         within,
         confidence,
-        integer: axis == LoadAxis::Concurrency,
+        integer,
         predicted: search.expected.map(|expected| (expected.low, expected.high)),
     })
 }
 
 /// The most valid probes of a load search: as many as bisection without noise needs, ⌈log2(ln(to / from) / ln(1
-/// + within))⌉, and at least six. Two more where a prediction turns out to be wrong. 0 for another search.
+/// + within))⌉, and at least eight. Two more where a prediction turns out to be wrong. 0 for another search.
 pub fn most_probes(search: &Search) -> u32 {
     range(search).map_or(0, |range| range.most_probes())
 }

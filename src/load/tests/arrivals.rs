@@ -167,3 +167,40 @@ async fn streams_are_staggered_once_the_pace_is_known() {
         assert!((sent - wanted).abs() <= 1.0, "{sent}, not {wanted}");
     }
 }
+
+/// Wants no more requests once this many have ended.
+struct Enough(usize, Mutex<Vec<Record>>);
+
+impl Sink for Enough {
+    fn take(&self, record: Record) -> Result<(), LoadError> {
+        self.1.take(record)
+    }
+
+    fn wants_more(&self) -> bool {
+        self.1.lock().unwrap().len() < self.0
+    }
+}
+
+/// The outcomes of a repeat whose sink has had enough after some records.
+async fn outcomes_until(enough: usize, repeat: Repeat) -> Vec<Outcome> {
+    let sink = Arc::new(Enough(enough, Mutex::default()));
+    let (_keep, cancel) = watch::channel(false);
+    run_repeat(repeat, Pipes::new(vec![ordinary()]), Arc::default(), cancel, sink.clone()).await.unwrap();
+    let records = sink.1.lock().unwrap();
+    records.iter().map(|record| record.outcome).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_starts_once_the_sink_has_had_enough_and_those_in_flight_end() {
+    let closed = closed_of(4, Stop::Requests(100), Start::Together, None);
+    // The first of four ends, and the other three are in flight.
+    assert_eq!(outcomes_until(1, closed.clone()).await, [Outcome::Completed; 4]);
+    assert_eq!(outcomes_until(9, closed.clone()).await.len(), 12);
+    // Nor after a think time.
+    let think = Some(ThinkTime::Fixed(TimeSpan::from_millis(500)));
+    let thinking = closed_of(2, Stop::Requests(100), Start::Together, think);
+    assert_eq!(outcomes_until(3, thinking).await, [Outcome::Completed; 4]);
+    // In an open loop, what would have been due later is neither sent nor dropped: an answer takes 80 ms.
+    let open = open_of(&[0, 30, 60, 90, 120, 500], None, 0);
+    assert_eq!(outcomes_until(1, open).await, [Outcome::Completed; 3]);
+}
