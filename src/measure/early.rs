@@ -429,8 +429,9 @@ mod tests {
     #[test]
     fn requests_that_are_slow_together_count_as_fewer() {
         let cell = closed(8, 0, "together");
-        let in_runs =
-            |length: u64| measured(move |number| if number / length % 8 == 0 { 150.0 } else { 50.0 });
+        let in_runs = |length: u64| {
+            measured(move |number| if (number / length).is_multiple_of(8) { 150.0 } else { 50.0 })
+        };
         let (alone, _) = until_clear(&cell, in_runs(1).skip(1)).unwrap();
         let (together, _) = until_clear(&cell, in_runs(3).skip(3)).unwrap();
         assert!(together > 3 * alone / 2, "{alone} {together}");

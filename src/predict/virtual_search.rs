@@ -56,14 +56,14 @@ impl Strictness {
                 Spread::of(Metric::of_term(term), accuracy).map_or([limit; 2], |spread| spread.behind(limit))
             };
             let limit = match self {
-                Self::AsPredicted => return term.clone(),
+                Self::AsPredicted => return *term,
                 Self::Surely(accuracy) => behind(accuracy)[0],
                 Self::Possibly(accuracy) => behind(accuracy)[1],
             };
             // A limit that a front end alone may use up is met by no prediction.
             SloTerm {
                 limit: TimeSpan::from(Duration::from_secs_f64(limit.max(LEAST_MS) / 1e3)),
-                ..term.clone()
+                ..*term
             }
         };
         Slo(slo.0.iter().map(scaled).collect())

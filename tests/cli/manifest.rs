@@ -54,6 +54,7 @@ fn plan_of(text: &str) -> Plan {
 /// After a finding was reworded, `INSTA_UPDATE=always cargo test --test cli every_mistake` writes the
 /// snapshot again. Review the diff: each finding names the line and a next step.
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn every_mistake_is_reported_with_its_line_and_a_next_step() {
     let (head, chat) = (HEAD, CHAT);
     let repeats = |rule: &str| {
@@ -166,6 +167,7 @@ fn every_mistake_is_reported_with_its_line_and_a_next_step() {
 
 /// A manifest for each mistake in a search; the snapshot holds every finding as a user reads it.
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn every_mistake_in_a_search_is_reported_with_its_line_and_a_next_step() {
     let slo = "slo = { p95_ttft = \"500ms\" }\n";
     let open = "arrivals = \"poisson\"\n";

@@ -33,6 +33,9 @@ pub(super) enum ServerKind {
     Best { axes: Vec<(Path, Vec<Value>)>, objective: SearchObjective, starts: u32 },
 }
 
+/// A value for each axis, by path.
+type Point = Vec<(Path, Value)>;
+
 impl ServerQuestion {
     /// The axes that it varies.
     pub(super) fn paths(&self) -> Vec<&Path> {
@@ -43,7 +46,7 @@ impl ServerQuestion {
     }
 
     /// The first and the last values that it may try.
-    pub(super) fn ends(&self) -> (Vec<(Path, Value)>, Vec<(Path, Value)>) {
+    pub(super) fn ends(&self) -> (Point, Point) {
         match &self.kind {
             ServerKind::Value { range, .. } => {
                 let end = |end: f64| vec![(range.path.clone(), number::value(end, range.integer))];
