@@ -61,10 +61,7 @@ impl Strictness {
                 Self::Possibly(accuracy) => behind(accuracy)[1],
             };
             // A limit that a front end alone may use up is met by no prediction.
-            SloTerm {
-                limit: TimeSpan::from(Duration::from_secs_f64(limit.max(LEAST_MS) / 1e3)),
-                ..*term
-            }
+            SloTerm { limit: TimeSpan::from(Duration::from_secs_f64(limit.max(LEAST_MS) / 1e3)), ..*term }
         };
         Slo(slo.0.iter().map(scaled).collect())
     }

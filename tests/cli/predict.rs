@@ -314,7 +314,7 @@ fn simulated_runs_and_unknown_hardware_get_no_predictions() {
 const SEARCH: &str = "[experiment]\nname = \"most\"\n[hardware]\ngpu = \"L4\"\nusd_per_hour = 0.8\n[server]\n\
     model = \"Qwen/Qwen2.5-1.5B-Instruct\"\n[server.flags]\nmax-model-len = 4096\n[workload.chat]\n\
     synthetic = { input_tokens = 400, output_tokens = 40 }\nrequests = 150\noutput = \"exact\"\n\
-    slo = { p95_ttft = \"400ms\" }\n[workload.chat.search]\naxis = \"concurrency\"\nfrom = 1\nto = 64\n";
+    slo = { p95_ttft = \"120ms\" }\n[workload.chat.search]\naxis = \"concurrency\"\nfrom = 1\nto = 64\n";
 
 #[test]
 fn searches_are_predicted_with_their_probes_and_answers() {
@@ -325,7 +325,10 @@ fn searches_are_predicted_with_their_probes_and_answers() {
     assert_eq!(code, Some(0), "{said}");
     let answer =
         table.lines().find(|line| line.starts_with("search chat: ")).unwrap_or_else(|| panic!("{table}"));
-    assert!(answer.contains("the limit is between") && answer.contains("p95_ttft"), "{answer}");
+    assert!(
+        answer.contains("the SLO is met up to a concurrency between") && answer.contains("p95_ttft"),
+        "{answer}"
+    );
     let (_, said, code) = in_folder(folder, &["predict", "most.toml", "--name", "l4"]);
     assert_eq!(code, Some(0), "{said}");
     let read = |name: &str| fs::read_to_string(folder.join("results/most/l4").join(name)).unwrap();

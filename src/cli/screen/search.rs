@@ -36,8 +36,18 @@ pub(in crate::cli) fn answered(answer: &Answer) -> String {
         (_, State::CannotTell) => "cannot tell".to_owned(),
         (_, State::Unfinished) => "no answer yet".to_owned(),
         (Goal::Load { axis, .. }, State::Found | State::Wide) => {
-            let low = answer.feasible.map(shown).unwrap_or_default();
-            format!("the SLO is met up to a {} between {low} and {end}{by}", axis.key())
+            match (answer.feasible.map(shown), answer.infeasible.map(shown)) {
+                (Some(low), Some(high)) => {
+                    format!("the SLO is met up to a {} between {low} and {high}{by}", axis.key())
+                }
+                (Some(low), None) => {
+                    format!("the SLO is met at a {} of {low}, and the limit is above", axis.key())
+                }
+                (None, Some(high)) => {
+                    format!("the SLO is missed at a {} of {high}{by}, and the limit is below", axis.key())
+                }
+                (None, None) => "cannot tell".to_owned(),
+            }
         }
         (Goal::Value { column, find, .. }, State::Found | State::Wide) => {
             format!(
