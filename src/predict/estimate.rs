@@ -25,7 +25,8 @@ pub struct Estimate {
 
 /// Estimates the cells of a plan. `None` if there are none, or the GPU or the model of a server is unknown.
 pub fn estimate(manifest: &Manifest, plan: &Plan, placed: &BTreeMap<String, Placed>) -> Option<Estimate> {
-    let gpu = placed.values().next().filter(|_| plan.len() > 0)?.server.gpu.name.clone();
+    let has_cells = plan.groups.iter().any(|group| !group.cells.is_empty());
+    let gpu = placed.values().next().filter(|_| has_cells)?.server.gpu.name.clone();
     let spill = std::env::temp_dir();
     let setup = Setup { inputs: &manifest.inputs, assumed: Assumptions::default(), spill: &spill };
     let (mut seconds, mut seconds_at_most) = (0.0, 0.0);
