@@ -13,12 +13,12 @@ use crate::{manifest::error::ValueError, unit::Percent};
 ///
 /// ```
 /// use runner::manifest::Repeats;
-/// let table = "{ until = { p95_ttft = \"5%\" }, at_most = 8, restart = true }";
-/// let repeats: Repeats = toml::from_str::<std::collections::BTreeMap<_, _>>(&format!("repeats = {table}"))?
-///     .remove("repeats").unwrap();
+/// // As a manifest writes it: { until = { p95_ttft = "5%" }, at_most = 8, restart = true }
+/// let table = serde_json::json!({ "until": { "p95_ttft": "5%" }, "at_most": 8, "restart": true });
+/// let repeats: Repeats = serde_json::from_value(table)?;
 /// assert_eq!((repeats.at_least(), repeats.at_most()), (3, 8));
 /// assert!(repeats.restart());
-/// # Ok::<(), toml::de::Error>(())
+/// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
