@@ -38,8 +38,12 @@ fn users(run: &StoredRun, group: &Group) -> Option<Users> {
         let answer = decide(run, search).answer;
         match answer.state {
             State::Unfinished => return None,
+            State::None => {}
             State::CannotTell => return Some(Users::Unknown(answer.reason)),
-            State::Found | State::All | State::Wide | State::None => most += answer.feasible.unwrap_or(0.0),
+            State::Found | State::All | State::Wide => match answer.feasible {
+                Some(load) => most += load,
+                None => return Some(Users::Unknown(answer.reason)),
+            },
         }
     }
     Some(Users::Most(most))
